@@ -1,0 +1,58 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help serve examples test check lint format types layers migrations chaos bench requirements
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.runtime: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit("wfmgmt needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --requirement requirements.txt
+	@touch $@
+
+$(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
+	$(BIN)/pip install --quiet --requirement requirements-dev.txt
+	@touch $@
+
+serve: $(VENV)/.runtime  ## Run the service: management on 127.0.0.1:8081, inference on 127.0.0.1:8080
+	@exec $(BIN)/gunicorn app:app
+
+examples: $(VENV)/.development  ## Build the example archives into the stores
+	@PYTHONPATH=. $(BIN)/python examples/build.py
+
+test: $(VENV)/.development  ## Run the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.development  ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.development  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.development  ## Check types
+	$(BIN)/mypy
+
+layers: $(VENV)/.development  ## Check which part imports which
+	$(BIN)/lint-imports
+
+migrations: $(VENV)/.development  ## Check that the migrations and the tables agree
+	WFMGMT_INSTANCE=$$(mktemp -d) sh -c '$(BIN)/alembic upgrade head && $(BIN)/alembic check'
+
+check: lint types layers migrations test  ## All that has to hold before a change lands
+
+chaos: $(VENV)/.development  ## Kill the service again and again while it works, and look for losses
+	$(BIN)/python -m pytest tests/chaos
+
+bench: $(VENV)/.development  ## Measure speed and memory; needs wrk
+	$(BIN)/python -m benchmarks
+
+requirements:  ## Pin the newest versions of the requirements
+	$(BIN)/pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --upgrade --no-header --strip-extras --no-emit-index-url --no-emit-find-links --output-file requirements.txt requirements.in
+	$(BIN)/pip-compile --quiet --upgrade --no-header --strip-extras --no-emit-index-url --no-emit-find-links --output-file requirements-dev.txt requirements-dev.in

@@ -1,0 +1,33 @@
+"""Every model server keeps the promises of the protocol."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.factories import make_mar
+from tests.model_servers import open_servers
+from wfmgmt.serving.models.base import ModelServer
+from wfmgmt.testing import ModelServerConformance, OpenServer, WriteMar
+
+
+@pytest.fixture
+def write_mar(tmp_path: Path) -> WriteMar:
+    """Return a function that writes model archives."""
+    return lambda name, source: make_mar(tmp_path, file_name=name, source=source)
+
+
+class TestLocalModelServer(ModelServerConformance):
+    """The server with worker processes of this machine."""
+
+    @pytest.fixture
+    def open_server(self, tmp_path: Path) -> OpenServer:
+        """Return a function that opens a server with a forkserver of its own."""
+
+        @asynccontextmanager
+        async def open_server(on_change: Callable[[str], None]) -> AsyncIterator[ModelServer]:
+            async with open_servers(tmp_path / "unpacked", on_change) as servers:
+                yield servers.models
+
+        return open_server

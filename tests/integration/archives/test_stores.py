@@ -1,0 +1,265 @@
+"""The store folders on a real file system."""
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from wfmgmt.archives.stores import ArchiveFolder
+from wfmgmt.errors import ArchiveNotFound, BadRequest, InsufficientStorage, RelativePathRefused, UrlNotAllowed
+
+NOT_PLAIN = {
+    "subfolder": "sub/x.war",
+    "absolute path": "/x.war",
+    "current folder": "./x.war",
+    "encoded dots": "%2e%2e/x.war",
+    "backslash": "sub\\x.war",
+    "ftp": "ftp://models.example/x.war",
+    "s3": "s3://bucket/x.war",
+    "hidden": ".x.war",
+    "one dot": ".",
+    "suffix alone": ".war",
+    "empty": "",
+    "too long": "x" * 5000 + ".war",
+    "too long for a name": "x" * 300 + ".war",
+    "missing": "nosuch.war",
+    "missing, other suffix": "nosuch.zip",
+    "below a file": "x.war/x.war",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty folder inside the test's own."""
+    path = tmp_path / "store"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def store(folder: Path) -> ArchiveFolder:
+    """A workflow store over that folder."""
+    return ArchiveFolder(folder=folder, suffix=".war")
+
+
+def make_part(store: ArchiveFolder, owner: str = "web-1", content: bytes = b"new") -> Path:
+    """Write a part as a finished download leaves it."""
+    part = store.reserve(owner)
+    part.write_bytes(content)
+    return part
+
+
+def names(folder: Path) -> list[str]:
+    """List all that is in a folder, hidden files too."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def fails_with(number: int) -> Callable[..., None]:
+    """Make a system call that always fails."""
+
+    def call(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return call
+
+
+def test_find_returns_the_file_of_that_name(store: ArchiveFolder, folder: Path) -> None:
+    """A plain name of a regular file in the folder is its path."""
+    (folder / "x y@%41.war").write_bytes(b"zip")
+    assert store.find("x y@%41.war") == folder / "x y@%41.war"
+
+
+@pytest.mark.parametrize("name", NOT_PLAIN.values(), ids=NOT_PLAIN.keys())
+def test_find_refuses_paths_and_unknown_names(store: ArchiveFolder, folder: Path, name: str) -> None:
+    """Whatever is not the plain name of a file in the folder is not found, even where a path would lead to one."""
+    (folder / "sub").mkdir()
+    for path in ("x.war", "sub/x.war", ".x.war", ".war"):
+        (folder / path).write_bytes(b"zip")
+    with pytest.raises(ArchiveNotFound) as caught:
+        store.find(name)
+    assert str(caught.value) == f"Workflow not found in workflow store: {name}"
+
+
+def test_find_refuses_the_absolute_path_of_an_archive(store: ArchiveFolder, folder: Path) -> None:
+    """A path into the store is not a name."""
+    (folder / "x.war").write_bytes(b"zip")
+    with pytest.raises(ArchiveNotFound):
+        store.find(str(folder / "x.war"))
+
+
+@pytest.mark.parametrize("name", ["../x.war", "a/../x.war", "x..war", "..", "file:///../x.war"])
+def test_find_refuses_two_dots(store: ArchiveFolder, name: str) -> None:
+    """Any two dots in a row are answered as a relative path."""
+    with pytest.raises(RelativePathRefused) as caught:
+        store.find(name)
+    assert str(caught.value) == f"Relative path is not allowed in url: {name}"
+
+
+@pytest.mark.parametrize("name", ["x\0.war", "x\n.war", "\x7f.war", "x\x85.war", "\ud800.war", "..\0"])
+def test_find_refuses_what_is_not_text(store: ArchiveFolder, name: str) -> None:
+    """Control characters and lone surrogates are a bad request, and the message can be encoded."""
+    with pytest.raises(BadRequest) as caught:
+        store.find(name)
+    assert str(caught.value).isascii()
+
+
+@pytest.mark.parametrize("name", ["file:///etc/passwd", "FILE:x.war"])
+def test_find_never_allows_file_addresses(store: ArchiveFolder, name: str) -> None:
+    """A file: address is refused with a hint at what to do instead."""
+    with pytest.raises(UrlNotAllowed, match=r"put the \.war file into the store"):
+        store.find(name)
+
+
+def test_find_hides_credentials_of_other_schemes(store: ArchiveFolder) -> None:
+    """An address that is taken for a name is repeated without its credentials."""
+    with pytest.raises(ArchiveNotFound) as caught:
+        store.find("s3://key:secret@bucket/x.war")
+    assert str(caught.value) == "Workflow not found in workflow store: s3://bucket/x.war"
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x", "x.WAR"])
+def test_find_wants_the_suffix(store: ArchiveFolder, folder: Path, name: str) -> None:
+    """A file that is there but named otherwise is a bad request that says what is wanted."""
+    (folder / name).write_bytes(b"zip")
+    with pytest.raises(BadRequest, match=r"has to end in \.war"):
+        store.find(name)
+
+
+def test_find_takes_only_regular_files(store: ArchiveFolder, folder: Path) -> None:
+    """Folders, pipes, sockets and links to nothing are not archives."""
+    (folder / "folder.war").mkdir()
+    os.mkfifo(folder / "pipe.war")
+    (folder / "dangling.war").symlink_to("nosuch")
+    (folder / "loop.war").symlink_to("loop.war")
+    (folder / "device.war").symlink_to("/dev/null")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "socket.war"))
+        for name in names(folder):
+            with pytest.raises(ArchiveNotFound):
+                store.find(name)
+
+
+def test_find_follows_links_to_files_outside(store: ArchiveFolder, folder: Path, tmp_path: Path) -> None:
+    """An operator may share a file by a symbolic link in the store."""
+    (tmp_path / "shared.war").write_bytes(b"zip")
+    (folder / "x.war").symlink_to(tmp_path / "shared.war")
+    assert store.find("x.war").read_bytes() == b"zip"
+
+
+def test_reserve_names_hidden_files_that_do_not_exist(store: ArchiveFolder, folder: Path) -> None:
+    """Each part is a new hidden name that tells its owner."""
+    first, second = store.reserve("web-1"), store.reserve("web-1")
+    assert first != second
+    assert first.parent == folder
+    assert first.name.startswith(".web-1-")
+    assert names(folder) == []
+
+
+def test_reserve_refuses_owners_that_are_no_part_of_a_name(store: ArchiveFolder) -> None:
+    """An owner cannot lead out of the folder."""
+    with pytest.raises(ValueError, match="not an owner"):
+        store.reserve("../x")
+
+
+def test_publish_gives_the_part_its_name(store: ArchiveFolder, folder: Path) -> None:
+    """The archive appears whole under its name, and the part stays until it is discarded."""
+    part = make_part(store)
+    assert store.publish(part, "x.war") == "x.war"
+    assert names(folder) == [part.name, "x.war"]
+    store.discard(part)
+    store.discard(part)
+    assert store.find("x.war").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(("wanted", "name"), [("x", "x.war"), ("x.zip", "x.zip.war"), ("a" * 128, "a" * 128 + ".war")])
+def test_publish_adds_the_suffix(store: ArchiveFolder, wanted: str, name: str) -> None:
+    """Whatever a download is called, its archive can be found by the name it gets."""
+    assert store.publish(make_part(store), wanted) == name
+    assert store.find(name)
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+def test_publish_takes_another_name_when_taken(store: ArchiveFolder, folder: Path, *, dangling: bool) -> None:
+    """Nothing that is in the folder is touched, not even a link to nothing."""
+    if dangling:
+        (folder / "x.war").symlink_to(folder / "nosuch.war")
+    else:
+        (folder / "x.war").write_bytes(b"old")
+    name = store.publish(make_part(store), "x.war")
+    assert name.startswith("x-")
+    assert name.endswith(".war")
+    assert store.find(name).read_bytes() == b"new"
+    assert dangling or (folder / "x.war").read_bytes() == b"old"
+    assert not (folder / "nosuch.war").exists()
+
+
+def test_publish_refuses_paths(store: ArchiveFolder) -> None:
+    """A name with a path in it is a mistake of the caller."""
+    with pytest.raises(ValueError, match="not a plain file name"):
+        store.publish(make_part(store), "../x.war")
+
+
+@pytest.mark.parametrize("call", ["link", "fsync"])
+def test_publish_leaves_no_name_when_the_disk_is_full(
+    store: ArchiveFolder, folder: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """A full disk is reported as such, and the archive does not appear; later it works again."""
+    part = make_part(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fails_with(errno.ENOSPC))
+        with pytest.raises(InsufficientStorage):
+            store.publish(part, "x.war")
+    assert names(folder) == [part.name]
+    assert store.publish(part, "x.war") == "x.war"
+
+
+def test_publish_passes_on_other_errors(store: ArchiveFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken disk is not a full one."""
+    part = make_part(store)
+    monkeypatch.setattr(os, "link", fails_with(errno.EIO))
+    with pytest.raises(OSError, match="error") as caught:
+        store.publish(part, "x.war")
+    assert caught.value.errno == errno.EIO
+
+
+def test_remove_tells_whether_the_archive_was_there(store: ArchiveFolder, folder: Path) -> None:
+    """Removing is final, and removing again is harmless."""
+    (folder / "x.war").write_bytes(b"zip")
+    assert store.remove("x.war") is True
+    assert store.remove("x.war") is False
+    assert names(folder) == []
+
+
+def test_remove_leaves_other_folders_alone(store: ArchiveFolder, tmp_path: Path) -> None:
+    """A name that is a path is nothing that could be removed."""
+    (tmp_path / "x.war").write_bytes(b"zip")
+    assert store.remove("../x.war") is False
+    assert (tmp_path / "x.war").exists()
+
+
+def test_sweep_removes_what_the_dead_left(store: ArchiveFolder, folder: Path) -> None:
+    """Parts of the dead go with what they published without recording it; all else stays."""
+    unwritten = make_part(store, "dead-1")
+    unrecorded = make_part(store, "dead-2")
+    store.publish(unrecorded, "unrecorded.war")
+    recorded = make_part(store, "dead-2")
+    store.publish(recorded, "recorded.war")
+    living = make_part(store, "alive")
+    store.publish(living, "living.war")
+    (folder / "local.war").write_bytes(b"new")
+    (folder / ".other.part").write_bytes(b"new")
+
+    removed = store.sweep(lambda owner: owner == "alive", lambda name: name == "recorded.war")
+
+    assert sorted(removed) == sorted([unwritten.name, unrecorded.name, "unrecorded.war", recorded.name])
+    assert names(folder) == sorted([".other.part", living.name, "living.war", "local.war", "recorded.war"])
+
+
+def test_sweep_does_nothing_when_all_live(store: ArchiveFolder, folder: Path) -> None:
+    """Downloads under way are left alone."""
+    part = make_part(store)
+    assert store.sweep(lambda _: True, lambda _: False) == []
+    assert names(folder) == [part.name]

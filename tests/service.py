@@ -1,0 +1,185 @@
+"""The whole service as a subprocess, as a deployment runs it: gunicorn, web workers, runtime, worker processes."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import requests
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+START_S = 20.0
+
+
+def wait_until(condition: Callable[[], object], *, timeout_s: float = 10.0, what: str = "the condition") -> Any:
+    """Return the first true value of `condition`, asked again and again until the time is over."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            message = f"{what} did not come true within {timeout_s} s"
+            raise AssertionError(message)
+        time.sleep(0.02)
+
+
+class Service:
+    """One deployment on free ports, over an instance folder of its own.
+
+    Args:
+        instance: The folder.
+        arguments: More arguments for gunicorn.
+        settings: Settings as in the environment, without their prefix.
+    """
+
+    def __init__(self, instance: Path, *arguments: str, **settings: object) -> None:
+        self.instance = instance
+        self.workflow_store = instance / "workflow_store"
+        self.model_store = instance / "model_store"
+        for folder in (self.workflow_store, self.model_store):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.log = instance / "service.log"
+        self._arguments = arguments
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("WFMGMT_")},
+            "WFMGMT_INSTANCE": str(instance),
+            "WFMGMT_MANAGEMENT_ADDRESS": "127.0.0.1:0",
+            "WFMGMT_INFERENCE_ADDRESS": "127.0.0.1:0",
+            **{f"WFMGMT_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+        self.management = self.inference = ""
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the `wfmgmt` command with this deployment's settings."""
+        return subprocess.run(
+            [sys.executable, "-m", "wfmgmt.cli.main", *arguments],
+            cwd=CHECKOUT,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start gunicorn in a process group of its own, without waiting for anything."""
+        for plane in ("management", "inference"):
+            (self.instance / "run" / f"{plane}.address").unlink(missing_ok=True)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", *self._arguments, "app:app"],
+                cwd=CHECKOUT,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        return self.process
+
+    def start(self) -> "Service":
+        """Start gunicorn and wait until it is healthy or says what is not."""
+        process = self.launch()
+        try:
+            wait_until(lambda: process.poll() is not None or self._has_addresses(), timeout_s=START_S, what="the start")
+            assert process.poll() is None, self.text_of_log()
+            self.management, self.inference = (self._address(plane) for plane in ("management", "inference"))
+            wait_until(self._answers, timeout_s=START_S, what="the runtime")
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def _has_addresses(self) -> bool:
+        return all((self.instance / "run" / f"{plane}.address").exists() for plane in ("management", "inference"))
+
+    def _address(self, plane: str) -> str:
+        return "http://" + (self.instance / "run" / f"{plane}.address").read_text().strip()
+
+    def _answers(self) -> bool:
+        try:
+            return requests.get(f"{self.management}/ping", timeout=5).status_code == 200
+        except requests.ConnectionError:
+            return False
+
+    def stop(self) -> int:
+        """End it as an operator would; return its exit code."""
+        if self.process is None:
+            return 0
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout=30)
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """Kill the whole process group at once."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(timeout=10)
+            self.process = None
+
+    def text_of_log(self) -> str:
+        """Return all that was logged."""
+        return self.log.read_text(errors="replace")
+
+    def register(self, url: str, **parameters: object) -> requests.Response:
+        """Register a workflow."""
+        return requests.post(f"{self.management}/workflows", params={"url": url, **parameters}, timeout=150)
+
+    def unregister(self, name: str) -> requests.Response:
+        """Unregister a workflow."""
+        return requests.delete(f"{self.management}/workflows/{name}", timeout=60)
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """Return the one object of a description."""
+        answer = requests.get(f"{self.management}/workflows/{name}", timeout=10)
+        assert answer.status_code == 200, answer.text
+        described: dict[str, Any] = answer.json()[0]
+        return described
+
+    def names(self) -> list[str]:
+        """Return the names of all registered workflows."""
+        listed = requests.get(f"{self.management}/workflows", params={"limit": 1000}, timeout=10).json()
+        return [each["workflowName"] for each in listed["workflows"]]
+
+    def worker_pids(self) -> list[int]:
+        """Return the process ids of all worker processes of this deployment."""
+        return [pid for pid in pids_of(self.instance) if "forkserver" in command_line(pid)]
+
+
+def command_line(pid: int) -> str:
+    """Return the command line of a process, an empty text when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def pids_of(instance: Path) -> list[int]:
+    """Return the processes that have an instance folder in their environment, whoever their parents are."""
+    needle = f"WFMGMT_INSTANCE={instance}\0".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                environment = (entry / "environ").read_bytes() + b"\0"
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                continue
+            if needle in environment and state != "Z":
+                found.append(int(entry.name))
+    return found

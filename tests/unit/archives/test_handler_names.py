@@ -1,0 +1,93 @@
+"""Names that a handler file defines."""
+
+import warnings
+
+import pytest
+
+from wfmgmt.archives.handler_names import defined_names
+from wfmgmt.errors import InvalidWorkflow
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("", ""),
+        ("def f(): pass\nasync def g(): pass\nclass C: pass", "f g C"),
+        ("a = b = 1\nc, (d, *e) = x", "a b c d e"),
+        ("a: int = 1\nb: int", "a"),
+        ("a += 1", "a"),
+        ("print(a := 1)\nif (b := 2): pass", "a b"),
+        ("x = [(a := y) for y in z if (b := y)]", "x a b"),
+        ("x = lambda y: (z := y)", "x"),
+        ("import os, a.b, c.d as e\nfrom f import g, h as i", "os a e g i"),
+        ("if x:\n def f(): pass\nelif y:\n g = 1\nelse:\n import h", "f g h"),
+        ("try: a = 1\nexcept E as b: c = 1\nelse: d = 1\nfinally: e = 1", "a b c d e"),
+        ("try: a = 1\nexcept* E as b: pass", "a b"),
+        ("with x as (a, b), y as c: d = 1", "a b c d"),
+        ("for a, b in x: c = 1\nelse: d = 1", "a b c d"),
+        ("while x: a = 1", "a"),
+        (
+            "match x:\n case [a, *b]: c = 1\n case {'k': d, **e}: pass\n case C(f) as g: pass\n case _: pass",
+            "a b c d e f g",
+        ),
+        ("def f():\n a = 1\n import b\nclass C:\n def c(self): pass\n d = 1", "f C"),
+        ("x.a = 1\ny[0] = 2\ndel z", ""),
+        ("@(d := deco)\ndef f(): pass", "d f"),
+        ("def f(): pass\nfrom x import *", None),
+        ("try:\n from x import *\nexcept E: pass", None),
+    ],
+    ids=[
+        "empty",
+        "definitions",
+        "assignments",
+        "annotations",
+        "augmented",
+        "walrus",
+        "walrus in comprehension",
+        "lambda",
+        "imports",
+        "if",
+        "try",
+        "try star",
+        "with",
+        "for",
+        "while",
+        "match",
+        "inner scopes",
+        "no names",
+        "decorator",
+        "star import",
+        "star import in try",
+    ],
+)
+def test_defined_names_are_those_bound_at_module_level(source: str, names: str | None) -> None:
+    """Whatever the statement, the names count that importing the module could leave behind."""
+    assert defined_names(source, "handler.py") == (None if names is None else frozenset(names.split()))
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("def f(:\n", r"^Handler handler\.py: line 1: invalid syntax$"),
+        ("\n\nx = (", r"^Handler handler\.py: line 3: '\(' was never closed$"),
+        ("print 'a'", r"^Handler handler\.py: line 1: Missing parentheses"),
+        ("  a = 1", r"^Handler handler\.py: line 1: unexpected indent$"),
+        ("a = 1\0", r"^Handler handler\.py: .*null bytes"),
+        ("a = '\ud800'", r"^Handler handler\.py: .*surrogates not allowed"),
+        ("-" * 100_000 + "1", r"^Handler handler\.py: .*nested too deeply$"),
+        ("a" + ".b" * 100_000, r"^Handler handler\.py: .*nested too deeply$"),
+        ("(" * 1000, r"^Handler handler\.py: line 1: too many nested parentheses$"),
+    ],
+    ids=["syntax", "unclosed", "python 2", "indent", "NUL", "surrogate", "minus", "attributes", "parentheses"],
+)
+def test_defined_names_raises_invalid_workflow_when_the_source_is_not_python(source: str, reason: str) -> None:
+    """The message names the file, the line where there is one, and the reason."""
+    with pytest.raises(InvalidWorkflow, match=reason):
+        defined_names(source, "handler.py")
+
+
+def test_defined_names_runs_nothing_and_warns_of_nothing() -> None:
+    """Neither the code nor its questionable escapes have any effect on the server."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert defined_names("raise SystemExit('\\d')\na = 1 is 1", "handler.py") == {"a"}

@@ -1,0 +1,66 @@
+"""What handler strings mean, and how errors of handlers are told."""
+
+import sys
+
+import pytest
+
+from wfmgmt.serving.models.local.handlers import HandlerName, HandlerNotFound, parse_handler
+from wfmgmt.serving.models.local.worker import describe_error, hide_host_paths
+
+
+@pytest.mark.parametrize(
+    ("handler", "expected"),
+    [
+        ("handler", HandlerName("handler", None, is_bare=True)),
+        ("handler.py", HandlerName("handler", None, is_bare=False)),
+        ("handler:run", HandlerName("handler", "run", is_bare=False)),
+        ("handler.py:run", HandlerName("handler", "run", is_bare=False)),
+        ("pkg/handler.py", HandlerName("handler", None, is_bare=False)),
+        ("deep/pkg/handler.py:run", HandlerName("handler", "run", is_bare=False)),
+        ("handler.py:", HandlerName("handler", None, is_bare=False)),
+    ],
+)
+def test_parse_handler_understands_torchserves_forms(handler: str, expected: HandlerName) -> None:
+    """Each form leads to the module's name and, where given, the function."""
+    assert parse_handler(handler) == expected
+
+
+@pytest.mark.parametrize("handler", ["", ".py", "pkg/", ":run", "a-b.py", "a.b", "..", "1st.py"])
+def test_parse_handler_refuses_what_names_no_module(handler: str) -> None:
+    """A string that cannot be a module's name is quoted in the error."""
+    with pytest.raises(HandlerNotFound, match="does not name a Python module") as raised:
+        parse_handler(handler)
+    assert repr(handler) in str(raised.value)
+
+
+class Unreadable(Exception):  # noqa: D101
+    def __str__(self) -> str:
+        message = "no text for you"
+        raise ValueError(message)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        pytest.param(ValueError("bad weights"), "ValueError: bad weights", id="message"),
+        pytest.param(ValueError(), "ValueError", id="no message"),
+        pytest.param(SystemExit(3), "SystemExit: 3", id="exit"),
+        pytest.param(HandlerNotFound("no such file"), "no such file", id="our own"),
+        pytest.param(Unreadable(), "Unreadable: (its text cannot be read)", id="unreadable"),
+    ],
+)
+def test_describe_error_names_type_and_message(error: BaseException, text: str) -> None:
+    """The caller is told the type and the message of a handler's error, whatever its class does."""
+    assert describe_error(error) == text
+
+
+def test_describe_error_is_bounded() -> None:
+    """A handler cannot make the answer arbitrarily long."""
+    assert len(describe_error(ValueError("x" * 100_000))) == 2_000
+
+
+def test_hide_host_paths_leaves_no_path_of_the_host() -> None:
+    """Paths in the archive get the archive's name, and paths of the interpreter lose their beginning."""
+    text = f"cannot read /run/unpacked/1f/labels.txt; see {sys.prefix}/lib/x.py"
+    hidden = hide_host_paths(text, directory="/run/unpacked/1f", archive="m1.mar")
+    assert hidden == "cannot read m1.mar/labels.txt; see python/lib/x.py"

@@ -1,0 +1,94 @@
+"""What handlers print reaches the log, within limits."""
+
+import asyncio
+import logging
+
+import pytest
+
+from wfmgmt.serving.models.local.output import MAX_LINE_BYTES, MAX_LINES_PER_SECOND, OutputLog
+
+
+class Clock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+def log_all(*chunks: bytes, clock: Clock | None = None) -> None:
+    """Log what arrives in these chunks, up to the end of the output."""
+
+    async def run() -> None:
+        output = OutputLog(workflow="w", node="n", clock=clock or Clock())
+        for chunk in chunks:
+            output.data_received(chunk)
+        output.connection_lost(None)
+        await output.closed
+
+    asyncio.run(run())
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """Return the log of handlers."""
+    caplog.set_level(logging.INFO, logger="wfmgmt.handler")
+    return caplog
+
+
+def test_output_is_logged_line_by_line(log: pytest.LogCaptureFixture) -> None:
+    """Lines are logged whole, however they are cut on the way, and the last one needs no line break."""
+    log_all(b"first\nsec", b"ond\n", b"\nlast")
+    assert log.messages == ["first", "second", "", "last"]
+
+
+def test_output_names_workflow_and_node(log: pytest.LogCaptureFixture) -> None:
+    """Each line carries the workflow and the node as fields of its record."""
+    log_all(b"hello\n")
+    record = log.records[0]
+    assert (record.name, record.levelname) == ("wfmgmt.handler", "INFO")
+    assert (record.__dict__["workflow"], record.__dict__["node"]) == ("w", "n")
+
+
+def test_output_survives_bytes_that_are_not_text(log: pytest.LogCaptureFixture) -> None:
+    """Bytes that are not UTF-8 are shown as escapes."""
+    log_all(b"\xff ok\n")
+    assert log.messages == ["\\xff ok"]
+
+
+@pytest.mark.parametrize("chunk_bytes", [1_000, 1_000_000])
+def test_output_cuts_lines_that_are_too_long(log: pytest.LogCaptureFixture, chunk_bytes: int) -> None:
+    """A long line is logged up to the limit, marked, and not kept in memory; the next is whole again."""
+    text = b"x" * 100_000 + b"\nnext\n"
+    log_all(*(text[start : start + chunk_bytes] for start in range(0, len(text), chunk_bytes)))
+    assert log.messages == ["x" * MAX_LINE_BYTES + " … (cut)", "next"]
+
+
+def test_output_keeps_a_line_of_just_the_limit(log: pytest.LogCaptureFixture) -> None:
+    """A line that just fits is not marked as cut."""
+    log_all(b"x" * MAX_LINE_BYTES + b"\n")
+    assert log.messages == ["x" * MAX_LINE_BYTES]
+
+
+def test_output_drops_lines_of_a_flood_and_says_how_many(log: pytest.LogCaptureFixture) -> None:
+    """Of a flood the first lines of each second are logged and the others counted."""
+    log_all(b"line\n" * (MAX_LINES_PER_SECOND + 7))
+    assert log.messages == ["line"] * MAX_LINES_PER_SECOND + ["7 more lines were printed and not logged"]
+
+
+def test_output_is_logged_again_in_the_next_second(log: pytest.LogCaptureFixture) -> None:
+    """The limit counts anew with each second."""
+    clock = Clock()
+
+    async def run() -> None:
+        output = OutputLog(workflow="w", node="n", clock=clock)
+        output.data_received(b"line\n" * (MAX_LINES_PER_SECOND + 2))
+        clock.now += 1
+        output.data_received(b"again\n")
+        output.connection_lost(None)
+
+    asyncio.run(run())
+    assert log.messages[MAX_LINES_PER_SECOND:] == ["2 more lines were printed and not logged", "again"]

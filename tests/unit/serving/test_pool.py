@@ -1,0 +1,224 @@
+"""Restarts and back-off of a pool, with workers and a clock that are not real."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
+from wfmgmt.serving.models.local.frames import Frame
+from wfmgmt.serving.models.local.launcher import ForkFailed, WorkerExited
+from wfmgmt.serving.models.local.pool import Backoff, Job, WorkerPool
+
+JOB = Job(workflow="w", nodes=("n",), load={"op": "load"}, startup_timeout_s=5)
+READY = Frame({"op": "ready"}, b"")
+
+
+@pytest.mark.parametrize(
+    ("ups_s", "delays_s"),
+    [
+        pytest.param([0] * 10, [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30], id="doubles up to 30 s"),
+        pytest.param([0, 0, 29.9, 0], [0.1, 0.2, 0.4, 0.8], id="goes on after a short life"),
+        pytest.param([0, 0, 30, 0], [0.1, 0.2, 0.1, 0.2], id="starts again after 30 s up"),
+    ],
+)
+def test_backoff_grows_until_a_worker_was_steady(ups_s: list[float], delays_s: list[float]) -> None:
+    """Delays double from one death to the next, and begin anew after a worker that lived."""
+    backoff = Backoff()
+    assert [backoff.delay_after(up_s) for up_s in ups_s] == pytest.approx(delays_s)
+
+
+class FakeWorker:
+    """A worker that says one thing and lives until the test ends it."""
+
+    def __init__(self, answer: Frame | Exception) -> None:
+        self.answer = answer
+        self.exit: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.stopped = False
+
+    async def send(self, _header: object) -> None:
+        """Take a message."""
+
+    async def receive(self) -> Frame:
+        """Return the answer."""
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def wait(self) -> str:
+        """Wait for the end that the test brings."""
+        return await asyncio.shield(self.exit)
+
+    async def stop(self, *, grace_s: float) -> None:  # noqa: ARG002
+        """Note that the worker was taken down."""
+        self.stopped = True
+
+
+class FakeForkserver:
+    """Hands out workers with the answers of a script; the last answer is given for ever."""
+
+    def __init__(self, *script: Frame | Exception) -> None:
+        self._script = list(script) or [READY]
+        self.workers: list[FakeWorker] = []
+
+    async def fork(self, *, workflow: str, node: str) -> Any:
+        """Return the next worker."""
+        assert (workflow, node) == ("w", "n")
+        answer = self._script.pop(0) if len(self._script) > 1 else self._script[0]
+        if isinstance(answer, ForkFailed):
+            raise answer
+        self.workers.append(FakeWorker(answer))
+        return self.workers[-1]
+
+
+class Time:
+    """A clock that goes forward by what is slept, and notes how long that was."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def clock(self) -> float:
+        """Return the time."""
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        """Let the time pass at once."""
+        self.slept.append(seconds)
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
+def run_with_pool(
+    forkserver: FakeForkserver, scenario: Callable[[WorkerPool, Time], Coroutine[Any, Any, None]]
+) -> list[WorkerStatus]:
+    """Run a scenario with a pool and return all that the pool's status was, without repetitions."""
+    seen: list[WorkerStatus] = []
+    time = Time()
+
+    async def run() -> None:
+        pool = WorkerPool(
+            forkserver=forkserver,
+            job=JOB,
+            on_change=lambda: seen.append(pool.status),
+            clock=time.clock,
+            sleep=time.sleep,
+        )
+        try:
+            await scenario(pool, time)
+        finally:
+            await pool.stop()
+
+    asyncio.run(run())
+    return [status for index, status in enumerate(seen) if index == 0 or seen[index - 1] != status]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let other tasks run until the condition holds."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - the condition is not one event's
+            await asyncio.sleep(0)
+
+
+def test_pool_restarts_a_worker_that_died() -> None:
+    """A dead worker is replaced after the first delay, and the status tells each step."""
+    forkserver = FakeForkserver()
+
+    async def scenario(pool: WorkerPool, time: Time) -> None:
+        await pool.scale(1)
+        time.now = 10
+        forkserver.workers[0].exit.set_result("was killed by SIGSEGV")
+        await until(lambda: len(forkserver.workers) == 2 and pool.status.ready == 1)
+        assert time.slept == [0.1]
+
+    assert run_with_pool(forkserver, scenario) == [
+        WorkerStatus(wanted=1, ready=0),
+        WorkerStatus(wanted=1, ready=1),
+        WorkerStatus(wanted=1, ready=0, error="worker was killed by SIGSEGV"),
+        WorkerStatus(wanted=1, ready=1),
+        WorkerStatus(wanted=1, ready=0),
+        WorkerStatus(wanted=0, ready=0),
+    ]
+
+
+def test_pool_waits_longer_after_each_failed_restart() -> None:
+    """While restarts fail, the delays double and the status tells the last reason."""
+    gone = WorkerExited("exited with code 3")
+    forkserver = FakeForkserver(READY, gone, gone, ForkFailed("too many processes"), READY)
+
+    async def scenario(pool: WorkerPool, time: Time) -> None:
+        await pool.scale(1)
+        forkserver.workers[0].exit.set_result("exited with code 1")
+        await until(lambda: pool.status.ready == 1 and len(forkserver.workers) == 4)
+        assert time.slept == pytest.approx([0.1, 0.2, 0.4, 0.8])
+
+    errors = [status.error for status in run_with_pool(forkserver, scenario) if status.error]
+    assert errors == [
+        "worker exited with code 1",
+        "worker exited with code 3 while loading",
+        "no worker could be started: too many processes",
+    ]
+
+
+def test_pool_fails_to_start_when_one_worker_fails() -> None:
+    """When one of the first workers fails, the others are taken down and nothing is tried again."""
+    forkserver = FakeForkserver(READY, WorkerExited("exited with code 3"), READY)
+
+    async def scenario(pool: WorkerPool, time: Time) -> None:
+        with pytest.raises(ModelNotLoaded, match="worker exited with code 3 while loading") as raised:
+            await pool.scale(3)
+        assert raised.value.node == "n"
+        assert pool.status == WorkerStatus(wanted=0, ready=0)
+        assert all(worker.stopped for worker in forkserver.workers)
+        assert time.slept == []
+
+    run_with_pool(forkserver, scenario)
+
+
+def test_pool_keeps_its_workers_when_more_cannot_be_had() -> None:
+    """A failed step up leaves the workers that were there before."""
+    forkserver = FakeForkserver(READY, WorkerExited("exited with code 3"))
+
+    async def scenario(pool: WorkerPool, _time: Time) -> None:
+        await pool.scale(1)
+        with pytest.raises(ModelNotLoaded):
+            await pool.scale(2)
+        assert pool.status == WorkerStatus(wanted=1, ready=1)
+        assert not forkserver.workers[0].stopped
+
+    run_with_pool(forkserver, scenario)
+
+
+def test_pool_gives_up_workers_that_are_down_first() -> None:
+    """Scaling down takes the place whose worker just died, not one that works."""
+    forkserver = FakeForkserver(READY, READY, WorkerExited("exited with code 3"))
+
+    async def scenario(pool: WorkerPool, _time: Time) -> None:
+        await pool.scale(2)
+        forkserver.workers[0].exit.set_result("exited with code 1")
+        await until(lambda: pool.status.error is not None)
+        await pool.scale(1)
+        assert pool.status == WorkerStatus(wanted=1, ready=1)
+        assert not forkserver.workers[1].stopped
+
+    run_with_pool(forkserver, scenario)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        pytest.param({}, id="nothing"),
+        pytest.param({"op": "hello"}, id="unknown"),
+        pytest.param({"op": "failed", "node": "n"}, id="incomplete"),
+    ],
+)
+def test_pool_gives_up_a_worker_that_answers_garbage(header: dict[str, object]) -> None:
+    """A message that no loading worker sends fails the load with a reason."""
+    forkserver = FakeForkserver(Frame(dict(header), b""))
+
+    async def scenario(pool: WorkerPool, _time: Time) -> None:
+        with pytest.raises(ModelNotLoaded, match="broken connection to the worker: unknown message"):
+            await pool.scale(1)
+
+    run_with_pool(forkserver, scenario)

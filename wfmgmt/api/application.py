@@ -1,0 +1,45 @@
+"""What every request gets, whichever endpoint answers it: an id, headers, a count and a bounded body."""
+
+import time
+
+from flask import Flask, Response, g, request
+
+from wfmgmt.api.errors import register_error_handlers
+from wfmgmt.api.metrics import Metrics
+from wfmgmt.domain.wire import NO_CACHE, REQUEST_ID, sane_request_id
+
+#: A request to the management API is a few parameters.
+LARGEST_BODY_BYTES = 64 * 1024
+
+
+def make_app(metrics: Metrics) -> Flask:
+    """Return an application without endpoints yet.
+
+    Slashes are taken as they come: a trailing one is tolerated, doubled ones are another path, nothing redirects.
+    """
+    app = Flask("wfmgmt", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES
+    app.config["MAX_FORM_MEMORY_SIZE"] = LARGEST_BODY_BYTES
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.url_map.redirect_defaults = False
+    register_error_handlers(app)
+
+    @app.before_request
+    def _begin() -> None:
+        g.began = time.perf_counter()
+        g.request_id = sane_request_id(request.headers.get(REQUEST_ID))
+
+    @app.after_request
+    def _end(answer: Response) -> Response:
+        answer.headers.extend({**NO_CACHE, REQUEST_ID: g.request_id})
+        metrics.count(
+            method=request.method if request.url_rule else "other",
+            route=request.url_rule.rule if request.url_rule else "unknown",
+            status=answer.status_code,
+            duration_s=time.perf_counter() - g.began,
+        )
+        return answer
+
+    return app

@@ -1,0 +1,72 @@
+"""The one table from errors to HTTP, and the one handler that writes them."""
+
+import logging
+
+from flask import Flask, Response, g
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from wfmgmt import errors
+from wfmgmt.domain.wire import FRAMEWORK_TYPES, UNKNOWN_PATH, WRONG_METHOD, error_body
+
+_log = logging.getLogger("wfmgmt.api")
+
+#: Error class to HTTP status and TorchServe's name for it; a class stands for its subclasses that have no line.
+STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
+    errors.BadRequest: (400, "BadRequestException"),
+    errors.InvalidArchive: (400, "InvalidWorkflowException"),
+    errors.InvalidWorkflow: (400, "InvalidWorkflowException"),
+    errors.InvalidDag: (400, "InvalidDAGException"),
+    errors.WorkflowNotFound: (404, "WorkflowNotFoundException"),
+    errors.ArchiveNotFound: (404, "WorkflowNotFoundException"),
+    errors.UrlNotAllowed: (404, "WorkflowNotFoundException"),
+    errors.DownloadFailed: (400, "DownloadArchiveException"),
+    errors.WorkflowExists: (409, "ConflictStatusException"),
+    errors.WorkflowBusy: (409, "ConflictStatusException"),
+    errors.NodesNotLoadable: (400, "WorkflowException"),
+    errors.NodesFailedToLoad: (500, "WorkflowException"),
+    errors.Unavailable: (503, "ServiceUnavailableException"),
+    errors.InsufficientStorage: (507, "InsufficientStorageException"),
+}
+_INTERNAL = "Internal server error; the log has the details under this answer's x-request-id."
+
+
+def status_and_type(error: errors.WfmgmtError) -> tuple[int, str]:
+    """Return the HTTP status and the wire type of an error."""
+    for kind in type(error).__mro__:
+        if kind in STATUS_AND_TYPE:
+            return STATUS_AND_TYPE[kind]
+    return 500, "InternalServerException"
+
+
+def register_error_handlers(app: Flask) -> None:
+    """Make every error of the application, of Flask and of the unforeseen kind answer in the one shape."""
+    app.register_error_handler(errors.WfmgmtError, _answer_own)
+    app.register_error_handler(HTTPException, _answer_framework)
+    app.register_error_handler(Exception, _answer_unforeseen)
+
+
+def _respond(status: int, error_type: str, message: str) -> Response:
+    return Response(error_body(status, error_type, message), status, mimetype="application/json")
+
+
+def _answer_own(error: errors.WfmgmtError) -> Response:
+    status, error_type = status_and_type(error)
+    answer = _respond(status, error_type, str(error))
+    if isinstance(error, errors.Unavailable):
+        answer.headers["Retry-After"] = str(error.retry_after_s)
+    return answer
+
+
+def _answer_framework(error: HTTPException) -> Response:
+    status = error.code or 500
+    messages = {404: UNKNOWN_PATH, 405: WRONG_METHOD, 500: _INTERNAL}
+    message = messages.get(status) or str(error.description or error.name)
+    answer = _respond(status, FRAMEWORK_TYPES.get(status, "BadRequestException"), message)
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        answer.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return answer
+
+
+def _answer_unforeseen(error: Exception) -> Response:
+    _log.error("unforeseen error", exc_info=error, extra={"request_id": g.get("request_id")})
+    return _respond(500, FRAMEWORK_TYPES[500], _INTERNAL)

@@ -1,0 +1,78 @@
+"""Metrics of the management plane, right under any number of web workers."""
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from wfmgmt.errors import WfmgmtError
+from wfmgmt.services.inspection import Inspection
+
+# These live as long as the process: in the shared folder of several web workers their files are never made twice.
+_OWN = CollectorRegistry()
+_REQUESTS = Counter(
+    "wfmgmt_requests", "Requests answered on the management address", ["method", "route", "status"], registry=_OWN
+)
+_DURATIONS = Histogram(
+    "wfmgmt_request_duration_seconds",
+    "Time from a request's arrival to its answer on the management address",
+    ["method", "route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120),
+    registry=_OWN,
+)
+
+
+class Metrics:
+    """Counts answers, and renders everything that is counted.
+
+    Args:
+        inspection: Tells how many workflows and workers there are.
+        shared_folder: Where several web workers share their counters; None when there is one process.
+    """
+
+    def __init__(self, *, inspection: Inspection, shared_folder: str | None) -> None:
+        self._state = _State(inspection)
+        self._shared_folder = shared_folder
+
+    def count(self, *, method: str, route: str, status: int, duration_s: float) -> None:
+        """Count one answer."""
+        _REQUESTS.labels(method, route, status).inc()
+        _DURATIONS.labels(method, route).observe(duration_s)
+
+    def text(self) -> bytes:
+        """Return all metrics as Prometheus text."""
+        registry = CollectorRegistry()
+        registry.register(self._state)
+        if self._shared_folder is None:
+            return generate_latest(registry) + generate_latest(_OWN)
+        MultiProcessCollector(registry, path=self._shared_folder)  # type: ignore[no-untyped-call]  # it has no types
+        return generate_latest(registry)
+
+
+class _State(Collector):
+    """Gauges that are the same whichever web worker is asked."""
+
+    def __init__(self, inspection: Inspection) -> None:
+        self._inspection = inspection
+
+    def collect(self) -> list[Metric]:
+        """Return workflows by status and workers; without the former when the database cannot be read."""
+        workflows = GaugeMetricFamily("wfmgmt_workflows", "Workflows in the registry", labels=["status"])
+        try:
+            for status, count in self._inspection.counts().items():
+                workflows.add_metric([status.value], count)
+        except WfmgmtError:
+            workflows.samples.clear()
+        wanted, ready = self._inspection.workers()
+        return [
+            workflows,
+            GaugeMetricFamily("wfmgmt_workers_wanted", "Worker processes that should be up", value=wanted),
+            GaugeMetricFamily("wfmgmt_workers_ready", "Worker processes that are up", value=ready),
+        ]
+
+
+def shared_folder() -> str | None:
+    """Return the folder that the deployment has set up for shared counters."""
+    return os.environ.get("PROMETHEUS_MULTIPROC_DIR")  # noqa: TID251 - the name is prometheus-client's own

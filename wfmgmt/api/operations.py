@@ -1,0 +1,33 @@
+"""The endpoints for those who operate the service: health, metrics and the API's description."""
+
+from flask import Blueprint, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from wfmgmt.api.description import MANAGEMENT_API
+from wfmgmt.api.metrics import Metrics
+from wfmgmt.domain.wire import health, json_text
+from wfmgmt.services.inspection import Inspection
+
+
+def operations_blueprint(*, inspection: Inspection, metrics: Metrics) -> Blueprint:
+    """Return the blueprint over these parts."""
+    blueprint = Blueprint("operations", __name__)
+
+    @blueprint.get("/ping")
+    def ping() -> Response:
+        """Tell whether everything runs, or what does not."""
+        status, body = health(*inspection.health())
+        return Response(json_text(body), status, mimetype="application/json")
+
+    @blueprint.get("/metrics")
+    def give_metrics() -> Response:
+        """Give the metrics of all web workers together."""
+        return Response(metrics.text(), content_type=CONTENT_TYPE_LATEST)
+
+    @blueprint.get("/api-description")
+    @blueprint.route("/", methods=["OPTIONS"], endpoint="describe_api_by_options")
+    def describe_api() -> Response:
+        """Give the OpenAPI description of the management address."""
+        return Response(json_text(MANAGEMENT_API), mimetype="application/json")
+
+    return blueprint

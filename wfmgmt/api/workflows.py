@@ -1,0 +1,122 @@
+"""The workflow endpoints: register, describe, list and unregister."""
+
+import json
+
+from flask import Blueprint, Response, g, request
+
+from wfmgmt.api.parameters import list_parameters, registration_request
+from wfmgmt.domain.audit import Origin
+from wfmgmt.domain.wire import json_text
+from wfmgmt.services.inspection import Described, Inspection
+from wfmgmt.services.registration import Registration
+from wfmgmt.services.removal import Removal
+from wfmgmt.serving.control import NodeReport
+from wfmgmt.store.records import DescribedNode, ListedWorkflow, Page
+
+
+def workflows_blueprint(*, registration: Registration, removal: Removal, inspection: Inspection) -> Blueprint:
+    """Return the blueprint over these use cases."""
+    blueprint = Blueprint("workflows", __name__)
+
+    @blueprint.post("/workflows")
+    def register() -> Response:
+        """Register a workflow from an archive."""
+        registered = registration.register(registration_request(request), _origin())
+        answer: dict[str, object] = {
+            "status": f"Workflow {registered.name} has been registered and scaled successfully."
+        }
+        if registered.warnings:
+            answer["warnings"] = list(registered.warnings)
+        return _json(json_text(answer))
+
+    @blueprint.get("/workflows")
+    @blueprint.get("/models", endpoint="list_models")
+    def list_workflows() -> Response:
+        """List workflows in name order."""
+        limit, offset, after = list_parameters(request.args)
+        if after is None:
+            page = inspection.page(limit=limit, offset=offset)
+            return _json(page_text(page, {"nextPageToken": str(offset + limit)}))
+        page = inspection.page_after(after, limit=limit)
+        return _json(page_text(page, {"nextAfter": page.workflows[-1].name} if page.workflows else {}))
+
+    @blueprint.get("/workflows/<name>")
+    def describe(name: str) -> Response:
+        """Describe one workflow."""
+        return _json(json_text([_described(inspection.describe(name))]))
+
+    @blueprint.delete("/workflows/<name>")
+    def unregister(name: str) -> Response:
+        """Unregister one workflow."""
+        removal.unregister(name, _origin())
+        return _json(json_text({"status": f'Workflow "{name}" unregistered'}))
+
+    return blueprint
+
+
+def _json(text: str) -> Response:
+    return Response(text, mimetype="application/json")
+
+
+def _origin() -> Origin:
+    return Origin(actor="anonymous", address=request.remote_addr or "", request_id=g.request_id)
+
+
+def page_text(page: Page, next_page: dict[str, str]) -> str:
+    """Return one page as JSON, with the way to the next one first when there is one.
+
+    Python's encoder is slow where it indents, and lists are what it would indent most; the test that compares this
+    with `json_text` keeps the two alike.
+    """
+    start = "".join(f'  "{key}": {_quoted(value)},\n' for key, value in next_page.items()) if page.more else ""
+    if not page.workflows:
+        return '{\n  "workflows": []\n}\n'
+    lines = ",\n".join(map(_line, page.workflows))
+    return f'{{\n{start}  "workflows": [\n{lines}\n  ]\n}}\n'
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _line(listed: ListedWorkflow) -> str:
+    name, url = _quoted(listed.name), _quoted(listed.url)
+    return f'    {{\n      "workflowName": {name},\n      "workflowUrl": {url}\n    }}'
+
+
+def _described(described: Described) -> dict[str, object]:
+    workflow, report = described.workflow, described.report
+    reports = report.nodes if report is not None else {}
+    failures = report.failures if report is not None else {}
+    return {
+        "workflowName": workflow.name,
+        "workflowUrl": workflow.url,
+        "minWorkers": workflow.defaults.min_workers,
+        "maxWorkers": workflow.defaults.max_workers,
+        "batchSize": workflow.defaults.batch_size,
+        "maxBatchDelay": workflow.defaults.max_batch_delay_ms,
+        "workflowDag": workflow.dag,
+        "nodes": [
+            _described_node(node, reports.get(node.name, NodeReport()), failures.get(node.name))
+            for node in workflow.nodes
+        ],
+        "registeredAt": workflow.registered_at,
+        "archiveSha256": workflow.archive_sha256,
+    }
+
+
+def _described_node(node: DescribedNode, report: NodeReport, failure: str | None) -> dict[str, object]:
+    return {
+        "name": node.name,
+        "kind": node.kind.value,
+        "url": node.url,
+        "digest": node.sha256,
+        "minWorkers": node.settings.min_workers,
+        "maxWorkers": node.settings.max_workers,
+        "batchSize": node.settings.batch_size,
+        "maxBatchDelay": node.settings.max_batch_delay_ms,
+        "retryAttempts": node.settings.retry_attempts,
+        "timeoutMs": node.settings.timeout_ms,
+        "readyWorkers": report.ready,
+        "error": failure or report.error,
+    }

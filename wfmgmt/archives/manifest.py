@@ -1,0 +1,259 @@
+"""What workflow and model archives say about themselves, and the parts of them that registration needs."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wfmgmt.archives.reading import ArchiveReader, open_archive
+from wfmgmt.domain.limits import Limits
+from wfmgmt.domain.names import quoted
+from wfmgmt.errors import InvalidArchive, InvalidWorkflow
+
+WAR_MANIFEST = "WAR-INF/MANIFEST.json"
+MAR_MANIFEST = "MAR-INF/MANIFEST.json"
+
+_MAX_LISTED = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowArchive:
+    """What a .war holds.
+
+    Attributes:
+        name: Name of the workflow; None when the manifest gives none.
+        spec_file: Name of the spec in the archive.
+        spec_text: Its content.
+        handler: Name of the handler file in the archive; None when the workflow has no functions.
+        handler_source: Its content.
+    """
+
+    name: str | None
+    spec_file: str
+    spec_text: str
+    handler: str | None
+    handler_source: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelArchive:
+    """What a .mar says about its model.
+
+    Attributes:
+        model_name: Name that the archiver was given.
+        handler: `handler.py`, `handler.py:function`, `module:function`, or the name of a built-in handler.
+        manifest: All of the manifest.
+    """
+
+    model_name: str
+    handler: str
+    manifest: dict[str, Any]
+
+
+def read_war(path: Path, limits: Limits) -> WorkflowArchive:
+    """Return what a workflow archive holds.
+
+    Raises:
+        InvalidWorkflow: The file is no archive that can be trusted, or its manifest, spec or handler is missing, not
+            text, too long or does not have the right shape.
+        OSError: The file cannot be read.
+
+    Source:
+        TorchServe 0.12.0 for the texts on what the manifest does not define.
+    """
+    try:
+        with open_archive(path, limits) as archive:
+            return _read_workflow(archive, limits)
+    except InvalidArchive as exc:
+        raise InvalidWorkflow(f"Workflow archive {path.name}: {exc.reason}") from exc
+
+
+def read_mar(path: Path, limits: Limits) -> ModelArchive:
+    """Return what a model archive says about its model.
+
+    Raises:
+        InvalidArchive: The file is no archive that can be trusted, or its manifest is missing or does not have the
+            right shape, or the handler file that it names is missing.
+        OSError: The file cannot be read.
+    """
+    with open_archive(path, limits) as archive:
+        manifest = _read_manifest(archive, MAR_MANIFEST, limits)
+        model = _section(manifest, "model", MAR_MANIFEST)
+        model_name = _required_text(model, "modelName", f"{MAR_MANIFEST}: model")
+        handler = _required_text(model, "handler", f"{MAR_MANIFEST}: model")
+        _check_model_handler(handler, archive.names)
+        return ModelArchive(model_name=model_name, handler=handler, manifest=manifest)
+
+
+def _read_workflow(archive: ArchiveReader, limits: Limits) -> WorkflowArchive:
+    """Return what an open workflow archive holds.
+
+    Raises:
+        InvalidArchive: A part of it is missing or wrong.
+        InvalidWorkflow: The manifest does not define something, in the words of TorchServe.
+    """
+    manifest = _read_manifest(archive, WAR_MANIFEST, limits)
+    where = f"{WAR_MANIFEST}: workflow"
+    workflow = _section(manifest, "workflow", WAR_MANIFEST)
+    if not _is_defined(manifest, "archiverVersion"):
+        raise InvalidWorkflow("Workflow archive version is not defined.")
+    if not _is_defined(manifest, "createdOn"):
+        raise InvalidWorkflow("Workflow archive createdOn is not defined.")
+    spec_file = _required_text(workflow, "specFile", where)
+    handler = _text(workflow, "handler", where)
+    return WorkflowArchive(
+        name=_text(workflow, "workflowName", where) or _text(workflow, "modelName", where),
+        spec_file=spec_file,
+        spec_text=_read_part(archive, spec_file, f"{where}.specFile", (".yaml", ".yml"), limits.spec_bytes),
+        handler=handler,
+        handler_source=handler and _read_part(archive, handler, f"{where}.handler", (".py",), limits.handler_bytes),
+    )
+
+
+def _read_manifest(archive: ArchiveReader, member: str, limits: Limits) -> dict[str, Any]:
+    """Return the manifest, which is a JSON object of values that any other program can store.
+
+    Raises:
+        InvalidArchive: It is missing, too long or not such an object.
+    """
+    if member not in archive.names:
+        elsewhere = [name for name in archive.names if name.endswith(f"/{member}")]
+        hint = f"; {quoted(elsewhere[0])} is not at the top of the archive" if elsewhere else ""
+        raise InvalidArchive(f"{member} is missing{hint}")
+    text = _decoded(archive.read(member, limits.manifest_bytes), member)
+    try:
+        manifest = json.loads(text)
+        # Python reads NaN, infinite numbers and halves of surrogate pairs, which other programs do not take.
+        json.dumps(manifest, ensure_ascii=False, allow_nan=False).encode()
+    except RecursionError as exc:
+        raise InvalidArchive(f"{member} is nested too deeply") from exc
+    except UnicodeEncodeError as exc:
+        raise InvalidArchive(f"{member} has an escape for half a surrogate pair") from exc
+    except ValueError as exc:
+        raise InvalidArchive(f"{member} is not JSON: {exc}") from exc
+    if not isinstance(manifest, dict):
+        raise InvalidArchive(f"{member}: expected an object, got {_described(manifest)}")
+    return manifest
+
+
+def _section(manifest: dict[str, Any], key: str, member: str) -> dict[str, Any]:
+    """Return an object in the manifest.
+
+    Raises:
+        InvalidArchive: It is missing or something else.
+    """
+    section = manifest.get(key)
+    if not isinstance(section, dict):
+        raise InvalidArchive(f"{member}: {key}: expected an object, got {_described(section)}")
+    return section
+
+
+def _required_text(section: dict[str, Any], key: str, where: str) -> str:
+    """Return a text in a section of the manifest.
+
+    Raises:
+        InvalidArchive: It is missing, empty or something else.
+    """
+    text = _text(section, key, where)
+    if text is None:
+        raise InvalidArchive(f"{where}.{key} is not defined")
+    return text
+
+
+def _text(section: dict[str, Any], key: str, where: str) -> str | None:
+    """Return a text in a section of the manifest, None when it is missing or empty.
+
+    Raises:
+        InvalidArchive: It is something else.
+    """
+    value = section.get(key)
+    if value is not None and not isinstance(value, str):
+        raise InvalidArchive(f"{where}.{key}: expected text, got {_described(value)}")
+    return value or None
+
+
+def _is_defined(manifest: dict[str, Any], key: str) -> bool:
+    """Return whether the manifest has a date or version, which hand-made ones may give as a number.
+
+    Raises:
+        InvalidArchive: There is something that is neither.
+    """
+    value = manifest.get(key)
+    if isinstance(value, dict | list | bool):
+        raise InvalidArchive(f"{WAR_MANIFEST}: {key}: expected text, got {_described(value)}")
+    return value not in (None, "")
+
+
+def _read_part(archive: ArchiveReader, name: str, where: str, suffixes: tuple[str, ...], max_bytes: int) -> str:
+    """Return the text of a file that the manifest names.
+
+    Args:
+        archive: The archive.
+        name: The file.
+        where: The key that names it, for messages.
+        suffixes: What the names of such files usually end in, for a list of what there is.
+        max_bytes: Length of the file.
+
+    Raises:
+        InvalidArchive: There is no such file, or it is not text or too long.
+    """
+    if name not in archive.names:
+        there = _listed([other for other in archive.names if other.endswith(suffixes)], suffixes)
+        raise InvalidArchive(f"{where}: there is no file {quoted(name)} in the archive; it has {there}")
+    return _decoded(archive.read(name, max_bytes), quoted(name))
+
+
+def _decoded(content: bytes, what: str) -> str:
+    """Return the text of a file without the mark that some editors put at its beginning.
+
+    Raises:
+        InvalidArchive: It is not UTF-8.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise InvalidArchive(f"{what} is not UTF-8 text, byte {exc.start} is the first that is wrong") from exc
+
+
+def _check_model_handler(handler: str, names: Sequence[str]) -> None:
+    """Refuse a handler whose file is not in the archive.
+
+    Raises:
+        InvalidArchive: The file is missing, or what stands after the colon is not a name.
+
+    Source:
+        TorchServe 0.12.0, model_loader.py: only the last part of a path counts, for the module is imported from the
+        top of the archive; a name that cannot be imported from there is looked for among the built-in handlers.
+    """
+    where = f"{MAR_MANIFEST}: model.handler"
+    module, colon, function = handler.partition(":")
+    if colon and not function.isidentifier():
+        raise InvalidArchive(f"{where}: expected file.py:function or module:function, got {quoted(handler)}")
+    module = module.rpartition("/")[2]
+    if module.endswith(".py"):
+        candidates = [module]
+    elif colon:
+        path = module.replace(".", "/")
+        candidates = [f"{path}.py", f"{path}/__init__.py"]
+    else:
+        return
+    if not any(candidate in names for candidate in candidates):
+        there = _listed([name for name in names if name.endswith(".py")], (".py",))
+        raise InvalidArchive(
+            f"{where} is {quoted(handler)}, but there is no file {quoted(candidates[0])} in the archive; it has {there}"
+        )
+
+
+def _listed(names: Sequence[str], suffixes: tuple[str, ...]) -> str:
+    """Return the names of files for a message, or say that there are none."""
+    if not names:
+        return f"no {' or '.join(suffixes)} file"
+    more = len(names) - _MAX_LISTED
+    return ", ".join(map(quoted, names[:_MAX_LISTED])) + (f" and {more} more" if more > 0 else "")
+
+
+def _described(value: object) -> str:
+    """Return the kind of a JSON value."""
+    kinds = {dict: "an object", list: "an array", str: "text", bool: "a boolean", type(None): "nothing"}
+    return kinds.get(type(value), "a number")

@@ -1,0 +1,212 @@
+"""The store folders: archives by name, and downloads that appear whole or not at all."""
+
+import contextlib
+import errno
+import os
+import re
+import stat
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from wfmgmt.archives.urls import without_credentials
+from wfmgmt.errors import ArchiveNotFound, BadRequest, InsufficientStorage, RelativePathRefused, UrlNotAllowed
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_OWNER = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PART = re.compile(r"\.([A-Za-z0-9._-]{1,64})-[0-9a-f]{32}\.part")
+_STEM_LIMIT = 128
+# EFBIG stands for a quota on the size of one file.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES})
+
+
+@contextlib.contextmanager
+def full_disk_reported() -> Iterator[None]:
+    """Raise InsufficientStorage for the errors by which the system says that a disk or a quota is full."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in _FULL:
+            raise InsufficientStorage("No space is left for the archive.") from exc
+        raise
+
+
+class ArchiveFolder:
+    """One folder of archives, which operators fill by hand and downloads fill by themselves.
+
+    A download is written to a part, a hidden file whose name tells whose it is. Once whole, it gets its visible name
+    as a second link and stays a part until its owner discards that, after the registration has been recorded. So after
+    a crash a part that is left over tells which archive nobody knows of.
+
+    The folder has to be on a file system with hard links. Several threads and processes may use it at once.
+
+    Args:
+        folder: An existing folder.
+        suffix: What names of archives end in, with the dot.
+    """
+
+    def __init__(self, *, folder: Path, suffix: str) -> None:
+        self._folder = folder
+        self._suffix = suffix
+
+    def find(self, name: str) -> Path:
+        """Return the path of the archive of that name lying directly in the folder.
+
+        A symbolic link is followed if a regular file is at its end, wherever that is: only who may write to the store
+        can make one, and it is how stores share large files. Hidden files are not archives.
+
+        Args:
+            name: As it stands in a request or a spec; nothing in it is decoded.
+
+        Raises:
+            RelativePathRefused: The name has `..` in it.
+            UrlNotAllowed: It is a `file:` address.
+            ArchiveNotFound: The folder has no regular file of that name, or it is no plain name.
+            BadRequest: The name is not text, or the file's name does not end in the suffix.
+        """
+        _check_text(name)
+        shown = without_credentials(name)
+        if ".." in name:
+            raise RelativePathRefused(shown)
+        if name.lower().startswith("file:"):
+            raise UrlNotAllowed(shown, f"file: addresses are never read, put the {self._suffix} file into the store")
+        if not _is_plain(name) or not self._has_file(name):
+            raise ArchiveNotFound(shown)
+        if not name.endswith(self._suffix):
+            raise BadRequest(f"The url {name} has to end in {self._suffix}.")
+        return self._folder / name
+
+    def reserve(self, owner: str) -> Path:
+        """Return the path of a new part, at which nothing exists yet.
+
+        Args:
+            owner: Who will write it, in up to 64 letters, digits, dots, underscores and dashes; `sweep` asks for it.
+        """
+        if not _OWNER.fullmatch(owner):
+            raise ValueError(f"not an owner of parts: {owner!r}")
+        return self._folder / f".{owner}-{uuid.uuid4().hex}.part"
+
+    def publish(self, part: Path, name: str) -> str:
+        """Give a finished part a visible name and return that name; the part stays until it is discarded.
+
+        What is in the folder already is never touched: when the name is taken, a similar one is used.
+
+        Args:
+            part: From `reserve`, written and durable.
+            name: The wanted name; the suffix is added if it is missing.
+
+        Raises:
+            InsufficientStorage: The disk is full; the archive has no visible name.
+        """
+        if not _is_plain(name):
+            raise ValueError(f"not a plain file name: {name!r}")
+        stem = name.removesuffix(self._suffix)[:_STEM_LIMIT]
+        published = f"{stem}{self._suffix}"
+        with full_disk_reported():
+            while not _linked(part, self._folder / published):
+                published = f"{stem}-{uuid.uuid4().hex[:8]}{self._suffix}"
+            try:
+                self._sync()
+            except OSError:
+                (self._folder / published).unlink(missing_ok=True)
+                raise
+        return published
+
+    def discard(self, part: Path) -> None:
+        """Remove a part if it is there."""
+        with full_disk_reported():
+            part.unlink(missing_ok=True)
+
+    def remove(self, name: str) -> bool:
+        """Remove an archive for good and tell whether it was there.
+
+        Raises:
+            InsufficientStorage: The disk is full; the archive may be gone already.
+        """
+        if not _is_plain(name):
+            return False
+        with full_disk_reported():
+            try:
+                (self._folder / name).unlink()
+            except FileNotFoundError:
+                return False
+            self._sync()
+        return True
+
+    def sweep(self, is_alive: Callable[[str], bool], is_used: Callable[[str], bool]) -> list[str]:
+        """Remove what owners that died left behind and return the names of the files removed.
+
+        That is their parts, and archives that they published but that were never recorded.
+
+        Args:
+            is_alive: Tells whether an owner still runs.
+            is_used: Tells whether an archive of that name is recorded.
+        """
+        removed = []
+        with full_disk_reported():
+            files = self._files()
+            for part, identity in files.items():
+                match = _PART.fullmatch(part)
+                if match is None or is_alive(match[1]):
+                    continue
+                links = [name for name, other in files.items() if other == identity and not _PART.fullmatch(name)]
+                # The part goes last: as long as it is there, a sweep that is interrupted can be repeated.
+                removed += [*(name for name in links if not is_used(name)), part]
+            for name in removed:
+                (self._folder / name).unlink(missing_ok=True)
+            if removed:
+                self._sync()
+        return removed
+
+    def _has_file(self, name: str) -> bool:
+        try:
+            mode = (self._folder / name).stat().st_mode
+        except OSError as exc:
+            if exc.errno in _ABSENT:
+                return False
+            raise
+        return stat.S_ISREG(mode)
+
+    def _files(self) -> dict[str, tuple[int, int]]:
+        """Return the names of the regular files, each with the identity of the file behind it."""
+        files = {}
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
+                # A file can go between the listing and the question; inode numbers of listings are not unique
+                # on layered file systems.
+                with contextlib.suppress(FileNotFoundError):
+                    info = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(info.st_mode):
+                        files[entry.name] = (info.st_dev, info.st_ino)
+        return files
+
+    def _sync(self) -> None:
+        """Make names durable: until then, a power cut can undo a link or its removal."""
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _check_text(name: str) -> None:
+    if control := _CONTROL.search(name):
+        raise BadRequest(f"The url contains the control character U+{ord(control[0]):04X}.")
+    try:
+        name.encode()
+    except UnicodeEncodeError as exc:
+        raise BadRequest("The url contains half of a surrogate pair, which is not a character.") from exc
+
+
+def _is_plain(name: str) -> bool:
+    return bool(name) and not name.startswith(".") and "/" not in name and "\\" not in name
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Make a second link to a file; False if the target exists."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return False
+    return True

@@ -1,0 +1,111 @@
+"""The `wfmgmt` command: run the runtime, migrate, reconcile, verify the audit trail."""
+
+import argparse
+import getpass
+import logging.config
+import shutil
+import socket
+import sys
+from collections.abc import Sequence
+
+from wfmgmt import __version__
+from wfmgmt.deployment.deployment import prepare_instance, runtime_lock
+from wfmgmt.domain.audit import Origin
+from wfmgmt.errors import CannotStart, RuntimeUnavailable, WfmgmtError
+from wfmgmt.factory import Services, listen, run_runtime
+from wfmgmt.logs import logging_config
+from wfmgmt.settings import Settings
+from wfmgmt.store.schema import upgrade
+from wfmgmt.store.store import Store
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        0 when done, 1 for a finding or a failure, 2 for wrong settings, 3 for a database that cannot be used.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        settings = Settings.load()
+        logging.config.dictConfig(logging_config(settings.log_format, settings.log_level))
+        code: int = options.run(settings, options)
+    except CannotStart as error:
+        print(f"wfmgmt: {error}", file=sys.stderr)
+        return error.exit_code
+    except WfmgmtError as error:
+        print(f"wfmgmt: {error}", file=sys.stderr)
+        return 1
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="wfmgmt", description="Workflow management for model serving.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    runtime = commands.add_parser("runtime", help="run the runtime process; gunicorn starts it by itself")
+    runtime.add_argument("--inference-fd", type=int, help="descriptor of a socket that listens already")
+    runtime.add_argument("--lifeline-fd", type=int, help="descriptor of a pipe whose end ends the runtime")
+    runtime.set_defaults(run=_runtime)
+    migrate = commands.add_parser("migrate", help="bring the database up to date; gunicorn does it by itself")
+    migrate.set_defaults(run=_migrate)
+    reconcile = commands.add_parser("reconcile", help="finish or undo what a dead process left unfinished")
+    reconcile.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    reconcile.set_defaults(run=_reconcile)
+    audit = commands.add_parser("audit", help="the audit trail").add_subparsers(required=True, metavar="COMMAND")
+    verify = audit.add_parser("verify", help="recompute the chain of hashes; exit 1 at the first row that does not fit")
+    verify.set_defaults(run=_verify)
+    return parser
+
+
+def _runtime(settings: Settings, options: argparse.Namespace) -> int:
+    prepare_instance(settings)
+    lock = runtime_lock(settings)
+    if not lock.acquire():
+        print("wfmgmt: the runtime of this instance is running already", file=sys.stderr)
+        return 1
+    shutil.rmtree(settings.run_folder / "unpacked", ignore_errors=True)
+    (settings.run_folder / "unpacked").mkdir(mode=0o700)
+    if options.inference_fd is None:
+        address = settings.inference_address
+        sock = listen("WFMGMT_INFERENCE_ADDRESS", address.host, address.port)
+    else:
+        sock = socket.socket(fileno=options.inference_fd)
+    run_runtime(settings, inference_socket=sock, lifeline=options.lifeline_fd)
+    return 0
+
+
+def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
+    prepare_instance(settings)
+    upgrade(settings.database_url)
+    return 0
+
+
+def _reconcile(settings: Settings, options: argparse.Namespace) -> int:
+    services = Services(settings)
+    if options.dry_run:
+        sentences = services.removal.abandoned()
+    else:
+        sentences = services.removal.recover(Origin(actor=f"cli:{getpass.getuser()}"))
+        try:
+            services.runtime.nudge()
+        except RuntimeUnavailable as error:
+            print(f"wfmgmt: {error}", file=sys.stderr)
+    for sentence in sentences:
+        print(sentence)
+    print(f"{len(sentences)} {'to do' if options.dry_run else 'done'}")
+    return 0
+
+
+def _verify(settings: Settings, _options: argparse.Namespace) -> int:
+    report = Store(settings.database_url).verify_audit()
+    if report.broken_at is not None:
+        print(f"row {report.broken_at} does not fit: {report.reason}; the {report.events} rows before it do")
+        return 1
+    print(f"{report.events} rows fit; hash of the last one: {report.last_hash}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

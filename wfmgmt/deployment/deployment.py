@@ -1,0 +1,145 @@
+"""A gunicorn deployment: what its master process prepares, hands to the web workers and takes down again."""
+
+import logging
+import os
+import shutil
+import signal
+import socket
+import time
+from typing import Any
+
+from wfmgmt.deployment.housekeeping import Housekeeping, RuntimeWatchdog, runtime_answers, runtime_command
+from wfmgmt.deployment.locks import LockFile
+from wfmgmt.errors import CannotStart, SettingsInvalid
+from wfmgmt.factory import Services, listen
+from wfmgmt.settings import Settings
+from wfmgmt.store.schema import upgrade, warning_about_sqlite
+
+_log = logging.getLogger("wfmgmt.deployment")
+
+#: How long the processes of a deployment that was killed may take to disappear.
+PREDECESSOR_S = 5.0
+#: How long the runtime may take to stop before it is killed.
+RUNTIME_STOP_S = 5.0
+#: Environment variable that prefers shared counters; the name is prometheus-client's.
+METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def prepare_instance(settings: Settings) -> None:
+    """Create the folders that the server writes to.
+
+    Raises:
+        SettingsInvalid: A folder cannot be created.
+    """
+    try:
+        for folder in (settings.instance, settings.workflow_store, settings.model_store):
+            folder.mkdir(parents=True, exist_ok=True)
+        for name in ("", "leases", "unpacked", "metrics"):
+            (settings.run_folder / name).mkdir(mode=0o700, exist_ok=True)
+        settings.run_folder.chmod(0o700)
+    except OSError as error:
+        raise SettingsInvalid(f"cannot create {error.filename}: {error.strerror}") from error
+
+
+class Deployment:
+    """The gunicorn master's part.
+
+    Args:
+        settings: The settings in force.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._only_one = LockFile(settings.run_folder / "deployment.lock")
+        self._inference: socket.socket | None = None
+        self._lifeline: tuple[int, int] = (-1, -1)
+
+    def start(self) -> None:
+        """Prepare everything that web workers rely on, before there are any.
+
+        Raises:
+            CannotStart: The settings, the database or the addresses do not allow it; nothing was changed.
+        """
+        settings = self.settings
+        prepare_instance(settings)
+        if not self._only_one.acquire(wait_s=PREDECESSOR_S):
+            raise SettingsInvalid(f"WFMGMT_INSTANCE: another deployment runs in {settings.instance}")
+        upgrade(settings.database_url)
+        address = settings.inference_address
+        self._inference = _listen_patiently(address.host, address.port)
+        self._lifeline = os.pipe()
+        if warning := warning_about_sqlite():
+            _log.warning("%s", warning)
+        self._write_address("inference", self._inference.getsockname())
+
+    def announce(self, management: tuple[Any, ...]) -> None:
+        """Tell where everything is."""
+        self._write_address("management", management)
+        _log.info("management at http://%s", _shown(management))
+        if self._inference is not None:
+            _log.info("inference at http://%s", _shown(self._inference.getsockname()))
+        _log.info("workflow store: %s", self.settings.workflow_store)
+        _log.info("model store: %s", self.settings.model_store)
+
+    def _write_address(self, plane: str, address: tuple[Any, ...]) -> None:
+        (self.settings.run_folder / f"{plane}.address").write_text(f"{_shown(address)}\n", encoding="ascii")
+
+    def housekeeping(self, services: Services) -> Housekeeping:
+        """Return the housekeeping of a web worker."""
+        inference_fd = -1 if self._inference is None else self._inference.fileno()
+        environment = {name: value for name, value in os.environ.items() if name != METRICS_VARIABLE}  # noqa: TID251
+        watchdog = RuntimeWatchdog(
+            command=runtime_command(inference_fd, self._lifeline[0]),
+            keep_open=(inference_fd, self._lifeline[0]),
+            environment=environment,
+            lock=runtime_lock(self.settings),
+            answers=lambda: runtime_answers(services),
+        )
+        elected = LockFile(self.settings.run_folder / "housekeeping.lock")
+        return Housekeeping(services=services, watchdog=watchdog, elected=elected)
+
+    def stop(self) -> None:
+        """Take the runtime down: the pipe that it watches ends when the last process of the deployment lets go."""
+        if self._inference is None:
+            return
+        os.close(self._lifeline[1])
+        lock = runtime_lock(self.settings)
+        deadline = time.monotonic() + RUNTIME_STOP_S
+        while lock.is_held() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if (holder := lock.holder()) is not None:
+            _log.error("the runtime does not stop; killing it")
+            os.kill(holder, signal.SIGKILL)
+
+
+def runtime_lock(settings: Settings) -> LockFile:
+    """Return the lock that the runtime of an instance holds."""
+    return LockFile(settings.run_folder / "runtime.lock")
+
+
+def share_metrics(settings: Settings) -> None:
+    """Give web workers an empty folder for their counters; must come before prometheus-client is imported."""
+    folder = settings.metrics_folder
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+    os.environ[METRICS_VARIABLE] = str(folder)  # noqa: TID251 - this is how prometheus-client is told
+
+
+def _listen_patiently(host: str, port: int) -> socket.socket:
+    """Listen, giving the processes of a deployment that was killed a moment to let go of the address."""
+    deadline = time.monotonic() + PREDECESSOR_S
+    while True:
+        try:
+            sock = listen("WFMGMT_INFERENCE_ADDRESS", host, port)
+        except CannotStart:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            sock.set_inheritable(False)
+            return sock
+
+
+def _shown(address: tuple[Any, ...]) -> str:
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

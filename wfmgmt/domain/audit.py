@@ -1,0 +1,74 @@
+"""What an audit event records, and the chain of hashes that makes tampering visible."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+#: What the first event of a chain names as its predecessor.
+FIRST_PREVIOUS_HASH = "0" * 64
+
+
+class AuditAction(StrEnum):
+    """What was done."""
+
+    REGISTER = "register"
+    UNREGISTER = "unregister"
+    RECONCILE = "reconcile"
+
+
+class AuditOutcome(StrEnum):
+    """How it ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Who asked for a change.
+
+    Attributes:
+        actor: `anonymous` for requests (the API knows no users), `cli:<user>`, or `housekeeping`.
+        address: Remote address of the request; empty when there is none.
+        request_id: The `x-request-id` of the answer; empty when there is none.
+    """
+
+    actor: str
+    address: str = ""
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEvent:
+    """One thing that happened.
+
+    Attributes:
+        origin: Who asked.
+        action: What was done.
+        workflow: Name of the workflow; empty when the request did not get far enough to have one.
+        outcome: How it ended.
+        detail: Plain JSON values: archive digest, nodes, error.
+    """
+
+    origin: Origin
+    action: AuditAction
+    workflow: str
+    outcome: AuditOutcome
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+def canonical_json(value: object) -> str:
+    """Return the one text that stands for a JSON value in the table and under the hash.
+
+    Lone surrogates, which JSON can carry and a database cannot, are written as question marks.
+    """
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def event_hash(previous_hash: str, columns: Mapping[str, str]) -> str:
+    """Return the SHA-256 in hex over the previous event's hash and the texts of this one's columns."""
+    return hashlib.sha256(f"{previous_hash}\n{canonical_json(dict(columns))}".encode()).hexdigest()

@@ -1,0 +1,61 @@
+"""Which names workflows and nodes may have, and how names from outside are shown in messages."""
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from wfmgmt.errors import BadRequest, InvalidWorkflow
+
+WORKFLOW_NAME_FORM = "[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+NODE_NAME_FORM = "[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
+
+_WORKFLOW_NAME = re.compile(WORKFLOW_NAME_FORM)
+_NODE_NAME = re.compile(NODE_NAME_FORM)
+_MAX_NODE_NAME_CHARS = 128
+_MAX_SHOWN_CHARS = 64
+
+
+def check_workflow_name(name: str) -> str:
+    """Return the name of a workflow unchanged.
+
+    Raises:
+        BadRequest: The name does not have the allowed form.
+    """
+    if not _WORKFLOW_NAME.fullmatch(name):
+        raise BadRequest(f"Workflow name {quoted(name)} is not allowed, it has to be of the form {WORKFLOW_NAME_FORM}")
+    return name
+
+
+def check_node_name(name: str, where: str) -> str:
+    """Return the name of a node unchanged.
+
+    Any Python identifier is a good name besides the usual form, for function nodes are called by their names.
+
+    Args:
+        name: Name of a model or function.
+        where: Key path in the spec, for the message.
+
+    Raises:
+        InvalidWorkflow: The name does not have the allowed form.
+    """
+    is_identifier = name.isidentifier() and len(name) <= _MAX_NODE_NAME_CHARS
+    if not is_identifier and not _NODE_NAME.fullmatch(name):
+        raise InvalidWorkflow(f"{where}: expected a name of the form {NODE_NAME_FORM}, got {quoted(name)}")
+    return name
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that looks most like the given one, None when none comes close."""
+    if len(word) > _MAX_SHOWN_CHARS:
+        return None
+    return next(iter(difflib.get_close_matches(word, list(known), n=1)), None)
+
+
+def quoted(text: str) -> str:
+    """Return text from outside in quotes for a message: escaped, and shortened when it is long."""
+    return repr(shortened(text))
+
+
+def shortened(text: str) -> str:
+    """Return the text, or its beginning and an ellipsis when it is long."""
+    return text if len(text) <= _MAX_SHOWN_CHARS else text[: _MAX_SHOWN_CHARS - 1] + "…"

@@ -1,0 +1,284 @@
+"""The spec of a workflow: the YAML file that names its models, their settings and its graph."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from wfmgmt.domain.dag import Dag
+from wfmgmt.domain.limits import Limits
+from wfmgmt.domain.names import check_node_name, nearest, quoted, shortened
+from wfmgmt.domain.workflow import NodeKind, NodeSettings, NodeSpec
+from wfmgmt.domain.yaml_text import load_yaml
+from wfmgmt.errors import InvalidWorkflow
+
+_MAX_COUNT = 2**31 - 1
+_MAX_WORKERS = 1000
+_MAX_WARNINGS = 100
+_TOP_LEVEL_KEYS = ("models", "dag")
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """A setting of a node as the spec spells it.
+
+    Attributes:
+        field: Its name in `NodeSettings`.
+        low: The smallest value.
+        high: The largest value.
+    """
+
+    field: str
+    low: int
+    high: int
+
+
+_OPTIONS = {
+    "min-workers": _Option("min_workers", 0, _MAX_WORKERS),
+    "max-workers": _Option("max_workers", 1, _MAX_WORKERS),
+    "batch-size": _Option("batch_size", 1, _MAX_COUNT),
+    "max-batch-delay": _Option("max_batch_delay_ms", 0, _MAX_COUNT),
+    "retry-attempts": _Option("retry_attempts", 0, _MAX_COUNT),
+    "timeout-ms": _Option("timeout_ms", 1, _MAX_COUNT),
+}
+_MODEL_KEYS = (*_OPTIONS, "url")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowSpec:
+    """What a spec says, checked as far as that goes without its archive.
+
+    Attributes:
+        defaults: The global settings.
+        nodes: All nodes of the graph in topological order.
+        dag: The graph.
+        warnings: Whole sentences on what is most likely a mistake but does no harm.
+    """
+
+    defaults: NodeSettings
+    nodes: tuple[NodeSpec, ...]
+    dag: Dag
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Models:
+    """The part of the spec under `models`.
+
+    Attributes:
+        defaults: The global settings.
+        by_name: The models, also those that the graph does not use.
+        unknown_keys: Pairs of a model and a key in its settings that means nothing.
+    """
+
+    defaults: NodeSettings
+    by_name: Mapping[str, NodeSpec]
+    unknown_keys: tuple[tuple[str, str], ...]
+
+
+def parse_spec(text: str, limits: Limits) -> WorkflowSpec:
+    """Return what the text of a spec file says.
+
+    Global settings count wherever they stand under `models`. A name in the graph that is not a model is taken for a
+    function of the handler file; whether there is such a function is for the caller to find out.
+
+    Raises:
+        InvalidWorkflow: The text is not YAML or has keys or values that do not belong there; the message gives the
+            key path and what was expected.
+        InvalidDag: The graph breaks the rules.
+
+    Source:
+        The keys and their defaults are those of TorchServe 0.12.0. It applies global settings only to the models that
+        stand after them, which its documentation does not mention.
+    """
+    document = load_yaml(text, max_bytes=limits.spec_bytes, max_depth=limits.spec_depth, max_values=limits.spec_values)
+    if not isinstance(document, dict):
+        raise _unexpected("spec", "a mapping with the keys models and dag", document)
+    for key in document:
+        if key not in _TOP_LEVEL_KEYS:
+            raise InvalidWorkflow(f"spec: {_unknown_key(key, _TOP_LEVEL_KEYS)}")
+    if "dag" not in document:
+        raise InvalidWorkflow("dag: expected a mapping of names to lists of names, but there is no key dag")
+    models = _parse_models(document.get("models", {}))
+    dag = Dag.from_mapping(_parse_dag(document["dag"]), limits.dag_nodes)
+    return WorkflowSpec(
+        defaults=models.defaults,
+        nodes=tuple(models.by_name.get(name) or _function_node(name, models.defaults) for name in dag.nodes),
+        dag=dag,
+        warnings=_warnings(models, dag),
+    )
+
+
+def _parse_models(value: object) -> _Models:
+    """Return what stands under `models`.
+
+    Raises:
+        InvalidWorkflow: A key or value does not belong there.
+    """
+    if not isinstance(value, dict):
+        raise _unexpected("models", "a mapping of settings and models", value)
+    own_maps: dict[str, dict[str, object]] = {}
+    for key, entry in value.items():
+        if key in _OPTIONS:
+            continue
+        if isinstance(entry, dict):
+            own_maps[check_node_name(key, "models")] = entry
+        elif entry is None or isinstance(entry, list):
+            raise _unexpected(f"models.{_shown_key(key)}", "a mapping with the url and settings of a model", entry)
+        else:
+            raise InvalidWorkflow(f"models: {_unknown_key(key, _OPTIONS)}")
+    written = _parse_options("models", value)
+    return _Models(
+        defaults=_settings("models", {}, written),
+        by_name={name: _parse_model(name, own, written) for name, own in own_maps.items()},
+        unknown_keys=tuple((name, key) for name, own in own_maps.items() for key in own if key not in _MODEL_KEYS),
+    )
+
+
+def _parse_model(name: str, own: Mapping[str, object], inherited: Mapping[str, int]) -> NodeSpec:
+    """Return one model.
+
+    Args:
+        name: Its name, already checked.
+        own: What stands under it.
+        inherited: The global options that the spec gives.
+
+    Raises:
+        InvalidWorkflow: It has no url, or a value is wrong.
+    """
+    path = f"models.{name}"
+    if "url" not in own:
+        raise InvalidWorkflow(f"{path}.url: expected the name or http(s) address of a .mar, but there is no key url")
+    url = own["url"]
+    if not isinstance(url, str) or not url.strip() or not url.isprintable():
+        raise _unexpected(f"{path}.url", "the name or http(s) address of a .mar", url)
+    settings = _settings(path, inherited, _parse_options(path, own))
+    return NodeSpec(name=name, kind=NodeKind.MODEL, url=url, settings=settings)
+
+
+def _parse_options(path: str, values: Mapping[str, object]) -> dict[str, int]:
+    """Return the options among some keys and values of the spec, by their keys.
+
+    Raises:
+        InvalidWorkflow: A value is not a whole number or out of range.
+    """
+    written: dict[str, int] = {}
+    for key, option in _OPTIONS.items():
+        if key not in values:
+            continue
+        value = values[key]
+        # bool is a kind of int in Python, but `min-workers: yes` is no count.
+        if not isinstance(value, int) or isinstance(value, bool) or not option.low <= value <= option.high:
+            raise _unexpected(f"{path}.{key}", f"a whole number from {option.low} to {option.high}", value)
+        written[key] = value
+    return written
+
+
+def _settings(path: str, inherited: Mapping[str, int], own: Mapping[str, int]) -> NodeSettings:
+    """Return the settings that follow from the options of a model and the global ones.
+
+    A default for max-workers gives way to a larger min-workers; two numbers that were both written have to fit.
+
+    Args:
+        path: Where the own options stand.
+        inherited: Options from the scope around.
+        own: Options that stand here.
+
+    Raises:
+        InvalidWorkflow: max-workers is less than min-workers.
+    """
+    written = {**inherited, **own}
+    settings = replace(NodeSettings(), **{_OPTIONS[key].field: value for key, value in written.items()})
+    if settings.max_workers >= settings.min_workers:
+        return settings
+    if "max-workers" not in written:
+        return replace(settings, max_workers=settings.min_workers)
+    low, high = settings.min_workers, settings.max_workers
+    if "max-workers" in own:
+        raise InvalidWorkflow(f"{path}.max-workers: expected at least min-workers, which is {low}, got {high}")
+    raise InvalidWorkflow(f"{path}.min-workers: expected at most max-workers, which is {high}, got {low}")
+
+
+def _function_node(name: str, defaults: NodeSettings) -> NodeSpec:
+    """Return the node for a function of the handler file.
+
+    Source:
+        TorchServe 0.12.0: functions have one worker and no batches, whatever the global settings are.
+    """
+    settings = replace(defaults, min_workers=1, max_workers=1, batch_size=1, max_batch_delay_ms=0)
+    return NodeSpec(name=name, kind=NodeKind.FUNCTION, url=None, settings=settings)
+
+
+def _parse_dag(value: object) -> dict[str, tuple[str, ...]]:
+    """Return the mapping under `dag` with every name checked.
+
+    Raises:
+        InvalidWorkflow: It is not a mapping of names to lists of names.
+    """
+    if not isinstance(value, dict):
+        raise _unexpected("dag", "a mapping of names to lists of names", value)
+    mapping: dict[str, tuple[str, ...]] = {}
+    for source, targets in value.items():
+        check_node_name(source, "dag")
+        if not isinstance(targets, list):
+            raise _unexpected(f"dag.{source}", "a list of names", targets)
+        mapping[source] = tuple(
+            _parse_target(target, f"dag.{source}[{position}]") for position, target in enumerate(targets)
+        )
+    return mapping
+
+
+def _parse_target(value: object, where: str) -> str:
+    """Return one name in a list of the graph.
+
+    Raises:
+        InvalidWorkflow: It is not a name.
+    """
+    if isinstance(value, str):
+        return check_node_name(value, where)
+    hint = "" if isinstance(value, list | dict) else "; put it in quotes if it is one"
+    raise InvalidWorkflow(f"{where}: expected a name, got {_described(value)}{hint}")
+
+
+def _warnings(models: _Models, dag: Dag) -> tuple[str, ...]:
+    """Return the warnings, the last one telling how many were left out when there are very many."""
+    unused = [name for name in models.by_name if name not in dag.nodes]
+    found = len(models.unknown_keys) + len(unused)
+    kept_keys = models.unknown_keys[:_MAX_WARNINGS]
+    kept_unused = unused[: _MAX_WARNINGS - len(kept_keys)]
+    warnings = [f"models.{name}: {_unknown_key(key, _MODEL_KEYS)}" for name, key in kept_keys]
+    warnings += [f"models.{name}: not used in the dag, so it is not loaded" for name in kept_unused]
+    if found > _MAX_WARNINGS:
+        warnings.append(f"{found - _MAX_WARNINGS} more warnings are not shown")
+    return tuple(warnings)
+
+
+def _unknown_key(key: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
+    """Say that a key means nothing, and which key may be meant."""
+    near = nearest(key, known)
+    return f"unknown key {_shown_key(key)}" + (f", did you mean {near}?" if near else "")
+
+
+def _shown_key(key: str) -> str:
+    """Return a key for a message: as it is when that is harmless, in quotes otherwise."""
+    return shortened(key) if key.isprintable() and key.strip() else quoted(key)
+
+
+def _unexpected(path: str, expected: str, value: object) -> InvalidWorkflow:
+    """Return the error for a value that is not what its place in the spec calls for."""
+    return InvalidWorkflow(f"{path}: expected {expected}, got {_described(value)}")
+
+
+def _described(value: object) -> str:
+    """Return a value as the author of the spec would call it."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case str():
+            return quoted(value)
+        case list():
+            return "a list"
+        case dict():
+            return "a mapping"
+        case _:
+            return shortened(str(value))

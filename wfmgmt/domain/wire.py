@@ -1,0 +1,64 @@
+"""What both planes answer alike: error bodies, headers and request ids, as TorchServe 0.12.0 has them."""
+
+import json
+import re
+import uuid
+
+#: Headers that every answer carries; TorchServe separates the directives with semicolons, HTTP wants commas.
+NO_CACHE = {
+    "Pragma": "no-cache",
+    "Cache-Control": "no-cache, no-store, must-revalidate, private",
+    "Expires": "Thu, 01 Jan 1970 00:00:00 UTC",
+}
+REQUEST_ID = "x-request-id"
+
+UNKNOWN_PATH = "Requested resource is not found, please refer to API document."
+WRONG_METHOD = "Requested method is not allowed, please refer to API document."
+
+#: HTTP status to the type of a framework's own errors; ours have types of their own.
+FRAMEWORK_TYPES = {
+    400: "BadRequestException",
+    404: "ResourceNotFoundException",
+    405: "MethodNotAllowedException",
+    408: "RequestTimeoutException",
+    413: "RequestEntityTooLargeException",
+    414: "RequestUriTooLongException",
+    415: "UnsupportedMediaTypeException",
+    417: "ExpectationFailedException",
+    431: "RequestHeaderFieldsTooLargeException",
+    500: "InternalServerException",
+    501: "NotImplementedException",
+    503: "ServiceUnavailableException",
+    505: "HttpVersionNotSupportedException",
+}
+
+
+def json_text(value: object) -> str:
+    """Return JSON as every answer has it: indented by two spaces, with a newline at the end."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def error_body(status: int, error_type: str, message: str) -> str:
+    """Return the one shape that errors have; `code` equals the HTTP status."""
+    return json_text({"code": status, "type": error_type, "message": message})
+
+
+def sane_request_id(given: str | None) -> str:
+    """Return the caller's own request id if it is short and plain, else a new UUID."""
+    if given and re.fullmatch(r"[A-Za-z0-9._:/+=@-]{1,128}", given):
+        return given
+    return str(uuid.uuid4())
+
+
+def health(problem: str, not_ready: dict[str, str]) -> tuple[int, dict[str, object]]:
+    """Return status and body of a health check.
+
+    Args:
+        problem: Why nothing can be served at all; empty when something can.
+        not_ready: Workflow name to why it is not ready.
+    """
+    if problem:
+        return 503, {"status": "Unhealthy", "reason": problem}
+    if not_ready:
+        return 200, {"status": "Partial Healthy", "notReady": not_ready}
+    return 200, {"status": "Healthy"}

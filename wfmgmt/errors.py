@@ -1,0 +1,201 @@
+"""Every error that wfmgmt raises on purpose. Nothing here knows HTTP; `wfmgmt.api.errors` maps each to a status.
+
+WfmgmtError
+├── BadRequest                  a parameter, body or name is wrong
+├── InvalidArchive              a .war or .mar file that cannot be trusted or understood
+├── InvalidWorkflow             a manifest, spec or handler that breaks the rules
+│   └── InvalidDag              its graph does
+├── WorkflowNotFound            no workflow of that name is registered
+├── ArchiveNotFound             no such archive in the workflow store
+│   └── RelativePathRefused     a name that climbs out of the store
+├── UrlNotAllowed               a download address that the settings do not let through
+├── DownloadFailed              an allowed address did not deliver the archive
+├── WorkflowExists              the name is taken
+├── WorkflowBusy                the name is being registered or unregistered right now
+├── NodesNotLoadable            model files that are missing or broken, found without running code
+├── NodesFailedToLoad           workers that did not come up
+├── Unavailable                 the service cannot do this now; trying again later may help
+│   ├── StoreUnavailable        the database is locked or cannot be reached
+│   ├── RuntimeUnavailable      the runtime does not answer or answers garbage
+│   ├── TooManyRegistrations    as many registrations as allowed are under way
+│   └── ShuttingDown            the server is stopping
+├── InsufficientStorage         no space left for the database or an archive
+└── CannotStart                 the deployment must not come up like this
+    ├── SettingsInvalid         a setting is unknown or has a wrong value
+    └── DatabaseUnusable        the database is corrupt, read-only or from a newer version
+"""
+
+from collections.abc import Mapping
+
+
+class WfmgmtError(Exception):
+    """Root of all errors that wfmgmt raises on purpose; its text is fit for the caller to read."""
+
+
+class BadRequest(WfmgmtError):
+    """A parameter, body or name of a request is wrong."""
+
+
+class InvalidArchive(WfmgmtError):
+    """An archive that cannot be trusted or understood.
+
+    Attributes:
+        reason: What is wrong, without the archive's name.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class InvalidWorkflow(WfmgmtError):
+    """The manifest, spec or handler of a workflow breaks the rules."""
+
+
+class InvalidDag(InvalidWorkflow):
+    """The graph of a workflow breaks the rules."""
+
+
+class WorkflowNotFound(WfmgmtError):
+    """No workflow of that name is registered."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Workflow not found: {name}")
+        self.name = name
+
+
+class ArchiveNotFound(WfmgmtError):
+    """The workflow store holds no such archive."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"Workflow not found in workflow store: {url}")
+        self.url = url
+
+
+class RelativePathRefused(ArchiveNotFound):
+    """An archive name that climbs out of its folder."""
+
+    def __init__(self, url: str) -> None:
+        WfmgmtError.__init__(self, f"Relative path is not allowed in url: {url}")
+        self.url = url
+
+
+class UrlNotAllowed(WfmgmtError):
+    """The settings do not let this address through.
+
+    Attributes:
+        url: The address, without credentials.
+        hint: How the operator can allow it.
+    """
+
+    def __init__(self, url: str, hint: str) -> None:
+        super().__init__(f"Given URL {url} does not match any allowed URL(s); {hint}")
+        self.url = url
+        self.hint = hint
+
+
+class DownloadFailed(WfmgmtError):
+    """An allowed address did not deliver the archive.
+
+    Attributes:
+        url: The address, without credentials.
+        reason: What happened: a status, a time-out, a size.
+    """
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"Failed to download archive from: {url}: {reason}")
+        self.url = url
+        self.reason = reason
+
+
+class WorkflowExists(WfmgmtError):
+    """The name is taken."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Workflow {name} is already registered.")
+        self.name = name
+
+
+class WorkflowBusy(WfmgmtError):
+    """The name belongs to a registration or an unregistration that is not finished."""
+
+    def __init__(self, name: str, doing: str) -> None:
+        super().__init__(f"Workflow {name} is {doing} right now; try again when that is finished.")
+        self.name = name
+        self.doing = doing
+
+
+class _NodeFailures(WfmgmtError):
+    """Nodes of one workflow failed; the text has the form of TorchServe 0.12.0.
+
+    Attributes:
+        workflow: Name of the workflow.
+        failures: Node name to reason, in the order of the graph.
+    """
+
+    def __init__(self, workflow: str, failures: Mapping[str, str]) -> None:
+        listed = ", ".join(
+            f"Workflow Node {workflow}__{node} failed to register. Details: {reason}"
+            for node, reason in failures.items()
+        )
+        super().__init__(f"Workflow {workflow} has failed to register. Failures: [{listed}]")
+        self.workflow = workflow
+        self.failures = dict(failures)
+
+
+class NodesNotLoadable(_NodeFailures):
+    """Model files are missing or broken; no code was run to find out."""
+
+
+class NodesFailedToLoad(_NodeFailures):
+    """Workers did not come up: their handlers failed to import, raised, exited or took too long."""
+
+
+class Unavailable(WfmgmtError):
+    """The service cannot do this now.
+
+    Attributes:
+        retry_after_s: Whole seconds after which another try makes sense.
+    """
+
+    retry_after_s = 5
+
+
+class StoreUnavailable(Unavailable):
+    """The database is locked by another process or cannot be reached."""
+
+
+class RuntimeUnavailable(Unavailable):
+    """The runtime does not answer, or what it answers makes no sense."""
+
+
+class TooManyRegistrations(Unavailable):
+    """As many registrations as the settings allow are under way."""
+
+
+class ShuttingDown(Unavailable):
+    """The server is stopping and takes on nothing new."""
+
+
+class InsufficientStorage(WfmgmtError):
+    """No space is left for the database or an archive."""
+
+
+class CannotStart(WfmgmtError):
+    """The deployment must not come up like this.
+
+    Attributes:
+        exit_code: What the process exits with.
+    """
+
+    exit_code = 2
+
+
+class SettingsInvalid(CannotStart):
+    """A setting is unknown or has a wrong value."""
+
+
+class DatabaseUnusable(CannotStart):
+    """The database is corrupt, read-only or was written by a newer version."""
+
+    exit_code = 3

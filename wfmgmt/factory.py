@@ -1,0 +1,186 @@
+"""Where the parts meet: the management application and the runtime, each built from the settings."""
+
+import asyncio
+import socket
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from flask import Flask
+
+from wfmgmt.api.application import make_app
+from wfmgmt.api.metrics import Metrics, shared_folder
+from wfmgmt.api.operations import operations_blueprint
+from wfmgmt.api.workflows import workflows_blueprint
+from wfmgmt.archives.fetching import Fetcher
+from wfmgmt.archives.manifest import ModelArchive, read_mar
+from wfmgmt.archives.reading import open_archive, sha256_of
+from wfmgmt.archives.stores import ArchiveFolder
+from wfmgmt.domain.limits import MIB, Limits
+from wfmgmt.domain.status import WorkflowStatus
+from wfmgmt.domain.workflow import Deployment
+from wfmgmt.errors import SettingsInvalid
+from wfmgmt.services.archives import StoreFolders
+from wfmgmt.services.inspection import Inspection
+from wfmgmt.services.leases import Leases
+from wfmgmt.services.registration import Registration
+from wfmgmt.services.removal import Removal
+from wfmgmt.serving.client import RuntimeClient
+from wfmgmt.serving.models.local.launcher import Forkserver
+from wfmgmt.serving.models.local.server import LocalFunctions, LocalModelServer
+from wfmgmt.serving.process import serve
+from wfmgmt.serving.runtime import Runtime
+from wfmgmt.serving.view import RuntimeView
+from wfmgmt.settings import Settings
+from wfmgmt.store.store import Store
+
+
+class Services:
+    """The use cases of the management plane, over one database and one runtime.
+
+    Args:
+        settings: The settings in force.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.store = Store(settings.database_url, connections=settings.web_threads + 2)
+        self.leases = Leases(settings.run_folder / "leases")
+        self.runtime = RuntimeClient(settings.control_socket)
+        self.view = RuntimeView(RuntimeClient(settings.control_socket))
+        folders = StoreFolders(
+            workflow=ArchiveFolder(folder=settings.workflow_store, suffix=".war"),
+            model=ArchiveFolder(folder=settings.model_store, suffix=".mar"),
+        )
+        self.inspection = Inspection(store=self.store, view=self.view)
+        self.removal = Removal(store=self.store, folders=folders, runtime=self.runtime, leases=self.leases)
+        self.registration = Registration(
+            store=self.store,
+            folders=folders,
+            fetcher=Fetcher(
+                allowed_urls=settings.allowed_urls,
+                timeout_s=settings.download_timeout_s,
+                limit_bytes=settings.download_limit_mb * MIB,
+            ),
+            runtime=self.runtime,
+            removal=self.removal,
+            leases=self.leases,
+            limits=settings.limits,
+            slots=settings.concurrent_registrations,
+        )
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Return the management application.
+
+    It opens neither the database nor the runtime's socket before the first request, so it can be made anywhere; the
+    deployment (`gunicorn.conf.py`) is what prepares both.
+
+    Args:
+        settings: The settings in force; read from the environment unless given.
+
+    Raises:
+        SettingsInvalid: A setting is unknown or has a wrong value.
+    """
+    settings = settings or Settings.load()
+    services = Services(settings)
+    metrics = Metrics(inspection=services.inspection, shared_folder=shared_folder())
+    app = make_app(metrics)
+    app.register_blueprint(
+        workflows_blueprint(
+            registration=services.registration, removal=services.removal, inspection=services.inspection
+        )
+    )
+    app.register_blueprint(operations_blueprint(inspection=services.inspection, metrics=metrics))
+    app.extensions["wfmgmt"] = services
+    return app
+
+
+class StoreCatalog:
+    """What the runtime reads from the database; satisfies `wfmgmt.serving.runtime.Catalog`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def uids(self) -> Mapping[str, WorkflowStatus]:
+        """Return every registration, finished or not."""
+        with self._store.read() as reader:
+            return reader.uids()
+
+    def deployments(self, uids: list[str]) -> Iterable[Deployment]:
+        """Return what is needed to load these."""
+        with self._store.read() as reader:
+            return list(reader.deployments(uids))
+
+
+async def create_runtime(settings: Settings) -> Runtime:
+    """Return the runtime, with worker processes of this machine as its model server. Runs inside the event loop."""
+    forkserver = Forkserver()
+    runtime: Runtime
+
+    def on_change(key: str) -> None:
+        runtime.node_changed(key)
+
+    def unpack_model(archive: Path, folder: Path) -> ModelArchive:
+        manifest = read_mar(archive, settings.limits)
+        _unpack(archive, folder, settings.limits)
+        return manifest
+
+    unpacked = settings.run_folder / "unpacked"
+    models = LocalModelServer(
+        forkserver=forkserver, folder=unpacked, unpack=unpack_model, digest=sha256_of, on_change=on_change
+    )
+    functions = LocalFunctions(
+        forkserver=forkserver,
+        folder=unpacked,
+        unpack=lambda archive, folder: _unpack(archive, folder, settings.limits),
+        digest=sha256_of,
+        on_change=on_change,
+    )
+    runtime = Runtime(
+        models=models,
+        functions=functions,
+        catalog=StoreCatalog(Store(settings.database_url, connections=2)),
+        workflow_store=settings.workflow_store,
+        model_store=settings.model_store,
+    )
+    return runtime
+
+
+def _unpack(archive: Path, folder: Path, limits: Limits) -> None:
+    with open_archive(archive, limits) as reader:
+        reader.unpack(folder)
+
+
+def run_runtime(settings: Settings, *, inference_socket: socket.socket, lifeline: int | None) -> None:
+    """Run the runtime process until it is told to stop; see `wfmgmt.serving.process.serve`."""
+    asyncio.run(
+        serve(
+            lambda: create_runtime(settings),
+            control_socket=settings.control_socket,
+            inference_socket=inference_socket,
+            lifeline=lifeline,
+        )
+    )
+
+
+def listen(settings_name: str, host: str, port: int) -> socket.socket:
+    """Return a socket that listens on an address.
+
+    Raises:
+        SettingsInvalid: The address cannot be listened on; the text names the setting.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+            sock.listen(1024)
+        except OSError:
+            sock.close()
+            raise
+    except OSError as error:
+        raise SettingsInvalid(f"{settings_name}: cannot listen on {host}:{port}: {error.strerror}") from error
+    return sock

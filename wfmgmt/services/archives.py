@@ -1,0 +1,133 @@
+"""From the request's url to checked archives on disk, and back to nothing when the registration fails."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wfmgmt.archives.fetching import Fetcher
+from wfmgmt.archives.manifest import read_mar
+from wfmgmt.archives.reading import sha256_of
+from wfmgmt.archives.stores import ArchiveFolder
+from wfmgmt.archives.urls import is_remote, parse_url
+from wfmgmt.domain.limits import Limits
+from wfmgmt.errors import ArchiveNotFound, BadRequest, DownloadFailed, InvalidArchive, InvalidWorkflow, UrlNotAllowed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveFile:
+    """An archive that lies in a store, or is about to.
+
+    Attributes:
+        path: Where its bytes are now.
+        shown_url: What the client asked for, without credentials.
+        sha256: Digest of the bytes.
+        wanted_name: The name a download is to get in the store; None when the file lies there already.
+    """
+
+    path: Path
+    shown_url: str
+    sha256: str
+    wanted_name: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreFolders:
+    """The two folders that archives lie in."""
+
+    workflow: ArchiveFolder
+    model: ArchiveFolder
+
+    def named(self, store: str) -> ArchiveFolder:
+        """Return the folder of the `workflow` or the `model` store."""
+        return self.workflow if store == "workflow" else self.model
+
+
+class Acquisition:
+    """The archives of one registration. Downloads stay invisible until `publish`, and `undo` removes them.
+
+    Args:
+        folders: The stores.
+        fetcher: Downloads.
+        limits: Bounds on archives.
+        lease: Whose downloads these are, so that they can be told from those of a dead process.
+        cancelled: Becomes true when the server stops.
+    """
+
+    def __init__(
+        self, *, folders: StoreFolders, fetcher: Fetcher, limits: Limits, lease: str, cancelled: Callable[[], bool]
+    ) -> None:
+        self._folders = folders
+        self._fetcher = fetcher
+        self._limits = limits
+        self._lease = lease
+        self._cancelled = cancelled
+        self._parts: list[tuple[ArchiveFolder, Path]] = []
+        self._published: list[tuple[ArchiveFolder, str]] = []
+
+    def workflow(self, url: str) -> ArchiveFile:
+        """Return the workflow's archive, downloading it if need be.
+
+        Raises:
+            ArchiveNotFound, BadRequest, UrlNotAllowed, DownloadFailed, InsufficientStorage: As `ArchiveFolder.find`
+                and `Fetcher.fetch` say.
+        """
+        return self._acquire(self._folders.workflow, url)
+
+    def models(self, urls: Mapping[str, str]) -> tuple[dict[str, ArchiveFile], dict[str, str]]:
+        """Return the archives of model nodes, each checked as far as is possible without running it.
+
+        Args:
+            urls: Node name to what the spec names.
+
+        Returns:
+            Node name to archive, and node name to why there is none.
+        """
+        acquired: dict[str, ArchiveFile] = {}
+        found: dict[str, ArchiveFile] = {}
+        failures: dict[str, str] = {}
+        for node, url in urls.items():
+            try:
+                if url not in acquired:
+                    acquired[url] = self._acquire(self._folders.model, url)
+                    read_mar(acquired[url].path, self._limits)
+                found[node] = acquired[url]
+            except ArchiveNotFound:
+                failures[node] = f"Model not found at: {url}"
+            except (InvalidArchive, InvalidWorkflow) as error:
+                failures[node] = f"{acquired[url].shown_url}: {error}"
+            except (BadRequest, UrlNotAllowed, DownloadFailed) as error:
+                failures[node] = str(error)
+        return found, failures
+
+    def _acquire(self, folder: ArchiveFolder, url: str) -> ArchiveFile:
+        if not is_remote(url):
+            path = folder.find(url)
+            return ArchiveFile(path=path, shown_url=url, sha256=sha256_of(path), wanted_name=None)
+        remote = parse_url(url)
+        self._fetcher.check(remote)
+        part = folder.reserve(self._lease)
+        self._parts.append((folder, part))
+        digest = self._fetcher.fetch(remote, part, self._cancelled)
+        return ArchiveFile(path=part, shown_url=remote.shown, sha256=digest, wanted_name=remote.file_name)
+
+    def publish(self, store: str, archive: ArchiveFile) -> str:
+        """Return the archive's name in its store, giving a download a visible one."""
+        if archive.wanted_name is None:
+            return archive.path.name
+        folder = self._folders.named(store)
+        name = folder.publish(archive.path, archive.wanted_name)
+        self._published.append((folder, name))
+        return name
+
+    def keep(self) -> None:
+        """Drop what only an unfinished registration needs: the workflow is recorded, with the names of its files."""
+        for folder, part in self._parts:
+            folder.discard(part)
+        self._parts.clear()
+
+    def undo(self) -> None:
+        """Remove everything that was downloaded."""
+        for folder, name in self._published:
+            folder.remove(name)
+        self._published.clear()
+        self.keep()

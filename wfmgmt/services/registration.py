@@ -1,0 +1,318 @@
+"""Registering a workflow: from the request to workers that are up and a row that says so."""
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from wfmgmt.archives.fetching import Fetcher
+from wfmgmt.archives.handler_names import defined_names
+from wfmgmt.archives.manifest import WorkflowArchive, read_war
+from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
+from wfmgmt.domain.limits import Limits
+from wfmgmt.domain.names import check_workflow_name
+from wfmgmt.domain.spec import WorkflowSpec, parse_spec
+from wfmgmt.domain.workflow import DeployedNode, Deployment, NodeKind
+from wfmgmt.errors import (
+    InsufficientStorage,
+    InvalidWorkflow,
+    NodesFailedToLoad,
+    NodesNotLoadable,
+    ShuttingDown,
+    TooManyRegistrations,
+    WfmgmtError,
+    WorkflowExists,
+)
+from wfmgmt.services.archives import Acquisition, ArchiveFile, StoreFolders
+from wfmgmt.services.leases import Leases
+from wfmgmt.services.removal import Removal
+from wfmgmt.serving.client import RuntimeClient
+from wfmgmt.store.records import NewNode, NewWorkflow
+from wfmgmt.store.store import Store
+
+DEFAULT_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationRequest:
+    """What a client asks for.
+
+    Attributes:
+        url: Name of a .war in the workflow store, or an http(s) URL.
+        workflow_name: The name to register; the archive's own when None.
+        response_timeout_s: Time in which the workflow has to answer a request, >= 1.
+        startup_timeout_s: Time in which all workers have to be up, >= 1.
+    """
+
+    url: str
+    workflow_name: str | None = None
+    response_timeout_s: int = DEFAULT_TIMEOUT_S
+    startup_timeout_s: int = DEFAULT_TIMEOUT_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """A registration that succeeded.
+
+    Attributes:
+        name: Of the workflow.
+        warnings: What in the spec has no effect.
+    """
+
+    name: str
+    warnings: tuple[str, ...]
+
+
+class Registration:
+    """The use case. Thread-safe; each call works in the caller's thread and may take as long as the workers need.
+
+    Args:
+        store: The registry.
+        folders: The archive stores.
+        fetcher: Downloads archives.
+        runtime: Loads workflows.
+        removal: Undoes registrations.
+        leases: Proof that a registration is still under way.
+        limits: Bounds on archives and specs.
+        slots: Registrations at a time.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        folders: StoreFolders,
+        fetcher: Fetcher,
+        runtime: RuntimeClient,
+        removal: Removal,
+        leases: Leases,
+        limits: Limits,
+        slots: int,
+    ) -> None:
+        self._store = store
+        self._folders = folders
+        self._fetcher = fetcher
+        self._runtime = runtime
+        self._removal = removal
+        self._leases = leases
+        self._limits = limits
+        self._slots = threading.BoundedSemaphore(slots)
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Let registrations under way end with `ShuttingDown`, undone."""
+        self._stopping.set()
+
+    def register(self, request: RegistrationRequest, origin: Origin) -> Registered:
+        """Register a workflow: when this returns, all its workers are up and it survives any restart.
+
+        A registration that fails leaves an audit event and nothing else.
+
+        Raises:
+            WfmgmtError: One of its leaves; the text says what was wrong where.
+        """
+        attempt = _Attempt(name=request.workflow_name or "", detail={})
+        try:
+            with self._slot(), self._leases.take() as lease:
+                return self._register(request, origin, attempt, lease)
+        except WfmgmtError as error:
+            if not attempt.is_recorded:
+                self._removal.record_failure(attempt.event(origin, error))
+            raise
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        if self._stopping.is_set():
+            raise ShuttingDown("The server is stopping.")
+        if not self._slots.acquire(blocking=False):
+            raise TooManyRegistrations("As many registrations as allowed are under way; try again later.")
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    def _register(self, request: RegistrationRequest, origin: Origin, attempt: "_Attempt", lease: str) -> Registered:
+        acquisition = Acquisition(
+            folders=self._folders,
+            fetcher=self._fetcher,
+            limits=self._limits,
+            lease=lease,
+            cancelled=self._stopping.is_set,
+        )
+        try:
+            prepared = self._prepare(request, acquisition, attempt)
+            new = self._claim(prepared, acquisition, lease)
+        except BaseException:
+            acquisition.undo()
+            raise
+        acquisition.keep()
+        try:
+            self._load(new)
+            self._finish(new, attempt.event(origin, None))
+        except WfmgmtError as error:
+            attempt.is_recorded = True
+            self._removal.undo(new.uid, attempt.event(origin, error))
+            raise
+        return Registered(name=new.name, warnings=prepared.spec.warnings)
+
+    def _prepare(self, request: RegistrationRequest, acquisition: Acquisition, attempt: "_Attempt") -> "_Prepared":
+        """Check everything that can be checked without running code."""
+        if request.workflow_name:
+            self._check_free(check_workflow_name(request.workflow_name))
+        archive = acquisition.workflow(request.url)
+        attempt.detail["url"] = archive.shown_url
+        attempt.detail["archive_sha256"] = archive.sha256
+        contents = read_war(archive.path, self._limits)
+        name = request.workflow_name or contents.name
+        if name is None:
+            raise InvalidWorkflow("Workflow name is not defined.")
+        attempt.name = check_workflow_name(name)
+        self._check_free(name)
+        spec = parse_spec(contents.spec_text, self._limits)
+        _check_functions(spec, contents)
+        urls = {node.name: node.url for node in spec.nodes if node.url is not None}
+        models, failures = acquisition.models(urls)
+        if failures:
+            raise NodesNotLoadable(
+                name, {node.name: failures[node.name] for node in spec.nodes if node.name in failures}
+            )
+        attempt.detail["nodes"] = {
+            node.name: {"kind": node.kind.value, "sha256": models[node.name].sha256 if node.name in models else None}
+            for node in spec.nodes
+        }
+        return _Prepared(request=request, name=name, archive=archive, contents=contents, spec=spec, models=models)
+
+    def _check_free(self, name: str) -> None:
+        """Refuse a taken name early; the database decides for good when the name is claimed."""
+        with self._store.read() as reader:
+            if reader.uid(name) is not None:
+                raise WorkflowExists(name)
+
+    def _claim(self, prepared: "_Prepared", acquisition: Acquisition, lease: str) -> NewWorkflow:
+        new = prepared.record(acquisition.publish, lease)
+        with self._store.write() as writer:
+            writer.claim_name(new)
+        return new
+
+    def _load(self, new: NewWorkflow) -> None:
+        report = self._runtime.load(_deployment(new), cancelled=self._stopping.is_set)
+        if report.is_out_of_space:
+            raise InsufficientStorage(f"No space is left to unpack the archives of workflow {new.name}.")
+        if report.failures:
+            raise NodesFailedToLoad(new.name, report.failures)
+
+    def _finish(self, new: NewWorkflow, event: AuditEvent) -> None:
+        with self._store.write() as writer:
+            if not writer.mark_ready(new.uid):
+                raise ShuttingDown(f"Workflow {new.name} was taken back by a reconciliation; try again.")
+            writer.record(event)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Attempt:
+    """What is known so far of one registration, for its audit event."""
+
+    name: str
+    detail: dict[str, Any]
+    is_recorded: bool = False
+
+    def event(self, origin: Origin, error: WfmgmtError | None) -> AuditEvent:
+        detail = dict(self.detail)
+        if error is not None:
+            detail["error"] = {"type": type(error).__name__, "message": str(error)}
+        return AuditEvent(
+            origin=origin,
+            action=AuditAction.REGISTER,
+            workflow=self.name,
+            outcome=AuditOutcome.SUCCEEDED if error is None else AuditOutcome.FAILED,
+            detail=detail,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """A registration that passed every check."""
+
+    request: RegistrationRequest
+    name: str
+    archive: ArchiveFile
+    contents: WorkflowArchive
+    spec: WorkflowSpec
+    models: Mapping[str, ArchiveFile]
+
+    def record(self, publish: Callable[[str, ArchiveFile], str], lease: str) -> NewWorkflow:
+        """Return what is written to the database, giving downloads their names in the stores."""
+        files = {archive.path: publish("model", archive) for archive in self.models.values()}
+        nodes = []
+        for node in self.spec.nodes:
+            model = self.models.get(node.name)
+            nodes.append(
+                NewNode(
+                    name=node.name,
+                    kind=node.kind,
+                    model_url=None if model is None else model.shown_url,
+                    model_file=None if model is None else files[model.path],
+                    model_downloaded=model is not None and model.wanted_name is not None,
+                    model_sha256=None if model is None else model.sha256,
+                    settings=node.settings,
+                )
+            )
+        return NewWorkflow(
+            uid=uuid.uuid4().hex,
+            name=self.name,
+            url=self.archive.shown_url,
+            archive_file=publish("workflow", self.archive),
+            archive_downloaded=self.archive.wanted_name is not None,
+            archive_sha256=self.archive.sha256,
+            handler=self.contents.handler,
+            spec=self.contents.spec_text,
+            dag=self.spec.dag.text,
+            lease=lease,
+            defaults=self.spec.defaults,
+            response_timeout_s=self.request.response_timeout_s,
+            startup_timeout_s=self.request.startup_timeout_s,
+            nodes=tuple(nodes),
+            edges=self.spec.dag.edges,
+        )
+
+
+def _check_functions(spec: WorkflowSpec, contents: WorkflowArchive) -> None:
+    """Refuse a graph that names functions which the handler file does not have."""
+    functions = [node.name for node in spec.nodes if node.kind is NodeKind.FUNCTION]
+    if not functions:
+        return
+    if contents.handler is None or contents.handler_source is None:
+        raise InvalidWorkflow(
+            f"dag: {functions[0]} is not under models, so it has to be a function, but the archive has no handler file"
+        )
+    names = defined_names(contents.handler_source, contents.handler)
+    missing = [] if names is None else [name for name in functions if name not in names]
+    if missing:
+        raise InvalidWorkflow(
+            f"dag: {missing[0]} is neither under models nor a function of the handler file {contents.handler}"
+        )
+
+
+def _deployment(new: NewWorkflow) -> Deployment:
+    return Deployment(
+        uid=new.uid,
+        workflow=new.name,
+        archive_file=new.archive_file,
+        archive_sha256=new.archive_sha256,
+        handler=new.handler,
+        startup_timeout_s=new.startup_timeout_s,
+        response_timeout_s=new.response_timeout_s,
+        nodes=tuple(
+            DeployedNode(
+                name=node.name,
+                kind=node.kind,
+                archive_file=node.model_file,
+                archive_sha256=node.model_sha256,
+                settings=node.settings,
+            )
+            for node in new.nodes
+        ),
+        edges=new.edges,
+    )

@@ -1,0 +1,151 @@
+"""Taking workflows away: unregistering, undoing a registration that failed, finishing what a dead process left."""
+
+import logging
+from functools import partial
+
+from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
+from wfmgmt.domain.status import WorkflowStatus
+from wfmgmt.errors import RuntimeUnavailable, WfmgmtError, WorkflowNotFound
+from wfmgmt.services.archives import StoreFolders
+from wfmgmt.services.leases import Leases
+from wfmgmt.serving.client import RuntimeClient
+from wfmgmt.store.records import Claim
+from wfmgmt.store.store import Store
+
+_log = logging.getLogger("wfmgmt.removal")
+
+#: Who acts when nobody asked.
+HOUSEKEEPING = Origin(actor="housekeeping")
+
+
+class Removal:
+    """The use cases. Thread-safe.
+
+    Args:
+        store: The registry.
+        folders: The archive stores.
+        runtime: Unloads workflows.
+        leases: Proof that a change is still under way.
+    """
+
+    def __init__(self, *, store: Store, folders: StoreFolders, runtime: RuntimeClient, leases: Leases) -> None:
+        self._store = store
+        self._folders = folders
+        self._runtime = runtime
+        self._leases = leases
+
+    def unregister(self, name: str, origin: Origin) -> None:
+        """Remove a workflow: when this returns, its workers are gone and the name is free.
+
+        Raises:
+            WorkflowNotFound: No ready workflow has the name.
+            RuntimeUnavailable: The runtime hangs. The workflow is no longer served; its removal will be finished.
+            StoreUnavailable, InsufficientStorage: The database could not be written.
+        """
+        with self._leases.take() as lease:
+            with self._store.write() as writer:
+                uid = writer.uid(name)
+                if uid is None or not writer.mark_unregistering(uid, lease):
+                    raise WorkflowNotFound(name)
+                claim = writer.claim(uid)
+            if claim is not None:
+                self._finish(claim, _unregistered(claim, origin), must_unload=True)
+
+    def undo(self, uid: str, event: AuditEvent) -> None:
+        """Take back a registration that failed, recording why.
+
+        When that fails too, the row stays with a dead lease, and housekeeping tries again until it succeeds.
+        """
+        try:
+            with self._store.read() as reader:
+                claim = reader.claim(uid)
+            if claim is not None and claim.status is WorkflowStatus.REGISTERING:
+                self._finish(claim, event)
+        except WfmgmtError as error:
+            _log.warning("could not undo the registration yet: %s", error, extra={"workflow": event.workflow})
+
+    def record_failure(self, event: AuditEvent) -> None:
+        """Record a registration that changed nothing. Its own error is answered even if this fails."""
+        try:
+            with self._store.write() as writer:
+                writer.record(event)
+        except WfmgmtError as error:
+            _log.error("a failed registration is missing in the audit trail: %s %s", event, error)
+
+    def recover(self, origin: Origin = HOUSEKEEPING) -> list[str]:
+        """Finish or undo everything whose process died or gave up.
+
+        Returns:
+            A sentence per workflow.
+        """
+        with self._store.read() as reader:
+            claims = reader.claims()
+        return [self._recover(claim, origin) for claim in claims if not self._leases.is_alive(claim.lease)]
+
+    def abandoned(self) -> list[str]:
+        """Return what `recover` would do."""
+        with self._store.read() as reader:
+            claims = reader.claims()
+        return [_sentence(claim) for claim in claims if not self._leases.is_alive(claim.lease)]
+
+    def _recover(self, claim: Claim, origin: Origin) -> str:
+        with self._leases.take() as lease:
+            with self._store.write() as writer:
+                taken = writer.take_over(claim.uid, old_lease=claim.lease, new_lease=lease)
+            if taken:
+                self._finish(claim, _reconciled(claim, origin))
+        return _sentence(claim)
+
+    def sweep(self) -> list[str]:
+        """Remove the files that dead processes left in the stores; return their names."""
+        removed = []
+        for store in ("workflow", "model"):
+            removed += self._folders.named(store).sweep(self._leases.is_alive, partial(self._is_used, store))
+        self._leases.sweep()
+        return removed
+
+    def _is_used(self, store: str, file: str, except_uid: str = "") -> bool:
+        with self._store.read() as reader:
+            return reader.is_file_used(store, file, except_uid=except_uid)
+
+    def _finish(self, claim: Claim, event: AuditEvent, *, must_unload: bool = False) -> None:
+        """Unload, remove downloads, delete the row and record it, in an order that can be repeated from any point."""
+        try:
+            self._runtime.unload(claim.uid)
+        except RuntimeUnavailable:
+            # One that is down runs nothing. One that hangs will unload what the database no longer has once it is
+            # back; only who was promised that the workers are gone has to hear of it.
+            if must_unload and not self._runtime.is_down():
+                raise
+        for store, file in claim.downloads:
+            if not self._is_used(store, file, except_uid=claim.uid):
+                self._folders.named(store).remove(file)
+        with self._store.write() as writer:
+            if writer.remove(claim.uid):
+                writer.record(event)
+
+
+def _unregistered(claim: Claim, origin: Origin) -> AuditEvent:
+    return AuditEvent(
+        origin=origin,
+        action=AuditAction.UNREGISTER,
+        workflow=claim.name,
+        outcome=AuditOutcome.SUCCEEDED,
+        detail={"archive_sha256": claim.archive_sha256},
+    )
+
+
+def _reconciled(claim: Claim, origin: Origin) -> AuditEvent:
+    return AuditEvent(
+        origin=origin,
+        action=AuditAction.RECONCILE,
+        workflow=claim.name,
+        outcome=AuditOutcome.SUCCEEDED,
+        detail={"archive_sha256": claim.archive_sha256, "found": claim.status.value, "did": _sentence(claim)},
+    )
+
+
+def _sentence(claim: Claim) -> str:
+    if claim.status is WorkflowStatus.REGISTERING:
+        return f"undo the unfinished registration of {claim.name}"
+    return f"finish the unfinished removal of {claim.name}"

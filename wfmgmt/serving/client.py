@@ -1,0 +1,190 @@
+"""The management plane's side of the control socket."""
+
+import http.client
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from wfmgmt.domain.workflow import Deployment
+from wfmgmt.errors import RuntimeUnavailable, ShuttingDown
+from wfmgmt.serving.control import LoadState, StatusChanges, WorkflowReport
+
+#: How long one call may stay without an answer; longer waits are made of many calls.
+CALL_TIMEOUT_S = 5.0
+#: How long the runtime holds back an answer for which something first has to happen.
+WAIT_S = 1.0
+#: What a runtime may need on top of a workflow's start-up time, to unpack archives and to take down what it loaded.
+SLACK_S = 30.0
+_LONGEST_SOCKET_PATH = 100
+_LARGEST_ANSWER = 256 * 1024 * 1024
+
+
+@contextmanager
+def short_socket_path(path: Path) -> Iterator[str]:
+    """Give a path to the socket that fits into a socket address, which holds about 100 bytes.
+
+    A longer one is reached through an open descriptor of its folder, which Linux shows under /proc.
+    """
+    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("runtime", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        with short_socket_path(self._path) as address:
+            self.sock.connect(address)
+
+
+class RuntimeClient:
+    """Asks the runtime to load and unload. Thread-safe: every call has a connection of its own.
+
+    Args:
+        control_socket: Where the runtime listens.
+        call_timeout_s: How long one call may stay without an answer.
+    """
+
+    def __init__(self, control_socket: Path, *, call_timeout_s: float = CALL_TIMEOUT_S) -> None:
+        self._control_socket = control_socket
+        self._call_timeout_s = call_timeout_s
+
+    def load(self, deployment: Deployment, *, cancelled: Callable[[], bool]) -> WorkflowReport:
+        """Load a workflow and wait until all its workers are ready, or until that has failed.
+
+        Returns:
+            The report, whose state is `loaded` or `failed`.
+
+        Raises:
+            RuntimeUnavailable: The runtime is down, hangs, answers garbage or forgot the workflow half way.
+            ShuttingDown: `cancelled` became true meanwhile.
+        """
+        self._call("PUT", f"/workflows/{deployment.uid}", deployment.to_json())
+        deadline = time.monotonic() + deployment.startup_timeout_s + SLACK_S
+        while time.monotonic() < deadline:
+            report = self._report("GET", f"/workflows/{deployment.uid}?wait_s={WAIT_S}")
+            if report.state is LoadState.ABSENT:
+                raise RuntimeUnavailable("The runtime was restarted while it loaded the workflow; try again.")
+            if report.state is not LoadState.LOADING:
+                return report
+            if cancelled():
+                raise ShuttingDown("The server is stopping; the registration was undone.")
+        raise RuntimeUnavailable("The runtime did not finish loading the workflow in time.")
+
+    def unload(self, uid: str) -> None:
+        """Take a workflow's workers down and wait until they are gone; one that is not loaded is fine.
+
+        Raises:
+            RuntimeUnavailable: The runtime is down, hangs or answers garbage.
+        """
+        deadline = time.monotonic() + SLACK_S
+        while time.monotonic() < deadline:
+            if self._report("DELETE", f"/workflows/{uid}?wait_s={WAIT_S}").state is LoadState.ABSENT:
+                return
+        raise RuntimeUnavailable("The runtime did not finish unloading the workflow in time.")
+
+    def report(self, uid: str) -> WorkflowReport:
+        """Return how a workflow is, now.
+
+        Raises:
+            RuntimeUnavailable: The runtime is down, hangs or answers garbage.
+        """
+        return self._report("GET", f"/workflows/{uid}")
+
+    def nudge(self) -> None:
+        """Let the runtime compare itself with the database now, and try failed loads again.
+
+        Raises:
+            RuntimeUnavailable: The runtime is down, hangs or answers garbage.
+        """
+        self._call("POST", "/nudge")
+
+    def is_down(self) -> bool:
+        """Return whether nobody listens on the control socket, so that nothing can be loaded either."""
+        connection = _UnixConnection(self._control_socket, self._call_timeout_s)
+        try:
+            connection.connect()
+        except (FileNotFoundError, ConnectionRefusedError):
+            return True
+        except OSError:
+            return False
+        finally:
+            connection.close()
+        return False
+
+    def changes(self, *, epoch: str, since: int, wait_s: float) -> StatusChanges:
+        """Return what changed since a sequence number, after waiting for a change for at most `wait_s`.
+
+        Raises:
+            RuntimeUnavailable: The runtime is down, hangs or answers garbage.
+        """
+        values = self._call("GET", f"/status?epoch={epoch}&since={since}&wait_s={wait_s}")
+        try:
+            return StatusChanges.from_json(values)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RuntimeUnavailable("The runtime's answer makes no sense.") from error
+
+    def _report(self, method: str, path: str) -> WorkflowReport:
+        try:
+            return WorkflowReport.from_json(self._call(method, path))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RuntimeUnavailable("The runtime's answer makes no sense.") from error
+
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        connection = _UnixConnection(self._control_socket, self._call_timeout_s)
+        watchdog = threading.Timer(self._call_timeout_s, _shut_down, (connection,))
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            payload = None if body is None else json.dumps(body).encode()
+            connection.request(method, path, payload, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            content = answer.read(_LARGEST_ANSWER)
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise RuntimeUnavailable("The runtime is down; it is being restarted.") from error
+        except TimeoutError as error:
+            raise RuntimeUnavailable("The runtime does not answer.") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise RuntimeUnavailable("The runtime broke off its answer.") from error
+        finally:
+            watchdog.cancel()
+            connection.close()
+        return _decode(answer.status, content)
+
+
+def _shut_down(connection: http.client.HTTPConnection) -> None:
+    """End a call whose answer drips in: a time-out counts from the last byte, this does not."""
+    sock = connection.sock
+    if sock is not None:
+        try:
+            sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return
+
+
+def _decode(status: int, content: bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise RuntimeUnavailable("The runtime's answer makes no sense.") from error
+    if status != http.client.OK or not isinstance(values, dict):
+        raise RuntimeUnavailable(f"The runtime answered with status {status}.")
+    return values

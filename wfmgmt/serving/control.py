@@ -1,0 +1,134 @@
+"""What crosses the control socket between the management plane and the runtime, as plain JSON values."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class LoadState(StrEnum):
+    """How far the runtime is with a workflow."""
+
+    #: Workers are coming up.
+    LOADING = "loading"
+    #: Everything came up; workers that died since are being restarted.
+    LOADED = "loaded"
+    #: A node did not come up; nothing of the workflow runs.
+    FAILED = "failed"
+    #: The runtime does not know it.
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeReport:
+    """Workers of one node.
+
+    Attributes:
+        wanted: Processes that should be up.
+        ready: Processes that are up and initialised.
+        error: Why some are missing, as far as is known.
+    """
+
+    wanted: int = 0
+    ready: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowReport:
+    """One workflow as the runtime sees it.
+
+    Attributes:
+        uid: Identity of the registration.
+        workflow: Its name.
+        state: How far the runtime is.
+        nodes: By name, in topological order.
+        failures: Node name to reason, when a load failed.
+        is_out_of_space: Whether a load failed because the disk is full.
+    """
+
+    uid: str
+    workflow: str
+    state: LoadState
+    nodes: Mapping[str, NodeReport] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
+    is_out_of_space: bool = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all workers that should be up are."""
+        return self.state is LoadState.LOADED and all(node.ready >= node.wanted for node in self.nodes.values())
+
+    @property
+    def problem(self) -> str:
+        """Why the workflow is not ready, in one line; empty when it is."""
+        reasons = dict(self.failures)
+        for name, node in self.nodes.items():
+            if node.ready < node.wanted:
+                reasons.setdefault(name, node.error or f"{node.ready} of {node.wanted} workers ready")
+        return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "WorkflowReport":
+        """Build the report that `to_json` described.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: The values do not describe a report.
+        """
+        nodes = {str(name): NodeReport(**node) for name, node in values["nodes"].items()}
+        return cls(
+            uid=str(values["uid"]),
+            workflow=str(values["workflow"]),
+            state=LoadState(values["state"]),
+            nodes=nodes,
+            failures={str(name): str(reason) for name, reason in values["failures"].items()},
+            is_out_of_space=bool(values["is_out_of_space"]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusChanges:
+    """What changed in the runtime since a client last asked.
+
+    Attributes:
+        epoch: Identity of the runtime process.
+        sequence: To be sent with the next question.
+        catalog_error: Why the runtime cannot read the database; empty when it can.
+        is_complete: Whether the runtime has begun to load every workflow in the database.
+        is_whole: Whether this is everything, so that what was known before is void.
+        workflows: Reports that are new or changed.
+        gone: Identities of workflows that were unloaded.
+    """
+
+    epoch: str
+    sequence: int
+    catalog_error: str
+    is_complete: bool
+    is_whole: bool
+    workflows: tuple[WorkflowReport, ...]
+    gone: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "StatusChanges":
+        """Build the changes that `to_json` described.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: The values do not describe changes.
+        """
+        return cls(
+            epoch=str(values["epoch"]),
+            sequence=int(values["sequence"]),
+            catalog_error=str(values["catalog_error"]),
+            is_complete=bool(values["is_complete"]),
+            is_whole=bool(values["is_whole"]),
+            workflows=tuple(WorkflowReport.from_json(each) for each in values["workflows"]),
+            gone=tuple(str(uid) for uid in values["gone"]),
+        )

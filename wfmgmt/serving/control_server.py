@@ -1,0 +1,78 @@
+"""The private side of the runtime: the management plane asks it here to load and unload."""
+
+import asyncio
+import json
+
+from aiohttp import web
+
+from wfmgmt.domain.workflow import Deployment
+from wfmgmt.serving.control import LoadState
+from wfmgmt.serving.runtime import Runtime
+
+_RUNTIME = web.AppKey("runtime", Runtime)
+_LARGEST_DEPLOYMENT = 64 * 1024 * 1024
+_LONGEST_WAIT_S = 5.0
+
+
+def control_app(runtime: Runtime) -> web.Application:
+    """Return the application that listens on the control socket."""
+    app = web.Application(client_max_size=_LARGEST_DEPLOYMENT)
+    app[_RUNTIME] = runtime
+    app.router.add_put("/workflows/{uid}", _load)
+    app.router.add_get("/workflows/{uid}", _wait)
+    app.router.add_delete("/workflows/{uid}", _unload)
+    app.router.add_get("/status", _status)
+    app.router.add_post("/nudge", _nudge)
+    return app
+
+
+def _wait_s(request: web.Request) -> float:
+    try:
+        return min(max(float(request.query.get("wait_s", "0")), 0.0), _LONGEST_WAIT_S)
+    except ValueError as error:
+        raise web.HTTPBadRequest(text="wait_s: expected a number") from error
+
+
+async def _load(request: web.Request) -> web.Response:
+    """Begin to load what the body describes; a second call for the same identity changes nothing."""
+    try:
+        deployment = Deployment.from_json(json.loads(await request.read()))
+    except (KeyError, TypeError, ValueError) as error:
+        raise web.HTTPBadRequest(text=f"not a deployment: {error}") from error
+    runtime = request.app[_RUNTIME]
+    runtime.start_load(deployment)
+    return web.json_response(runtime.report(deployment.uid).to_json())
+
+
+async def _wait(request: web.Request) -> web.Response:
+    """Tell how a workflow is, holding the answer back for `wait_s` at most while it is being loaded."""
+    runtime, uid = request.app[_RUNTIME], request.match_info["uid"]
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _wait_s(request)
+    while runtime.report(uid).state is LoadState.LOADING and (left_s := deadline - loop.time()) > 0:
+        await runtime.feed.wait(left_s)
+    return web.json_response(runtime.report(uid).to_json())
+
+
+async def _unload(request: web.Request) -> web.Response:
+    """Take a workflow down, answering after `wait_s` at the latest; it goes on in the background."""
+    runtime, uid = request.app[_RUNTIME], request.match_info["uid"]
+    await runtime.unload_within(uid, _wait_s(request))
+    return web.json_response(runtime.report(uid).to_json())
+
+
+async def _status(request: web.Request) -> web.Response:
+    """Tell what changed since the client asked last."""
+    try:
+        since = int(request.query.get("since", "0"))
+    except ValueError as error:
+        raise web.HTTPBadRequest(text="since: expected a whole number") from error
+    feed = request.app[_RUNTIME].feed
+    changes = await feed.changes(epoch=request.query.get("epoch", ""), since=since, wait_s=_wait_s(request))
+    return web.json_response(changes.to_json())
+
+
+async def _nudge(request: web.Request) -> web.Response:
+    """Compare the loaded workflows with the database now, and try failed loads again at once."""
+    request.app[_RUNTIME].nudge()
+    return web.json_response({})

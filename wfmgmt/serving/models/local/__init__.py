@@ -1,0 +1,1 @@
+"""Models and functions in worker processes of this machine."""

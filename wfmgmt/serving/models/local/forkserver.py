@@ -1,0 +1,236 @@
+"""The forkserver: a small, clean process that forks the workers.
+
+The runtime starts it once, as `python -m wfmgmt.serving.models.local.forkserver FD`, where FD is its end of a Unix
+stream socket. It has one thread and few imports, so a fork of it is safe, quick and shares nearly all memory. The
+runtime and the forkserver exchange frames:
+
+    runtime → forkserver   {"op": "fork", "id"} with two descriptors: the worker's socket, the write end of its log pipe
+                           {"op": "kill", "pid", "signal"}: to the whole process group of a worker that still exists
+    forkserver → runtime   {"op": "forked", "id", "pid"} or {"op": "failed", "id", "error"}
+                           {"op": "exited", "pid", "code"} or {"op": "exited", "pid", "signal"}
+
+When a worker ends, whatever is left of its process group is killed. On Linux, descendants of workers that made a group
+of their own and lost their parent become the forkserver's children; these are killed when the next child ends, since
+nothing tells whose they were. When the runtime is gone, however it went, or on SIGTERM, the
+forkserver kills everything and exits. When the forkserver itself is killed, Linux kills its workers.
+"""
+
+import contextlib
+import ctypes
+import gc
+import io
+import os
+import selectors
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+from wfmgmt.serving.models.local import frames, worker
+
+_FDS_PER_FORK = 2
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def main() -> None:
+    """Serve the runtime at the other end of the socket whose descriptor is the only argument."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    with socket.socket(fileno=int(sys.argv[1])) as control:
+        control.set_inheritable(False)
+        gc.collect()
+        gc.freeze()
+        _Forkserver(control).serve()
+
+
+class _Forkserver:
+    """The parent of all workers."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._workers: set[int] = set()
+        self._signals, self._wakeup = socket.socketpair()
+        self._signals.settimeout(0)
+        self._wakeup.settimeout(0)
+        # The handlers exist only to have the signals' numbers written to the socket; serve() does the work.
+        signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, _ignore)
+        signal.signal(signal.SIGTERM, _ignore)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if _LIBC is not None:
+            _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+    def serve(self) -> None:
+        """Answer requests and report exits until the runtime is gone or SIGTERM comes."""
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._control, selectors.EVENT_READ, self._answer)
+                selector.register(self._signals, selectors.EVENT_READ, self._handle_signals)
+                while all(key.data() for key, _ in selector.select()):
+                    pass
+        except (EOFError, ConnectionError):
+            return
+        finally:
+            self._end()
+
+    def _answer(self) -> bool:
+        """Do what the next message asks for."""
+        frame, fds = frames.receive_with_fds(self._control, _FDS_PER_FORK)
+        message = frame.header
+        if message["op"] == "fork":
+            try:
+                self._report({**self._fork(fds), "id": message["id"]})
+            finally:
+                for fd in fds:
+                    os.close(fd)
+        elif message["op"] == "kill" and message["pid"] in self._workers:
+            _kill_group(message["pid"], message["signal"])
+        return True
+
+    def _handle_signals(self) -> bool:
+        """Reap children; return whether to go on."""
+        received = self._signals.recv(4096)
+        self._reap()
+        return signal.SIGTERM not in received
+
+    def _fork(self, fds: Sequence[int]) -> dict[str, Any]:
+        """Fork one worker and return the answer for the runtime."""
+        if len(fds) != _FDS_PER_FORK:
+            return {"op": "failed", "error": "too many open files"}
+        parent = os.getpid()
+        try:
+            with _signals_blocked() as mask:
+                pid = os.fork()
+                if pid == 0:
+                    _run_worker(*fds, parent=parent, mask=mask)
+        except OSError as exc:
+            return {"op": "failed", "error": exc.strerror}
+        # Both sides set the group, so that it exists before either goes on.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.setpgid(pid, pid)
+        self._workers.add(pid)
+        return {"op": "forked", "pid": pid}
+
+    def _reap(self) -> None:
+        """Bury all children that have ended, and kill what they left behind."""
+        for pid, code in _ended_children():
+            if pid in self._workers:
+                self._workers.remove(pid)
+                # A group that still has members keeps its number, and an empty one's is not given away this soon.
+                _kill_group(pid, signal.SIGKILL)
+                result = {"code": code} if code >= 0 else {"signal": -code}
+                self._report({"op": "exited", "pid": pid, **result})
+            self._kill_strays()
+
+    def _kill_strays(self) -> None:
+        """Kill adopted descendants of workers, except those in the group of a worker that lives."""
+        for pid in _children():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if pid not in self._workers and os.getpgid(pid) not in self._workers:
+                    os.kill(pid, signal.SIGKILL)
+
+    def _end(self) -> None:
+        """Kill everything and wait until it is gone."""
+        for pid in self._workers:
+            _kill_group(pid, signal.SIGKILL)
+        self._workers.clear()
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                self._kill_strays()
+                os.waitpid(-1, 0)
+
+    def _report(self, message: Mapping[str, Any]) -> None:
+        frames.send(self._control, message)
+
+
+def _run_worker(worker_fd: int, log_fd: int, *, parent: int, mask: set[int]) -> NoReturn:
+    """Turn the forked copy of the forkserver into a worker; it never returns into the forkserver's code."""
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        _die_with(parent)
+        _redirect_streams(worker_fd, log_fd)
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        code = worker.main(socket.socket(fileno=worker_fd))
+    except BaseException:  # noqa: BLE001 - there is nobody above; the log is told and the exit code says it
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+        os._exit(code)
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel kill this process when the forkserver dies, also when that has happened already."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _redirect_streams(worker_fd: int, log_fd: int) -> None:
+    """Leave nothing open but the worker's socket, an empty standard input, and the log as both outputs."""
+    null_fd = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null_fd, 0)
+    os.dup2(log_fd, 1)
+    os.dup2(log_fd, 2)
+    os.set_inheritable(worker_fd, False)  # noqa: FBT003 - os takes no keywords
+    for name in os.listdir("/dev/fd"):  # noqa: PTH208 - pathlib would cost each worker memory
+        if int(name) not in {0, 1, 2, worker_fd}:
+            with contextlib.suppress(OSError):  # The listing had a descriptor of its own.
+                os.close(int(name))
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[set[int]]:
+    """Hold back signals, so that none that is meant for a new worker meets the forkserver's handlers.
+
+    Yields:
+        The signals that were held back before.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})
+    try:
+        yield {int(number) for number in mask}
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _ended_children() -> Iterator[tuple[int, int]]:
+    """Reap and yield process id and exit code, or the negative signal, of children that have ended."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            yield pid, os.waitstatus_to_exitcode(status)
+
+
+def _children() -> list[int]:
+    """Return this process's children, adopted ones included; none where the system does not tell."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as listing:  # noqa: PTH123 - see below
+            return [int(pid) for pid in listing.read().split()]
+    except OSError:
+        return []
+
+
+def _kill_group(pid: int, signal_number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal_number)
+
+
+def _ignore(_signal_number: int, _frame: object) -> None:
+    """Take a signal of which the wake-up socket has told."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,389 @@
+"""The runtime's side of the forkserver: starts it, asks it for workers, and tells when they are gone."""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wfmgmt.serving.models.local import frames
+from wfmgmt.serving.models.local.output import OutputLog
+
+_MODULE = "wfmgmt.serving.models.local.forkserver"
+_IMPORT_ROOT = Path(__file__).parents[4]
+# Each fork under way holds two descriptors in flight, of which the kernel allows only so many.
+_FORKS_AT_ONCE = 32
+_CLOSE_S = 5.0
+_KILL_S = 5.0
+_LAST_WORDS_S = 0.5
+
+_logger = logging.getLogger(__name__)
+
+
+class ForkFailed(Exception):
+    """No worker process could be started; the text says why. It never leaves the local model server."""
+
+
+class WorkerExited(Exception):
+    """A worker is gone; the text says how, as in `exited with code 3`. It never leaves the local model server."""
+
+
+class Forkserver:
+    """Forks workers from one small process, which is started on first use, and again when it has died.
+
+    It belongs to one event loop.
+
+    Args:
+        environment: Environment variables of the workers; None gives them those of this process.
+        answer_timeout_s: A forkserver that takes longer to answer is killed, with its workers, and started again.
+    """
+
+    def __init__(self, *, environment: Mapping[str, str] | None = None, answer_timeout_s: float = 30.0) -> None:
+        self._environment = environment
+        self._answer_timeout_s = answer_timeout_s
+        self._opening: asyncio.Task[_Connection] | None = None
+        self._forking = asyncio.Semaphore(_FORKS_AT_ONCE)
+        self._closed = False
+
+    async def fork(self, *, workflow: str, node: str) -> "WorkerProcess":
+        """Start one worker, which waits for its first message. When this is cancelled, no worker stays behind.
+
+        Args:
+            workflow: Workflow that the worker's log lines name.
+            node: Node that the worker's log lines name.
+
+        Raises:
+            ForkFailed: The system does not allow another process, or the forkserver does not start or answer.
+        """
+        async with self._forking:
+            connection = await self._connect()
+            forking = asyncio.create_task(
+                connection.fork(workflow=workflow, node=node, answer_timeout_s=self._answer_timeout_s)
+            )
+            try:
+                return await asyncio.shield(forking)
+            except asyncio.CancelledError:
+                with contextlib.suppress(ForkFailed):
+                    await (await forking).stop(grace_s=0)
+                raise
+
+    async def close(self) -> None:
+        """End the forkserver and every worker that it still has. Idempotent."""
+        self._closed = True
+        if self._opening is not None:
+            with contextlib.suppress(ForkFailed):
+                await (await asyncio.shield(self._opening)).close()
+
+    async def _connect(self) -> "_Connection":
+        if self._closed:
+            raise ForkFailed("the model server is stopping")
+        if self._opening is None or (self._opening.done() and not _is_open(self._opening)):
+            self._opening = asyncio.create_task(_Connection.open(self._environment))
+        return await asyncio.shield(self._opening)
+
+
+class WorkerProcess:
+    """One running worker: messages to and from it, its end, and what has to be closed after it.
+
+    Attributes:
+        pid: Its process id, which is also the id of its process group.
+        output: What it prints.
+    """
+
+    def __init__(
+        self,
+        *,
+        connection: "_Connection",
+        pid: int,
+        exited: asyncio.Future[str],
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        pipe: asyncio.ReadTransport,
+        output: OutputLog,
+    ) -> None:
+        self.pid = pid
+        self.output = output
+        self._connection = connection
+        self._exited = exited
+        self._reader, self._writer = streams
+        self._pipe = pipe
+
+    async def send(self, header: Mapping[str, Any], payload: bytes = b"") -> None:
+        """Send one message.
+
+        Raises:
+            WorkerExited: The worker is gone.
+            InvalidFrame: The message is too long; nothing was sent.
+        """
+        try:
+            await frames.write(self._writer, header, payload)
+        except OSError:
+            raise WorkerExited(await self.wait()) from None
+
+    async def receive(self) -> frames.Frame:
+        """Wait for one message.
+
+        Raises:
+            WorkerExited: The worker is gone.
+            InvalidFrame: It sent something that is no message; nothing good can be expected of it any more.
+        """
+        try:
+            return await frames.read(self._reader)
+        except (EOFError, OSError):
+            raise WorkerExited(await self.wait()) from None
+
+    async def wait(self) -> str:
+        """Wait until the process is gone and return how it went: `exited with code 3`, `was killed by SIGSEGV`."""
+        # Awaiting the future itself would cancel it together with the caller.
+        await asyncio.wait({self._exited})
+        return self._exited.result()
+
+    def kill(self, signal_number: signal.Signals) -> None:
+        """Send a signal to the worker's process group; nothing happens when the worker is gone."""
+        if not self._exited.done():
+            self._connection.kill(self.pid, signal_number)
+
+    async def stop(self, *, grace_s: float) -> None:
+        """End the worker and close what belonged to it.
+
+        Args:
+            grace_s: Time before it is killed; half of it after a message that asks it to stop, half after SIGTERM.
+        """
+        try:
+            if not self._exited.done():
+                self._writer.write(frames.encode({"op": "stop"}))
+            for signal_number in (signal.SIGTERM, signal.SIGKILL):
+                if not await self._is_gone_within(grace_s / 2):
+                    self.kill(signal_number)
+            if not await self._is_gone_within(_KILL_S):
+                _logger.error("worker %d does not die", self.pid)
+            await asyncio.wait({self.output.closed}, timeout=_LAST_WORDS_S)
+        finally:
+            self.kill(signal.SIGKILL)
+            self._pipe.close()
+            self._writer.close()
+            with contextlib.suppress(OSError):
+                await self._writer.wait_closed()
+
+    async def _is_gone_within(self, seconds: float) -> bool:
+        await asyncio.wait({self._exited}, timeout=seconds)
+        return self._exited.done()
+
+
+class _Connection:
+    """One forkserver process, from its start to its death.
+
+    Attributes:
+        is_lost: Whether the process is dead or no longer answers.
+    """
+
+    def __init__(
+        self,
+        *,
+        process: asyncio.subprocess.Process,
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        channel: socket.socket,
+    ) -> None:
+        self.is_lost = False
+        self._process = process
+        self._reader, self._writer = streams
+        self._channel = channel
+        self._outgoing: deque[tuple[bytes, Sequence[int]]] = deque()
+        self._ids = itertools.count(1)
+        self._forks: dict[int, asyncio.Future[tuple[int, asyncio.Future[str]]]] = {}
+        self._exits: dict[int, asyncio.Future[str]] = {}
+        self._closing = False
+        self._running = asyncio.create_task(self._run())
+
+    @classmethod
+    async def open(cls, environment: Mapping[str, str] | None) -> "_Connection":
+        """Start a forkserver.
+
+        Raises:
+            ForkFailed: The system does not allow it.
+        """
+        try:
+            with contextlib.ExitStack() as opened:
+                near, far = socket.socketpair()
+                opened.enter_context(near)
+                with far:
+                    process = await _start_forkserver(far, environment)
+                near.settimeout(0)
+                # Streams cannot send descriptors, and asyncio lets nobody else use a stream's own socket.
+                channel = opened.enter_context(near.dup())
+                streams = await asyncio.open_unix_connection(sock=near)
+                opened.pop_all()
+        except OSError as exc:
+            raise ForkFailed(exc.strerror or type(exc).__name__) from exc
+        return cls(process=process, streams=streams, channel=channel)
+
+    async def fork(self, *, workflow: str, node: str, answer_timeout_s: float) -> WorkerProcess:
+        """Start one worker.
+
+        Raises:
+            ForkFailed: It was not possible.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            with contextlib.ExitStack() as near_ends, contextlib.ExitStack() as far_ends:
+                near, far = socket.socketpair()
+                near_ends.enter_context(near)
+                far_ends.enter_context(far)
+                log_read, log_write = os.pipe()
+                log = near_ends.enter_context(os.fdopen(log_read, "rb", buffering=0))
+                far_ends.callback(os.close, log_write)
+                pid, exited = await self._request_fork((far.fileno(), log_write), answer_timeout_s)
+                streams = await asyncio.open_unix_connection(sock=near)
+                near_ends.callback(streams[1].close)
+                pipe, output = await loop.connect_read_pipe(lambda: OutputLog(workflow=workflow, node=node), log)
+                near_ends.pop_all()
+        except OSError as exc:
+            raise ForkFailed(exc.strerror or type(exc).__name__) from exc
+        return WorkerProcess(connection=self, pid=pid, exited=exited, streams=streams, pipe=pipe, output=output)
+
+    def kill(self, pid: int, signal_number: signal.Signals) -> None:
+        """Have the forkserver send a signal to a worker's process group."""
+        if not self.is_lost:
+            self._send({"op": "kill", "pid": pid, "signal": signal_number})
+
+    async def close(self) -> None:
+        """End the process, which kills its workers before it goes."""
+        self._closing = True
+        if not self.is_lost:
+            with contextlib.suppress(OSError):
+                self._channel.shutdown(socket.SHUT_WR)
+            await asyncio.wait({self._running}, timeout=_CLOSE_S)
+            self._kill_process()
+        await asyncio.wait({self._running})
+
+    async def _request_fork(self, fds: Sequence[int], answer_timeout_s: float) -> tuple[int, asyncio.Future[str]]:
+        if self.is_lost:
+            raise ForkFailed("the forkserver died")
+        fork_id = next(self._ids)
+        self._forks[fork_id] = asyncio.get_running_loop().create_future()
+        try:
+            self._send({"op": "fork", "id": fork_id}, fds)
+            async with asyncio.timeout(answer_timeout_s):
+                return await self._forks[fork_id]
+        except TimeoutError:
+            self._kill_process()
+            raise ForkFailed("the forkserver does not answer") from None
+        finally:
+            del self._forks[fork_id]
+
+    def _send(self, message: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
+        """Send now, or as soon as there is room; the descriptors are copied, so the caller may close its own."""
+        self._outgoing.append((frames.encode(message), [os.dup(fd) for fd in fds]))
+        self._flush()
+
+    def _flush(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._outgoing:
+                data, fds = self._outgoing[0]
+                sent = socket.send_fds(self._channel, [data], fds) if fds else self._channel.send(data)
+                _close_all(fds)
+                self._outgoing[0] = (data[sent:], ())
+                if sent == len(data):
+                    self._outgoing.popleft()
+        except BlockingIOError:
+            loop.add_writer(self._channel, self._flush)
+        except OSError:
+            # The forkserver is dead, as the end of its stream will tell.
+            self._drop_outgoing()
+        else:
+            loop.remove_writer(self._channel)
+
+    def _drop_outgoing(self) -> None:
+        asyncio.get_running_loop().remove_writer(self._channel)
+        while self._outgoing:
+            _close_all(self._outgoing.popleft()[1])
+
+    async def _run(self) -> None:
+        """Handle what the forkserver says until it is dead, then clean up after it."""
+        try:
+            while True:
+                self._handle((await frames.read(self._reader)).header)
+        except (EOFError, OSError, frames.InvalidFrame):
+            self._kill_process()
+        finally:
+            self._lose()
+        self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+        code = await self._process.wait()
+        if not self._closing:
+            _logger.error("the forkserver ended with code %d; it is started again when it is needed", code)
+
+    def _handle(self, message: Mapping[str, Any]) -> None:
+        if message["op"] == "exited":
+            self._exits.pop(message["pid"]).set_result(_describe_exit(message))
+            return
+        fork = self._forks.get(message["id"])
+        if message["op"] == "forked":
+            exited = self._exits[message["pid"]] = asyncio.get_running_loop().create_future()
+            if fork is not None and not fork.done():
+                fork.set_result((message["pid"], exited))
+        elif fork is not None and not fork.done():
+            fork.set_exception(ForkFailed(message["error"]))
+
+    def _lose(self) -> None:
+        """Fail what waits for the forkserver, and make sure that its workers die with it."""
+        self.is_lost = True
+        self._drop_outgoing()
+        self._channel.close()
+        for fork in self._forks.values():
+            if not fork.done():
+                fork.set_exception(ForkFailed("the forkserver died"))
+        for pid, exited in self._exits.items():
+            # Linux kills the workers themselves, but not what they started, and other systems kill neither.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+            exited.set_result("was lost with the forkserver")
+        self._exits.clear()
+
+    def _kill_process(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+
+async def _start_forkserver(
+    control: socket.socket, environment: Mapping[str, str] | None
+) -> asyncio.subprocess.Process:
+    """Start the process in a session of its own: signals to the runtime's group or terminal are not meant for it."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        _MODULE,
+        str(control.fileno()),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        pass_fds=(control.fileno(),),
+        cwd=_IMPORT_ROOT,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def _is_open(opening: "asyncio.Task[_Connection]") -> bool:
+    return not opening.cancelled() and opening.exception() is None and not opening.result().is_lost
+
+
+def _describe_exit(message: Mapping[str, Any]) -> str:
+    if "code" in message:
+        return f"exited with code {message['code']}"
+    try:
+        return f"was killed by {signal.Signals(message['signal']).name}"
+    except ValueError:
+        return f"was killed by signal {message['signal']}"
+
+
+def _close_all(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)

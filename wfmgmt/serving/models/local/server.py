@@ -1,0 +1,358 @@
+"""Models and functions in worker processes of this machine."""
+
+import asyncio
+import logging
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from wfmgmt import __version__
+from wfmgmt.errors import InvalidArchive, InvalidWorkflow, ShuttingDown
+from wfmgmt.serving.models.base import Model, ModelAlreadyLoaded, ModelNotLoaded, WorkerStatus
+from wfmgmt.serving.models.local.launcher import Forkserver
+from wfmgmt.serving.models.local.pool import Job, WorkerPool
+
+_logger = logging.getLogger(__name__)
+
+
+class UnpackedArchive(Protocol):
+    """What an archive says about itself."""
+
+    @property
+    def handler(self) -> str:
+        """The handler string of its manifest."""
+
+    @property
+    def manifest(self) -> dict[str, Any] | None:
+        """Its manifest, as plain JSON values."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionGroup:
+    """The function nodes of one workflow, which share one worker.
+
+    Attributes:
+        name: What it is known by; chosen by the caller, unique among all that is loaded.
+        workflow: Name of the workflow.
+        archive: The .war file.
+        archive_sha256: Digest of that file when it was registered, in lower-case hexadecimal.
+        handler: Name of the handler file in the archive.
+        functions: The nodes, each also the name of its function; at least one.
+        startup_timeout_s: Time the worker has from its start until all functions are initialised.
+    """
+
+    name: str
+    workflow: str
+    archive: Path
+    archive_sha256: str
+    handler: str
+    functions: tuple[str, ...]
+    startup_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """What is to be loaded, and under which name.
+
+    Attributes:
+        name: What it is known by.
+        node: The node that is blamed when it is not one handler's fault.
+        archive: The file it comes from.
+        archive_sha256: Digest that the file has to have.
+        missing: Reason to give when there is no such file.
+        workers: Workers to start.
+        unpack: Unpacks the archive into an empty folder and returns what workers do there; it blocks.
+    """
+
+    name: str
+    node: str
+    archive: Path
+    archive_sha256: str
+    missing: str
+    workers: int
+    unpack: Callable[[Path], Job]
+
+
+class _Entry:
+    """One name, from the beginning of its load to the end of its unload.
+
+    Attributes:
+        order: What was asked for.
+        folder: Where the archive is unpacked, for this load alone.
+        pool: Its workers, once the archive is unpacked.
+        loading: Brings it up; set as soon as the entry exists.
+        unloading: Takes it down; None while nobody wants that.
+    """
+
+    loading: asyncio.Task[None]
+
+    def __init__(self, order: _Order, folder: Path) -> None:
+        self.order = order
+        self.folder = folder
+        self.pool: WorkerPool | None = None
+        self.unloading: asyncio.Task[None] | None = None
+
+
+class _ArchiveLoader:
+    """Unpacks archives and runs pools of workers on them, by name.
+
+    Args:
+        forkserver: Where workers come from; it stays the caller's to close.
+        folder: Archives are unpacked into new folders below it, each for one load.
+        digest: Returns the SHA-256 of a file in lower-case hexadecimal; it blocks, and is run in threads. Raises
+            OSError.
+        on_change: Called with a name whenever its status may have changed.
+    """
+
+    def __init__(
+        self, *, forkserver: Forkserver, folder: Path, digest: Callable[[Path], str], on_change: Callable[[str], None]
+    ) -> None:
+        self._forkserver = forkserver
+        self._folder = folder.absolute()
+        self._digest = digest
+        self._on_change = on_change
+        self._entries: dict[str, _Entry] = {}
+        self._closed = False
+
+    async def unload(self, name: str) -> None:
+        """Take down what is loaded under a name; see `ModelServer.unload`."""
+        entry = self._entries.get(name)
+        if entry is not None:
+            await self._end(entry)
+
+    def status(self, name: str) -> WorkerStatus:
+        """Return the workers of a name; see `ModelServer.status`."""
+        entry = self._entries.get(name)
+        if entry is None:
+            return WorkerStatus(wanted=0, ready=0)
+        if entry.pool is None:
+            return WorkerStatus(wanted=entry.order.workers, ready=0)
+        return entry.pool.status
+
+    async def close(self) -> None:
+        """Unload everything; see `ModelServer.close`."""
+        self._closed = True
+        await asyncio.gather(*(self._end(entry) for entry in tuple(self._entries.values())))
+
+    async def _load(self, order: _Order) -> None:
+        if self._closed:
+            raise ShuttingDown("the model server is stopping")
+        if order.name in self._entries:
+            raise ModelAlreadyLoaded(order.name)
+        entry = self._entries[order.name] = _Entry(order, self._folder / uuid.uuid4().hex)
+        entry.loading = asyncio.create_task(self._bring_up(entry))
+        try:
+            await asyncio.wait({entry.loading})
+            _raise_failure(entry.loading, order.node)
+        except BaseException:
+            await self._end(entry)
+            raise
+
+    async def _bring_up(self, entry: _Entry) -> None:
+        order = entry.order
+        job = await _run_to_the_end(lambda: self._prepare(order, entry.folder))
+        entry.pool = WorkerPool(forkserver=self._forkserver, job=job, on_change=lambda: self._on_change(order.name))
+        await entry.pool.scale(order.workers)
+
+    def _prepare(self, order: _Order, folder: Path) -> Job:
+        """Check and unpack the archive; this blocks."""
+        file_name = order.archive.name
+        try:
+            digest = self._digest(order.archive)
+        except FileNotFoundError as exc:
+            raise ModelNotLoaded(order.node, order.missing) from exc
+        except OSError as exc:
+            raise ModelNotLoaded(order.node, f"{file_name} cannot be read: {exc.strerror}") from exc
+        if digest != order.archive_sha256:
+            raise ModelNotLoaded(
+                order.node,
+                f"{file_name} is not the file that was registered (sha256 {order.archive_sha256}, now {digest}); "
+                "register the workflow again",
+            )
+        try:
+            folder.mkdir(mode=0o700, parents=True)
+            return order.unpack(folder)
+        except (InvalidArchive, InvalidWorkflow) as exc:
+            raise ModelNotLoaded(order.node, f"{file_name}: {exc}") from exc
+        except OSError as exc:
+            raise ModelNotLoaded(order.node, f"{file_name} cannot be unpacked: {exc.strerror}") from exc
+
+    async def _end(self, entry: _Entry) -> None:
+        """Take one entry down; this goes on when the caller is cancelled."""
+        if entry.unloading is None:
+            entry.unloading = asyncio.create_task(self._take_down(entry))
+        await asyncio.shield(entry.unloading)
+
+    async def _take_down(self, entry: _Entry) -> None:
+        entry.loading.cancel()
+        await asyncio.gather(entry.loading, return_exceptions=True)
+        if entry.pool is not None:
+            await entry.pool.stop()
+        await asyncio.to_thread(_remove_folder, entry.folder)
+        del self._entries[entry.order.name]
+        self._on_change(entry.order.name)
+
+
+class LocalModelServer(_ArchiveLoader):
+    """A `ModelServer` that runs models in processes of this machine.
+
+    Args:
+        forkserver: Where workers come from; it stays the caller's to close.
+        folder: Archives are unpacked into new folders below it, each for one load.
+        unpack: Unpacks an archive (first argument) into an empty folder (second); it blocks, and is run in threads.
+            Raises InvalidArchive, InvalidWorkflow or OSError.
+        digest: Returns the SHA-256 of a file in lower-case hexadecimal; like `unpack`. Raises OSError.
+        on_change: Called with a name whenever its status may have changed.
+    """
+
+    def __init__(
+        self,
+        *,
+        forkserver: Forkserver,
+        folder: Path,
+        unpack: Callable[[Path, Path], UnpackedArchive],
+        digest: Callable[[Path], str],
+        on_change: Callable[[str], None],
+    ) -> None:
+        super().__init__(forkserver=forkserver, folder=folder, digest=digest, on_change=on_change)
+        self._unpack = unpack
+
+    async def load(self, model: Model) -> None:
+        """Load a model; see `ModelServer.load`."""
+        await self._load(
+            _Order(
+                name=model.name,
+                node=model.node,
+                archive=model.archive,
+                archive_sha256=model.archive_sha256,
+                missing=f"Model not found at: {model.archive.name}",
+                workers=model.min_workers,
+                unpack=lambda folder: self._unpack_model(model, folder),
+            )
+        )
+
+    async def scale(self, name: str, workers: int) -> None:
+        """Change the number of a model's workers; see `ModelServer.scale`."""
+        entry = self._entries.get(name)
+        if entry is None or entry.pool is None or not entry.loading.done():
+            raise ModelNotLoaded(entry.order.node if entry else name, "it is not loaded")
+        await entry.pool.scale(workers)
+
+    def _unpack_model(self, model: Model, folder: Path) -> Job:
+        unpacked = self._unpack(model.archive, folder)
+        load = _describe_load(
+            folder=folder,
+            archive=model.archive,
+            workflow=model.workflow,
+            handlers={model.node: unpacked.handler},
+            manifest=unpacked.manifest,
+            batch_size=model.batch_size,
+        )
+        return Job(workflow=model.workflow, nodes=(model.node,), load=load, startup_timeout_s=model.startup_timeout_s)
+
+
+class LocalFunctions(_ArchiveLoader):
+    """Runs the function nodes of workflows, one process for each workflow.
+
+    `load`, `unload`, `status` and `close` promise what those of `ModelServer` do; the number of workers is one.
+
+    Args:
+        forkserver: As for `LocalModelServer`, which may share it.
+        folder: As for `LocalModelServer`, which may share it.
+        unpack: As for `LocalModelServer`, but returns nothing.
+        digest: As for `LocalModelServer`.
+        on_change: Called with a name whenever its status may have changed.
+    """
+
+    def __init__(
+        self,
+        *,
+        forkserver: Forkserver,
+        folder: Path,
+        unpack: Callable[[Path, Path], None],
+        digest: Callable[[Path], str],
+        on_change: Callable[[str], None],
+    ) -> None:
+        super().__init__(forkserver=forkserver, folder=folder, digest=digest, on_change=on_change)
+        self._unpack = unpack
+
+    async def load(self, group: FunctionGroup) -> None:
+        """Load the functions of a workflow; see `ModelServer.load`."""
+        await self._load(
+            _Order(
+                name=group.name,
+                node=group.functions[0],
+                archive=group.archive,
+                archive_sha256=group.archive_sha256,
+                missing=f"Workflow archive not found at: {group.archive.name}",
+                workers=1,
+                unpack=lambda folder: self._unpack_functions(group, folder),
+            )
+        )
+
+    def _unpack_functions(self, group: FunctionGroup, folder: Path) -> Job:
+        self._unpack(group.archive, folder)
+        load = _describe_load(
+            folder=folder,
+            archive=group.archive,
+            workflow=group.workflow,
+            handlers={function: f"{group.handler}:{function}" for function in group.functions},
+            manifest=None,
+            batch_size=1,
+        )
+        return Job(workflow=group.workflow, nodes=group.functions, load=load, startup_timeout_s=group.startup_timeout_s)
+
+
+def _describe_load(
+    *,
+    folder: Path,
+    archive: Path,
+    workflow: str,
+    handlers: Mapping[str, str],
+    manifest: Mapping[str, Any] | None,
+    batch_size: int,
+) -> dict[str, Any]:
+    """Return the message that makes a worker load these handlers, by node, as `worker` describes it."""
+    system_properties = {
+        "model_dir": str(folder),
+        "gpu_id": None,
+        "batch_size": batch_size,
+        "server_name": "wfmgmt",
+        "server_version": __version__,
+    }
+    return {
+        "op": "load",
+        "directory": str(folder),
+        "archive": archive.name,
+        "entries": [
+            {"node": node, "handler": handler, "model_name": f"{workflow}__{node}"}
+            for node, handler in handlers.items()
+        ],
+        "context": {"manifest": manifest, "system_properties": system_properties},
+    }
+
+
+def _raise_failure(loading: asyncio.Task[None], node: str) -> None:
+    """Raise what went wrong with a load that is over."""
+    if loading.cancelled():
+        raise ModelNotLoaded(node, "it was unloaded while it was loading")
+    loading.result()
+
+
+async def _run_to_the_end(function: Callable[[], Job]) -> Job:
+    """Run a blocking function in a thread, and wait for its end also when this is cancelled."""
+    running = asyncio.create_task(asyncio.to_thread(function))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.gather(running, return_exceptions=True)
+        raise
+
+
+def _remove_folder(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        _logger.error("the unpacked archive in %s could not be removed", folder)

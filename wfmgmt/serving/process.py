@@ -1,0 +1,90 @@
+"""The life of the runtime process: its sockets, its signals and its end."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from aiohttp import web
+
+from wfmgmt.serving.client import short_socket_path
+from wfmgmt.serving.control_server import control_app
+from wfmgmt.serving.inference_server import inference_app
+from wfmgmt.serving.runtime import Runtime
+
+_log = logging.getLogger("wfmgmt.runtime")
+
+#: How long answers under way may take once the runtime has been told to stop.
+SHUTDOWN_TIMEOUT_S = 2.0
+
+
+async def serve(
+    make_runtime: Callable[[], Awaitable[Runtime]],
+    *,
+    control_socket: Path,
+    inference_socket: socket.socket,
+    lifeline: int | None,
+) -> None:
+    """Run until SIGTERM arrives or the deployment that started the runtime is gone.
+
+    Args:
+        make_runtime: Builds the runtime inside the event loop.
+        control_socket: Where to listen for the management plane; its folder is private to our user.
+        inference_socket: A socket that listens on the inference address already.
+        lifeline: Read end of a pipe that the deployment holds open as long as it lives.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    # A terminal sends SIGINT to all processes at once; the deployment decides when the runtime goes.
+    loop.add_signal_handler(signal.SIGINT, lambda: None if lifeline is not None else stop.set())
+    if lifeline is not None:
+        loop.add_reader(lifeline, _check_lifeline, lifeline, stop)
+    runtime = await make_runtime()
+    runners = [
+        await _listen(control_app(runtime), listen_privately(control_socket)),
+        await _listen(inference_app(runtime.feed), inference_socket),
+    ]
+    in_step = asyncio.create_task(runtime.keep_in_step())
+    _log.info("runtime is up, inference at http://%s", "{}:{}".format(*inference_socket.getsockname()[:2]))
+    await asyncio.wait([in_step, asyncio.ensure_future(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.to_thread(control_socket.unlink, missing_ok=True)
+    if in_step.done():
+        in_step.result()  # Only an unforeseen error ends the loop; let it be seen, and let the runtime start again.
+    in_step.cancel()
+    for runner in runners:
+        await runner.cleanup()
+    await runtime.close()
+    _log.info("runtime is down")
+
+
+async def _listen(app: web.Application, sock: socket.socket) -> web.AppRunner:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S, handle_signals=False)
+    await runner.setup()
+    await web.SockSite(runner, sock).start()
+    return runner
+
+
+def _check_lifeline(lifeline: int, stop: asyncio.Event) -> None:
+    if not os.read(lifeline, 1):
+        asyncio.get_running_loop().remove_reader(lifeline)
+        stop.set()
+
+
+def listen_privately(path: Path) -> socket.socket:
+    """Return a socket that listens at a path which only our user can reach, in place of a stale one."""
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with short_socket_path(path) as address:
+            sock.bind(address)
+        path.chmod(0o600)
+        sock.listen(128)
+    except OSError:
+        sock.close()
+        raise
+    sock.settimeout(0)
+    return sock

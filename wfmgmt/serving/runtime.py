@@ -1,0 +1,210 @@
+"""The runtime: which workflows are loaded, and the loop that keeps them in step with the database."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from wfmgmt.domain.status import WorkflowStatus
+from wfmgmt.domain.workflow import Deployment
+from wfmgmt.errors import WfmgmtError
+from wfmgmt.serving.control import LoadState, WorkflowReport
+from wfmgmt.serving.feed import StatusFeed
+from wfmgmt.serving.loading import LoadedWorkflow
+from wfmgmt.serving.models.base import ModelServer
+from wfmgmt.serving.models.local.server import LocalFunctions
+
+_log = logging.getLogger("wfmgmt.runtime")
+
+#: How often the loaded workflows are compared with the database.
+RECONCILE_INTERVAL_S = 5.0
+#: Workflows that the runtime loads at a time when it loads them from the database.
+CONCURRENT_LOADS = 4
+#: After a failed load, the wait before the next try doubles between these.
+FIRST_RETRY_S, LAST_RETRY_S = 1.0, 300.0
+
+
+class Catalog(Protocol):
+    """What the runtime reads from the database. Blocking; called in a thread, one call at a time."""
+
+    def uids(self) -> Mapping[str, WorkflowStatus]:
+        """Return every registration, finished or not.
+
+        Raises:
+            WfmgmtError: The database cannot be read.
+        """
+
+    def deployments(self, uids: list[str]) -> Iterable[Deployment]:
+        """Return what is needed to load these; those that are no longer ready are left out.
+
+        Raises:
+            WfmgmtError: The database cannot be read.
+        """
+
+
+class Runtime:
+    """All loaded workflows. For the event loop only.
+
+    What runs is derived from the database: workflows that are `ready` there get loaded, those that are not there get
+    unloaded. Registrations ask for a load before their row is `ready`, so a row of any status protects what is loaded.
+
+    Args:
+        models: Where model nodes run.
+        functions: Where function nodes run.
+        catalog: The database's view.
+        workflow_store: Folder of the .war files.
+        model_store: Folder of the .mar files.
+    """
+
+    def __init__(
+        self,
+        *,
+        models: ModelServer,
+        functions: LocalFunctions,
+        catalog: Catalog,
+        workflow_store: Path,
+        model_store: Path,
+    ) -> None:
+        self.feed = StatusFeed()
+        self._models = models
+        self._functions = functions
+        self._catalog = catalog
+        self._workflow_store = workflow_store
+        self._model_store = model_store
+        self._workflows: dict[str, LoadedWorkflow] = {}
+        self._unloaded_meanwhile: set[str] = set()
+        self._unloads: dict[str, asyncio.Task[None]] = {}
+        self._slots = asyncio.Semaphore(CONCURRENT_LOADS)
+        self._nudged = asyncio.Event()
+        self._retry = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closing = False
+
+    def report(self, uid: str) -> WorkflowReport:
+        """Return how a workflow is; its state is `absent` when it is not loaded."""
+        return self.feed.report(uid) or WorkflowReport(uid=uid, workflow="", state=LoadState.ABSENT)
+
+    def node_changed(self, key: str) -> None:
+        """Take note that the workers of a node changed; `key` is the model server's name for it."""
+        workflow = self._workflows.get(key.partition("/")[0])
+        if workflow is not None and workflow.state is LoadState.LOADED:
+            workflow.tell()
+
+    def start_load(self, deployment: Deployment) -> None:
+        """Begin to load a workflow for a registration; nothing happens when it is loaded or being loaded."""
+        if deployment.uid not in self._workflows and not self._is_closing:
+            self._spawn(self._replace_and_load(deployment))
+
+    async def _replace_and_load(self, deployment: Deployment) -> None:
+        workflow = self._add(deployment)
+        for other in list(self._workflows.values()):
+            if other is not workflow and other.deployment.workflow == deployment.workflow:
+                await self.unload(other.deployment.uid)  # The database gave the name away, so that one is gone.
+        await workflow.load()
+
+    def _add(self, deployment: Deployment) -> LoadedWorkflow:
+        workflow = LoadedWorkflow(
+            deployment,
+            models=self._models,
+            functions=self._functions,
+            workflow_store=self._workflow_store,
+            model_store=self._model_store,
+            publish=self.feed.publish,
+        )
+        self._workflows[deployment.uid] = workflow
+        workflow.tell()
+        return workflow
+
+    async def unload(self, uid: str) -> None:
+        """Take a workflow down; one that is not loaded is fine."""
+        self._unloaded_meanwhile.add(uid)
+        workflow = self._workflows.get(uid)
+        if workflow is not None:
+            await workflow.unload()
+            self._workflows.pop(uid, None)
+        self.feed.forget(uid)
+
+    async def unload_within(self, uid: str, wait_s: float) -> None:
+        """Take a workflow down, returning after `wait_s` at the latest while it goes on in the background."""
+        task = self._unloads.get(uid)
+        if task is None:
+            task = self._unloads[uid] = asyncio.ensure_future(self.unload(uid))
+            task.add_done_callback(lambda _: self._unloads.pop(uid, None))
+        await asyncio.wait([task], timeout=wait_s)
+
+    def nudge(self) -> None:
+        """Compare with the database now, and try failed loads again."""
+        self._nudged.set()
+        self._retry.set()
+        self._retry = asyncio.Event()
+
+    async def keep_in_step(self) -> None:
+        """Compare the loaded workflows with the database again and again."""
+        while True:
+            self._nudged.clear()
+            try:
+                await self._reconcile()
+                self.feed.note_catalog("")
+            except WfmgmtError as error:
+                self.feed.note_catalog(str(error))
+                _log.warning("cannot read the workflows to load: %s", error)
+            await _wait(self._nudged, RECONCILE_INTERVAL_S)
+
+    async def _reconcile(self) -> None:
+        loaded_before = set(self._workflows)
+        self._unloaded_meanwhile.clear()
+        recorded = await asyncio.to_thread(self._catalog.uids)
+        for uid in loaded_before - recorded.keys():
+            _log.info("unloading a workflow that is not in the database", extra={"workflow": self._name(uid)})
+            await self.unload(uid)
+        ready = {uid for uid, status in recorded.items() if status is WorkflowStatus.READY}
+        missing = ready - self._workflows.keys() - self._unloaded_meanwhile
+        if not missing:
+            return
+        for deployment in await asyncio.to_thread(lambda: list(self._catalog.deployments(sorted(missing)))):
+            if deployment.uid not in self._workflows and deployment.uid not in self._unloaded_meanwhile:
+                self._spawn(self._load_until_it_works(self._add(deployment)))
+
+    def _name(self, uid: str) -> str:
+        workflow = self._workflows.get(uid)
+        return workflow.deployment.workflow if workflow else ""
+
+    async def _load_until_it_works(self, workflow: LoadedWorkflow) -> None:
+        """Load a workflow of the database; while that fails, try again with growing pauses."""
+        pause_s = FIRST_RETRY_S
+        while self._workflows.get(workflow.deployment.uid) is workflow:
+            async with self._slots:
+                if workflow.state is not LoadState.ABSENT:
+                    await workflow.load()
+            if workflow.state is LoadState.LOADED:
+                return
+            await _wait(self._retry, pause_s)
+            pause_s = min(2 * pause_s, LAST_RETRY_S)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("loading broke off", exc_info=error)
+
+    async def close(self) -> None:
+        """Take everything down."""
+        self._is_closing = True
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await asyncio.gather(self._models.close(), self._functions.close())
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+    """Return when the event is set, or after the time."""
+    try:
+        await asyncio.wait_for(event.wait(), timeout_s)
+    except TimeoutError:
+        return

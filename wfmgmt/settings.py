@@ -1,0 +1,202 @@
+"""The settings, parsed and checked once at start; the only reader of the environment.
+
+Order of precedence: explicit argument, environment variable `WFMGMT_…`, `wfmgmt.toml` in the instance folder, default.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from wfmgmt.domain.limits import MIB, Limits
+from wfmgmt.errors import SettingsInvalid
+
+ENV_PREFIX = "WFMGMT_"
+FILE_NAME = "wfmgmt.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where a server listens.
+
+    Attributes:
+        host: Host name or IP address, without brackets.
+        port: 0 to 65535; 0 lets the system pick a free one.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: object) -> "Address":
+        """Read `host:port` or `[v6]:port`.
+
+        Raises:
+            ValueError: The text has another form.
+        """
+        if isinstance(text, cls):
+            return text
+        found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})", str(text))
+        if found is None or int(found[3]) > 65535:  # noqa: PLR2004 - the largest port
+            raise ValueError("expected host:port, for example 127.0.0.1:8081")
+        return cls(host=found[1] or found[2], port=int(found[3]))
+
+
+def _patterns(value: object) -> object:
+    """Split a comma-separated text of regular expressions."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    return tuple(value) if isinstance(value, list) else value
+
+
+_Address = Annotated[Address, BeforeValidator(Address.parse)]
+
+
+class Settings(BaseSettings):
+    """All settings of one deployment; `docs/configuration.md` says what each does."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    instance: Path = Path("instance")
+    database_url: str = ""
+    workflow_store: Path = Path()
+    model_store: Path = Path()
+    management_address: _Address = Address(host="127.0.0.1", port=8081)
+    inference_address: _Address = Address(host="127.0.0.1", port=8080)
+    allowed_urls: Annotated[tuple[re.Pattern[str], ...], NoDecode, BeforeValidator(_patterns)] = ()
+    download_timeout_s: int = Field(default=300, ge=1)
+    download_limit_mb: int = Field(default=512, ge=1)
+    web_workers: int = Field(default=2, ge=1)
+    web_threads: int = Field(default=8, ge=2)
+    registrations: int = Field(default=0, ge=0)
+    model_server: Literal["local"] = "local"
+    archive_entries: int = Field(default=10_000, ge=1)
+    archive_unpacked_mb: int = Field(default=4096, ge=1)
+    archive_ratio: int = Field(default=200, ge=1)
+    dag_nodes: int = Field(default=1000, ge=1)
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from arguments only: `load` reads the environment and the file itself."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Make the folders absolute and put what was not given into the instance folder."""
+        instance = Path(values.get("instance") or "instance").resolve()
+        values["instance"] = instance
+        values["workflow_store"] = Path(values.get("workflow_store") or instance / "workflow_store").resolve()
+        values["model_store"] = Path(values.get("model_store") or instance / "model_store").resolve()
+        values["database_url"] = values.get("database_url") or f"sqlite:///{instance / 'wfmgmt.db'}"
+        return values
+
+    @model_validator(mode="after")
+    def _leave_threads_free(self) -> Self:
+        """Registrations may hang for minutes, so they must not be able to take every thread."""
+        if self.registrations >= self.web_threads:
+            raise ValueError(f"registrations: expected fewer than web_threads ({self.web_threads})")
+        return self
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, **explicit: object) -> "Settings":
+        """Return the settings in force.
+
+        Args:
+            environ: The environment; the process's own unless given.
+            explicit: Values that win over everything else.
+
+        Raises:
+            SettingsInvalid: A setting is unknown or has a wrong value; the text names it and the nearest known one.
+        """
+        environ = os.environ if environ is None else environ  # noqa: TID251 - this is the one reader
+        for variable in environ:
+            if variable.upper().startswith(ENV_PREFIX):
+                _check_known(variable.upper().removeprefix(ENV_PREFIX).lower(), f"environment variable {variable}")
+        from_environ = {
+            key: value
+            for key in cls.model_fields
+            if (value := environ.get(ENV_PREFIX + key.upper())) is not None and value != ""
+        }
+        instance = Path(str(explicit.get("instance") or from_environ.get("instance") or "instance"))
+        values = {**_read_file(instance / FILE_NAME), **from_environ, **explicit, "instance": instance}
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise SettingsInvalid("; ".join(_describe(problem) for problem in error.errors())) from error
+
+    @property
+    def run_folder(self) -> Path:
+        """Folder of sockets, locks and unpacked archives; private to the user of the server."""
+        return self.instance / "run"
+
+    @property
+    def control_socket(self) -> Path:
+        """Unix socket on which the runtime listens for the management plane."""
+        return self.run_folder / "runtime.sock"
+
+    @property
+    def metrics_folder(self) -> Path:
+        """Where the web workers share their counters."""
+        return self.run_folder / "metrics"
+
+    @property
+    def limits(self) -> Limits:
+        """Bounds on archives and specs."""
+        return Limits(
+            archive_entries=self.archive_entries,
+            archive_unpacked_bytes=self.archive_unpacked_mb * MIB,
+            archive_ratio=self.archive_ratio,
+            dag_nodes=self.dag_nodes,
+        )
+
+    @property
+    def concurrent_registrations(self) -> int:
+        """Registrations that one web worker carries out at a time; half its threads unless set."""
+        return self.registrations or self.web_threads // 2
+
+
+def _check_known(key: str, place: str) -> None:
+    if key not in Settings.model_fields:
+        nearest = difflib.get_close_matches(key, Settings.model_fields, n=1)
+        hint = f", did you mean {ENV_PREFIX}{nearest[0].upper()}?" if nearest else ""
+        raise SettingsInvalid(f"{place}: there is no setting of that name{hint}")
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsInvalid(f"{path}: cannot be read: {error}") from error
+    for key in values:
+        _check_known(key, f"{path}: {key}")
+    return values
+
+
+def _describe(problem: Mapping[str, Any]) -> str:
+    key = str(problem["loc"][0]) if problem["loc"] else ""
+    name = f"{ENV_PREFIX}{key.upper()}: " if key else ""
+    return f"{name}{problem['msg'].removeprefix('Value error, ')} (got {str(problem['input'])[:100]!r})"

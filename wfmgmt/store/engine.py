@@ -1,0 +1,99 @@
+"""Connections: how SQLite and PostgreSQL are opened, and how a transaction begins.
+
+SQLite runs in WAL mode. Transactions that write begin IMMEDIATE, so that they wait for the write lock at their start
+instead of failing half way; readers get connections that refuse to write. Checkpoints are not automatic: SQLite 3.7.0
+to 3.51.2 can lose the WAL when two connections checkpoint while a third commits, so only one process makes them.
+"""
+
+from sqlite3 import Connection as SqliteConnection
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError
+
+from wfmgmt.errors import SettingsInvalid
+
+#: How long a writer waits for the write lock.
+BUSY_TIMEOUT_S = 5
+#: Key of the PostgreSQL advisory lock that lets one transaction write at a time, as SQLite does.
+ADVISORY_LOCK = 0x77666D67
+
+_PRAGMAS: dict[str, int | str] = {
+    "busy_timeout": BUSY_TIMEOUT_S * 1000,
+    "foreign_keys": 1,
+    "journal_mode": "wal",
+    "synchronous": 2,
+    "wal_autocheckpoint": 0,
+}
+
+
+def parse_database_url(text: str) -> URL:
+    """Return the database URL if it is one that wfmgmt can use.
+
+    Raises:
+        SettingsInvalid: It cannot be parsed, or names neither a SQLite file nor a PostgreSQL database.
+    """
+    try:
+        url = make_url(text)
+        backend = url.get_backend_name()
+    except ArgumentError as error:
+        raise SettingsInvalid("WFMGMT_DATABASE_URL: expected sqlite:///<file> or postgresql://…") from error
+    if backend not in ("sqlite", "postgresql") or (backend == "sqlite" and url.database in (None, "", ":memory:")):
+        raise SettingsInvalid("WFMGMT_DATABASE_URL: expected sqlite:///<file> or postgresql://…")
+    if backend == "postgresql" and url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    return url
+
+
+def make_engine(url: URL, *, writes: bool, connections: int = 16) -> Engine:
+    """Return an engine whose transactions all write, or all only read.
+
+    Args:
+        url: From `parse_database_url`.
+        writes: Whether its transactions take the write lock; otherwise the database refuses changes.
+        connections: Connections at most; a thread that wants one more waits.
+    """
+    pool: dict[str, Any] = {"pool_size": connections, "max_overflow": 0, "pool_timeout": BUSY_TIMEOUT_S}
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_S}, **pool)
+        _configure_sqlite(engine, writes=writes)
+    else:
+        engine = create_engine(url, isolation_level="REPEATABLE READ" if not writes else "READ COMMITTED", **pool)
+        _configure_postgresql(engine, writes=writes)
+    return engine
+
+
+def _configure_sqlite(engine: Engine, *, writes: bool) -> None:
+    begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: SqliteConnection, _record: object) -> None:
+        connection.isolation_level = None  # The driver must not begin transactions on its own.
+        set_pragmas(connection, {**_PRAGMAS, "query_only": int(not writes)})
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+
+def set_pragmas(connection: SqliteConnection, pragmas: dict[str, int | str]) -> None:
+    """Set pragmas and read each back, since SQLite ignores what it does not know.
+
+    Raises:
+        RuntimeError: A pragma did not take its value.
+    """
+    for name, value in pragmas.items():
+        connection.execute(f"PRAGMA {name} = {value}")
+        found = connection.execute(f"PRAGMA {name}").fetchone()[0]
+        if found != value:
+            raise RuntimeError(f"SQLite keeps {name} at {found!r} instead of {value!r}")
+
+
+def _configure_postgresql(engine: Engine, *, writes: bool) -> None:
+    statement = f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})" if writes else "SET TRANSACTION READ ONLY"
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_TIMEOUT_S}s'")
+        connection.exec_driver_sql(statement)

@@ -1,0 +1,130 @@
+"""Whether a database can be used, and how it is brought up to date."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+
+from wfmgmt.errors import DatabaseUnusable
+from wfmgmt.store.engine import ADVISORY_LOCK, BUSY_TIMEOUT_S, parse_database_url
+
+MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+_SQLITE_MAGIC = b"SQLite format 3\x00"
+#: From this version on SQLite has no WAL-reset defect.
+SAFE_SQLITE = (3, 51, 3)
+
+
+def alembic_config() -> Config:
+    """Return Alembic's configuration for our migrations, without the logging of `alembic.ini`."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config
+
+
+def upgrade(database_url: str) -> None:
+    """Bring the schema up to date, creating the database when there is none.
+
+    The write lock is taken before revisions are compared, so of several processes that start at once one migrates and
+    the others find it done; all migrations commit together.
+
+    Raises:
+        DatabaseUnusable: The database is corrupt, read-only, locked, or newer than this version; it is unchanged.
+    """
+    url = parse_database_url(database_url)
+    if url.get_backend_name() == "sqlite":
+        check_sqlite_file(Path(url.database or ""))
+    try:
+        with locked_connection(database_url) as connection:
+            _refuse_newer(connection, shown=url.render_as_string(hide_password=True))
+            config = alembic_config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except DBAPIError as error:
+        shown = url.render_as_string(hide_password=True)
+        raise DatabaseUnusable(f"the database {shown} cannot be used: {error.orig}") from error
+
+
+@contextmanager
+def locked_connection(database_url: str) -> Iterator[Connection]:
+    """Give a connection in a transaction that holds the write lock, with foreign keys off, and commit at the end.
+
+    Foreign keys are off because Alembic changes a SQLite table by building it anew; `migrations/env.py` checks them.
+    """
+    url = parse_database_url(database_url)
+    engine = _migration_engine(url)
+    try:
+        with engine.connect() as connection:
+            if url.get_backend_name() == "sqlite":
+                connection.exec_driver_sql("PRAGMA journal_mode = wal")
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
+            yield connection
+            connection.commit()
+    finally:
+        engine.dispose()
+
+
+def _migration_engine(url: URL) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        return create_engine(url)
+    return create_engine(url, connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_S})
+
+
+def _refuse_newer(connection: Connection, *, shown: str) -> None:
+    heads = MigrationContext.configure(connection).get_current_heads()
+    known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
+    if unknown := set(heads) - known:
+        raise DatabaseUnusable(
+            f"the database {shown} was written by a newer version of wfmgmt (schema {', '.join(sorted(unknown))}); "
+            "install that version or restore a backup"
+        )
+
+
+def check_sqlite_file(path: Path) -> None:
+    """Refuse a file that SQLite should not be let near; a file that is not there is fine.
+
+    Raises:
+        DatabaseUnusable: It is not a database, is damaged, or cannot be written.
+    """
+    if not path.exists():
+        return
+    try:
+        with path.open("r+b") as file:
+            start = file.read(len(_SQLITE_MAGIC))
+        folder_probe = path.parent / f".{path.name}.writable"
+        folder_probe.touch()
+        folder_probe.unlink()
+    except OSError as error:
+        raise DatabaseUnusable(f"the database {path} cannot be written: {error.strerror}") from error
+    if start and start != _SQLITE_MAGIC:
+        raise DatabaseUnusable(f"the database {path} is not a SQLite database")
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
+        try:
+            findings = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError as error:
+        raise DatabaseUnusable(f"the database {path} is damaged: {error}") from error
+    if findings != "ok":
+        raise DatabaseUnusable(f"the database {path} is damaged: {findings.splitlines()[0]}; restore a backup")
+
+
+def warning_about_sqlite() -> str:
+    """Return a warning when the SQLite library has the WAL-reset defect, else an empty text."""
+    if sqlite3.sqlite_version_info >= SAFE_SQLITE:
+        return ""
+    safe = ".".join(map(str, SAFE_SQLITE))
+    return (
+        f"SQLite {sqlite3.sqlite_version} can corrupt a database when two processes checkpoint at once (mended in "
+        f"{safe}); wfmgmt lets one process checkpoint, so keep other programs from writing to the database"
+    )

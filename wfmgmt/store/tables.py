@@ -1,0 +1,129 @@
+"""The tables. `docs/database.md` explains every column to an auditor; `migrations/` creates them.
+
+Times are ISO 8601 texts in UTC with microseconds, so that they read and sort the same in every database.
+"""
+
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+#: Text that sorts by code points everywhere, as TorchServe's lists do.
+ByCodePoint = Text().with_variant(Text(collation="C"), "postgresql")
+
+
+def _worker_settings() -> list[Column[int]]:
+    return [
+        Column("min_workers", Integer, nullable=False),
+        Column("max_workers", Integer, nullable=False),
+        Column("batch_size", Integer, nullable=False),
+        Column("max_batch_delay_ms", Integer, nullable=False),
+        Column("retry_attempts", Integer, nullable=False),
+        Column("timeout_ms", Integer, nullable=False),
+    ]
+
+
+def _worker_checks() -> list[CheckConstraint]:
+    return [
+        CheckConstraint("min_workers >= 0 AND max_workers >= 1 AND max_workers >= min_workers", name="workers"),
+        CheckConstraint("batch_size >= 1 AND max_batch_delay_ms >= 0", name="batch"),
+        CheckConstraint("retry_attempts >= 0 AND timeout_ms >= 1", name="tries"),
+    ]
+
+
+workflow = Table(
+    "workflow",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("uid", Text, nullable=False, unique=True),
+    Column("name", ByCodePoint, nullable=False, unique=True),
+    Column("url", Text, nullable=False),
+    Column("archive_file", Text, nullable=False),
+    Column("archive_downloaded", Integer, nullable=False),
+    Column("archive_sha256", Text, nullable=False),
+    Column("handler", Text),
+    Column("spec", Text, nullable=False),
+    Column("dag", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("lease", Text),
+    *_worker_settings(),
+    Column("response_timeout_s", Integer, nullable=False),
+    Column("startup_timeout_s", Integer, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Column("registered_at", Text),
+    Column("updated_at", Text, nullable=False),
+    *_worker_checks(),
+    CheckConstraint("status IN ('registering', 'ready', 'unregistering')", name="status"),
+    CheckConstraint("archive_downloaded IN (0, 1)", name="archive_downloaded"),
+    CheckConstraint("length(archive_sha256) = 64", name="archive_sha256"),
+    CheckConstraint("(status = 'ready') = (lease IS NULL)", name="lease"),
+    CheckConstraint("response_timeout_s >= 1 AND startup_timeout_s >= 1", name="timeouts"),
+    Index(None, "status", "name", "url"),
+    sqlite_strict=True,
+)
+
+node = Table(
+    "node",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("workflow_id", ForeignKey("workflow.id", ondelete="CASCADE"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("model_url", Text),
+    Column("model_file", Text),
+    Column("model_downloaded", Integer, nullable=False),
+    Column("model_sha256", Text),
+    *_worker_settings(),
+    *_worker_checks(),
+    CheckConstraint("kind IN ('model', 'function')", name="kind"),
+    CheckConstraint("model_downloaded IN (0, 1)", name="model_downloaded"),
+    CheckConstraint(
+        "(kind = 'model') = (model_url IS NOT NULL AND model_file IS NOT NULL AND model_sha256 IS NOT NULL)",
+        name="model",
+    ),
+    UniqueConstraint("workflow_id", "name"),
+    UniqueConstraint("workflow_id", "position"),
+    sqlite_strict=True,
+)
+
+edge = Table(
+    "edge",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("workflow_id", ForeignKey("workflow.id", ondelete="CASCADE"), nullable=False),
+    Column("source_id", ForeignKey("node.id", ondelete="CASCADE"), nullable=False),
+    Column("target_id", ForeignKey("node.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("position", Integer, nullable=False),
+    CheckConstraint("source_id <> target_id", name="self_loop"),
+    UniqueConstraint("source_id", "target_id"),
+    UniqueConstraint("workflow_id", "position"),
+    sqlite_strict=True,
+)
+
+audit_event = Table(
+    "audit_event",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("request_id", Text, nullable=False, index=True),
+    Column("action", Text, nullable=False),
+    Column("workflow", ByCodePoint, nullable=False, index=True),
+    Column("outcome", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("previous_hash", Text, nullable=False, unique=True),
+    Column("hash", Text, nullable=False, unique=True),
+    CheckConstraint("action IN ('register', 'unregister', 'reconcile')", name="action"),
+    CheckConstraint("outcome IN ('succeeded', 'failed')", name="outcome"),
+    CheckConstraint("length(previous_hash) = 64 AND length(hash) = 64", name="hash"),
+    sqlite_strict=True,
+)
