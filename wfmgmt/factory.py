@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from flask import Flask
@@ -30,7 +31,7 @@ from wfmgmt.serving.models.local.server import LocalFunctions, LocalModelServer
 from wfmgmt.serving.process import serve
 from wfmgmt.serving.runtime import Runtime
 from wfmgmt.serving.view import RuntimeView
-from wfmgmt.settings import Settings
+from wfmgmt.settings import Settings, worker_environment
 from wfmgmt.store.store import Store
 
 
@@ -112,9 +113,11 @@ class StoreCatalog:
             return list(reader.deployments(uids))
 
 
-async def create_runtime(settings: Settings) -> Runtime:
-    """Return the runtime, with worker processes of this machine as its model server. Runs inside the event loop."""
-    forkserver = Forkserver()
+@asynccontextmanager
+async def create_runtime(settings: Settings) -> AsyncIterator[Runtime]:
+    """Give the runtime, with worker processes of this machine as its model server; end them all at the end."""
+    forkserver = Forkserver(environment=worker_environment(settings))
+    store = Store(settings.database_url, connections=2)
     runtime: Runtime
 
     def on_change(key: str) -> None:
@@ -139,11 +142,16 @@ async def create_runtime(settings: Settings) -> Runtime:
     runtime = Runtime(
         models=models,
         functions=functions,
-        catalog=StoreCatalog(Store(settings.database_url, connections=2)),
+        catalog=StoreCatalog(store),
         workflow_store=settings.workflow_store,
         model_store=settings.model_store,
     )
-    return runtime
+    try:
+        yield runtime
+    finally:
+        await runtime.close()
+        await forkserver.close()
+        store.close()
 
 
 def _unpack(archive: Path, folder: Path, limits: Limits) -> None:

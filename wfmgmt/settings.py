@@ -177,6 +177,15 @@ class Settings(BaseSettings):
         return self.registrations or self.web_threads // 2
 
 
+def worker_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment of worker processes: ours without our settings, some of which are secrets.
+
+    The instance folder stays, so that whoever looks at a worker process can tell whose it is.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}  # noqa: TID251
+    return {**environment, f"{ENV_PREFIX}INSTANCE": str(settings.instance)}
+
+
 def _check_known(key: str, place: str) -> None:
     if key not in Settings.model_fields:
         nearest = difflib.get_close_matches(key, Settings.model_fields, n=1)

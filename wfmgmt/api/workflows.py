@@ -97,7 +97,7 @@ def _described(described: Described) -> dict[str, object]:
         "maxBatchDelay": workflow.defaults.max_batch_delay_ms,
         "workflowDag": workflow.dag,
         "nodes": [
-            _described_node(node, reports.get(node.name, NodeReport()), failures.get(node.name))
+            _described_node(node, reports.get(node.name, NodeReport(kind=node.kind)), failures.get(node.name))
             for node in workflow.nodes
         ],
         "registeredAt": workflow.registered_at,

@@ -68,5 +68,5 @@ class Inspection:
 
     def workers(self) -> tuple[int, int]:
         """Return how many worker processes should be up, and how many are."""
-        nodes = [node for report in self._view.reports() for node in report.nodes.values()]
-        return sum(node.wanted for node in nodes), sum(node.ready for node in nodes)
+        workers = [report.workers for report in self._view.reports()]
+        return sum(wanted for wanted, _ in workers), sum(ready for _, ready in workers)

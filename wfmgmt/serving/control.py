@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from wfmgmt.domain.workflow import NodeKind
+
 
 class LoadState(StrEnum):
     """How far the runtime is with a workflow."""
@@ -24,14 +26,31 @@ class NodeReport:
     """Workers of one node.
 
     Attributes:
+        kind: Model or function; all functions of a workflow share one worker.
         wanted: Processes that should be up.
         ready: Processes that are up and initialised.
         error: Why some are missing, as far as is known.
     """
 
+    kind: NodeKind
     wanted: int = 0
     ready: int = 0
     error: str | None = None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "NodeReport":
+        """Build the report of a node from plain JSON values.
+
+        Raises:
+            KeyError, TypeError, ValueError: The values do not describe one.
+        """
+        error = values["error"]
+        return cls(
+            kind=NodeKind(values["kind"]),
+            wanted=int(values["wanted"]),
+            ready=int(values["ready"]),
+            error=None if error is None else str(error),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +79,14 @@ class WorkflowReport:
         return self.state is LoadState.LOADED and all(node.ready >= node.wanted for node in self.nodes.values())
 
     @property
+    def workers(self) -> tuple[int, int]:
+        """How many worker processes should be up, and how many are."""
+        models = [node for node in self.nodes.values() if node.kind is NodeKind.MODEL]
+        functions = [node for node in self.nodes.values() if node.kind is NodeKind.FUNCTION][:1]
+        processes = models + functions
+        return sum(node.wanted for node in processes), sum(node.ready for node in processes)
+
+    @property
     def problem(self) -> str:
         """Why the workflow is not ready, in one line; empty when it is."""
         reasons = dict(self.failures)
@@ -79,7 +106,7 @@ class WorkflowReport:
         Raises:
             KeyError, TypeError, ValueError, AttributeError: The values do not describe a report.
         """
-        nodes = {str(name): NodeReport(**node) for name, node in values["nodes"].items()}
+        nodes = {str(name): NodeReport.from_json(node) for name, node in values["nodes"].items()}
         return cls(
             uid=str(values["uid"]),
             workflow=str(values["workflow"]),

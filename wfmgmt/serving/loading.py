@@ -64,13 +64,13 @@ class LoadedWorkflow:
 
     def _node_report(self, node: DeployedNode) -> NodeReport:
         if self.state is not LoadState.LOADED:
-            return NodeReport(wanted=node.settings.min_workers)
+            return NodeReport(kind=node.kind, wanted=node.settings.min_workers)
         status: WorkerStatus
         if node.kind is NodeKind.MODEL:
             status = self._models.status(self.key(node.name))
         else:
             status = self._functions.status(self.deployment.uid)
-        return NodeReport(wanted=status.wanted, ready=status.ready, error=status.error)
+        return NodeReport(kind=node.kind, wanted=status.wanted, ready=status.ready, error=status.error)
 
     def tell(self) -> None:
         """Publish how the workflow is."""

@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from aiohttp import web
@@ -22,7 +24,7 @@ SHUTDOWN_TIMEOUT_S = 2.0
 
 
 async def serve(
-    make_runtime: Callable[[], Awaitable[Runtime]],
+    make_runtime: Callable[[], AbstractAsyncContextManager[Runtime]],
     *,
     control_socket: Path,
     inference_socket: socket.socket,
@@ -31,11 +33,33 @@ async def serve(
     """Run until SIGTERM arrives or the deployment that started the runtime is gone.
 
     Args:
-        make_runtime: Builds the runtime inside the event loop.
+        make_runtime: Gives the runtime inside the event loop, and ends what it started afterwards.
         control_socket: Where to listen for the management plane; its folder is private to our user.
         inference_socket: A socket that listens on the inference address already.
         lifeline: Read end of a pipe that the deployment holds open as long as it lives.
     """
+    stop = _stop_event(lifeline)
+    _allow_many_descriptors()
+    async with make_runtime() as runtime:
+        runners = [
+            await _listen(control_app(runtime), listen_privately(control_socket)),
+            await _listen(inference_app(runtime.feed), inference_socket),
+        ]
+        in_step = asyncio.create_task(runtime.keep_in_step())
+        stopped = asyncio.create_task(stop.wait())
+        _log.info("runtime is up, inference at http://%s", "{}:{}".format(*inference_socket.getsockname()[:2]))
+        await asyncio.wait([in_step, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if in_step.done():
+            in_step.result()  # Only an unforeseen error ends the loop: let it be seen, and the runtime start again.
+        in_step.cancel()
+        await asyncio.to_thread(control_socket.unlink, missing_ok=True)
+        for runner in runners:
+            await runner.cleanup()
+    _log.info("runtime is down")
+
+
+def _stop_event(lifeline: int | None) -> asyncio.Event:
+    """Return an event that is set when the runtime is to stop."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -43,22 +67,14 @@ async def serve(
     loop.add_signal_handler(signal.SIGINT, lambda: None if lifeline is not None else stop.set())
     if lifeline is not None:
         loop.add_reader(lifeline, _check_lifeline, lifeline, stop)
-    runtime = await make_runtime()
-    runners = [
-        await _listen(control_app(runtime), listen_privately(control_socket)),
-        await _listen(inference_app(runtime.feed), inference_socket),
-    ]
-    in_step = asyncio.create_task(runtime.keep_in_step())
-    _log.info("runtime is up, inference at http://%s", "{}:{}".format(*inference_socket.getsockname()[:2]))
-    await asyncio.wait([in_step, asyncio.ensure_future(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
-    await asyncio.to_thread(control_socket.unlink, missing_ok=True)
-    if in_step.done():
-        in_step.result()  # Only an unforeseen error ends the loop; let it be seen, and let the runtime start again.
-    in_step.cancel()
-    for runner in runners:
-        await runner.cleanup()
-    await runtime.close()
-    _log.info("runtime is down")
+    return stop
+
+
+def _allow_many_descriptors() -> None:
+    """Raise the soft limit to the hard one: each worker costs the runtime two descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _listen(app: web.Application, sock: socket.socket) -> web.AppRunner:

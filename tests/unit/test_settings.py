@@ -1,0 +1,81 @@
+"""The settings, from given environments."""
+
+from pathlib import Path
+
+import pytest
+
+from wfmgmt.errors import SettingsInvalid
+from wfmgmt.settings import Address, Settings
+
+
+def test_defaults_keep_strangers_out() -> None:
+    """Without any setting both addresses are loopback and downloads go to public addresses only."""
+    settings = Settings.load({})
+    assert (str(settings.management_address), str(settings.inference_address)) == ("127.0.0.1:8081", "127.0.0.1:8080")
+    assert settings.allowed_urls == ()
+
+
+def test_folders_follow_the_instance(tmp_path: Path) -> None:
+    """Stores and database lie in the instance folder unless they are set."""
+    settings = Settings.load({"WFMGMT_INSTANCE": str(tmp_path), "WFMGMT_MODEL_STORE": "/models"})
+    assert settings.workflow_store == tmp_path / "workflow_store"
+    assert settings.model_store == Path("/models")
+    assert settings.database_url == f"sqlite:///{tmp_path}/wfmgmt.db"
+
+
+def test_argument_wins_over_environment_wins_over_file(tmp_path: Path) -> None:
+    """Each source overrides the ones before it."""
+    (tmp_path / "wfmgmt.toml").write_text("web_workers = 3\nweb_threads = 4\nlog_format = 'json'\n")
+    environ = {"WFMGMT_INSTANCE": str(tmp_path), "WFMGMT_WEB_THREADS": "5", "WFMGMT_WEB_WORKERS": "6"}
+    settings = Settings.load(environ, web_workers=7)
+    assert (settings.web_workers, settings.web_threads, settings.log_format) == (7, 5, "json")
+
+
+def test_allowed_urls_are_separated_by_commas() -> None:
+    """Each pattern stands for itself."""
+    settings = Settings.load({"WFMGMT_ALLOWED_URLS": "https://models[.]example/.*, http://10[.]0[.]0[.]1/.*"})
+    assert [pattern.pattern for pattern in settings.allowed_urls] == [
+        "https://models[.]example/.*",
+        "http://10[.]0[.]0[.]1/.*",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"WFMGMT_WEB_WORKER": "1"}, "WFMGMT_WEB_WORKER: there is no setting of that name, did you mean WFMGMT_WEB_W"),
+        ({"WFMGMT_WEB_WORKERS": "two"}, "WFMGMT_WEB_WORKERS: "),
+        ({"WFMGMT_WEB_WORKERS": "0"}, "WFMGMT_WEB_WORKERS: "),
+        ({"WFMGMT_MANAGEMENT_ADDRESS": "8081"}, "WFMGMT_MANAGEMENT_ADDRESS: expected host:port"),
+        ({"WFMGMT_MANAGEMENT_ADDRESS": "127.0.0.1:99999"}, "WFMGMT_MANAGEMENT_ADDRESS: expected host:port"),
+        ({"WFMGMT_ALLOWED_URLS": "("}, "WFMGMT_ALLOWED_URLS: "),
+        ({"WFMGMT_MODEL_SERVER": "elsewhere"}, "WFMGMT_MODEL_SERVER: "),
+        ({"WFMGMT_REGISTRATIONS": "8"}, "registrations: expected fewer than web_threads"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_wrong_settings_are_named(environ: dict[str, str], message: str) -> None:
+    """The error names the setting and what would be right."""
+    with pytest.raises(SettingsInvalid) as caught:
+        Settings.load(environ)
+    assert message in str(caught.value)
+
+
+def test_unknown_key_of_the_file_is_named_with_the_nearest(tmp_path: Path) -> None:
+    """A misspelt key is an error and not a default."""
+    (tmp_path / "wfmgmt.toml").write_text("web_worker = 3\n")
+    with pytest.raises(SettingsInvalid, match="web_worker: there is no setting of that name, did you mean"):
+        Settings.load({"WFMGMT_INSTANCE": str(tmp_path)})
+
+
+def test_broken_file_is_named(tmp_path: Path) -> None:
+    """A file that is not TOML stops the start."""
+    (tmp_path / "wfmgmt.toml").write_text("web_workers = \n")
+    with pytest.raises(SettingsInvalid, match=r"wfmgmt\.toml: cannot be read"):
+        Settings.load({"WFMGMT_INSTANCE": str(tmp_path)})
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:8081", "[::1]:8081", "localhost:0"])
+def test_addresses_are_shown_as_they_are_written(text: str) -> None:
+    """Reading and showing an address are inverse."""
+    assert str(Address.parse(text)) == text
