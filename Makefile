@@ -8,10 +8,11 @@ BIN := $(VENV)/bin
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-$(VENV)/.runtime: requirements.txt
+$(VENV)/.runtime: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("wfmgmt needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --requirement requirements.txt
+	$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@
 
 $(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
@@ -22,7 +23,7 @@ serve: $(VENV)/.runtime  ## Run the service: management on 127.0.0.1:8081, infer
 	@exec $(BIN)/gunicorn app:app
 
 examples: $(VENV)/.development  ## Build the example archives into the stores
-	@PYTHONPATH=. $(BIN)/python examples/build.py
+	@$(BIN)/python examples/build.py
 
 test: $(VENV)/.development  ## Run the tests
 	$(BIN)/python -m pytest
