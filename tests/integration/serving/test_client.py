@@ -1,0 +1,159 @@
+"""The management plane's client against a runtime that misbehaves, on a real socket."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from wfmgmt.domain.workflow import Deployment
+from wfmgmt.errors import RuntimeUnavailable, ShuttingDown
+from wfmgmt.serving.client import RuntimeClient
+from wfmgmt.serving.control import LoadState, WorkflowReport
+from wfmgmt.serving.process import listen_privately
+
+DEPLOYMENT = Deployment(
+    uid="u1", workflow="seq", archive_file="seq.war", archive_sha256="a" * 64, handler=None, startup_timeout_s=60,
+    response_timeout_s=60, nodes=(), edges=(),
+)  # fmt: skip
+CALL_TIMEOUT_S = 0.3
+
+
+def answer(body: str, status: str = "200 OK") -> bytes:
+    """Return a whole HTTP answer."""
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+def report(state: LoadState) -> bytes:
+    """Return the answer that tells how a workflow is."""
+    return answer(json.dumps(WorkflowReport(uid="u1", workflow="seq", state=state).to_json()))
+
+
+@contextmanager
+def fake_runtime(path: Path, behave: Callable[[socket.socket], None]) -> Iterator[RuntimeClient]:
+    """Listen in the runtime's place; `behave` gets each connection after its request has arrived."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    threads: list[threading.Thread] = []
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            connection.recv(65536)
+            try:
+                behave(connection)
+            except OSError:
+                return
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threads.append(threading.Thread(target=serve, args=(connection,)))
+            threads[-1].start()
+
+    acceptor = threading.Thread(target=accept)
+    acceptor.start()
+    try:
+        yield RuntimeClient(path, call_timeout_s=CALL_TIMEOUT_S)
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        acceptor.join()
+        for thread in threads:
+            thread.join()
+
+
+def hang(connection: socket.socket) -> None:
+    """Say nothing until the client gives up."""
+    connection.recv(1)
+
+
+def drip(connection: socket.socket) -> None:
+    """Send an endless answer, byte by byte."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+    never = threading.Event()
+    while not never.wait(0.02):
+        connection.sendall(b" ")
+
+
+MISBEHAVIOURS: dict[str, Callable[[socket.socket], None]] = {
+    "hangs": hang,
+    "drips": drip,
+    "closes": lambda _connection: None,
+    "half an answer": lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"),
+    "not HTTP": lambda connection: connection.sendall(b"garbage\r\n\r\n"),
+    "not JSON": lambda connection: connection.sendall(answer("garbage")),
+    "not an object": lambda connection: connection.sendall(answer("[]")),
+    "another object": lambda connection: connection.sendall(answer('{"uid": 1}')),
+    "an error": lambda connection: connection.sendall(answer("{}", "500 Internal Server Error")),
+}
+
+
+@pytest.mark.parametrize("behave", MISBEHAVIOURS.values(), ids=MISBEHAVIOURS.keys())
+@pytest.mark.parametrize("call", ["load", "unload", "changes"])
+def test_misbehaving_runtime_is_unavailable_within_the_call_timeout(
+    tmp_path: Path, behave: Callable[[socket.socket], None], call: str
+) -> None:
+    """Whatever the runtime does, the caller gets a clear error and does not wait for the start-up timeout."""
+    with fake_runtime(tmp_path / "s", behave) as client:
+        began = time.monotonic()
+        with pytest.raises(RuntimeUnavailable):
+            if call == "load":
+                client.load(DEPLOYMENT, cancelled=lambda: False)
+            elif call == "unload":
+                client.unload("u1")
+            else:
+                client.changes(epoch="", since=0, wait_s=0)
+        assert time.monotonic() - began < CALL_TIMEOUT_S + 5
+        assert not client.is_down()
+
+
+@pytest.mark.parametrize("stale", [False, True], ids=["no socket", "stale socket"])
+def test_runtime_that_is_not_there_is_down(tmp_path: Path, *, stale: bool) -> None:
+    """Nobody listens, so nothing can be loaded either."""
+    if stale:
+        with socket.socket(socket.AF_UNIX) as left_behind:
+            left_behind.bind(str(tmp_path / "s"))
+    client = RuntimeClient(tmp_path / "s")
+    assert client.is_down()
+    with pytest.raises(RuntimeUnavailable, match="The runtime is down"):
+        client.report("u1")
+
+
+def test_load_tells_when_the_runtime_forgot_the_workflow(tmp_path: Path) -> None:
+    """A runtime that was restarted half way does not know the workflow any more."""
+    with (
+        fake_runtime(tmp_path / "s", lambda connection: connection.sendall(report(LoadState.ABSENT))) as client,
+        pytest.raises(RuntimeUnavailable, match="was restarted"),
+    ):
+        client.load(DEPLOYMENT, cancelled=lambda: False)
+
+
+def test_load_ends_when_it_is_cancelled(tmp_path: Path) -> None:
+    """A server that stops does not wait for a model that loads for minutes."""
+    with (
+        fake_runtime(tmp_path / "s", lambda connection: connection.sendall(report(LoadState.LOADING))) as client,
+        pytest.raises(ShuttingDown),
+    ):
+        client.load(DEPLOYMENT, cancelled=lambda: True)
+
+
+def test_load_returns_the_final_report(tmp_path: Path) -> None:
+    """A workflow that came up is told as such."""
+    with fake_runtime(tmp_path / "s", lambda connection: connection.sendall(report(LoadState.LOADED))) as client:
+        assert client.load(DEPLOYMENT, cancelled=lambda: False).state is LoadState.LOADED
+
+
+def test_socket_path_may_be_longer_than_a_socket_address(tmp_path: Path) -> None:
+    """An instance folder deep down in the file system works as well."""
+    folder = tmp_path / ("d" * 120)
+    folder.mkdir()
+    with listen_privately(folder / "runtime.sock"):
+        assert not RuntimeClient(folder / "runtime.sock").is_down()

@@ -1,0 +1,120 @@
+"""The watchdog's decisions, with a fake clock, lock and process."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wfmgmt.deployment import housekeeping
+from wfmgmt.deployment.housekeeping import HANGING_S, RuntimeWatchdog
+from wfmgmt.deployment.locks import LockFile
+
+
+class FakeLock(LockFile):
+    """A lock that is held as long as the fake runtime lives."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("unused"))
+        self.pid: int | None = None
+
+    def is_held(self) -> bool:
+        """Return whether the fake runtime lives."""
+        return self.pid is not None
+
+    def holder(self) -> int | None:
+        """Return its process id."""
+        return self.pid
+
+
+class Rig:
+    """A watchdog in a world where time passes on demand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        self.answers = True
+        self.started: list[float] = []
+        self.killed: list[int] = []
+        self.lock = FakeLock()
+        self.returncode: int | None = None
+        monkeypatch.setattr(housekeeping.subprocess, "Popen", self._start)
+        monkeypatch.setattr(housekeeping.os, "kill", lambda pid, _signal: self.killed.append(pid))
+        self.watchdog = RuntimeWatchdog(
+            command=["runtime"],
+            keep_open=(),
+            environment={},
+            lock=self.lock,
+            answers=lambda: self.answers,
+            clock=lambda: self.now,
+        )
+
+    def _start(self, *_: Any, **__: Any) -> "Rig":
+        self.started.append(self.now)
+        self.returncode = None
+        self.lock.pid = 4711
+        return self
+
+    def poll(self) -> int | None:
+        """Stand in for the process that was started."""
+        return self.returncode
+
+    def end(self, code: int) -> None:
+        """Let the runtime end."""
+        self.returncode = code
+        self.lock.pid = None
+
+    def run(self, seconds: float, step_s: float = 0.1) -> None:
+        """Let time pass, with a look at every step."""
+        end = self.now + seconds
+        while self.now < end:
+            self.watchdog.watch()
+            self.now += step_s
+
+
+@pytest.fixture(name="rig")
+def _rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
+    return Rig(monkeypatch)
+
+
+def test_watch_starts_the_runtime_once(rig: Rig) -> None:
+    """A runtime that lives is left alone."""
+    rig.run(100)
+    assert rig.started == [0.0]
+    assert rig.killed == []
+
+
+def test_watch_leaves_a_runtime_alone_that_another_web_worker_started(rig: Rig) -> None:
+    """The lock tells that there is one."""
+    rig.lock.pid = 1
+    rig.run(5)
+    assert rig.started == []
+    rig.lock.pid = None
+    rig.run(1)
+    assert len(rig.started) == 1
+
+
+def test_watch_restarts_at_once_after_a_good_run_and_slower_after_bad_ones(rig: Rig) -> None:
+    """The pauses double as long as the runtime keeps ending soon."""
+    rig.run(60)
+    rig.end(-9)
+    for _ in range(6):
+        seen = len(rig.started)
+        while len(rig.started) == seen:
+            rig.run(0.1)
+        rig.end(1)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(rig.started[1:])]
+    assert rig.started[1] - 60 < 1
+    assert all(later > earlier for earlier, later in itertools.pairwise(pauses))
+
+
+def test_watch_ends_a_runtime_that_hangs(rig: Rig) -> None:
+    """One that does not answer for long is killed; one that answers again is not."""
+    rig.run(1)
+    rig.answers = False
+    rig.run(HANGING_S / 2)
+    rig.answers = True
+    rig.run(HANGING_S)
+    assert rig.killed == []
+    rig.answers = False
+    rig.run(HANGING_S + 1)
+    assert rig.killed == [4711]
