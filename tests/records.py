@@ -1,16 +1,21 @@
 """Values for tests of the store, each with sensible defaults that a test overrides."""
 
 import uuid
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import create_engine, insert
+
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.workflow import NodeKind, NodeSettings
+from wfmgmt.store import tables
 from wfmgmt.store.records import NewNode, NewWorkflow
 from wfmgmt.store.schema import upgrade
 from wfmgmt.store.store import Store
 
 SHA = "a" * 64
+MOMENT = "2026-01-31T12:00:00.000000Z"
 
 
 def make_store(folder: Path) -> Store:
@@ -81,3 +86,37 @@ def register(store: Store, *names: str) -> None:
             writer.claim_name(new)
             writer.mark_ready(new.uid)
             writer.record(make_event(name))
+
+
+def fill(database_url: str, count: int) -> None:
+    """Record ready workflows of three nodes in one go, `bulk000000` and so on, whose archives do not exist.
+
+    The tables have to be empty.
+    """
+    settings = asdict(NodeSettings())
+    workflows = [
+        {"id": number, "uid": uuid.uuid4().hex, "name": name, "url": f"{name}.war", "archive_file": f"{name}.war"}
+        for number, name in enumerate((f"bulk{number:06}" for number in range(count)), start=1)
+    ]
+    shared = {"archive_downloaded": 0, "archive_sha256": SHA, "handler": "handler.py", "spec": "dag: {}\n"}
+    shared |= {"dag": "{pre=[m1], m1=[post]}", "status": "ready", "response_timeout_s": 120, "startup_timeout_s": 120}
+    shared |= {"created_at": MOMENT, "registered_at": MOMENT, "updated_at": MOMENT, **settings}
+    function = {"kind": "function", "model_url": None, "model_file": None, "model_sha256": None}
+    model = {"kind": "model", "model_url": "absent.mar", "model_file": "absent.mar", "model_sha256": SHA}
+    kinds = [("pre", function), ("m1", model), ("post", function)]
+    nodes = [
+        {"id": 3 * each["id"] + position, "workflow_id": each["id"], "position": position, "name": name, **kind}
+        for each in workflows
+        for position, (name, kind) in enumerate(kinds)
+    ]
+    edges = [
+        {"workflow_id": id_, "source_id": 3 * id_ + position, "target_id": 3 * id_ + position + 1, "position": position}
+        for id_ in range(1, count + 1)
+        for position in range(2)
+    ]
+    engine = create_engine(database_url)
+    with engine.begin() as connection:
+        connection.execute(insert(tables.workflow), [{**shared, **each} for each in workflows])
+        connection.execute(insert(tables.node), [{"model_downloaded": 0, **settings, **each} for each in nodes])
+        connection.execute(insert(tables.edge), edges)
+    engine.dispose()

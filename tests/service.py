@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +16,9 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 START_S = 20.0
 
 
-def wait_until(condition: Callable[[], object], *, timeout_s: float = 10.0, what: str = "the condition") -> Any:
+def wait_until(
+    condition: Callable[[], object], *, timeout_s: float = 10.0, what: str | Callable[[], str] = "the condition"
+) -> Any:
     """Return the first true value of `condition`, asked again and again until the time is over."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -24,7 +26,7 @@ def wait_until(condition: Callable[[], object], *, timeout_s: float = 10.0, what
         if value:
             return value
         if time.monotonic() > deadline:
-            message = f"{what} did not come true within {timeout_s} s"
+            message = f"{what if isinstance(what, str) else what()} did not come true within {timeout_s} s"
             raise AssertionError(message)
         time.sleep(0.02)
 
@@ -35,18 +37,31 @@ class Service:
     Args:
         instance: The folder.
         arguments: More arguments for gunicorn.
+        prefix: Command that runs the service's processes, like `nsenter`.
+        visible_root: Where the service's root folder can be seen from here, when it has one of its own.
         settings: Settings as in the environment, without their prefix.
     """
 
-    def __init__(self, instance: Path, *arguments: str, **settings: object) -> None:
+    def __init__(
+        self,
+        instance: Path,
+        *arguments: str,
+        prefix: Sequence[str] = (),
+        visible_root: Path = Path("/"),
+        **settings: object,
+    ) -> None:
         self.instance = instance
-        self.workflow_store = instance / "workflow_store"
-        self.model_store = instance / "model_store"
+        visible = visible_root / instance.relative_to("/")
+        self.run_folder = visible / "run"
+        self.workflow_store = visible / "workflow_store"
+        self.model_store = visible / "model_store"
+        self.database = visible / "wfmgmt.db"
+        self._prefix = prefix
         for folder in (self.workflow_store, self.model_store):
             folder.mkdir(parents=True, exist_ok=True)
-        self.log = instance / "service.log"
-        self._arguments = arguments
-        self._environment = {
+        self.log = visible / "service.log"
+        self.command_line = [sys.executable, "-m", "gunicorn", *arguments, "app:app"]
+        self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("WFMGMT_")},
             "WFMGMT_INSTANCE": str(instance),
             "WFMGMT_MANAGEMENT_ADDRESS": "127.0.0.1:0",
@@ -65,9 +80,9 @@ class Service:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the `wfmgmt` command with this deployment's settings."""
         return subprocess.run(
-            [sys.executable, "-m", "wfmgmt.cli.main", *arguments],
+            [*self._prefix, sys.executable, "-m", "wfmgmt.cli.main", *arguments],
             cwd=CHECKOUT,
-            env=self._environment,
+            env=self.environment,
             capture_output=True,
             text=True,
             timeout=60,
@@ -75,14 +90,14 @@ class Service:
         )
 
     def launch(self) -> subprocess.Popen[bytes]:
-        """Start gunicorn in a process group of its own, without waiting for anything."""
+        """Start the command line, which is gunicorn's, in a process group of its own, without waiting for anything."""
         for plane in ("management", "inference"):
-            (self.instance / "run" / f"{plane}.address").unlink(missing_ok=True)
+            (self.run_folder / f"{plane}.address").unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", *self._arguments, "app:app"],
+                [*self._prefix, *self.command_line],
                 cwd=CHECKOUT,
-                env=self._environment,
+                env=self.environment,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -103,10 +118,10 @@ class Service:
         return self
 
     def _has_addresses(self) -> bool:
-        return all((self.instance / "run" / f"{plane}.address").exists() for plane in ("management", "inference"))
+        return all((self.run_folder / f"{plane}.address").exists() for plane in ("management", "inference"))
 
     def _address(self, plane: str) -> str:
-        return "http://" + (self.instance / "run" / f"{plane}.address").read_text().strip()
+        return "http://" + (self.run_folder / f"{plane}.address").read_text().strip()
 
     def _answers(self) -> bool:
         try:
@@ -151,6 +166,10 @@ class Service:
         described: dict[str, Any] = answer.json()[0]
         return described
 
+    def ready_workers(self, name: str) -> list[int]:
+        """Return how many workers of each node are ready, as last reported by the runtime."""
+        return [node["readyWorkers"] for node in self.describe(name)["nodes"]]
+
     def names(self) -> list[str]:
         """Return the names of all registered workflows."""
         listed = requests.get(f"{self.management}/workflows", params={"limit": 1000}, timeout=10).json()
@@ -167,6 +186,14 @@ def command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return ""
+
+
+def parent_pid(pid: int) -> int | None:
+    """Return the parent of a process, None when the process is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
 
 
 def pids_of(instance: Path) -> list[int]:

@@ -33,7 +33,7 @@ def test_json_is_one_object_a_line() -> None:
 def test_json_carries_the_traceback() -> None:
     """An unforeseen error can be found out from the log alone."""
     try:
-        raise ZeroDivisionError
+        _ = 1 / 0
     except ZeroDivisionError as error:
         record = make_record("failed")
         record.exc_info = (type(error), error, error.__traceback__)

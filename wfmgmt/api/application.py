@@ -3,6 +3,7 @@
 import time
 
 from flask import Flask, Response, g, request
+from werkzeug.exceptions import NotFound
 
 from wfmgmt.api.errors import register_error_handlers
 from wfmgmt.api.metrics import Metrics
@@ -30,6 +31,10 @@ def make_app(metrics: Metrics) -> Flask:
     def _begin() -> None:
         g.began = time.perf_counter()
         g.request_id = sane_request_id(request.headers.get(REQUEST_ID))
+        if request.environ["PATH_INFO"].startswith("//"):
+            # werkzeug takes several leading slashes for one, whatever the map says, so it did find a route.
+            request.url_rule = None
+            raise NotFound
 
     @app.after_request
     def _end(answer: Response) -> Response:

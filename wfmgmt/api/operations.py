@@ -5,8 +5,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from wfmgmt.api.description import MANAGEMENT_API
 from wfmgmt.api.metrics import Metrics
-from wfmgmt.domain.wire import health, json_text
+from wfmgmt.domain.wire import NOT_READY_SHOWN, health, json_text
 from wfmgmt.services.inspection import Inspection
+
+_DESCRIPTION = json_text(MANAGEMENT_API)
 
 
 def operations_blueprint(*, inspection: Inspection, metrics: Metrics) -> Blueprint:
@@ -16,7 +18,7 @@ def operations_blueprint(*, inspection: Inspection, metrics: Metrics) -> Bluepri
     @blueprint.get("/ping")
     def ping() -> Response:
         """Tell whether everything runs, or what does not."""
-        status, body = health(*inspection.health())
+        status, body = health(inspection.problem(), *inspection.not_ready(NOT_READY_SHOWN))
         return Response(json_text(body), status, mimetype="application/json")
 
     @blueprint.get("/metrics")
@@ -28,6 +30,6 @@ def operations_blueprint(*, inspection: Inspection, metrics: Metrics) -> Bluepri
     @blueprint.route("/", methods=["OPTIONS"], endpoint="describe_api_by_options")
     def describe_api() -> Response:
         """Give the OpenAPI description of the management address."""
-        return Response(json_text(MANAGEMENT_API), mimetype="application/json")
+        return Response(_DESCRIPTION, mimetype="application/json")
 
     return blueprint

@@ -7,7 +7,9 @@ from typing import Any
 
 from flask import Request
 from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import RequestEntityTooLarge
 
+from wfmgmt.archives.urls import text_without_credentials
 from wfmgmt.domain.names import nearest
 from wfmgmt.errors import BadRequest
 from wfmgmt.services.registration import DEFAULT_TIMEOUT_S, RegistrationRequest
@@ -40,7 +42,8 @@ def whole_number(name: str, value: object, *, least: int, most: int) -> int:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    """Return a value for a message: shortened, and without credentials in case an address is in the wrong place."""
+    text = text_without_credentials(repr(value))
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
@@ -51,6 +54,9 @@ def _flag(name: str, value: object, *, only: bool) -> None:
 
 
 def _text(name: str, value: object) -> str:
+    """Return a parameter's text, an empty one when it is not given."""
+    if value is None:
+        return ""
     if not isinstance(value, str):
         raise BadRequest(f"Parameter {name}: expected text, got {_shown(value)}.")
     return value
@@ -87,12 +93,12 @@ def registration_request(request: Request) -> RegistrationRequest:
         _flag("synchronous", synchronous, only=True)
     if (encrypted := given.get("s3_sse_kms")) is not None:
         _flag("s3_sse_kms", encrypted, only=False)
-    url = _text("url", given.get("url") or "").strip()
+    url = _text("url", given.get("url")).strip()
     if not url:
         raise BadRequest("Parameter url is required.")
     return RegistrationRequest(
         url=url,
-        workflow_name=_text("workflow_name", given.get("workflow_name") or "") or None,
+        workflow_name=_text("workflow_name", given.get("workflow_name")) or None,
         response_timeout_s=_timeout("response_timeout", given.get("response_timeout")),
         startup_timeout_s=_timeout("startup_timeout", given.get("startup_timeout")),
     )
@@ -117,20 +123,34 @@ def _check_known(names: Iterable[str], known: Collection[str] = REGISTRATION_PAR
 
 
 def _body(request: Request) -> dict[str, Any]:
-    kind = request.mimetype
+    kind, body = request.mimetype, _whole_body(request)
     if kind == "application/json":
-        return _json_body(request.get_data(cache=False))
+        return _json_body(body)
     if kind in ("application/x-www-form-urlencoded", "multipart/form-data"):
         if request.files:
             raise BadRequest(
                 "The body carries a file: put the archive into the workflow store and give its name as url."
             )
         return _first_values(request.form)
-    if request.get_data(cache=False).strip():
+    if body.strip():
         raise BadRequest(
             f"Content-Type {_shown(kind)}: expected application/json or application/x-www-form-urlencoded."
         )
     return {}
+
+
+def _whole_body(request: Request) -> bytes:
+    """Return the body, which stays there to be parsed as a form.
+
+    Raises:
+        RequestEntityTooLarge: It is larger than the application allows. werkzeug says so by itself unless the body
+            comes in chunks: those it cuts off at the limit without a word.
+    """
+    body = request.get_data()
+    limit = request.max_content_length
+    if request.content_length is None and limit is not None and len(body) >= limit:
+        raise RequestEntityTooLarge
+    return body
 
 
 def _json_body(body: bytes) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """The workflow endpoints: register, describe, list and unregister."""
 
-import json
+from functools import lru_cache
+from json.encoder import encode_basestring
 
 from flask import Blueprint, Response, g, request
 
 from wfmgmt.api.parameters import list_parameters, registration_request
 from wfmgmt.domain.audit import Origin
 from wfmgmt.domain.wire import json_text
-from wfmgmt.services.inspection import Described, Inspection
+from wfmgmt.errors import BadRequest
+from wfmgmt.services.inspection import REMEMBERED, Described, Inspection
 from wfmgmt.services.registration import Registration
 from wfmgmt.services.removal import Removal
 from wfmgmt.serving.control import NodeReport
@@ -21,7 +23,12 @@ def workflows_blueprint(*, registration: Registration, removal: Removal, inspect
     @blueprint.post("/workflows")
     def register() -> Response:
         """Register a workflow from an archive."""
-        registered = registration.register(registration_request(request), _origin())
+        try:
+            wanted = registration_request(request)
+        except BadRequest as error:
+            registration.refuse(error, _origin())
+            raise
+        registered = registration.register(wanted, _origin())
         answer: dict[str, object] = {
             "status": f"Workflow {registered.name} has been registered and scaled successfully."
         }
@@ -43,7 +50,7 @@ def workflows_blueprint(*, registration: Registration, removal: Removal, inspect
     @blueprint.get("/workflows/<name>")
     def describe(name: str) -> Response:
         """Describe one workflow."""
-        return _json(json_text([_described(inspection.describe(name))]))
+        return _json(description_text(inspection.describe(name)))
 
     @blueprint.delete("/workflows/<name>")
     def unregister(name: str) -> Response:
@@ -65,23 +72,27 @@ def _origin() -> Origin:
 def page_text(page: Page, next_page: dict[str, str]) -> str:
     """Return one page as JSON, with the way to the next one first when there is one.
 
-    Python's encoder is slow where it indents, and lists are what it would indent most; the test that compares this
-    with `json_text` keeps the two alike.
+    Python's encoder is slow where it indents, and lists are what it would indent most, so only the texts go through
+    the encoder here; the test that compares this with `json_text` keeps the two alike.
     """
-    start = "".join(f'  "{key}": {_quoted(value)},\n' for key, value in next_page.items()) if page.more else ""
+    start = ""
+    if page.more:
+        start = "".join(f'  "{key}": {encode_basestring(value)},\n' for key, value in next_page.items())
     if not page.workflows:
         return '{\n  "workflows": []\n}\n'
     lines = ",\n".join(map(_line, page.workflows))
     return f'{{\n{start}  "workflows": [\n{lines}\n  ]\n}}\n'
 
 
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
-
-
 def _line(listed: ListedWorkflow) -> str:
-    name, url = _quoted(listed.name), _quoted(listed.url)
+    name, url = encode_basestring(listed.name), encode_basestring(listed.url)
     return f'    {{\n      "workflowName": {name},\n      "workflowUrl": {url}\n    }}'
+
+
+@lru_cache(maxsize=REMEMBERED)
+def description_text(described: Described) -> str:
+    """Return a description as JSON."""
+    return json_text([_described(described)])
 
 
 def _described(described: Described) -> dict[str, object]:

@@ -51,8 +51,13 @@ class ModelArchive:
     manifest: dict[str, Any]
 
 
-def read_war(path: Path, limits: Limits) -> WorkflowArchive:
-    """Return what a workflow archive holds.
+def read_war(path: Path, limits: Limits, *, shown_name: str | None = None) -> WorkflowArchive:
+    """Return what a workflow archive holds, after reading all of it once.
+
+    Args:
+        path: The file.
+        limits: Bounds on the archive and its parts.
+        shown_name: What messages call the archive; the file's name unless given.
 
     Raises:
         InvalidWorkflow: The file is no archive that can be trusted, or its manifest, spec or handler is missing, not
@@ -64,9 +69,11 @@ def read_war(path: Path, limits: Limits) -> WorkflowArchive:
     """
     try:
         with open_archive(path, limits) as archive:
-            return _read_workflow(archive, limits)
+            workflow = _read_workflow(archive, limits)
+            archive.check()
+            return workflow
     except InvalidArchive as exc:
-        raise InvalidWorkflow(f"Workflow archive {path.name}: {exc.reason}") from exc
+        raise InvalidWorkflow(f"Workflow archive {shown_name or path.name}: {exc.reason}") from exc
 
 
 def read_mar(path: Path, limits: Limits) -> ModelArchive:

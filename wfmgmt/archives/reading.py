@@ -9,7 +9,7 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -56,6 +56,17 @@ def open_archive(path: Path, limits: Limits) -> "ArchiveReader":
             archive = resources.enter_context(open_checked(file, limits.archive_entries))
         packed_bytes = os.fstat(file.fileno()).st_size
         return ArchiveReader(archive, packed_bytes=packed_bytes, limits=limits, resources=resources.pop_all())
+
+
+def check_archive(path: Path, limits: Limits) -> None:
+    """Read all of an archive once, so that unpacking it later meets no surprise.
+
+    Raises:
+        InvalidArchive: As `open_archive` and `ArchiveReader.unpack` say.
+        OSError: The file cannot be read.
+    """
+    with open_archive(path, limits) as archive:
+        archive.check()
 
 
 def sha256_of(path: Path) -> str:
@@ -116,6 +127,17 @@ class ArchiveReader:
                 raise InvalidArchive(f"{quoted(name)} is longer than {max_bytes} bytes")
         return bytes(content)
 
+    def check(self) -> None:
+        """Read all members as `unpack` does, without keeping anything.
+
+        Raises:
+            InvalidArchive: A member is damaged, or more comes out than the limits allow.
+        """
+        unpacked_bytes = 0
+        for member in self._archive.infolist():
+            if not member.is_dir():
+                unpacked_bytes = self._copy(member, lambda _: None, unpacked_bytes)
+
     def unpack(self, folder: Path) -> None:
         """Write all members to a folder, files with mode 0600 and folders with 0700.
 
@@ -136,10 +158,19 @@ class ArchiveReader:
                 _make_folders(parent, [last])
                 continue
             with _create_file(parent / last) as file:
-                for chunk in self._chunks(member):
-                    unpacked_bytes += len(chunk)
-                    self._check_unpacked(unpacked_bytes, member.filename)
-                    file.write(chunk)
+                unpacked_bytes = self._copy(member, file.write, unpacked_bytes)
+
+    def _copy(self, member: zipfile.ZipInfo, write: Callable[[bytes], object], unpacked_bytes: int) -> int:
+        """Write the content of a file, and return how much has come out of the archive with it.
+
+        Raises:
+            InvalidArchive: The file is damaged, or it is too much.
+        """
+        for chunk in self._chunks(member):
+            unpacked_bytes += len(chunk)
+            self._check_unpacked(unpacked_bytes, member.filename)
+            write(chunk)
+        return unpacked_bytes
 
     def _check_unpacked(self, unpacked_bytes: int, name: str) -> None:
         """Compare what has come out so far with the limits.

@@ -23,7 +23,9 @@ _AUTHORITY = re.compile(
     r"(?::(?P<port>[^@/?]*))?"
 )
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
-_CREDENTIALS = re.compile(r"([a-z][a-z0-9+.-]*://)[^/]*@", re.IGNORECASE)
+# The scheme is left out on purpose: looking for one from every letter of a long word takes quadratic time.
+_CREDENTIALS = re.compile(r"://[^/]*@")
+_CREDENTIALS_IN_TEXT = re.compile(r"://[^/\s]*@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,11 @@ class RemoteUrl:
         if other := _OTHER_SCHEME.match(location):
             hint = f"it redirects to {other[1].lower()}:, and only http and https are followed"
             raise UrlNotAllowed(self.shown, hint)
-        return parse_url(urljoin(self.shown, location))
+        try:
+            joined = urljoin(self.shown, location)
+        except ValueError as exc:  # For one about brackets around what is not an IPv6 address.
+            raise BadRequest("The url has no valid host.") from exc
+        return parse_url(joined)
 
 
 def is_remote(text: str) -> bool:
@@ -120,7 +126,12 @@ def parse_url(text: str) -> RemoteUrl:
 
 def without_credentials(text: str) -> str:
     """Return a text of any scheme without the credentials that it has if it is an address."""
-    return _CREDENTIALS.sub(r"\1", text, count=1)
+    return _CREDENTIALS.sub("://", text, count=1)
+
+
+def text_without_credentials(text: str) -> str:
+    """Return a text, such as a spec, without the credentials of the addresses in it."""
+    return _CREDENTIALS_IN_TEXT.sub("://", text)
 
 
 def _check_characters(text: str) -> None:

@@ -15,7 +15,7 @@ from wfmgmt.errors import CannotStart, RuntimeUnavailable, WfmgmtError
 from wfmgmt.factory import Services, listen, run_runtime
 from wfmgmt.logs import logging_config
 from wfmgmt.settings import Settings
-from wfmgmt.store.schema import upgrade
+from wfmgmt.store.schema import require_current, upgrade
 from wfmgmt.store.store import Store
 
 
@@ -83,6 +83,8 @@ def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
 
 
 def _reconcile(settings: Settings, options: argparse.Namespace) -> int:
+    require_current(settings.database_url)
+    prepare_instance(settings)
     services = Services(settings)
     if options.dry_run:
         sentences = services.removal.abandoned()
@@ -99,6 +101,7 @@ def _reconcile(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _verify(settings: Settings, _options: argparse.Namespace) -> int:
+    require_current(settings.database_url)
     report = Store(settings.database_url).verify_audit()
     if report.broken_at is not None:
         print(f"row {report.broken_at} does not fit: {report.reason}; the {report.events} rows before it do")

@@ -1,16 +1,17 @@
 """A gunicorn deployment: what its master process prepares, hands to the web workers and takes down again."""
 
+import errno
 import logging
 import os
-import shutil
 import signal
 import socket
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from wfmgmt.deployment.housekeeping import Housekeeping, RuntimeWatchdog, runtime_answers, runtime_command
 from wfmgmt.deployment.locks import LockFile
-from wfmgmt.errors import CannotStart, SettingsInvalid
+from wfmgmt.errors import SettingsInvalid
 from wfmgmt.factory import Services, listen
 from wfmgmt.settings import Settings
 from wfmgmt.store.schema import upgrade, warning_about_sqlite
@@ -21,8 +22,8 @@ _log = logging.getLogger("wfmgmt.deployment")
 PREDECESSOR_S = 5.0
 #: How long the runtime may take to stop before it is killed.
 RUNTIME_STOP_S = 5.0
-#: Environment variable that prefers shared counters; the name is prometheus-client's.
-METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+#: Tells prometheus-client to share counters; not for the runtime, which has none.
+_METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def prepare_instance(settings: Settings) -> None:
@@ -54,19 +55,25 @@ class Deployment:
         self._inference: socket.socket | None = None
         self._lifeline: tuple[int, int] = (-1, -1)
 
-    def start(self) -> None:
+    def start(self, binds: Iterable[object]) -> None:
         """Prepare everything that web workers rely on, before there are any.
 
+        Args:
+            binds: What gunicorn will listen on: pairs of host and port, or paths.
+
         Raises:
-            CannotStart: The settings, the database or the addresses do not allow it; nothing was changed.
+            CannotStart: The settings, the database or the addresses do not allow it.
         """
         settings = self.settings
         prepare_instance(settings)
         if not self._only_one.acquire(wait_s=PREDECESSOR_S):
             raise SettingsInvalid(f"WFMGMT_INSTANCE: another deployment runs in {settings.instance}")
         upgrade(settings.database_url)
+        for bind in binds:
+            if isinstance(bind, tuple):  # gunicorn's own complaint would come late and among others.
+                _listen_patiently("WFMGMT_MANAGEMENT_ADDRESS", bind[0], bind[1]).close()
         address = settings.inference_address
-        self._inference = _listen_patiently(address.host, address.port)
+        self._inference = _listen_patiently("WFMGMT_INFERENCE_ADDRESS", address.host, address.port)
         self._lifeline = os.pipe()
         if warning := warning_about_sqlite():
             _log.warning("%s", warning)
@@ -87,7 +94,7 @@ class Deployment:
     def housekeeping(self, services: Services) -> Housekeeping:
         """Return the housekeeping of a web worker."""
         inference_fd = -1 if self._inference is None else self._inference.fileno()
-        environment = {name: value for name, value in os.environ.items() if name != METRICS_VARIABLE}  # noqa: TID251
+        environment = {name: value for name, value in os.environ.items() if name != _METRICS_VARIABLE}  # noqa: TID251
         watchdog = RuntimeWatchdog(
             command=runtime_command(inference_fd, self._lifeline[0]),
             keep_open=(inference_fd, self._lifeline[0]),
@@ -117,22 +124,16 @@ def runtime_lock(settings: Settings) -> LockFile:
     return LockFile(settings.run_folder / "runtime.lock")
 
 
-def share_metrics(settings: Settings) -> None:
-    """Give web workers an empty folder for their counters; must come before prometheus-client is imported."""
-    folder = settings.metrics_folder
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700, parents=True)
-    os.environ[METRICS_VARIABLE] = str(folder)  # noqa: TID251 - this is how prometheus-client is told
-
-
-def _listen_patiently(host: str, port: int) -> socket.socket:
+def _listen_patiently(setting: str, host: str, port: int) -> socket.socket:
     """Listen, giving the processes of a deployment that was killed a moment to let go of the address."""
     deadline = time.monotonic() + PREDECESSOR_S
     while True:
         try:
-            sock = listen("WFMGMT_INFERENCE_ADDRESS", host, port)
-        except CannotStart:
-            if time.monotonic() >= deadline:
+            sock = listen(setting, host, port)
+        except SettingsInvalid as error:
+            cause = error.__cause__
+            is_taken = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
+            if not is_taken or time.monotonic() >= deadline:
                 raise
             time.sleep(0.1)
         else:

@@ -142,29 +142,31 @@ class Housekeeping:
         self._elected.release()
 
     def _run(self) -> None:
-        while not self._elected.acquire():
-            if self._stop.wait(WATCH_INTERVAL_S):
-                return
+        is_elected = False
         while True:
-            self._act()
+            is_elected = is_elected or self._elected.acquire()
+            try:
+                if is_elected:
+                    self._act()
+                self._services.removal.record_late()
+            except (WfmgmtError, OSError) as error:
+                _log.warning("housekeeping has to try again: %s", error)
             if self._stop.wait(WATCH_INTERVAL_S):
                 return
 
     def _act(self) -> None:
         now = time.monotonic()
-        try:
-            self._watchdog.watch()
-            if now >= self._next_tidy:
-                self._next_tidy = now + TIDY_INTERVAL_S
-                for sentence in self._services.removal.recover():
-                    _log.info("reconciled: %s", sentence)
-                self._services.store.checkpoint()
-            if now >= self._next_sweep:
-                self._next_sweep = now + SWEEP_INTERVAL_S
-                for name in self._services.removal.sweep():
-                    _log.info("removed a stray file: %s", name)
-        except (WfmgmtError, OSError) as error:
-            _log.warning("housekeeping has to try again: %s", error)
+        self._watchdog.watch()
+        if now >= self._next_tidy:
+            self._next_tidy = now + TIDY_INTERVAL_S
+            for sentence in self._services.removal.recover():
+                _log.info("reconciled: %s", sentence)
+            self._services.store.checkpoint()
+        if now >= self._next_sweep:
+            self._next_sweep = now + TIDY_INTERVAL_S  # For the case that it fails.
+            for name in self._services.removal.sweep():
+                _log.info("removed a stray file: %s", name)
+            self._next_sweep = now + SWEEP_INTERVAL_S
 
 
 def runtime_answers(services: Services) -> bool:

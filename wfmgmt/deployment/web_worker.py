@@ -1,122 +1,233 @@
-"""gunicorn's threaded worker, with slow clients kept away from its threads.
+"""gunicorn's threaded worker, whose threads never wait for a client.
 
-gunicorn gives a connection to a thread and lets the thread read the request, so a few clients that send byte by byte
-can hold every thread. Here the worker's main loop collects each request, and a thread sees it once it is whole.
+gunicorn gives a connection to a thread, which reads the request and sends the answer, so a few clients that do their
+part byte by byte can hold every thread. Here the worker's main loop collects each request; a thread sees it once it is
+whole; and what a client does not take of the answer at once, the main loop sends. The same goes for the wait for the
+client's end of a connection that is being closed, which gunicorn spends in the main loop itself.
 """
 
-import re
+import io
+import selectors
 import socket
-import struct
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from types import FrameType
+from typing import Any
 
-from gunicorn.http.errors import ExpectationFailed, LimitRequestHeaders, LimitRequestLine, ParseException
-from gunicorn.util import write_nonblock
+from gunicorn.http.errors import (
+    ExpectationFailed,
+    InvalidChunkSize,
+    LimitRequestHeaders,
+    LimitRequestLine,
+    NoMoreData,
+    ParseException,
+)
+from gunicorn.http.message import Request
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from wfmgmt.api.application import LARGEST_BODY_BYTES
+from wfmgmt.deployment.partial_request import PartialRequest
 from wfmgmt.domain.wire import FRAMEWORK_TYPES, NO_CACHE, REQUEST_ID, error_body, sane_request_id
 
-#: How long a client may take to send a request.
-READ_TIMEOUT_S = 10
-#: How long a client may take to accept the next part of an answer.
-SEND_TIMEOUT_S = 5
-#: What is larger than this goes to a thread unread, to be refused there.
-LARGEST_REQUEST_BYTES = 256 * 1024
-_HEADERS_END = b"\r\n\r\n"
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
-_CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
-_EXPECTS = re.compile(rb"\r\nexpect:[ \t]*100-continue", re.IGNORECASE)
+#: How long a client may take to send a request, to accept an answer, and to close its end.
+CLIENT_TIMEOUT_S = 10
+_RECEIVE_BYTES = 64 * 1024
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUSES = {LimitRequestLine: 414, LimitRequestHeaders: 431, ExpectationFailed: 417}
+_TOO_LARGE = {
+    413: f"The body is larger than {LARGEST_BODY_BYTES} bytes.",
+    414: "The request line is too long.",
+    431: "The headers are too large.",
+}
 
 
-def is_whole(request: bytes | bytearray) -> bool:
-    """Return whether these bytes hold a whole request, or can never become one that is worth waiting for."""
-    if len(request) > LARGEST_REQUEST_BYTES:
-        return True
-    end = request.find(_HEADERS_END)
-    if end < 0:
-        return False
-    head = request[: end + len(_HEADERS_END)]
-    if _CHUNKED.search(head):
-        return request.endswith(b"0\r\n\r\n")
-    found = _LENGTH.search(head)
-    length = int(found[1]) if found else 0
-    return length > LARGEST_REQUEST_BYTES or len(request) >= len(head) + length
+class ClientSocket(socket.socket):
+    """A client's connection, on which nothing ever waits. What cannot be sent now is kept for later."""
+
+    def __init__(self, accepted: socket.socket) -> None:
+        super().__init__(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
+        super().setblocking(False)  # noqa: FBT003 - the standard library takes no keyword
+        self.unsent = bytearray()
+
+    def setblocking(self, flag: bool, /) -> None:  # noqa: FBT001 - the base class sets the signature
+        """Leave it as it is: gunicorn's threads would have it block."""
+
+    def settimeout(self, value: float | None, /) -> None:
+        """Leave it as it is."""
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        """Return the end of the stream: a thread gets whole requests, so what it misses will not come."""
+        del bufsize, flags
+        return b""
+
+    def receive(self) -> bytes | None:
+        """Return what has arrived, None when nothing has, nothing at the end of the stream."""
+        try:
+            return super().recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:  # noqa: ANN401 - any buffer, as in the base class
+        """Keep what is to be sent; an answer comes in parts and leaves in one piece."""
+        del flags
+        self.unsent += data
+
+    def flush(self) -> None:
+        """Send what the client takes; a client that is gone takes everything."""
+        try:
+            while self.unsent:
+                del self.unsent[: self.send(self.unsent)]
+        except BlockingIOError:
+            return
+        except OSError:
+            self.unsent.clear()
 
 
 class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """The web worker of the management plane."""
+    """The web worker of the management plane.
+
+    Everything but `handle` and what it calls runs in the main loop. Connections that wait for their client are in
+    `pending_conns`, oldest first, from where gunicorn closes them when their time is over.
+    """
 
     def accept(self, listener: socket.socket) -> None:
-        """Take a new connection and wait for its request in the main loop."""
+        """Take a new connection and wait for its request."""
         if self.cfg.is_ssl:
             super().accept(listener)
             return
         try:
-            client, address = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
+            accepted, address = listener.accept()
+        except OSError as error:
+            # Another worker was quicker, the client is gone again, or the system is out of something for now.
+            self.log.debug("Could not accept a connection: %s", error)
             return
         self.nr_conns += 1
-        limit = struct.pack("ll", SEND_TIMEOUT_S, 0)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-        conn = TConn(self.cfg, client, address, listener.getsockname())
+        conn = TConn(self.cfg, ClientSocket(accepted), address, listener.getsockname())
+        conn.data_ready = True
         self._collect(conn)
 
     def on_client_socket_readable(self, conn: TConn, client: socket.socket) -> None:
-        """Take the next request of a kept-alive connection."""
-        if self.cfg.is_ssl:
+        """Take the next request of a connection that was kept alive."""
+        if not isinstance(client, ClientSocket):
             super().on_client_socket_readable(conn, client)
             return
         self.poller.unregister(client)
         self.keepalived_conns.remove(conn)
         self._collect(conn)
 
-    def _collect(self, conn: TConn) -> None:
-        """Read what is there of a request; when that is not all, go on when there is more."""
-        conn.received = bytearray()
-        if not self._receive(conn):
-            conn.timeout = time.monotonic() + READ_TIMEOUT_S
-            self.pending_conns.append(conn)
-            self.poller.register(conn.sock, 1, partial(self.on_pending_socket_readable, conn))
+    def _collect(self, conn: TConn, received: bytes = b"") -> None:
+        """Begin a request, with what has been received of it already."""
+        conn.request = PartialRequest()
+        data = received or conn.sock.receive()
+        if data is not None and self._has_all(conn, data):
+            self._proceed(conn)
+        else:
+            self._wait(conn, selectors.EVENT_READ, self._collect_more)
 
-    def on_pending_socket_readable(self, conn: TConn, client: socket.socket) -> None:
-        """Read more of a request."""
-        if not hasattr(conn, "received"):
-            super().on_pending_socket_readable(conn, client)
-        elif self._receive(conn):
-            self.poller.unregister(client)
-            self.pending_conns.remove(conn)
+    def _collect_more(self, conn: TConn, client: ClientSocket) -> None:
+        data = client.receive()
+        if data is not None and self._has_all(conn, data):
+            self._stop_waiting(conn)
+            self._proceed(conn)
 
-    def _receive(self, conn: TConn) -> bool:
-        """Read once; return whether the main loop is done with the connection for now."""
-        try:
-            data = conn.sock.recv(65536)
-        except BlockingIOError:
-            return False
-        except OSError:
-            data = b""
+    def _has_all(self, conn: TConn, data: bytes) -> bool:
+        """Add to a request; return whether there is nothing more to wait for."""
+        request: PartialRequest = conn.request
         if not data:
-            self.nr_conns -= 1
-            conn.close()
-            return True
-        conn.received += data
-        if not is_whole(conn.received):
-            self._encourage(conn)
+            request.is_broken_off = True
+        elif not request.add(data):
+            if request.expects_continue:
+                request.expects_continue = False
+                conn.sock.sendall(_CONTINUE)
+                conn.sock.flush()
             return False
-        conn.data_ready = True
-        conn.init()
-        conn.parser.unreader.unread(bytes(conn.received))
-        self.enqueue_req(conn)
         return True
 
-    @staticmethod
-    def _encourage(conn: TConn) -> None:
-        """Tell a client to send the body that it holds back, once."""
-        if _HEADERS_END in conn.received and _EXPECTS.search(conn.received) and not hasattr(conn, "encouraged"):
-            conn.encouraged = True
-            conn.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+    def _proceed(self, conn: TConn) -> None:
+        """Give a whole request to a thread, refuse one that is too large, close a connection that ended."""
+        request: PartialRequest = conn.request
+        if request.is_broken_off:
+            self._close(conn)
+        elif request.refusal:
+            _answer(conn.sock, request.refusal, _TOO_LARGE[request.refusal], request.request_id)
+            self._finish(conn, None)
+        else:
+            conn.init()
+            conn.parser.unreader.unread(bytes(request.received))
+            self.enqueue_req(conn)
+
+    def handle(self, conn: TConn) -> Any:  # noqa: ANN401 - gunicorn's own value
+        """Answer one request. Runs in a thread."""
+        result = super().handle(conn)
+        if isinstance(conn.sock, ClientSocket):
+            conn.sock.flush()
+        return result
+
+    def handle_request(self, req: Request, conn: TConn) -> bool:
+        """Call the application, with the body read: what is wrong with it is the client's error, not ours."""
+        if isinstance(conn.sock, ClientSocket):
+            try:
+                req.body = io.BytesIO(req.body.read())
+            except NoMoreData as error:
+                raise InvalidChunkSize(b"larger than the body") from error
+        is_kept: bool = super().handle_request(req, conn)
+        return is_kept
+
+    def finish_request(self, conn: TConn, fs: "Future[Any]") -> None:
+        """Go on with a connection that a thread is done with."""
+        if isinstance(conn.sock, ClientSocket):
+            self._finish(conn, fs)
+        else:
+            super().finish_request(conn, fs)
+
+    def _finish(self, conn: TConn, answered: "Future[Any] | None") -> None:
+        """Send what is left of an answer, then wait for the next request, or for the client to close its end."""
+        conn.sock.flush()
+        if conn.sock.unsent:
+            self._wait(conn, selectors.EVENT_WRITE, partial(self._send_more, answered))
+        elif answered is None or answered.cancelled() or answered.exception() or not answered.result():
+            self._linger(conn)
+        elif received := conn.parser.unreader.take_buffered():
+            self._collect(conn, received)
+        else:
+            super().finish_request(conn, answered)
+
+    def _send_more(self, answered: "Future[Any] | None", conn: TConn, client: ClientSocket) -> None:
+        client.flush()
+        if not client.unsent:
+            self._stop_waiting(conn)
+            self._finish(conn, answered)
+
+    def _linger(self, conn: TConn) -> None:
+        """End our side and throw away what the client still sends: closing at once could cost it the answer."""
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._close(conn)
+        else:
+            self._wait(conn, selectors.EVENT_READ, self._linger_on)
+
+    def _linger_on(self, conn: TConn, client: ClientSocket) -> None:
+        if client.receive() == b"":
+            self._stop_waiting(conn)
+            self._close(conn)
+
+    def _wait(self, conn: TConn, event: int, callback: Callable[[TConn, ClientSocket], None]) -> None:
+        conn.timeout = time.monotonic() + CLIENT_TIMEOUT_S
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, event, partial(callback, conn))
+
+    def _stop_waiting(self, conn: TConn) -> None:
+        self.poller.unregister(conn.sock)
+        self.pending_conns.remove(conn)
+
+    def _close(self, conn: TConn) -> None:
+        self.nr_conns -= 1
+        conn.close()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop taking requests; registrations under way end soon, one way or the other."""
@@ -133,20 +244,21 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
         """Answer a request that is not HTTP in the one shape that errors have."""
         del req, addr
         if isinstance(exc, ParseException):
-            status, message = _STATUSES.get(type(exc), 400), f"The request is not valid HTTP: {exc}"
+            _answer(client, _STATUSES.get(type(exc), 400), f"The request is not valid HTTP: {exc}")
         else:
             self.log.error("Error handling a request", exc_info=exc)
-            status, message = 500, "Internal server error."
-        body = error_body(status, FRAMEWORK_TYPES[status], message).encode("utf-8", "replace")
-        headers = {
-            "Connection": "close",
-            "Content-Type": "application/json",
-            "Content-Length": str(len(body)),
-            REQUEST_ID: sane_request_id(None),
-            **NO_CACHE,
-        }
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        try:
-            write_nonblock(client, f"HTTP/1.1 {status} {FRAMEWORK_TYPES[status]}\r\n{lines}\r\n".encode() + body)
-        except OSError:
-            self.log.debug("Could not answer a request that is not HTTP")
+            _answer(client, 500, "Internal server error.")
+
+
+def _answer(client: socket.socket, status: int, message: str, request_id: str | None = None) -> None:
+    """Answer for the application, on a connection that will be closed."""
+    body = error_body(status, FRAMEWORK_TYPES[status], message).encode("utf-8", "replace")
+    headers = {
+        "Connection": "close",
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        REQUEST_ID: sane_request_id(request_id),
+        **NO_CACHE,
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    client.sendall(f"HTTP/1.1 {status} {FRAMEWORK_TYPES[status]}\r\n{lines}\r\n".encode() + body)

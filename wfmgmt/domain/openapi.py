@@ -22,12 +22,15 @@ SHARED_SCHEMAS: dict[str, Any] = {
         "required": ["status"],
         "properties": {
             "status": {"type": "string", "enum": ["Healthy", "Partial Healthy", "Unhealthy"]},
-            "reason": {"type": "string", "description": "Why nothing can be served"},
             "notReady": {
                 "type": "object",
-                "description": "Workflows that are not ready, each with why",
+                "description": "Workflows that are not ready, each with why; a hundred at most",
                 "additionalProperties": {"type": "string"},
             },
+            "notReadyCount": {"type": "integer", "description": "How many there are, when not all are named"},
+            "code": {"type": "integer", "description": "503 when nothing can be served, with type and message"},
+            "type": {"type": "string"},
+            "message": {"type": "string", "description": "Why nothing can be served"},
         },
     },
 }

@@ -148,8 +148,12 @@ def _parse_model(name: str, own: Mapping[str, object], inherited: Mapping[str, i
     if "url" not in own:
         raise InvalidWorkflow(f"{path}.url: expected the name or http(s) address of a .mar, but there is no key url")
     url = own["url"]
-    if not isinstance(url, str) or not url.strip() or not url.isprintable():
-        raise _unexpected(f"{path}.url", "the name or http(s) address of a .mar", url)
+    expected = "the name or http(s) address of a .mar"
+    if not isinstance(url, str) or not url.strip():
+        raise _unexpected(f"{path}.url", expected, url)
+    if not url.isprintable():
+        # It may be an address with credentials, so it is not repeated.
+        raise InvalidWorkflow(f"{path}.url: expected {expected}, got text with control characters")
     settings = _settings(path, inherited, _parse_options(path, own))
     return NodeSpec(name=name, kind=NodeKind.MODEL, url=url, settings=settings)
 

@@ -3,6 +3,7 @@
 import json
 import re
 import uuid
+from collections.abc import Mapping
 
 #: Headers that every answer carries; TorchServe separates the directives with semicolons, HTTP wants commas.
 NO_CACHE = {
@@ -11,6 +12,8 @@ NO_CACHE = {
     "Expires": "Thu, 01 Jan 1970 00:00:00 UTC",
 }
 REQUEST_ID = "x-request-id"
+#: Workflows that a health check names at most.
+NOT_READY_SHOWN = 100
 
 UNKNOWN_PATH = "Requested resource is not found, please refer to API document."
 WRONG_METHOD = "Requested method is not allowed, please refer to API document."
@@ -50,15 +53,19 @@ def sane_request_id(given: str | None) -> str:
     return str(uuid.uuid4())
 
 
-def health(problem: str, not_ready: dict[str, str]) -> tuple[int, dict[str, object]]:
+def health(problem: str, not_ready: Mapping[str, str], total: int) -> tuple[int, dict[str, object]]:
     """Return status and body of a health check.
 
     Args:
         problem: Why nothing can be served at all; empty when something can.
-        not_ready: Workflow name to why it is not ready.
+        not_ready: Workflow name to why it is not ready, for `NOT_READY_SHOWN` of them at most.
+        total: How many there are.
     """
     if problem:
-        return 503, {"status": "Unhealthy", "reason": problem}
-    if not_ready:
-        return 200, {"status": "Partial Healthy", "notReady": not_ready}
-    return 200, {"status": "Healthy"}
+        return 503, {"code": 503, "type": FRAMEWORK_TYPES[503], "message": problem, "status": "Unhealthy"}
+    if not not_ready:
+        return 200, {"status": "Healthy"}
+    body: dict[str, object] = {"status": "Partial Healthy", "notReady": dict(not_ready)}
+    if total > len(not_ready):
+        body["notReadyCount"] = total
+    return 200, body

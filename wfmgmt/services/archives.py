@@ -6,11 +6,11 @@ from pathlib import Path
 
 from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.manifest import read_mar
-from wfmgmt.archives.reading import sha256_of
+from wfmgmt.archives.reading import check_archive, sha256_of
 from wfmgmt.archives.stores import ArchiveFolder
 from wfmgmt.archives.urls import is_remote, parse_url
 from wfmgmt.domain.limits import Limits
-from wfmgmt.errors import ArchiveNotFound, BadRequest, DownloadFailed, InvalidArchive, InvalidWorkflow, UrlNotAllowed
+from wfmgmt.errors import ArchiveNotFound, BadRequest, DownloadFailed, InvalidArchive, UrlNotAllowed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,11 @@ class ArchiveFile:
     shown_url: str
     sha256: str
     wanted_name: str | None
+
+    @property
+    def shown_name(self) -> str:
+        """What messages call the file: a download is not known by its temporary name."""
+        return self.wanted_name or self.path.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,22 +87,28 @@ class Acquisition:
         Returns:
             Node name to archive, and node name to why there is none.
         """
-        acquired: dict[str, ArchiveFile] = {}
         found: dict[str, ArchiveFile] = {}
         failures: dict[str, str] = {}
-        for node, url in urls.items():
+        for url in dict.fromkeys(urls.values()):
             try:
-                if url not in acquired:
-                    acquired[url] = self._acquire(self._folders.model, url)
-                    read_mar(acquired[url].path, self._limits)
-                found[node] = acquired[url]
-            except ArchiveNotFound:
-                failures[node] = f"Model not found at: {url}"
-            except (InvalidArchive, InvalidWorkflow) as error:
-                failures[node] = f"{acquired[url].shown_url}: {error}"
-            except (BadRequest, UrlNotAllowed, DownloadFailed) as error:
-                failures[node] = str(error)
-        return found, failures
+                found[url] = self._model(url)
+            except ArchiveNotFound as error:
+                failures[url] = f"Model not found at: {error.url}"
+            except (BadRequest, InvalidArchive, UrlNotAllowed, DownloadFailed) as error:
+                failures[url] = str(error)
+        return (
+            {node: found[url] for node, url in urls.items() if url in found},
+            {node: failures[url] for node, url in urls.items() if url in failures},
+        )
+
+    def _model(self, url: str) -> ArchiveFile:
+        model = self._acquire(self._folders.model, url)
+        try:
+            read_mar(model.path, self._limits)
+            check_archive(model.path, self._limits)
+        except InvalidArchive as error:
+            raise InvalidArchive(f"{model.shown_url}: {error.reason}") from error
+        return model
 
     def _acquire(self, folder: ArchiveFolder, url: str) -> ArchiveFile:
         if not is_remote(url):

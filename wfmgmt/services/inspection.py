@@ -1,5 +1,6 @@
 """What is registered and how it runs: the questions of the API, none of which changes anything."""
 
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from wfmgmt.domain.status import WorkflowStatus
@@ -9,10 +10,16 @@ from wfmgmt.serving.view import RuntimeView
 from wfmgmt.store.records import DescribedWorkflow, Page
 from wfmgmt.store.store import Store
 
+#: Workflows whose descriptions are remembered.
+REMEMBERED = 1024
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Described:
-    """A workflow as registered, and as the runtime reported it last; None when it has not yet."""
+    """A workflow as registered, and as the runtime reported it last; None when it has not yet.
+
+    It stays the same object as long as both stay the same, so what is derived from it can be remembered with it.
+    """
 
     workflow: DescribedWorkflow
     report: WorkflowReport | None
@@ -29,6 +36,7 @@ class Inspection:
     def __init__(self, *, store: Store, view: RuntimeView) -> None:
         self._store = store
         self._view = view
+        self._described: OrderedDict[str, Described] = OrderedDict()
 
     def page(self, *, limit: int, offset: int) -> Page:
         """Return one page of the list, in name order."""
@@ -43,23 +51,40 @@ class Inspection:
     def describe(self, name: str) -> Described:
         """Return one workflow.
 
+        Which registration has the name is read each time; what a registration recorded never changes.
+
         Raises:
             WorkflowNotFound: No ready workflow has the name.
         """
         with self._store.read() as reader:
-            workflow = reader.describe(name)
+            uid = reader.uid(name)
+            known = None if uid is None else self._described.get(uid)
+            workflow = known.workflow if known is not None else reader.describe(name)
         if workflow is None:
             raise WorkflowNotFound(name)
-        return Described(workflow=workflow, report=self._view.report(workflow.uid))
+        report = self._view.report(workflow.uid)
+        if known is not None and known.report is report:
+            return known
+        return self._remember(Described(workflow=workflow, report=report))
 
-    def health(self) -> tuple[str, dict[str, str]]:
-        """Return why nothing can be served, empty if something can, and the workflows that are not ready, with why."""
+    def _remember(self, described: Described) -> Described:
+        self._described[described.workflow.uid] = described
+        if len(self._described) > REMEMBERED:
+            self._described.popitem(last=False)
+        return described
+
+    def problem(self) -> str:
+        """Return why nothing can be served, an empty text when something can."""
         try:
             with self._store.read() as reader:
                 reader.uid("")
         except StoreUnavailable as error:
-            return str(error), {}
-        return self._view.problem(), self._view.not_ready()
+            return str(error)
+        return self._view.problem()
+
+    def not_ready(self, most: int) -> tuple[dict[str, str], int]:
+        """Return workflows that are not ready, each with why, and how many there are of them."""
+        return self._view.not_ready(most)
 
     def counts(self) -> dict[WorkflowStatus, int]:
         """Return how many workflows stand where."""

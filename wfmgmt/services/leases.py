@@ -29,17 +29,25 @@ class Leases:
             InsufficientStorage: The disk has no room for one more file.
         """
         name = uuid.uuid4().hex
-        unborn = self._folder / f".{name}"
-        descriptor = _create(unborn)
+        descriptor = self._bear(name)
         try:
-            # Locked before it has its name, so that nobody can ever find it unlocked while it is alive.
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            unborn.rename(self._folder / name)
             yield name
         finally:
             (self._folder / name).unlink(missing_ok=True)
-            unborn.unlink(missing_ok=True)
             os.close(descriptor)
+
+    def _bear(self, name: str) -> int:
+        """Make and lock a lease's file; it has its name only once it is locked, so nobody can find it dead."""
+        unborn = self._folder / f".{name}"
+        while True:
+            descriptor = _create(unborn)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            try:
+                unborn.rename(self._folder / name)
+            except FileNotFoundError:
+                os.close(descriptor)  # A sweep came between creation and lock, and took it for a dead process's.
+            else:
+                return descriptor
 
     def is_alive(self, name: str) -> bool:
         """Return whether somebody holds the lease."""
@@ -57,9 +65,9 @@ class Leases:
             os.close(descriptor)
 
     def sweep(self) -> None:
-        """Remove the files of dead leases."""
+        """Remove the files of dead leases, also of those that their processes did not live to name."""
         for path in self._folder.iterdir():
-            if not path.name.startswith(".") and not self.is_alive(path.name):
+            if not self.is_alive(path.name):
                 path.unlink(missing_ok=True)
 
 

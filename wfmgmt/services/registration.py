@@ -10,12 +10,14 @@ from typing import Any
 from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.handler_names import defined_names
 from wfmgmt.archives.manifest import WorkflowArchive, read_war
+from wfmgmt.archives.urls import text_without_credentials
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.names import check_workflow_name
 from wfmgmt.domain.spec import WorkflowSpec, parse_spec
 from wfmgmt.domain.workflow import DeployedNode, Deployment, NodeKind
 from wfmgmt.errors import (
+    BadRequest,
     InsufficientStorage,
     InvalidWorkflow,
     NodesFailedToLoad,
@@ -113,14 +115,21 @@ class Registration:
         Raises:
             WfmgmtError: One of its leaves; the text says what was wrong where.
         """
-        attempt = _Attempt(name=request.workflow_name or "", detail={})
-        try:
-            with self._slot(), self._leases.take() as lease:
-                return self._register(request, origin, attempt, lease)
-        except WfmgmtError as error:
-            if not attempt.is_recorded:
-                self._removal.record_failure(attempt.event(origin, error))
-            raise
+        with self._slot():
+            attempt = _Attempt(name="", detail={})
+            try:
+                if request.workflow_name is not None:
+                    attempt.name = check_workflow_name(request.workflow_name)
+                with self._leases.take() as lease:
+                    return self._register(request, origin, attempt, lease)
+            except WfmgmtError as error:
+                if not attempt.is_recorded:
+                    self._removal.record_failure(attempt.event(origin, error), error)
+                raise
+
+    def refuse(self, error: BadRequest, origin: Origin) -> None:
+        """Record a registration whose request could not even be understood."""
+        self._removal.record_failure(_Attempt(name="", detail={}).event(origin, error), error)
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
@@ -153,18 +162,18 @@ class Registration:
             self._finish(new, attempt.event(origin, None))
         except WfmgmtError as error:
             attempt.is_recorded = True
-            self._removal.undo(new.uid, attempt.event(origin, error))
+            self._removal.undo(new.uid, attempt.event(origin, error), error)
             raise
         return Registered(name=new.name, warnings=prepared.spec.warnings)
 
     def _prepare(self, request: RegistrationRequest, acquisition: Acquisition, attempt: "_Attempt") -> "_Prepared":
         """Check everything that can be checked without running code."""
-        if request.workflow_name:
-            self._check_free(check_workflow_name(request.workflow_name))
+        if request.workflow_name is not None:
+            self._check_free(request.workflow_name)
         archive = acquisition.workflow(request.url)
         attempt.detail["url"] = archive.shown_url
         attempt.detail["archive_sha256"] = archive.sha256
-        contents = read_war(archive.path, self._limits)
+        contents = read_war(archive.path, self._limits, shown_name=archive.shown_name)
         name = request.workflow_name or contents.name
         if name is None:
             raise InvalidWorkflow("Workflow name is not defined.")
@@ -244,7 +253,9 @@ class _Prepared:
 
     def record(self, publish: Callable[[str, ArchiveFile], str], lease: str) -> NewWorkflow:
         """Return what is written to the database, giving downloads their names in the stores."""
-        files = {archive.path: publish("model", archive) for archive in self.models.values()}
+        # Nodes that name the same url share one file, which must not be published twice.
+        archives = {archive.path: archive for archive in self.models.values()}
+        files = {path: publish("model", archive) for path, archive in archives.items()}
         nodes = []
         for node in self.spec.nodes:
             model = self.models.get(node.name)
@@ -267,7 +278,7 @@ class _Prepared:
             archive_downloaded=self.archive.wanted_name is not None,
             archive_sha256=self.archive.sha256,
             handler=self.contents.handler,
-            spec=self.contents.spec_text,
+            spec=text_without_credentials(self.contents.spec_text),
             dag=self.spec.dag.text,
             lease=lease,
             defaults=self.spec.defaults,

@@ -1,11 +1,12 @@
 """Taking workflows away: unregistering, undoing a registration that failed, finishing what a dead process left."""
 
 import logging
+from collections import deque
 from functools import partial
 
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.status import WorkflowStatus
-from wfmgmt.errors import RuntimeUnavailable, WfmgmtError, WorkflowNotFound
+from wfmgmt.errors import RuntimeUnavailable, StoreUnavailable, WfmgmtError, WorkflowNotFound
 from wfmgmt.services.archives import StoreFolders
 from wfmgmt.services.leases import Leases
 from wfmgmt.serving.client import RuntimeClient
@@ -33,6 +34,7 @@ class Removal:
         self._folders = folders
         self._runtime = runtime
         self._leases = leases
+        self._unrecorded: deque[AuditEvent] = deque()
 
     def unregister(self, name: str, origin: Origin) -> None:
         """Remove a workflow: when this returns, its workers are gone and the name is free.
@@ -51,26 +53,49 @@ class Removal:
             if claim is not None:
                 self._finish(claim, _unregistered(claim, origin), must_unload=True)
 
-    def undo(self, uid: str, event: AuditEvent) -> None:
-        """Take back a registration that failed, recording why.
+    def undo(self, uid: str, event: AuditEvent, error: WfmgmtError) -> None:
+        """Take back a registration that failed with this error, recording why.
 
-        When that fails too, the row stays with a dead lease, and housekeeping tries again until it succeeds.
+        When that fails too, the row stays with a dead lease, and housekeeping tries again until it succeeds. It is left
+        to housekeeping at once when the database was the reason: the client has waited for it already.
         """
+        if isinstance(error, StoreUnavailable):
+            return
         try:
             with self._store.read() as reader:
                 claim = reader.claim(uid)
             if claim is not None and claim.status is WorkflowStatus.REGISTERING:
                 self._finish(claim, event)
-        except WfmgmtError as error:
-            _log.warning("could not undo the registration yet: %s", error, extra={"workflow": event.workflow})
+        except WfmgmtError as failure:
+            _log.warning("could not undo the registration yet: %s", failure, extra={"workflow": event.workflow})
 
-    def record_failure(self, event: AuditEvent) -> None:
-        """Record a registration that changed nothing. Its own error is answered even if this fails."""
+    def record_failure(self, event: AuditEvent, error: WfmgmtError) -> None:
+        """Record a registration that failed with this error and changed nothing.
+
+        That is done later when the database was the reason: the client has waited for it already.
+        """
         try:
-            with self._store.write() as writer:
-                writer.record(event)
-        except WfmgmtError as error:
-            _log.error("a failed registration is missing in the audit trail: %s %s", event, error)
+            if not isinstance(error, StoreUnavailable):
+                self._record(event)
+                return
+        except WfmgmtError as failure:
+            error = failure
+        _log.warning("a failed registration has to be recorded later: %s %s", event, error)
+        self._unrecorded.append(event)
+
+    def record_late(self) -> None:
+        """Record the failures that could not be recorded when they happened. For one thread of a process.
+
+        Raises:
+            StoreUnavailable, InsufficientStorage: It still cannot be done.
+        """
+        while self._unrecorded:
+            self._record(self._unrecorded[0])
+            self._unrecorded.popleft()
+
+    def _record(self, event: AuditEvent) -> None:
+        with self._store.write() as writer:
+            writer.record(event)
 
     def recover(self, origin: Origin = HOUSEKEEPING) -> list[str]:
         """Finish or undo everything whose process died or gave up.

@@ -64,6 +64,7 @@ class WorkflowReport:
         nodes: By name, in topological order.
         failures: Node name to reason, when a load failed.
         is_out_of_space: Whether a load failed because the disk is full.
+        is_registered: Whether the database has called it ready; a registration under way is not.
     """
 
     uid: str
@@ -72,11 +73,13 @@ class WorkflowReport:
     nodes: Mapping[str, NodeReport] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
     is_out_of_space: bool = False
+    is_registered: bool = False
 
     @property
-    def is_ready(self) -> bool:
-        """Whether all workers that should be up are."""
-        return self.state is LoadState.LOADED and all(node.ready >= node.wanted for node in self.nodes.values())
+    def is_missing(self) -> bool:
+        """Whether it is registered, but not all of its workers are up."""
+        is_up = self.state is LoadState.LOADED and all(node.ready >= node.wanted for node in self.nodes.values())
+        return self.is_registered and not is_up
 
     @property
     def workers(self) -> tuple[int, int]:
@@ -88,7 +91,7 @@ class WorkflowReport:
 
     @property
     def problem(self) -> str:
-        """Why the workflow is not ready, in one line; empty when it is."""
+        """Why not all workers are up, in one line; empty when they are."""
         reasons = dict(self.failures)
         for name, node in self.nodes.items():
             if node.ready < node.wanted:
@@ -114,6 +117,7 @@ class WorkflowReport:
             nodes=nodes,
             failures={str(name): str(reason) for name, reason in values["failures"].items()},
             is_out_of_space=bool(values["is_out_of_space"]),
+            is_registered=bool(values["is_registered"]),
         )
 
 

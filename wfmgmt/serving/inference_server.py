@@ -1,5 +1,7 @@
 """The public side of the runtime, on the inference address."""
 
+import logging
+
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
@@ -9,6 +11,7 @@ from prometheus_client.registry import Collector
 from wfmgmt.domain.wire import (
     FRAMEWORK_TYPES,
     NO_CACHE,
+    NOT_READY_SHOWN,
     REQUEST_ID,
     UNKNOWN_PATH,
     WRONG_METHOD,
@@ -22,7 +25,8 @@ from wfmgmt.serving.feed import StatusFeed
 
 _FEED = web.AppKey("feed", StatusFeed)
 _REGISTRY = web.AppKey("registry", CollectorRegistry)
-_NOT_FOUND, _NOT_ALLOWED = 404, 405
+_NOT_FOUND, _NOT_ALLOWED, _INTERNAL = 404, 405, 500
+_log = logging.getLogger("wfmgmt.inference")
 
 
 def inference_app(feed: StatusFeed) -> web.Application:
@@ -66,29 +70,54 @@ def _dress(requests: Counter) -> Middleware:
     return dress
 
 
+def _json(text: str, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=text.encode(), content_type="application/json")
+
+
 def _error(error: web.HTTPException) -> web.Response:
     messages = {_NOT_FOUND: UNKNOWN_PATH, _NOT_ALLOWED: WRONG_METHOD}
-    answer = web.Response(
-        status=error.status,
-        text=error_body(
-            error.status,
-            FRAMEWORK_TYPES.get(error.status, "BadRequestException"),
-            messages.get(error.status, f"{error.reason}."),
-        ),
-        content_type="application/json",
-    )
+    kind = FRAMEWORK_TYPES.get(error.status, "BadRequestException")
+    answer = _json(error_body(error.status, kind, messages.get(error.status, f"{error.reason}.")), error.status)
     if "Allow" in error.headers:
         answer.headers["Allow"] = error.headers["Allow"]
     return answer
+
+
+class InferenceProtocol(web.RequestHandler):
+    """One connection to the inference address, which answers what is not HTTP as every other error."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer a request that did not reach the application, or an error that it did not foresee."""
+        del message  # It repeats parts of the request.
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer was begun already") from exc
+        if status == _INTERNAL:
+            _log.error("unforeseen error", exc_info=exc)
+            text = "Internal server error."
+        else:
+            text = "The request is not valid HTTP."
+        answer = _json(error_body(status, FRAMEWORK_TYPES.get(status, "BadRequestException"), text), status)
+        answer.headers.update({**NO_CACHE, REQUEST_ID: sane_request_id(None)})
+        answer.force_close()
+        return answer
 
 
 async def _ping(request: web.Request) -> web.Response:
     """Tell whether everything runs, or what does not."""
     feed = request.app[_FEED]
     problem = feed.catalog_error or ("" if feed.is_complete else "The runtime has not read the database yet.")
-    not_ready = {report.workflow: report.problem for report in feed.reports() if not report.is_ready}
-    status, body = health(problem, not_ready)
-    return web.json_response(body, status=status, dumps=json_text)
+    not_ready = [report for report in feed.reports() if report.is_missing]
+    shown = {report.workflow: report.problem for report in not_ready[:NOT_READY_SHOWN]}
+    status, body = health(problem, shown, len(not_ready))
+    return _json(json_text(body), status)
 
 
 async def _metrics(request: web.Request) -> web.Response:
@@ -99,7 +128,7 @@ async def _metrics(request: web.Request) -> web.Response:
 
 async def _describe_api(_request: web.Request) -> web.Response:
     """Give the OpenAPI description of the inference address."""
-    return web.json_response(INFERENCE_API, dumps=json_text)
+    return _json(json_text(INFERENCE_API))
 
 
 class _Workers(Collector):

@@ -38,6 +38,7 @@ class LoadedWorkflow:
     ) -> None:
         self.deployment = deployment
         self.state = LoadState.LOADING
+        self.is_registered = False
         self._models = models
         self._functions = functions
         self._workflow_store = workflow_store
@@ -60,6 +61,7 @@ class LoadedWorkflow:
             nodes={node.name: self._node_report(node) for node in self.deployment.nodes},
             failures=self._failures,
             is_out_of_space=self._is_out_of_space,
+            is_registered=self.is_registered,
         )
 
     def _node_report(self, node: DeployedNode) -> NodeReport:
@@ -71,6 +73,12 @@ class LoadedWorkflow:
         else:
             status = self._functions.status(self.deployment.uid)
         return NodeReport(kind=node.kind, wanted=status.wanted, ready=status.ready, error=status.error)
+
+    def note_registered(self) -> None:
+        """Take note that the database calls the workflow ready."""
+        if not self.is_registered:
+            self.is_registered = True
+            self.tell()
 
     def tell(self) -> None:
         """Publish how the workflow is."""

@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from aiohttp import web
 
 from wfmgmt.serving.client import short_socket_path
 from wfmgmt.serving.control_server import control_app
-from wfmgmt.serving.inference_server import inference_app
+from wfmgmt.serving.inference_server import InferenceProtocol, inference_app
 from wfmgmt.serving.runtime import Runtime
 
 _log = logging.getLogger("wfmgmt.runtime")
@@ -41,10 +41,8 @@ async def serve(
     stop = _stop_event(lifeline)
     _allow_many_descriptors()
     async with make_runtime() as runtime:
-        runners = [
-            await _listen(control_app(runtime), listen_privately(control_socket)),
-            await _listen(inference_app(runtime.feed), inference_socket),
-        ]
+        control = await _serve(control_app(runtime), web.RequestHandler, listen_privately(control_socket))
+        inference = await _serve(inference_app(runtime.feed), InferenceProtocol, inference_socket)
         in_step = asyncio.create_task(runtime.keep_in_step())
         stopped = asyncio.create_task(stop.wait())
         _log.info("runtime is up, inference at http://%s", "{}:{}".format(*inference_socket.getsockname()[:2]))
@@ -53,8 +51,8 @@ async def serve(
             in_step.result()  # Only an unforeseen error ends the loop: let it be seen, and the runtime start again.
         in_step.cancel()
         await asyncio.to_thread(control_socket.unlink, missing_ok=True)
-        for runner in runners:
-            await runner.cleanup()
+        for end in (control, inference):
+            await end()
     _log.info("runtime is down")
 
 
@@ -77,11 +75,22 @@ def _allow_many_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _listen(app: web.Application, sock: socket.socket) -> web.AppRunner:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S, handle_signals=False)
+async def _serve(
+    app: web.Application, protocol: type[web.RequestHandler], sock: socket.socket
+) -> Callable[[], Awaitable[None]]:
+    """Serve an application on a socket; return what ends that, giving answers under way a moment."""
+    runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_TIMEOUT_S, handle_signals=False)
     await runner.setup()
-    await web.SockSite(runner, sock).start()
-    return runner
+    server, loop = runner.server, asyncio.get_running_loop()
+    if server is None:
+        raise RuntimeError("the runner was not set up")
+    listening = await loop.create_server(lambda: protocol(server, loop=loop), sock=sock)
+
+    async def end() -> None:
+        listening.close()
+        await runner.cleanup()
+
+    return end
 
 
 def _check_lifeline(lifeline: int, stop: asyncio.Event) -> None:

@@ -159,12 +159,16 @@ class Runtime:
             _log.info("unloading a workflow that is not in the database", extra={"workflow": self._name(uid)})
             await self.unload(uid)
         ready = {uid for uid, status in recorded.items() if status is WorkflowStatus.READY}
+        for uid in ready & self._workflows.keys():
+            self._workflows[uid].note_registered()
         missing = ready - self._workflows.keys() - self._unloaded_meanwhile
         if not missing:
             return
         for deployment in await asyncio.to_thread(lambda: list(self._catalog.deployments(sorted(missing)))):
             if deployment.uid not in self._workflows and deployment.uid not in self._unloaded_meanwhile:
-                self._spawn(self._load_until_it_works(self._add(deployment)))
+                workflow = self._add(deployment)
+                workflow.note_registered()
+                self._spawn(self._load_until_it_works(workflow))
 
     def _name(self, uid: str) -> str:
         workflow = self._workflows.get(uid)

@@ -1,5 +1,6 @@
 """What the management plane knows of the runtime, kept fresh by one thread instead of a call per request."""
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -29,7 +30,7 @@ class RuntimeView:
         self._reports: dict[str, WorkflowReport] = {}
         self._epoch, self._sequence = "", 0
         self._problem = "The runtime has not answered yet."
-        self._not_ready: dict[str, str] = {}
+        self._missing: dict[str, WorkflowReport] = {}
 
     def report(self, uid: str) -> WorkflowReport | None:
         """Return the newest report of a workflow, None when the runtime has told nothing of it."""
@@ -47,10 +48,12 @@ class RuntimeView:
         self._ensure_started()
         return self._problem
 
-    def not_ready(self) -> dict[str, str]:
-        """Return the workflows that are not ready, each with why."""
+    def not_ready(self, most: int) -> tuple[dict[str, str], int]:
+        """Return workflows that are not ready, each with why, and how many there are of them."""
         self._ensure_started()
-        return self._not_ready
+        with self._lock:
+            shown = itertools.islice(self._missing.values(), most)
+            return {report.workflow: report.problem for report in shown}, len(self._missing)
 
     def _ensure_started(self) -> None:
         if self._thread is None:
@@ -75,19 +78,21 @@ class RuntimeView:
     def _forget(self, problem: str) -> None:
         with self._lock:
             self._problem = problem
-            self._reports, self._not_ready = {}, {}
+            self._reports, self._missing = {}, {}
             self._epoch, self._sequence = "", 0
 
     def _ask(self) -> None:
         changes = self._client.changes(epoch=self._epoch, since=self._sequence, wait_s=POLL_S if self._epoch else 0)
         with self._lock:
             if changes.is_whole:
-                self._reports = {}
-            for uid in changes.gone:
+                self._reports, self._missing = {}, {}
+            for uid in (*changes.gone, *(report.uid for report in changes.workflows)):
                 self._reports.pop(uid, None)
-            self._reports.update((report.uid, report) for report in changes.workflows)
+                self._missing.pop(uid, None)
+            for report in changes.workflows:
+                self._reports[report.uid] = report
+                if report.is_missing:
+                    self._missing[report.uid] = report
             self._epoch, self._sequence = changes.epoch, changes.sequence
             unread = "" if changes.is_complete else "The runtime has not read the database yet."
             self._problem = changes.catalog_error or unread
-            if changes.is_whole or changes.workflows or changes.gone:
-                self._not_ready = {r.workflow: r.problem for r in self._reports.values() if not r.is_ready}

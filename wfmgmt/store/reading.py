@@ -56,8 +56,7 @@ class Reader:
 
     def _page(self, statement: Select[Any], limit: int, **parameters: object) -> Page:
         rows = self._connection.execute(statement, {"rows": limit + 1, **parameters}).all()
-        listed = tuple(ListedWorkflow(name=name, url=url) for name, url in rows[:limit])
-        return Page(workflows=listed, more=len(rows) > limit)
+        return Page(workflows=tuple(map(ListedWorkflow._make, rows[:limit])), more=len(rows) > limit)
 
     def uid(self, name: str) -> str | None:
         """Return which registration of that name is ready, None when there is none."""

@@ -1,6 +1,7 @@
 """The values that cross the border of the store; rows never do."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import NodeKind, NodeSettings
@@ -68,9 +69,8 @@ class NewWorkflow:
     edges: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListedWorkflow:
-    """One line of the list."""
+class ListedWorkflow(NamedTuple):
+    """One line of the list. A tuple, since there are so many on a page."""
 
     name: str
     url: str

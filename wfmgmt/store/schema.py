@@ -1,7 +1,7 @@
 """Whether a database can be used, and how it is brought up to date."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,17 +39,40 @@ def upgrade(database_url: str) -> None:
         DatabaseUnusable: The database is corrupt, read-only, locked, or newer than this version; it is unchanged.
     """
     url = parse_database_url(database_url)
+    shown = url.render_as_string(hide_password=True)
     if url.get_backend_name() == "sqlite":
-        check_sqlite_file(Path(url.database or ""))
+        _refuse_newer(check_sqlite_file(Path(url.database or "")), shown=shown)
     try:
         with locked_connection(database_url) as connection:
-            _refuse_newer(connection, shown=url.render_as_string(hide_password=True))
+            _refuse_newer(MigrationContext.configure(connection).get_current_heads(), shown=shown)
             config = alembic_config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except DBAPIError as error:
-        shown = url.render_as_string(hide_password=True)
         raise DatabaseUnusable(f"the database {shown} cannot be used: {error.orig}") from error
+
+
+def require_current(database_url: str) -> None:
+    """Refuse a database that is not there or whose schema is not this version's; nothing is created or changed.
+
+    Raises:
+        DatabaseUnusable: It is missing, corrupt, read-only, older or newer than this version.
+    """
+    url = parse_database_url(database_url)
+    shown = url.render_as_string(hide_password=True)
+    try:
+        if url.get_backend_name() == "sqlite":
+            heads = check_sqlite_file(Path(url.database or ""))
+        else:
+            engine = _migration_engine(url)
+            with engine.connect() as connection:
+                heads = list(MigrationContext.configure(connection).get_current_heads())
+            engine.dispose()
+    except DBAPIError as error:
+        raise DatabaseUnusable(f"the database {shown} cannot be used: {error.orig}") from error
+    _refuse_newer(heads, shown=shown)
+    if heads != ScriptDirectory.from_config(alembic_config()).get_heads():
+        raise DatabaseUnusable(f"the database {shown} is not there or not up to date; run `wfmgmt migrate`")
 
 
 @contextmanager
@@ -79,8 +102,7 @@ def _migration_engine(url: URL) -> Engine:
     return create_engine(url, connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_S})
 
 
-def _refuse_newer(connection: Connection, *, shown: str) -> None:
-    heads = MigrationContext.configure(connection).get_current_heads()
+def _refuse_newer(heads: Iterable[str], *, shown: str) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
     if unknown := set(heads) - known:
         raise DatabaseUnusable(
@@ -89,14 +111,19 @@ def _refuse_newer(connection: Connection, *, shown: str) -> None:
         )
 
 
-def check_sqlite_file(path: Path) -> None:
+def check_sqlite_file(path: Path) -> list[str]:
     """Refuse a file that SQLite should not be let near; a file that is not there is fine.
+
+    The file is read through a connection that cannot write, since the last one that can empties the log into the file.
+
+    Returns:
+        The revisions of its schema; none when it has no tables yet.
 
     Raises:
         DatabaseUnusable: It is not a database, is damaged, or cannot be written.
     """
     if not path.exists():
-        return
+        return []
     try:
         with path.open("r+b") as file:
             start = file.read(len(_SQLITE_MAGIC))
@@ -111,12 +138,19 @@ def check_sqlite_file(path: Path) -> None:
         connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
         try:
             findings = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            revisions = _revisions(connection) if findings == "ok" else []
         finally:
             connection.close()
     except sqlite3.DatabaseError as error:
         raise DatabaseUnusable(f"the database {path} is damaged: {error}") from error
     if findings != "ok":
         raise DatabaseUnusable(f"the database {path} is damaged: {findings.splitlines()[0]}; restore a backup")
+    return revisions
+
+
+def _revisions(connection: sqlite3.Connection) -> list[str]:
+    found = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'alembic_version'").fetchone()
+    return [] if found is None else [row[0] for row in connection.execute("SELECT version_num FROM alembic_version")]
 
 
 def warning_about_sqlite() -> str:

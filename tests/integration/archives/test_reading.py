@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wfmgmt.archives import reading
-from wfmgmt.archives.reading import open_archive, sha256_of
+from wfmgmt.archives.reading import check_archive, open_archive, sha256_of
 from wfmgmt.domain.limits import MIB, Limits
 from wfmgmt.errors import InvalidArchive
 
@@ -270,9 +270,10 @@ def test_read_counts_real_bytes(tmp_path: Path) -> None:
     ids=["checksum", "longer", "shorter", "other name", "not packed", "no deflate data"],
 )
 def test_members_are_refused_when_they_are_not_what_they_claim(tmp_path: Path, content: bytes, reason: str) -> None:
-    """A damaged member is found while reading and while unpacking."""
+    """A damaged member is found while reading, while checking and while unpacking."""
     with open_archive(write(tmp_path, content), LIMITS) as archive:
-        for use in (lambda: archive.read("a.txt", 10_000), lambda: archive.unpack(_new_folder(tmp_path))):
+        uses = (lambda: archive.read("a.txt", 10_000), archive.check, lambda: archive.unpack(_new_folder(tmp_path)))
+        for use in uses:
             with pytest.raises(InvalidArchive) as caught:
                 use()
             assert reason in caught.value.reason
@@ -301,14 +302,15 @@ def bomb(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return _bomb(tmp_path_factory.mktemp("bomb") / "bomb.war", gigabytes=1, claimed_size=request.param)
 
 
-@pytest.mark.parametrize("way", ["read", "unpack"])
+@pytest.mark.parametrize("way", ["read", "check", "unpack"])
 def test_bombs_are_refused_in_little_memory_and_time(bomb: Path, tmp_path: Path, way: str) -> None:
     """Neither what a member claims nor what it holds decides how much is read, but the limits."""
     began = time.monotonic()
     tracemalloc.start()
     try:
         with open_archive(bomb, LIMITS) as archive, pytest.raises(InvalidArchive):
-            archive.read("zeros", MIB) if way == "read" else archive.unpack(tmp_path)
+            arguments = {"read": ("zeros", MIB), "check": (), "unpack": (tmp_path,)}[way]
+            getattr(archive, way)(*arguments)
         assert tracemalloc.get_traced_memory()[1] < 8 * MIB
     finally:
         tracemalloc.stop()
@@ -341,6 +343,14 @@ def test_unpack_is_refused_when_the_sum_is_too_large(tmp_path: Path) -> None:
         pytest.raises(InvalidArchive, match=r"^it unpacks to more than 150 bytes, 'b' passed the limit$"),
     ):
         archive.unpack(_new_folder(tmp_path))
+
+
+def test_check_archive_finds_what_unpacking_would(tmp_path: Path) -> None:
+    """Whoever checks an archive first meets no surprise later; a good one passes."""
+    path = write(tmp_path, zipped({"folder/": b"", "folder/a": b"x" * 100, "b": b"x" * 100}))
+    check_archive(path, LIMITS)
+    with pytest.raises(InvalidArchive, match=r"^it unpacks to more than 150 bytes, 'b' passed the limit$"):
+        check_archive(path, replace(LIMITS, archive_unpacked_bytes=150))
 
 
 def test_unpack_does_not_follow_links_in_the_folder(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Leases in a real folder, with a real process that dies."""
+"""Leases in a real folder: what tells work that goes on from work whose process is dead."""
 
 import os
 import signal
@@ -6,45 +6,66 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.service import CHECKOUT, wait_until
+import pytest
+
+from wfmgmt.services import leases
 from wfmgmt.services.leases import Leases
 
-HOLD = """
-import sys, time, pathlib
+#: Takes a lease, says so, and waits to be killed.
+HOLDER = """
+import pathlib, sys
 from wfmgmt.services.leases import Leases
-with Leases(pathlib.Path(sys.argv[1])).take() as name:
-    print(name, flush=True)
-    time.sleep(60)
+with Leases(pathlib.Path(sys.argv[1])).take() as lease:
+    print(lease, flush=True)
+    sys.stdin.read()
 """
 
 
 def test_lease_is_alive_until_its_block_ends(tmp_path: Path) -> None:
-    """Whoever asks sees a lease as long as the work goes on, also in the same process."""
-    leases = Leases(tmp_path)
-    with leases.take() as name:
-        assert leases.is_alive(name)
-        leases.sweep()
-        assert leases.is_alive(name)
-    assert not leases.is_alive(name)
+    """Others see it alive meanwhile, and no file of it stays."""
+    held = Leases(tmp_path)
+    with held.take() as lease:
+        assert Leases(tmp_path).is_alive(lease)
+    assert not held.is_alive(lease)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_lease_ends_with_its_process(tmp_path: Path) -> None:
-    """A process that is killed leaves a file, but nobody takes it for alive, and a sweep removes it."""
-    leases = Leases(tmp_path)
-    process = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    name = process.stdout.readline().strip()
-    assert leases.is_alive(name)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    wait_until(lambda: not leases.is_alive(name), what="the end of the lease")
-    assert (tmp_path / name).exists()
-    leases.sweep()
-    assert not (tmp_path / name).exists()
+def test_lease_dies_with_its_process(tmp_path: Path) -> None:
+    """Nobody has to clean up after a kill for the lease to be dead, and a sweep removes its file."""
+    held = Leases(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        lease = holder.stdout.readline().strip()
+        held.sweep()
+        assert held.is_alive(lease)
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.wait(10)
+    assert not held.is_alive(lease)
+    held.sweep()
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_unknown_lease_is_not_alive(tmp_path: Path) -> None:
-    """A name without a file belongs to nobody."""
-    assert not Leases(tmp_path).is_alive("unknown")
+def test_sweep_removes_a_file_whose_process_did_not_live_to_name_it(tmp_path: Path) -> None:
+    """A kill between creating the file and giving it its name leaves a hidden one."""
+    (tmp_path / ".0123456789abcdef").touch()
+    Leases(tmp_path).sweep()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_take_is_not_disturbed_by_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep that takes a file which is just being made for a dead process's costs nothing but another file."""
+    create, swept = leases._create, []  # noqa: SLF001 - the moment in between can be had here only
+
+    def create_and_sweep(path: Path) -> int:
+        descriptor = create(path)
+        if not swept:
+            swept.append(path)
+            Leases(tmp_path).sweep()
+        return descriptor
+
+    monkeypatch.setattr(leases, "_create", create_and_sweep)
+    with Leases(tmp_path).take() as lease:
+        assert not swept[0].exists()
+        assert Leases(tmp_path).is_alive(lease)

@@ -1,10 +1,13 @@
 """The narrow grammar of download addresses."""
 
+import time
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wfmgmt.archives.urls import is_remote, parse_url, without_credentials
+from wfmgmt.archives.urls import is_remote, parse_url, text_without_credentials, without_credentials
 from wfmgmt.errors import BadRequest, DownloadFailed, RelativePathRefused, UrlNotAllowed, WfmgmtError
 
 BAD = {
@@ -177,7 +180,9 @@ def test_redirected_refuses_other_schemes(location: str) -> None:
         parse_url("http://models.example/a.war").redirected(location)
 
 
-@pytest.mark.parametrize("location", ["http://other.example\\@x/", "ht\ttp://x.example", "//\n127.0.0.1/", "\x01"])
+@pytest.mark.parametrize(
+    "location", ["http://other.example\\@x/", "ht\ttp://x.example", "//\n127.0.0.1/", "\x01", "http://[", "//[x]/a.war"]
+)
 def test_redirected_refuses_what_would_have_to_be_repaired(location: str) -> None:
     """The grammar applies to a location as it was sent."""
     with pytest.raises(BadRequest):
@@ -216,3 +221,21 @@ def test_parse_url_fails_only_on_purpose(text: str) -> None:
         return
     again = parse_url(url.shown)
     assert (again.origin, again.shown, again.file_name) == (url.origin, url.shown, url.file_name)
+
+
+@pytest.mark.parametrize("strip", [without_credentials, text_without_credentials], ids=lambda strip: strip.__name__)
+@pytest.mark.parametrize(
+    "text", ["a" * 200_000, "a://" * 50_000, "://" + "@" * 200_000 + "/"], ids=lambda text: text[:4]
+)
+def test_credentials_are_found_in_linear_time(strip: Callable[[str], str], text: str) -> None:
+    """A long word keeps nobody busy: a search in quadratic time would take minutes."""
+    began = time.monotonic()
+    strip(text)
+    assert time.monotonic() - began < 1
+
+
+def test_text_without_credentials_keeps_the_rest_of_a_spec() -> None:
+    """All addresses of a spec lose their credentials, in quotes or not, and nothing else changes."""
+    text = "m1: {url: http://key:secret@models.example/a.mar}\nm2: 'https://key@models.example/b@2.mar'\n# a@b\n"
+    shown = "m1: {url: http://models.example/a.mar}\nm2: 'https://models.example/b@2.mar'\n# a@b\n"
+    assert text_without_credentials(text) == shown

@@ -7,6 +7,8 @@ import pytest
 
 from wfmgmt.domain.wire import error_body, health, json_text, sane_request_id
 
+DOWN = {"code": 503, "type": "ServiceUnavailableException", "message": "down"}
+
 
 def test_json_is_indented_by_two_spaces_and_ends_in_a_newline() -> None:
     """Answers look as TorchServe's do, and text stays readable."""
@@ -31,14 +33,15 @@ def test_other_request_ids_are_replaced(given: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("problem", "not_ready", "expected"),
+    ("problem", "not_ready", "total", "expected"),
     [
-        ("", {}, (200, {"status": "Healthy"})),
-        ("", {"a": "b"}, (200, {"status": "Partial Healthy", "notReady": {"a": "b"}})),
-        ("down", {"a": "b"}, (503, {"status": "Unhealthy", "reason": "down"})),
+        ("", {}, 0, (200, {"status": "Healthy"})),
+        ("", {"a": "b"}, 1, (200, {"status": "Partial Healthy", "notReady": {"a": "b"}})),
+        ("", {"a": "b"}, 7, (200, {"status": "Partial Healthy", "notReady": {"a": "b"}, "notReadyCount": 7})),
+        ("down", {"a": "b"}, 1, (503, {**DOWN, "status": "Unhealthy"})),
     ],
-    ids=["healthy", "partial", "unhealthy"],
+    ids=["healthy", "partial", "cut off", "unhealthy"],
 )
-def test_health_tells_the_worst(problem: str, not_ready: dict[str, str], expected: object) -> None:
+def test_health_tells_the_worst(problem: str, not_ready: dict[str, str], total: int, expected: object) -> None:
     """A reason that nothing can be served wins over single workflows."""
-    assert health(problem, not_ready) == expected
+    assert health(problem, not_ready, total) == expected

@@ -110,7 +110,7 @@ def test_functions_count_as_one_worker() -> None:
         "m1": NodeReport(kind=NodeKind.MODEL, wanted=2, ready=1),
         "post": NodeReport(kind=NodeKind.FUNCTION, wanted=1, ready=1),
     }
-    report = WorkflowReport(uid="a", workflow="a", state=LoadState.LOADED, nodes=nodes)
+    report = WorkflowReport(uid="a", workflow="a", state=LoadState.LOADED, nodes=nodes, is_registered=True)
     assert report.workers == (3, 2)
-    assert not report.is_ready
+    assert report.is_missing
     assert report.problem == "m1: 1 of 2 workers ready"

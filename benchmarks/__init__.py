@@ -1,0 +1,1 @@
+"""Measurements of the real service: `python -m benchmarks [PART …]` prints them beside their targets."""

@@ -1,0 +1,45 @@
+"""The command: `python -m benchmarks [PART …]`."""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import load, single, volume
+from benchmarks.figures import Figure, machine, table
+
+PARTS: dict[str, Callable[[Path], list[Figure]]] = {
+    "register": single.registering,
+    "describe": load.describing,
+    "list": load.listing,
+    "volume": volume.growing,
+    "memory": single.memory,
+    "start": single.starting,
+}
+
+
+def main() -> int:
+    """Measure the parts that are asked for, all unless told; 1 when a target is missed or a part could not run."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description="Measure the service against its targets.")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"one of {', '.join(PARTS)}; all unless given")
+    parts = parser.parse_args().parts or list(PARTS)
+    if unknown := [part for part in parts if part not in PARTS]:
+        parser.error(f"no part {unknown[0]!r}, known are {', '.join(PARTS)}")
+    about = machine()
+    figures: list[Figure] = []
+    missing = []
+    for part in parts:
+        print(f"measuring: {part}", file=sys.stderr)
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                figures += PARTS[part](Path(folder) / "instance")
+            except load.WrkMissing as error:
+                missing.append(f"{part}: not measured, {error}")
+    print(f"{table(figures)}\n\nMachine: {about}.")
+    print("".join(f"\n{line}" for line in missing))
+    return 1 if missing or any(figure.verdict == "MISSED" for figure in figures) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

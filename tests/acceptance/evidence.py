@@ -1,0 +1,114 @@
+"""What a deployment shows to somebody who looks at its answers, its database, its folders and its processes."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from tests.service import CHECKOUT, Service, wait_until
+
+
+def query(service: Service, statement: str, *parameters: object) -> list[dict[str, Any]]:
+    """Ask the database, which this cannot write to."""
+    with closing(sqlite3.connect(f"file:{service.database}?mode=ro", uri=True, timeout=10)) as connection:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute(statement, parameters)]
+
+
+def audit_of(service: Service, answer: requests.Response) -> list[dict[str, Any]]:
+    """Return the audit rows that one request left."""
+    rows = query(service, "SELECT * FROM audit_event WHERE request_id = ?", answer.headers["x-request-id"])
+    return [{**row, "detail": json.loads(row["detail"])} for row in rows]
+
+
+def health(service: Service) -> dict[str, Any]:
+    """Return what the service says about itself."""
+    body: dict[str, Any] = requests.get(f"{service.management}/ping", timeout=10).json()
+    return body
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traces:
+    """All that a registration could leave.
+
+    Attributes:
+        listed: Names in the list of workflows.
+        rows: Names in the table of workflows.
+        files: Files in both stores, hidden ones too.
+        unpacked: Folders of unpacked archives.
+        leases: Files of work under way.
+        workers: Process ids of workers.
+    """
+
+    listed: tuple[str, ...]
+    rows: tuple[str, ...]
+    files: frozenset[str]
+    unpacked: frozenset[str]
+    leases: frozenset[str]
+    workers: frozenset[int]
+
+
+def traces_of(service: Service) -> Traces:
+    """Look at everything."""
+    stores = (service.workflow_store, service.model_store)
+    return Traces(
+        listed=tuple(service.names()),
+        rows=tuple(row["name"] for row in query(service, "SELECT name FROM workflow ORDER BY name")),
+        files=frozenset(str(path.relative_to(service.instance)) for store in stores for path in store.rglob("*")),
+        unpacked=frozenset(path.name for path in (service.run_folder / "unpacked").iterdir()),
+        leases=frozenset(path.name for path in (service.run_folder / "leases").iterdir()),
+        workers=frozenset(service.worker_pids()),
+    )
+
+
+@contextmanager
+def nothing_left(service: Service) -> Iterator[None]:
+    """Check that the block leaves the deployment as healthy and as tidy as it was."""
+    before = traces_of(service)
+    yield
+    after = traces_of(service)
+    assert after == before, f"{before} became {after}"
+    assert (told := health(service)) == {"status": "Healthy"}, told
+
+
+def assert_json(answer: requests.Response) -> Any:
+    """Check the form that every JSON answer has, and return what it says."""
+    assert answer.headers["Content-Type"] == "application/json"
+    body = answer.json()
+    assert answer.text == json.dumps(body, indent=2, ensure_ascii=False) + "\n"
+    return body
+
+
+def assert_error(answer: requests.Response, status: int, error_type: str, message: str) -> None:
+    """Check an error: its status, its type, how its message starts, and that it gives nothing of the host away."""
+    body = assert_json(answer)
+    assert list(body) == ["code", "type", "message"]
+    assert (answer.status_code, body["code"], body["type"]) == (status, status, error_type), body
+    assert body["message"].startswith(message), body["message"]
+    for internal in ("Traceback", str(CHECKOUT), "/run/unpacked", ".part"):
+        assert internal not in body["message"]
+
+
+def assert_failure_is_audited(service: Service, answer: requests.Response, workflow: str | None = None) -> None:
+    """Check that a refused registration left one audit row, which says what the answer says."""
+    (row,) = audit_of(service, answer)
+    assert (row["action"], row["outcome"], row["actor"]) == ("register", "failed", "anonymous")
+    assert row["address"] == "127.0.0.1"
+    assert row["detail"]["error"]["message"] == answer.json()["message"]
+    if workflow is not None:
+        assert row["workflow"] == workflow
+
+
+def ready_workers(service: Service, name: str) -> dict[str, int]:
+    """Return the ready workers by node, once all nodes of the workflow have one."""
+
+    def ready() -> dict[str, int] | None:
+        found = {node["name"]: node["readyWorkers"] for node in service.describe(name)["nodes"]}
+        return found if all(found.values()) else None
+
+    workers: dict[str, int] = wait_until(ready, what=f"the workers of {name}")
+    return workers

@@ -1,0 +1,103 @@
+"""Processes that are killed while they work: nothing acknowledged is lost, and nothing stays half there."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.campaigns import WHILE_PARTS_DIE, Campaign, kill_parts, pids_with, rows, run_kills, runtime_pid, served
+from tests.factories import make_mar, make_war
+from tests.service import Service, pids_of, wait_until
+from tests.slow_workflow import in_background, make_slow_workflow
+
+
+@pytest.fixture(name="downloads")
+def _downloads(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    folder = tmp_path / "remote"
+    folder.mkdir()
+    with served(folder) as address:
+        yield folder, address
+
+
+@pytest.fixture(name="service")
+def _service(tmp_path: Path) -> Iterator[Service]:
+    service = Service(tmp_path / "instance", allowed_urls="http://127.0.0.1:.*")
+    make_war(service.workflow_store)
+    make_mar(service.model_store)
+    yield service
+    service.kill()
+
+
+@pytest.fixture(name="gate")
+def _gate(service: Service, tmp_path: Path) -> Path:
+    return make_slow_workflow(service, tmp_path / "gate")
+
+
+def web_worker_at_work(service: Service) -> int:
+    """Return the web worker that holds the only lease."""
+    for pid in pids_with(service, "gunicorn"):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            if "/run/leases/" in str(descriptor.readlink()):
+                return pid
+    message = "no web worker holds a lease"
+    raise AssertionError(message)
+
+
+def loaded_pids(service: Service) -> list[int]:
+    """Return the worker processes, after waiting for the forkserver and two workers."""
+    pids: list[int] = wait_until(lambda: len(pids := service.worker_pids()) == 3 and pids, what="the workers")
+    return pids
+
+
+def test_killed_service_keeps_what_it_acknowledged(service: Service, downloads: tuple[Path, str]) -> None:
+    """Whatever is killed, answered work is there after the restart, and other work is wholly there or wholly gone."""
+    run_kills(Campaign(service, downloads), rounds=3)
+
+
+def test_killed_web_worker_breaks_its_registration_off_and_the_name_becomes_free(service: Service, gate: Path) -> None:
+    """Another web worker undoes what the dead one had begun, with one audit row, and the service goes on."""
+    service.start()
+    with in_background(service, "slow.war") as answer:
+        os.kill(web_worker_at_work(service), signal.SIGKILL)
+        assert isinstance(answer.exception(10), requests.ConnectionError)
+        wait_until(lambda: not rows(service, "SELECT 1 FROM workflow"), what="the end of the claim")
+        gate.unlink()
+        assert service.register("slow.war").status_code == 200
+        actions = rows(service, "SELECT action, outcome FROM audit_event ORDER BY id")
+    assert actions == [("reconcile", "succeeded"), ("register", "succeeded")]
+
+
+def test_killed_runtime_comes_back_with_everything_loaded(service: Service) -> None:
+    """The workers of the dead runtime are gone, and new ones serve the same workflow."""
+    service.start()
+    assert service.register("seq.war").status_code == 200
+    before = [runtime_pid(service), *loaded_pids(service)]
+    os.kill(before[0], signal.SIGKILL)
+    wait_until(lambda: not set(before) & set(pids_of(service.instance)), what="the end of the old processes")
+    wait_until(lambda: service.ready_workers("seq") == [1, 1, 1], what="the models")
+    assert runtime_pid(service) not in before
+    assert len(loaded_pids(service)) == 3
+
+
+def test_killed_runtime_answers_a_registration_under_way_and_the_name_becomes_free(
+    service: Service, gate: Path
+) -> None:
+    """The client is told to try again, and that works as soon as the runtime is back."""
+    service.start()
+    with in_background(service, "slow.war") as answer:
+        os.kill(runtime_pid(service), signal.SIGKILL)
+        assert answer.result(10).status_code == 503
+        assert answer.result().headers["Retry-After"]
+    assert service.names() == []
+    gate.unlink()
+    wait_until(lambda: service.register("slow.war").status_code == 200, what="a registration")
+
+
+def test_service_survives_kills_of_its_parts_under_load(service: Service, downloads: tuple[Path, str]) -> None:
+    """Web workers and the runtime are killed while clients work; nothing that was acknowledged is lost."""
+    campaign = Campaign(service, downloads, tolerated=WHILE_PARTS_DIE)
+    service.start()
+    kill_parts(campaign, rounds=2)

@@ -1,0 +1,179 @@
+"""The promises about load, in short; `tests/chaos/test_load.py` has them in full."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.acceptance.conftest import deployed
+from tests.factories import make_mar, make_war
+from tests.load import (
+    MIB,
+    Fuzzer,
+    MemoryWatch,
+    endless_source,
+    make_idle_workflow,
+    mixed_load,
+    p99,
+    silent_source,
+    slow_clients,
+    slowest_honest_answer,
+    walk_while_others_write,
+    web_workers,
+)
+from tests.records import fill
+from tests.service import Service, wait_until
+from wfmgmt.store.schema import upgrade
+
+SLEEPER = """
+import time
+def handle(data, context):
+    if data is None:
+        time.sleep(60)
+"""
+
+
+@pytest.fixture(scope="module", name="loaded")
+def _loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Run a deployment that may download anything of at most 64 MB from this machine."""
+    settings = {"allowed_urls": r"http://127\.0\.0\.1:.*", "download_limit_mb": 64, "download_timeout_s": 30}
+    with deployed(tmp_path_factory.mktemp("load"), web_workers=2, **settings) as service:
+        make_idle_workflow(service)
+        yield service
+
+
+def test_load_of_many_clients_gets_no_error(loaded: Service) -> None:
+    """Readers and writers side by side get what they ask for, soon."""
+    load = mixed_load(loaded, clients=100, seconds=5)
+    assert load.surprises == []
+    assert p99(load.reads_s) < 1
+    assert p99(load.writes_s) < 2
+    assert "database is locked" not in loaded.text_of_log()
+    for name in loaded.names():
+        assert loaded.unregister(name).status_code == 200
+
+
+def test_list_misses_nothing_while_four_writers_change_it(loaded: Service) -> None:
+    """A walk by name sees each name that stays, once; pages by offset never fail."""
+    stable = {f"n{number:03}" for number in range(0, 1000, 50)}
+    for name in stable:
+        assert loaded.register("idle.war", workflow_name=name).status_code == 200
+    walks = walk_while_others_write(loaded, stable=stable, writers=4, seconds=3)
+    assert min(walks["by name"], walks["by offset"]) > 5
+    for name in stable:
+        assert loaded.unregister(name).status_code == 200
+
+
+def test_slow_clients_do_not_starve_honest_ones(loaded: Service) -> None:
+    """Sixty clients that stall in every way leave the threads to those who do not."""
+    assert loaded.register("idle.war").status_code == 200
+    with slow_clients(loaded, 60) as connected:
+        wait_until(lambda: sum(connected.values()) >= 60, what="the slow clients")
+        assert slowest_honest_answer(loaded, "idle", seconds=3) < 5
+    assert loaded.unregister("idle").status_code == 200
+
+
+def test_senseless_requests_get_client_errors_only(loaded: Service) -> None:
+    """Random names, urls, headers, bodies and archives are refused, soon, without costing memory."""
+    fuzzer = Fuzzer(loaded, seed=1)
+    with MemoryWatch(web_workers(loaded)) as memory:
+        fuzzer.run(seconds=5)
+    assert fuzzer.slowest_s < 10
+    assert memory.growth_bytes < 256 * MIB
+    assert "Traceback" not in loaded.text_of_log()
+
+
+@pytest.mark.parametrize(
+    ("size_mb", "said"), [(60, "not a zip"), (100, "larger than 67108864 bytes")], ids=["within", "over"]
+)
+def test_download_that_is_large_costs_no_memory(loaded: Service, size_mb: int, said: str) -> None:
+    """The bytes go to a file, which is gone when the archive is refused."""
+    before = sorted(loaded.workflow_store.iterdir())
+    with endless_source(size_mb * MIB) as url, MemoryWatch(web_workers(loaded)) as memory:
+        refused = loaded.register(url)
+    assert refused.status_code == 400
+    assert said in refused.text
+    assert memory.growth_bytes < 32 * MIB
+    assert sorted(loaded.workflow_store.iterdir()) == before
+
+
+def _assert_answers_quickly(service: Service, name: str) -> None:
+    for path in ("/ping", "/workflows", f"/workflows/{name}"):
+        times = []
+        for _ in range(10):
+            began = time.monotonic()
+            assert requests.get(f"{service.management}{path}", timeout=5).status_code == 200
+            times.append(time.monotonic() - began)
+        assert sorted(times)[5] < 0.25
+
+
+def test_registrations_that_hang_leave_the_rest_of_the_service_alone(tmp_path: Path) -> None:
+    """Twenty that wait for a source or a model keep nothing from answering; one more is sent away."""
+    settings = {"web_workers": 1, "web_threads": 24, "registrations": 20, "download_timeout_s": 30}
+    with (
+        silent_source() as (url, waiting),
+        deployed(tmp_path, allowed_urls=r"http://127\.0\.0\.1:.*", **settings) as service,
+        ThreadPoolExecutor(20) as pool,
+    ):
+        make_idle_workflow(service)
+        assert service.register("idle.war").status_code == 200
+        make_mar(service.model_store, name="sleeper", source=SLEEPER)
+        spec = "models: {s: {url: sleeper.mar}}\ndag: {s: []}\n"
+        make_war(service.workflow_store, name="sleeping", spec=spec, handler=None)
+        hanging = [pool.submit(service.register, url, workflow_name=f"source{number}") for number in range(15)]
+        hanging += [
+            pool.submit(service.register, "sleeping.war", workflow_name=f"model{number}", startup_timeout=5)
+            for number in range(5)
+        ]
+        wait_until(lambda: waiting() == 15, what="the downloads")
+        wait_until(lambda: len(_under_way(service)) == 20, what="the registrations")
+        _assert_answers_quickly(service, "idle")
+        refused = service.register("idle.war", workflow_name="one-more")
+        assert (refused.status_code, int(refused.headers["Retry-After"]) > 0) == (503, True)
+        assert sum(each.done() for each in hanging) == 0
+        assert service.stop() == 0
+        assert {each.result(30).status_code for each in hanging} <= {400, 500, 503}
+        service.start()
+        assert service.names() == ["idle"]
+
+
+def _under_way(service: Service) -> list[Path]:
+    return [path for path in (service.run_folder / "leases").iterdir() if not path.name.startswith(".")]
+
+
+def test_many_workflows_cost_no_time(tmp_path: Path) -> None:
+    """With 20,000 workflows a start, any page and a description are as quick as with a few."""
+    service = Service(tmp_path)
+    url = f"sqlite:///{service.database}"
+    upgrade(url)
+    fill(url, 20_000)
+    began = time.monotonic()
+    service.launch()
+    try:
+        address = service.run_folder / "management.address"
+        wait_until(address.exists, what="the address")
+        base = f"http://{address.read_text().strip()}/workflows"
+        wait_until(lambda: _answers(base), what="the first answer")
+        assert time.monotonic() - began < 5
+        for path in ("?limit=100", "?next_page_token=10000", "?next_page_token=19900", "?after=bulk015000"):
+            assert _median_s(f"{base}{path}") < 0.05
+        assert _median_s(f"{base}/bulk012345") < 0.02
+    finally:
+        service.kill()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
+def _median_s(url: str) -> float:
+    with requests.Session() as session:
+        answers = [session.get(url, timeout=5) for _ in range(21)]
+    assert {answer.status_code for answer in answers} == {200}
+    return sorted(answer.elapsed.total_seconds() for answer in answers)[10]

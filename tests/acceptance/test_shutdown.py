@@ -1,0 +1,107 @@
+"""The end of the service: nothing new, what is under way is answered or undone, and no process stays."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.campaigns import rows
+from tests.factories import make_mar, make_war
+from tests.service import Service, pids_of, wait_until
+from tests.slow_workflow import in_background, make_slow_workflow
+
+#: How soon everything has to be gone.
+STOP_S = 10.0
+
+
+@pytest.fixture(name="service")
+def _service(tmp_path: Path) -> Iterator[Service]:
+    service = Service(tmp_path / "instance")
+    make_war(service.workflow_store)
+    make_mar(service.model_store)
+    yield service
+    service.kill()
+
+
+@pytest.fixture(name="gate")
+def _gate(service: Service, tmp_path: Path) -> Path:
+    return make_slow_workflow(service, tmp_path / "gate")
+
+
+def end(service: Service, signal_number: signal.Signals | None, *, whole_group: bool = False) -> int:
+    """Send a signal, unless it was sent already, and return the exit code.
+
+    Raises:
+        AssertionError: The end took too long, or something is still running.
+    """
+    process = service.process
+    assert process is not None
+    began = time.monotonic()
+    if signal_number is not None:
+        (os.killpg if whole_group else os.kill)(process.pid, signal_number)
+    code = process.wait(STOP_S)
+    wait_until(lambda: pids_of(service.instance) == [], timeout_s=began + STOP_S - time.monotonic(), what="the end")
+    return code
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT], ids=str)
+def test_signal_undoes_a_registration_that_does_not_finish(
+    service: Service, gate: Path, signal_number: signal.Signals
+) -> None:
+    """The client is told why, the audit trail too, and after the restart the name is free."""
+    service.start()
+    with in_background(service, "slow.war") as answer:
+        assert end(service, signal_number) == 0
+        assert answer.result(1).status_code == 503
+        assert answer.result().json()["type"] == "ServiceUnavailableException"
+    assert rows(service, "SELECT status FROM workflow") == []
+    assert rows(service, "SELECT action, outcome FROM audit_event") == [("register", "failed")]
+    gate.unlink()
+    service.start()
+    assert service.register("slow.war").status_code == 200
+
+
+def test_sigterm_answers_a_registration_that_finishes_soon(service: Service, gate: Path) -> None:
+    """What becomes ready within the grace is answered 200, and is there after the restart."""
+    service.start()
+    with in_background(service, "slow.war") as answer:
+        assert service.process is not None
+        service.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "Handling signal: term" in service.text_of_log(), what="the signal's arrival")
+        gate.unlink()
+        assert answer.result(STOP_S).status_code == 200
+    assert end(service, None) == 0
+    service.start()
+    assert service.names() == ["slow"]
+
+
+def test_sigterm_ends_a_service_with_loaded_models(service: Service) -> None:
+    """Master, web workers, runtime, forkserver and workers are gone, with exit code 0."""
+    service.start()
+    assert service.register("seq.war").status_code == 200
+    assert len(pids_of(service.instance)) >= 7
+    assert end(service, signal.SIGTERM) == 0
+
+
+def interrupt(service: Service) -> None:
+    """Do what Ctrl-C in a terminal does: interrupt make and all its children at once."""
+    end(service, signal.SIGINT, whole_group=True)
+
+
+def terminate(service: Service) -> None:
+    """Do what a supervisor does: terminate make alone."""
+    end(service, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("stop", [interrupt, terminate])
+def test_make_serve_stops_everything_that_it_started(service: Service, stop: Callable[[Service], None]) -> None:
+    """Ctrl-C and SIGTERM leave nothing running, whatever make itself exits with."""
+    venv = Path(sys.prefix)
+    service.command_line = ["make", f"VENV={venv}", f"--old-file={venv}/.runtime", "serve"]
+    service.start()
+    assert service.register("seq.war").status_code == 200
+    stop(service)

@@ -1,0 +1,220 @@
+"""What keeps the service from starting, and how it says so: one line, a telling exit code, nothing touched."""
+
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.factories import make_mar, make_war
+from tests.records import make_store, register
+from tests.service import CHECKOUT, Service, pids_of, wait_until
+
+#: How soon a deployment that cannot start has to say so.
+REFUSAL_S = 2.0
+#: Takes from root what lets it ignore permissions; others cannot ignore them anyway.
+WITHOUT_PRIVILEGES = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+
+
+@pytest.fixture(name="database")
+def _database(tmp_path: Path) -> Path:
+    """Return a database of several hundred pages in a folder of its own, as the instance would have it."""
+    instance = tmp_path / "instance"
+    instance.mkdir()
+    store = make_store(instance)
+    register(store, *(f"w{number}" for number in range(200)))
+    store.close()
+    return instance / "wfmgmt.db"
+
+
+def refusal(service: Service, exit_code: int) -> str:
+    """Return the one line that a deployment which refuses to start says.
+
+    The fastest of three attempts counts, since the machine may have something else to do during one.
+
+    Raises:
+        AssertionError: It starts, takes too long, says more or less than that, or leaves something running.
+    """
+    for _ in range(3):
+        service.log.unlink(missing_ok=True)
+        began = time.monotonic()
+        process = service.launch()
+        try:
+            assert process.wait(20) == exit_code, service.text_of_log()
+        finally:
+            service.kill()
+        took_s = time.monotonic() - began
+        if took_s < REFUSAL_S:
+            break
+    assert took_s < REFUSAL_S
+    assert pids_of(service.instance) == []
+    said = [line for line in service.text_of_log().splitlines() if " INFO " not in line]
+    assert len(said) == 1, service.text_of_log()
+    assert said[0].startswith("wfmgmt: ")
+    return said[0]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of every file that belongs to the database."""
+    return {path.name: path.read_bytes() for path in folder.glob("*.db*")}
+
+
+def write_garbage(path: Path) -> None:
+    """Replace the database by something else."""
+    path.write_bytes(b"not a database, but long enough to be one " * 1000)
+
+
+def truncate(path: Path) -> None:
+    """Cut off the second half."""
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def cut_within_header(path: Path) -> None:
+    """Leave a few bytes that look right."""
+    os.truncate(path, 50)
+
+
+def flip_page(path: Path) -> None:
+    """Invert every bit of a page in the middle."""
+    size = 4096
+    at = path.stat().st_size // size // 2 * size
+    with path.open("r+b") as file:
+        file.seek(at)
+        page = file.read(size)
+        file.seek(at)
+        file.write(bytes(byte ^ 0xFF for byte in page))
+
+
+@pytest.mark.parametrize("damage", [write_garbage, truncate, cut_within_header, flip_page])
+def test_start_is_refused_when_the_database_is_damaged(database: Path, damage: Callable[[Path], None]) -> None:
+    """Exit code 3 and a line that names the file, whose bytes stay as they are."""
+    damage(database)
+    before = contents(database.parent)
+    line = refusal(Service(database.parent), 3)
+    assert str(database) in line
+    assert contents(database.parent).items() >= before.items()
+
+
+def test_start_is_refused_when_the_database_is_of_a_newer_version(database: Path) -> None:
+    """Exit code 3 and a line with both ways out; also what a newer version left in its log stays there."""
+    newer = sqlite3.connect(database)
+    newer.execute("UPDATE alembic_version SET version_num = '9999'")
+    newer.commit()
+    saved = contents(database.parent)
+    newer.close()  # Empties the log into the database, as a killed process does not.
+    for name, content in saved.items():
+        if not name.endswith("-shm"):
+            (database.parent / name).write_bytes(content)
+    before = {name: content for name, content in contents(database.parent).items() if not name.endswith("-shm")}
+    assert len(before["wfmgmt.db-wal"]) > 0
+    line = refusal(Service(database.parent), 3)
+    assert "9999" in line
+    assert "restore a backup" in line
+    assert contents(database.parent).items() >= before.items()
+
+
+@pytest.mark.parametrize("protected", ["file", "folder"])
+def test_start_is_refused_when_the_database_is_read_only(database: Path, tmp_path: Path, protected: str) -> None:
+    """Exit code 3 and a line that says so, whether the file or its folder cannot be written."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    moved = database.rename(folder / database.name)
+    moved.chmod(0o444 if protected == "file" else 0o644)
+    folder.chmod(0o755 if protected == "file" else 0o555)
+    before = contents(folder)
+    try:
+        service = Service(database.parent, prefix=WITHOUT_PRIVILEGES, database_url=f"sqlite:///{moved}")
+        line = refusal(service, 3)
+        assert "cannot be written" in line
+        assert contents(folder) == before
+    finally:
+        folder.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"web_worker": "2"}, "did you mean WFMGMT_WEB_WORKERS?"),
+        ({"management_address": "everywhere"}, "WFMGMT_MANAGEMENT_ADDRESS: expected host:port"),
+        ({"inference_address": "192.0.2.1:0"}, "WFMGMT_INFERENCE_ADDRESS: cannot listen on 192.0.2.1:0"),
+        ({"database_url": "mysql://x"}, "WFMGMT_DATABASE_URL: expected sqlite"),
+        ({"workflow_store": "/dev/null/store"}, "/dev/null/store"),
+    ],
+    ids=["unknown", "address", "foreign address", "database", "folder"],
+)
+def test_start_is_refused_when_a_setting_is_wrong(tmp_path: Path, settings: dict[str, str], said: str) -> None:
+    """Exit code 2 and a line that names the setting."""
+    assert said in refusal(Service(tmp_path / "instance", **settings), 2)
+
+
+def test_start_is_refused_when_a_port_is_taken(tmp_path: Path) -> None:
+    """Somebody else listens there for good: exit code 2 and a line that names the setting."""
+    planes = ("management", "inference")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        services = [Service(tmp_path / plane, **{f"{plane}_address": f"127.0.0.1:{port}"}) for plane in planes]
+        processes = [service.launch() for service in services]
+        try:
+            assert [process.wait(20) for process in processes] == [2, 2]
+        finally:
+            for service in services:
+                service.kill()
+    for plane, service in zip(planes, services, strict=True):
+        said = [line for line in service.text_of_log().splitlines() if line.startswith("wfmgmt: ")]
+        assert said == [
+            f"wfmgmt: WFMGMT_{plane.upper()}_ADDRESS: cannot listen on 127.0.0.1:{port}: Address already in use"
+        ]
+        assert "Traceback" not in service.text_of_log()
+        assert pids_of(service.instance) == []
+
+
+@pytest.fixture(name="service")
+def _service(tmp_path: Path) -> Iterator[Service]:
+    service = Service(tmp_path / "instance")
+    make_war(service.workflow_store)
+    make_mar(service.model_store)
+    service.start()
+    yield service
+    service.kill()
+
+
+def test_second_deployment_of_an_instance_is_refused_and_the_first_goes_on(service: Service) -> None:
+    """Two would fight for the runtime; the second says so and leaves the first one's files alone."""
+    addresses = {path: path.read_text() for path in service.run_folder.glob("*.address")}
+    command = [sys.executable, "-m", "gunicorn", "app:app"]
+    second = subprocess.run(
+        command, cwd=CHECKOUT, env=service.environment, capture_output=True, text=True, timeout=20, check=False
+    )
+    assert second.returncode == 2
+    assert [line for line in second.stderr.splitlines() if " INFO " not in line] == [
+        f"wfmgmt: WFMGMT_INSTANCE: another deployment runs in {service.instance}"
+    ]
+    assert {path: path.read_text() for path in service.run_folder.glob("*.address")} == addresses
+    assert service.register("seq.war").status_code == 200
+
+
+def test_restart_answers_list_and_description_byte_for_byte_the_same(service: Service) -> None:
+    """What was answered before the service was stopped or killed is answered after it."""
+    for name in ("b", "P3", "p10"):
+        assert service.register("seq.war", workflow_name=name).status_code == 200
+    before = answers(service)
+    for end in (service.stop, service.kill):
+        end()
+        service.start()
+        assert answers(service) == before
+
+
+def answers(service: Service) -> list[bytes]:
+    """Return list and descriptions, once all models run."""
+    names = service.names()
+    assert names == ["P3", "b", "p10"]
+    for name in names:
+        wait_until(lambda name=name: service.ready_workers(name) == [1, 1, 1], what="the models")
+    paths = ["workflows", "workflows?limit=2", "models", *(f"workflows/{name}" for name in names)]
+    return [requests.get(f"{service.management}/{path}", timeout=10).content for path in paths]

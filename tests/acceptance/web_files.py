@@ -1,0 +1,73 @@
+"""A web server of this machine that gives out what a test puts into it."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+
+class WebFiles:
+    """What the server has, and what was asked of it.
+
+    Attributes:
+        files: Contents by path.
+        redirects: Locations by path.
+        credentials: What the Authorization header has to be, by path.
+        asked: Paths that were asked for.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.files: dict[str, bytes] = {}
+        self.redirects: dict[str, str] = {}
+        self.credentials: dict[str, str] = {}
+        self.asked: list[str] = []
+
+    def url(self, path: str, *, host: str = "127.0.0.1", userinfo: str = "") -> str:
+        """Return the address of a path."""
+        return f"http://{userinfo}{host}:{self.port}{path}"
+
+    def put(self, path: str, archive: Path) -> str:
+        """Give out the content of a file, and return its address; the file itself is removed."""
+        self.files[path] = archive.read_bytes()
+        archive.unlink()
+        return self.url(path)
+
+    def answer(self, path: str, authorization: str | None) -> tuple[int, dict[str, str], bytes]:
+        """Return status, headers and body."""
+        self.asked.append(path)
+        if authorization != self.credentials.get(path):
+            return 401, {}, b""
+        if path in self.redirects:
+            return 302, {"Location": self.redirects[path]}, b""
+        if path in self.files:
+            return 200, {}, self.files[path]
+        return 404, {}, b"not here"
+
+
+@contextmanager
+def web_files() -> Iterator[WebFiles]:
+    """Run the server."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, headers, body = files.answer(self.path, self.headers["Authorization"])
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the name is http.server's
+            """Keep quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        files = WebFiles(server.server_port)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield files
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,110 @@
+"""One request as it comes in from a client: where it ends, and whether it is too large to wait for.
+
+Only lengths are read here. Whatever is wrong with a request otherwise, gunicorn's parser finds when it gets it.
+"""
+
+import re
+
+from wfmgmt.api.application import LARGEST_BODY_BYTES
+
+#: Request line and headers; gunicorn's limits on the line and on each header are smaller.
+LARGEST_HEAD_BYTES = 64 * 1024
+#: gunicorn's limit on the request line.
+LARGEST_LINE_BYTES = 4094
+#: What a chunked body may need on the wire; each chunk has a frame around it.
+_LARGEST_CHUNKED_BYTES = 4 * LARGEST_BODY_BYTES
+
+#: Digits that are read of a length; so many are too large already.
+_LONGEST_LENGTH = 18
+
+_LINE_END, _HEAD_END = b"\r\n", b"\r\n\r\n"
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked[ \t]*\r\n", re.IGNORECASE)
+_EXPECTS = re.compile(rb"\r\nexpect:[ \t]*100-continue", re.IGNORECASE)
+_REQUEST_ID = re.compile(rb"\r\nx-request-id:[ \t]*([!-~]*)[ \t]*\r\n", re.IGNORECASE)
+_CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,16})[ \t]*(?:;|$)")
+
+
+class PartialRequest:
+    """The bytes of a request so far. However they are cut, each is searched about once.
+
+    Attributes:
+        received: The bytes; behind a whole request also those that follow it.
+        refusal: HTTP status to answer at once because the request is too large; 0 when it is not.
+        is_broken_off: Whether the client ended the connection before the request was whole.
+        expects_continue: Whether the client holds the body back until it is told to go on.
+        request_id: The client's own, as far as it is known.
+    """
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self.refusal = 0
+        self.is_broken_off = False
+        self.expects_continue = False
+        self.request_id: str | None = None
+        self._searched = 0
+        self._body_start = 0
+        self._chunked = False
+        self._length = 0
+
+    def add(self, data: bytes) -> bool:
+        """Take what has arrived; return whether that is all there is to wait for."""
+        self.received += data
+        if not self._body_start and not self._read_head():
+            return self._is_hopeless()
+        if self._chunked:
+            return self._read_chunks()
+        if self._length > LARGEST_BODY_BYTES:
+            self.refusal = 413
+        return bool(self.refusal) or len(self.received) >= self._body_start + self._length
+
+    def _read_head(self) -> bool:
+        """Read how long the body is once the head is there."""
+        end = self.received.find(_HEAD_END, max(self._searched - len(_HEAD_END), 0))
+        if end < 0:
+            return False
+        self._body_start = self._searched = end + len(_HEAD_END)
+        head = bytes(self.received[: self._body_start])
+        self._chunked = _CHUNKED.search(head) is not None
+        if (length := _LENGTH.search(head)) is not None:
+            self._length = int(length[1][:_LONGEST_LENGTH])
+        self.expects_continue = _EXPECTS.search(head) is not None
+        if (request_id := _REQUEST_ID.search(head)) is not None:
+            self.request_id = request_id[1].decode("ascii")
+        return True
+
+    def _is_hopeless(self) -> bool:
+        """Return whether a head that has not ended need not be waited for."""
+        if _BARE_LF.search(self.received, max(self._searched - 1, 0)):
+            return True  # gunicorn refuses it.
+        self._searched = len(self.received)
+        if len(self.received) > LARGEST_HEAD_BYTES:
+            self.refusal = 414 if self.received.find(_LINE_END, 0, LARGEST_LINE_BYTES) < 0 else 431
+        return bool(self.refusal)
+
+    def _read_chunks(self) -> bool:
+        """Go on from the size of the first chunk that is not there yet."""
+        while (line_end := self.received.find(_LINE_END, self._searched)) >= 0:
+            size = _CHUNK_SIZE.match(self.received, self._searched, line_end)
+            if size is None:
+                return True  # gunicorn refuses it.
+            if int(size[1], 16) == 0:
+                return self._read_trailers(line_end)
+            after = line_end + len(_LINE_END) + int(size[1], 16) + len(_LINE_END)
+            if after > self._body_start + _LARGEST_CHUNKED_BYTES:
+                break
+            if after > len(self.received):
+                return False
+            self._searched = after
+        if line_end >= 0 or len(self.received) > self._body_start + _LARGEST_CHUNKED_BYTES:
+            self.refusal = 413
+        return bool(self.refusal)
+
+    def _read_trailers(self, last_chunk: int) -> bool:
+        """Return whether the empty line that ends a chunked body is there."""
+        if self.received.find(_HEAD_END, last_chunk) >= 0:
+            return True
+        if len(self.received) > last_chunk + LARGEST_HEAD_BYTES:
+            self.refusal = 431
+        return bool(self.refusal)
