@@ -139,7 +139,7 @@ async def _client(session: aiohttp.ClientSession, name: str, until: float, load:
         load.statuses[answer.status] += 1
         if answer.status not in allowed:
             load.surprises.append(f"{method} {path}: {answer.status} {text}")
-        await asyncio.sleep(chance.uniform(0, 2 * THINK_S))
+        await asyncio.sleep(min(chance.uniform(0, 2 * THINK_S), max(until - time.monotonic(), 0)))
 
 
 def walk_while_others_write(service: Service, *, stable: set[str], writers: int, seconds: float) -> Counter[str]:
@@ -221,7 +221,7 @@ def slow_clients(service: Service, count: int) -> Iterator[Counter[str]]:
     kinds = list(_SLOW)
 
     def misbehave(kind: str) -> None:
-        while not over.is_set():
+        while not over.wait(0.01):
             with contextlib.suppress(OSError), socket.socket() as client:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 client.settimeout(0.5)

@@ -1,7 +1,6 @@
 """Workflows that share files or names, and never workers: what happens to one does not touch the other."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,14 +11,22 @@ from tests.service import Service, wait_until
 FAILING = "def initialize():\n    raise ValueError('broken on purpose')\n\n\ninitialize()\n"
 
 
-@pytest.fixture(name="service")
-def _service(tmp_path: Path) -> Iterator[Service]:
-    service = Service(tmp_path / "instance")
+@pytest.fixture(name="running", scope="module")
+def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    service = Service(tmp_path_factory.mktemp("isolation") / "instance")
     make_war(service.workflow_store)
     make_mar(service.model_store)
     service.start()
     yield service
     service.kill()
+
+
+@pytest.fixture(name="service")
+def _service(running: Service) -> Iterator[Service]:
+    """Return a running service without workflows."""
+    yield running
+    for name in running.names():
+        assert running.unregister(name).status_code == 200
 
 
 def register(service: Service, url: str, name: str) -> set[int]:

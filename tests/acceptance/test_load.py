@@ -76,6 +76,15 @@ def test_slow_clients_do_not_starve_honest_ones(loaded: Service) -> None:
     assert loaded.unregister("idle").status_code == 200
 
 
+def test_slow_clients_do_not_hold_up_the_end(tmp_path: Path) -> None:
+    """A service that is told to stop does not wait for requests that never come."""
+    with deployed(tmp_path) as service, slow_clients(service, 12) as connected:
+        wait_until(lambda: sum(connected.values()) >= 12, what="the slow clients")
+        began = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - began < 6
+
+
 def test_senseless_requests_get_client_errors_only(loaded: Service) -> None:
     """Random names, urls, headers, bodies and archives are refused, soon, without costing memory."""
     fuzzer = Fuzzer(loaded, seed=1)
@@ -84,6 +93,12 @@ def test_senseless_requests_get_client_errors_only(loaded: Service) -> None:
     assert fuzzer.slowest_s < 10
     assert memory.growth_bytes < 256 * MIB
     assert "Traceback" not in loaded.text_of_log()
+
+
+@pytest.mark.parametrize("name", ["SCRIPT_NAME", "PATH_INFO", "Script-Name"])
+def test_header_that_names_a_path_has_no_effect(loaded: Service, name: str) -> None:
+    """A proxy that gunicorn trusts could move the application with them, and break every answer."""
+    assert requests.get(f"{loaded.management}/workflows", headers={name: "/elsewhere"}, timeout=10).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The promises about load in full: `CHAOS_SECONDS` each, 60 unless set, with `CHAOS_CLIENTS` clients, 500 unless set."""
+"""The promises about load in full: `CHAOS_SECONDS` each (60), with `CHAOS_CLIENTS` clients (500)."""
 
 import os
 import time

@@ -33,6 +33,8 @@ from wfmgmt.domain.wire import FRAMEWORK_TYPES, NO_CACHE, REQUEST_ID, error_body
 
 #: How long a client may take to send a request, to accept an answer, and to close its end.
 CLIENT_TIMEOUT_S = 10
+#: The same once the worker stops.
+STOPPING_TIMEOUT_S = 2
 _RECEIVE_BYTES = 64 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUSES = {LimitRequestLine: 414, LimitRequestHeaders: 431, ExpectationFailed: 417}
@@ -109,6 +111,14 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
         conn = TConn(self.cfg, ClientSocket(accepted), address, listener.getsockname())
         conn.data_ready = True
         self._collect(conn)
+
+    def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001 - the base class sets the signature
+        """Accept connections or not; the last call is that of a worker that stops, which has little patience."""
+        super().set_accept_enabled(enabled)
+        if not self.alive:
+            deadline = time.monotonic() + STOPPING_TIMEOUT_S
+            for conn in self.pending_conns:
+                conn.timeout = min(conn.timeout, deadline)
 
     def on_client_socket_readable(self, conn: TConn, client: socket.socket) -> None:
         """Take the next request of a connection that was kept alive."""
@@ -217,7 +227,7 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
             self._close(conn)
 
     def _wait(self, conn: TConn, event: int, callback: Callable[[TConn, ClientSocket], None]) -> None:
-        conn.timeout = time.monotonic() + CLIENT_TIMEOUT_S
+        conn.timeout = time.monotonic() + (CLIENT_TIMEOUT_S if self.alive else STOPPING_TIMEOUT_S)
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, event, partial(callback, conn))
 

@@ -15,6 +15,8 @@ from wfmgmt.store.store import Store
 
 _log = logging.getLogger("wfmgmt.removal")
 
+#: Failed registrations that are kept until they can be recorded; all of them are in the log.
+UNRECORDED = 10_000
 #: Who acts when nobody asked.
 HOUSEKEEPING = Origin(actor="housekeeping")
 
@@ -34,7 +36,7 @@ class Removal:
         self._folders = folders
         self._runtime = runtime
         self._leases = leases
-        self._unrecorded: deque[AuditEvent] = deque()
+        self._unrecorded: deque[AuditEvent] = deque(maxlen=UNRECORDED)
 
     def unregister(self, name: str, origin: Origin) -> None:
         """Remove a workflow: when this returns, its workers are gone and the name is free.
@@ -90,8 +92,12 @@ class Removal:
             StoreUnavailable, InsufficientStorage: It still cannot be done.
         """
         while self._unrecorded:
-            self._record(self._unrecorded[0])
-            self._unrecorded.popleft()
+            event = self._unrecorded.popleft()
+            try:
+                self._record(event)
+            except WfmgmtError:
+                self._unrecorded.appendleft(event)
+                raise
 
     def _record(self, event: AuditEvent) -> None:
         with self._store.write() as writer:

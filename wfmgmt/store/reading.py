@@ -123,13 +123,17 @@ class Reader:
         )
 
     def is_file_used(self, store: str, file: str, *, except_uid: str = "") -> bool:
-        """Return whether a workflow other than `except_uid` runs from that file of the `workflow` or `model` store."""
+        """Return whether a workflow other than `except_uid` needs that file of the `workflow` or `model` store.
+
+        One that is being unregistered does not: whoever unregisters it may have removed its file already, and another
+        download may have got the name. If it counted, each of the two could leave the file to the other.
+        """
         if store == "workflow":
             users = select(workflow.c.id).where(workflow.c.archive_file == file)
         else:
             users = select(workflow.c.id).join(node).where(node.c.model_file == file)
-        found = self._connection.execute(users.where(workflow.c.uid != except_uid).limit(1)).first()
-        return found is not None
+        needed = users.where(workflow.c.uid != except_uid, workflow.c.status != WorkflowStatus.UNREGISTERING.value)
+        return self._connection.execute(needed.limit(1)).first() is not None
 
     def uids(self) -> dict[str, WorkflowStatus]:
         """Return every registration, finished or not."""

@@ -143,6 +143,20 @@ def test_is_file_used_leaves_out_the_one_that_asks(store: Store) -> None:
         assert not writer.is_file_used("model", "m2.mar")
 
 
+def test_is_file_used_leaves_out_what_is_being_unregistered(store: Store) -> None:
+    """Two removed at the same time, whose downloads got one name in turn, must not leave the file to each other."""
+    one, two = make_workflow("one", archive_file="x.war"), make_workflow("two", archive_file="x.war")
+    with store.write() as writer:
+        for new in (one, two):
+            writer.claim_name(new)
+            writer.mark_ready(new.uid)
+        assert writer.is_file_used("workflow", "x.war", except_uid=two.uid)
+        writer.mark_unregistering(one.uid, "lease")
+        assert not writer.is_file_used("workflow", "x.war", except_uid=two.uid)
+        assert not writer.is_file_used("model", "m1.mar", except_uid=two.uid)
+        assert writer.is_file_used("workflow", "x.war", except_uid=one.uid)
+
+
 def test_claim_lists_downloads(store: Store) -> None:
     """Whoever undoes a registration learns which files it brought."""
     new = make_workflow("seq", archive_downloaded=True, nodes=(make_node("m1", model_downloaded=True),), edges=())
