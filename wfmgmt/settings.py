@@ -77,8 +77,8 @@ class Settings(BaseSettings):
     allowed_urls: Annotated[tuple[re.Pattern[str], ...], NoDecode, BeforeValidator(_patterns)] = ()
     download_timeout_s: int = Field(default=300, ge=1)
     download_limit_mb: int = Field(default=512, ge=1)
-    web_workers: int = Field(default=2, ge=1)
-    web_threads: int = Field(default=8, ge=2)
+    web_workers: int = Field(default=2, ge=1, le=256)
+    web_threads: int = Field(default=8, ge=2, le=1024)
     registrations: int = Field(default=0, ge=0)
     model_server: Literal["local"] = "local"
     archive_entries: int = Field(default=10_000, ge=1)

@@ -46,6 +46,8 @@ def test_allowed_urls_are_separated_by_commas() -> None:
         ({"WFMGMT_WEB_WORKER": "1"}, "WFMGMT_WEB_WORKER: there is no setting of that name, did you mean WFMGMT_WEB_W"),
         ({"WFMGMT_WEB_WORKERS": "two"}, "WFMGMT_WEB_WORKERS: "),
         ({"WFMGMT_WEB_WORKERS": "0"}, "WFMGMT_WEB_WORKERS: "),
+        ({"WFMGMT_WEB_WORKERS": "100000"}, "WFMGMT_WEB_WORKERS: "),
+        ({"WFMGMT_WEB_THREADS": "100000"}, "WFMGMT_WEB_THREADS: "),
         ({"WFMGMT_MANAGEMENT_ADDRESS": "8081"}, "WFMGMT_MANAGEMENT_ADDRESS: expected host:port"),
         ({"WFMGMT_MANAGEMENT_ADDRESS": "127.0.0.1:99999"}, "WFMGMT_MANAGEMENT_ADDRESS: expected host:port"),
         ({"WFMGMT_ALLOWED_URLS": "("}, "WFMGMT_ALLOWED_URLS: "),
