@@ -25,6 +25,7 @@ def test_registration_is_refused_with_507_while_a_disk_is_full(disks: tuple[Path
     """Nothing of it can be seen, no file stays, and it works as soon as there is space."""
     folder, case = disks
     before = case.traces()
+    case.empty_log()
     case.disks.fill(folder / place)
     answer = case.register()
     assert (answer.status_code, answer.json()["code"]) == (507, 507), answer.text

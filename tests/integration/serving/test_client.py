@@ -33,6 +33,14 @@ def report(state: LoadState) -> bytes:
     return answer(json.dumps(WorkflowReport(uid="u1", workflow="seq", state=state).to_json()))
 
 
+def receive_request(connection: socket.socket) -> None:
+    """Take in a whole request; closing before its end would reset the connection."""
+    with connection.makefile("rb") as stream:
+        lines = list(iter(stream.readline, b"\r\n"))
+        lengths = [int(line.split(b":")[1]) for line in lines if line.lower().startswith(b"content-length")]
+        stream.read(sum(lengths))
+
+
 @contextmanager
 def fake_runtime(path: Path, behave: Callable[[socket.socket], None]) -> Iterator[RuntimeClient]:
     """Listen in the runtime's place; `behave` gets each connection after its request has arrived."""
@@ -43,7 +51,7 @@ def fake_runtime(path: Path, behave: Callable[[socket.socket], None]) -> Iterato
 
     def serve(connection: socket.socket) -> None:
         with connection:
-            connection.recv(65536)
+            receive_request(connection)
             try:
                 behave(connection)
             except OSError:
