@@ -72,7 +72,7 @@ def nothing_left(service: Service) -> Iterator[None]:
     yield
     after = traces_of(service)
     assert after == before, f"{before} became {after}"
-    assert (told := health(service)) == {"status": "Healthy"}, told
+    wait_until(lambda: health(service) == {"status": "Healthy"}, what="health, as the runtime reported it last")
 
 
 def assert_json(answer: requests.Response) -> Any:

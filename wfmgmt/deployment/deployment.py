@@ -89,7 +89,10 @@ class Deployment:
         _log.info("model store: %s", self.settings.model_store)
 
     def _write_address(self, plane: str, address: tuple[Any, ...]) -> None:
-        (self.settings.run_folder / f"{plane}.address").write_text(f"{_shown(address)}\n", encoding="ascii")
+        path = self.settings.run_folder / f"{plane}.address"
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.write_text(f"{_shown(address)}\n", encoding="ascii")
+        unfinished.replace(path)  # Whoever waits for the file never sees a part of it.
 
     def housekeeping(self, services: Services) -> Housekeeping:
         """Return the housekeeping of a web worker."""

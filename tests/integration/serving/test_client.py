@@ -36,9 +36,11 @@ def report(state: LoadState) -> bytes:
 def receive_request(connection: socket.socket) -> None:
     """Take in a whole request; closing before its end would reset the connection."""
     with connection.makefile("rb") as stream:
-        lines = list(iter(stream.readline, b"\r\n"))
-        lengths = [int(line.split(b":")[1]) for line in lines if line.lower().startswith(b"content-length")]
-        stream.read(sum(lengths))
+        length = 0
+        while (line := stream.readline()) not in (b"\r\n", b""):
+            if line.lower().startswith(b"content-length"):
+                length = int(line.split(b":")[1])
+        stream.read(length)
 
 
 @contextmanager
