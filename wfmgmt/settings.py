@@ -206,6 +206,8 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _describe(problem: Mapping[str, Any]) -> str:
-    key = str(problem["loc"][0]) if problem["loc"] else ""
-    name = f"{ENV_PREFIX}{key.upper()}: " if key else ""
-    return f"{name}{problem['msg'].removeprefix('Value error, ')} (got {str(problem['input'])[:100]!r})"
+    message = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return str(message)  # What belongs to no single setting would show all of them, secrets included.
+    key = str(problem["loc"][0])
+    return f"{ENV_PREFIX}{key.upper()}: {message} (got {str(problem['input'])[:100]!r})"

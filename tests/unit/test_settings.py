@@ -81,3 +81,11 @@ def test_broken_file_is_named(tmp_path: Path) -> None:
 def test_addresses_are_shown_as_they_are_written(text: str) -> None:
     """Reading and showing an address are inverse."""
     assert str(Address.parse(text)) == text
+
+
+def test_error_over_several_settings_shows_none_of_them() -> None:
+    """The database's password is not printed because of another setting."""
+    environ = {"WFMGMT_REGISTRATIONS": "9", "WFMGMT_DATABASE_URL": "postgresql://u:secret@h/x"}
+    with pytest.raises(SettingsInvalid) as caught:
+        Settings.load(environ)
+    assert "secret" not in str(caught.value)

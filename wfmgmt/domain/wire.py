@@ -38,7 +38,8 @@ FRAMEWORK_TYPES = {
 
 def json_text(value: object) -> str:
     """Return JSON as every answer has it: indented by two spaces, with a newline at the end."""
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "replace").decode("utf-8")  # A handler's error may hold what UTF-8 cannot.
 
 
 def error_body(status: int, error_type: str, message: str) -> str:

@@ -45,3 +45,8 @@ def test_other_request_ids_are_replaced(given: str | None) -> None:
 def test_health_tells_the_worst(problem: str, not_ready: dict[str, str], total: int, expected: object) -> None:
     """A reason that nothing can be served wins over single workflows."""
     assert health(problem, not_ready, total) == expected
+
+
+def test_lone_surrogates_are_replaced() -> None:
+    """A handler's error can hold text that cannot be sent; it is answered all the same."""
+    assert json_text({"a": "\ud800"}) == '{\n  "a": "?"\n}\n'
