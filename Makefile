@@ -43,7 +43,8 @@ layers: $(VENV)/.development  ## Check which part imports which
 	$(BIN)/lint-imports
 
 migrations: $(VENV)/.development  ## Check that the migrations and the tables agree
-	WFMGMT_INSTANCE=$$(mktemp -d) sh -c '$(BIN)/alembic upgrade head && $(BIN)/alembic check'
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && export WFMGMT_INSTANCE="$$folder" && \
+		$(BIN)/alembic upgrade head && $(BIN)/alembic check
 
 check: lint types layers migrations test  ## All that has to hold before a change lands
 

@@ -16,8 +16,8 @@ NAME = "contended"
 
 
 def make_racing_service(instance: Path) -> Service:
-    """Return a service with four web workers, each of which would take on all clients, and one archive each."""
-    service = Service(instance, "-w", "4", web_threads=CLIENTS + 4, registrations=CLIENTS)
+    """Return a service with four web workers, with settings as they come, and an archive for each client."""
+    service = Service(instance, "-w", "4")
     make_mar(service.model_store)
     for client in range(CLIENTS):
         make_war(service.workflow_store, name=f"w{client}")

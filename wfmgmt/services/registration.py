@@ -10,7 +10,7 @@ from typing import Any
 from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.handler_names import defined_names
 from wfmgmt.archives.manifest import WorkflowArchive, read_war
-from wfmgmt.archives.urls import text_without_credentials
+from wfmgmt.archives.urls import is_remote, text_without_credentials
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.names import check_workflow_name
@@ -25,6 +25,7 @@ from wfmgmt.errors import (
     ShuttingDown,
     TooManyRegistrations,
     WfmgmtError,
+    WorkflowBusy,
     WorkflowExists,
 )
 from wfmgmt.services.archives import Acquisition, ArchiveFile, StoreFolders
@@ -102,6 +103,8 @@ class Registration:
         self._limits = limits
         self._slots = threading.BoundedSemaphore(slots)
         self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._under_way: set[str] = set()
 
     def stop(self) -> None:
         """Let registrations under way end with `ShuttingDown`, undone."""
@@ -115,21 +118,42 @@ class Registration:
         Raises:
             WfmgmtError: One of its leaves; the text says what was wrong where.
         """
-        with self._slot():
-            attempt = _Attempt(name="", detail={})
-            try:
-                if request.workflow_name is not None:
-                    attempt.name = check_workflow_name(request.workflow_name)
-                with self._leases.take() as lease:
-                    return self._register(request, origin, attempt, lease)
-            except WfmgmtError as error:
-                if not attempt.is_recorded:
-                    self._removal.record_failure(attempt.event(origin, error), error)
-                raise
+        attempt = _Attempt(name="", detail={})
+        try:
+            if request.workflow_name is not None:
+                attempt.name = check_workflow_name(request.workflow_name)
+            with self._only_one(request), self._slot(), self._leases.take() as lease:
+                return self._register(request, origin, attempt, lease)
+        except (TooManyRegistrations, ShuttingDown):
+            raise  # It had not begun, or was recorded when it was undone.
+        except WfmgmtError as error:
+            if not attempt.is_recorded:
+                self._removal.record_failure(attempt.event(origin, error), error)
+            raise
 
     def refuse(self, error: BadRequest, origin: Origin) -> None:
         """Record a registration whose request could not even be understood."""
         self._removal.record_failure(_Attempt(name="", detail={}).event(origin, error), error)
+
+    @contextmanager
+    def _only_one(self, request: RegistrationRequest) -> Iterator[None]:
+        """Refuse a second registration of one name in this process before it takes a slot.
+
+        Without a name in the request, the same local archive means the same name.
+        """
+        key = request.workflow_name or request.url
+        if request.workflow_name is None and is_remote(request.url):
+            yield
+            return
+        with self._lock:
+            if key in self._under_way:
+                raise WorkflowExists(key) if request.workflow_name else WorkflowBusy(key, "being registered")
+            self._under_way.add(key)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way.discard(key)
 
     @contextmanager
     def _slot(self) -> Iterator[None]:

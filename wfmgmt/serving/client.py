@@ -118,11 +118,14 @@ class RuntimeClient:
         self._call("POST", "/nudge")
 
     def is_down(self) -> bool:
-        """Return whether nobody listens on the control socket, so that nothing can be loaded either."""
+        """Return whether the runtime is dead for certain: its socket is there, and nobody listens on it.
+
+        A socket that is missing proves nothing; somebody may have removed it under a runtime that lives.
+        """
         connection = _UnixConnection(self._control_socket, self._call_timeout_s)
         try:
             connection.connect()
-        except (FileNotFoundError, ConnectionRefusedError):
+        except ConnectionRefusedError:
             return True
         except OSError:
             return False

@@ -5,6 +5,7 @@ instead of failing half way; readers get connections that refuse to write. Check
 to 3.51.2 can lose the WAL when two connections checkpoint while a third commits, so only one process makes them.
 """
 
+from importlib.util import find_spec
 from sqlite3 import Connection as SqliteConnection
 from typing import Any
 
@@ -28,6 +29,10 @@ _PRAGMAS: dict[str, int | str] = {
 }
 
 
+#: Names of PostgreSQL drivers that are psycopg.
+_PSYCOPG = ("postgresql", "postgresql+psycopg")
+
+
 def parse_database_url(text: str) -> URL:
     """Return the database URL if it is one that wfmgmt can use.
 
@@ -41,6 +46,10 @@ def parse_database_url(text: str) -> URL:
         raise SettingsInvalid("WFMGMT_DATABASE_URL: expected sqlite:///<file> or postgresql://…") from error
     if backend not in ("sqlite", "postgresql") or (backend == "sqlite" and url.database in (None, "", ":memory:")):
         raise SettingsInvalid("WFMGMT_DATABASE_URL: expected sqlite:///<file> or postgresql://…")
+    if backend == "postgresql" and url.drivername in _PSYCOPG and find_spec("psycopg") is None:
+        raise SettingsInvalid(
+            "WFMGMT_DATABASE_URL: PostgreSQL needs the package psycopg; install it: pip install psycopg"
+        )
     if backend == "postgresql" and url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     return url
