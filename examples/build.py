@@ -1,7 +1,15 @@
-"""Build the example archives into the stores with TorchServe's public archivers."""
+"""Build the example archives into the stores with TorchServe's public archivers.
 
+An archive that is there already with the same contents stays. Archives carry the time of their making, so a new one
+would have another digest, and what is registered runs only from the very file that was registered.
+"""
+
+import json
+import shutil
 import subprocess
 import sys
+import tempfile
+import zipfile
 from pathlib import Path
 
 from wfmgmt.settings import Settings
@@ -26,8 +34,24 @@ def build(workflow_store: Path, model_store: Path) -> None:
 
 def _archive(program: str, *arguments: str | Path) -> None:
     *options, handler, folder = arguments
-    command = [BIN / program, *options, "--handler", handler, "--export-path", folder, "--force"]
-    subprocess.run(command, check=True)
+    with tempfile.TemporaryDirectory() as made:
+        subprocess.run([BIN / program, *options, "--handler", handler, "--export-path", made], check=True)
+        (archive,) = Path(made).iterdir()
+        there = Path(folder) / archive.name
+        if not there.exists() or _contents(there) != _contents(archive):
+            shutil.move(archive, there)
+
+
+def _contents(path: Path) -> dict[str, object]:
+    """Return what is in an archive, but for the time of its making."""
+    contents: dict[str, object] = {}
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            content = archive.read(name)
+            contents[name] = (
+                {**json.loads(content), "createdOn": ""} if name.endswith("-INF/MANIFEST.json") else content
+            )
+    return contents
 
 
 def main() -> None:

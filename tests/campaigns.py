@@ -142,7 +142,7 @@ class Campaign:
         """Let the clients work."""
         self._is_over.clear()
         self._threads = [
-            threading.Thread(target=self._work, args=(names, random.Random(self.random.random())))  # noqa: S311
+            threading.Thread(target=self._work, args=(names, random.Random(self.random.random())))  # noqa: S311 - as above
             for names in self._names
         ]
         for thread in self._threads:

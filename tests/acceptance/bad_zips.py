@@ -13,7 +13,7 @@ MIB = 1024 * 1024
 
 def war(**overrides: object) -> Write:
     """Write an archive that has something wrong inside."""
-    return lambda folder: make_war(folder, name="bad", **overrides)  # type: ignore[arg-type]
+    return lambda folder: make_war(folder, name="bad", **overrides)  # type: ignore[arg-type]  # any of its arguments
 
 
 def content(data: bytes) -> Write:

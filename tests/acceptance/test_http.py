@@ -27,7 +27,7 @@ EVERYWHERE = [(plane, path) for plane, paths in GOOD_PATHS.items() for path in (
 def send(service: Service, plane: str, method: str, path: str, **options: object) -> requests.Response:
     """Send a request whose path is left as it is, and follow no redirect."""
     with requests.Session() as session:
-        prepared = session.prepare_request(requests.Request(method, getattr(service, plane), **options))  # type: ignore[arg-type]
+        prepared = session.prepare_request(requests.Request(method, getattr(service, plane), **options))  # type: ignore[arg-type]  # any of its
         prepared.url = f"{getattr(service, plane)}{path}"
         return session.send(prepared, timeout=10, allow_redirects=False)
 
@@ -300,3 +300,10 @@ def test_connection_stays_open_between_requests(service: Service, plane: str) ->
             answer = session.get(f"{getattr(service, plane)}{path}", timeout=10)
             assert_json(answer)
             assert answer.headers.get("Connection", "keep-alive") == "keep-alive"
+
+
+@pytest.mark.parametrize("plane", ["management", "inference"])
+def test_expectation_that_nobody_knows_is_refused_in_the_one_shape(service: Service, plane: str) -> None:
+    """An odd header is the client's error, and answered as every other."""
+    answer = requests.get(f"{getattr(service, plane)}/ping", headers={"Expect": "foo"}, timeout=10)
+    assert_error(answer, 417, "ExpectationFailedException", "")

@@ -368,7 +368,7 @@ def test_models_gives_the_same_list(service: Service, listed: list[str], query_s
         ({"limit": 1001}, "Parameter limit: expected a whole number from 1 to 1000, got '1001'."),
         ({"limit": "ten"}, "Parameter limit: expected a whole number from 1 to 1000, got 'ten'."),
         ({"limit": "1.0"}, "Parameter limit: expected a whole number from 1 to 1000, got '1.0'."),
-        ({"limit": "１"}, "Parameter limit: expected a whole number from 1 to 1000, got '１'."),  # noqa: RUF001
+        ({"limit": "１"}, "Parameter limit: expected a whole number from 1 to 1000, got '１'."),  # noqa: RUF001 - a full-width digit
         ({"limit": "9" * 3000}, "Parameter limit: expected a whole number from 1 to 1000, got '999"),
         ({"next_page_token": -1}, "Parameter next_page_token: expected a whole number from 0 to 2147483647, got '-1'."),
         ({"next_page_token": "x"}, "Parameter next_page_token: expected a whole number from 0 to 2147483647, got 'x'."),

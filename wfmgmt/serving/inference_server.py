@@ -43,13 +43,27 @@ def inference_app(feed: StatusFeed) -> web.Application:
     app[_FEED] = feed
     app[_REGISTRY] = registry
     for path in ("/ping", "/ping/"):
-        app.router.add_get(path, _ping)
+        app.router.add_get(path, _ping, expect_handler=_expect)
     for path in ("/metrics", "/metrics/"):
-        app.router.add_get(path, _metrics)
+        app.router.add_get(path, _metrics, expect_handler=_expect)
     for path in ("/api-description", "/api-description/"):
-        app.router.add_get(path, _describe_api)
-    app.router.add_route("OPTIONS", "/", _describe_api)
+        app.router.add_get(path, _describe_api, expect_handler=_expect)
+    app.router.add_route("OPTIONS", "/", _describe_api, expect_handler=_expect)
     return app
+
+
+async def _expect(request: web.Request) -> web.StreamResponse | None:
+    """Let a client go on that waits to send its body, and refuse any other expectation.
+
+    aiohttp answers this before any middleware, so the answer gets its headers here.
+    """
+    if request.headers["Expect"].strip().lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # That was not yet the answer.
+        return None
+    answer = _error(web.HTTPExpectationFailed())
+    answer.headers.update({**NO_CACHE, REQUEST_ID: sane_request_id(request.headers.get(REQUEST_ID))})
+    return answer
 
 
 def _dress(requests: Counter) -> Middleware:

@@ -1,6 +1,7 @@
 """Whether a database can be used, and how it is brought up to date."""
 
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,9 +128,8 @@ def check_sqlite_file(path: Path) -> list[str]:
     try:
         with path.open("r+b") as file:
             start = file.read(len(_SQLITE_MAGIC))
-        folder_probe = path.parent / f".{path.name}.writable"
-        folder_probe.touch()
-        folder_probe.unlink()
+        with tempfile.TemporaryFile(dir=path.parent):  # The write-ahead log needs the folder to be writable, too.
+            pass
     except OSError as error:
         raise DatabaseUnusable(f"the database {path} cannot be written: {error.strerror}") from error
     if start and start != _SQLITE_MAGIC:

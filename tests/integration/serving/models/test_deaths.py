@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from tests.factories import make_mar
 from tests.model_servers import LocalServers, is_running, open_servers, until
+from tests.service import wait_until
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
 from wfmgmt.serving.models.local.launcher import ForkFailed, Forkserver
 from wfmgmt.testing import in_event_loop, make_model
@@ -116,10 +116,7 @@ def running_owner(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 def wait_until_gone(pids: set[int]) -> None:
     """Wait up to two seconds until none of these processes runs."""
-    deadline = time.monotonic() + 2
-    while any(is_running(pid) for pid in pids):
-        assert time.monotonic() < deadline, "processes outlived those they belong to"
-        time.sleep(0.01)
+    wait_until(lambda: not any(map(is_running, pids)), timeout_s=2, what="the end of what outlived its owner")
 
 
 def test_workers_die_with_their_owner(tmp_path: Path) -> None:
