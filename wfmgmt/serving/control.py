@@ -130,7 +130,7 @@ class StatusChanges:
         sequence: To be sent with the next question.
         catalog_error: Why the runtime cannot read the database; empty when it can.
         is_complete: Whether the runtime has begun to load every workflow in the database.
-        is_whole: Whether this is everything, so that what was known before is void.
+        is_whole: Whether this starts from nothing, so that what was known before is void.
         workflows: Reports that are new or changed.
         gone: Identities of workflows that were unloaded.
     """

@@ -1,6 +1,7 @@
 """Changes of the loaded workflows, numbered, so that a client fetches only what it has not seen."""
 
 import asyncio
+import itertools
 import uuid
 from collections import OrderedDict, deque
 
@@ -8,6 +9,8 @@ from wfmgmt.serving.control import StatusChanges, WorkflowReport
 
 #: Unloaded workflows that are remembered; a client that is further behind starts anew.
 _GONE_REMEMBERED = 10_000
+#: Reports in one answer, so that a large one does not keep the event loop from everything else.
+LARGEST_PAGE = 1000
 
 
 class StatusFeed:
@@ -65,26 +68,26 @@ class StatusFeed:
             return
 
     async def changes(self, *, epoch: str, since: int, wait_s: float) -> StatusChanges:
-        """Return what changed after `since`, or all there is for a client of another epoch."""
+        """Return what changed after `since`, or all there is for a client of another epoch; a page of it at a time."""
         if epoch == self.epoch and since >= self._sequence:
             await self.wait(wait_s)
         forgotten = len(self._gone) == _GONE_REMEMBERED and since < self._gone[0][0]
         if epoch != self.epoch or since > self._sequence or forgotten:
             since = 0
+        page, sequence = self._page_after(since)
         return StatusChanges(
             epoch=self.epoch,
-            sequence=self._sequence,
+            sequence=sequence,
             catalog_error=self.catalog_error,
             is_complete=self.is_complete,
             is_whole=since == 0,
-            workflows=tuple(self._reports_after(since)),
-            gone=tuple(uid for at, uid in self._gone if at > since),
+            workflows=tuple(page),
+            gone=tuple(uid for at, uid in self._gone if since < at <= sequence),
         )
 
-    def _reports_after(self, since: int) -> list[WorkflowReport]:
-        found = []
-        for at, report in reversed(self._reports.values()):
-            if at <= since:
-                break
-            found.append(report)
-        return found
+    def _page_after(self, since: int) -> tuple[list[WorkflowReport], int]:
+        """Return the oldest reports after a sequence number, and the number up to which they tell everything."""
+        newest_first = list(itertools.takewhile(lambda each: each[0] > since, reversed(self._reports.values())))
+        page = newest_first[-LARGEST_PAGE:]
+        sequence = self._sequence if len(page) == len(newest_first) else page[0][0]
+        return [report for _, report in page], sequence

@@ -85,13 +85,14 @@ class LoadedWorkflow:
         self._publish(self.report())
 
     async def load(self) -> None:
-        """Bring every node up; afterwards the state is `loaded`, or `failed` with nothing of it left running."""
+        """Bring every node up; afterwards the state is `loaded`, or `failed` with nothing of it left running.
+
+        While a failed load is tried again the state stays `failed`, so nobody hears of tries that change nothing.
+        """
         if self.state is LoadState.ABSENT:
             return  # It was unloaded before its turn came.
-        self.state = LoadState.LOADING
-        self._failures, self._is_out_of_space = {}, False
-        self.tell()
-        self._task = asyncio.current_task()
+        self._is_out_of_space = False
+        self._task, failed_before = asyncio.current_task(), self._failures
         try:
             self._failures = await self._load_nodes()
         except Exception as error:  # noqa: BLE001 - whatever went wrong, waiting for it is over
@@ -103,7 +104,7 @@ class LoadedWorkflow:
         finally:
             self._task = None
         self.state = LoadState.FAILED if self._failures else LoadState.LOADED
-        for node, reason in self._failures.items():
+        for node, reason in self._failures.items() - failed_before.items():
             _log.warning("not loaded: %s", reason, extra={"workflow": self.deployment.workflow, "node": node})
         self.tell()
 

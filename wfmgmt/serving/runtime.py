@@ -23,6 +23,10 @@ RECONCILE_INTERVAL_S = 5.0
 CONCURRENT_LOADS = 4
 #: After a failed load, the wait before the next try doubles between these.
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 300.0
+#: A slot is held for this long before a retry, which bounds what many failing workflows cost together.
+RETRY_SPACING_S = 0.2
+#: Workflows that one comparison with the database begins to load; the next one follows at once.
+LOADS_PER_ROUND = 500
 
 
 class Catalog(Protocol):
@@ -164,7 +168,10 @@ class Runtime:
         missing = ready - self._workflows.keys() - self._unloaded_meanwhile
         if not missing:
             return
-        for deployment in await asyncio.to_thread(lambda: list(self._catalog.deployments(sorted(missing)))):
+        batch = sorted(missing)[:LOADS_PER_ROUND]
+        if len(batch) < len(missing):
+            self._nudged.set()
+        for deployment in await asyncio.to_thread(lambda: list(self._catalog.deployments(batch))):
             if deployment.uid not in self._workflows and deployment.uid not in self._unloaded_meanwhile:
                 workflow = self._add(deployment)
                 workflow.note_registered()
@@ -179,8 +186,9 @@ class Runtime:
         pause_s = FIRST_RETRY_S
         while self._workflows.get(workflow.deployment.uid) is workflow:
             async with self._slots:
-                if workflow.state is not LoadState.ABSENT:
-                    await workflow.load()
+                if workflow.state is LoadState.FAILED:
+                    await asyncio.sleep(RETRY_SPACING_S)
+                await workflow.load()
             if workflow.state is LoadState.LOADED:
                 return
             await _wait(self._retry, pause_s)

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
+
 from wfmgmt.domain.workflow import NodeKind
 from wfmgmt.serving.control import LoadState, NodeReport, StatusChanges, WorkflowReport
 from wfmgmt.serving.feed import StatusFeed
@@ -114,3 +116,27 @@ def test_functions_count_as_one_worker() -> None:
     assert report.workers == (3, 2)
     assert report.is_missing
     assert report.problem == "m1: 1 of 2 workers ready"
+
+
+def test_many_reports_come_in_pages_that_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that goes on from each page has seen every report and every removal at the end."""
+    monkeypatch.setattr("wfmgmt.serving.feed.LARGEST_PAGE", 3)
+
+    async def work(feed: StatusFeed) -> None:
+        for number in range(10):
+            feed.publish(make_report(str(number)))
+        known: set[str] = set()
+        changes = await feed.changes(epoch="", since=0, wait_s=0)
+        feed.forget("9")
+        feed.publish(make_report("1", ready=0))
+        pages = 1
+        while changes.workflows or changes.gone:
+            assert len(changes.workflows) <= 3
+            known = (known | {report.uid for report in changes.workflows}) - set(changes.gone)
+            changes = await feed.changes(epoch=changes.epoch, since=changes.sequence, wait_s=0)
+            assert not changes.is_whole
+            pages += 1
+        assert known == {str(number) for number in range(9)}
+        assert pages >= 4
+
+    in_loop(work)
