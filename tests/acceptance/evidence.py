@@ -103,12 +103,17 @@ def assert_failure_is_audited(service: Service, answer: requests.Response, workf
         assert row["workflow"] == workflow
 
 
+def described_with_workers(service: Service, name: str) -> dict[str, Any]:
+    """Return a description in which every node has a ready worker; each web worker hears of them in its own time."""
+
+    def described() -> dict[str, Any] | None:
+        found = service.describe(name)
+        return found if all(node["readyWorkers"] for node in found["nodes"]) else None
+
+    answer: dict[str, Any] = wait_until(described, what=f"the workers of {name}")
+    return answer
+
+
 def ready_workers(service: Service, name: str) -> dict[str, int]:
     """Return the ready workers by node, once all nodes of the workflow have one."""
-
-    def ready() -> dict[str, int] | None:
-        found = {node["name"]: node["readyWorkers"] for node in service.describe(name)["nodes"]}
-        return found if all(found.values()) else None
-
-    workers: dict[str, int] = wait_until(ready, what=f"the workers of {name}")
-    return workers
+    return {node["name"]: node["readyWorkers"] for node in described_with_workers(service, name)["nodes"]}

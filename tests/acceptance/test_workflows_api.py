@@ -14,6 +14,7 @@ from tests.acceptance.evidence import (
     assert_failure_is_audited,
     assert_json,
     audit_of,
+    described_with_workers,
     nothing_left,
     query,
     ready_workers,
@@ -224,7 +225,7 @@ def test_describe_answers_as_torchserve_and_adds_its_own_fields_after(service: S
 def test_describe_tells_what_each_node_runs_with(service: Service) -> None:
     """Nodes come in the order of the graph; a model's own settings win over global ones, wherever those stand."""
     assert service.register("par.war").status_code == 200
-    ready_workers(service, "par")
+    nodes = described_with_workers(service, "par")["nodes"]
     digest = hashlib.sha256((service.model_store / "m1.mar").read_bytes()).hexdigest()
     function = {"kind": "function", "url": None, "digest": None, "minWorkers": 1, "maxWorkers": 1, "batchSize": 1}
     model = {"kind": "model", "url": "m1.mar", "digest": digest, "minWorkers": 1, "maxWorkers": 2, "batchSize": 7}
@@ -234,7 +235,6 @@ def test_describe_tells_what_each_node_runs_with(service: Service) -> None:
         {"name": "m2", **model, "minWorkers": 2, "batchSize": 3, "maxBatchDelay": 100, "timeoutMs": 10_000},
         {"name": "aggregate", **function, "maxBatchDelay": 0, "timeoutMs": 10_000},
     ]
-    nodes = service.describe("par")["nodes"]
     assert [list(node) for node in nodes] == [
         [
             *("name", "kind", "url", "digest", "minWorkers", "maxWorkers", "batchSize", "maxBatchDelay"),
