@@ -3,10 +3,13 @@
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
 
 from wfmgmt.errors import InvalidDag
 
 _MAX_LISTED = 10
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +19,8 @@ class Dag:
     Attributes:
         nodes: All names in topological order; of those that could come next, the first in the spec does.
         edges: Pairs of names, source first, in the order of the spec.
+        sources: Each name to the names whose answers it gets.
+        targets: Each name to the names that get its answer, in the order of the spec.
         start: The only node without a source.
         leaves: The nodes without targets, in the order of `nodes`.
         text: The graph as TorchServe prints it: `{pre_processing=[m1, m2], m1=[aggregate], m2=[aggregate]}`.
@@ -23,6 +28,8 @@ class Dag:
 
     nodes: tuple[str, ...]
     edges: tuple[tuple[str, str], ...]
+    sources: Mapping[str, tuple[str, ...]]
+    targets: Mapping[str, tuple[str, ...]]
     start: str
     leaves: tuple[str, ...]
     text: str
@@ -55,10 +62,92 @@ class Dag:
         return cls(
             nodes=nodes,
             edges=edges,
+            sources={name: tuple(sources) for name, sources in _sources_of(targets).items()},
+            targets={name: tuple(following) for name, following in targets.items()},
             start=_only_start_node(targets, edges),
             leaves=tuple(name for name in nodes if not targets[name]),
             text="{" + ", ".join(f"{name}=[{', '.join(following)}]" for name, following in mapping.items()) + "}",
         )
+
+    @classmethod
+    def from_edges(cls, nodes: Sequence[str], edges: Iterable[tuple[str, str]]) -> "Dag":
+        """Build a graph again from the names and edges of one that was recorded.
+
+        Raises:
+            InvalidDag: They are not those of a graph.
+        """
+        mapping: dict[str, list[str]] = {name: [] for name in nodes}
+        for source, target in edges:
+            mapping[source].append(target)
+        return cls.from_mapping(mapping, len(nodes))
+
+
+class Step(NamedTuple, Generic[T]):
+    """A node that can run now.
+
+    Attributes:
+        node: Its name.
+        inputs: The answers of its sources by their names; empty for the start node.
+    """
+
+    node: str
+    inputs: Mapping[str, T]
+
+
+class DagRun(Generic[T]):
+    """One request on its way through a graph: which node can run, and with what. It does no I/O and knows no time.
+
+    An answer is kept only until every node that needs it has been given it.
+
+    Args:
+        dag: The graph.
+    """
+
+    def __init__(self, dag: Dag) -> None:
+        self._dag = dag
+        self._running: set[str] = set()
+        self._collected: dict[str, dict[str, T]] = {}
+        self._results: dict[str, T] = {}
+
+    def start(self) -> Step[T]:
+        """Return the first step."""
+        self._running.add(self._dag.start)
+        return Step(self._dag.start, {})
+
+    def finish(self, node: str, answer: T) -> list[Step[T]]:
+        """Take the answer of a node, and return the steps that it makes possible.
+
+        Raises:
+            ValueError: The node is not running: no step gave it, or its answer was taken already.
+        """
+        if node not in self._running:
+            raise ValueError(f"{node} is not running")
+        self._running.remove(node)
+        targets = self._dag.targets[node]
+        if not targets:
+            self._results[node] = answer
+        steps = [step for target in targets if (step := self._collect(target, node, answer)) is not None]
+        self._running.update(step.node for step in steps)
+        return steps
+
+    def _collect(self, target: str, source: str, answer: T) -> Step[T] | None:
+        """Note one input of a node; return its step when that was the last one."""
+        sources = self._dag.sources[target]
+        if len(sources) == 1:
+            return Step(target, {source: answer})
+        inputs = self._collected.setdefault(target, {})
+        inputs[source] = answer
+        if len(inputs) < len(sources):
+            return None
+        del self._collected[target]
+        return Step(target, {name: inputs[name] for name in sources})
+
+    @property
+    def results(self) -> Mapping[str, T] | None:
+        """The answers of the leaves in the order of the graph; None before all of them are there."""
+        if len(self._results) < len(self._dag.leaves):
+            return None
+        return {name: self._results[name] for name in self._dag.leaves}
 
 
 def _names_in_spec_order(mapping: Mapping[str, Sequence[str]]) -> dict[str, None]:

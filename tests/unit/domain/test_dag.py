@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wfmgmt.domain.dag import Dag
+from wfmgmt.domain.dag import Dag, DagRun
 from wfmgmt.errors import InvalidDag
 
 MAX_NODES = 1000
@@ -146,3 +146,68 @@ def test_dag_is_either_valid_or_refused(mapping: dict[str, list[str]]) -> None:
     except InvalidDag:
         return
     assert all(dag.nodes.index(source) < dag.nodes.index(target) for source, target in dag.edges)
+
+
+class Tracer:
+    """Plays the nodes of a graph: the answer of each is its name with the answers that it was given."""
+
+    def __init__(self, dag: Dag) -> None:
+        self.run: DagRun[str] = DagRun(dag)
+        self.ready = [self.run.start()]
+        self.order: list[str] = []
+
+    def answer(self, position: int) -> None:
+        """Let one of the ready nodes answer."""
+        step = self.ready.pop(position % len(self.ready))
+        self.order.append(step.node)
+        self.ready += self.run.finish(step.node, expected_answer(step.node, list(step.inputs.values())))
+
+
+def expected_answer(node: str, inputs: list[str]) -> str:
+    """Return what a node answers to these inputs; short, though it tells all of them apart."""
+    return f"{node}:{hash(tuple(inputs))}"
+
+
+@st.composite
+def dags(draw: st.DrawFn) -> Dag:
+    """Draw a graph with one start node, whose other nodes each have some of the nodes before them as sources."""
+    size = draw(st.integers(1, 12))
+    mapping: dict[str, list[str]] = {f"n{index}": [] for index in range(size)}
+    for index in range(1, size):
+        for source in draw(st.sets(st.integers(0, index - 1), min_size=1)):
+            mapping[f"n{source}"].append(f"n{index}")
+    return Dag.from_mapping(mapping, MAX_NODES)
+
+
+@given(dags(), st.lists(st.integers(0, 100), min_size=12, max_size=12))
+def test_run_gives_each_node_once_after_its_sources_with_their_answers(dag: Dag, choices: list[int]) -> None:
+    """In whatever order nodes answer, each runs once, after all its sources, with exactly what these answered."""
+    tracer = Tracer(dag)
+    answers: dict[str, str] = {}
+    for choice in choices[: len(dag.nodes)]:
+        assert tracer.run.results is None
+        step = tracer.ready[choice % len(tracer.ready)]
+        assert step.inputs == {source: answers[source] for source in dag.sources[step.node]}
+        answers[step.node] = expected_answer(step.node, list(step.inputs.values()))
+        tracer.answer(choice)
+    assert sorted(tracer.order) == sorted(dag.nodes)
+    assert tracer.ready == []
+    assert tracer.run.results == {leaf: answers[leaf] for leaf in dag.leaves}
+
+
+@pytest.mark.parametrize("node", ["m1", "nosuch", "start"], ids=["not yet", "unknown", "twice"])
+def test_run_refuses_an_answer_of_a_node_that_is_not_running(node: str) -> None:
+    """An answer that nobody asked for is a mistake of the caller."""
+    run: DagRun[str] = DagRun(Dag.from_mapping({"start": ["m0"], "m0": ["m1"]}, MAX_NODES))
+    run.start()
+    run.finish("start", "")
+    with pytest.raises(ValueError, match="is not running"):
+        run.finish(node, "")
+
+
+def test_dag_is_the_same_when_built_again_from_its_edges() -> None:
+    """What the database keeps of a graph is enough to run it."""
+    dag = Dag.from_mapping(PARALLEL, MAX_NODES)
+    again = Dag.from_edges(dag.nodes, dag.edges)
+    assert (again.nodes, again.start, again.leaves) == (dag.nodes, dag.start, dag.leaves)
+    assert (again.sources, again.targets) == (dag.sources, dag.targets)
