@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wfmgmt.serving.models.local.launcher import Forkserver
-from wfmgmt.serving.models.local.server import FunctionGroup, LocalFunctions, LocalModelServer
+from wfmgmt.serving.models.local.launcher import Forkserver, Surroundings
+from wfmgmt.serving.models.local.server import FunctionGroup, LocalFunctions, LocalModelServer, LocalParts
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,18 @@ def digest(path: Path) -> str:
 
 
 @asynccontextmanager
-async def open_servers(folder: Path, on_change: Callable[[str], None] = lambda _: None) -> AsyncIterator[LocalServers]:
+async def open_servers(
+    folder: Path,
+    on_change: Callable[[str], None] = lambda _: None,
+    *,
+    surroundings: Surroundings | None = None,
+    **overrides: Any,
+) -> AsyncIterator[LocalServers]:
     """Open servers that unpack below this folder, and close them in the end."""
-    forkserver = Forkserver()
-    models = LocalModelServer(
-        forkserver=forkserver, folder=folder, unpack=unpack_mar, digest=digest, on_change=on_change
-    )
-    functions = LocalFunctions(forkserver=forkserver, folder=folder, unpack=unpack, digest=digest, on_change=on_change)
+    forkserver = Forkserver(surroundings)
+    parts = LocalParts(forkserver=forkserver, folder=folder, digest=digest, on_change=on_change, **overrides)
+    models = LocalModelServer(parts, unpack=unpack_mar)
+    functions = LocalFunctions(parts, unpack=unpack)
     try:
         yield LocalServers(forkserver=forkserver, models=models, functions=functions, folder=folder)
     finally:
@@ -89,6 +94,7 @@ def make_group(archive: Path, *functions: str, **overrides: Any) -> FunctionGrou
         "archive_sha256": digest(archive),
         "handler": "handler.py",
         "functions": functions,
+        "timeout_ms": 10_000,
         "startup_timeout_s": 30.0,
     }
     return FunctionGroup(**{**values, **overrides})

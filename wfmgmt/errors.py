@@ -14,10 +14,15 @@ WfmgmtError
 ├── WorkflowBusy                the name is being registered or unregistered right now
 ├── NodesNotLoadable            model files that are missing or broken, found without running code
 ├── NodesFailedToLoad           workers that did not come up
+├── RequestTooLarge             the body of a prediction is longer than the settings allow
+├── NodeFailed                  a node could not answer a prediction, in all its tries
+├── NodeRefused                 a handler refused a prediction with an HTTP status of its choice
 ├── Unavailable                 the service cannot do this now; trying again later may help
 │   ├── StoreUnavailable        the database is locked or cannot be reached
 │   ├── RuntimeUnavailable      the runtime does not answer or answers garbage
 │   ├── TooManyRegistrations    as many registrations as allowed are under way
+│   ├── TooManyRequests         as many predictions, or bytes of them, as allowed are under way
+│   ├── WorkflowNotReady        the workflow is registered, but does not run now, or is too busy
 │   └── ShuttingDown            the server is stopping
 ├── InsufficientStorage         no space left for the database or an archive
 └── CannotStart                 the deployment must not come up like this
@@ -151,6 +156,46 @@ class NodesFailedToLoad(_NodeFailures):
     """Workers did not come up: their handlers failed to import, raised, exited or took too long."""
 
 
+class RequestTooLarge(WfmgmtError):
+    """The body of a prediction is longer than the settings allow."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"The body of the request is longer than {limit_bytes} bytes, the limit of this server.")
+        self.limit_bytes = limit_bytes
+
+
+class NodeFailed(WfmgmtError):
+    """A node could not answer a prediction; the text starts as that of TorchServe 0.12.0.
+
+    Attributes:
+        node: The node.
+        attempt: How many tries were made.
+        reason: Why the last one failed: the handler's own error, a time-out, the end of its worker.
+    """
+
+    def __init__(self, node: str, attempt: int, reason: str) -> None:
+        super().__init__(f"Error executing {node}: {reason}")
+        self.node = node
+        self.attempt = attempt
+        self.reason = reason
+
+
+class NodeRefused(WfmgmtError):
+    """A handler refused a prediction on purpose.
+
+    Attributes:
+        node: The node.
+        attempt: In which try.
+        status: The HTTP status that the handler chose, 400 to 599.
+    """
+
+    def __init__(self, node: str, attempt: int, reason: str, status: int) -> None:
+        super().__init__(reason)
+        self.node = node
+        self.attempt = attempt
+        self.status = status
+
+
 class Unavailable(WfmgmtError):
     """The service cannot do this now.
 
@@ -171,6 +216,26 @@ class RuntimeUnavailable(Unavailable):
 
 class TooManyRegistrations(Unavailable):
     """As many registrations as the settings allow are under way."""
+
+
+class TooManyRequests(Unavailable):
+    """As many predictions, or as many bytes of them, as the settings allow are under way."""
+
+    retry_after_s = 1
+
+
+class WorkflowNotReady(Unavailable):
+    """The workflow is registered, but does not run now, or is too busy.
+
+    Attributes:
+        node: The node that is the reason, if one is.
+    """
+
+    retry_after_s = 1
+
+    def __init__(self, message: str, node: str | None = None) -> None:
+        super().__init__(message)
+        self.node = node
 
 
 class ShuttingDown(Unavailable):

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import uvloop
 from flask import Flask
 
 from wfmgmt.api.application import make_app
@@ -26,8 +27,12 @@ from wfmgmt.services.leases import Leases
 from wfmgmt.services.registration import Registration
 from wfmgmt.services.removal import Removal
 from wfmgmt.serving.client import RuntimeClient
-from wfmgmt.serving.models.local.launcher import Forkserver
-from wfmgmt.serving.models.local.server import LocalFunctions, LocalModelServer
+from wfmgmt.serving.measurements import Measurements
+from wfmgmt.serving.models.local.accelerators import count_accelerators
+from wfmgmt.serving.models.local.launcher import Forkserver, Surroundings
+from wfmgmt.serving.models.local.pool import PoolSettings
+from wfmgmt.serving.models.local.server import LocalFunctions, LocalModelServer, LocalParts
+from wfmgmt.serving.predictions import PredictionLimits
 from wfmgmt.serving.process import serve
 from wfmgmt.serving.runtime import Runtime
 from wfmgmt.serving.view import RuntimeView
@@ -46,7 +51,7 @@ class Services:
         self.settings = settings
         self.store = Store(settings.database_url, connections=settings.web_threads + 2)
         self.leases = Leases(settings.run_folder / "leases")
-        self.runtime = RuntimeClient(settings.control_socket)
+        self.runtime = RuntimeClient(settings.control_socket, drain_timeout_s=settings.drain_timeout_s)
         self.view = RuntimeView(RuntimeClient(settings.control_socket))
         folders = StoreFolders(
             workflow=ArchiveFolder(folder=settings.workflow_store, suffix=".war"),
@@ -116,8 +121,16 @@ class StoreCatalog:
 @asynccontextmanager
 async def create_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     """Give the runtime, with worker processes of this machine as its model server; end them all at the end."""
-    forkserver = Forkserver(environment=worker_environment(settings))
+    environment = worker_environment(settings)
+    forkserver = Forkserver(
+        Surroundings(
+            environment=environment,
+            preload=settings.preload,
+            memory_bytes=None if settings.worker_memory_mb is None else settings.worker_memory_mb * MIB,
+        )
+    )
     store = Store(settings.database_url, connections=2)
+    measurements = Measurements()
     runtime: Runtime
 
     def on_change(key: str) -> None:
@@ -128,23 +141,32 @@ async def create_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         _unpack(archive, folder, settings.limits)
         return manifest
 
-    unpacked = settings.run_folder / "unpacked"
-    models = LocalModelServer(
-        forkserver=forkserver, folder=unpacked, unpack=unpack_model, digest=sha256_of, on_change=on_change
-    )
-    functions = LocalFunctions(
+    parts = LocalParts(
         forkserver=forkserver,
-        folder=unpacked,
-        unpack=lambda archive, folder: _unpack(archive, folder, settings.limits),
+        folder=settings.run_folder / "unpacked",
         digest=sha256_of,
         on_change=on_change,
+        pool_settings=PoolSettings(
+            queue_size=settings.queue_size,
+            idle_timeout_s=settings.idle_timeout_s,
+            on_measurements=measurements.note_handler,
+        ),
+        answer_bytes=settings.response_limit_bytes,
+        accelerators=count_accelerators(visible=environment.get("CUDA_VISIBLE_DEVICES")),
     )
     runtime = Runtime(
-        models=models,
-        functions=functions,
+        models=LocalModelServer(parts, unpack=unpack_model),
+        functions=LocalFunctions(parts, unpack=lambda archive, folder: _unpack(archive, folder, settings.limits)),
         catalog=StoreCatalog(store),
         workflow_store=settings.workflow_store,
         model_store=settings.model_store,
+        measurements=measurements,
+        limits=PredictionLimits(
+            requests=settings.requests,
+            held_bytes=settings.held_mb * MIB,
+            request_bytes=settings.request_limit_bytes,
+            drain_timeout_s=settings.drain_timeout_s,
+        ),
     )
     try:
         yield runtime
@@ -161,14 +183,15 @@ def _unpack(archive: Path, folder: Path, limits: Limits) -> None:
 
 def run_runtime(settings: Settings, *, inference_socket: socket.socket, lifeline: int | None) -> None:
     """Run the runtime process until it is told to stop; see `wfmgmt.serving.process.serve`."""
-    asyncio.run(
-        serve(
-            lambda: create_runtime(settings),
-            control_socket=settings.control_socket,
-            inference_socket=inference_socket,
-            lifeline=lifeline,
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(
+            serve(
+                lambda: create_runtime(settings),
+                control_socket=settings.control_socket,
+                inference_socket=inference_socket,
+                lifeline=lifeline,
+            )
         )
-    )
 
 
 def listen(settings_name: str, host: str, port: int) -> socket.socket:

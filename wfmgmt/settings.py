@@ -20,6 +20,10 @@ from wfmgmt.errors import SettingsInvalid
 
 ENV_PREFIX = "WFMGMT_"
 FILE_NAME = "wfmgmt.toml"
+#: Largest request or answer that can be asked for; messages to workers are made of them.
+MAX_MESSAGE_BYTES = 64 * MIB
+#: Longest time-out that can be asked for, a day.
+MAX_WAIT_S = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +57,21 @@ class Address:
         return cls(host=found[1] or found[2], port=int(found[3]))
 
 
-def _patterns(value: object) -> object:
-    """Split a comma-separated text of regular expressions."""
+def _listed(value: object) -> object:
+    """Split a comma-separated text."""
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",") if part.strip()]
     return tuple(value) if isinstance(value, list) else value
+
+
+def _modules(value: object) -> object:
+    """Split a comma-separated text of module names, and check that they are some."""
+    names = _listed(value)
+    if isinstance(names, tuple):
+        for name in names:
+            if not all(part.isidentifier() for part in str(name).split(".")):
+                raise ValueError("expected names of modules separated by commas, for example torch,numpy")
+    return names
 
 
 _Address = Annotated[Address, BeforeValidator(Address.parse)]
@@ -74,13 +88,22 @@ class Settings(BaseSettings):
     model_store: Path = Path()
     management_address: _Address = Address(host="127.0.0.1", port=8081)
     inference_address: _Address = Address(host="127.0.0.1", port=8080)
-    allowed_urls: Annotated[tuple[re.Pattern[str], ...], NoDecode, BeforeValidator(_patterns)] = ()
+    allowed_urls: Annotated[tuple[re.Pattern[str], ...], NoDecode, BeforeValidator(_listed)] = ()
     download_timeout_s: int = Field(default=300, ge=1)
     download_limit_mb: int = Field(default=512, ge=1)
     web_workers: int = Field(default=2, ge=1, le=256)
     web_threads: int = Field(default=8, ge=2, le=1024)
     registrations: int = Field(default=0, ge=0)
     model_server: Literal["local"] = "local"
+    queue_size: int = Field(default=100, ge=1)
+    requests: int = Field(default=1000, ge=1)
+    held_mb: int = Field(default=512, ge=1)
+    request_limit_bytes: int = Field(default=6_553_500, ge=1, le=MAX_MESSAGE_BYTES)
+    response_limit_bytes: int = Field(default=6_553_500, ge=1, le=MAX_MESSAGE_BYTES)
+    idle_timeout_s: float = Field(default=60, ge=0.1, le=MAX_WAIT_S)
+    drain_timeout_s: float = Field(default=30, ge=0, le=MAX_WAIT_S)
+    worker_memory_mb: int | None = Field(default=None, ge=1)
+    preload: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_modules)] = ()
     archive_entries: int = Field(default=10_000, ge=1)
     archive_unpacked_mb: int = Field(default=4096, ge=1)
     archive_ratio: int = Field(default=200, ge=1)

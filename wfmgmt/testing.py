@@ -76,6 +76,8 @@ def make_model(archive: Path, **overrides: Any) -> Model:  # noqa: ANN401 - any 
         "min_workers": 1,
         "max_workers": 4,
         "batch_size": 1,
+        "max_batch_delay_ms": 0,
+        "timeout_ms": 10_000,
         "startup_timeout_s": 30.0,
     }
     return Model(**{**values, **overrides})

@@ -1,4 +1,4 @@
-"""The one table from errors to HTTP, and the one handler that writes them."""
+"""The one handler that writes errors of the management plane."""
 
 import logging
 
@@ -6,36 +6,11 @@ from flask import Flask, Response, g
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from wfmgmt import errors
-from wfmgmt.domain.wire import FRAMEWORK_TYPES, UNKNOWN_PATH, WRONG_METHOD, error_body
+from wfmgmt.domain.wire import FRAMEWORK_TYPES, UNKNOWN_PATH, WRONG_METHOD, error_body, status_and_type
 
 _log = logging.getLogger("wfmgmt.api")
 
-#: Error class to HTTP status and TorchServe's name for it; a class stands for its subclasses that have no line.
-STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
-    errors.BadRequest: (400, "BadRequestException"),
-    errors.InvalidArchive: (400, "InvalidWorkflowException"),
-    errors.InvalidWorkflow: (400, "InvalidWorkflowException"),
-    errors.InvalidDag: (400, "InvalidDAGException"),
-    errors.WorkflowNotFound: (404, "WorkflowNotFoundException"),
-    errors.ArchiveNotFound: (404, "WorkflowNotFoundException"),
-    errors.UrlNotAllowed: (404, "WorkflowNotFoundException"),
-    errors.DownloadFailed: (400, "DownloadArchiveException"),
-    errors.WorkflowExists: (409, "ConflictStatusException"),
-    errors.WorkflowBusy: (409, "ConflictStatusException"),
-    errors.NodesNotLoadable: (400, "WorkflowException"),
-    errors.NodesFailedToLoad: (500, "WorkflowException"),
-    errors.Unavailable: (503, "ServiceUnavailableException"),
-    errors.InsufficientStorage: (507, "InsufficientStorageException"),
-}
 _INTERNAL = "Internal server error; the log has the details under this answer's x-request-id."
-
-
-def status_and_type(error: errors.WfmgmtError) -> tuple[int, str]:
-    """Return the HTTP status and the wire type of an error."""
-    for kind in type(error).__mro__:
-        if kind in STATUS_AND_TYPE:
-            return STATUS_AND_TYPE[kind]
-    return 500, "InternalServerException"
 
 
 def register_error_handlers(app: Flask) -> None:

@@ -20,7 +20,7 @@ _log = logging.getLogger("wfmgmt.deployment")
 
 #: How long the processes of a deployment that was killed may take to disappear.
 PREDECESSOR_S = 5.0
-#: How long the runtime may take to stop before it is killed.
+#: How long the runtime may take to stop, once accepted requests are answered, before it is killed.
 RUNTIME_STOP_S = 5.0
 #: Tells prometheus-client to share counters; not for the runtime, which has none.
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -114,7 +114,7 @@ class Deployment:
             return
         os.close(self._lifeline[1])
         lock = runtime_lock(self.settings)
-        deadline = time.monotonic() + RUNTIME_STOP_S
+        deadline = time.monotonic() + self.settings.drain_timeout_s + RUNTIME_STOP_S
         while lock.is_held() and time.monotonic() < deadline:
             time.sleep(0.02)
         if (holder := lock.holder()) is not None:

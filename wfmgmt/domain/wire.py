@@ -1,9 +1,11 @@
-"""What both planes answer alike: error bodies, headers and request ids, as TorchServe 0.12.0 has them."""
+"""What both planes answer alike: errors, headers and request ids, as TorchServe 0.12.0 has them."""
 
 import json
 import re
 import uuid
 from collections.abc import Mapping
+
+from wfmgmt import errors
 
 #: Headers that every answer carries; TorchServe separates the directives with semicolons, HTTP wants commas.
 NO_CACHE = {
@@ -35,6 +37,37 @@ FRAMEWORK_TYPES = {
     505: "HttpVersionNotSupportedException",
 }
 
+#: Error class to HTTP status and TorchServe's name for it; a class stands for its subclasses that have no line, and an
+#: error that has a status of its own goes with that.
+STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
+    errors.BadRequest: (400, "BadRequestException"),
+    errors.InvalidArchive: (400, "InvalidWorkflowException"),
+    errors.InvalidWorkflow: (400, "InvalidWorkflowException"),
+    errors.InvalidDag: (400, "InvalidDAGException"),
+    errors.WorkflowNotFound: (404, "WorkflowNotFoundException"),
+    errors.ArchiveNotFound: (404, "WorkflowNotFoundException"),
+    errors.UrlNotAllowed: (404, "WorkflowNotFoundException"),
+    errors.DownloadFailed: (400, "DownloadArchiveException"),
+    errors.WorkflowExists: (409, "ConflictStatusException"),
+    errors.WorkflowBusy: (409, "ConflictStatusException"),
+    errors.NodesNotLoadable: (400, "WorkflowException"),
+    errors.NodesFailedToLoad: (500, "WorkflowException"),
+    errors.RequestTooLarge: (413, "RequestEntityTooLargeException"),
+    errors.NodeRefused: (400, "PredictionException"),
+    errors.NodeFailed: (500, "InternalServerException"),
+    errors.Unavailable: (503, "ServiceUnavailableException"),
+    errors.InsufficientStorage: (507, "InsufficientStorageException"),
+}
+
+
+def status_and_type(error: errors.WfmgmtError) -> tuple[int, str]:
+    """Return the HTTP status and the wire type of an error."""
+    for kind in type(error).__mro__:
+        if kind in STATUS_AND_TYPE:
+            status, error_type = STATUS_AND_TYPE[kind]
+            return getattr(error, "status", status), error_type
+    return 500, "InternalServerException"
+
 
 def json_text(value: object) -> str:
     """Return JSON as every answer has it: indented by two spaces, with a newline at the end."""
@@ -42,9 +75,9 @@ def json_text(value: object) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")  # A handler's error may hold what UTF-8 cannot.
 
 
-def error_body(status: int, error_type: str, message: str) -> str:
-    """Return the one shape that errors have; `code` equals the HTTP status."""
-    return json_text({"code": status, "type": error_type, "message": message})
+def error_body(status: int, error_type: str, message: str, **more: object) -> str:
+    """Return the one shape that errors have, with more fields where there is more to say; `code` is the HTTP status."""
+    return json_text({"code": status, "type": error_type, "message": message, **more})
 
 
 def sane_request_id(given: str | None) -> str:

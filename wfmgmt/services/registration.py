@@ -1,5 +1,6 @@
 """Registering a workflow: from the request to workers that are up and a row that says so."""
 
+import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +23,7 @@ from wfmgmt.errors import (
     InvalidWorkflow,
     NodesFailedToLoad,
     NodesNotLoadable,
+    RuntimeUnavailable,
     ShuttingDown,
     TooManyRegistrations,
     WfmgmtError,
@@ -34,6 +36,8 @@ from wfmgmt.services.removal import Removal
 from wfmgmt.serving.client import RuntimeClient
 from wfmgmt.store.records import NewNode, NewWorkflow
 from wfmgmt.store.store import Store
+
+_log = logging.getLogger("wfmgmt.registration")
 
 DEFAULT_TIMEOUT_S = 120
 
@@ -188,6 +192,7 @@ class Registration:
             attempt.is_recorded = True
             self._removal.undo(new.uid, attempt.event(origin, error), error)
             raise
+        self._open_for_clients(new)
         return Registered(name=new.name, warnings=prepared.spec.warnings)
 
     def _prepare(self, request: RegistrationRequest, acquisition: Acquisition, attempt: "_Attempt") -> "_Prepared":
@@ -241,6 +246,13 @@ class Registration:
             if not writer.mark_ready(new.uid):
                 raise ShuttingDown(f"Workflow {new.name} was taken back by a reconciliation; try again.")
             writer.record(event)
+
+    def _open_for_clients(self, new: NewWorkflow) -> None:
+        """Have the runtime serve what is registered now; it would find out by itself a little later."""
+        try:
+            self._runtime.note_registered(new.uid)
+        except RuntimeUnavailable as error:
+            _log.warning("the runtime could not be told of the registration: %s", error, extra={"workflow": new.name})
 
 
 @dataclass(slots=True, kw_only=True)

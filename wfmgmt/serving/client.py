@@ -60,11 +60,15 @@ class RuntimeClient:
 
     Args:
         control_socket: Where the runtime listens.
+        drain_timeout_s: How long the runtime may take to answer requests before it unloads a workflow.
         call_timeout_s: How long one call may stay without an answer.
     """
 
-    def __init__(self, control_socket: Path, *, call_timeout_s: float = CALL_TIMEOUT_S) -> None:
+    def __init__(
+        self, control_socket: Path, *, drain_timeout_s: float = 0.0, call_timeout_s: float = CALL_TIMEOUT_S
+    ) -> None:
         self._control_socket = control_socket
+        self._drain_timeout_s = drain_timeout_s
         self._call_timeout_s = call_timeout_s
 
     def load(self, deployment: Deployment, *, cancelled: Callable[[], bool]) -> WorkflowReport:
@@ -90,16 +94,26 @@ class RuntimeClient:
         raise RuntimeUnavailable("The runtime did not finish loading the workflow in time.")
 
     def unload(self, uid: str) -> None:
-        """Take a workflow's workers down and wait until they are gone; one that is not loaded is fine.
+        """Take a workflow down and wait until its workers are gone; one that is not loaded is fine.
+
+        Requests that were accepted are answered first.
 
         Raises:
             RuntimeUnavailable: The runtime is down, hangs or answers garbage.
         """
-        deadline = time.monotonic() + SLACK_S
+        deadline = time.monotonic() + self._drain_timeout_s + SLACK_S
         while time.monotonic() < deadline:
             if self._report("DELETE", f"/workflows/{uid}?wait_s={WAIT_S}").state is LoadState.ABSENT:
                 return
         raise RuntimeUnavailable("The runtime did not finish unloading the workflow in time.")
+
+    def note_registered(self, uid: str) -> None:
+        """Tell the runtime that a workflow is registered for good, so that clients may know of it.
+
+        Raises:
+            RuntimeUnavailable: The runtime is down, hangs or answers garbage; it will find out by itself.
+        """
+        self._call("POST", f"/workflows/{uid}/registered")
 
     def report(self, uid: str) -> WorkflowReport:
         """Return how a workflow is, now.

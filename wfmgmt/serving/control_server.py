@@ -21,6 +21,7 @@ def control_app(runtime: Runtime) -> web.Application:
     app.router.add_put("/workflows/{uid}", _load)
     app.router.add_get("/workflows/{uid}", _wait)
     app.router.add_delete("/workflows/{uid}", _unload)
+    app.router.add_post("/workflows/{uid}/registered", _note_registered)
     app.router.add_get("/status", _status)
     app.router.add_post("/nudge", _nudge)
     return app
@@ -52,6 +53,12 @@ async def _wait(request: web.Request) -> web.Response:
     while runtime.report(uid).state is LoadState.LOADING and (left_s := deadline - loop.time()) > 0:
         await runtime.feed.wait(left_s)
     return web.json_response(runtime.report(uid).to_json())
+
+
+async def _note_registered(request: web.Request) -> web.Response:
+    """Take note that the database calls a workflow ready, so that clients may know of it at once."""
+    request.app[_RUNTIME].note_registered(request.match_info["uid"])
+    return web.json_response({})
 
 
 async def _unload(request: web.Request) -> web.Response:

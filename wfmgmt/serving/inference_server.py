@@ -19,20 +19,29 @@ from wfmgmt.domain.wire import (
     health,
     json_text,
     sane_request_id,
+    status_and_type,
 )
+from wfmgmt.errors import RequestTooLarge, Unavailable, WfmgmtError
+from wfmgmt.serving.answers import DEFAULT_CONTENT_TYPE, TRACE_HEADER, joined, trace_text
+from wfmgmt.serving.bodies import BODY_TIMEOUT_S, TRACE, BodyTimeout, encode_headers, read_fields
 from wfmgmt.serving.description import INFERENCE_API
 from wfmgmt.serving.feed import StatusFeed
+from wfmgmt.serving.models.base import NodeRequest
+from wfmgmt.serving.predictions import Prediction
+from wfmgmt.serving.runtime import Runtime
 
-_FEED = web.AppKey("feed", StatusFeed)
+_RUNTIME = web.AppKey("runtime", Runtime)
 _REGISTRY = web.AppKey("registry", CollectorRegistry)
-_NOT_FOUND, _NOT_ALLOWED, _INTERNAL = 404, 405, 500
+_NOT_FOUND, _NOT_ALLOWED, _TIMED_OUT, _INTERNAL = 404, 405, 408, 500
+_LATE_BODY = f"The body of the request did not arrive within {BODY_TIMEOUT_S:g} s."
 _log = logging.getLogger("wfmgmt.inference")
 
 
-def inference_app(feed: StatusFeed) -> web.Application:
+def inference_app(runtime: Runtime) -> web.Application:
     """Return the application that listens on the inference address."""
     registry = CollectorRegistry()
-    registry.register(_Workers(feed))
+    registry.register(_Workers(runtime.feed))
+    registry.register(runtime.measurements)
     requests = Counter(
         "wfmgmt_inference_requests",
         "Requests answered on the inference address",
@@ -40,8 +49,11 @@ def inference_app(feed: StatusFeed) -> web.Application:
         registry=registry,
     )
     app = web.Application(middlewares=[_dress(requests)])
-    app[_FEED] = feed
+    app[_RUNTIME] = runtime
     app[_REGISTRY] = registry
+    for path in ("/wfpredict/{name}", "/wfpredict/{name}/"):
+        for method in ("GET", "POST", "PUT"):
+            app.router.add_route(method, path, _predict, expect_handler=_expect)
     for path in ("/ping", "/ping/"):
         app.router.add_get(path, _ping, expect_handler=_expect)
     for path in ("/metrics", "/metrics/"):
@@ -52,22 +64,44 @@ def inference_app(feed: StatusFeed) -> web.Application:
     return app
 
 
+async def _predict(request: web.Request) -> web.Response:
+    """Have a workflow answer."""
+    runtime = request.app[_RUNTIME]
+    workflow = runtime.find(request.match_info["name"])
+    request_id = request[REQUEST_ID] = sane_request_id(request.headers.get(REQUEST_ID))
+    with workflow.accepting(), runtime.admission.admit() as place:
+        fields = await read_fields(request, place)
+        first = NodeRequest(request_id=request_id, headers=encode_headers(request), fields=fields)
+        prediction = Prediction(request=first, place=place)
+        if request.query.get(TRACE) == "1":
+            request[TRACE_HEADER] = prediction
+        answer = joined(await workflow.predict(prediction))
+    content_type = answer.content_type or DEFAULT_CONTENT_TYPE
+    headers = {**answer.headers, "Content-Type": content_type}
+    return web.Response(body=answer.content, status=answer.status, headers=headers)
+
+
 async def _expect(request: web.Request) -> web.StreamResponse | None:
     """Let a client go on that waits to send its body, and refuse any other expectation.
 
     aiohttp answers this before any middleware, so the answer gets its headers here.
     """
-    if request.headers["Expect"].strip().lower() == "100-continue":
+    limit_bytes = request.app[_RUNTIME].admission.limits.request_bytes
+    if request.content_length is not None and request.content_length > limit_bytes:
+        answer = _own_error(RequestTooLarge(limit_bytes))
+    elif request.headers["Expect"].strip().lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # That was not yet the answer.
         return None
-    answer = _error(web.HTTPExpectationFailed())
+    else:
+        answer = _error(web.HTTPExpectationFailed())
     answer.headers.update({**NO_CACHE, REQUEST_ID: sane_request_id(request.headers.get(REQUEST_ID))})
     return answer
 
 
 def _dress(requests: Counter) -> Middleware:
     """Return the middleware that gives every answer its headers and every error its shape."""
+    counted: dict[tuple[str, int], Counter] = {}
 
     @web.middleware
     async def dress(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -75,13 +109,32 @@ def _dress(requests: Counter) -> Middleware:
             answer = await handler(request)
         except web.HTTPException as error:
             answer = _error(error)
+        except WfmgmtError as error:
+            answer = _own_error(error)
+        except BodyTimeout:
+            answer = _json(error_body(_TIMED_OUT, FRAMEWORK_TYPES[_TIMED_OUT], _LATE_BODY), _TIMED_OUT)
         answer.headers.update(NO_CACHE)
-        answer.headers[REQUEST_ID] = sane_request_id(request.headers.get(REQUEST_ID))
+        answer.headers[REQUEST_ID] = request.get(REQUEST_ID) or sane_request_id(request.headers.get(REQUEST_ID))
+        if (prediction := request.get(TRACE_HEADER)) is not None:
+            answer.headers[TRACE_HEADER] = trace_text(prediction.traces)
         resource = request.match_info.route.resource
-        requests.labels(resource.canonical if resource else "unknown", answer.status).inc()
+        key = (resource.canonical if resource else "unknown", answer.status)
+        if key not in counted:
+            counted[key] = requests.labels(*key)
+        counted[key].inc()
         return answer
 
     return dress
+
+
+def _own_error(error: WfmgmtError) -> web.Response:
+    """Return the answer for one of our errors, with the node that is to blame if one is."""
+    status, kind = status_and_type(error)
+    more = {name: value for name in ("node", "attempt") if (value := getattr(error, name, None)) is not None}
+    answer = _json(error_body(status, kind, str(error), **more), status)
+    if isinstance(error, Unavailable):
+        answer.headers["Retry-After"] = str(error.retry_after_s)
+    return answer
 
 
 def _json(text: str, status: int = 200) -> web.Response:
@@ -126,7 +179,7 @@ class InferenceProtocol(web.RequestHandler):
 
 async def _ping(request: web.Request) -> web.Response:
     """Tell whether everything runs, or what does not."""
-    feed = request.app[_FEED]
+    feed = request.app[_RUNTIME].feed
     problem = feed.catalog_error or ("" if feed.is_complete else "The runtime has not read the database yet.")
     not_ready = [report for report in feed.reports() if report.is_missing]
     shown = {report.workflow: report.problem for report in not_ready[:NOT_READY_SHOWN]}

@@ -1,15 +1,18 @@
-"""One workflow in the runtime: bringing its nodes up, taking them down, telling how they are."""
+"""One workflow in the runtime: bringing its nodes up, having them answer, taking them down, telling how they are."""
 
 import asyncio
 import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from wfmgmt.domain.workflow import DeployedNode, Deployment, NodeKind
 from wfmgmt.serving.control import LoadState, NodeReport, WorkflowReport
-from wfmgmt.serving.models.base import Model, ModelNotLoaded, ModelServer, WorkerStatus
+from wfmgmt.serving.measurements import Measurements, NodeMeasurements
+from wfmgmt.serving.models.base import Model, ModelNotLoaded, ModelServer, NodeAnswer, NodeRequest, WorkerStatus
 from wfmgmt.serving.models.local.server import FunctionGroup, LocalFunctions
+from wfmgmt.serving.predictions import Prediction, WorkflowRunner
 
 _log = logging.getLogger("wfmgmt.runtime")
 
@@ -23,6 +26,7 @@ class LoadedWorkflow:
         functions: Where function nodes run.
         workflow_store: Folder of the .war files.
         model_store: Folder of the .mar files.
+        measurements: Where to count what happens at each node.
         publish: Called with a new report whenever something changed.
     """
 
@@ -34,6 +38,7 @@ class LoadedWorkflow:
         functions: LocalFunctions,
         workflow_store: Path,
         model_store: Path,
+        measurements: Measurements,
         publish: Callable[[WorkflowReport], None],
     ) -> None:
         self.deployment = deployment
@@ -47,6 +52,14 @@ class LoadedWorkflow:
         self._failures: dict[str, str] = {}
         self._is_out_of_space = False
         self._task: asyncio.Task[None] | None = None
+        self._measurements = measurements
+        self._measured: dict[str, NodeMeasurements] = {}
+        self._runner: WorkflowRunner | None = None
+        self._model_names = {node.name for node in deployment.nodes if node.kind is NodeKind.MODEL}
+        self._under_way = 0
+        self._is_quiet = asyncio.Event()
+        self._is_quiet.set()
+        self.is_leaving = False
 
     def key(self, node: str) -> str:
         """Return what the model server knows a node by: registrations never share a worker, whatever their names."""
@@ -61,7 +74,7 @@ class LoadedWorkflow:
             nodes={node.name: self._node_report(node) for node in self.deployment.nodes},
             failures=self._failures,
             is_out_of_space=self._is_out_of_space,
-            is_registered=self.is_registered,
+            is_registered=self.is_served,
         )
 
     def _node_report(self, node: DeployedNode) -> NodeReport:
@@ -73,6 +86,43 @@ class LoadedWorkflow:
         else:
             status = self._functions.status(self.deployment.uid)
         return NodeReport(kind=node.kind, wanted=status.wanted, ready=status.ready, error=status.error)
+
+    @property
+    def is_served(self) -> bool:
+        """Whether clients may know of it."""
+        return self.is_registered and not self.is_leaving
+
+    async def predict(self, prediction: Prediction) -> Mapping[str, NodeAnswer]:
+        """Take a request through the graph of a workflow that is loaded; see `WorkflowRunner.run`."""
+        if self._runner is None:
+            raise RuntimeError(f"{self.deployment.workflow} was never loaded")
+        return await self._runner.run(prediction)
+
+    def _ask(self, node: str, request: NodeRequest, avoid: int | None) -> "asyncio.Future[NodeAnswer]":
+        if node in self._model_names:
+            return self._models.infer(self.key(node), request, avoid=avoid)
+        return self._functions.infer(self.deployment.uid, node, request, avoid=avoid)
+
+    @contextmanager
+    def accepting(self) -> Iterator[None]:
+        """Keep the workflow loaded while a request that was accepted is answered."""
+        self._under_way += 1
+        self._is_quiet.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._is_quiet.set()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Accept nothing more, and return when what was accepted is answered or the time is over."""
+        self.is_leaving = True
+        try:
+            await asyncio.wait_for(self._is_quiet.wait(), timeout_s)
+        except TimeoutError:
+            extra = {"workflow": self.deployment.workflow}
+            _log.warning("gave up on %d requests that took longer than the drain", self._under_way, extra=extra)
 
     def note_registered(self) -> None:
         """Take note that the database calls the workflow ready."""
@@ -95,6 +145,8 @@ class LoadedWorkflow:
         self._task, failed_before = asyncio.current_task(), self._failures
         try:
             self._failures = await self._load_nodes()
+            if not self._failures:
+                self._start_runner()
         except Exception as error:  # noqa: BLE001 - whatever went wrong, waiting for it is over
             _log.error("loading broke off", exc_info=error, extra={"workflow": self.deployment.workflow})
             self._failures = {self.deployment.nodes[0].name: f"the runtime failed: {type(error).__name__}"}
@@ -107,6 +159,12 @@ class LoadedWorkflow:
         for node, reason in self._failures.items() - failed_before.items():
             _log.warning("not loaded: %s", reason, extra={"workflow": self.deployment.workflow, "node": node})
         self.tell()
+
+    def _start_runner(self) -> None:
+        """Make what is needed only for a workflow that runs; there may be very many that do not."""
+        deployment = self.deployment
+        self._measured = self._measurements.start(deployment.workflow, [node.name for node in deployment.nodes])
+        self._runner = WorkflowRunner(deployment, ask=self._ask, measured=self._measured)
 
     async def _load_nodes(self) -> dict[str, str]:
         """Bring all nodes up at once; return the reasons of those that failed, in the order of the graph."""
@@ -143,6 +201,8 @@ class LoadedWorkflow:
             min_workers=settings.min_workers,
             max_workers=settings.max_workers,
             batch_size=settings.batch_size,
+            max_batch_delay_ms=settings.max_batch_delay_ms,
+            timeout_ms=settings.timeout_ms,
             startup_timeout_s=self.deployment.startup_timeout_s,
         )
 
@@ -154,15 +214,18 @@ class LoadedWorkflow:
             archive_sha256=self.deployment.archive_sha256,
             handler=str(self.deployment.handler),
             functions=functions,
+            timeout_ms=min(n.settings.timeout_ms for n in self.deployment.nodes if n.name in functions),
             startup_timeout_s=self.deployment.startup_timeout_s,
         )
 
-    async def unload(self) -> None:
-        """Take every node down, ending a load that is under way."""
+    async def unload(self, drain_timeout_s: float = 0.0) -> None:
+        """Take every node down, ending a load that is under way, after accepted requests were answered."""
+        await self.drain(drain_timeout_s)
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
         await self._unload_nodes()
+        self._measurements.stop(self.deployment.workflow, self._measured)
         self.state = LoadState.ABSENT
 
     async def _unload_nodes(self) -> None:

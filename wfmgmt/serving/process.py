@@ -42,7 +42,7 @@ async def serve(
     _allow_many_descriptors()
     async with make_runtime() as runtime:
         control = await _serve(control_app(runtime), web.RequestHandler, listen_privately(control_socket))
-        inference = await _serve(inference_app(runtime.feed), InferenceProtocol, inference_socket)
+        inference = await _serve(inference_app(runtime), InferenceProtocol, inference_socket)
         in_step = asyncio.create_task(runtime.keep_in_step())
         stopped = asyncio.create_task(stop.wait())
         _log.info("runtime is up, inference at http://%s", "{}:{}".format(*inference_socket.getsockname()[:2]))
@@ -50,6 +50,7 @@ async def serve(
         if in_step.done():
             in_step.result()  # Only an unforeseen error ends the loop: let it be seen, and the runtime start again.
         in_step.cancel()
+        await runtime.drain()
         await asyncio.to_thread(control_socket.unlink, missing_ok=True)
         for end in (control, inference):
             await end()
@@ -79,7 +80,7 @@ async def _serve(
     app: web.Application, protocol: type[web.RequestHandler], sock: socket.socket
 ) -> Callable[[], Awaitable[None]]:
     """Serve an application on a socket; return what ends that, giving answers under way a moment."""
-    runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_TIMEOUT_S, handle_signals=False)
+    runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_TIMEOUT_S, handle_signals=False, handler_cancellation=True)
     await runner.setup()
     server, loop = runner.server, asyncio.get_running_loop()
     if server is None:

@@ -8,12 +8,14 @@ from typing import Protocol
 
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import Deployment
-from wfmgmt.errors import WfmgmtError
+from wfmgmt.errors import ShuttingDown, WfmgmtError, WorkflowNotFound, WorkflowNotReady
 from wfmgmt.serving.control import LoadState, WorkflowReport
 from wfmgmt.serving.feed import StatusFeed
 from wfmgmt.serving.loading import LoadedWorkflow
+from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.models.base import ModelServer
 from wfmgmt.serving.models.local.server import LocalFunctions
+from wfmgmt.serving.predictions import Admission, PredictionLimits
 
 _log = logging.getLogger("wfmgmt.runtime")
 
@@ -59,6 +61,13 @@ class Runtime:
         catalog: The database's view.
         workflow_store: Folder of the .war files.
         model_store: Folder of the .mar files.
+        measurements: Where to count what happens at the nodes.
+        limits: How much is taken on at a time.
+
+    Attributes:
+        feed: How the workflows are.
+        measurements: What happens at their nodes.
+        admission: The requests that are under way.
     """
 
     def __init__(
@@ -69,14 +78,20 @@ class Runtime:
         catalog: Catalog,
         workflow_store: Path,
         model_store: Path,
+        measurements: Measurements,
+        limits: PredictionLimits,
     ) -> None:
         self.feed = StatusFeed()
+        self.measurements = measurements
+        self.admission = Admission(limits)
         self._models = models
         self._functions = functions
         self._catalog = catalog
         self._workflow_store = workflow_store
         self._model_store = model_store
         self._workflows: dict[str, LoadedWorkflow] = {}
+        self._by_name: dict[str, LoadedWorkflow] = {}
+        self._unread = 0
         self._unloaded_meanwhile: set[str] = set()
         self._unloads: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(CONCURRENT_LOADS)
@@ -88,6 +103,33 @@ class Runtime:
     def report(self, uid: str) -> WorkflowReport:
         """Return how a workflow is; its state is `absent` when it is not loaded."""
         return self.feed.report(uid) or WorkflowReport(uid=uid, workflow="", state=LoadState.ABSENT)
+
+    def find(self, name: str) -> LoadedWorkflow:
+        """Return the workflow that a client means.
+
+        Raises:
+            WorkflowNotFound: None of that name is registered.
+            WorkflowNotReady: It is registered, or may be, but cannot answer now.
+            ShuttingDown: The runtime is stopping.
+        """
+        if self._is_closing:
+            raise ShuttingDown("The server is stopping.")
+        workflow = self._by_name.get(name)
+        if workflow is None or not workflow.is_served:
+            if self._unread or not self.feed.is_complete:
+                raise WorkflowNotReady("The runtime has not read the database yet; try again later.")
+            raise WorkflowNotFound(name)
+        if workflow.state is LoadState.LOADED:
+            return workflow
+        if workflow.state is LoadState.LOADING:
+            raise WorkflowNotReady(f"Workflow {name} is being loaded; try again later.")
+        raise WorkflowNotReady(f"Workflow {name} is not loaded: {workflow.report().problem}")
+
+    def note_registered(self, uid: str) -> None:
+        """Take note that a registration is finished: clients may know of the workflow."""
+        workflow = self._workflows.get(uid)
+        if workflow is not None:
+            workflow.note_registered()
 
     def node_changed(self, key: str) -> None:
         """Take note that the workers of a node changed; `key` is the model server's name for it."""
@@ -114,19 +156,22 @@ class Runtime:
             functions=self._functions,
             workflow_store=self._workflow_store,
             model_store=self._model_store,
+            measurements=self.measurements,
             publish=self.feed.publish,
         )
-        self._workflows[deployment.uid] = workflow
+        self._workflows[deployment.uid] = self._by_name[deployment.workflow] = workflow
         workflow.tell()
         return workflow
 
     async def unload(self, uid: str) -> None:
-        """Take a workflow down; one that is not loaded is fine."""
+        """Take a workflow down once what was accepted is answered; one that is not loaded is fine."""
         self._unloaded_meanwhile.add(uid)
         workflow = self._workflows.get(uid)
         if workflow is not None:
-            await workflow.unload()
+            await workflow.unload(self.admission.limits.drain_timeout_s)
             self._workflows.pop(uid, None)
+            if self._by_name.get(workflow.deployment.workflow) is workflow:
+                del self._by_name[workflow.deployment.workflow]
         self.feed.forget(uid)
 
     async def unload_within(self, uid: str, wait_s: float) -> None:
@@ -159,17 +204,20 @@ class Runtime:
         loaded_before = set(self._workflows)
         self._unloaded_meanwhile.clear()
         recorded = await asyncio.to_thread(self._catalog.uids)
-        for uid in loaded_before - recorded.keys():
-            _log.info("unloading a workflow that is not in the database", extra={"workflow": self._name(uid)})
-            await self.unload(uid)
+        for uid in loaded_before & self._workflows.keys() - recorded.keys():
+            if not self._workflows[uid].is_leaving:
+                _log.info("unloading a workflow that is not in the database", extra={"workflow": self._name(uid)})
+            await self.unload_within(uid, 0)
         ready = {uid for uid, status in recorded.items() if status is WorkflowStatus.READY}
         for uid in ready & self._workflows.keys():
             self._workflows[uid].note_registered()
+        for uid in self._workflows.keys() & recorded.keys() - ready:
+            if recorded[uid] is WorkflowStatus.UNREGISTERING:
+                self._workflows[uid].is_leaving = True
         missing = ready - self._workflows.keys() - self._unloaded_meanwhile
-        if not missing:
-            return
         batch = sorted(missing)[:LOADS_PER_ROUND]
-        if len(batch) < len(missing):
+        self._unread = len(missing) - len(batch)
+        if self._unread:
             self._nudged.set()
         for deployment in await asyncio.to_thread(lambda: list(self._catalog.deployments(batch))):
             if deployment.uid not in self._workflows and deployment.uid not in self._unloaded_meanwhile:
@@ -203,6 +251,12 @@ class Runtime:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("loading broke off", exc_info=error)
+
+    async def drain(self) -> None:
+        """Accept no more requests, and return when those accepted are answered or the time for that is over."""
+        self._is_closing = True
+        timeout_s = self.admission.limits.drain_timeout_s
+        await asyncio.gather(*(workflow.drain(timeout_s) for workflow in self._workflows.values()))
 
     async def close(self) -> None:
         """Take everything down."""

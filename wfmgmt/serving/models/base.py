@@ -1,10 +1,15 @@
 """What every model server promises, wherever it runs its models."""
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from wfmgmt.errors import WfmgmtError
+from wfmgmt.errors import Unavailable, WfmgmtError
+
+#: Bytes that are passed on without being looked at.
+Content = bytes | bytearray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +25,8 @@ class Model:
         min_workers: Worker processes that are up once it is loaded, >= 0.
         max_workers: Worker processes at most, >= min_workers.
         batch_size: Requests handed to the handler together, >= 1.
+        max_batch_delay_ms: Longest wait of a request for others to fill its batch, >= 0.
+        timeout_ms: Longest run of one batch, >= 1.
         startup_timeout_s: Time each worker has from its start until its handler is initialised.
     """
 
@@ -31,7 +38,65 @@ class Model:
     min_workers: int
     max_workers: int
     batch_size: int
+    max_batch_delay_ms: int
+    timeout_ms: int
     startup_timeout_s: float
+
+
+class InputField(NamedTuple):
+    """One named value of a request, as it came.
+
+    Attributes:
+        name: Its key in the handler's data; `body` for a body that is no form.
+        content: The bytes.
+        content_type: What the sender called them; JSON and text reach the handler decoded. Empty for bytes.
+    """
+
+    name: str
+    content: Content
+    content_type: str = ""
+
+
+class NodeRequest(NamedTuple):
+    """What one node is asked.
+
+    Attributes:
+        request_id: Identity of the client's request.
+        headers: The client's headers, as a JSON object in UTF-8.
+        fields: The values; of several with one name the last wins.
+    """
+
+    request_id: str
+    headers: bytes
+    fields: Sequence[InputField]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all values."""
+        return sum(len(each.content) for each in self.fields)
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeAnswer:
+    """What one node answered. It is not frozen, since there are several to every request and that doubles their cost.
+
+    Attributes:
+        content: The bytes.
+        status: HTTP status that the handler set, else 200.
+        content_type: Content type that the handler set.
+        headers: Other headers that the handler set.
+        batch_size: Requests that were handed to the handler together with this one, itself included.
+        queued_s: Seconds that the request waited for a worker and for its batch to fill.
+        run_s: Seconds that the worker took.
+    """
+
+    content: Content
+    status: int = 200
+    content_type: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    batch_size: int = 1
+    queued_s: float = 0.0
+    run_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +104,8 @@ class WorkerStatus:
     """How many workers there should be, how many there are, and why.
 
     Attributes:
-        wanted: Workers that should be up.
-        ready: Workers that are up and initialised.
+        wanted: Workers that should be up at least.
+        ready: Workers that are up and initialised; more than wanted while load makes it so.
         error: Why workers are missing, as last known; None when none is missing or the first ones still start.
     """
 
@@ -71,8 +136,42 @@ class ModelAlreadyLoaded(WfmgmtError):
         self.name = name
 
 
+class PredictionFailed(WfmgmtError):
+    """One try to answer a request failed; another one may succeed.
+
+    Attributes:
+        reason: Why, in words for the caller, as for `ModelNotLoaded`.
+        worker: Which worker failed, to be avoided by the next try; None when that makes no difference.
+    """
+
+    def __init__(self, reason: str, worker: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.worker = worker
+
+
+class PredictionRefused(WfmgmtError):
+    """A handler raised an error with an HTTP status of its choice, which another try would not change.
+
+    Attributes:
+        reason: The handler's own message.
+        status: HTTP status, 400 to 599.
+    """
+
+    def __init__(self, reason: str, status: int) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+
+
+class NoWorker(Unavailable):
+    """The request could not be given to a worker: the queue is full, or no worker comes up; the text says which."""
+
+    retry_after_s = 1
+
+
 class ModelServer(Protocol):
-    """Loads models and keeps their workers alive.
+    """Loads models, keeps their workers alive and has them answer requests.
 
     All methods belong to the thread of one event loop. Calls for different names run at the same time and do not wait
     for each other. Nothing survives a restart of the process that owns the server: whoever starts it loads again.
@@ -97,10 +196,28 @@ class ModelServer(Protocol):
     async def scale(self, name: str, workers: int) -> None:
         """Run exactly `workers` (>= 0) workers of a loaded model and return when new ones are up and others gone.
 
-        Idempotent. Workers that stay are not disturbed. When new ones fail to come up, the number stays as it was.
+        From then on that is the model's minimum. Idempotent. Workers that stay are not disturbed. When new ones fail
+        to come up, the number stays as it was.
 
         Raises:
             ModelNotLoaded: The model is not loaded, or a new worker did not come up within its startup timeout.
+        """
+
+    def infer(self, name: str, request: NodeRequest, *, avoid: int | None = None) -> "asyncio.Future[NodeAnswer]":
+        """Have a worker answer a request: one try, alone or in a batch with others.
+
+        It never blocks. Cancelling the future withdraws the request if no worker has it yet. What one request does to
+        its worker (hanging, crashing, eating its memory) fails no other: those that shared the batch are run again.
+
+        Args:
+            name: The model, which is loaded.
+            request: What it is asked.
+            avoid: The `worker` of a `PredictionFailed`: prefer another one, and share no batch.
+
+        Raises (through the future):
+            PredictionFailed: The handler raised or answered wrongly, took longer than `timeout_ms`, or its worker died.
+            PredictionRefused: The handler raised an error that carries an HTTP status.
+            NoWorker: The queue is full, no worker comes up, or the model is not loaded or is being unloaded.
         """
 
     async def unload(self, name: str) -> None:

@@ -15,7 +15,7 @@ from tests.factories import make_mar
 from tests.model_servers import LocalServers, is_running, open_servers, until
 from tests.service import wait_until
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
-from wfmgmt.serving.models.local.launcher import ForkFailed, Forkserver
+from wfmgmt.serving.models.local.launcher import ForkFailed, Forkserver, Surroundings
 from wfmgmt.testing import in_event_loop, make_model
 
 CHECKOUT = Path(__file__).parents[4]
@@ -218,7 +218,7 @@ async def test_close_ends_workers_that_nobody_stopped() -> None:
 async def test_workers_get_the_environment_they_are_given() -> None:
     """The owner decides what of its environment handlers see."""
     environment = {"PATH": os.defpath, "GREETING": "hello"}
-    forkserver = Forkserver(environment=environment)
+    forkserver = Forkserver(Surroundings(environment=environment))
     try:
         worker = await forkserver.fork(workflow="w", node="n")
         assert environment_of(forkserver_of(worker.pid)) == environment

@@ -30,7 +30,7 @@ def test_receive_with_fds_gives_each_message_its_own(ends: tuple[socket.socket, 
     """Descriptors come with the message they were sent with, also when messages without any stand between."""
     near, far = ends
     send_with_pipe(near, {"id": 1}, b"first")
-    frames.send(near, {"id": 2}, b"payload")
+    frames.send(near, {"id": 2}, [b"payload"])
     send_with_pipe(near, {"id": 3}, b"third")
     received = [frames.receive_with_fds(far, 2) for _ in range(3)]
     assert [frame.header["id"] for frame, _ in received] == [1, 2, 3]

@@ -26,7 +26,7 @@ from wfmgmt import __version__
 from wfmgmt.errors import InvalidArchive
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
 from wfmgmt.serving.models.local.launcher import Forkserver
-from wfmgmt.serving.models.local.server import LocalModelServer
+from wfmgmt.serving.models.local.server import LocalModelServer, LocalParts
 from wfmgmt.testing import GOOD_HANDLER, in_event_loop, make_model
 
 CLASS_HANDLER = """
@@ -109,7 +109,13 @@ async def test_load_gives_the_handler_its_context(tmp_path: Path) -> None:
         [(name, manifest, properties, data)] = read_report(report)
         assert Path(properties.pop("model_dir")) in servers.unpacked
     assert (name, manifest["model"]["handler"], data) == ("w__m", "h.py", None)
-    assert properties == {"gpu_id": None, "batch_size": 3, "server_name": "wfmgmt", "server_version": __version__}
+    assert properties == {
+        "gpu_id": None,
+        "batch_size": 3,
+        "server_name": "wfmgmt",
+        "server_version": __version__,
+        "limit_max_image_pixels": True,
+    }
 
 
 @in_event_loop
@@ -301,9 +307,8 @@ async def test_load_fails_when_the_archive_cannot_be_unpacked(tmp_path: Path, er
         raise error
 
     folder = tmp_path / "unpacked"
-    server = LocalModelServer(
-        forkserver=Forkserver(), folder=folder, unpack=unpack_and_fail, digest=digest, on_change=lambda _: None
-    )
+    parts = LocalParts(forkserver=Forkserver(), folder=folder, digest=digest, on_change=lambda _: None)
+    server = LocalModelServer(parts, unpack=unpack_and_fail)
     with pytest.raises(ModelNotLoaded) as raised:
         await server.load(make_model(make_mar(tmp_path)))
     assert (raised.value.reason, raised.value.__cause__) == (reason, error)

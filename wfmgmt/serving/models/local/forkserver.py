@@ -1,13 +1,15 @@
 """The forkserver: a small, clean process that forks the workers.
 
-The runtime starts it once, as `python -m wfmgmt.serving.models.local.forkserver FD`, where FD is its end of a Unix
-stream socket. It has one thread and few imports, so a fork of it is safe, quick and shares nearly all memory. The
-runtime and the forkserver exchange frames:
+The runtime starts it once, as `python -m wfmgmt.serving.models.local.forkserver FD MEMORY PRELOAD`: FD is its end of
+a Unix stream socket, MEMORY the bytes of address space that each worker may have (0 for no limit), PRELOAD the modules,
+separated by commas, that it imports at once for all workers. It starts no thread and has few imports of its own, so a
+fork of it is safe, quick and shares nearly all memory. The runtime and the forkserver exchange frames:
 
     runtime → forkserver   {"op": "fork", "id"} with two descriptors: the worker's socket, the write end of its log pipe
                            {"op": "kill", "pid", "signal"}: to the whole process group of a worker that still exists
     forkserver → runtime   {"op": "forked", "id", "pid"} or {"op": "failed", "id", "error"}
                            {"op": "exited", "pid", "code"} or {"op": "exited", "pid", "signal"}
+                           {"op": "broken", "error"} when a module cannot be imported; then it exits
 
 When a worker ends, whatever is left of its process group is killed. On Linux, descendants of workers that made a group
 of their own and lost their parent become the forkserver's children; these are killed when the next child ends, since
@@ -18,8 +20,10 @@ forkserver kills everything and exits. When the forkserver itself is killed, Lin
 import contextlib
 import ctypes
 import gc
+import importlib
 import io
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -38,22 +42,39 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def main() -> None:
-    """Serve the runtime at the other end of the socket whose descriptor is the only argument."""
+    """Serve the runtime; the arguments are those that the module's description gives."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
-    with socket.socket(fileno=int(sys.argv[1])) as control:
+    fd, memory, preload = sys.argv[1:]
+    with socket.socket(fileno=int(fd)) as control:
         control.set_inheritable(False)
+        if not _preload(control, list(filter(None, preload.split(",")))):
+            return
         gc.collect()
         gc.freeze()
-        _Forkserver(control).serve()
+        _Forkserver(control, memory_bytes=int(memory)).serve()
+
+
+def _preload(control: socket.socket, modules: Sequence[str]) -> bool:
+    """Import modules for all workers; tell the runtime when that fails."""
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except BaseException as exc:  # noqa: BLE001 - importing runs code that can raise anything
+            traceback.print_exc()
+            error = f"WFMGMT_PRELOAD: {module} cannot be imported: {worker.describe_error(exc)}"
+            frames.send(control, {"op": "broken", "error": error})
+            return False
+    return True
 
 
 class _Forkserver:
     """The parent of all workers."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, *, memory_bytes: int) -> None:
         self._control = control
+        self._memory_bytes = memory_bytes
         self._workers: set[int] = set()
         self._signals, self._wakeup = socket.socketpair()
         self._signals.settimeout(0)
@@ -108,7 +129,7 @@ class _Forkserver:
             with _signals_blocked() as mask:
                 pid = os.fork()
                 if pid == 0:
-                    _run_worker(*fds, parent=parent, mask=mask)
+                    _run_worker(*fds, parent=parent, mask=mask, memory_bytes=self._memory_bytes)
         except OSError as exc:
             return {"op": "failed", "error": exc.strerror}
         # Both sides set the group, so that it exists before either goes on.
@@ -149,7 +170,7 @@ class _Forkserver:
         frames.send(self._control, message)
 
 
-def _run_worker(worker_fd: int, log_fd: int, *, parent: int, mask: set[int]) -> NoReturn:
+def _run_worker(worker_fd: int, log_fd: int, *, parent: int, mask: set[int], memory_bytes: int) -> NoReturn:
     """Turn the forked copy of the forkserver into a worker; it never returns into the forkserver's code."""
     code = 1
     try:
@@ -160,6 +181,8 @@ def _run_worker(worker_fd: int, log_fd: int, *, parent: int, mask: set[int]) -> 
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if memory_bytes:
+            resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
         code = worker.main(socket.socket(fileno=worker_fd))
     except BaseException:  # noqa: BLE001 - there is nobody above; the log is told and the exit code says it
         traceback.print_exc()

@@ -9,11 +9,13 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wfmgmt.serving.models.local import frames
+from wfmgmt.serving.models.local.channel import Channel, Item, connect
 from wfmgmt.serving.models.local.output import OutputLog
 
 _MODULE = "wfmgmt.serving.models.local.forkserver"
@@ -23,6 +25,8 @@ _FORKS_AT_ONCE = 32
 _CLOSE_S = 5.0
 _KILL_S = 5.0
 _LAST_WORDS_S = 0.5
+# The news that a worker exited may come a moment after the end of its socket.
+_NEWS_S = 0.5
 
 _logger = logging.getLogger(__name__)
 
@@ -35,18 +39,35 @@ class WorkerExited(Exception):
     """A worker is gone; the text says how, as in `exited with code 3`. It never leaves the local model server."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What all workers are born with.
+
+    Attributes:
+        environment: Environment variables; None gives them those of this process.
+        preload: Modules that are imported once, before any worker is forked.
+        memory_bytes: Address space that each worker may have; None for no limit.
+        message_bytes: Longest payload that a worker may send.
+    """
+
+    environment: Mapping[str, str] | None = None
+    preload: tuple[str, ...] = ()
+    memory_bytes: int | None = None
+    message_bytes: int = frames.MAX_PAYLOAD_BYTES
+
+
 class Forkserver:
     """Forks workers from one small process, which is started on first use, and again when it has died.
 
     It belongs to one event loop.
 
     Args:
-        environment: Environment variables of the workers; None gives them those of this process.
+        surroundings: What workers are born with.
         answer_timeout_s: A forkserver that takes longer to answer is killed, with its workers, and started again.
     """
 
-    def __init__(self, *, environment: Mapping[str, str] | None = None, answer_timeout_s: float = 30.0) -> None:
-        self._environment = environment
+    def __init__(self, surroundings: Surroundings | None = None, *, answer_timeout_s: float = 120.0) -> None:
+        self._surroundings = surroundings or Surroundings()
         self._answer_timeout_s = answer_timeout_s
         self._opening: asyncio.Task[_Connection] | None = None
         self._forking = asyncio.Semaphore(_FORKS_AT_ONCE)
@@ -85,7 +106,7 @@ class Forkserver:
         if self._closed:
             raise ForkFailed("the model server is stopping")
         if self._opening is None or (self._opening.done() and not _is_open(self._opening)):
-            self._opening = asyncio.create_task(_Connection.open(self._environment))
+            self._opening = asyncio.create_task(_Connection.open(self._surroundings))
         return await asyncio.shield(self._opening)
 
 
@@ -103,7 +124,7 @@ class WorkerProcess:
         connection: "_Connection",
         pid: int,
         exited: asyncio.Future[str],
-        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        channel: Channel,
         pipe: asyncio.ReadTransport,
         output: OutputLog,
     ) -> None:
@@ -111,20 +132,22 @@ class WorkerProcess:
         self.output = output
         self._connection = connection
         self._exited = exited
-        self._reader, self._writer = streams
+        self._channel = channel
         self._pipe = pipe
+        self._explaining: set[asyncio.Task[None]] = set()
 
-    async def send(self, header: Mapping[str, Any], payload: bytes = b"") -> None:
-        """Send one message.
+    @property
+    def is_usable(self) -> bool:
+        """Whether it lives and has sent nothing that nobody asked for, as far as is known."""
+        return self._channel.is_open and not self._channel.has_unread and not self._exited.done()
+
+    def send(self, header: Mapping[str, Any], payload: Sequence[bytes | bytearray] = ()) -> None:
+        """Send one message; when the worker is gone, whoever waits for an answer hears of it.
 
         Raises:
-            WorkerExited: The worker is gone.
             InvalidFrame: The message is too long; nothing was sent.
         """
-        try:
-            await frames.write(self._writer, header, payload)
-        except OSError:
-            raise WorkerExited(await self.wait()) from None
+        self._channel.send(header, payload)
 
     async def receive(self) -> frames.Frame:
         """Wait for one message.
@@ -134,9 +157,32 @@ class WorkerProcess:
             InvalidFrame: It sent something that is no message; nothing good can be expected of it any more.
         """
         try:
-            return await frames.read(self._reader)
-        except (EOFError, OSError):
-            raise WorkerExited(await self.wait()) from None
+            return await self._channel.receive()
+        except EOFError:
+            raise WorkerExited(await self._end()) from None
+
+    def expect(self, callback: Callable[[Item], None]) -> None:
+        """Have the next message, a `WorkerExited` or an `InvalidFrame` given to `callback`; nobody waits for it."""
+
+        def take(item: Item) -> None:
+            if isinstance(item, EOFError):
+                explaining = asyncio.create_task(self._explain(callback))
+                self._explaining.add(explaining)
+                explaining.add_done_callback(self._explaining.discard)
+            else:
+                callback(item)
+
+        self._channel.expect(take)
+
+    async def _explain(self, callback: Callable[[Item], None]) -> None:
+        callback(WorkerExited(await self._end()))
+
+    async def _end(self) -> str:
+        """Return how the worker went whose socket has ended; one that only closed its socket is killed."""
+        if await self._is_gone_within(_NEWS_S):
+            return self._exited.result()
+        self.kill(signal.SIGKILL)
+        return "closed its connection"
 
     async def wait(self) -> str:
         """Wait until the process is gone and return how it went: `exited with code 3`, `was killed by SIGSEGV`."""
@@ -157,7 +203,7 @@ class WorkerProcess:
         """
         try:
             if not self._exited.done():
-                self._writer.write(frames.encode({"op": "stop"}))
+                self._channel.send({"op": "stop"})
             for signal_number in (signal.SIGTERM, signal.SIGKILL):
                 if not await self._is_gone_within(grace_s / 2):
                     self.kill(signal_number)
@@ -167,9 +213,7 @@ class WorkerProcess:
         finally:
             self.kill(signal.SIGKILL)
             self._pipe.close()
-            self._writer.close()
-            with contextlib.suppress(OSError):
-                await self._writer.wait_closed()
+            self._channel.close()
 
     async def _is_gone_within(self, seconds: float) -> bool:
         await asyncio.wait({self._exited}, timeout=seconds)
@@ -187,22 +231,25 @@ class _Connection:
         self,
         *,
         process: asyncio.subprocess.Process,
-        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-        channel: socket.socket,
+        incoming: Channel,
+        sending: socket.socket,
+        message_bytes: int,
     ) -> None:
         self.is_lost = False
         self._process = process
-        self._reader, self._writer = streams
-        self._channel = channel
+        self._incoming = incoming
+        self._sending = sending
+        self._message_bytes = message_bytes
         self._outgoing: deque[tuple[bytes, Sequence[int]]] = deque()
         self._ids = itertools.count(1)
         self._forks: dict[int, asyncio.Future[tuple[int, asyncio.Future[str]]]] = {}
         self._exits: dict[int, asyncio.Future[str]] = {}
         self._closing = False
+        self._why_lost = "the forkserver died"
         self._running = asyncio.create_task(self._run())
 
     @classmethod
-    async def open(cls, environment: Mapping[str, str] | None) -> "_Connection":
+    async def open(cls, surroundings: Surroundings) -> "_Connection":
         """Start a forkserver.
 
         Raises:
@@ -213,15 +260,15 @@ class _Connection:
                 near, far = socket.socketpair()
                 opened.enter_context(near)
                 with far:
-                    process = await _start_forkserver(far, environment)
+                    process = await _start_forkserver(far, surroundings)
                 near.settimeout(0)
-                # Streams cannot send descriptors, and asyncio lets nobody else use a stream's own socket.
-                channel = opened.enter_context(near.dup())
-                streams = await asyncio.open_unix_connection(sock=near)
+                # Transports cannot send descriptors, and asyncio lets nobody else use a transport's own socket.
+                sending = opened.enter_context(near.dup())
+                incoming = await connect(near, Channel())
                 opened.pop_all()
         except OSError as exc:
             raise ForkFailed(exc.strerror or type(exc).__name__) from exc
-        return cls(process=process, streams=streams, channel=channel)
+        return cls(process=process, incoming=incoming, sending=sending, message_bytes=surroundings.message_bytes)
 
     async def fork(self, *, workflow: str, node: str, answer_timeout_s: float) -> WorkerProcess:
         """Start one worker.
@@ -239,13 +286,13 @@ class _Connection:
                 log = near_ends.enter_context(os.fdopen(log_read, "rb", buffering=0))
                 far_ends.callback(os.close, log_write)
                 pid, exited = await self._request_fork((far.fileno(), log_write), answer_timeout_s)
-                streams = await asyncio.open_unix_connection(sock=near)
-                near_ends.callback(streams[1].close)
+                channel = await connect(near, Channel(self._message_bytes))
+                near_ends.callback(channel.close)
                 pipe, output = await loop.connect_read_pipe(lambda: OutputLog(workflow=workflow, node=node), log)
                 near_ends.pop_all()
         except OSError as exc:
             raise ForkFailed(exc.strerror or type(exc).__name__) from exc
-        return WorkerProcess(connection=self, pid=pid, exited=exited, streams=streams, pipe=pipe, output=output)
+        return WorkerProcess(connection=self, pid=pid, exited=exited, channel=channel, pipe=pipe, output=output)
 
     def kill(self, pid: int, signal_number: signal.Signals) -> None:
         """Have the forkserver send a signal to a worker's process group."""
@@ -257,14 +304,14 @@ class _Connection:
         self._closing = True
         if not self.is_lost:
             with contextlib.suppress(OSError):
-                self._channel.shutdown(socket.SHUT_WR)
+                self._sending.shutdown(socket.SHUT_WR)
             await asyncio.wait({self._running}, timeout=_CLOSE_S)
             self._kill_process()
         await asyncio.wait({self._running})
 
     async def _request_fork(self, fds: Sequence[int], answer_timeout_s: float) -> tuple[int, asyncio.Future[str]]:
         if self.is_lost:
-            raise ForkFailed("the forkserver died")
+            raise ForkFailed(self._why_lost)
         fork_id = next(self._ids)
         self._forks[fork_id] = asyncio.get_running_loop().create_future()
         try:
@@ -287,21 +334,21 @@ class _Connection:
         try:
             while self._outgoing:
                 data, fds = self._outgoing[0]
-                sent = socket.send_fds(self._channel, [data], fds) if fds else self._channel.send(data)
+                sent = socket.send_fds(self._sending, [data], fds) if fds else self._sending.send(data)
                 _close_all(fds)
                 self._outgoing[0] = (data[sent:], ())
                 if sent == len(data):
                     self._outgoing.popleft()
         except BlockingIOError:
-            loop.add_writer(self._channel, self._flush)
+            loop.add_writer(self._sending, self._flush)
         except OSError:
             # The forkserver is dead, as the end of its stream will tell.
             self._drop_outgoing()
         else:
-            loop.remove_writer(self._channel)
+            loop.remove_writer(self._sending)
 
     def _drop_outgoing(self) -> None:
-        asyncio.get_running_loop().remove_writer(self._channel)
+        asyncio.get_running_loop().remove_writer(self._sending)
         while self._outgoing:
             _close_all(self._outgoing.popleft()[1])
 
@@ -309,14 +356,12 @@ class _Connection:
         """Handle what the forkserver says until it is dead, then clean up after it."""
         try:
             while True:
-                self._handle((await frames.read(self._reader)).header)
-        except (EOFError, OSError, frames.InvalidFrame):
+                self._handle((await self._incoming.receive()).header)
+        except (EOFError, frames.InvalidFrame):
             self._kill_process()
         finally:
             self._lose()
-        self._writer.close()
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
+        self._incoming.close()
         code = await self._process.wait()
         if not self._closing:
             _logger.error("the forkserver ended with code %d; it is started again when it is needed", code)
@@ -324,6 +369,9 @@ class _Connection:
     def _handle(self, message: Mapping[str, Any]) -> None:
         if message["op"] == "exited":
             self._exits.pop(message["pid"]).set_result(_describe_exit(message))
+            return
+        if message["op"] == "broken":
+            self._why_lost = message["error"]
             return
         fork = self._forks.get(message["id"])
         if message["op"] == "forked":
@@ -337,10 +385,10 @@ class _Connection:
         """Fail what waits for the forkserver, and make sure that its workers die with it."""
         self.is_lost = True
         self._drop_outgoing()
-        self._channel.close()
+        self._sending.close()
         for fork in self._forks.values():
             if not fork.done():
-                fork.set_exception(ForkFailed("the forkserver died"))
+                fork.set_exception(ForkFailed(self._why_lost))
         for pid, exited in self._exits.items():
             # Linux kills the workers themselves, but not what they started, and other systems kill neither.
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -353,20 +401,20 @@ class _Connection:
             self._process.kill()
 
 
-async def _start_forkserver(
-    control: socket.socket, environment: Mapping[str, str] | None
-) -> asyncio.subprocess.Process:
+async def _start_forkserver(control: socket.socket, surroundings: Surroundings) -> asyncio.subprocess.Process:
     """Start the process in a session of its own: signals to the runtime's group or terminal are not meant for it."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         _MODULE,
         str(control.fileno()),
+        str(surroundings.memory_bytes or 0),
+        ",".join(surroundings.preload),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         pass_fds=(control.fileno(),),
         cwd=_IMPORT_ROOT,
-        env=environment,
+        env=surroundings.environment,
         start_new_session=True,
     )
 

@@ -1,15 +1,21 @@
-"""Keeps as many workers of one job alive as are wanted."""
+"""Keeps the workers of one job alive, and as many of them as its requests need."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, Protocol
 
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
+from wfmgmt.serving.models.local.batches import HandlerMeasurements
+from wfmgmt.serving.models.local.dispatching import Dispatcher, NodeRules, ReadyWorker
 from wfmgmt.serving.models.local.frames import Frame, InvalidFrame
 from wfmgmt.serving.models.local.launcher import ForkFailed, WorkerExited, WorkerProcess
+
+#: A pool gets one more worker when requests have waited for so long that more than chance is at work.
+GROW_AFTER_S = 0.05
 
 _FIRST_DELAY_S = 0.1
 _LONGEST_DELAY_S = 30.0
@@ -25,14 +31,37 @@ class Job:
     Attributes:
         workflow: Workflow it belongs to.
         nodes: Nodes that one worker hosts, in the order in which it loads them; at least one.
+        rules: How requests of each node reach a worker.
         load: The message that makes a worker load them, as `worker` describes it.
+        max_workers: Workers at most, unless more are asked for.
         startup_timeout_s: Time each worker has from its start until all is loaded.
+        gpu_ids: Gives each new worker its accelerator, None for none.
     """
 
     workflow: str
     nodes: tuple[str, ...]
+    rules: Mapping[str, NodeRules]
     load: Mapping[str, Any]
+    max_workers: int
     startup_timeout_s: float
+    gpu_ids: Iterator[int | None] = field(default_factory=lambda: repeat(None))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSettings:
+    """What holds for all pools.
+
+    Attributes:
+        queue_size: Requests that may wait per node.
+        idle_timeout_s: After which a worker above the minimum goes.
+        grace_s: Time in which a worker that is to go may leave by itself.
+        on_measurements: Called with workflow, node and what a handler measured.
+    """
+
+    queue_size: int = 100
+    idle_timeout_s: float = 60.0
+    grace_s: float = 2.0
+    on_measurements: Callable[[str, str, HandlerMeasurements], None] = lambda _workflow, _node, _measurements: None
 
 
 class Forks(Protocol):
@@ -56,15 +85,18 @@ class Backoff:
 
 
 class WorkerPool:
-    """The workers of one job, restarted with back-off when they die.
+    """The workers of one job: at least as many as asked for, more while requests wait, new ones for those that die.
 
     It belongs to one event loop.
+
+    Attributes:
+        dispatcher: Takes the requests for its nodes.
 
     Args:
         forkserver: Where workers come from.
         job: What they do.
         on_change: Called whenever `status` may have changed; it neither blocks nor raises.
-        grace_s: Time in which a worker that is to go may leave by itself.
+        settings: What holds for all pools.
         clock: Seconds that only go forward.
         sleep: Waits that many seconds.
     """
@@ -75,29 +107,48 @@ class WorkerPool:
         forkserver: Forks,
         job: Job,
         on_change: Callable[[], None],
-        grace_s: float = 2.0,
+        settings: PoolSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.job = job
         self.on_change = on_change
-        self.grace_s = grace_s
+        self.settings = settings or PoolSettings()
         self.clock = clock
         self.sleep = sleep
+        self.dispatcher = Dispatcher(
+            rules=job.rules,
+            queue_size=self.settings.queue_size,
+            on_starving=self._note_starving,
+            on_measurements=lambda node, measured: self.settings.on_measurements(job.workflow, node, measured),
+            clock=clock,
+        )
         self._forkserver = forkserver
+        self._wanted = 0
         self._slots: list[_Slot] = []
         self._scaling = asyncio.Lock()
+        self._grow_timer: asyncio.TimerHandle | None = None
+        self._shrink_timer: asyncio.TimerHandle | None = None
+        self._growth = Backoff()
+        self._no_growth_before = 0.0
+        self._growth_error: str | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
 
     @property
     def status(self) -> WorkerStatus:
         """How many workers there should be and are."""
         ready = sum(slot.worker is not None for slot in self._slots)
-        errors = (slot.error for slot in self._slots if slot.worker is None)
-        return WorkerStatus(wanted=len(self._slots), ready=ready, error=next(filter(None, errors), None))
+        errors = (slot.error for slot in self._slots if slot.worker is None) if ready < self._wanted else ()
+        return WorkerStatus(wanted=self._wanted, ready=ready, error=next(filter(None, errors), None))
+
+    @property
+    def is_above_minimum(self) -> bool:
+        """Whether one worker less would be enough."""
+        return len(self._slots) > self._wanted
 
     async def scale(self, workers: int) -> None:
-        """Run exactly `workers` workers and return when new ones are ready and others gone.
+        """Run exactly `workers` workers, at least so many from then on, when new ones are ready and others gone.
 
         When a new one fails, or this is cancelled, all new ones are taken down and the others stay.
 
@@ -107,6 +158,7 @@ class WorkerPool:
         async with self._scaling:
             if self._stopped:
                 raise ModelNotLoaded(self.job.nodes[0], "it is being unloaded")
+            wanted_before, self._wanted = self._wanted, workers
             # Workers that are not up go first, then the youngest.
             self._slots.sort(key=lambda slot: slot.worker is None)
             surplus = self._slots[workers:]
@@ -116,6 +168,7 @@ class WorkerPool:
             try:
                 await asyncio.gather(*(slot.came_up for slot in new))
             except BaseException:
+                self._wanted = wanted_before
                 await self._remove(new)
                 raise
             await self._remove(surplus)
@@ -123,6 +176,11 @@ class WorkerPool:
     async def stop(self) -> None:
         """Take all workers down, also those that are still starting. Idempotent; the pool is of no use afterwards."""
         self._stopped = True
+        self._wanted = 0
+        self.dispatcher.close(f"{', '.join(self.job.nodes)} of {self.job.workflow} is being unloaded")
+        for timer in (self._grow_timer, self._shrink_timer):
+            if timer is not None:
+                timer.cancel()
         await self._remove(tuple(self._slots))
 
     async def bring_up(self) -> WorkerProcess:
@@ -148,7 +206,7 @@ class WorkerPool:
         timeout_s = self.job.startup_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
-                await worker.send(self.job.load)
+                worker.send({**self.job.load, "gpu_id": next(self.job.gpu_ids)})
                 while (loading := _read_progress(worker, await worker.receive())) is not None:
                     node = loading
         except TimeoutError:
@@ -158,17 +216,93 @@ class WorkerPool:
         except InvalidFrame as exc:
             raise ModelNotLoaded(node, f"broken connection to the worker: {exc}") from exc
 
+    def drop(self, slot: "_Slot") -> None:
+        """Forget a place that ended by itself."""
+        if slot in self._slots:
+            self._slots.remove(slot)
+        self.on_change()
+
+    def note_ready(self) -> None:
+        """Take note that a worker came up."""
+        self._growth, self._growth_error = Backoff(), None
+        if self.is_above_minimum:
+            self._watch_idlers(self.settings.idle_timeout_s)
+        self.on_change()
+
+    def note_failure(self, reason: str) -> None:
+        """Take note that a worker did not come up; when none is there and none can be hoped for, nobody need wait."""
+        if all(slot.has_failed for slot in self._slots):
+            self.dispatcher.refuse_waiting(reason)
+
+    def note_failed_growth(self, reason: str) -> None:
+        """Take note that a worker above the minimum did not come up; the next one gets its try after a pause."""
+        _logger.warning("%s of %s: no further worker: %s", ", ".join(self.job.nodes), self.job.workflow, reason)
+        self._growth_error = reason
+        self._no_growth_before = self.clock() + self._growth.delay_after(0)
+        self.note_failure(reason)
+
+    def _note_starving(self) -> None:
+        """Get a worker: at once when there is none, else when the need has lasted."""
+        if self._stopped:
+            return
+        if all(slot.has_failed for slot in self._slots):
+            if self._slots:
+                self.note_failure(str(self._slots[0].error))
+            elif self._growth_error is not None and self.clock() < self._no_growth_before:
+                self.note_failure(self._growth_error)
+            else:
+                self._grow()
+        elif self._grow_timer is None and len(self._slots) < self.job.max_workers:
+            self._grow_timer = asyncio.get_running_loop().call_later(GROW_AFTER_S, self._grow_if_needed)
+
+    def _grow_if_needed(self) -> None:
+        self._grow_timer = None
+        starving_s = self.dispatcher.starving_s
+        is_starting = any(slot.worker is None for slot in self._slots)
+        if starving_s is None or is_starting or self.clock() < self._no_growth_before:
+            return  # The next request that has to wait asks again, and a worker that comes up looks at the queue.
+        if starving_s >= GROW_AFTER_S:
+            self._grow()
+        else:
+            self._note_starving()
+
+    def _grow(self) -> None:
+        if len(self._slots) < self.job.max_workers:
+            self._slots.append(_Slot(self, is_spare=True))
+            self.on_change()
+
+    def _watch_idlers(self, wait_s: float) -> None:
+        if self._shrink_timer is None and not self._stopped:
+            self._shrink_timer = asyncio.get_running_loop().call_later(max(wait_s, 0.01), self._shrink)
+
+    def _shrink(self) -> None:
+        """Let workers above the minimum go that have been idle for long enough."""
+        self._shrink_timer = None
+        surplus = len(self._slots) - self._wanted
+        idlers = self.dispatcher.idle[:surplus] if surplus > 0 else []
+        limit_s = self.settings.idle_timeout_s
+        leaving = [idler for idler in idlers if self.clock() - idler.idle_since >= limit_s]
+        slots = [slot for slot in self._slots if slot.worker in leaving]
+        if slots:
+            task = asyncio.create_task(self._remove(slots))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        if surplus > len(slots):
+            oldest = min((idler.idle_since for idler in idlers if idler not in leaving), default=self.clock())
+            self._watch_idlers(oldest + limit_s - self.clock())
+
     async def _remove(self, slots: Iterable["_Slot"]) -> None:
         """Take these slots down at the same time and forget them."""
         slots = tuple(slots)
         if not slots:
             return
+        self._slots = [slot for slot in self._slots if slot not in slots]
+        await asyncio.gather(*(self.dispatcher.release(slot.worker) for slot in slots if slot.worker is not None))
         for slot in slots:
             # A second cancellation would break off the graceful end that the first one began.
             if not slot.task.cancelling():
                 slot.task.cancel()
         await asyncio.wait({slot.task for slot in slots})
-        self._slots = [slot for slot in self._slots if slot not in slots]
         self.on_change()
 
 
@@ -196,61 +330,83 @@ class _Slot:
     Attributes:
         worker: The worker, while it is ready.
         error: Why the last one went or did not come.
+        has_failed: Whether the last try to start one failed.
         came_up: Done when the first worker is ready, failed when it did not come up.
-        task: Runs until it is cancelled, or until the first worker has failed.
+        task: Runs until it is cancelled, the first worker has failed, or nobody needs another one.
+
+    Args:
+        pool: The pool.
+        is_spare: Whether nobody waits for `came_up`.
     """
 
-    def __init__(self, pool: WorkerPool) -> None:
-        self.worker: WorkerProcess | None = None
+    def __init__(self, pool: WorkerPool, *, is_spare: bool = False) -> None:
+        self.worker: ReadyWorker | None = None
         self.error: str | None = None
+        self.has_failed = False
         self.came_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pool = pool
+        self._is_spare = is_spare
         self.task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
+        pool = self._pool
         try:
-            worker = await self._pool.bring_up()
+            worker = await pool.bring_up()
         except asyncio.CancelledError:
-            self._fail(ModelNotLoaded(self._pool.job.nodes[0], "it was unloaded while it was starting"))
+            self._tell(ModelNotLoaded(pool.job.nodes[0], "it was unloaded while it was starting"))
             raise
         except Exception as exc:  # noqa: BLE001 - it is raised again where `came_up` is awaited
-            self._fail(exc)
+            self.has_failed = True
+            self._tell(exc)
+            if self._is_spare:
+                pool.drop(self)
+                pool.note_failed_growth(exc.reason if isinstance(exc, ModelNotLoaded) else type(exc).__name__)
             return
         if not self.came_up.done():
             self.came_up.set_result(None)
         backoff = Backoff()
         while True:
-            up_s = await self._hold(worker)
-            worker = await self._replace(backoff, up_s)
+            up_s, died_working = await self._hold(worker)
+            if pool.is_above_minimum:
+                pool.drop(self)
+                return
+            worker = await self._replace(backoff, 0 if died_working else backoff.delay_after(up_s))
 
-    def _fail(self, exc: Exception) -> None:
-        if not self.came_up.done():
+    def _tell(self, exc: Exception) -> None:
+        if not self._is_spare and not self.came_up.done():
             self.came_up.set_exception(exc)
 
-    async def _hold(self, worker: WorkerProcess) -> float:
-        """Keep the worker until it dies, or stop it when this is cancelled; return how many seconds it was up."""
+    async def _hold(self, process: WorkerProcess) -> tuple[float, bool]:
+        """Keep the worker until it dies, or stop it when this is cancelled.
+
+        Returns:
+            How many seconds it was up, and whether a request was its end.
+        """
         pool = self._pool
         started = pool.clock()
-        self.worker = worker
-        self.error = None
-        pool.on_change()
+        self.error, self.has_failed = None, False
+        worker = self.worker = pool.dispatcher.add(process)
+        pool.note_ready()
         try:
-            self.error = f"worker {await worker.wait()}"
+            self.error = f"worker {await process.wait()}"
         finally:
             self.worker = None
+            pool.dispatcher.remove(worker)
             pool.on_change()
-            await worker.stop(grace_s=pool.grace_s)
+            await process.stop(grace_s=pool.settings.grace_s)
         _logger.warning("%s of %s: %s", ", ".join(pool.job.nodes), pool.job.workflow, self.error)
-        return pool.clock() - started
+        return pool.clock() - started, worker.died_working
 
-    async def _replace(self, backoff: Backoff, up_s: float) -> WorkerProcess:
+    async def _replace(self, backoff: Backoff, delay_s: float) -> WorkerProcess:
         """Start workers, with pauses between them, until one is ready."""
         pool = self._pool
         while True:
-            await pool.sleep(backoff.delay_after(up_s))
+            if delay_s:
+                await pool.sleep(delay_s)
             try:
                 return await pool.bring_up()
             except ModelNotLoaded as exc:
-                self.error = exc.reason
-                up_s = 0
+                self.error, self.has_failed = exc.reason, True
                 pool.on_change()
+                pool.note_failure(exc.reason)
+            delay_s = backoff.delay_after(0)

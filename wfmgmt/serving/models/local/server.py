@@ -4,16 +4,26 @@ import asyncio
 import logging
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Protocol
 
 from wfmgmt import __version__
 from wfmgmt.errors import InvalidArchive, InvalidWorkflow, ShuttingDown
-from wfmgmt.serving.models.base import Model, ModelAlreadyLoaded, ModelNotLoaded, WorkerStatus
+from wfmgmt.serving.models.base import (
+    Model,
+    ModelAlreadyLoaded,
+    ModelNotLoaded,
+    NodeAnswer,
+    NodeRequest,
+    NoWorker,
+    WorkerStatus,
+)
+from wfmgmt.serving.models.local.dispatching import NodeRules
 from wfmgmt.serving.models.local.launcher import Forkserver
-from wfmgmt.serving.models.local.pool import Job, WorkerPool
+from wfmgmt.serving.models.local.pool import Job, PoolSettings, WorkerPool
 
 _logger = logging.getLogger(__name__)
 
@@ -41,6 +51,7 @@ class FunctionGroup:
         archive_sha256: Digest of that file when it was registered, in lower-case hexadecimal.
         handler: Name of the handler file in the archive.
         functions: The nodes, each also the name of its function; at least one.
+        timeout_ms: Longest run of one call, >= 1.
         startup_timeout_s: Time the worker has from its start until all functions are initialised.
     """
 
@@ -50,6 +61,7 @@ class FunctionGroup:
     archive_sha256: str
     handler: str
     functions: tuple[str, ...]
+    timeout_ms: int
     startup_timeout_s: float
 
 
@@ -76,6 +88,21 @@ class _Order:
     unpack: Callable[[Path], Job]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Loading:
+    """Where a load's archive is unpacked, and for which workflow.
+
+    Attributes:
+        folder: Where it is unpacked.
+        archive: The file.
+        workflow: Name of the workflow.
+    """
+
+    folder: Path
+    archive: Path
+    workflow: str
+
+
 class _Entry:
     """One name, from the beginning of its load to the end of its unload.
 
@@ -96,24 +123,41 @@ class _Entry:
         self.unloading: asyncio.Task[None] | None = None
 
 
-class _ArchiveLoader:
-    """Unpacks archives and runs pools of workers on them, by name.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalParts:
+    """What models and functions are run with alike.
 
-    Args:
+    Attributes:
         forkserver: Where workers come from; it stays the caller's to close.
         folder: Archives are unpacked into new folders below it, each for one load.
         digest: Returns the SHA-256 of a file in lower-case hexadecimal; it blocks, and is run in threads. Raises
             OSError.
         on_change: Called with a name whenever its status may have changed.
+        pool_settings: What holds for all workers.
+        answer_bytes: Longest answer that a handler may give.
+        accelerators: How many accelerators workers take turns with.
     """
 
-    def __init__(
-        self, *, forkserver: Forkserver, folder: Path, digest: Callable[[Path], str], on_change: Callable[[str], None]
-    ) -> None:
-        self._forkserver = forkserver
-        self._folder = folder.absolute()
-        self._digest = digest
-        self._on_change = on_change
+    forkserver: Forkserver
+    folder: Path
+    digest: Callable[[Path], str]
+    on_change: Callable[[str], None]
+    pool_settings: PoolSettings = field(default_factory=PoolSettings)
+    answer_bytes: int = 6_553_500
+    accelerators: int = 0
+
+
+class _ArchiveLoader:
+    """Unpacks archives and runs pools of workers on them, by name.
+
+    Args:
+        parts: What it works with.
+    """
+
+    def __init__(self, parts: LocalParts) -> None:
+        self._parts = parts
+        self._folder = parts.folder.absolute()
+        self._gpu_ids: Iterator[int | None] = cycle(range(parts.accelerators) if parts.accelerators else (None,))
         self._entries: dict[str, _Entry] = {}
         self._closed = False
 
@@ -131,6 +175,41 @@ class _ArchiveLoader:
         if entry.pool is None:
             return WorkerStatus(wanted=entry.order.workers, ready=0)
         return entry.pool.status
+
+    def _ask(self, name: str, node: str | None, request: NodeRequest, avoid: int | None) -> asyncio.Future[NodeAnswer]:
+        """Have a node of what is loaded under a name answer; its first node unless told."""
+        entry = self._entries.get(name)
+        if entry is None or entry.pool is None:
+            answer: asyncio.Future[NodeAnswer] = asyncio.get_running_loop().create_future()
+            answer.set_exception(NoWorker(f"{node or name} is not loaded."))
+            return answer
+        return entry.pool.dispatcher.submit(node or entry.order.node, request, avoid)
+
+    def _describe_load(
+        self, order: "_Loading", handlers: Mapping[str, str], manifest: Mapping[str, Any] | None, batch_size: int
+    ) -> dict[str, Any]:
+        """Return the message that makes a worker load these handlers, by node, as `worker` describes it."""
+        return {
+            "op": "load",
+            "directory": str(order.folder),
+            "archive": order.archive.name,
+            "entries": [
+                {"node": node, "handler": handler, "model_name": f"{order.workflow}__{node}"}
+                for node, handler in handlers.items()
+            ],
+            "answer_bytes": self._parts.answer_bytes,
+            "context": {
+                "manifest": manifest,
+                "system_properties": {
+                    "model_dir": str(order.folder),
+                    "gpu_id": None,
+                    "batch_size": batch_size,
+                    "server_name": "wfmgmt",
+                    "server_version": __version__,
+                    "limit_max_image_pixels": True,
+                },
+            },
+        }
 
     async def close(self) -> None:
         """Unload everything; see `ModelServer.close`."""
@@ -154,14 +233,19 @@ class _ArchiveLoader:
     async def _bring_up(self, entry: _Entry) -> None:
         order = entry.order
         job = await _run_to_the_end(lambda: self._prepare(order, entry.folder))
-        entry.pool = WorkerPool(forkserver=self._forkserver, job=job, on_change=lambda: self._on_change(order.name))
+        entry.pool = WorkerPool(
+            forkserver=self._parts.forkserver,
+            job=job,
+            on_change=lambda: self._parts.on_change(order.name),
+            settings=self._parts.pool_settings,
+        )
         await entry.pool.scale(order.workers)
 
     def _prepare(self, order: _Order, folder: Path) -> Job:
         """Check and unpack the archive; this blocks."""
         file_name = order.archive.name
         try:
-            digest = self._digest(order.archive)
+            digest = self._parts.digest(order.archive)
         except FileNotFoundError as exc:
             raise ModelNotLoaded(order.node, order.missing) from exc
         except OSError as exc:
@@ -193,31 +277,20 @@ class _ArchiveLoader:
             await entry.pool.stop()
         await asyncio.to_thread(_remove_folder, entry.folder)
         del self._entries[entry.order.name]
-        self._on_change(entry.order.name)
+        self._parts.on_change(entry.order.name)
 
 
 class LocalModelServer(_ArchiveLoader):
     """A `ModelServer` that runs models in processes of this machine.
 
     Args:
-        forkserver: Where workers come from; it stays the caller's to close.
-        folder: Archives are unpacked into new folders below it, each for one load.
+        parts: What it works with; `LocalFunctions` may share them.
         unpack: Unpacks an archive (first argument) into an empty folder (second); it blocks, and is run in threads.
             Raises InvalidArchive, InvalidWorkflow or OSError.
-        digest: Returns the SHA-256 of a file in lower-case hexadecimal; like `unpack`. Raises OSError.
-        on_change: Called with a name whenever its status may have changed.
     """
 
-    def __init__(
-        self,
-        *,
-        forkserver: Forkserver,
-        folder: Path,
-        unpack: Callable[[Path, Path], UnpackedArchive],
-        digest: Callable[[Path], str],
-        on_change: Callable[[str], None],
-    ) -> None:
-        super().__init__(forkserver=forkserver, folder=folder, digest=digest, on_change=on_change)
+    def __init__(self, parts: LocalParts, *, unpack: Callable[[Path, Path], UnpackedArchive]) -> None:
+        super().__init__(parts)
         self._unpack = unpack
 
     async def load(self, model: Model) -> None:
@@ -241,42 +314,39 @@ class LocalModelServer(_ArchiveLoader):
             raise ModelNotLoaded(entry.order.node if entry else name, "it is not loaded")
         await entry.pool.scale(workers)
 
+    def infer(self, name: str, request: NodeRequest, *, avoid: int | None = None) -> asyncio.Future[NodeAnswer]:
+        """Have a model answer a request; see `ModelServer.infer`."""
+        return self._ask(name, None, request, avoid)
+
     def _unpack_model(self, model: Model, folder: Path) -> Job:
         unpacked = self._unpack(model.archive, folder)
-        load = _describe_load(
-            folder=folder,
-            archive=model.archive,
-            workflow=model.workflow,
-            handlers={model.node: unpacked.handler},
-            manifest=unpacked.manifest,
-            batch_size=model.batch_size,
+        order = _Loading(folder=folder, archive=model.archive, workflow=model.workflow)
+        rules = NodeRules(
+            batch_size=model.batch_size, max_batch_delay_ms=model.max_batch_delay_ms, timeout_ms=model.timeout_ms
         )
-        return Job(workflow=model.workflow, nodes=(model.node,), load=load, startup_timeout_s=model.startup_timeout_s)
+        return Job(
+            workflow=model.workflow,
+            nodes=(model.node,),
+            rules={model.node: rules},
+            load=self._describe_load(order, {model.node: unpacked.handler}, unpacked.manifest, model.batch_size),
+            max_workers=model.max_workers,
+            startup_timeout_s=model.startup_timeout_s,
+            gpu_ids=self._gpu_ids,
+        )
 
 
 class LocalFunctions(_ArchiveLoader):
     """Runs the function nodes of workflows, one process for each workflow.
 
-    `load`, `unload`, `status` and `close` promise what those of `ModelServer` do; the number of workers is one.
+    `load`, `unload`, `status`, `infer` and `close` promise what those of `ModelServer` do; there is one worker.
 
     Args:
-        forkserver: As for `LocalModelServer`, which may share it.
-        folder: As for `LocalModelServer`, which may share it.
+        parts: What it works with.
         unpack: As for `LocalModelServer`, but returns nothing.
-        digest: As for `LocalModelServer`.
-        on_change: Called with a name whenever its status may have changed.
     """
 
-    def __init__(
-        self,
-        *,
-        forkserver: Forkserver,
-        folder: Path,
-        unpack: Callable[[Path, Path], None],
-        digest: Callable[[Path], str],
-        on_change: Callable[[str], None],
-    ) -> None:
-        super().__init__(forkserver=forkserver, folder=folder, digest=digest, on_change=on_change)
+    def __init__(self, parts: LocalParts, *, unpack: Callable[[Path, Path], None]) -> None:
+        super().__init__(parts)
         self._unpack = unpack
 
     async def load(self, group: FunctionGroup) -> None:
@@ -293,46 +363,25 @@ class LocalFunctions(_ArchiveLoader):
             )
         )
 
+    def infer(
+        self, name: str, function: str, request: NodeRequest, *, avoid: int | None = None
+    ) -> asyncio.Future[NodeAnswer]:
+        """Have a function answer a request; see `ModelServer.infer`."""
+        return self._ask(name, function, request, avoid)
+
     def _unpack_functions(self, group: FunctionGroup, folder: Path) -> Job:
         self._unpack(group.archive, folder)
-        load = _describe_load(
-            folder=folder,
-            archive=group.archive,
+        order = _Loading(folder=folder, archive=group.archive, workflow=group.workflow)
+        handlers = {function: f"{group.handler}:{function}" for function in group.functions}
+        return Job(
             workflow=group.workflow,
-            handlers={function: f"{group.handler}:{function}" for function in group.functions},
-            manifest=None,
-            batch_size=1,
+            nodes=group.functions,
+            rules={function: NodeRules(timeout_ms=group.timeout_ms) for function in group.functions},
+            load=self._describe_load(order, handlers, None, 1),
+            max_workers=1,
+            startup_timeout_s=group.startup_timeout_s,
+            gpu_ids=self._gpu_ids,
         )
-        return Job(workflow=group.workflow, nodes=group.functions, load=load, startup_timeout_s=group.startup_timeout_s)
-
-
-def _describe_load(
-    *,
-    folder: Path,
-    archive: Path,
-    workflow: str,
-    handlers: Mapping[str, str],
-    manifest: Mapping[str, Any] | None,
-    batch_size: int,
-) -> dict[str, Any]:
-    """Return the message that makes a worker load these handlers, by node, as `worker` describes it."""
-    system_properties = {
-        "model_dir": str(folder),
-        "gpu_id": None,
-        "batch_size": batch_size,
-        "server_name": "wfmgmt",
-        "server_version": __version__,
-    }
-    return {
-        "op": "load",
-        "directory": str(folder),
-        "archive": archive.name,
-        "entries": [
-            {"node": node, "handler": handler, "model_name": f"{workflow}__{node}"}
-            for node, handler in handlers.items()
-        ],
-        "context": {"manifest": manifest, "system_properties": system_properties},
-    }
 
 
 def _raise_failure(loading: asyncio.Task[None], node: str) -> None:

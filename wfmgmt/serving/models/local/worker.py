@@ -1,30 +1,39 @@
-"""The worker: a process that imports handlers and holds them initialised.
+"""The worker: a process that imports handlers, holds them initialised and calls them.
 
-It is forked by the forkserver and talks with the runtime over one socket, in frames:
+It is forked by the forkserver and talks with the runtime over one socket, in frames, one question at a time:
 
     runtime → worker   {"op": "load", "directory", "archive", "entries": [{"node", "handler", "model_name"}],
-                        "context": {"manifest", "system_properties"}}
+                        "answer_bytes", "gpu_id", "context": {"manifest", "system_properties"}}
     worker → runtime   {"op": "loading", "node"} before each entry, then {"op": "ready"},
                        or {"op": "failed", "node", "error", "traceback"} followed by exit code 1
+    runtime → worker   {"op": "predict", "node", "requests": [[request id, H, [[name, content type, N], …]], …]}
+                       with a payload: for each request H bytes of headers as a JSON object, then N bytes per field
+    worker → runtime   {"op": "answer", "answers": [[status, headers, N], …], "metrics"} with N bytes per answer, where
+                       an answer that cannot be sent is {"error"} instead,
+                       or {"op": "failed", "error"}, with a "status" when the handler chose one
     runtime → worker   {"op": "stop"}, or the end of the stream: exit code 0
 
 One worker hosts one model, or all functions of one workflow. Standard output and standard error are the log's; the
 protocol has a socket of its own, so nothing that a handler prints can disturb it.
 """
 
+import importlib
+import io
 import os
 import socket
 import sys
 import traceback
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from wfmgmt.serving.models.local import frames
-from wfmgmt.serving.models.local.context import Context
+from wfmgmt.serving.models.local import frames, values
+from wfmgmt.serving.models.local.context import Context, Exchange
 from wfmgmt.serving.models.local.handlers import EntryPoint, HandlerNotFound, load_entry_point
 
 _MAX_ERROR_CHARS = 2_000
 _MAX_TRACEBACK_CHARS = 64_000
+_BUFFER_BYTES = 64 * 1024
+_LOWEST_ERROR, _HIGHEST_ERROR = 400, 599
 
 # Taken before any handler runs and can change sys.path. Longer ones first, since one may contain another.
 _INTERPRETER_FOLDERS = sorted({*sys.path, sys.prefix, sys.base_prefix} - {"", "/"}, key=len, reverse=True)
@@ -32,52 +41,167 @@ _INTERPRETER_FOLDERS = sorted({*sys.path, sys.prefix, sys.base_prefix} - {"", "/
 
 def main(sock: socket.socket) -> int:
     """Serve one runtime until it says stop or is gone; return the exit code."""
-    worker = _Worker(sock)
+    stream = io.BufferedReader(socket.SocketIO(sock, "r"), _BUFFER_BYTES)
     try:
-        if not worker.load(frames.receive(sock).header):
+        order, _ = frames.receive_header(stream)
+        worker = _Worker(sock, stream, order)
+        if not worker.load(order):
             return 1
-        while frames.receive(sock).header["op"] != "stop":
-            pass
+        while True:
+            order, _ = frames.receive_header(stream)
+            if order["op"] == "stop":
+                return 0
+            worker.predict(order)
     except EOFError:
         return 0
-    return 0
+
+
+class _Loaded(NamedTuple):
+    """One handler.
+
+    Attributes:
+        entry_point: What is to be called with data; it also keeps alive what the handler built.
+        context: What it is called with.
+    """
+
+    entry_point: EntryPoint
+    context: Context
 
 
 class _Worker:
-    """The handlers of one process.
+    """The handlers of one process."""
 
-    Attributes:
-        entry_points: What is to be called with data, by node; it also keeps alive what the handlers built.
-    """
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.entry_points: dict[str, EntryPoint] = {}
+    def __init__(self, sock: socket.socket, stream: frames.Stream, order: Mapping[str, Any]) -> None:
+        self._loaded: dict[str, _Loaded] = {}
         self._sock = sock
+        self._stream = stream
         self._pid = os.getpid()
+        self._directory: str = order["directory"]
+        self._archive: str = order["archive"]
+        self._answer_bytes: int = order["answer_bytes"]
 
     def load(self, order: Mapping[str, Any]) -> bool:
         """Load all entries in their order, report, and tell whether all went well."""
-        directory: str = order["directory"]
-        os.chdir(directory)
-        sys.path.insert(0, directory)
+        os.chdir(self._directory)
+        sys.path.insert(0, self._directory)
+        order["context"]["system_properties"]["gpu_id"] = order["gpu_id"]
         for entry in order["entries"]:
             self._send({"op": "loading", "node": entry["node"]})
-            context = Context(model_name=entry["model_name"], **order["context"])
             try:
-                self.entry_points[entry["node"]] = load_entry_point(entry["handler"], context)
+                config = _yaml_config(self._directory, order["context"]["manifest"])
+                context = Context(model_name=entry["model_name"], model_yaml_config=config, **order["context"])
+                self._loaded[entry["node"]] = _Loaded(load_entry_point(entry["handler"], context), context)
             except BaseException as exc:  # noqa: BLE001 - SystemExit and the like are failures to load, too
-                error = hide_host_paths(describe_error(exc), directory=directory, archive=order["archive"])
                 trace = "".join(traceback.format_exception(exc))[-_MAX_TRACEBACK_CHARS:]
-                self._send({"op": "failed", "node": entry["node"], "error": error, "traceback": trace})
+                self._send({"op": "failed", "node": entry["node"], "error": self._told(exc), "traceback": trace})
                 return False
         self._send({"op": "ready"})
         return True
 
-    def _send(self, header: Mapping[str, Any]) -> None:
+    def predict(self, order: Mapping[str, Any]) -> None:
+        """Have a handler answer one batch, and send what it answers."""
+        entry_point, context = self._loaded[order["node"]]
+        exchanges, data = self._receive_batch(order["requests"])
+        context.begin(exchanges)
+        try:
+            returned = entry_point(data, context)
+        except BaseException as exc:  # noqa: BLE001 - a handler may raise what it likes; the worker lives on
+            traceback.print_exc()
+            self._send({"op": "failed", "error": self._told(exc), **_refusal(exc)})
+            return
+        if (error := _wrong_answers(returned, len(data))) is not None:
+            self._send({"op": "failed", "error": error})
+            return
+        answers, payload = self._encode(returned, exchanges)
+        self._send({"op": "answer", "answers": answers, "metrics": context.metrics.take()}, payload)
+
+    def _receive_batch(self, requests: Sequence[Sequence[Any]]) -> tuple[list[Exchange], list[dict[str, Any]]]:
+        exchanges, data = [], []
+        for request_id, headers_bytes, fields in requests:
+            headers = bytes(frames.receive_part(self._stream, headers_bytes))
+            exchanges.append(Exchange(request_id, headers, {name: kind for name, kind, _ in fields if kind}))
+            data.append(
+                {name: values.decode(frames.receive_part(self._stream, size), kind) for name, kind, size in fields}
+            )
+        return exchanges, data
+
+    def _encode(
+        self, returned: Sequence[Any], exchanges: Sequence[Exchange]
+    ) -> tuple[list[Any], list[bytes | bytearray]]:
+        """Return the answers' part of the header, and the payload."""
+        answers: list[Any] = []
+        payload: list[bytes | bytearray] = []
+        size_bytes = 0
+        for value, exchange in zip(returned, exchanges, strict=True):
+            try:
+                content = values.encode(value)
+                status, headers = _checked(exchange)
+            except Exception as exc:  # noqa: BLE001 - encoding may run methods of the handler's own classes
+                answers.append({"error": f"its answer cannot be sent: {self._told(exc)}"})
+                continue
+            size_bytes += len(content)
+            if len(content) > self._answer_bytes or size_bytes > frames.MAX_PAYLOAD_BYTES:
+                limit = f"{self._answer_bytes}, and {frames.MAX_PAYLOAD_BYTES} for the batch"
+                size_bytes -= len(content)
+                error = f"its answer has {len(content)} bytes, the limit is {limit}"
+                answers.append({"error": error})
+                continue
+            answers.append([status, headers, len(content)])
+            payload.append(content)
+        return answers, payload
+
+    def _told(self, exc: BaseException) -> str:
+        """Return an error as the caller may read it."""
+        return hide_host_paths(describe_error(exc), directory=self._directory, archive=self._archive)
+
+    def _send(self, header: Mapping[str, Any], payload: Sequence[bytes | bytearray] = ()) -> None:
         """Send one message, unless this is a copy of the worker that a handler forked and let run on."""
         if os.getpid() != self._pid:
             os._exit(0)
-        frames.send(self._sock, header)
+        frames.send(self._sock, header, payload)
+
+
+def _yaml_config(directory: str, manifest: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what stands in the configuration file that a manifest names."""
+    file_name = (manifest or {}).get("model", {}).get("configFile")
+    if not file_name:
+        return {}
+    yaml = importlib.import_module("yaml")  # Few archives have the file; the others' workers need no parser.
+    with open(os.path.join(directory, file_name), encoding="utf-8") as file:  # noqa: PTH118, PTH123 - pathlib costs memory
+        return yaml.safe_load(file) or {}
+
+
+def _wrong_answers(returned: object, expected: int) -> str | None:
+    """Say what is wrong with what a handler returned for a batch, if anything is."""
+    if not isinstance(returned, list):
+        return f"it returned {type(returned).__name__}, and not a list with one answer per request"
+    if len(returned) != expected:
+        return f"it returned a list of {len(returned)} answers to {expected} requests"
+    return None
+
+
+def _checked(exchange: Exchange) -> tuple[int, dict[str, str]]:
+    """Return the status and headers that a handler set, as plain values.
+
+    Raises:
+        TypeError: They are neither numbers nor texts.
+    """
+    status = 200 if exchange.status is None else exchange.status
+    if not isinstance(status, int):
+        raise TypeError(f"status {status!r} is no number")
+    for name, value in exchange.response_headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"header {name!r} is no text")
+    return status, exchange.response_headers
+
+
+def _refusal(exc: BaseException) -> dict[str, Any]:
+    """Return the message and HTTP status that an error carries on purpose, if it is torchserve's way of doing so."""
+    message, status = getattr(exc, "message", None), getattr(exc, "error_code", None)
+    is_torchserves = any(kind.__name__ == "PredictionException" for kind in type(exc).__mro__)
+    if is_torchserves and isinstance(status, int) and _LOWEST_ERROR <= status <= _HIGHEST_ERROR:
+        return {"error": str(message)[:_MAX_ERROR_CHARS], "status": status}
+    return {}
 
 
 def describe_error(exc: BaseException) -> str:

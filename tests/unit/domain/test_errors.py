@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from wfmgmt import errors
-from wfmgmt.api.errors import STATUS_AND_TYPE, status_and_type
+from wfmgmt.domain.wire import STATUS_AND_TYPE, status_and_type
 
 NEVER_ANSWERED = {errors.WfmgmtError, errors.CannotStart, errors.SettingsInvalid, errors.DatabaseUnusable}
 ALL = [
@@ -37,6 +37,8 @@ def test_every_error_is_drawn_in_the_tree(kind: type[errors.WfmgmtError]) -> Non
         (errors.InsufficientStorage("x"), (507, "InsufficientStorageException")),
         (errors.NodesFailedToLoad("w", {"n": "r"}), (500, "WorkflowException")),
         (errors.NodesNotLoadable("w", {"n": "r"}), (400, "WorkflowException")),
+        (errors.NodeFailed("n", 2, "r"), (500, "InternalServerException")),
+        (errors.NodeRefused("n", 1, "r", 422), (422, "PredictionException")),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )

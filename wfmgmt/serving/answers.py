@@ -1,0 +1,70 @@
+"""From the answers of the leaves to the answer that the client gets."""
+
+import base64
+import json
+from collections.abc import Mapping
+
+from wfmgmt.serving.models.base import Content, NodeAnswer
+from wfmgmt.serving.predictions import NodeTrace
+
+#: Header that tells what happened at each node.
+TRACE_HEADER = "x-wfmgmt-trace"
+#: TorchServe's content type for all answers, whatever they are.
+DEFAULT_CONTENT_TYPE = "application/json"
+
+_LONGEST_TRACE = 4096
+
+
+def joined(answers: Mapping[str, NodeAnswer]) -> NodeAnswer:
+    """Return the one answer to the client: that of the only leaf, or one JSON object with an entry per leaf.
+
+    An entry is the JSON value that the leaf answered, else its text, else its bytes in base64.
+    """
+    if len(answers) == 1:
+        (answer,) = answers.values()
+        return answer
+    entries = ", ".join(f"{json.dumps(name)}: {_json_value(answer.content)}" for name, answer in answers.items())
+    return NodeAnswer(
+        content=f"{{{entries}}}".encode(),
+        status=max(answer.status for answer in answers.values()),
+        headers={name: value for answer in answers.values() for name, value in answer.headers.items()},
+    )
+
+
+def _json_value(content: Content) -> str:
+    """Return the JSON text for what a leaf answered."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return json.dumps(base64.b64encode(content).decode("ascii"))
+    try:
+        json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return json.dumps(text)
+    return text.strip()
+
+
+def _refuse(constant: str) -> None:
+    """Refuse NaN and the infinities, which are no JSON though Python reads them."""
+    raise ValueError(constant)
+
+
+def trace_text(traces: Mapping[str, NodeTrace]) -> str:
+    """Return the value of the trace header: a JSON object of the nodes that were asked, as many as fit."""
+    entries = [
+        f"{json.dumps(node)}: "
+        + json.dumps(
+            {
+                "queuedMs": round(trace.queued_s * 1000, 3),
+                "runMs": round(trace.run_s * 1000, 3),
+                "attempts": trace.attempts,
+                "bytes": trace.size_bytes,
+            }
+        )
+        for node, trace in traces.items()
+    ]
+    text = "{" + ", ".join(entries) + "}"
+    if len(text) <= _LONGEST_TRACE:
+        return text
+    kept = entries[: _LONGEST_TRACE * len(entries) // len(text)]
+    return "{" + ", ".join([*kept, f'"more": {len(entries) - len(kept)}']) + "}"

@@ -1,0 +1,162 @@
+"""What happens at the nodes, counted for `/metrics`.
+
+A request touches several of these per node, so they are plain numbers; prometheus-client only writes them down.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from wfmgmt.serving.models.base import NodeAnswer
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
+BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+#: Metrics of its own that one node's handler may have; a handler that makes up names does not fill the memory.
+MOST_OF_A_HANDLER = 100
+
+_LABELS = ("workflow", "node")
+
+
+class Distribution:
+    """Counts values by upper bounds, as a Prometheus histogram does.
+
+    Args:
+        bounds: Upper bounds, inclusive, in ascending order.
+    """
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self.total += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return each bound with how many values are not above it; the last bound is infinite."""
+        buckets, count = [], 0
+        for bound, own in zip((*self._bounds, math.inf), self._counts, strict=True):
+            count += own
+            buckets.append(("+Inf" if math.isinf(bound) else str(bound), float(count)))
+        return buckets
+
+
+class NodeMeasurements:
+    """One node.
+
+    Attributes:
+        requests: Tries to have it answer.
+        failures: Tries that failed.
+        retries: Tries after a failure.
+        queue_s: How long requests waited for a worker and for their batch to fill.
+        run_s: How long workers took.
+        batch_size: In how large a batch each request was.
+        handler: By kind, name and unit: how often the handler measured it, the sum, and the last value.
+    """
+
+    def __init__(self) -> None:
+        self.requests = self.failures = self.retries = 0
+        self.queue_s = Distribution(SECONDS)
+        self.run_s = Distribution(SECONDS)
+        self.batch_size = Distribution(BATCH_SIZES)
+        self.handler: dict[tuple[str, str, str], tuple[int, float, float]] = {}
+
+    def note_answer(self, answer: NodeAnswer) -> None:
+        """Count an answer."""
+        self.queue_s.observe(answer.queued_s)
+        self.run_s.observe(answer.run_s)
+        self.batch_size.observe(answer.batch_size)
+
+    def note_handler(self, kind: str, name: str, unit: str, value: float) -> None:
+        """Count what the handler measured; what is no number, and new names beyond the limit, are left out."""
+        key = (kind, name[:100], unit[:20])
+        if not math.isfinite(value) or (key not in self.handler and len(self.handler) >= MOST_OF_A_HANDLER):
+            return
+        count, total, _ = self.handler.get(key, (0, 0.0, 0.0))
+        self.handler[key] = (count + 1, total + value, value)
+
+
+class Measurements(Collector):
+    """All nodes of all workflows that are loaded. For the event loop only."""
+
+    def __init__(self) -> None:
+        self._workflows: dict[str, dict[str, NodeMeasurements]] = {}
+
+    def start(self, workflow: str, nodes: Iterable[str]) -> dict[str, NodeMeasurements]:
+        """Return new measurements of a workflow's nodes."""
+        measured = self._workflows[workflow] = {node: NodeMeasurements() for node in nodes}
+        return measured
+
+    def stop(self, workflow: str, measured: dict[str, NodeMeasurements]) -> None:
+        """Forget a workflow, unless another one took its name."""
+        if self._workflows.get(workflow) is measured:
+            del self._workflows[workflow]
+
+    def note_handler(self, workflow: str, node: str, measured: Iterable[Sequence[object]]) -> None:
+        """Take what a handler measured, which may be anything."""
+        found = self._workflows.get(workflow, {}).get(node)
+        if found is None:
+            return
+        for each in measured:
+            match each:
+                case [str(kind), str(name), str(unit), float() | int() as value]:
+                    found.note_handler(kind, name, unit, value)
+
+    def collect(self) -> list[Metric]:
+        """Return everything as Prometheus has it."""
+        return [*self._counters(), *self._distributions(), *self._of_handlers()]
+
+    def _nodes(self) -> Iterator[tuple[list[str], NodeMeasurements]]:
+        for workflow, nodes in self._workflows.items():
+            for node, measured in nodes.items():
+                yield [workflow, node], measured
+
+    def _counters(self) -> list[Metric]:
+        requests = CounterMetricFamily("wfmgmt_node_requests", "Tries to have a node answer", labels=_LABELS)
+        failures = CounterMetricFamily("wfmgmt_node_failures", "Tries that failed", labels=_LABELS)
+        retries = CounterMetricFamily("wfmgmt_node_retries", "Tries after a failure", labels=_LABELS)
+        for labels, measured in self._nodes():
+            requests.add_metric(labels, measured.requests)
+            failures.add_metric(labels, measured.failures)
+            retries.add_metric(labels, measured.retries)
+        return [requests, failures, retries]
+
+    def _distributions(self) -> list[Metric]:
+        queue = HistogramMetricFamily(
+            "wfmgmt_node_queue_seconds", "Wait for a worker and for the batch to fill", labels=_LABELS
+        )
+        run = HistogramMetricFamily("wfmgmt_node_run_seconds", "Time that a worker took", labels=_LABELS)
+        batch = HistogramMetricFamily(
+            "wfmgmt_node_batch_size", "Requests in the batch that a request was in", labels=_LABELS
+        )
+        for labels, measured in self._nodes():
+            for family, distribution in (
+                (queue, measured.queue_s),
+                (run, measured.run_s),
+                (batch, measured.batch_size),
+            ):
+                family.add_metric(labels, distribution.buckets(), distribution.total)
+        return [queue, run, batch]
+
+    def _of_handlers(self) -> list[Metric]:
+        names = [*_LABELS, "name", "unit"]
+        counter = CounterMetricFamily("wfmgmt_handler_count", "What handlers count", labels=names)
+        seconds = CounterMetricFamily("wfmgmt_handler_seconds", "Sum of the times that handlers take", labels=names)
+        times = CounterMetricFamily("wfmgmt_handler_times", "How many times handlers have taken", labels=names)
+        gauge = GaugeMetricFamily("wfmgmt_handler_value", "What handlers measured last", labels=names)
+        for labels, measured in self._nodes():
+            for (kind, name, unit), (count, total, last) in measured.handler.items():
+                values = [*labels, name, unit]
+                if kind == "counter":
+                    counter.add_metric(values, total)
+                elif kind == "time":
+                    seconds.add_metric(values, total)
+                    times.add_metric(values, count)
+                else:
+                    gauge.add_metric(values, last)
+        return [counter, seconds, times, gauge]

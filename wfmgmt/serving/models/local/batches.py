@@ -1,0 +1,84 @@
+"""A batch on its way to a worker and back, as the worker's protocol has it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wfmgmt.serving.models.base import Content, NodeAnswer, NodeRequest, PredictionFailed, PredictionRefused
+from wfmgmt.serving.models.local.frames import Frame
+
+#: Measurements that handlers made: kind, name, unit, value.
+HandlerMeasurements = Sequence[tuple[str, str, str, float]]
+
+#: What became of one request.
+Outcome = NodeAnswer | PredictionFailed | PredictionRefused
+
+_LOWEST_STATUS, _HIGHEST_STATUS = 200, 599
+_CONTENT_TYPE = "content-type"
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]{0,4096}")
+#: The server's own business, whatever a handler says.
+_FRAMING = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
+
+
+def encode_batch(node: str, batch: Sequence[NodeRequest]) -> tuple[dict[str, Any], list[Content]]:
+    """Return header and payload of the message that asks a worker."""
+    requests: list[Any] = []
+    payload: list[Content] = []
+    for request in batch:
+        fields = [[field.name, field.content_type, len(field.content)] for field in request.fields]
+        requests.append([request.request_id, len(request.headers), fields])
+        payload += [request.headers, *(field.content for field in request.fields)]
+    return {"op": "predict", "node": node, "requests": requests}, payload
+
+
+def read_outcomes(frame: Frame, size: int) -> tuple[list[Outcome], HandlerMeasurements]:
+    """Return what became of each request of a batch of this size, and what the handler measured.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: The message is not an answer to such a batch.
+    """
+    header = frame.header
+    if header["op"] == "failed":
+        error, status = str(header["error"]), header.get("status")
+        if status is None:
+            return [PredictionFailed(error) for _ in range(size)], ()
+        return [PredictionRefused(error, int(status)) for _ in range(size)], ()
+    answers = header["answers"]
+    if header["op"] != "answer" or len(answers) != size:
+        raise ValueError("no answer to this batch")
+    outcomes: list[Outcome] = []
+    position = 0
+    for answer in answers:
+        if isinstance(answer, dict):
+            outcomes.append(PredictionFailed(str(answer["error"])))
+            continue
+        status, headers, size_bytes = answer
+        if not 0 <= size_bytes <= len(frame.payload) - position:
+            raise ValueError("the payload is shorter than announced")
+        outcomes.append(_answer(status, headers, _part(frame.payload, position, size_bytes)))
+        position += size_bytes
+    if position != len(frame.payload):
+        raise ValueError("the payload is longer than announced")
+    return outcomes, header["metrics"]
+
+
+def _part(payload: Content, position: int, size_bytes: int) -> Content:
+    """Return a part of a payload; all of it is not copied."""
+    return payload if size_bytes == len(payload) else payload[position : position + size_bytes]
+
+
+def _answer(status: int, headers: Mapping[str, str], content: Content) -> NodeAnswer | PredictionFailed:
+    """Return one answer, or what of it HTTP cannot carry."""
+    if not _LOWEST_STATUS <= status <= _HIGHEST_STATUS:
+        return PredictionFailed(f"it set the status {status}; expected {_LOWEST_STATUS} to {_HIGHEST_STATUS}")
+    if not headers:
+        return NodeAnswer(content=content, status=status)
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            return PredictionFailed(f"it set a header whose name is not allowed: {name[:100]!r}")
+        if not _HEADER_VALUE.fullmatch(value):
+            return PredictionFailed(f"it set the header {name} to a value that is not allowed")
+    kept = {name.lower(): value for name, value in headers.items() if name.lower() not in _FRAMING}
+    content_type = kept.pop(_CONTENT_TYPE, None) or None
+    return NodeAnswer(content=content, status=status, content_type=content_type, headers=kept)

@@ -1,0 +1,122 @@
+"""The runtime's end of a socket that carries frames."""
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from wfmgmt.serving.models.local import frames
+
+#: Messages that may lie unread; the other side sends so many only when something is wrong with it.
+_MOST_UNREAD = 10_000
+
+Item = frames.Frame | Exception
+
+
+class Channel(asyncio.BufferedProtocol):
+    """Sends frames, and gives those that arrive one by one to whoever expects them.
+
+    After the last frame comes an `EOFError`, or an `InvalidFrame` where the bytes stopped being messages; the channel
+    is closed then.
+
+    Attributes:
+        transport: What it is connected to.
+        is_open: Whether the other side is still there, as far as is known.
+    """
+
+    transport: asyncio.Transport
+
+    def __init__(self, max_payload_bytes: int = frames.MAX_PAYLOAD_BYTES) -> None:
+        self.is_open = True
+        self._decoder = frames.Decoder(max_payload_bytes)
+        self._unread: deque[Item] = deque()
+        self._expecting: Callable[[Item], None] | None = None
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether something arrived that nobody expected."""
+        return bool(self._unread)
+
+    def send(self, header: Mapping[str, Any], payload: Sequence[bytes | bytearray] = ()) -> None:
+        """Send one message; when the other side is gone, the end of the channel tells.
+
+        Raises:
+            InvalidFrame: The message is too long; nothing was sent.
+        """
+        size_bytes = sum(map(len, payload))
+        start = frames.encode(header, size_bytes)
+        if size_bytes <= frames.JOINED_BYTES:
+            self.transport.write(b"".join((start, *payload)))
+            return
+        for part in (start, *payload):
+            self.transport.write(part)
+
+    def expect(self, callback: Callable[[Item], None]) -> None:
+        """Have the next frame, or what ended the channel, given to `callback`, now or later. One at a time."""
+        if self._unread:
+            callback(self._unread.popleft())
+        else:
+            self._expecting = callback
+
+    async def receive(self) -> frames.Frame:
+        """Wait for the next frame.
+
+        Raises:
+            EOFError: The other side is gone.
+            InvalidFrame: It sent something that is no message.
+        """
+        arrived: asyncio.Future[Item] = asyncio.get_running_loop().create_future()
+        self.expect(lambda item: None if arrived.done() else arrived.set_result(item))
+        item = await arrived
+        if isinstance(item, Exception):
+            self._unread.append(item)  # It stays true for whoever asks again.
+            raise item
+        return item
+
+    def close(self) -> None:
+        """Close the socket once what was sent has left."""
+        self.transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self.transport = cast(asyncio.Transport, transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where to put what arrives."""
+        del sizehint
+        return self._decoder.buffer()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Give away the messages that are whole now."""
+        try:
+            for frame in self._decoder.received(nbytes):
+                self._give(frame)
+        except frames.InvalidFrame as error:
+            self._end(error)
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell that nothing more will come."""
+        del exc
+        self._end(EOFError())
+
+    def _end(self, why: Exception) -> None:
+        if self.is_open:
+            self.is_open = False
+            self._give(why)
+
+    def _give(self, item: Item) -> None:
+        if self._expecting is not None:
+            callback, self._expecting = self._expecting, None
+            callback(item)
+        elif len(self._unread) < _MOST_UNREAD:
+            self._unread.append(item)
+        else:
+            self.transport.abort()
+
+
+async def connect(sock: socket.socket, channel: Channel) -> Channel:
+    """Run a channel on a connected Unix socket, which belongs to it from then on."""
+    await asyncio.get_running_loop().create_unix_connection(lambda: channel, sock=sock)
+    return channel

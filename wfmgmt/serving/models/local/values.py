@@ -1,0 +1,53 @@
+"""Between bytes and what handlers get and return.
+
+Source:
+    TorchServe 0.12.0: bytes arrive as `bytearray`, JSON and text decoded, with the bytes in their place when that
+    fails; an answer may be bytes, a text, a tensor of torch (as `torch.save` writes it) or anything that JSON can hold.
+"""
+
+import io
+import json
+import sys
+from typing import Any
+
+_to_json = json.JSONEncoder(indent=2).encode
+
+
+def decode(content: bytearray, content_type: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """Return a value of a request as its handler gets it."""
+    media_type, _, parameters = content_type.partition(";")
+    media_type = media_type.strip().lower()
+    try:
+        if media_type == "application/json":
+            return json.loads(content)
+        if media_type.startswith("text/"):
+            return content.decode(_charset(parameters))
+    except (ValueError, LookupError, RecursionError):
+        return content
+    return content
+
+
+def _charset(parameters: str) -> str:
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset":
+            return value.strip().strip('"') or "utf-8"
+    return "utf-8"
+
+
+def encode(value: Any) -> bytes | bytearray:  # noqa: ANN401 - whatever a handler returns
+    """Return an answer of a handler as bytes.
+
+    Raises:
+        ValueError, TypeError, RecursionError: It is nothing that has bytes.
+    """
+    if isinstance(value, bytes | bytearray):
+        return value
+    if isinstance(value, str):
+        return value.encode()
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        saved = io.BytesIO()
+        torch.save(value, saved)
+        return saved.getvalue()
+    return _to_json(value).encode()

@@ -1,0 +1,251 @@
+"""One request on its way through a workflow: its nodes, their tries, its answer."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from wfmgmt.domain.dag import Dag, DagRun, Step
+from wfmgmt.domain.workflow import Deployment
+from wfmgmt.errors import NodeFailed, NodeRefused, TooManyRequests, WorkflowNotReady
+from wfmgmt.serving.measurements import NodeMeasurements
+from wfmgmt.serving.models.base import (
+    InputField,
+    NodeAnswer,
+    NodeRequest,
+    NoWorker,
+    PredictionFailed,
+    PredictionRefused,
+)
+
+#: Asks a node: its name, the request, and the worker to avoid.
+Ask = Callable[[str, NodeRequest, int | None], "asyncio.Future[NodeAnswer]"]
+
+_LOWEST_ERROR = 400
+#: Stands for "any worker, but in no batch", for a try after a failure that was no worker's.
+_NO_WORKER = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionLimits:
+    """How much the runtime takes on.
+
+    Attributes:
+        requests: Requests under way.
+        held_bytes: Bytes of bodies and answers that are held for them.
+        request_bytes: Longest body of one request.
+        drain_timeout_s: How long accepted requests may take once their workflow or the server goes.
+    """
+
+    requests: int = 1000
+    held_bytes: int = 512 * 1024 * 1024
+    request_bytes: int = 6_553_500
+    drain_timeout_s: float = 30.0
+
+
+class Admission:
+    """Counts what is under way, and refuses what is too much. For the event loop only.
+
+    Attributes:
+        limits: What is too much.
+        requests: Requests under way.
+        held_bytes: Bytes that are held for them.
+    """
+
+    def __init__(self, limits: PredictionLimits) -> None:
+        self.limits = limits
+        self.requests = 0
+        self.held_bytes = 0
+
+    @contextmanager
+    def admit(self) -> Iterator["Place"]:
+        """Give one request its place.
+
+        Raises:
+            TooManyRequests: All are taken.
+        """
+        if self.requests >= self.limits.requests:
+            raise TooManyRequests(f"{self.limits.requests} requests are under way already; try again later.")
+        place = Place(self)
+        self.requests += 1
+        try:
+            yield place
+        finally:
+            self.requests -= 1
+            self.held_bytes -= place.held_bytes
+
+
+class Place:
+    """What one request that was admitted takes up."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self.held_bytes = 0
+
+    @property
+    def limit_bytes(self) -> int:
+        """Longest body that the request may have."""
+        return self._admission.limits.request_bytes
+
+    def hold(self, size_bytes: int) -> None:
+        """Take note of more bytes that exist already."""
+        self.held_bytes += size_bytes
+        self._admission.held_bytes += size_bytes
+
+    def reserve(self, size_bytes: int) -> None:
+        """Ask for more bytes.
+
+        Raises:
+            TooManyRequests: There is no room for them now.
+        """
+        if self._admission.held_bytes + size_bytes > self._admission.limits.held_bytes:
+            raise TooManyRequests("The requests under way hold too many bytes already; try again later.")
+        self.hold(size_bytes)
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeTrace:
+    """How one node fared with one request.
+
+    Attributes:
+        attempts: Tries that were made.
+        queued_s: Wait for a worker and for the batch to fill, in the try that succeeded.
+        run_s: Time that the worker took in it.
+        size_bytes: Length of the answer.
+    """
+
+    attempts: int = 0
+    queued_s: float = 0.0
+    run_s: float = 0.0
+    size_bytes: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Prediction:
+    """One request to a workflow.
+
+    Attributes:
+        request: What the first node is asked.
+        place: What it takes up.
+        traces: By node, in the order in which they were asked.
+    """
+
+    request: NodeRequest
+    place: Place
+    traces: dict[str, NodeTrace] = field(default_factory=dict)
+
+
+class _Ended(Exception):
+    """A node set a status that ends the request."""
+
+    def __init__(self, node: str, answer: NodeAnswer) -> None:
+        self.node = node
+        self.answer = answer
+
+
+class WorkflowRunner:
+    """Takes requests through the graph of one workflow. For the event loop only.
+
+    Args:
+        deployment: The workflow.
+        ask: Asks one of its nodes.
+        measured: Where to count what happens at each node.
+    """
+
+    def __init__(self, deployment: Deployment, *, ask: Ask, measured: Mapping[str, NodeMeasurements]) -> None:
+        self._workflow = deployment.workflow
+        self._response_timeout_s = deployment.response_timeout_s
+        self._dag = Dag.from_edges([node.name for node in deployment.nodes], deployment.edges)
+        self._retries = {node.name: node.settings.retry_attempts for node in deployment.nodes}
+        self._ask = ask
+        self._measured = measured
+
+    async def run(self, prediction: Prediction) -> Mapping[str, NodeAnswer]:
+        """Return the answers of the leaves, by name; of one node only, when that one set a status of 400 or more.
+
+        Raises:
+            NodeFailed: A node failed in all its tries.
+            NodeRefused: A handler raised an error with a status of its choice.
+            WorkflowNotReady: A queue is full, a node has no worker, or the workflow's response_timeout is over.
+        """
+        flow = DagRun[NodeAnswer](self._dag)
+        try:
+            async with asyncio.timeout(self._response_timeout_s):
+                await self._follow(flow, [flow.start()], prediction)
+        except TimeoutError:
+            text = (
+                f"Workflow {self._workflow} did not answer within its response_timeout of {self._response_timeout_s} s."
+            )
+            raise WorkflowNotReady(text) from None
+        except BaseExceptionGroup as group:
+            cause = _first(group)
+            if not isinstance(cause, _Ended):
+                raise cause from None
+            return {cause.node: cause.answer}
+        except _Ended as end:
+            return {end.node: end.answer}
+        results = flow.results
+        if results is None:
+            raise RuntimeError("the graph ended without its leaves")
+        return results
+
+    async def _follow(self, flow: DagRun[NodeAnswer], steps: list[Step[NodeAnswer]], prediction: Prediction) -> None:
+        """Take these steps and all that they make possible; several at once where the graph branches."""
+        while len(steps) == 1:
+            (step,) = steps
+            steps = flow.finish(step.node, await self._answer(step, prediction))
+        if steps:
+            async with asyncio.TaskGroup() as branches:
+                for step in steps:
+                    branches.create_task(self._follow(flow, [step], prediction))
+
+    async def _answer(self, step: Step[NodeAnswer], prediction: Prediction) -> NodeAnswer:
+        """Have one node answer, in as many tries as it may have."""
+        node = step.node
+        measured = self._measured[node]
+        trace = prediction.traces[node] = NodeTrace()
+        request = _request(step, prediction.request)
+        avoid = None
+        while True:
+            trace.attempts += 1
+            measured.requests += 1
+            try:
+                answer = await self._ask(node, request, avoid)
+            except PredictionFailed as failed:
+                measured.failures += 1
+                if trace.attempts > self._retries[node]:
+                    raise NodeFailed(node, trace.attempts, failed.reason) from None
+                measured.retries += 1
+                avoid = _NO_WORKER if failed.worker is None else failed.worker
+            except PredictionRefused as refused:
+                measured.failures += 1
+                raise NodeRefused(node, trace.attempts, refused.reason, refused.status) from None
+            except NoWorker as error:
+                measured.failures += 1
+                raise WorkflowNotReady(str(error), node) from None
+            else:
+                break
+        measured.note_answer(answer)
+        prediction.place.hold(len(answer.content))
+        trace.queued_s, trace.run_s, trace.size_bytes = answer.queued_s, answer.run_s, len(answer.content)
+        if answer.status >= _LOWEST_ERROR:
+            raise _Ended(node, answer)
+        return answer
+
+
+def _request(step: Step[NodeAnswer], first: NodeRequest) -> NodeRequest:
+    """Return what a node is asked: the client's own request, its parent's answer, or one answer per parent."""
+    if not step.inputs:
+        return first
+    if len(step.inputs) == 1:
+        (answer,) = step.inputs.values()
+        return first._replace(fields=(InputField("body", answer.content),))
+    return first._replace(fields=[InputField(name, answer.content) for name, answer in step.inputs.items()])
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error that ended the branches; the others' was to be cancelled."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
