@@ -1,28 +1,16 @@
-"""Suites that every implementation of one of wfmgmt's protocols has to pass; also for implementations elsewhere."""
+"""What a model server promises about bringing models up and taking them down."""
 
 # ruff: noqa: S101 - assertions are how tests speak
 
 import asyncio
-import functools
-import hashlib
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, ParamSpec, Protocol
 
 import pytest
 
 from wfmgmt.errors import ShuttingDown
-from wfmgmt.serving.models.base import Model, ModelAlreadyLoaded, ModelNotLoaded, ModelServer, WorkerStatus
+from wfmgmt.serving.models.base import ModelAlreadyLoaded, ModelNotLoaded, WorkerStatus
+from wfmgmt.testing.models import GOOD_HANDLER, OpenServer, WriteMar, ignore, in_event_loop, make_model
 
-P = ParamSpec("P")
-
-OpenServer = Callable[[Callable[[str], None]], AbstractAsyncContextManager[ModelServer]]
-
-GOOD_HANDLER = """
-def handle(data, context):
-    return data
-"""
 FAILING_HANDLER = """
 class Handler:
     def initialize(self, context):
@@ -48,53 +36,13 @@ def handle(data, context):
 NOT_LOADED = WorkerStatus(wanted=0, ready=0)
 
 
-class WriteMar(Protocol):
-    """Writes a model archive for a suite."""
-
-    def __call__(self, name: str, source: str) -> Path:
-        """Write an archive of this file name with one handler module of this source, and return its path."""
-
-
-def in_event_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Make a test of a coroutine function; each run has an event loop of its own."""
-
-    @functools.wraps(test)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        asyncio.run(test(*args, **kwargs))
-
-    return run
-
-
-def make_model(archive: Path, **overrides: Any) -> Model:  # noqa: ANN401 - any attribute of a model
-    """Return a model that is loaded from this archive."""
-    values = {
-        "name": "w__m",
-        "workflow": "w",
-        "node": "m",
-        "archive": archive,
-        "archive_sha256": hashlib.sha256(archive.read_bytes()).hexdigest() if archive.exists() else "0" * 64,
-        "min_workers": 1,
-        "max_workers": 4,
-        "batch_size": 1,
-        "max_batch_delay_ms": 0,
-        "timeout_ms": 10_000,
-        "startup_timeout_s": 30.0,
-    }
-    return Model(**{**values, **overrides})
-
-
-class ModelServerConformance:
-    """What `ModelServer` promises, as tests.
-
-    A subclass whose name starts with `Test` runs them. It, or its module, provides two fixtures: `open_server`, a
-    function that takes `on_change` and returns an asynchronous context manager for a server that it closes at the
-    end; and `write_mar`, a `WriteMar` whose archives that server can load.
-    """
+class LoadingConformance:
+    """What `ModelServer` promises of loading, scaling and unloading."""
 
     @in_event_loop
     async def test_load_brings_up_min_workers(self, open_server: OpenServer, write_mar: WriteMar) -> None:
         """When a load returns, as many workers as asked for are ready."""
-        async with open_server(_ignore) as server:
+        async with open_server(ignore) as server:
             await server.load(make_model(write_mar("m.mar", GOOD_HANDLER), min_workers=2))
             assert server.status("w__m") == WorkerStatus(wanted=2, ready=2)
 
@@ -103,7 +51,7 @@ class ModelServerConformance:
         self, open_server: OpenServer, write_mar: WriteMar
     ) -> None:
         """A model without workers is loaded, and can be scaled."""
-        async with open_server(_ignore) as server:
+        async with open_server(ignore) as server:
             await server.load(make_model(write_mar("m.mar", GOOD_HANDLER), min_workers=0))
             assert server.status("w__m") == NOT_LOADED
             await server.scale("w__m", 1)
@@ -114,7 +62,7 @@ class ModelServerConformance:
         self, open_server: OpenServer, write_mar: WriteMar
     ) -> None:
         """The error carries the node and the handler's own words, and nothing is left."""
-        async with open_server(_ignore) as server:
+        async with open_server(ignore) as server:
             with pytest.raises(ModelNotLoaded, match="bad weights") as raised:
                 await server.load(make_model(write_mar("m.mar", FAILING_HANDLER), min_workers=2))
             assert raised.value.node == "m"
@@ -123,7 +71,7 @@ class ModelServerConformance:
     @in_event_loop
     async def test_load_frees_the_name_when_it_fails(self, open_server: OpenServer, write_mar: WriteMar) -> None:
         """After a failed load another one of the same name succeeds."""
-        async with open_server(_ignore) as server:
+        async with open_server(ignore) as server:
             with pytest.raises(ModelNotLoaded):
                 await server.load(make_model(write_mar("bad.mar", FAILING_HANDLER)))
             await server.load(make_model(write_mar("good.mar", GOOD_HANDLER)))
@@ -134,7 +82,7 @@ class ModelServerConformance:
         self, open_server: OpenServer, write_mar: WriteMar
     ) -> None:
         """A handler that hangs fails the load in time, and the reason names the setting."""
-        async with open_server(_ignore) as server:
+        async with open_server(ignore) as server:
             model = make_model(write_mar("m.mar", HANGING_HANDLER), startup_timeout_s=0.5)
             with pytest.raises(ModelNotLoaded, match=r"startup_timeout of 0\.5 s"):
                 await asyncio.wait_for(server.load(model), 20)
@@ -143,7 +91,7 @@ class ModelServerConformance:
     @in_event_loop
     async def test_load_refuses_a_name_in_use(self, open_server: OpenServer, write_mar: WriteMar) -> None:
         """A second load of a name fails and leaves the first alone."""
-        async with open_server(_ignore) as server:
+        async with open_server(ignore) as server:
             model = make_model(write_mar("m.mar", GOOD_HANDLER))
             await server.load(model)
             with pytest.raises(ModelAlreadyLoaded):
@@ -153,7 +101,7 @@ class ModelServerConformance:
     @in_event_loop
     async def test_load_refuses_a_missing_archive(self, open_server: OpenServer, tmp_path: Path) -> None:
         """An archive that is not there is named without its folder."""
-        async with open_server(_ignore) as server:
+        async with open_server(ignore) as server:
             with pytest.raises(ModelNotLoaded) as raised:
                 await server.load(make_model(tmp_path / "nosuch.mar"))
             assert raised.value.reason == "Model not found at: nosuch.mar"
@@ -161,7 +109,7 @@ class ModelServerConformance:
     @in_event_loop
     async def test_load_refuses_a_changed_archive(self, open_server: OpenServer, write_mar: WriteMar) -> None:
         """An archive that is not the registered one is not run."""
-        async with open_server(_ignore) as server:
+        async with open_server(ignore) as server:
             model = make_model(write_mar("m.mar", GOOD_HANDLER), archive_sha256="0" * 64)
             with pytest.raises(ModelNotLoaded, match=r"m\.mar is not the file that was registered"):
                 await server.load(model)
@@ -169,7 +117,7 @@ class ModelServerConformance:
     @in_event_loop
     async def test_load_leaves_nothing_when_it_is_cancelled(self, open_server: OpenServer, write_mar: WriteMar) -> None:
         """Whoever gives up on a load can use the name again."""
-        async with open_server(_ignore) as server:
+        async with open_server(ignore) as server:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(server.load(make_model(write_mar("hangs.mar", HANGING_HANDLER))), 0.5)
             assert server.status("w__m") == NOT_LOADED
@@ -178,7 +126,7 @@ class ModelServerConformance:
     @in_event_loop
     async def test_load_does_not_wait_for_other_loads(self, open_server: OpenServer, write_mar: WriteMar) -> None:
         """A model that takes for ever does not keep another from being loaded."""
-        async with open_server(_ignore) as server:
+        async with open_server(ignore) as server:
             hanging = asyncio.create_task(
                 server.load(make_model(write_mar("hangs.mar", HANGING_HANDLER), name="w__hanging"))
             )
@@ -202,7 +150,7 @@ class ModelServerConformance:
     @in_event_loop
     async def test_unload_frees_the_name(self, open_server: OpenServer, write_mar: WriteMar) -> None:
         """When an unload returns, the model is gone and can be loaded anew."""
-        async with open_server(_ignore) as server:
+        async with open_server(ignore) as server:
             model = make_model(write_mar("m.mar", GOOD_HANDLER), min_workers=2)
             await server.load(model)
             await server.unload("w__m")
@@ -213,7 +161,7 @@ class ModelServerConformance:
     @in_event_loop
     async def test_unload_can_be_repeated(self, open_server: OpenServer, write_mar: WriteMar) -> None:
         """Unloading twice, at once or one after the other, is as good as once; so is an unknown name."""
-        async with open_server(_ignore) as server:
+        async with open_server(ignore) as server:
             await server.load(make_model(write_mar("m.mar", GOOD_HANDLER)))
             await asyncio.gather(server.unload("w__m"), server.unload("w__m"))
             await server.unload("w__m")
@@ -222,7 +170,7 @@ class ModelServerConformance:
     @in_event_loop
     async def test_unload_leaves_other_models_alone(self, open_server: OpenServer, write_mar: WriteMar) -> None:
         """Only the model of that name goes, also when others have the same archive and node."""
-        async with open_server(_ignore) as server:
+        async with open_server(ignore) as server:
             archive = write_mar("m.mar", GOOD_HANDLER)
             await server.load(make_model(archive))
             await server.load(make_model(archive, name="v__m", workflow="v"))
@@ -232,7 +180,7 @@ class ModelServerConformance:
     @in_event_loop
     async def test_scale_changes_the_number_of_workers(self, open_server: OpenServer, write_mar: WriteMar) -> None:
         """When scaling returns, there are as many workers as asked for, more or fewer."""
-        async with open_server(_ignore) as server:
+        async with open_server(ignore) as server:
             await server.load(make_model(write_mar("m.mar", GOOD_HANDLER)))
             for workers in (3, 1, 1, 0, 2):
                 await server.scale("w__m", workers)
@@ -243,7 +191,7 @@ class ModelServerConformance:
         self, open_server: OpenServer, write_mar: WriteMar
     ) -> None:
         """Workers that cannot be had are no reason to lose those that there are."""
-        async with open_server(_ignore) as server:
+        async with open_server(ignore) as server:
             await server.load(make_model(write_mar("m.mar", SINGLE_HANDLER)))
             with pytest.raises(ModelNotLoaded, match="FileExistsError") as raised:
                 await server.scale("w__m", 2)
@@ -253,7 +201,7 @@ class ModelServerConformance:
     @in_event_loop
     async def test_scale_refuses_a_model_that_is_not_loaded(self, open_server: OpenServer) -> None:
         """There is nothing to scale under an unknown name."""
-        async with open_server(_ignore) as server:
+        async with open_server(ignore) as server:
             with pytest.raises(ModelNotLoaded, match="not loaded"):
                 await server.scale("w__m", 1)
 
@@ -270,7 +218,7 @@ class ModelServerConformance:
     @in_event_loop
     async def test_close_unloads_everything(self, open_server: OpenServer, write_mar: WriteMar) -> None:
         """After closing, twice if need be, nothing is loaded and nothing more can be."""
-        async with open_server(_ignore) as server:
+        async with open_server(ignore) as server:
             model = make_model(write_mar("m.mar", GOOD_HANDLER))
             await server.load(model)
             await server.close()
@@ -278,7 +226,3 @@ class ModelServerConformance:
             assert server.status("w__m") == NOT_LOADED
             with pytest.raises(ShuttingDown):
                 await server.load(model)
-
-
-def _ignore(_name: str) -> None:
-    """Take note of nothing."""

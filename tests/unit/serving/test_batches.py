@@ -1,0 +1,52 @@
+"""A batch's way to a worker and back."""
+
+import pytest
+
+from wfmgmt.serving.models.base import InputField, NodeAnswer, NodeRequest, PredictionFailed
+from wfmgmt.serving.models.local.batches import encode_batch, read_outcomes
+from wfmgmt.serving.models.local.frames import Frame
+
+
+def test_batch_has_the_documented_layout() -> None:
+    """The header tells how long each part of the payload is, in their order."""
+    fields = [InputField("body", b"abc"), InputField("picture", b"\xff", "image/png")]
+    batch = [NodeRequest("id1", b'{"A": "b"}', fields), NodeRequest("id2", b"{}", [])]
+    header, payload = encode_batch("n", batch)
+    first = ["id1", 10, [["body", "", 3], ["picture", "image/png", 1]]]
+    assert header == {"op": "predict", "node": "n", "requests": [first, ["id2", 2, []]]}
+    assert b"".join(payload) == b'{"A": "b"}abc\xff{}'
+
+
+def outcome_of(status: object, headers: object) -> object:
+    """Return what becomes of one answer with this status and these headers."""
+    frame = Frame({"op": "answer", "answers": [[status, headers, 1]], "metrics": []}, b"x")
+    (outcome,) = read_outcomes(frame, 1)[0]
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "reason"),
+    [
+        (99, {}, "it set the status 99; expected 200 to 599"),
+        (100, {}, "it set the status 100"),
+        (600, {}, "it set the status 600"),
+        (200, {"a b": "c"}, "it set a header whose name is not allowed: 'a b'"),
+        (200, {"": "c"}, "it set a header whose name is not allowed"),
+        (200, {"x": "a\r\nSet-Cookie: b"}, "it set the header x to a value that is not allowed"),
+        (200, {"content-type": "a\nb"}, "it set the header content-type to a value that is not allowed"),
+        (200, {"x": "\u20ac"}, "it set the header x to a value that is not allowed"),
+    ],
+)
+def test_answer_fails_when_http_cannot_carry_it(status: int, headers: dict[str, str], reason: str) -> None:
+    """A status or header that would break the answer fails the request, and names what it was."""
+    outcome = outcome_of(status, headers)
+    assert isinstance(outcome, PredictionFailed)
+    assert outcome.reason.startswith(reason)
+
+
+def test_answer_keeps_what_the_handler_set() -> None:
+    """Status, content type and headers are the handler's, but for those that frame the message."""
+    headers = {"Content-Type": "text/plain", "X-Model": "7", "Content-Length": "99", "Transfer-Encoding": "chunked"}
+    assert outcome_of(201, headers) == NodeAnswer(
+        content=b"x", status=201, content_type="text/plain", headers={"x-model": "7"}
+    )

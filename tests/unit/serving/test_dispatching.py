@@ -1,0 +1,338 @@
+"""The queue of a pool: batches, limits, time-outs and what happens to requests whose worker goes, without processes."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from wfmgmt.serving.models.base import (
+    InputField,
+    NodeAnswer,
+    NodeRequest,
+    NoWorker,
+    PredictionFailed,
+    PredictionRefused,
+)
+from wfmgmt.serving.models.local.dispatching import Dispatcher, NodeRules, ReadyWorker
+from wfmgmt.serving.models.local.frames import Frame, InvalidFrame
+from wfmgmt.serving.models.local.launcher import WorkerExited
+from wfmgmt.testing import in_event_loop
+
+SINGLE = NodeRules(batch_size=1, timeout_ms=10_000)
+BATCHES = NodeRules(batch_size=3, max_batch_delay_ms=10_000, timeout_ms=10_000)
+PROMPT = NodeRules(batch_size=3, max_batch_delay_ms=30, timeout_ms=10_000)
+
+
+class FakeProcess:
+    """A worker process that notes what it is sent, and answers when the test says so."""
+
+    def __init__(self) -> None:
+        self.is_usable = True
+        self.batches: list[list[str]] = []
+        self.signals: list[int] = []
+        self._callback: Callable[[Any], None] = lambda _: None
+
+    def send(self, header: dict[str, Any], payload: Sequence[bytes]) -> None:
+        """Note the bodies of a batch."""
+        assert header["op"] == "predict"
+        self.batches.append([bytes(body).decode() for body in payload[1::2]])
+
+    def expect(self, callback: Callable[[Any], None]) -> None:
+        """Note who waits."""
+        self._callback = callback
+
+    def kill(self, signal_number: signal.Signals) -> None:
+        """Note the signal."""
+        self.signals.append(signal_number)
+
+    def answer(self, item: object = None) -> None:
+        """Answer the last batch: each request with its own body, unless something else is given."""
+        bodies = [body.encode() for body in self.batches[-1]]
+        answers = [[200, {}, len(body)] for body in bodies]
+        frame = Frame({"op": "answer", "answers": answers, "metrics": []}, b"".join(bodies))
+        self._callback(frame if item is None else item)
+
+
+class Line:
+    """A dispatcher with workers that are not real."""
+
+    def __init__(self, rules: NodeRules = SINGLE, *, queue_size: int = 100, workers: int = 1) -> None:
+        self.starved = 0
+        self.measured: list[Any] = []
+        self.dispatcher = Dispatcher(
+            rules={"n": rules, "other": rules},
+            queue_size=queue_size,
+            on_starving=self._note_starving,
+            on_measurements=lambda node, measured: self.measured.append((node, measured)),
+        )
+        self.processes = [FakeProcess() for _ in range(workers)]
+        self.workers = [self.add(process) for process in self.processes]
+
+    def _note_starving(self) -> None:
+        self.starved += 1
+
+    def add(self, process: Any) -> ReadyWorker:
+        """Take in a worker."""
+        return self.dispatcher.add(process)
+
+    def ask(self, body: str, node: str = "n", avoid: int | None = None) -> asyncio.Future[NodeAnswer]:
+        """Submit a request."""
+        request = NodeRequest("id", b"{}", [InputField("body", body.encode())])
+        return self.dispatcher.submit(node, request, avoid)
+
+
+async def text_of(answer: asyncio.Future[NodeAnswer]) -> str:
+    """Wait for an answer and return its text."""
+    async with asyncio.timeout(5):
+        return bytes((await answer).content).decode()
+
+
+@in_event_loop
+async def test_requests_are_answered_one_after_the_other() -> None:
+    """Without batches a worker has one request at a time, in the order in which they came."""
+    line = Line()
+    answers = [line.ask(body) for body in "abc"]
+    for body, answer in zip("abc", answers, strict=True):
+        assert line.processes[0].batches[-1] == [body]
+        line.processes[0].answer()
+        assert await text_of(answer) == body
+    assert line.processes[0].batches == [["a"], ["b"], ["c"]]
+
+
+@in_event_loop
+async def test_batch_is_handed_over_when_it_is_full() -> None:
+    """Requests wait for each other until there are as many as a batch may have; each gets its own answer."""
+    line = Line(BATCHES)
+    answers = [line.ask(body) for body in "ab"]
+    assert line.processes[0].batches == []
+    answers.append(line.ask("c"))
+    assert line.processes[0].batches == [["a", "b", "c"]]
+    line.processes[0].answer()
+    assert [await text_of(answer) for answer in answers] == ["a", "b", "c"]
+    assert [answer.result().batch_size for answer in answers] == [3, 3, 3]
+
+
+@in_event_loop
+async def test_batch_is_handed_over_when_its_first_request_has_waited() -> None:
+    """A batch that does not fill goes when the delay is over, counted from its first request."""
+    line = Line(PROMPT)
+    answer = line.ask("a")
+    async with asyncio.timeout(5):
+        while not line.processes[0].batches:  # noqa: ASYNC110 - the fake has no event
+            await asyncio.sleep(0)
+    line.processes[0].answer()
+    assert await text_of(answer) == "a"
+    assert answer.result().queued_s == pytest.approx(0.03, abs=0.5)
+    assert answer.result().queued_s >= 0.025
+
+
+@in_event_loop
+async def test_request_is_refused_when_the_queue_is_full() -> None:
+    """More may not wait for one node than the queue has places; other nodes have their own."""
+    line = Line(queue_size=2)
+    for body in "abc":  # One is with the worker, two wait.
+        line.ask(body)
+    with pytest.raises(NoWorker, match="2 requests wait for n already"):
+        await line.ask("d")
+    assert not line.ask("e", node="other").done()
+
+
+@in_event_loop
+async def test_cancelled_request_leaves_the_queue() -> None:
+    """A client that went away costs the worker nothing and takes no place."""
+    line = Line(queue_size=1)
+    line.ask("a")
+    line.ask("gone").cancel()
+    answer = line.ask("b")
+    line.processes[0].answer()
+    assert line.processes[0].batches == [["a"], ["b"]]
+    line.processes[0].answer()
+    assert await text_of(answer) == "b"
+
+
+@in_event_loop
+async def test_need_is_told_when_nobody_is_idle() -> None:
+    """Whoever can bring more workers hears of a request that has to wait, and not of one that has not."""
+    line = Line()
+    line.ask("a")
+    assert (line.starved, line.dispatcher.starving_s) == (0, None)
+    line.ask("b")
+    assert line.starved == 1
+    assert line.dispatcher.starving_s is not None
+    line.add(FakeProcess())
+    assert line.dispatcher.starving_s is None
+
+
+@in_event_loop
+async def test_retry_goes_to_another_worker() -> None:
+    """A request avoids the worker that failed it, as long as there is another one, idle or not."""
+    line = Line(workers=2)
+    line.ask("busy")
+    failed, other = line.processes[1], line.processes[0]
+    assert failed.batches == [["busy"]]
+    answers = [line.ask(body, avoid=line.workers[1].number) for body in ("first", "second")]
+    failed.answer()
+    assert (failed.batches, other.batches) == ([["busy"]], [["first"]])
+    other.answer()
+    other.answer()
+    assert [await text_of(answer) for answer in answers] == ["first", "second"]
+
+
+@in_event_loop
+async def test_retry_goes_to_the_same_worker_when_there_is_no_other() -> None:
+    """The only worker gets the request again."""
+    line = Line()
+    line.ask("retry", avoid=line.workers[0].number)
+    assert line.processes[0].batches == [["retry"]]
+
+
+@in_event_loop
+async def test_retry_shares_no_batch() -> None:
+    """What failed once runs alone, so that it can do no other request any harm."""
+    line = Line(PROMPT)
+    answers = [line.ask("retry", avoid=0), line.ask("b"), line.ask("c"), line.ask("d")]
+    assert line.processes[0].batches == [["retry"]]
+    line.processes[0].answer()
+    assert line.processes[0].batches[1] == ["b", "c", "d"]
+    line.processes[0].answer()
+    assert [await text_of(answer) for answer in answers] == ["retry", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("item", "reason"),
+    [
+        (WorkerExited("was killed by SIGSEGV"), "its worker was killed by SIGSEGV"),
+        (InvalidFrame("the header is not JSON"), "its worker sent what is no message: the header is not JSON"),
+        (Frame({"op": "hello"}, b""), "its worker sent an answer that makes no sense"),
+        (Frame({"op": "answer", "answers": [], "metrics": []}, b""), "its worker sent an answer that makes no sense"),
+        (Frame({"op": "answer", "answers": [[200, {}, 9]], "metrics": []}, b"x"), "an answer that makes no sense"),
+        (Frame({"op": "answer", "answers": [[200, {}, 0]], "metrics": []}, b"x"), "an answer that makes no sense"),
+        (Frame({"op": "answer", "answers": [[None, {}, 1]], "metrics": []}, b"x"), "an answer that makes no sense"),
+    ],
+    ids=["died", "no message", "unknown", "too few", "too short", "too long", "wrong types"],
+)
+@in_event_loop
+async def test_request_fails_when_its_worker_cannot_be_trusted(item: object, reason: str) -> None:
+    """The reason names what the worker did; it is killed and gets nothing more, and the queue goes to another."""
+    line = Line()
+    answer, waiting = line.ask("a"), line.ask("b")
+    line.processes[0].answer(item)
+    with pytest.raises(PredictionFailed, match=reason) as raised:
+        await answer
+    assert raised.value.worker == line.workers[0].number
+    assert line.processes[0].signals == [signal.SIGKILL]
+    assert line.workers[0].died_working
+    line.add(other := FakeProcess())
+    other.answer()
+    assert await text_of(waiting) == "b"
+
+
+@in_event_loop
+async def test_requests_of_a_lost_batch_run_again_alone() -> None:
+    """When a batch was a worker's end, only the request that is the end of its next worker, too, fails."""
+    line = Line(BATCHES)
+    answers = [line.ask(body) for body in "abc"]
+    line.processes[0].answer(WorkerExited("exited with code 3"))
+    line.add(second := FakeProcess())
+    second.answer()
+    second.answer(WorkerExited("exited with code 3"))
+    line.add(third := FakeProcess())
+    third.answer()
+    assert (second.batches, third.batches) == ([["a"], ["b"]], [["c"]])
+    assert await text_of(answers[0]) == "a"
+    assert await text_of(answers[2]) == "c"
+    with pytest.raises(PredictionFailed, match="its worker exited with code 3"):
+        await answers[1]
+
+
+@in_event_loop
+async def test_worker_is_killed_when_it_takes_too_long() -> None:
+    """After timeout-ms the request fails, and an answer that comes all the same is nobody's."""
+    line = Line(NodeRules(timeout_ms=20))
+    answer = line.ask("a")
+    with pytest.raises(PredictionFailed, match="no answer within timeout-ms of 20 ms"):
+        await asyncio.wait_for(answer, 5)
+    assert line.processes[0].signals == [signal.SIGKILL]
+    line.processes[0].answer()
+    assert line.dispatcher.idle == []
+
+
+@in_event_loop
+async def test_handler_error_fails_the_batch_and_keeps_the_worker() -> None:
+    """An error of the handler is no fault of the worker."""
+    line = Line(BATCHES)
+    answers = [line.ask(body) for body in "abc"]
+    line.processes[0].answer(Frame({"op": "failed", "error": "ValueError: bad"}, b""))
+    for answer in answers:
+        with pytest.raises(PredictionFailed, match="ValueError: bad"):
+            await answer
+    assert line.dispatcher.idle == [line.workers[0]]
+
+
+@in_event_loop
+async def test_handler_can_refuse_with_a_status() -> None:
+    """A status that came with the error goes on with it."""
+    line = Line()
+    answer = line.ask("a")
+    line.processes[0].answer(Frame({"op": "failed", "error": "no such city", "status": 404}, b""))
+    with pytest.raises(PredictionRefused, match="no such city") as raised:
+        await answer
+    assert raised.value.status == 404
+
+
+@in_event_loop
+async def test_one_answer_of_a_batch_can_fail() -> None:
+    """What cannot be sent fails its own request only."""
+    line = Line(BATCHES)
+    answers = [line.ask(body) for body in "abc"]
+    entries = [[200, {}, 1], {"error": "its answer cannot be sent"}, [201, {"X-A": "b"}, 1]]
+    measured = [["counter", "seen", "count", 3]]
+    line.processes[0].answer(Frame({"op": "answer", "answers": entries, "metrics": measured}, b"ac"))
+    assert await text_of(answers[0]) == "a"
+    with pytest.raises(PredictionFailed, match="its answer cannot be sent"):
+        await answers[1]
+    third = await answers[2]
+    assert (third.content, third.status, third.headers) == (b"c", 201, {"x-a": "b"})
+    assert line.measured == [("n", measured)]
+
+
+@in_event_loop
+async def test_worker_that_spoke_unasked_gets_nothing() -> None:
+    """A worker that is found unusable while it is idle is killed, and the request waits for another."""
+    line = Line()
+    line.processes[0].is_usable = False
+    answer = line.ask("a")
+    assert line.processes[0].batches == []
+    assert line.processes[0].signals == [signal.SIGKILL]
+    line.add(other := FakeProcess())
+    other.answer()
+    assert await text_of(answer) == "a"
+
+
+@in_event_loop
+async def test_released_worker_answers_what_it_has() -> None:
+    """A worker that is to go finishes its request first, and gets no other."""
+    line = Line()
+    answer, waiting = line.ask("a"), line.ask("b")
+    releasing = asyncio.create_task(line.dispatcher.release(line.workers[0]))
+    await asyncio.sleep(0)
+    assert not releasing.done()
+    line.processes[0].answer()
+    await asyncio.wait_for(releasing, 5)
+    assert await text_of(answer) == "a"
+    assert line.processes[0].batches == [["a"]]
+    assert not waiting.done()
+
+
+@in_event_loop
+async def test_close_fails_everything() -> None:
+    """What waits, what runs and what comes later hears the reason."""
+    line = Line()
+    answers = [line.ask("running"), line.ask("waiting")]
+    line.dispatcher.close("n of w is being unloaded")
+    answers.append(line.ask("later"))
+    for answer in answers:
+        with pytest.raises(NoWorker, match="n of w is being unloaded"):
+            await answer

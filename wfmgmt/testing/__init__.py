@@ -1,0 +1,16 @@
+"""Suites that every implementation of one of wfmgmt's protocols has to pass; also for implementations elsewhere."""
+
+from wfmgmt.testing.loading import LoadingConformance
+from wfmgmt.testing.models import OpenServer, WriteMar, in_event_loop, make_model
+from wfmgmt.testing.predicting import PredictingConformance
+
+__all__ = ["ModelServerConformance", "OpenServer", "WriteMar", "in_event_loop", "make_model"]
+
+
+class ModelServerConformance(LoadingConformance, PredictingConformance):
+    """What `ModelServer` promises, as tests.
+
+    A subclass whose name starts with `Test` runs them. It, or its module, provides two fixtures: `open_server`, a
+    function that takes `on_change` and returns an asynchronous context manager for a server that it closes at the
+    end; and `write_mar`, a `WriteMar` whose archives that server can load.
+    """

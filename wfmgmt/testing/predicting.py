@@ -1,0 +1,277 @@
+"""What a model server promises about answering requests."""
+
+# ruff: noqa: S101 - assertions are how tests speak
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from wfmgmt.serving.models.base import (
+    InputField,
+    ModelServer,
+    NodeAnswer,
+    NodeRequest,
+    NoWorker,
+    PredictionFailed,
+    PredictionRefused,
+)
+from wfmgmt.testing.models import OpenServer, WriteMar, ignore, in_event_loop, make_model
+
+#: Answers each request of a batch by what its body says; a body that says nothing comes back.
+OBEDIENT_HANDLER = """
+import ctypes, os, time
+
+class PredictionException(Exception):
+    def __init__(self, message, error_code):
+        super().__init__(message)
+        self.message, self.error_code = message, error_code
+
+class Handler:
+    def initialize(self, context):
+        pass
+
+    def handle(self, data, context):
+        answers = [self.answer(bytes(row["body"]).decode(), index, context) for index, row in enumerate(data)]
+        if any(row["body"] == b"count" for row in data):
+            return answers + ["one more"]
+        return answers
+
+    def answer(self, order, index, context):
+        if order == "raise":
+            raise ValueError("bad weather")
+        if order == "refuse":
+            raise PredictionException("no such city", 404)
+        if order == "hang":
+            time.sleep(60)
+        if order == "exit":
+            os._exit(3)
+        if order == "crash":
+            ctypes.string_at(0)
+        if order == "set":
+            context.set_response_status(201, "Created", index)
+            context.set_response_content_type(index, "text/plain")
+            context.set_response_header(index, "x-model", "7")
+        if order == "pid":
+            return str(os.getpid())
+        if order == "unsendable":
+            return object()
+        return order
+"""
+ECHOING_HANDLER = """
+import json
+
+def handle(data, context):
+    if data is None:
+        return None
+    return [
+        {
+            "fields": {name: [type(value).__name__, str(value)] for name, value in row.items()},
+            "request_id": context.get_request_id(index),
+            "header": context.get_request_header(index, "X-CITY"),
+            "model_name": context.model_name,
+            "size": len(data),
+        }
+        for index, row in enumerate(data)
+    ]
+"""
+
+
+def request_of(*fields: InputField, headers: str = "{}") -> NodeRequest:
+    """Return a request with these fields."""
+    return NodeRequest("the-id", headers.encode(), fields)
+
+
+def ordering(order: str) -> NodeRequest:
+    """Return a request whose body is an order to the handler."""
+    return request_of(InputField("body", order.encode()))
+
+
+async def answers_to(server: ModelServer, orders: Sequence[str]) -> list[NodeAnswer | BaseException]:
+    """Give several orders at once, and return what became of each."""
+    asked = [server.infer("w__m", ordering(order)) for order in orders]
+    return await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 30)
+
+
+async def text_of(server: ModelServer, order: str) -> str:
+    """Give an order and return the text of the answer."""
+    return bytes((await asyncio.wait_for(server.infer("w__m", ordering(order)), 30)).content).decode()
+
+
+class PredictingConformance:
+    """What `ModelServer` promises of `infer`."""
+
+    @in_event_loop
+    async def test_infer_gives_each_request_its_own_answer(self, open_server: OpenServer, write_mar: WriteMar) -> None:
+        """However many are asked at once, nobody gets another one's answer."""
+        async with open_server(ignore) as server:
+            await server.load(make_model(write_mar("m.mar", OBEDIENT_HANDLER), min_workers=2))
+            orders = [f"order {number}" for number in range(60)]
+            answers = await answers_to(server, orders)
+            assert [bytes(answer.content).decode() for answer in answers if isinstance(answer, NodeAnswer)] == orders
+
+    @in_event_loop
+    async def test_infer_gives_the_handler_its_fields_and_context(
+        self, open_server: OpenServer, write_mar: WriteMar
+    ) -> None:
+        """JSON and text arrive decoded, everything else as bytes; the client's headers are there in any case."""
+        async with open_server(ignore) as server:
+            await server.load(make_model(write_mar("m.mar", ECHOING_HANDLER)))
+            fields = [
+                InputField("raw", b"abc"),
+                InputField("json", b'{"a": 1}', "application/json"),
+                InputField("text", "gr\u00fcn".encode("latin-1"), "text/plain; charset=latin-1"),
+            ]
+            answer = await server.infer("w__m", request_of(*fields, headers='{"x-city": "Ulm"}'))
+            told: dict[str, Any] = json.loads(bytes(answer.content))
+            assert told == {
+                "fields": {
+                    "raw": ["bytearray", "bytearray(b'abc')"],
+                    "json": ["dict", "{'a': 1}"],
+                    "text": ["str", "gr\u00fcn"],
+                },
+                "request_id": "the-id",
+                "header": "Ulm",
+                "model_name": "w__m",
+                "size": 1,
+            }
+
+    @in_event_loop
+    async def test_infer_returns_what_the_handler_set(self, open_server: OpenServer, write_mar: WriteMar) -> None:
+        """Status, content type and headers come with the answer."""
+        async with open_server(ignore) as server:
+            await server.load(make_model(write_mar("m.mar", OBEDIENT_HANDLER)))
+            answer = await server.infer("w__m", ordering("set"))
+            assert (answer.status, answer.content_type, answer.headers["x-model"]) == (201, "text/plain", "7")
+            answer = await server.infer("w__m", ordering("plain"))
+            assert (answer.status, answer.content_type) == (200, None)
+
+    @in_event_loop
+    async def test_infer_hands_requests_over_together(self, open_server: OpenServer, write_mar: WriteMar) -> None:
+        """Requests that come within the delay form one batch; its size is told."""
+        async with open_server(ignore) as server:
+            archive = write_mar("m.mar", ECHOING_HANDLER)
+            await server.load(make_model(archive, batch_size=3, max_batch_delay_ms=5000, max_workers=1))
+            answers = await answers_to(server, ["a", "b", "c"])
+            for answer in answers:
+                assert isinstance(answer, NodeAnswer)
+                assert json.loads(bytes(answer.content))["size"] == answer.batch_size == len(answers)
+
+    @in_event_loop
+    async def test_infer_waits_no_longer_than_the_delay(self, open_server: OpenServer, write_mar: WriteMar) -> None:
+        """A request without company is answered all the same."""
+        async with open_server(ignore) as server:
+            archive = write_mar("m.mar", OBEDIENT_HANDLER)
+            await server.load(make_model(archive, batch_size=100, max_batch_delay_ms=50))
+            assert await text_of(server, "alone") == "alone"
+
+    @pytest.mark.parametrize(
+        ("order", "reason"),
+        [
+            ("raise", "ValueError: bad weather"),
+            ("count", "it returned a list of 2 answers to 1 requests"),
+            ("unsendable", "its answer cannot be sent: TypeError: Object of type object is not JSON serializable"),
+        ],
+    )
+    @in_event_loop
+    async def test_infer_fails_when_the_handler_does(
+        self, open_server: OpenServer, write_mar: WriteMar, order: str, reason: str
+    ) -> None:
+        """The error has the handler's own words, and the worker lives on."""
+        async with open_server(ignore) as server:
+            await server.load(make_model(write_mar("m.mar", OBEDIENT_HANDLER)))
+            pid = await text_of(server, "pid")
+            with pytest.raises(PredictionFailed) as raised:
+                await server.infer("w__m", ordering(order))
+            assert raised.value.reason == reason
+            assert await text_of(server, "pid") == pid
+
+    @in_event_loop
+    async def test_infer_passes_a_refusal_on(self, open_server: OpenServer, write_mar: WriteMar) -> None:
+        """A status that a handler raised on purpose comes with its message."""
+        async with open_server(ignore) as server:
+            await server.load(make_model(write_mar("m.mar", OBEDIENT_HANDLER)))
+            with pytest.raises(PredictionRefused, match="no such city") as raised:
+                await server.infer("w__m", ordering("refuse"))
+            assert raised.value.status == 404  # noqa: PLR2004 - the handler's
+
+    @pytest.mark.parametrize("order", ["exit", "crash", "hang"])
+    @in_event_loop
+    async def test_infer_harms_no_other_request(self, open_server: OpenServer, write_mar: WriteMar, order: str) -> None:
+        """A request that is its worker's end fails alone; those that wait and those in its batch are answered."""
+        async with open_server(ignore) as server:
+            archive = write_mar("m.mar", OBEDIENT_HANDLER)
+            settings = {"batch_size": 2, "max_batch_delay_ms": 10, "max_workers": 1, "timeout_ms": 500}
+            await server.load(make_model(archive, **settings))
+            *good, bad = await answers_to(server, ["a", "b", "c", "d", "e", order])
+            assert [bytes(answer.content) for answer in good if isinstance(answer, NodeAnswer)] == [
+                b"a",
+                b"b",
+                b"c",
+                b"d",
+                b"e",
+            ]
+            assert isinstance(bad, PredictionFailed)
+            assert await text_of(server, "next") == "next"
+
+    @in_event_loop
+    async def test_infer_brings_up_workers_when_requests_wait(
+        self, open_server: OpenServer, write_mar: WriteMar
+    ) -> None:
+        """While one worker is held up, another one answers."""
+        async with open_server(ignore) as server:
+            await server.load(make_model(write_mar("m.mar", OBEDIENT_HANDLER), max_workers=2))
+            held_up = server.infer("w__m", ordering("hang"))
+            assert await text_of(server, "other") == "other"
+            assert not held_up.done()
+            held_up.cancel()
+
+    @in_event_loop
+    async def test_infer_works_without_a_minimum(self, open_server: OpenServer, write_mar: WriteMar) -> None:
+        """A model without workers gets one with its first request."""
+        async with open_server(ignore) as server:
+            await server.load(make_model(write_mar("m.mar", OBEDIENT_HANDLER), min_workers=0))
+            assert await text_of(server, "first") == "first"
+
+    @in_event_loop
+    async def test_infer_tries_another_worker(self, open_server: OpenServer, write_mar: WriteMar) -> None:
+        """The worker that failed is avoided where there is another one."""
+        async with open_server(ignore) as server:
+            await server.load(make_model(write_mar("m.mar", OBEDIENT_HANDLER), min_workers=2))
+            with pytest.raises(PredictionFailed) as raised:
+                await server.infer("w__m", ordering("raise"))
+            pids = {
+                bytes((await server.infer("w__m", ordering("pid"), avoid=raised.value.worker)).content)
+                for _ in range(5)
+            }
+            assert len(pids) == 1
+
+    @in_event_loop
+    async def test_infer_fails_when_the_model_is_not_loaded(self, open_server: OpenServer) -> None:
+        """There is nobody to ask under an unknown name."""
+        async with open_server(ignore) as server:
+            with pytest.raises(NoWorker, match="not loaded"):
+                await server.infer("w__m", ordering("a"))
+
+    @in_event_loop
+    async def test_infer_fails_when_the_model_is_unloaded(self, open_server: OpenServer, write_mar: WriteMar) -> None:
+        """What is still under way when the model goes hears that it is going."""
+        async with open_server(ignore) as server:
+            await server.load(make_model(write_mar("m.mar", OBEDIENT_HANDLER), max_workers=1))
+            asked = [server.infer("w__m", ordering("hang")), server.infer("w__m", ordering("a"))]
+            await asyncio.sleep(0)
+            await server.unload("w__m")
+            for answer in asked:
+                with pytest.raises(NoWorker, match="unloaded"):
+                    await answer
+
+    @in_event_loop
+    async def test_infer_can_be_withdrawn(self, open_server: OpenServer, write_mar: WriteMar) -> None:
+        """Whoever does not wait any longer keeps nobody from being answered."""
+        async with open_server(ignore) as server:
+            await server.load(make_model(write_mar("m.mar", OBEDIENT_HANDLER)))
+            for _ in range(20):
+                server.infer("w__m", ordering("gone")).cancel()
+            assert await text_of(server, "still there") == "still there"
