@@ -39,9 +39,14 @@ async def read_fields(request: web.Request, place: Place) -> list[InputField]:
         BadRequest: It is a form that cannot be read.
         BodyTimeout: It does not come.
     """
-    if not request.can_read_body and not request.query_string:
-        return [InputField("body", b"", request.headers.get("Content-Type", ""))]
-    body = await _read(request, place)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            body = await _read(request, place)
+    except TimeoutError:
+        raise BodyTimeout from None
+    except web.RequestPayloadError as error:
+        reason = str(error).rpartition("message:")[2].strip()
+        raise BadRequest(f"The body cannot be decoded: {reason}.") from error
     fields = [InputField(name, value.encode()) for name, value in request.query.items() if name != TRACE]
     if request.content_type == _FORM:
         fields += _form_fields(body)
@@ -69,23 +74,13 @@ async def _read(request: web.Request, place: Place) -> bytes | bytearray:
         if announced > place.limit_bytes:
             raise RequestTooLarge(place.limit_bytes)
         place.reserve(announced)
-        if request.content.is_eof():
-            return await request.content.read()
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                return await request.content.read()
-        except TimeoutError:
-            raise BodyTimeout from None
+        return await request.content.read()
     body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for chunk in request.content.iter_any():
-                if len(body) + len(chunk) > place.limit_bytes:
-                    raise RequestTooLarge(place.limit_bytes)
-                place.reserve(len(chunk))
-                body += chunk
-    except TimeoutError:
-        raise BodyTimeout from None
+    async for chunk in request.content.iter_any():
+        if len(body) + len(chunk) > place.limit_bytes:
+            raise RequestTooLarge(place.limit_bytes)
+        place.reserve(len(chunk))
+        body += chunk
     return body
 
 

@@ -1,6 +1,7 @@
 """The public side of the runtime, on the inference address."""
 
 import logging
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -154,6 +155,11 @@ class InferenceProtocol(web.RequestHandler):
     """One connection to the inference address, which answers what is not HTTP as every other error."""
 
     __slots__ = ()
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:  # noqa: ANN401 - as in the base class
+        """Log an unforeseen error; that the rest of a refused body cannot be decoded is none."""
+        if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*args, **kw)
 
     def handle_error(
         self,

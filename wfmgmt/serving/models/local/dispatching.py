@@ -92,7 +92,7 @@ class Dispatcher:
 
     Args:
         rules: Each node of the pool with its rules; nodes of a pool with several have batches of one.
-        queue_size: Requests that may wait per node.
+        queue_size: Requests that may wait per node, and at least as many as its batches hold.
         on_starving: Called when a request waits and no worker is idle; it does not block.
         on_measurements: Called with a node and what its handler measured.
         clock: Seconds that only go forward.
@@ -108,7 +108,7 @@ class Dispatcher:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rules = rules
-        self._queue_size = queue_size
+        self._places = {node: max(queue_size, each.batch_size) for node, each in rules.items()}
         self._on_starving = on_starving
         self._on_measurements = on_measurements
         self._clock = clock
@@ -138,10 +138,11 @@ class Dispatcher:
         if self._closed is not None:
             call.fail(NoWorker(self._closed))
             return answer
-        if self._waiting_of[node] >= self._queue_size:
+        places = self._places[node]
+        if self._waiting_of[node] >= places:
             self._forget_cancelled()
-            if self._waiting_of[node] >= self._queue_size:
-                call.fail(NoWorker(f"{self._queue_size} requests wait for {node} already; try again later."))
+            if self._waiting_of[node] >= places:
+                call.fail(NoWorker(f"{places} requests wait for {node} already; try again later."))
                 return answer
         if self._idle and not self._waiting and avoid is None and self._rules[node].batch_size == 1:
             worker = self._idle[-1]  # The youngest idler: the others may be idle enough to go.
@@ -228,7 +229,7 @@ class Dispatcher:
         if rules.batch_size == 1 or first.is_alone:
             return [first]
         due_s = first.queued_at + rules.max_batch_delay_ms / 1000 - self._clock()
-        if due_s > 0 and len(self._waiting) + 1 < min(rules.batch_size, self._queue_size):
+        if due_s > 0 and len(self._waiting) + 1 < rules.batch_size:
             self._push_back([first])
             self._wake_in(due_s)
             return []

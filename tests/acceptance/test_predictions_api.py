@@ -1,0 +1,474 @@
+"""What a client of the inference address sees, over real requests to a real deployment."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.acceptance.conftest import deployed
+from tests.acceptance.evidence import assert_error, assert_json
+from tests.factories import make_mar, make_war
+from tests.service import Service, wait_until
+
+#: Settings that make the limits easy to reach.
+SETTINGS = {"queue_size": 2, "request_limit_bytes": 100_000, "drain_timeout_s": 10, "idle_timeout_s": 1}
+
+#: Tells what it was given.
+TELLING = """
+def tell(data, context):
+    return data and [
+        {
+            "fields": {name: value if isinstance(value, (str, dict, list)) else [type(value).__name__, value.hex()]
+                       for name, value in row.items()},
+            "headers": context.get_all_request_header(index),
+            "request_id": context.get_request_id(index),
+            "manifest": context.manifest,
+            "model_name": context.model_name,
+        }
+        for index, row in enumerate(data)
+    ]
+"""
+#: Does what the body says, at the node that the body names.
+OBEDIENT = """
+import ctypes, json, os, time
+
+def obey(node, data, context):
+    if data is None:
+        return None
+    return [obey_one(node, row, index, context) for index, row in enumerate(data)]
+
+def obey_one(node, row, index, context):
+    body = bytes(row["body"])
+    where, _, order = body.decode().partition(":")
+    if where != node:
+        return body
+    if order == "raise":
+        raise ValueError(f"cannot read {__file__}")
+    if order == "exit":
+        os._exit(3)
+    if order == "sleep":
+        time.sleep(1.5)
+    if order == "wait":
+        while not os.path.exists(row_gate()):
+            time.sleep(0.01)
+        return "waited"
+    if order == "status":
+        context.set_response_status(418, "", index)
+        context.set_response_content_type(index, "text/plain")
+        context.set_response_header(index, "X-Teapot", "yes")
+        return "short and stout"
+    if order == "created":
+        context.set_response_status(201, "", index)
+    if order == "empty":
+        context.set_response_status(204, "", index)
+        return b""
+    if order == "count":
+        context.metrics.add_counter("seen", 1)
+    return body
+
+def row_gate():
+    return os.environ["WFMGMT_INSTANCE"] + "/gate"
+"""
+FUNCTIONS = OBEDIENT + "\ndef first(data, context): return obey('first', data, context)\n"
+FUNCTIONS += "\ndef last(data, context): return obey('last', data, context)\n"
+MODEL = OBEDIENT + "\ndef handle(data, context): return obey('model', data, context)\n"
+OBEDIENT_SPEC = """\
+models:
+  max-workers: 1
+  timeout-ms: 1000
+  retry-attempts: 1
+  model: {url: obedient.mar}
+dag:
+  first: [model]
+  model: [last]
+"""
+PATIENT_SPEC = "models: {model: {url: obedient.mar, timeout-ms: 60000, retry-attempts: 0}}\ndag: {model: []}\n"
+BRANCHES = """
+import time
+
+def start(data, context):
+    return data and [row["body"] for row in data]
+
+def object_leaf(data, context):
+    return data and [{"length": len(row["body"])} for row in data]
+
+def text_leaf(data, context):
+    return data and ["plain text" for row in data]
+
+def bytes_leaf(data, context):
+    return data and [b"\\xff\\xfe" for row in data]
+
+def join(data, context):
+    return data and [{name: bytes(value).decode("latin-1") for name, value in row.items()} for row in data]
+"""
+BATCH_MODEL = """
+def handle(data, context):
+    return data and [f"{row['body'].decode()} of {len(data)}" for row in data]
+"""
+JOIN_SPEC = "dag: {start: [object_leaf, text_leaf], object_leaf: [join], text_leaf: [join]}\n"
+
+
+@pytest.fixture(scope="module", name="service")
+def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with deployed(tmp_path_factory.mktemp("p"), **SETTINGS) as service:
+        war, mar = service.workflow_store, service.model_store
+        make_mar(mar, name="obedient", source=MODEL)
+        make_mar(mar, name="batch", source=BATCH_MODEL)
+        make_war(war, name="tell", spec="dag: {tell: []}\n", handler=TELLING)
+        make_war(war, name="obedient", spec=OBEDIENT_SPEC, handler=FUNCTIONS)
+        make_war(war, name="patient", spec=PATIENT_SPEC, handler=None)
+        make_war(war, name="join", spec=JOIN_SPEC, handler=BRANCHES)
+        make_war(war, name="leaves", spec="dag: {start: [object_leaf, text_leaf, bytes_leaf]}\n", handler=BRANCHES)
+        batch = "models: {batch: {url: batch.mar, batch-size: 3, max-batch-delay: 5000}}\ndag: {batch: []}\n"
+        make_war(war, name="batch", spec=batch, handler=None)
+        for name in ("tell", "obedient", "patient", "join", "leaves", "batch"):
+            answer = service.register(f"{name}.war")
+            assert answer.status_code == 200, answer.text
+        yield service
+
+
+def predict(service: Service, name: str, data: Any = b"", **arguments: Any) -> requests.Response:
+    """Ask a workflow."""
+    method = arguments.pop("method", "POST")
+    return requests.request(method, f"{service.inference}/wfpredict/{name}", data=data, timeout=60, **arguments)
+
+
+def told(service: Service, data: Any = b"", **arguments: Any) -> dict[str, Any]:
+    """Return the fields that the first handler was given."""
+    answer = predict(service, "tell", data, **arguments)
+    assert answer.status_code == 200, answer.text
+    fields: dict[str, Any] = answer.json()["fields"]
+    return fields
+
+
+def as_bytes(content: bytes) -> list[str]:
+    """Return how the telling workflow shows bytes."""
+    return ["bytearray", content.hex()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fields"),
+    [
+        ({"data": b"\x00\xff"}, {"body": as_bytes(b"\x00\xff")}),
+        ({}, {"body": as_bytes(b"")}),
+        ({"data": b"abc", "method": "PUT"}, {"body": as_bytes(b"abc")}),
+        ({"method": "GET"}, {"body": as_bytes(b"")}),
+        ({"data": (part for part in (b"chun", b"ked"))}, {"body": as_bytes(b"chunked")}),
+        ({"data": b'{"a": 1}', "headers": {"Content-Type": "application/json"}}, {"body": {"a": 1}}),
+        ({"data": b"{", "headers": {"Content-Type": "application/json"}}, {"body": as_bytes(b"{")}),
+        ({"data": "grün".encode(), "headers": {"Content-Type": "text/plain"}}, {"body": "grün"}),
+        ({"data": {"city": "Ulm", "empty": ""}}, {"city": as_bytes(b"Ulm"), "empty": as_bytes(b"")}),
+        ({"data": b"a=1&a=2", "headers": {"Content-Type": "application/x-www-form-urlencoded"}}, {"a": as_bytes(b"2")}),
+        (
+            {
+                "files": {
+                    "picture": ("p.png", b"\x89PNG", "image/png"),
+                    "note": ("n.txt", "grün".encode(), "text/plain"),
+                    "settings": ("s.json", b"[1]", "application/json"),
+                    "field": (None, b"value"),
+                }
+            },
+            {
+                "picture": as_bytes(b"\x89PNG"),
+                "note": "grün",
+                "settings": [1],
+                "field": as_bytes(b"value"),
+            },
+        ),
+    ],
+    ids=["raw", "empty", "put", "get", "chunked", "json", "bad json", "text", "form", "repeated", "multipart"],
+)
+def test_first_handler_gets_what_the_client_sent(
+    service: Service, arguments: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    """Every kind of body arrives as TorchServe hands it over."""
+    assert told(service, **arguments) == fields
+
+
+def test_handler_knows_its_request(service: Service) -> None:
+    """Headers, the request's identity and the node's name reach the handler; functions have no manifest."""
+    answer = predict(service, "tell", headers={"X-City": "Ulm", "x-request-id": "my-own-id"})
+    body = answer.json()
+    assert body["headers"]["X-City"] == "Ulm"
+    assert (body["request_id"], answer.headers["x-request-id"]) == ("my-own-id", "my-own-id")
+    assert (body["manifest"], body["model_name"]) == (None, "tell__tell")
+
+
+def test_answer_has_the_form_of_torchserve(service: Service) -> None:
+    """The bytes are the leaf's, called JSON unless its handler says otherwise; nobody may cache them."""
+    answer = predict(service, "obedient", b"anything")
+    assert (answer.status_code, answer.content) == (200, b"anything")
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Pragma"] == "no-cache"
+
+
+def test_join_gets_its_parents_by_name(service: Service) -> None:
+    """A join sees one entry per parent."""
+    assert predict(service, "join", b"abc").json() == {"object_leaf": '{\n  "length": 3\n}', "text_leaf": "plain text"}
+
+
+def test_leaves_become_one_object(service: Service) -> None:
+    """Each leaf has its entry: JSON, text or base64."""
+    assert predict(service, "leaves", b"abc").json() == {
+        "object_leaf": {"length": 3},
+        "text_leaf": "plain text",
+        "bytes_leaf": "//4=",
+    }
+
+
+@pytest.mark.parametrize("node", ["first", "model", "last"])
+def test_failing_node_is_named(service: Service, node: str) -> None:
+    """The error has node, attempt and the handler's words, and nothing of the host."""
+    answer = predict(service, "obedient", f"{node}:raise".encode())
+    body = assert_json(answer)
+    assert list(body) == ["code", "type", "message", "node", "attempt"]
+    assert (answer.status_code, body["code"], body["type"]) == (500, 500, "InternalServerException")
+    assert (body["node"], body["attempt"]) == (node, 2)
+    assert body["message"].startswith(f"Error executing {node}: ValueError: cannot read ")
+    assert str(service.instance) not in body["message"]
+
+
+@pytest.mark.parametrize(
+    ("order", "reason"), [("exit", "its worker exited with code 3"), ("sleep", "no answer within")]
+)
+def test_worker_that_is_lost_is_replaced(service: Service, order: str, reason: str) -> None:
+    """The request fails after its second try; the next one is answered."""
+    body = predict(service, "obedient", f"model:{order}".encode()).json()
+    assert body["message"].startswith(f"Error executing model: {reason}")
+    assert body["attempt"] == 2
+    assert predict(service, "obedient", b"next").content == b"next"
+
+
+@pytest.mark.parametrize("node", ["first", "model", "last"])
+def test_status_of_a_handler_reaches_the_client(service: Service, node: str) -> None:
+    """What a handler sets on purpose is what the client gets, wherever in the graph it was an error."""
+    answer = predict(service, "obedient", f"{node}:status".encode())
+    assert (answer.status_code, answer.text) == (418, "short and stout")
+    assert (answer.headers["Content-Type"], answer.headers["X-Teapot"]) == ("text/plain", "yes")
+
+
+def test_success_status_counts_at_the_leaf(service: Service) -> None:
+    """An inner node's 201 is nobody's business, the leaf's is."""
+    assert predict(service, "obedient", b"first:created").status_code == 200
+    assert predict(service, "obedient", b"last:created").status_code == 201
+    answer = predict(service, "obedient", b"last:empty")
+    assert (answer.status_code, answer.content) == (204, b"")
+
+
+def test_batch_holds_requests_of_different_clients(service: Service) -> None:
+    """Requests that come together are handed over together; each client gets its own part."""
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(lambda body: predict(service, "batch", body).text, [b"a", b"b", b"c"]))
+    assert answers == ["a of 3", "b of 3", "c of 3"]
+
+
+def test_trace_tells_what_happened_at_each_node(service: Service) -> None:
+    """With trace=1 a header has the times, tries and sizes."""
+    answer = predict(service, "obedient", b"12345", params={"trace": "1"})
+    trace = json.loads(answer.headers["x-wfmgmt-trace"])
+    assert list(trace) == ["first", "model", "last"]
+    assert {(node["attempts"], node["bytes"]) for node in trace.values()} == {(1, 5)}
+    assert all(node["queuedMs"] >= 0 and node["runMs"] > 0 for node in trace.values())
+    assert "x-wfmgmt-trace" not in predict(service, "obedient", b"12345").headers
+    failed = predict(service, "obedient", b"model:raise", params={"trace": "1"})
+    assert json.loads(failed.headers["x-wfmgmt-trace"])["model"]["attempts"] == 2
+
+
+def test_parameters_of_the_query_are_fields(service: Service) -> None:
+    """What stands in the query comes beside the body, but for what is meant for the server."""
+    assert told(service, b"abc", params={"city": "Ulm", "trace": "1"}) == {
+        "city": as_bytes(b"Ulm"),
+        "body": as_bytes(b"abc"),
+    }
+
+
+def test_unknown_workflow_is_not_found(service: Service) -> None:
+    """The message is TorchServe's."""
+    assert_error(predict(service, "nosuch"), 404, "WorkflowNotFoundException", "Workflow not found: nosuch")
+
+
+@pytest.mark.parametrize("method", ["DELETE", "PATCH", "HEAD", "OPTIONS"])
+def test_other_methods_are_refused(service: Service, method: str) -> None:
+    """Asking is POST, PUT or GET."""
+    answer = predict(service, "tell", method=method)
+    assert answer.status_code == 405
+    assert answer.headers["Allow"] == "GET,POST,PUT"
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["announced", "chunked"])
+def test_body_that_is_too_large_is_refused(service: Service, chunked: bool) -> None:  # noqa: FBT001 - a case
+    """The limit is the setting's, whether the length is announced or not."""
+    content = b"x" * 100_001
+    data = (content[start : start + 10_000] for start in range(0, len(content), 10_000)) if chunked else content
+    answer = predict(service, "tell", data)
+    assert_error(answer, 413, "RequestEntityTooLargeException", "The body of the request is longer than 100000 bytes")
+    assert told(service, b"x" * 100_000) == {"body": as_bytes(b"x" * 100_000)}
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "message"),
+    [
+        ("multipart/form-data", b"abc", "The multipart body cannot be read"),
+        ("multipart/form-data; boundary=b", b"no boundary", "The multipart body cannot be read"),
+        ("multipart/form-data; boundary=b", b"--b\r\n\r\nabc\r\n--b--", "Part 1 of the multipart body has no name"),
+        ("application/x-www-form-urlencoded", b"a&" * 2000, "The body is not a form of at most 1000 fields"),
+    ],
+    ids=["no boundary named", "boundary missing", "part without a name", "too many fields"],
+)
+def test_body_that_is_no_form_is_refused(service: Service, content_type: str, body: bytes, message: str) -> None:
+    """A form that cannot be read is the client's mistake, and the message says which."""
+    answer = predict(service, "tell", body, headers={"Content-Type": content_type})
+    assert_error(answer, 400, "BadRequestException", message)
+
+
+def test_encoded_body_that_cannot_be_decoded_is_refused(service: Service) -> None:
+    """A body that is not what its Content-Encoding says is the client's mistake."""
+    answer = predict(service, "tell", b"not gzip", headers={"Content-Encoding": "gzip"})
+    assert_error(answer, 400, "BadRequestException", "The body cannot be decoded")
+
+
+def test_full_queue_answers_at_once(service: Service) -> None:
+    """When as many requests wait as may, the others get 503 with Retry-After at once; those that wait are answered."""
+    with closed_gate(service) as gate, ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(predict, service, "patient", b"model:wait") for _ in range(6)]
+        wait_until(lambda: sum(each.done() for each in asked) == 3, what="three refusals")
+        gate.touch()
+        answers = [each.result() for each in asked]
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert [answer.text for answer in answers if answer not in refused] == ["waited"] * 3
+    for answer in refused:
+        body = answer.json()
+        assert (body["type"], body["node"]) == ("ServiceUnavailableException", "model")
+        assert body["message"].startswith("2 requests wait for model already")
+        assert answer.headers["Retry-After"] == "1"
+
+
+@contextmanager
+def closed_gate(service: Service) -> Iterator[Path]:
+    """Hold up requests that wait for the gate until this file is there."""
+    gate = service.instance / "gate"
+    gate.unlink(missing_ok=True)
+    try:
+        yield gate
+    finally:
+        gate.touch()
+
+
+def impatient(service: Service, name: str) -> requests.Response | None:
+    """Return the answer to a request, None when it is held up."""
+    try:
+        return requests.post(f"{service.inference}/wfpredict/{name}", data=b"impatient", timeout=0.3)
+    except requests.ReadTimeout:
+        return None
+
+
+def test_metrics_count_what_happened(service: Service) -> None:
+    """Requests, times and what handlers count are there per workflow and node."""
+    predict(service, "obedient", b"model:count")
+    text = requests.get(f"{service.inference}/metrics", timeout=10).text
+    assert 'wfmgmt_node_requests_total{node="model",workflow="obedient"}' in text
+    assert 'wfmgmt_node_run_seconds_count{node="first",workflow="obedient"}' in text
+    assert 'wfmgmt_handler_count_total{name="seen",node="model",unit="count",workflow="obedient"} 1.0' in text
+
+
+def test_workflow_answers_as_soon_as_it_is_registered_and_not_any_more_once_it_is_not(service: Service) -> None:
+    """There is no moment between the answers of the two addresses."""
+    for _ in range(5):
+        assert service.register("tell.war", workflow_name="other").status_code == 200
+        assert predict(service, "other").status_code == 200
+        assert service.unregister("other").status_code == 200
+        assert predict(service, "other").status_code == 404
+
+
+def test_unregistering_answers_what_was_accepted(service: Service) -> None:
+    """A request under way gets its answer; new ones are not found; then the workflow is gone."""
+    assert service.register("patient.war", workflow_name="leaving").status_code == 200
+    with closed_gate(service) as gate, ThreadPoolExecutor(2) as pool:
+        accepted = pool.submit(predict, service, "leaving", b"model:wait")
+        wait_until(lambda: is_under_way(service, "leaving"), what="the request")
+        leaving = pool.submit(service.unregister, "leaving")
+        wait_until(lambda: has_status(impatient(service, "leaving"), 404), what="the end of acceptance")
+        assert not leaving.done()
+        gate.touch()
+        assert accepted.result().text == "waited"
+        assert leaving.result().status_code == 200
+
+
+def has_status(answer: requests.Response | None, status: int) -> bool:
+    """Tell whether there is an answer of this status."""
+    return answer is not None and answer.status_code == status
+
+
+def is_under_way(service: Service, workflow: str) -> bool:
+    """Tell whether a first request has reached the model of a workflow."""
+    text = requests.get(f"{service.inference}/metrics", timeout=10).text
+    return f'wfmgmt_node_requests_total{{node="model",workflow="{workflow}"}} 1.0' in text
+
+
+def test_clients_that_leave_take_no_place(service: Service) -> None:
+    """Requests whose clients are gone do not keep the queue full."""
+    with closed_gate(service) as gate, ThreadPoolExecutor(1) as pool:
+        held_up = pool.submit(predict, service, "patient", b"model:wait")
+        wait_until(lambda: impatient(service, "patient") is None, what="the held-up worker")
+        for _ in range(5):
+            assert impatient(service, "patient") is None
+        gate.touch()
+        assert held_up.result().text == "waited"
+    assert predict(service, "patient", b"next").text == "next"
+
+
+def test_nobody_gets_the_answer_of_another(service: Service) -> None:
+    """Many clients at once, each with a word of its own."""
+    mixed_up = []
+    threads = [threading.Thread(target=_talk, args=(service, f"client {number}", mixed_up)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert mixed_up == []
+
+
+def _talk(service: Service, word: str, mixed_up: list[str]) -> None:
+    with requests.Session() as session:
+        for number in range(30):
+            body = f"{word} says {number}"
+            answer = session.post(f"{service.inference}/wfpredict/obedient", data=body.encode(), timeout=60)
+            if answer.status_code not in {200, 503} or (answer.status_code == 200 and answer.text != body):
+                mixed_up.append(f"{body}: {answer.status_code} {answer.text}")
+
+
+def test_sigterm_answers_what_was_accepted(tmp_path: Path) -> None:
+    """A service that is told to stop answers the requests under way first, and then ends."""
+    with Service(tmp_path / "i", drain_timeout_s=20) as service:
+        make_mar(service.model_store, name="obedient", source=MODEL)
+        make_war(service.workflow_store, name="patient", spec=PATIENT_SPEC, handler=None)
+        assert service.register("patient.war").status_code == 200
+        with ThreadPoolExecutor(2) as pool:
+            accepted = pool.submit(predict, service, "patient", b"model:wait")
+            wait_until(lambda: is_under_way(service, "patient"), what="the request")
+            stopped = pool.submit(service.stop)
+            wait_until(lambda: has_status(impatient(service, "patient"), 503), what="the refusal of new requests")
+            (service.instance / "gate").touch()
+            assert accepted.result().text == "waited"
+            assert stopped.result() == 0
+
+
+def test_workflows_answer_again_after_a_restart(tmp_path: Path) -> None:
+    """Whatever is registered is answered by the next service, and says so until it is loaded."""
+    service = Service(tmp_path / "i")
+    with service:
+        make_mar(service.model_store, name="obedient", source=MODEL)
+        make_war(service.workflow_store, name="patient", spec=PATIENT_SPEC, handler=None)
+        assert service.register("patient.war").status_code == 200
+    with service:
+        deadline = time.monotonic() + 20
+        while (answer := predict(service, "patient", b"hello")).status_code == 503:
+            assert time.monotonic() < deadline, answer.text
+        assert answer.text == "hello"

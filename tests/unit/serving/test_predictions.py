@@ -1,0 +1,211 @@
+"""One request on its way through a workflow, with nodes that are not real."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from wfmgmt.domain.workflow import DeployedNode, Deployment, NodeKind, NodeSettings
+from wfmgmt.errors import NodeFailed, NodeRefused, TooManyRequests, WorkflowNotReady
+from wfmgmt.serving.measurements import Measurements
+from wfmgmt.serving.models.base import (
+    InputField,
+    NodeAnswer,
+    NodeRequest,
+    NoWorker,
+    PredictionFailed,
+    PredictionRefused,
+)
+from wfmgmt.serving.predictions import Admission, Prediction, PredictionLimits, WorkflowRunner
+from wfmgmt.testing import in_event_loop
+
+#: What a fake node does when it is asked: it returns an answer or raises.
+Node = Callable[[NodeRequest], bytes | NodeAnswer]
+PARALLEL = {"pre": ["a", "b"], "a": ["join"], "b": ["join"], "join": []}
+
+
+def make_deployment(graph: Mapping[str, list[str]], *, retries: int, timeout_s: int) -> Deployment:
+    """Return a workflow of models with this graph."""
+    settings = NodeSettings(retry_attempts=retries)
+    return Deployment(
+        uid="uid",
+        workflow="w",
+        archive_file="w.war",
+        archive_sha256="",
+        handler=None,
+        startup_timeout_s=1,
+        response_timeout_s=timeout_s,
+        nodes=tuple(
+            DeployedNode(name=name, kind=NodeKind.MODEL, archive_file=None, archive_sha256=None, settings=settings)
+            for name in graph
+        ),
+        edges=tuple((source, target) for source, targets in graph.items() for target in targets),
+    )
+
+
+def spelled(request: NodeRequest) -> str:
+    """Return the fields of a request in one text."""
+    return ",".join(f"{name}={bytes(content).decode()}" for name, content, _ in request.fields)
+
+
+class Workflow:
+    """A workflow whose nodes put their name around what they are given, or do what a test says."""
+
+    def __init__(self, graph: Mapping[str, list[str]], *, retries: int = 1, timeout_s: int = 5, **nodes: Node) -> None:
+        self.asked: list[tuple[str, int | None]] = []
+        self._nodes = nodes
+        deployment = make_deployment(graph, retries=retries, timeout_s=timeout_s)
+        self.measured = Measurements().start("w", graph)
+        self._runner = WorkflowRunner(deployment, ask=self._ask, measured=self.measured)
+        self.traces: Mapping[str, Any] = {}
+
+    def _ask(self, node: str, request: NodeRequest, avoid: int | None) -> "asyncio.Future[NodeAnswer]":
+        self.asked.append((node, avoid))
+        answer: asyncio.Future[NodeAnswer] = asyncio.get_running_loop().create_future()
+        play = self._nodes.get(node, lambda request: f"{node}({spelled(request)})".encode())
+        try:
+            played = play(request)
+        except NotImplementedError:
+            return answer  # It never answers.
+        except Exception as error:  # noqa: BLE001 - it is what the node raises
+            answer.set_exception(error)
+        else:
+            answer.set_result(played if isinstance(played, NodeAnswer) else NodeAnswer(content=played))
+        return answer
+
+    async def run(self, body: bytes = b"x") -> dict[str, str]:
+        """Send a request through; return the text of each leaf."""
+        with Admission(PredictionLimits()).admit() as place:
+            prediction = Prediction(request=NodeRequest("id", b"{}", [InputField("body", body)]), place=place)
+            self.traces = prediction.traces
+            answers = await self._runner.run(prediction)
+        return {name: bytes(answer.content).decode() for name, answer in answers.items()}
+
+
+def failing(*errors: Exception | None) -> Node:
+    """Return a node that raises these, one after the other, and answers where None stands."""
+    script = list(errors)
+
+    def play(_request: NodeRequest) -> bytes:
+        error = script.pop(0)
+        if error is not None:
+            raise error
+        return b"ok"
+
+    return play
+
+
+def never(_request: NodeRequest) -> bytes:
+    """Do not answer."""
+    raise NotImplementedError
+
+
+@in_event_loop
+async def test_chain_passes_each_answer_on() -> None:
+    """A node with one parent gets its answer as the body."""
+    workflow = Workflow({"a": ["b"], "b": ["c"], "c": []})
+    assert await workflow.run() == {"c": "c(body=b(body=a(body=x)))"}
+
+
+@in_event_loop
+async def test_join_gets_an_entry_per_parent() -> None:
+    """A node with several parents gets their answers under their names."""
+    workflow = Workflow(PARALLEL)
+    assert await workflow.run() == {"join": "join(a=a(body=pre(body=x)),b=b(body=pre(body=x)))"}
+
+
+@in_event_loop
+async def test_branches_run_at_the_same_time() -> None:
+    """A branch that does not answer holds up no other."""
+    workflow = Workflow(PARALLEL, a=never)
+    running = asyncio.create_task(workflow.run())
+    async with asyncio.timeout(5):
+        while ("b", None) not in workflow.asked:  # noqa: ASYNC110 - the fake has no event
+            await asyncio.sleep(0)
+    running.cancel()
+
+
+@in_event_loop
+async def test_several_leaves_answer_each() -> None:
+    """All leaves' answers come back."""
+    workflow = Workflow({"a": ["b", "c"], "b": [], "c": []})
+    assert await workflow.run() == {"b": "b(body=a(body=x))", "c": "c(body=a(body=x))"}
+
+
+@in_event_loop
+async def test_node_is_tried_again() -> None:
+    """A failure is followed by another try, away from the worker that failed."""
+    workflow = Workflow({"a": []}, a=failing(PredictionFailed("bad", worker=7), None))
+    assert await workflow.run() == {"a": "ok"}
+    assert workflow.asked == [("a", None), ("a", 7)]
+    assert workflow.traces["a"].attempts == 2
+    measured = workflow.measured["a"]
+    assert (measured.requests, measured.failures, measured.retries) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+@in_event_loop
+async def test_node_fails_after_its_tries(retries: int) -> None:
+    """The error names the node, the try and the last reason, and starts as TorchServe's."""
+    script = [PredictionFailed(f"bad {number}") for number in range(retries + 1)]
+    workflow = Workflow({"s": ["a"], "a": []}, retries=retries, a=failing(*script))
+    with pytest.raises(NodeFailed) as raised:
+        await workflow.run()
+    assert (raised.value.node, raised.value.attempt) == ("a", retries + 1)
+    assert str(raised.value) == f"Error executing a: bad {retries}"
+
+
+@in_event_loop
+async def test_failing_branch_ends_the_request() -> None:
+    """The other branch is not waited for."""
+    workflow = Workflow(PARALLEL, retries=0, a=failing(PredictionFailed("bad")), b=never)
+    with pytest.raises(NodeFailed, match="Error executing a: bad"):
+        await asyncio.wait_for(workflow.run(), 5)
+
+
+@in_event_loop
+async def test_refusal_is_not_tried_again() -> None:
+    """A status that was raised on purpose is the answer."""
+    workflow = Workflow({"a": []}, a=failing(PredictionRefused("no such city", 404)))
+    with pytest.raises(NodeRefused, match="no such city") as raised:
+        await workflow.run()
+    assert (raised.value.status, raised.value.node, raised.value.attempt) == (404, "a", 1)
+
+
+@in_event_loop
+async def test_missing_worker_is_not_tried_again() -> None:
+    """A full queue is told at once, with the node."""
+    workflow = Workflow({"a": []}, a=failing(NoWorker("100 requests wait for a already")))
+    with pytest.raises(WorkflowNotReady, match="100 requests wait") as raised:
+        await workflow.run()
+    assert raised.value.node == "a"
+
+
+@pytest.mark.parametrize("graph", [{"a": ["b"], "b": []}, {"s": ["a", "b"], "a": [], "b": []}], ids=["chain", "branch"])
+@in_event_loop
+async def test_error_status_of_a_node_ends_the_request(graph: dict[str, list[str]]) -> None:
+    """An answer with a status of 400 or more is the client's, whatever comes after its node."""
+    workflow = Workflow(graph, a=lambda _: NodeAnswer(content=b"too long", status=422))
+    assert await workflow.run() == {"a": "too long"}
+
+
+@in_event_loop
+async def test_workflow_has_to_answer_in_time() -> None:
+    """After the response_timeout the request is given up."""
+    workflow = Workflow(PARALLEL, timeout_s=0, a=never)
+    with pytest.raises(WorkflowNotReady, match="did not answer within its response_timeout of 0 s"):
+        await asyncio.wait_for(workflow.run(), 5)
+
+
+def test_admission_is_bounded_in_number_and_bytes() -> None:
+    """What is too much is refused, and what ends makes room."""
+    admission = Admission(PredictionLimits(requests=2, held_bytes=100))
+    with admission.admit() as first, admission.admit() as second:
+        with pytest.raises(TooManyRequests, match="2 requests are under way"), admission.admit():
+            pass
+        first.reserve(60)
+        with pytest.raises(TooManyRequests, match="hold too many bytes"):
+            second.reserve(41)
+        second.reserve(40)
+    assert (admission.requests, admission.held_bytes) == (0, 0)
