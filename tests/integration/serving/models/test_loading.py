@@ -27,7 +27,8 @@ from wfmgmt.errors import InvalidArchive
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
 from wfmgmt.serving.models.local.launcher import Forkserver
 from wfmgmt.serving.models.local.server import LocalModelServer, LocalParts
-from wfmgmt.testing import GOOD_HANDLER, in_event_loop, make_model
+from wfmgmt.testing import in_event_loop, make_model
+from wfmgmt.testing.models import GOOD_HANDLER
 
 CLASS_HANDLER = """
 class Handler:
