@@ -1,5 +1,6 @@
 """What operators ask both addresses: health, metrics and the description of the API."""
 
+import asyncio
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import requests
+from aiohttp.web import AbstractRoute
 from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import OpenAPIV30SpecValidator
 from prometheus_client.parser import text_string_to_metric_families
@@ -18,8 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.acceptance.evidence import assert_json, nothing_left, ready_workers
 from tests.factories import make_mar, make_war
 from tests.service import Service, wait_until
-from wfmgmt.factory import create_app
-from wfmgmt.serving.feed import StatusFeed
+from wfmgmt.factory import create_app, create_runtime
 from wfmgmt.serving.inference_server import inference_app
 from wfmgmt.settings import Settings
 
@@ -195,9 +196,14 @@ def test_api_description_of_management_is_what_is_served(service: Service, tmp_p
     assert {each for each in served if each[0] != "HEAD"} == described_operations(service, "management")
 
 
-def test_api_description_of_inference_is_what_is_served(service: Service) -> None:
+def test_api_description_of_inference_is_what_is_served(service: Service, tmp_path: Path) -> None:
     """The same for the other address; a trailing slash is no other path."""
-    routes = inference_app(StatusFeed()).router.routes()
+
+    async def find_routes() -> list[AbstractRoute]:
+        async with create_runtime(Settings.load({}, instance=tmp_path)) as runtime:
+            return list(inference_app(runtime).router.routes())
+
+    routes = asyncio.run(find_routes())
     served = {
         (route.method, route.resource.canonical.rstrip("/") or "/") for route in routes if route.resource is not None
     }

@@ -40,8 +40,11 @@ async def read_fields(request: web.Request, place: Place) -> list[InputField]:
         BodyTimeout: It does not come.
     """
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
+        if request.content.is_eof():  # It came with the head, like most.
             body = await _read(request, place)
+        else:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                body = await _read(request, place)
     except TimeoutError:
         raise BodyTimeout from None
     except web.RequestPayloadError as error:

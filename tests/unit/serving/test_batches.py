@@ -11,17 +11,24 @@ def test_batch_has_the_documented_layout() -> None:
     """The header tells how long each part of the payload is, in their order."""
     fields = [InputField("body", b"abc"), InputField("picture", b"\xff", "image/png")]
     batch = [NodeRequest("id1", b'{"A": "b"}', fields), NodeRequest("id2", b"{}", [])]
-    header, payload = encode_batch("n", batch)
+    header, payload = encode_batch("n", batch, 7)
     first = ["id1", 10, [["body", "", 3], ["picture", "image/png", 1]]]
-    assert header == {"op": "predict", "node": "n", "requests": [first, ["id2", 2, []]]}
+    assert header == {"op": "predict", "node": "n", "ticket": 7, "requests": [first, ["id2", 2, []]]}
     assert b"".join(payload) == b'{"A": "b"}abc\xff{}'
 
 
 def outcome_of(status: object, headers: object) -> object:
     """Return what becomes of one answer with this status and these headers."""
-    frame = Frame({"op": "answer", "answers": [[status, headers, 1]], "metrics": []}, b"x")
-    (outcome,) = read_outcomes(frame, 1)[0]
+    frame = Frame({"op": "answer", "ticket": 7, "answers": [[status, headers, 1]], "metrics": []}, b"x")
+    (outcome,) = read_outcomes(frame, 1, 7)[0]
     return outcome
+
+
+def test_answer_to_something_else_is_refused() -> None:
+    """An answer without the batch's own ticket is not taken for it."""
+    frame = Frame({"op": "answer", "ticket": 8, "answers": [[200, {}, 0]], "metrics": []}, b"")
+    with pytest.raises(ValueError, match="an answer to something else"):
+        read_outcomes(frame, 1, 7)
 
 
 @pytest.mark.parametrize(

@@ -33,10 +33,12 @@ class FakeProcess:
         self.batches: list[list[str]] = []
         self.signals: list[int] = []
         self._callback: Callable[[Any], None] = lambda _: None
+        self._ticket = 0
 
     def send(self, header: dict[str, Any], payload: Sequence[bytes]) -> None:
         """Note the bodies of a batch."""
         assert header["op"] == "predict"
+        self._ticket = header["ticket"]
         self.batches.append([bytes(body).decode() for body in payload[1::2]])
 
     def expect(self, callback: Callable[[Any], None]) -> None:
@@ -51,8 +53,10 @@ class FakeProcess:
         """Answer the last batch: each request with its own body, unless something else is given."""
         bodies = [body.encode() for body in self.batches[-1]]
         answers = [[200, {}, len(body)] for body in bodies]
-        frame = Frame({"op": "answer", "answers": answers, "metrics": []}, b"".join(bodies))
-        self._callback(frame if item is None else item)
+        item = item or Frame({"op": "answer", "answers": answers, "metrics": []}, b"".join(bodies))
+        if isinstance(item, Frame):
+            item.header["ticket"] = self._ticket
+        self._callback(item)
 
 
 class Line:

@@ -21,24 +21,26 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]{0,4096}")
 _FRAMING = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
 
 
-def encode_batch(node: str, batch: Sequence[NodeRequest]) -> tuple[dict[str, Any], list[Content]]:
-    """Return header and payload of the message that asks a worker."""
+def encode_batch(node: str, batch: Sequence[NodeRequest], ticket: int) -> tuple[dict[str, Any], list[Content]]:
+    """Return header and payload of the message that asks a worker; the answer has to show the same ticket."""
     requests: list[Any] = []
     payload: list[Content] = []
     for request in batch:
         fields = [[field.name, field.content_type, len(field.content)] for field in request.fields]
         requests.append([request.request_id, len(request.headers), fields])
         payload += [request.headers, *(field.content for field in request.fields)]
-    return {"op": "predict", "node": node, "requests": requests}, payload
+    return {"op": "predict", "node": node, "ticket": ticket, "requests": requests}, payload
 
 
-def read_outcomes(frame: Frame, size: int) -> tuple[list[Outcome], HandlerMeasurements]:
+def read_outcomes(frame: Frame, size: int, ticket: int) -> tuple[list[Outcome], HandlerMeasurements]:
     """Return what became of each request of a batch of this size, and what the handler measured.
 
     Raises:
         KeyError, TypeError, ValueError, AttributeError: The message is not an answer to such a batch.
     """
     header = frame.header
+    if header["ticket"] != ticket:
+        raise ValueError("an answer to something else")
     if header["op"] == "failed":
         error, status = str(header["error"]), header.get("status")
         if status is None:

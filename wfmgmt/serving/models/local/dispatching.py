@@ -1,6 +1,7 @@
 """Hands requests to the workers of one pool: forms batches, watches the time, and tells who waits for what."""
 
 import asyncio
+import random
 import signal
 import time
 from collections import Counter, deque
@@ -273,7 +274,9 @@ class Dispatcher:
         node = calls[0].node
         worker.calls = calls
         worker.handed_at = self._clock()
-        header, payload = encode_batch(node, [call.request for call in calls])
+        # Whatever a handler writes to the socket, now or for a later batch to find, cannot show the right number.
+        ticket = random.getrandbits(63)
+        header, payload = encode_batch(node, [call.request for call in calls], ticket)
         try:
             worker.process.send(header, payload)
         except InvalidFrame as error:
@@ -285,7 +288,7 @@ class Dispatcher:
         timeout_ms = self._rules[node].timeout_ms
         loop = asyncio.get_running_loop()
         worker.timer = loop.call_later(timeout_ms / 1000, self._time_out, worker, timeout_ms)
-        worker.process.expect(partial(self._take_answer, worker, calls))
+        worker.process.expect(partial(self._take_answer, worker, calls, ticket))
 
     def _take_back(self, worker: ReadyWorker) -> Sequence[_Call]:
         """Return what a worker has, which it is done with."""
@@ -315,11 +318,11 @@ class Dispatcher:
         self._push_back([call for call in calls if not call.answer.done()])
         self._dispatch()
 
-    def _take_answer(self, worker: ReadyWorker, calls: Sequence[_Call], item: Item) -> None:
+    def _take_answer(self, worker: ReadyWorker, calls: Sequence[_Call], ticket: int, item: Item) -> None:
         if worker.calls is not calls:
             return  # It was too late, or everything was given up.
         try:
-            outcomes, measurements = _read(item, len(calls))
+            outcomes, measurements = _read(item, len(calls), ticket)
         except _WorkerFault as fault:
             self._lose(worker, f"its worker {fault}")
             return
@@ -352,7 +355,7 @@ class _WorkerFault(Exception):
     """A worker did something after which nothing good can be expected of it; the text goes on from "its worker"."""
 
 
-def _read(item: Item, size: int) -> tuple[Sequence[Outcome], HandlerMeasurements]:
+def _read(item: Item, size: int, ticket: int) -> tuple[Sequence[Outcome], HandlerMeasurements]:
     """Return what a worker made of a batch of this size.
 
     Raises:
@@ -363,6 +366,6 @@ def _read(item: Item, size: int) -> tuple[Sequence[Outcome], HandlerMeasurements
     if not isinstance(item, Frame):
         raise _WorkerFault(str(item))
     try:
-        return read_outcomes(item, size)
+        return read_outcomes(item, size, ticket)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise _WorkerFault("sent an answer that makes no sense") from None

@@ -224,7 +224,7 @@ def _check_lengths(header_bytes: int, payload_bytes: int) -> None:
 
 def _decode_header(encoded: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(encoded)
+        header = json.loads(encoded.decode())
     except (ValueError, RecursionError) as exc:
         raise InvalidFrame("the header is not JSON") from exc
     if not isinstance(header, dict):

@@ -6,11 +6,13 @@ It is forked by the forkserver and talks with the runtime over one socket, in fr
                         "answer_bytes", "gpu_id", "context": {"manifest", "system_properties"}}
     worker → runtime   {"op": "loading", "node"} before each entry, then {"op": "ready"},
                        or {"op": "failed", "node", "error", "traceback"} followed by exit code 1
-    runtime → worker   {"op": "predict", "node", "requests": [[request id, H, [[name, content type, N], …]], …]}
+    runtime → worker   {"op": "predict", "ticket", "node",
+                        "requests": [[request id, H, [[name, content type, N], …]], …]}
                        with a payload: for each request H bytes of headers as a JSON object, then N bytes per field
-    worker → runtime   {"op": "answer", "answers": [[status, headers, N], …], "metrics"} with N bytes per answer, where
-                       an answer that cannot be sent is {"error"} instead,
-                       or {"op": "failed", "error"}, with a "status" when the handler chose one
+    worker → runtime   {"op": "answer", "ticket", "answers": [[status, headers, N], …], "metrics"} with N bytes per
+                       answer, where an answer that cannot be sent is {"error"} instead,
+                       or {"op": "failed", "ticket", "error"}, with a "status" when the handler chose one;
+                       the ticket is the question's
     runtime → worker   {"op": "stop"}, or the end of the stream: exit code 0
 
 One worker hosts one model, or all functions of one workflow. Standard output and standard error are the log's; the
@@ -101,19 +103,21 @@ class _Worker:
     def predict(self, order: Mapping[str, Any]) -> None:
         """Have a handler answer one batch, and send what it answers."""
         entry_point, context = self._loaded[order["node"]]
+        ticket = order["ticket"]
         exchanges, data = self._receive_batch(order["requests"])
         context.begin(exchanges)
         try:
             returned = entry_point(data, context)
         except BaseException as exc:  # noqa: BLE001 - a handler may raise what it likes; the worker lives on
             traceback.print_exc()
-            self._send({"op": "failed", "error": self._told(exc), **_refusal(exc)})
+            self._send({"op": "failed", "ticket": ticket, "error": self._told(exc), **_refusal(exc)})
             return
         if (error := _wrong_answers(returned, len(data))) is not None:
-            self._send({"op": "failed", "error": error})
+            self._send({"op": "failed", "ticket": ticket, "error": error})
             return
         answers, payload = self._encode(returned, exchanges)
-        self._send({"op": "answer", "answers": answers, "metrics": context.metrics.take()}, payload)
+        header = {"op": "answer", "ticket": ticket, "answers": answers, "metrics": context.metrics.take()}
+        self._send(header, payload)
 
     def _receive_batch(self, requests: Sequence[Sequence[Any]]) -> tuple[list[Exchange], list[dict[str, Any]]]:
         exchanges, data = [], []
