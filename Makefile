@@ -3,10 +3,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve examples test check lint format types layers migrations chaos bench requirements
+.PHONY: help serve examples test check lint format types layers migrations chaos bench bench-torchserve requirements
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 $(VENV)/.runtime: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("wfmgmt needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -53,6 +53,9 @@ chaos: $(VENV)/.development  ## Kill the service again and again while it works,
 
 bench: $(VENV)/.development  ## Measure speed and memory; needs wrk
 	$(BIN)/python -m benchmarks
+
+bench-torchserve: $(VENV)/.development  ## Measure against TorchServe 0.12.0; needs wrk and java
+	$(BIN)/python -m benchmarks.torchserve
 
 requirements:  ## Pin the newest versions of the requirements
 	$(BIN)/pip install --quiet pip-tools

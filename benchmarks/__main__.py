@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks import load, single, volume
 from benchmarks.figures import Figure, machine, table
+from benchmarks.wrk import WrkMissing
 
 PARTS: dict[str, Callable[[Path], list[Figure]]] = {
     "register": single.registering,
@@ -34,7 +35,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 figures += PARTS[part](Path(folder) / "instance")
-            except load.WrkMissing as error:
+            except WrkMissing as error:
                 missing.append(f"{part}: not measured, {error}")
     print(f"{table(figures)}\n\nMachine: {about}.")
     print("".join(f"\n{line}" for line in missing))

@@ -31,8 +31,8 @@ class Figure:
     def target(self) -> str:
         """The target in words; "none" for a value that is only informative."""
         if self.at_most is not None:
-            return f"≤ {_shown(self.at_most)} {self.unit}"
-        return "none" if self.at_least is None else f"≥ {_shown(self.at_least)} {self.unit}"
+            return f"≤ {shown(self.at_most)} {self.unit}"
+        return "none" if self.at_least is None else f"≥ {shown(self.at_least)} {self.unit}"
 
     @property
     def verdict(self) -> str:
@@ -45,16 +45,15 @@ class Figure:
         return "met" if is_met else "MISSED"
 
 
-def _shown(value: float) -> str:
+def shown(value: float) -> str:
+    """Return a value with the digits that matter."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - digits after that are noise
 
 
 def table(figures: Iterable[Figure]) -> str:
     """Return a Markdown table."""
     lines = ["| figure | value | target | |", "|---|---:|---:|---|"]
-    lines += [
-        f"| {each.what} | {_shown(each.value)} {each.unit} | {each.target} | {each.verdict} |" for each in figures
-    ]
+    lines += [f"| {each.what} | {shown(each.value)} {each.unit} | {each.target} | {each.verdict} |" for each in figures]
     return "\n".join(lines)
 
 

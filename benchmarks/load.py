@@ -1,13 +1,10 @@
 """Requests per second, with wrk on the same machine as the service."""
 
-import re
-import shutil
 import statistics
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.figures import Figure
+from benchmarks.wrk import Round, run_wrk
 from tests.factories import make_mar, make_war
 from tests.service import Service
 
@@ -16,45 +13,17 @@ ROUNDS = 3
 _LISTED = 100
 
 
-class WrkMissing(Exception):
-    """The load generator is not installed."""
-
-    def __str__(self) -> str:
-        return "wrk is not installed (Debian: apt install wrk)"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
-    """What wrk measured in one run."""
-
-    requests_per_s: float
-    p99_ms: float
-
-
-def run_wrk(url: str, *, seconds: int, connections: int = CONNECTIONS) -> Round:
-    """Load one URL; every answer has to be a good one.
-
-    Raises:
-        WrkMissing: It is not installed.
-    """
-    program = shutil.which("wrk")
-    if program is None:
-        raise WrkMissing
-    command = [program, "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", url]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "Non-2xx" not in output, output
-    assert "Socket errors" not in output, output
-    rate = re.search(r"Requests/sec:\s+([0-9.]+)", output)
-    latency = re.search(r"99%\s+([0-9.]+)(us|ms|s)", output)
-    assert rate is not None, output
-    assert latency is not None, output
-    factor = {"us": 0.001, "ms": 1.0, "s": 1000.0}[latency[2]]
-    return Round(requests_per_s=float(rate[1]), p99_ms=float(latency[1]) * factor)
+def _run_well(url: str, *, seconds: int) -> Round:
+    """Load one URL; every answer has to be a good one."""
+    measured = run_wrk(url, seconds=seconds, connections=CONNECTIONS)
+    assert not measured.failed, measured
+    assert not measured.socket_errors, measured
+    return measured
 
 
 def _median_of_rounds(what: str, url: str, seconds: int) -> list[Figure]:
-    run_wrk(url, seconds=1)
-    rounds = [run_wrk(url, seconds=seconds) for _ in range(ROUNDS)]
+    _run_well(url, seconds=1)
+    rounds = [_run_well(url, seconds=seconds) for _ in range(ROUNDS)]
     rates = [each.requests_per_s for each in rounds]
     how = f"{CONNECTIONS} connections, median of {ROUNDS} rounds of {seconds} s"
     return [
