@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve examples test check lint format types layers migrations chaos bench bench-torchserve requirements
+.PHONY: help serve examples test check lint format types layers migrations chaos bench bench-torchserve soak requirements
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -56,6 +56,9 @@ bench: $(VENV)/.development  ## Measure speed and memory; needs wrk
 
 bench-torchserve: $(VENV)/.development  ## Measure against TorchServe 0.12.0; needs wrk and java
 	$(BIN)/python -m benchmarks.torchserve
+
+soak: $(VENV)/.development  ## Load the service for ten minutes while parts of it are killed, and check every answer
+	$(BIN)/python -m benchmarks.soak
 
 requirements:  ## Pin the newest versions of the requirements
 	$(BIN)/pip install --quiet pip-tools
