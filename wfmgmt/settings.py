@@ -142,6 +142,13 @@ class Settings(BaseSettings):
             raise ValueError(f"registrations: expected fewer than web_threads ({self.web_threads})")
         return self
 
+    @model_validator(mode="after")
+    def _hold_a_request(self) -> Self:
+        """A body that is allowed has to find room some time."""
+        if self.held_mb * MIB < self.request_limit_bytes + self.response_limit_bytes:
+            raise ValueError("held_mb: expected room for request_limit_bytes and response_limit_bytes together")
+        return self
+
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, **explicit: object) -> "Settings":
         """Return the settings in force.

@@ -165,6 +165,7 @@ def as_bytes(content: bytes) -> list[str]:
         ({"data": b"{", "headers": {"Content-Type": "application/json"}}, {"body": as_bytes(b"{")}),
         ({"data": "grün".encode(), "headers": {"Content-Type": "text/plain"}}, {"body": "grün"}),
         ({"data": {"city": "Ulm", "empty": ""}}, {"city": as_bytes(b"Ulm"), "empty": as_bytes(b"")}),
+        ({"data": {"größe": "5 % +1 grün"}}, {"größe": as_bytes("5 % +1 grün".encode())}),
         ({"data": b"a=1&a=2", "headers": {"Content-Type": "application/x-www-form-urlencoded"}}, {"a": as_bytes(b"2")}),
         (
             {
@@ -183,7 +184,20 @@ def as_bytes(content: bytes) -> list[str]:
             },
         ),
     ],
-    ids=["raw", "empty", "put", "get", "chunked", "json", "bad json", "text", "form", "repeated", "multipart"],
+    ids=[
+        "raw",
+        "empty",
+        "put",
+        "get",
+        "chunked",
+        "json",
+        "bad json",
+        "text",
+        "form",
+        "unicode form",
+        "repeated",
+        "multipart",
+    ],
 )
 def test_first_handler_gets_what_the_client_sent(
     service: Service, arguments: dict[str, Any], fields: dict[str, Any]
@@ -318,9 +332,26 @@ def test_body_that_is_too_large_is_refused(service: Service, chunked: bool) -> N
         ("multipart/form-data", b"abc", "The multipart body cannot be read"),
         ("multipart/form-data; boundary=b", b"no boundary", "The multipart body cannot be read"),
         ("multipart/form-data; boundary=b", b"--b\r\n\r\nabc\r\n--b--", "Part 1 of the multipart body has no name"),
+        ("multipart/form-data; boundary=b", b"\n" * 100_000, "The multipart body cannot be read"),
+        ("multipart/form-data; boundary=b", b"--b\r\nno head", "The multipart body cannot be read"),
+        (
+            "multipart/form-data; boundary=b",
+            b"--b\r\n: x\r\n\r\na\r\n--b--",
+            "Part 1 of the multipart body has no name",
+        ),
         ("application/x-www-form-urlencoded", b"a&" * 2000, "The body is not a form of at most 1000 fields"),
+        ("application/x-www-form-urlencoded", b"a" * 90_000 + b"=1", "The names and content types of the fields"),
     ],
-    ids=["no boundary named", "boundary missing", "part without a name", "too many fields"],
+    ids=[
+        "no boundary named",
+        "boundary missing",
+        "part without a name",
+        "line ends",
+        "no head",
+        "broken head",
+        "too many fields",
+        "long name",
+    ],
 )
 def test_body_that_is_no_form_is_refused(service: Service, content_type: str, body: bytes, message: str) -> None:
     """A form that cannot be read is the client's mistake, and the message says which."""

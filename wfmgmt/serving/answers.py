@@ -18,7 +18,8 @@ _LONGEST_TRACE = 4096
 def joined(answers: Mapping[str, NodeAnswer]) -> NodeAnswer:
     """Return the one answer to the client: that of the only leaf, or one JSON object with an entry per leaf.
 
-    An entry is the JSON value that the leaf answered, else its text, else its bytes in base64.
+    An entry is the JSON value that the leaf answered, else its text, else its bytes in base64. What several leaves say
+    about their own answers in headers is not true of the object, so it is dropped.
     """
     if len(answers) == 1:
         (answer,) = answers.values()
@@ -27,7 +28,6 @@ def joined(answers: Mapping[str, NodeAnswer]) -> NodeAnswer:
     return NodeAnswer(
         content=f"{{{entries}}}".encode(),
         status=max(answer.status for answer in answers.values()),
-        headers={name: value for answer in answers.values() for name, value in answer.headers.items()},
     )
 
 

@@ -1,6 +1,8 @@
 """The public side of the runtime, on the inference address."""
 
+import asyncio
 import logging
+from contextlib import ExitStack
 from typing import Any
 
 from aiohttp import web
@@ -34,6 +36,14 @@ from wfmgmt.serving.runtime import Runtime
 _RUNTIME = web.AppKey("runtime", Runtime)
 _REGISTRY = web.AppKey("registry", CollectorRegistry)
 _NOT_FOUND, _NOT_ALLOWED, _TIMED_OUT, _INTERNAL = 404, 405, 408, 500
+#: Key of what a request holds until its answer is written.
+_HELD = "held"
+#: Shorter answers fit into the buffers of the system, and are written without waiting for the client.
+_WRITTEN_AT_ONCE = 64 * 1024
+#: How long a client may take to receive an answer.
+_WRITE_TIMEOUT_S = 60.0
+#: Several leaves with longer answers are joined in a thread, so that others are served meanwhile.
+_JOINED_AT_ONCE = 64 * 1024
 _LATE_BODY = f"The body of the request did not arrive within {BODY_TIMEOUT_S:g} s."
 _log = logging.getLogger("wfmgmt.inference")
 
@@ -68,18 +78,38 @@ def inference_app(runtime: Runtime) -> web.Application:
 async def _predict(request: web.Request) -> web.Response:
     """Have a workflow answer."""
     runtime = request.app[_RUNTIME]
-    workflow = runtime.find(request.match_info["name"])
+    name = request.match_info["name"]
+    runtime.find(name)  # Nobody need send a body for nothing.
     request_id = request[REQUEST_ID] = sane_request_id(request.headers.get(REQUEST_ID))
-    with workflow.accepting(), runtime.admission.admit() as place:
-        fields = await read_fields(request, place)
-        first = NodeRequest(request_id=request_id, headers=encode_headers(request), fields=fields)
-        prediction = Prediction(request=first, place=place)
-        if request.query.get(TRACE) == "1":
-            request[TRACE_HEADER] = prediction
-        answer = joined(await workflow.predict(prediction))
-    content_type = answer.content_type or DEFAULT_CONTENT_TYPE
-    headers = {**answer.headers, "Content-Type": content_type}
+    held = request[_HELD] = ExitStack()
+    place = held.enter_context(runtime.admission.admit())
+    fields = await read_fields(request, place)
+    place.begin()
+    workflow = runtime.find(name)
+    held.enter_context(workflow.accepting())
+    first = NodeRequest(request_id=request_id, headers=encode_headers(request), fields=fields)
+    prediction = Prediction(request=first, place=place)
+    if request.query.get(TRACE) == "1":
+        request[TRACE_HEADER] = prediction
+    answers = await workflow.predict(prediction)
+    if sum(len(each.content) for each in answers.values()) <= _JOINED_AT_ONCE or len(answers) == 1:
+        answer = joined(answers)
+    else:
+        answer = await asyncio.to_thread(joined, answers)
+        place.reserve(len(answer.content))
+    headers = {**answer.headers, "Content-Type": answer.content_type or DEFAULT_CONTENT_TYPE}
     return web.Response(body=answer.content, status=answer.status, headers=headers)
+
+
+async def _write(request: web.Request, answer: web.StreamResponse) -> None:
+    """Send a long answer while its bytes still count, and give a client up that does not take it."""
+    try:
+        async with asyncio.timeout(_WRITE_TIMEOUT_S):
+            await answer.prepare(request)
+            await answer.write_eof()
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
 
 
 async def _expect(request: web.Request) -> web.StreamResponse | None:
@@ -107,25 +137,36 @@ def _dress(requests: Counter) -> Middleware:
     @web.middleware
     async def dress(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            answer = await handler(request)
-        except web.HTTPException as error:
-            answer = _error(error)
-        except WfmgmtError as error:
-            answer = _own_error(error)
-        except BodyTimeout:
-            answer = _json(error_body(_TIMED_OUT, FRAMEWORK_TYPES[_TIMED_OUT], _LATE_BODY), _TIMED_OUT)
-        answer.headers.update(NO_CACHE)
-        answer.headers[REQUEST_ID] = request.get(REQUEST_ID) or sane_request_id(request.headers.get(REQUEST_ID))
-        if (prediction := request.get(TRACE_HEADER)) is not None:
-            answer.headers[TRACE_HEADER] = trace_text(prediction.traces)
-        resource = request.match_info.route.resource
-        key = (resource.canonical if resource else "unknown", answer.status)
-        if key not in counted:
-            counted[key] = requests.labels(*key)
-        counted[key].inc()
+            answer = await _answer(request, handler)
+            answer.headers.update(NO_CACHE)
+            answer.headers[REQUEST_ID] = request.get(REQUEST_ID) or sane_request_id(request.headers.get(REQUEST_ID))
+            if (prediction := request.get(TRACE_HEADER)) is not None:
+                answer.headers[TRACE_HEADER] = trace_text(prediction.traces)
+            resource = request.match_info.route.resource
+            key = (resource.canonical if resource else "unknown", answer.status)
+            if key not in counted:
+                counted[key] = requests.labels(*key)
+            counted[key].inc()
+            if _HELD in request and (answer.content_length or 0) > _WRITTEN_AT_ONCE:
+                await _write(request, answer)
+        finally:
+            if (held := request.get(_HELD)) is not None:
+                held.close()
         return answer
 
     return dress
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Return what a handler answers, be it an error."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return _error(error)
+    except WfmgmtError as error:
+        return _own_error(error)
+    except BodyTimeout:
+        return _json(error_body(_TIMED_OUT, FRAMEWORK_TYPES[_TIMED_OUT], _LATE_BODY), _TIMED_OUT)
 
 
 def _own_error(error: WfmgmtError) -> web.Response:

@@ -74,11 +74,19 @@ class NodeMeasurements:
 
     def note_handler(self, kind: str, name: str, unit: str, value: float) -> None:
         """Count what the handler measured; what is no number, and new names beyond the limit, are left out."""
-        key = (kind, name[:100], unit[:20])
+        kind = kind if kind in {"counter", "time"} else "gauge"
+        key = (kind, _printable(name)[:100], _printable(unit)[:20])
         if not math.isfinite(value) or (key not in self.handler and len(self.handler) >= MOST_OF_A_HANDLER):
             return
+        if kind != "gauge" and value < 0:
+            return  # Counters only grow.
         count, total, _ = self.handler.get(key, (0, 0.0, 0.0))
         self.handler[key] = (count + 1, total + value, value)
+
+
+def _printable(text: str) -> str:
+    """Return a text that UTF-8 can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 class Measurements(Collector):
@@ -104,7 +112,7 @@ class Measurements(Collector):
             return
         for each in measured:
             match each:
-                case [str(kind), str(name), str(unit), float() | int() as value]:
+                case [str(kind), str(name), str(unit), float(value)]:
                     found.note_handler(kind, name, unit, value)
 
     def collect(self) -> list[Metric]:

@@ -59,20 +59,12 @@ class Admission:
 
     @contextmanager
     def admit(self) -> Iterator["Place"]:
-        """Give one request its place.
-
-        Raises:
-            TooManyRequests: All are taken.
-        """
-        if self.requests >= self.limits.requests:
-            raise TooManyRequests(f"{self.limits.requests} requests are under way already; try again later.")
+        """Give one request its place; it counts as under way once its body is there."""
         place = Place(self)
-        self.requests += 1
         try:
             yield place
         finally:
-            self.requests -= 1
-            self.held_bytes -= place.held_bytes
+            place.end()
 
 
 class Place:
@@ -80,27 +72,47 @@ class Place:
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
+        self._is_under_way = False
         self.held_bytes = 0
+
+    def begin(self) -> None:
+        """Count the request as under way.
+
+        Raises:
+            TooManyRequests: As many as may be are.
+        """
+        admission = self._admission
+        if admission.requests >= admission.limits.requests:
+            raise TooManyRequests(f"{admission.limits.requests} requests are under way already; try again later.")
+        admission.requests += 1
+        self._is_under_way = True
+
+    def end(self) -> None:
+        """Give everything back."""
+        self.release(self.held_bytes)
+        self._admission.requests -= self._is_under_way
+        self._is_under_way = False
 
     @property
     def limit_bytes(self) -> int:
         """Longest body that the request may have."""
         return self._admission.limits.request_bytes
 
-    def hold(self, size_bytes: int) -> None:
-        """Take note of more bytes that exist already."""
-        self.held_bytes += size_bytes
-        self._admission.held_bytes += size_bytes
+    def release(self, size_bytes: int) -> None:
+        """Give bytes back."""
+        self.held_bytes -= size_bytes
+        self._admission.held_bytes -= size_bytes
 
     def reserve(self, size_bytes: int) -> None:
-        """Ask for more bytes.
+        """Take note of more bytes that are held.
 
         Raises:
             TooManyRequests: There is no room for them now.
         """
         if self._admission.held_bytes + size_bytes > self._admission.limits.held_bytes:
             raise TooManyRequests("The requests under way hold too many bytes already; try again later.")
-        self.hold(size_bytes)
+        self.held_bytes += size_bytes
+        self._admission.held_bytes += size_bytes
 
 
 @dataclass(slots=True, kw_only=True)
@@ -226,7 +238,10 @@ class WorkflowRunner:
             else:
                 break
         measured.note_answer(answer)
-        prediction.place.hold(len(answer.content))
+        prediction.place.reserve(len(answer.content))
+        for parent, used in step.inputs.items():
+            if len(self._dag.targets[parent]) == 1:
+                prediction.place.release(len(used.content))
         trace.queued_s, trace.run_s, trace.size_bytes = answer.queued_s, answer.run_s, len(answer.content)
         if answer.status >= _LOWEST_ERROR:
             raise _Ended(node, answer)

@@ -16,7 +16,7 @@ from wfmgmt.serving.models.base import (
     PredictionRefused,
 )
 from wfmgmt.serving.models.local.dispatching import Dispatcher, NodeRules, ReadyWorker
-from wfmgmt.serving.models.local.frames import Frame, InvalidFrame
+from wfmgmt.serving.models.local.frames import MAX_HEADER_BYTES, Frame, InvalidFrame, encode
 from wfmgmt.serving.models.local.launcher import WorkerExited
 from wfmgmt.testing import in_event_loop
 
@@ -38,6 +38,7 @@ class FakeProcess:
     def send(self, header: dict[str, Any], payload: Sequence[bytes]) -> None:
         """Note the bodies of a batch."""
         assert header["op"] == "predict"
+        encode(header)
         self._ticket = header["ticket"]
         self.batches.append([bytes(body).decode() for body in payload[1::2]])
 
@@ -284,6 +285,37 @@ async def test_handler_can_refuse_with_a_status() -> None:
     with pytest.raises(PredictionRefused, match="no such city") as raised:
         await answer
     assert raised.value.status == 404
+
+
+@in_event_loop
+async def test_refusal_of_a_batch_is_the_one_requests_that_was_meant() -> None:
+    """Which request of a batch a handler refused is found out by asking each again, alone."""
+    line = Line(BATCHES)
+    answers = [line.ask(body) for body in "abc"]
+    refusal = {"op": "failed", "error": "no such city", "status": 404}
+    line.processes[0].answer(Frame({**refusal}, b""))
+    for body in "abc":
+        assert line.processes[0].batches[-1] == [body]
+        line.processes[0].answer(Frame({**refusal}, b"") if body == "b" else None)
+    assert [await text_of(answers[0]), await text_of(answers[2])] == ["a", "c"]
+    with pytest.raises(PredictionRefused, match="no such city"):
+        await answers[1]
+
+
+@in_event_loop
+async def test_request_that_fits_no_message_holds_up_nobody() -> None:
+    """It is refused, and the worker goes on with the next one."""
+    line = Line()
+    line.ask("busy")
+    fields = [InputField("x" * MAX_HEADER_BYTES, b"")]
+    bad = line.dispatcher.submit("n", NodeRequest("id", b"{}", fields))
+    good = line.ask("good")
+    line.processes[0].answer()
+    with pytest.raises(PredictionRefused, match="cannot be handed to a worker: header of"):
+        await bad
+    await asyncio.sleep(0)
+    line.processes[0].answer()
+    assert await text_of(good) == "good"
 
 
 @in_event_loop

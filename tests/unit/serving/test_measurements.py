@@ -45,7 +45,7 @@ def test_handlers_add_their_own() -> None:
     """Counters add up, times give a sum and a number, other values the last one."""
     measurements = Measurements()
     measurements.start("w", ["n"])
-    measured = [["counter", "seen", "count", 2], ["time", "spent", "s", 0.25], ["gauge", "level", "dB", 3]]
+    measured = [["counter", "seen", "count", 2.0], ["time", "spent", "s", 0.25], ["gauge", "level", "dB", 3.0]]
     for _ in range(2):
         measurements.note_handler("w", "n", measured)
     text = text_of(measurements)
@@ -62,11 +62,13 @@ def test_nonsense_of_handlers_is_left_out() -> None:
     """Neither values that are no numbers nor names without end get in."""
     measurements = Measurements()
     node = measurements.start("w", ["n"])["n"]
-    measurements.note_handler("w", "n", [["counter", "a", "b", float("nan")], ["x"], [1, 2, 3, 4]])
+    nonsense = [["counter", "a", "b", float("nan")], ["x"], [1, 2, 3, 4], ["counter", "a", "b", 10**400]]
+    measurements.note_handler("w", "n", [*nonsense, ["counter", "falls", "count", -1.0], 7])
     assert node.handler == {}
-    measurements.note_handler("w", "n", [["counter", f"name {number}", "count", 1] for number in range(1000)])
+    measurements.note_handler("w", "n", [["counter", f"\ud800 {number}", "count", 1.0] for number in range(1000)])
     assert len(node.handler) == MOST_OF_A_HANDLER
-    measurements.note_handler("nosuch", "n", [["counter", "a", "count", 1]])
+    assert 'name="? 1"' in text_of(measurements)
+    measurements.note_handler("nosuch", "n", [["counter", "a", "count", 1.0]])
 
 
 def test_workflow_that_is_gone_is_forgotten_unless_its_name_was_taken() -> None:

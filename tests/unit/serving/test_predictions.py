@@ -77,6 +77,7 @@ class Workflow:
     async def run(self, body: bytes = b"x") -> dict[str, str]:
         """Send a request through; return the text of each leaf."""
         with Admission(PredictionLimits()).admit() as place:
+            place.begin()
             prediction = Prediction(request=NodeRequest("id", b"{}", [InputField("body", body)]), place=place)
             self.traces = prediction.traces
             answers = await self._runner.run(prediction)
@@ -201,9 +202,11 @@ async def test_workflow_has_to_answer_in_time() -> None:
 def test_admission_is_bounded_in_number_and_bytes() -> None:
     """What is too much is refused, and what ends makes room."""
     admission = Admission(PredictionLimits(requests=2, held_bytes=100))
-    with admission.admit() as first, admission.admit() as second:
-        with pytest.raises(TooManyRequests, match="2 requests are under way"), admission.admit():
-            pass
+    with admission.admit() as first, admission.admit() as second, admission.admit() as third:
+        first.begin()
+        second.begin()
+        with pytest.raises(TooManyRequests, match="2 requests are under way"):
+            third.begin()
         first.reserve(60)
         with pytest.raises(TooManyRequests, match="hold too many bytes"):
             second.reserve(41)

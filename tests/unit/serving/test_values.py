@@ -31,6 +31,8 @@ JSON_VALUES = st.recursive(
         (b"\xff", "text/plain", bytearray(b"\xff")),
         (b"abc", "text/plain; charset=nosuch", bytearray(b"abc")),
         (b"abc", "text/plain; charset=", "abc"),
+        (b"a" * 1_000_000, "text/plain; charset=punycode", bytearray(b"a" * 1_000_000)),
+        (b"xn--" + b"a9" * 300_000, "text/plain; charset=IDNA", bytearray(b"xn--" + b"a9" * 300_000)),
     ],
 )
 def test_value_is_decoded_as_its_content_type_says(content: bytes, content_type: str, value: object) -> None:

@@ -11,6 +11,9 @@ from wfmgmt.errors import Unavailable, WfmgmtError
 #: Bytes that are passed on without being looked at.
 Content = bytes | bytearray
 
+#: What the description of a field takes in JSON besides its texts, and what one character of these takes at most.
+_FIELD_BYTES, _ESCAPED = 30, 12
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
@@ -57,6 +60,11 @@ class InputField(NamedTuple):
     content_type: str = ""
 
 
+def described_bytes(fields: Sequence[InputField]) -> int:
+    """Return how many bytes the names and content types of fields take at most when they are told to a worker."""
+    return sum(_FIELD_BYTES + _ESCAPED * (len(each.name) + len(each.content_type)) for each in fields)
+
+
 class NodeRequest(NamedTuple):
     """What one node is asked.
 
@@ -74,6 +82,11 @@ class NodeRequest(NamedTuple):
     def size_bytes(self) -> int:
         """Bytes of all values."""
         return sum(len(each.content) for each in self.fields)
+
+    @property
+    def header_bytes(self) -> int:
+        """Bytes, at most, of what has to be told about the values."""
+        return described_bytes(self.fields)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -212,6 +212,17 @@ async def test_pool_without_minimum_lets_go_and_comes_back(tmp_path: Path) -> No
 
 
 @in_event_loop
+async def test_waiting_request_gets_a_new_worker_when_the_last_one_dies(tmp_path: Path) -> None:
+    """Whoever waits behind a request that is its worker's end does not wait for a third one to come."""
+    async with open_servers(tmp_path / "u") as servers:
+        archive = make_mar(tmp_path, source=HANDLER)
+        await servers.models.load(make_model(archive, min_workers=0, max_workers=1, timeout_ms=300))
+        asked = [asyncio.create_task(reason_of(servers, "wait")), asyncio.create_task(ask(servers, "behind"))]
+        assert (await asked[0]).startswith("no answer within timeout-ms")
+        assert await asked[1] == "behind"
+
+
+@in_event_loop
 async def test_request_is_refused_when_no_worker_comes_up(tmp_path: Path) -> None:
     """A model without a minimum that does not load tells each request why, and does not let it wait."""
     source = "raise RuntimeError('no weights')\n"

@@ -13,7 +13,7 @@ HandlerMeasurements = Sequence[tuple[str, str, str, float]]
 #: What became of one request.
 Outcome = NodeAnswer | PredictionFailed | PredictionRefused
 
-_LOWEST_STATUS, _HIGHEST_STATUS = 200, 599
+_LOWEST_STATUS, _LOWEST_ERROR, _HIGHEST_STATUS = 200, 400, 599
 _CONTENT_TYPE = "content-type"
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]{0,4096}")
@@ -43,9 +43,9 @@ def read_outcomes(frame: Frame, size: int, ticket: int) -> tuple[list[Outcome], 
         raise ValueError("an answer to something else")
     if header["op"] == "failed":
         error, status = str(header["error"]), header.get("status")
-        if status is None:
-            return [PredictionFailed(error) for _ in range(size)], ()
-        return [PredictionRefused(error, int(status)) for _ in range(size)], ()
+        if isinstance(status, int) and _LOWEST_ERROR <= status <= _HIGHEST_STATUS:
+            return [PredictionRefused(error, status) for _ in range(size)], ()
+        return [PredictionFailed(error) for _ in range(size)], ()
     answers = header["answers"]
     if header["op"] != "answer" or len(answers) != size:
         raise ValueError("no answer to this batch")
@@ -62,7 +62,7 @@ def read_outcomes(frame: Frame, size: int, ticket: int) -> tuple[list[Outcome], 
         position += size_bytes
     if position != len(frame.payload):
         raise ValueError("the payload is longer than announced")
-    return outcomes, header["metrics"]
+    return outcomes, list(header["metrics"])
 
 
 def _part(payload: Content, position: int, size_bytes: int) -> Content:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from wfmgmt.serving.models.local import frames
 
-#: Messages that may lie unread; the other side sends so many only when something is wrong with it.
+#: Messages that may lie unread; the other side sends so many, or one with a payload, only when it is not to be trusted.
 _MOST_UNREAD = 10_000
 
 Item = frames.Frame | Exception
@@ -35,8 +35,8 @@ class Channel(asyncio.BufferedProtocol):
 
     @property
     def has_unread(self) -> bool:
-        """Whether something arrived that nobody expected."""
-        return bool(self._unread)
+        """Whether something arrived that nobody expected, be it a part of a message."""
+        return bool(self._unread) or self._decoder.is_within_message
 
     def send(self, header: Mapping[str, Any], payload: Sequence[bytes | bytearray] = ()) -> None:
         """Send one message; when the other side is gone, the end of the channel tells.
@@ -110,7 +110,7 @@ class Channel(asyncio.BufferedProtocol):
         if self._expecting is not None:
             callback, self._expecting = self._expecting, None
             callback(item)
-        elif len(self._unread) < _MOST_UNREAD:
+        elif len(self._unread) < _MOST_UNREAD and not (isinstance(item, frames.Frame) and item.payload):
             self._unread.append(item)
         else:
             self.transport.abort()

@@ -13,11 +13,12 @@ from wfmgmt.errors import WfmgmtError
 from wfmgmt.serving.models.base import NodeAnswer, NodeRequest, NoWorker, PredictionFailed, PredictionRefused
 from wfmgmt.serving.models.local.batches import HandlerMeasurements, Outcome, encode_batch, read_outcomes
 from wfmgmt.serving.models.local.channel import Item
-from wfmgmt.serving.models.local.frames import MAX_PAYLOAD_BYTES, Frame, InvalidFrame
+from wfmgmt.serving.models.local.frames import MAX_HEADER_BYTES, MAX_PAYLOAD_BYTES, Frame, InvalidFrame
 from wfmgmt.serving.models.local.launcher import WorkerProcess
 
 #: A batch is closed before it gets longer than this, so that it fits into one message.
 _BATCH_BYTES = MAX_PAYLOAD_BYTES // 2
+_BATCH_HEADER_BYTES = MAX_HEADER_BYTES // 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,7 @@ class ReadyWorker:
         calls: The batch that it works on; empty while it is idle.
         idle_since: When it answered last.
         died_working: Whether a batch was its end.
+        has_answered: Whether it has proved that it works.
         is_leaving: Whether it is to get nothing more.
     """
 
@@ -81,7 +83,7 @@ class ReadyWorker:
         self.number = number
         self.calls: Sequence[_Call] = ()
         self.idle_since = now
-        self.died_working = False
+        self.died_working = self.has_answered = False
         self.is_leaving = False
         self.handed_at = now
         self.timer: asyncio.TimerHandle | None = None
@@ -234,10 +236,11 @@ class Dispatcher:
             self._push_back([first])
             self._wake_in(due_s)
             return []
-        batch, size_bytes = [first], first.request.size_bytes
+        batch, size_bytes, header_bytes = [first], first.request.size_bytes, first.request.header_bytes
         while len(batch) < rules.batch_size and (call := self._pop(lambda call: not call.is_alone)) is not None:
             size_bytes += call.request.size_bytes
-            if size_bytes > _BATCH_BYTES:
+            header_bytes += call.request.header_bytes
+            if size_bytes > _BATCH_BYTES or header_bytes > _BATCH_HEADER_BYTES:
                 self._push_back([call])
                 break
             batch.append(call)
@@ -282,6 +285,7 @@ class Dispatcher:
         except InvalidFrame as error:
             worker.calls = ()
             self._idle.append(worker)
+            asyncio.get_running_loop().call_soon(self._dispatch)
             for call in calls:
                 call.fail(PredictionRefused(f"the request cannot be handed to a worker: {error}", 413))
             return
@@ -313,9 +317,7 @@ class Dispatcher:
         if len(calls) == 1:
             calls[0].fail(PredictionFailed(reason, worker.number))
             return
-        for call in calls:
-            call.is_alone = True
-        self._push_back([call for call in calls if not call.answer.done()])
+        self._run_alone(calls)
         self._dispatch()
 
     def _take_answer(self, worker: ReadyWorker, calls: Sequence[_Call], ticket: int, item: Item) -> None:
@@ -327,14 +329,24 @@ class Dispatcher:
             self._lose(worker, f"its worker {fault}")
             return
         self._take_back(worker)
-        self._resolve(worker, calls, outcomes)
-        if measurements:
-            self._on_measurements(calls[0].node, measurements)
+        worker.has_answered = True
+        if len(calls) > 1 and isinstance(outcomes[0], PredictionRefused):
+            self._run_alone(calls)  # The handler meant one of them.
+        else:
+            self._resolve(worker, calls, outcomes)
         if not worker.is_leaving:
             worker.idle_since = self._clock()
             self._idle.append(worker)
             if self._waiting:
                 self._dispatch()
+        if measurements:
+            self._on_measurements(calls[0].node, measurements)
+
+    def _run_alone(self, calls: Sequence[_Call]) -> None:
+        """Put the requests of a batch back, each to be a batch of its own."""
+        for call in calls:
+            call.is_alone = True
+        self._push_back([call for call in calls if not call.answer.done()])
 
     def _resolve(self, worker: ReadyWorker, calls: Sequence[_Call], outcomes: Sequence[Outcome]) -> None:
         """Give each request of a batch what became of it."""
@@ -367,5 +379,5 @@ def _read(item: Item, size: int, ticket: int) -> tuple[Sequence[Outcome], Handle
         raise _WorkerFault(str(item))
     try:
         return read_outcomes(item, size, ticket)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise _WorkerFault("sent an answer that makes no sense") from None

@@ -150,6 +150,11 @@ class Decoder:
         self._payload: bytearray | None = None
         self._filled = 0
 
+    @property
+    def is_within_message(self) -> bool:
+        """Whether a part of a message is here whose rest is not."""
+        return bool(self._rest) or self._payload is not None
+
     def buffer(self) -> memoryview:
         """Return where the next bytes are to be put."""
         if self._payload is None:

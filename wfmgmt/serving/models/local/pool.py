@@ -221,6 +221,8 @@ class WorkerPool:
         if slot in self._slots:
             self._slots.remove(slot)
         self.on_change()
+        if self.dispatcher.starving_s is not None:
+            self._note_starving()
 
     def note_ready(self) -> None:
         """Take note that a worker came up."""
@@ -366,11 +368,11 @@ class _Slot:
             self.came_up.set_result(None)
         backoff = Backoff()
         while True:
-            up_s, died_working = await self._hold(worker)
+            up_s, was_request = await self._hold(worker)
             if pool.is_above_minimum:
                 pool.drop(self)
                 return
-            worker = await self._replace(backoff, 0 if died_working else backoff.delay_after(up_s))
+            worker = await self._replace(backoff, 0 if was_request else backoff.delay_after(up_s))
 
     def _tell(self, exc: Exception) -> None:
         if not self._is_spare and not self.came_up.done():
@@ -380,7 +382,7 @@ class _Slot:
         """Keep the worker until it dies, or stop it when this is cancelled.
 
         Returns:
-            How many seconds it was up, and whether a request was its end.
+            How many seconds it was up, counting one that has answered as steady, and whether a request was its end.
         """
         pool = self._pool
         started = pool.clock()
@@ -395,7 +397,8 @@ class _Slot:
             pool.on_change()
             await process.stop(grace_s=pool.settings.grace_s)
         _logger.warning("%s of %s: %s", ", ".join(pool.job.nodes), pool.job.workflow, self.error)
-        return pool.clock() - started, worker.died_working
+        up_s = max(pool.clock() - started, _STEADY_S if worker.has_answered else 0)
+        return up_s, worker.died_working
 
     async def _replace(self, backoff: Backoff, delay_s: float) -> WorkerProcess:
         """Start workers, with pauses between them, until one is ready."""

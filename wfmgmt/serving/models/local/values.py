@@ -5,11 +5,14 @@ Source:
     fails; an answer may be bytes, a text, a tensor of torch (as `torch.save` writes it) or anything that JSON can hold.
 """
 
+import codecs
 import io
 import json
 import sys
 from typing import Any
 
+#: Their decoders take time that grows with the square of the length, so that a client could hold up a worker.
+_SLOW_CHARSETS = frozenset({"punycode", "idna"})
 _to_json = json.JSONEncoder(indent=2).encode
 
 
@@ -21,7 +24,8 @@ def decode(content: bytearray, content_type: str) -> Any:  # noqa: ANN401 - what
         if media_type == "application/json":
             return json.loads(content)
         if media_type.startswith("text/"):
-            return content.decode(_charset(parameters))
+            charset = codecs.lookup(_charset(parameters)).name
+            return content if charset in _SLOW_CHARSETS else content.decode(charset)
     except (ValueError, LookupError, RecursionError):
         return content
     return content

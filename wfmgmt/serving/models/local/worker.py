@@ -19,6 +19,7 @@ One worker hosts one model, or all functions of one workflow. Standard output an
 protocol has a socket of its own, so nothing that a handler prints can disturb it.
 """
 
+import contextlib
 import importlib
 import io
 import os
@@ -109,8 +110,9 @@ class _Worker:
         try:
             returned = entry_point(data, context)
         except BaseException as exc:  # noqa: BLE001 - a handler may raise what it likes; the worker lives on
-            traceback.print_exc()
-            self._send({"op": "failed", "ticket": ticket, "error": self._told(exc), **_refusal(exc)})
+            with contextlib.suppress(Exception):  # The handler may have closed the log.
+                traceback.print_exc()
+            self._send({"op": "failed", "ticket": ticket, "error": self._told(exc), **self._refusal(exc)})
             return
         if (error := _wrong_answers(returned, len(data))) is not None:
             self._send({"op": "failed", "ticket": ticket, "error": error})
@@ -158,6 +160,15 @@ class _Worker:
         """Return an error as the caller may read it."""
         return hide_host_paths(describe_error(exc), directory=self._directory, archive=self._archive)
 
+    def _refusal(self, exc: BaseException) -> dict[str, Any]:
+        """Return the message and HTTP status that an error carries on purpose, in torchserve's way of doing so."""
+        message, status = getattr(exc, "message", None), getattr(exc, "error_code", None)
+        is_torchserves = any(kind.__name__ == "PredictionException" for kind in type(exc).__mro__)
+        if is_torchserves and isinstance(status, int) and _LOWEST_ERROR <= status <= _HIGHEST_ERROR:
+            error = hide_host_paths(str(message), directory=self._directory, archive=self._archive)
+            return {"error": error[:_MAX_ERROR_CHARS], "status": status}
+        return {}
+
     def _send(self, header: Mapping[str, Any], payload: Sequence[bytes | bytearray] = ()) -> None:
         """Send one message, unless this is a copy of the worker that a handler forked and let run on."""
         if os.getpid() != self._pid:
@@ -197,15 +208,6 @@ def _checked(exchange: Exchange) -> tuple[int, dict[str, str]]:
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(f"header {name!r} is no text")
     return status, exchange.response_headers
-
-
-def _refusal(exc: BaseException) -> dict[str, Any]:
-    """Return the message and HTTP status that an error carries on purpose, if it is torchserve's way of doing so."""
-    message, status = getattr(exc, "message", None), getattr(exc, "error_code", None)
-    is_torchserves = any(kind.__name__ == "PredictionException" for kind in type(exc).__mro__)
-    if is_torchserves and isinstance(status, int) and _LOWEST_ERROR <= status <= _HIGHEST_ERROR:
-        return {"error": str(message)[:_MAX_ERROR_CHARS], "status": status}
-    return {}
 
 
 def describe_error(exc: BaseException) -> str:
