@@ -66,9 +66,9 @@ async def read_fields(request: web.Request, place: Place) -> list[InputField]:
     ]
     if request.content_type in {_FORM, _MULTIPART}:
         if len(body) <= _PARSED_AT_ONCE:
-            fields += _fields_of_form(request, bytes(body))
+            fields += _fields_of_form(request, body)
         else:
-            fields += await asyncio.to_thread(_fields_of_form, request, bytes(body))
+            fields += await asyncio.to_thread(_fields_of_form, request, body)
     else:
         fields.append(InputField("body", body, _content_type(request.headers.get("Content-Type", ""))))
     _check(fields)
@@ -102,17 +102,18 @@ def encode_headers(request: web.Request) -> bytes:
     return json.dumps(headers).encode()
 
 
-async def _read(request: web.Request, place: Place) -> bytes | bytearray:
+async def _read(request: web.Request, place: Place) -> bytes:
     """Read the body, asking for room as it comes."""
     if request.content_length is not None and request.content_length > place.limit_bytes:
         raise RequestTooLarge(place.limit_bytes)
-    body = bytearray()
+    chunks, size_bytes = [], 0
     async for chunk in request.content.iter_any():
-        if len(body) + len(chunk) > place.limit_bytes:
+        size_bytes += len(chunk)
+        if size_bytes > place.limit_bytes:
             raise RequestTooLarge(place.limit_bytes)
         place.reserve(len(chunk))
-        body += chunk
-    return body
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _form_fields(body: bytes) -> list[InputField]:

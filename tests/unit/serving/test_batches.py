@@ -3,7 +3,7 @@
 import pytest
 
 from wfmgmt.serving.models.base import InputField, NodeAnswer, NodeRequest, PredictionFailed
-from wfmgmt.serving.models.local.batches import encode_batch, read_outcomes
+from wfmgmt.serving.models.local.batches import encode_batch, read_result
 from wfmgmt.serving.models.local.frames import Frame
 
 
@@ -19,16 +19,18 @@ def test_batch_has_the_documented_layout() -> None:
 
 def outcome_of(status: object, headers: object) -> object:
     """Return what becomes of one answer with this status and these headers."""
-    frame = Frame({"op": "answer", "ticket": 7, "answers": [[status, headers, 1]], "metrics": []}, b"x")
-    (outcome,) = read_outcomes(frame, 1, 7)[0]
+    header = {"op": "answer", "ticket": 7, "run_us": 1500, "answers": [[status, headers, 1]], "metrics": []}
+    result = read_result(Frame(header, b"x"), 1, 7)
+    assert result.run_s == 0.0015
+    (outcome,) = result.outcomes
     return outcome
 
 
 def test_answer_to_something_else_is_refused() -> None:
     """An answer without the batch's own ticket is not taken for it."""
-    frame = Frame({"op": "answer", "ticket": 8, "answers": [[200, {}, 0]], "metrics": []}, b"")
+    frame = Frame({"op": "answer", "ticket": 8, "run_us": 1, "answers": [[200, {}, 0]], "metrics": []}, b"")
     with pytest.raises(ValueError, match="an answer to something else"):
-        read_outcomes(frame, 1, 7)
+        read_result(frame, 1, 7)
 
 
 @pytest.mark.parametrize(

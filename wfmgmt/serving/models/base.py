@@ -99,8 +99,8 @@ class NodeAnswer:
         content_type: Content type that the handler set.
         headers: Other headers that the handler set.
         batch_size: Requests that were handed to the handler together with this one, itself included.
-        queued_s: Seconds that the request waited for a worker and for its batch to fill.
-        run_s: Seconds that the worker took.
+        queued_s: Seconds in which no worker ran: the wait for one, for the batch to fill, and the ways.
+        run_s: Seconds that the worker took, as it says.
     """
 
     content: Content

@@ -3,15 +3,17 @@
 import asyncio
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from tests.factories import make_mar, make_war
 from tests.model_servers import LocalServers, is_running, make_group, open_descriptors, open_servers, until
 from wfmgmt.errors import WfmgmtError
-from wfmgmt.serving.models.base import InputField, NodeRequest, NoWorker, PredictionFailed, WorkerStatus
+from wfmgmt.serving.models.base import InputField, NodeAnswer, NodeRequest, NoWorker, PredictionFailed, WorkerStatus
 from wfmgmt.serving.models.local.launcher import Surroundings
 from wfmgmt.serving.models.local.pool import PoolSettings
 from wfmgmt.testing import in_event_loop, make_model
@@ -360,3 +362,26 @@ async def test_large_bodies_go_both_ways(tmp_path: Path) -> None:
         await servers.models.load(make_model(archive, batch_size=4, max_batch_delay_ms=50))
         bodies = [chr(ord("a") + number) * (1_000_000 + number) for number in range(6)]
         assert await asyncio.gather(*(ask(servers, body) for body in bodies)) == bodies
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("order", ["terminate", "garbage", "close"])
+def test_requests_around_a_fatal_one_are_answered(
+    tmp_path: Path, order: str, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """What a quick worker was handed ahead is not lost with it, nor what it had answered: only its last request is."""
+
+    async def ask_for_all() -> None:
+        async with open_servers(tmp_path / "u") as servers:
+            await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER), max_workers=1))
+            for _ in range(20):
+                await ask(servers, "warm")
+            bodies = ["before", order, *(f"after {number}" for number in range(10))]
+            asked = [servers.models.infer("w__m", ordering(body)) for body in bodies]
+            answers = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 30)
+            assert isinstance(answers.pop(1), PredictionFailed)
+            bodies.remove(order)
+            assert [bytes(answer.content).decode() for answer in answers if isinstance(answer, NodeAnswer)] == bodies
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(ask_for_all())

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from wfmgmt.serving.models.base import Content, NodeAnswer, NodeRequest, PredictionFailed, PredictionRefused
 from wfmgmt.serving.models.local.frames import Frame
@@ -32,8 +32,22 @@ def encode_batch(node: str, batch: Sequence[NodeRequest], ticket: int) -> tuple[
     return {"op": "predict", "node": node, "ticket": ticket, "requests": requests}, payload
 
 
-def read_outcomes(frame: Frame, size: int, ticket: int) -> tuple[list[Outcome], HandlerMeasurements]:
-    """Return what became of each request of a batch of this size, and what the handler measured.
+class BatchResult(NamedTuple):
+    """What a worker made of a batch.
+
+    Attributes:
+        outcomes: What became of each request.
+        measurements: What the handler measured.
+        run_s: Seconds that it took, as the worker says.
+    """
+
+    outcomes: Sequence[Outcome]
+    measurements: HandlerMeasurements
+    run_s: float
+
+
+def read_result(frame: Frame, size: int, ticket: int) -> BatchResult:
+    """Return what became of a batch of this size.
 
     Raises:
         KeyError, TypeError, ValueError, AttributeError: The message is not an answer to such a batch.
@@ -41,11 +55,12 @@ def read_outcomes(frame: Frame, size: int, ticket: int) -> tuple[list[Outcome], 
     header = frame.header
     if header["ticket"] != ticket:
         raise ValueError("an answer to something else")
+    run_s = max(float(header["run_us"]) / 1_000_000, 0.0)
     if header["op"] == "failed":
         error, status = str(header["error"]), header.get("status")
         if isinstance(status, int) and _LOWEST_ERROR <= status <= _HIGHEST_STATUS:
-            return [PredictionRefused(error, status) for _ in range(size)], ()
-        return [PredictionFailed(error) for _ in range(size)], ()
+            return BatchResult([PredictionRefused(error, status) for _ in range(size)], (), run_s)
+        return BatchResult([PredictionFailed(error) for _ in range(size)], (), run_s)
     answers = header["answers"]
     if header["op"] != "answer" or len(answers) != size:
         raise ValueError("no answer to this batch")
@@ -62,7 +77,7 @@ def read_outcomes(frame: Frame, size: int, ticket: int) -> tuple[list[Outcome], 
         position += size_bytes
     if position != len(frame.payload):
         raise ValueError("the payload is longer than announced")
-    return outcomes, list(header["metrics"])
+    return BatchResult(outcomes, list(header["metrics"]), run_s)
 
 
 def _part(payload: Content, position: int, size_bytes: int) -> Content:

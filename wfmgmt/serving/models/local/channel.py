@@ -1,6 +1,8 @@
 """The runtime's end of a socket that carries frames."""
 
 import asyncio
+import contextlib
+import os
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +33,7 @@ class Channel(asyncio.BufferedProtocol):
         self.is_open = True
         self._decoder = frames.Decoder(max_payload_bytes)
         self._unread: deque[Item] = deque()
+        self._unsent: list[bytes | bytearray] = []
         self._expecting: Callable[[Item], None] | None = None
 
     @property
@@ -51,6 +54,12 @@ class Channel(asyncio.BufferedProtocol):
             return
         for part in (start, *payload):
             self.transport.write(part)
+
+    def _flush(self) -> None:
+        """Send what has gathered while the loop handled what it found: one system call, and one awakening."""
+        if self._unsent:
+            self.transport.write(b"".join(self._unsent))
+            self._unsent.clear()
 
     def expect(self, callback: Callable[[Item], None]) -> None:
         """Have the next frame, or what ended the channel, given to `callback`, now or later. One at a time."""
@@ -76,6 +85,7 @@ class Channel(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Close the socket once what was sent has left."""
+        self._flush()
         self.transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -98,8 +108,16 @@ class Channel(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell that nothing more will come."""
-        del exc
+        if exc is not None:
+            self._read_rest()
         self._end(EOFError())
+
+    def _read_rest(self) -> None:
+        """Take in what the other side said before it went: a transport that cannot send does not look for it."""
+        fd = self.transport.get_extra_info("socket").fileno()
+        with contextlib.suppress(OSError):
+            while self.is_open and (size := os.readv(fd, [self.get_buffer(0)])):
+                self.buffer_updated(size)
 
     def _end(self, why: Exception) -> None:
         if self.is_open:

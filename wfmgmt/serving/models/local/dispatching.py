@@ -1,6 +1,7 @@
 """Hands requests to the workers of one pool: forms batches, watches the time, and tells who waits for what."""
 
 import asyncio
+import math
 import random
 import signal
 import time
@@ -9,16 +10,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from wfmgmt.errors import WfmgmtError
 from wfmgmt.serving.models.base import NodeAnswer, NodeRequest, NoWorker, PredictionFailed, PredictionRefused
-from wfmgmt.serving.models.local.batches import HandlerMeasurements, Outcome, encode_batch, read_outcomes
+from wfmgmt.serving.models.local.batches import BatchResult, HandlerMeasurements, encode_batch, read_result
 from wfmgmt.serving.models.local.channel import Item
 from wfmgmt.serving.models.local.frames import MAX_HEADER_BYTES, MAX_PAYLOAD_BYTES, Frame, InvalidFrame
 from wfmgmt.serving.models.local.launcher import WorkerProcess
+from wfmgmt.serving.models.local.ready_worker import Batch, Call, ReadyWorker
 
 #: A batch is closed before it gets longer than this, so that it fits into one message.
 _BATCH_BYTES = MAX_PAYLOAD_BYTES // 2
 _BATCH_HEADER_BYTES = MAX_HEADER_BYTES // 2
+#: Work that a busy worker is given ahead, by how long its node takes as a rule, and in how many batches at most.
+_AHEAD_S, _MOST_AHEAD = 0.002, 16
+#: A worker whose batch takes longer than this is given nothing ahead, nor is one given a longer payload.
+_STUCK_S, _AHEAD_BYTES = 0.01, 64 * 1024
+#: What one run says about the next ones. A slow run says everything: a node that is slow now and then is not quick.
+_WEIGHT, _SLOW_S = 0.05, 0.05
+#: How much earlier than asked for a timer may go off.
+_CLOCK_S = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,60 +43,6 @@ class NodeRules:
     batch_size: int = 1
     max_batch_delay_ms: int = 0
     timeout_ms: int = 10_000
-
-
-class _Call:
-    """One request that waits for a worker or is with one.
-
-    Attributes:
-        node: The node that is asked.
-        request: What it is asked.
-        avoid: Number of a worker that should not have it.
-        is_alone: Whether it must share no batch.
-        answer: To be resolved.
-        queued_at: When it came.
-    """
-
-    __slots__ = ("answer", "avoid", "is_alone", "node", "queued_at", "request")
-
-    def __init__(
-        self, node: str, request: NodeRequest, avoid: int | None, answer: asyncio.Future[NodeAnswer], queued_at: float
-    ) -> None:
-        self.node = node
-        self.request = request
-        self.avoid = avoid
-        self.is_alone = avoid is not None
-        self.answer = answer
-        self.queued_at = queued_at
-
-    def fail(self, error: WfmgmtError) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(error)
-
-
-class ReadyWorker:
-    """A worker that has loaded its handlers.
-
-    Attributes:
-        process: The worker.
-        number: Tells it from all others of its pool.
-        calls: The batch that it works on; empty while it is idle.
-        idle_since: When it answered last.
-        died_working: Whether a batch was its end.
-        has_answered: Whether it has proved that it works.
-        is_leaving: Whether it is to get nothing more.
-    """
-
-    def __init__(self, process: WorkerProcess, number: int, now: float) -> None:
-        self.process = process
-        self.number = number
-        self.calls: Sequence[_Call] = ()
-        self.idle_since = now
-        self.died_working = self.has_answered = False
-        self.is_leaving = False
-        self.handed_at = now
-        self.timer: asyncio.TimerHandle | None = None
-        self.released: asyncio.Future[None] | None = None
 
 
 class Dispatcher:
@@ -115,8 +70,9 @@ class Dispatcher:
         self._on_starving = on_starving
         self._on_measurements = on_measurements
         self._clock = clock
-        self._waiting: deque[_Call] = deque()
+        self._waiting: deque[Call] = deque()
         self._waiting_of: Counter[str] = Counter()
+        self._run_s: dict[str, float] = {}
         self._workers: dict[int, ReadyWorker] = {}
         self._idle: list[ReadyWorker] = []
         self._numbers = 0
@@ -137,7 +93,7 @@ class Dispatcher:
     def submit(self, node: str, request: NodeRequest, avoid: int | None = None) -> asyncio.Future[NodeAnswer]:
         """Have a request answered; see `ModelServer.infer`."""
         answer: asyncio.Future[NodeAnswer] = asyncio.get_running_loop().create_future()
-        call = _Call(node, request, avoid, answer, self._clock())
+        call = Call(node, request, avoid, answer, self._clock())
         if self._closed is not None:
             call.fail(NoWorker(self._closed))
             return answer
@@ -147,20 +103,28 @@ class Dispatcher:
             if self._waiting_of[node] >= places:
                 call.fail(NoWorker(f"{places} requests wait for {node} already; try again later."))
                 return answer
-        if self._idle and not self._waiting and avoid is None and self._rules[node].batch_size == 1:
-            worker = self._idle[-1]  # The youngest idler: the others may be idle enough to go.
-            if worker.process.is_usable:
-                self._hand_over(self._idle.pop(), (call,))
+        if not self._waiting and avoid is None and self._rules[node].batch_size == 1:
+            worker = self._free_worker(call)
+            if worker is not None:
+                self._hand_over(worker, (call,))
                 return answer
         self._waiting.append(call)
         self._waiting_of[node] += 1
         self._dispatch()
         return answer
 
+    def _free_worker(self, call: Call) -> ReadyWorker | None:
+        """Return who can have a request at once that needs no batch."""
+        if not self._idle:
+            return self._quickest(call)
+        worker = self._idle[-1]  # The youngest idler: the others may be idle enough to go.
+        return self._idle.pop() if worker.process.is_usable else None
+
     def add(self, process: WorkerProcess) -> ReadyWorker:
         """Take in a worker that is ready."""
         self._numbers += 1
         worker = ReadyWorker(process, self._numbers, self._clock())
+        worker.take = partial(self._take_answer, worker)
         self._workers[worker.number] = worker
         self._idle.append(worker)
         self._dispatch()
@@ -169,7 +133,7 @@ class Dispatcher:
     def remove(self, worker: ReadyWorker) -> None:
         """Forget a worker that is gone; what it worked on fails as soon as its socket ends."""
         worker.is_leaving = True
-        worker.died_working |= bool(worker.calls)
+        worker.died_working |= bool(worker.batches)
         self._workers.pop(worker.number, None)
         if worker in self._idle:
             self._idle.remove(worker)
@@ -181,7 +145,7 @@ class Dispatcher:
         worker.is_leaving = True
         if worker in self._idle:
             self._idle.remove(worker)
-        if worker.calls:
+        if worker.batches:
             worker.released = asyncio.get_running_loop().create_future()
             await worker.released
 
@@ -197,8 +161,9 @@ class Dispatcher:
         self._closed = reason
         self.refuse_waiting(reason)
         for worker in list(self._workers.values()):
-            for call in self._take_back(worker):
-                call.fail(NoWorker(reason))
+            for batch in self._take_back(worker):
+                for call in batch.calls:
+                    call.fail(NoWorker(reason))
         if self._batch_timer is not None:
             self._batch_timer.cancel()
 
@@ -220,9 +185,11 @@ class Dispatcher:
                 self._idle.remove(worker)
                 self._hand_over(worker, calls)
         if self._waiting and not self._idle:
+            self._hand_ahead()
+        if self._waiting and not self._idle:
             self._on_starving()
 
-    def _next_batch(self, worker: ReadyWorker) -> list[_Call]:
+    def _next_batch(self, worker: ReadyWorker) -> list[Call]:
         """Take the requests that a worker is to get now; none when it is not time yet or they should go to another."""
         others = any(other is not worker for other in self._workers.values())
         first = self._pop(lambda call: not (others and call.avoid == worker.number))
@@ -246,9 +213,9 @@ class Dispatcher:
             batch.append(call)
         return batch
 
-    def _pop(self, is_fit: Callable[[_Call], bool]) -> _Call | None:
+    def _pop(self, is_fit: Callable[[Call], bool]) -> Call | None:
         """Take the oldest request that is fit."""
-        passed: list[_Call] = []
+        passed: list[Call] = []
         found = None
         while self._waiting and found is None:
             call = self._waiting.popleft()
@@ -262,7 +229,7 @@ class Dispatcher:
         self._waiting.extendleft(reversed(passed))
         return found
 
-    def _push_back(self, calls: Sequence[_Call]) -> None:
+    def _push_back(self, calls: Sequence[Call]) -> None:
         """Put requests where they were taken from."""
         self._waiting.extendleft(reversed(calls))
         for call in calls:
@@ -273,93 +240,153 @@ class Dispatcher:
             self._batch_timer.cancel()
         self._batch_timer = asyncio.get_running_loop().call_later(seconds, self._dispatch)
 
-    def _hand_over(self, worker: ReadyWorker, calls: Sequence[_Call]) -> None:
+    def _hand_ahead(self) -> None:
+        """Give busy workers of quick handlers what they can begin with as soon as they have answered.
+
+        It saves both sides from falling asleep and waking each other for every request, which takes longer than a quick
+        handler. A worker answers in order, so it is always known which of its batches it may have begun.
+        """
+        while self._waiting:
+            worker = self._quickest(self._waiting[0])
+            calls = () if worker is None else self._next_batch(worker)
+            if worker is None or not calls:
+                return
+            self._hand_over(worker, calls)
+
+    def _quickest(self, call: Call) -> ReadyWorker | None:
+        """Return the busy worker that is done first, None when this request should not go to any of them."""
+        run_s = self._run_s.get(call.node, math.inf)
+        if call.is_alone or run_s > _AHEAD_S or call.request.size_bytes > _AHEAD_BYTES:
+            return None
+        quickest, backlog_s = None, _AHEAD_S - run_s
+        for worker in self._workers.values():
+            if worker.batches and worker.backlog_s <= backlog_s and worker.can_work:
+                quickest, backlog_s = worker, worker.backlog_s
+        if quickest is None or len(quickest.batches) > _MOST_AHEAD:
+            return None
+        return quickest if self._clock() - quickest.batches[0].begun_at < _STUCK_S else None
+
+    def _hand_over(self, worker: ReadyWorker, calls: Sequence[Call]) -> None:
         node = calls[0].node
-        worker.calls = calls
-        worker.handed_at = self._clock()
         # Whatever a handler writes to the socket, now or for a later batch to find, cannot show the right number.
         ticket = random.getrandbits(63)
         header, payload = encode_batch(node, [call.request for call in calls], ticket)
         try:
             worker.process.send(header, payload)
         except InvalidFrame as error:
-            worker.calls = ()
-            self._idle.append(worker)
-            asyncio.get_running_loop().call_soon(self._dispatch)
+            if not worker.batches:
+                self._rest(worker)
+                asyncio.get_running_loop().call_soon(self._dispatch)
             for call in calls:
                 call.fail(PredictionRefused(f"the request cannot be handed to a worker: {error}", 413))
             return
-        timeout_ms = self._rules[node].timeout_ms
-        loop = asyncio.get_running_loop()
-        worker.timer = loop.call_later(timeout_ms / 1000, self._time_out, worker, timeout_ms)
-        worker.process.expect(partial(self._take_answer, worker, calls, ticket))
+        # What has failed before may do so again, so nothing is given ahead behind it.
+        run_s = math.inf if calls[0].is_alone else self._run_s.get(node, math.inf)
+        worker.give(Batch(calls, ticket, run_s))
+        if len(worker.batches) == 1:
+            self._begin(worker)
 
-    def _take_back(self, worker: ReadyWorker) -> Sequence[_Call]:
-        """Return what a worker has, which it is done with."""
-        calls, worker.calls = worker.calls, ()
-        if worker.timer is not None:
-            worker.timer.cancel()
+    def _begin(self, worker: ReadyWorker) -> None:
+        """Take note that a worker works on the first of its batches from now on."""
+        batch = worker.batches[0]
+        batch.begun_at = self._clock()
+        timeout_s = self._rules[batch.node].timeout_ms / 1000
+        worker.watch(batch.begun_at + timeout_s, timeout_s, self._check_time)
+        worker.process.expect(worker.take)
+
+    def _rest(self, worker: ReadyWorker) -> None:
+        """Take note that a worker has nothing to do."""
         if worker.released is not None and not worker.released.done():
             worker.released.set_result(None)
-        return calls
+        elif not worker.is_leaving:
+            worker.idle_since = self._clock()
+            self._idle.append(worker)
 
-    def _time_out(self, worker: ReadyWorker, timeout_ms: int) -> None:
-        self._lose(worker, f"no answer within timeout-ms of {timeout_ms} ms; its worker was killed")
+    def _take_back(self, worker: ReadyWorker) -> list[Batch]:
+        """Return what a worker has, which is to get nothing more."""
+        batches = list(worker.batches)
+        worker.batches.clear()
+        worker.is_leaving = True
+        worker.stop_watching()
+        self._rest(worker)
+        return batches
+
+    def _check_time(self, worker: ReadyWorker) -> None:
+        """Give up a worker that takes too long."""
+        if not worker.batches:
+            return
+        batch = worker.batches[0]
+        timeout_ms = self._rules[batch.node].timeout_ms
+        left_s = batch.begun_at + timeout_ms / 1000 - self._clock()
+        if left_s > _CLOCK_S:
+            worker.watch(batch.begun_at + timeout_ms / 1000, left_s, self._check_time)
+        else:
+            self._lose(worker, f"no answer within timeout-ms of {timeout_ms} ms; its worker was killed")
 
     def _lose(self, worker: ReadyWorker, reason: str) -> None:
         """Give up a worker; its request fails, and if it was a batch, each request of it is run again alone.
 
-        Nobody can tell which request of a batch was the worker's end, and the others are not to suffer from it.
+        Nobody can tell which request of a batch was the worker's end, and the others are not to suffer from it. What
+        was given ahead was not begun.
         """
-        worker.died_working = worker.is_leaving = True
+        worker.died_working = True
         worker.process.kill(signal.SIGKILL)
-        calls = self._take_back(worker)
-        if len(calls) == 1:
-            calls[0].fail(PredictionFailed(reason, worker.number))
-            return
-        self._run_alone(calls)
+        begun, *ahead = self._take_back(worker)
+        for batch in reversed(ahead):
+            self._push_back([call for call in batch.calls if not call.answer.done()])
+        if len(begun.calls) == 1:
+            begun.calls[0].fail(PredictionFailed(reason, worker.number))
+        else:
+            self._run_alone(begun.calls)
         self._dispatch()
 
-    def _take_answer(self, worker: ReadyWorker, calls: Sequence[_Call], ticket: int, item: Item) -> None:
-        if worker.calls is not calls:
+    def _take_answer(self, worker: ReadyWorker, item: Item) -> None:
+        if not worker.batches:
             return  # It was too late, or everything was given up.
+        batch = worker.batches[0]
         try:
-            outcomes, measurements = _read(item, len(calls), ticket)
+            result = _read(item, batch)
         except _WorkerFault as fault:
             self._lose(worker, f"its worker {fault}")
             return
-        self._take_back(worker)
-        worker.has_answered = True
-        if len(calls) > 1 and isinstance(outcomes[0], PredictionRefused):
-            self._run_alone(calls)  # The handler meant one of them.
+        worker.finish()
+        self._note_run(batch.node, result.run_s)
+        if len(batch.calls) > 1 and isinstance(result.outcomes[0], PredictionRefused):
+            self._run_alone(batch.calls)  # The handler meant one of them.
         else:
-            self._resolve(worker, calls, outcomes)
-        if not worker.is_leaving:
-            worker.idle_since = self._clock()
-            self._idle.append(worker)
-            if self._waiting:
-                self._dispatch()
-        if measurements:
-            self._on_measurements(calls[0].node, measurements)
+            self._resolve(worker, batch, result)
+        if worker.batches:
+            self._begin(worker)
+        else:
+            self._rest(worker)
+        if self._waiting:
+            self._dispatch()
+        if result.measurements:
+            self._on_measurements(batch.node, result.measurements)
 
-    def _run_alone(self, calls: Sequence[_Call]) -> None:
+    def _note_run(self, node: str, run_s: float) -> None:
+        known_s = self._run_s.get(node, run_s)
+        self._run_s[node] = run_s if run_s > _SLOW_S else known_s + (run_s - known_s) * _WEIGHT
+
+    def _run_alone(self, calls: Sequence[Call]) -> None:
         """Put the requests of a batch back, each to be a batch of its own."""
         for call in calls:
             call.is_alone = True
         self._push_back([call for call in calls if not call.answer.done()])
 
-    def _resolve(self, worker: ReadyWorker, calls: Sequence[_Call], outcomes: Sequence[Outcome]) -> None:
+    def _resolve(self, worker: ReadyWorker, batch: Batch, result: BatchResult) -> None:
         """Give each request of a batch what became of it."""
-        run_s = self._clock() - worker.handed_at
-        for call, outcome in zip(calls, outcomes, strict=True):
+        now = self._clock()
+        for call, outcome in zip(batch.calls, result.outcomes, strict=True):
             if isinstance(outcome, PredictionFailed):
                 call.fail(PredictionFailed(outcome.reason, worker.number))
             elif isinstance(outcome, PredictionRefused):
                 call.fail(outcome)
             elif not call.answer.done():
-                outcome.batch_size = len(calls)
-                outcome.queued_s = worker.handed_at - call.queued_at
-                outcome.run_s = run_s
+                waited_s = now - call.queued_at
+                outcome.batch_size = len(batch.calls)
+                outcome.run_s = min(result.run_s, waited_s)
+                outcome.queued_s = waited_s - outcome.run_s
                 call.answer.set_result(outcome)
 
 
@@ -367,8 +394,8 @@ class _WorkerFault(Exception):
     """A worker did something after which nothing good can be expected of it; the text goes on from "its worker"."""
 
 
-def _read(item: Item, size: int, ticket: int) -> tuple[Sequence[Outcome], HandlerMeasurements]:
-    """Return what a worker made of a batch of this size.
+def _read(item: Item, batch: Batch) -> BatchResult:
+    """Return what a worker made of a batch.
 
     Raises:
         _WorkerFault: It went, or sent something else.
@@ -378,6 +405,6 @@ def _read(item: Item, size: int, ticket: int) -> tuple[Sequence[Outcome], Handle
     if not isinstance(item, Frame):
         raise _WorkerFault(str(item))
     try:
-        return read_outcomes(item, size, ticket)
+        return read_result(item, len(batch.calls), batch.ticket)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise _WorkerFault("sent an answer that makes no sense") from None

@@ -33,6 +33,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from wfmgmt.serving.models.local import frames, worker
+from wfmgmt.serving.models.local.allocation import keep_freed_memory
 
 _FDS_PER_FORK = 2
 _PR_SET_PDEATHSIG = 1
@@ -47,6 +48,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
     fd, memory, preload = sys.argv[1:]
+    keep_freed_memory()
     with socket.socket(fileno=int(fd)) as control:
         control.set_inheritable(False)
         if not _preload(control, list(filter(None, preload.split(",")))):

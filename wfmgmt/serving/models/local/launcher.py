@@ -27,6 +27,8 @@ _KILL_S = 5.0
 _LAST_WORDS_S = 0.5
 # The news that a worker exited may come a moment after the end of its socket.
 _NEWS_S = 0.5
+# So that most messages leave in one piece. The system grants less where net.core.wmem_max is smaller.
+_SEND_BUFFER_BYTES = 2 * 1024 * 1024
 
 _logger = logging.getLogger(__name__)
 
@@ -135,11 +137,17 @@ class WorkerProcess:
         self._channel = channel
         self._pipe = pipe
         self._explaining: set[asyncio.Task[None]] = set()
+        self._expecting: Callable[[Item], None]
 
     @property
     def is_usable(self) -> bool:
         """Whether it lives and has sent nothing that nobody asked for, as far as is known."""
-        return self._channel.is_open and not self._channel.has_unread and not self._exited.done()
+        return self.is_connected and not self._channel.has_unread
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it lives, as far as is known."""
+        return self._channel.is_open and not self._exited.done()
 
     def send(self, header: Mapping[str, Any], payload: Sequence[bytes | bytearray] = ()) -> None:
         """Send one message; when the worker is gone, whoever waits for an answer hears of it.
@@ -163,16 +171,16 @@ class WorkerProcess:
 
     def expect(self, callback: Callable[[Item], None]) -> None:
         """Have the next message, a `WorkerExited` or an `InvalidFrame` given to `callback`; nobody waits for it."""
+        self._expecting = callback
+        self._channel.expect(self._take)
 
-        def take(item: Item) -> None:
-            if isinstance(item, EOFError):
-                explaining = asyncio.create_task(self._explain(callback))
-                self._explaining.add(explaining)
-                explaining.add_done_callback(self._explaining.discard)
-            else:
-                callback(item)
-
-        self._channel.expect(take)
+    def _take(self, item: Item) -> None:
+        if isinstance(item, EOFError):
+            explaining = asyncio.create_task(self._explain(self._expecting))
+            self._explaining.add(explaining)
+            explaining.add_done_callback(self._explaining.discard)
+        else:
+            self._expecting(item)
 
     async def _explain(self, callback: Callable[[Item], None]) -> None:
         callback(WorkerExited(await self._end()))
@@ -282,6 +290,8 @@ class _Connection:
                 near, far = socket.socketpair()
                 near_ends.enter_context(near)
                 far_ends.enter_context(far)
+                for end in (near, far):
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
                 log_read, log_write = os.pipe()
                 log = near_ends.enter_context(os.fdopen(log_read, "rb", buffering=0))
                 far_ends.callback(os.close, log_write)

@@ -1,6 +1,7 @@
 """The worker: a process that imports handlers, holds them initialised and calls them.
 
-It is forked by the forkserver and talks with the runtime over one socket, in frames, one question at a time:
+It is forked by the forkserver and talks with the runtime over one socket, in frames. Questions may lie in the socket
+while it works; it answers them one at a time, in their order:
 
     runtime → worker   {"op": "load", "directory", "archive", "entries": [{"node", "handler", "model_name"}],
                         "answer_bytes", "gpu_id", "context": {"manifest", "system_properties"}}
@@ -9,10 +10,10 @@ It is forked by the forkserver and talks with the runtime over one socket, in fr
     runtime → worker   {"op": "predict", "ticket", "node",
                         "requests": [[request id, H, [[name, content type, N], …]], …]}
                        with a payload: for each request H bytes of headers as a JSON object, then N bytes per field
-    worker → runtime   {"op": "answer", "ticket", "answers": [[status, headers, N], …], "metrics"} with N bytes per
-                       answer, where an answer that cannot be sent is {"error"} instead,
-                       or {"op": "failed", "ticket", "error"}, with a "status" when the handler chose one;
-                       the ticket is the question's
+    worker → runtime   {"op": "answer", "ticket", "run_us", "answers": [[status, headers, N], …], "metrics"} with N
+                       bytes per answer, where an answer that cannot be sent is {"error"} instead,
+                       or {"op": "failed", "ticket", "run_us", "error"}, with a "status" when the handler chose one;
+                       the ticket is the question's, run_us the microseconds since the question was read
     runtime → worker   {"op": "stop"}, or the end of the stream: exit code 0
 
 One worker hosts one model, or all functions of one workflow. Standard output and standard error are the log's; the
@@ -25,6 +26,7 @@ import io
 import os
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -104,7 +106,7 @@ class _Worker:
     def predict(self, order: Mapping[str, Any]) -> None:
         """Have a handler answer one batch, and send what it answers."""
         entry_point, context = self._loaded[order["node"]]
-        ticket = order["ticket"]
+        ticket, began = order["ticket"], time.perf_counter_ns()
         exchanges, data = self._receive_batch(order["requests"])
         context.begin(exchanges)
         try:
@@ -112,13 +114,20 @@ class _Worker:
         except BaseException as exc:  # noqa: BLE001 - a handler may raise what it likes; the worker lives on
             with contextlib.suppress(Exception):  # The handler may have closed the log.
                 traceback.print_exc()
-            self._send({"op": "failed", "ticket": ticket, "error": self._told(exc), **self._refusal(exc)})
+            self._reply({"op": "failed", "error": self._told(exc), **self._refusal(exc)}, ticket, began)
             return
         if (error := _wrong_answers(returned, len(data))) is not None:
-            self._send({"op": "failed", "ticket": ticket, "error": error})
+            self._reply({"op": "failed", "error": error}, ticket, began)
             return
         answers, payload = self._encode(returned, exchanges)
-        header = {"op": "answer", "ticket": ticket, "answers": answers, "metrics": context.metrics.take()}
+        self._reply({"op": "answer", "answers": answers, "metrics": context.metrics.take()}, ticket, began, payload)
+
+    def _reply(
+        self, header: dict[str, Any], ticket: int, began: int, payload: Sequence[bytes | bytearray] = ()
+    ) -> None:
+        """Answer a batch."""
+        header["ticket"] = ticket
+        header["run_us"] = (time.perf_counter_ns() - began) // 1000
         self._send(header, payload)
 
     def _receive_batch(self, requests: Sequence[Sequence[Any]]) -> tuple[list[Exchange], list[dict[str, Any]]]:
