@@ -14,12 +14,18 @@ WfmgmtError
 ├── WorkflowBusy                the name is being registered or unregistered right now
 ├── NodesNotLoadable            model files that are missing or broken, found without running code
 ├── NodesFailedToLoad           workers that did not come up
+├── ModelNameTaken              the model server has somebody else's model of that name
+├── ModelServerBroken           the model server failed while it was to load models
+├── ModelServerSilent           the model server did not answer in time then
 ├── RequestTooLarge             the body of a prediction is longer than the settings allow
 ├── NodeFailed                  a node could not answer a prediction, in all its tries
+│   ├── NodeServerBroken        because its model server failed
+│   └── NodeServerSilent        because its model server did not answer in time
 ├── NodeRefused                 a handler refused a prediction with an HTTP status of its choice
 ├── Unavailable                 the service cannot do this now; trying again later may help
 │   ├── StoreUnavailable        the database is locked or cannot be reached
 │   ├── RuntimeUnavailable      the runtime does not answer or answers garbage
+│   ├── ModelServerUnreachable  the model server cannot be reached
 │   ├── TooManyRegistrations    as many registrations as allowed are under way
 │   ├── TooManyRequests         as many predictions, or bytes of them, as allowed are under way
 │   ├── WorkflowNotReady        the workflow is registered, but does not run now, or is too busy
@@ -156,6 +162,18 @@ class NodesFailedToLoad(_NodeFailures):
     """Workers did not come up: their handlers failed to import, raised, exited or took too long."""
 
 
+class ModelNameTaken(_NodeFailures):
+    """The model server holds models of these names that are not ours, and that we leave alone."""
+
+
+class ModelServerBroken(_NodeFailures):
+    """The model server failed, broke off or answered what makes no sense."""
+
+
+class ModelServerSilent(_NodeFailures):
+    """The model server did not answer in time."""
+
+
 class RequestTooLarge(WfmgmtError):
     """The body of a prediction is longer than the settings allow."""
 
@@ -178,6 +196,14 @@ class NodeFailed(WfmgmtError):
         self.node = node
         self.attempt = attempt
         self.reason = reason
+
+
+class NodeServerBroken(NodeFailed):
+    """The model server of a node failed, broke off or answered what makes no sense."""
+
+
+class NodeServerSilent(NodeFailed):
+    """The model server of a node did not answer in time."""
 
 
 class NodeRefused(WfmgmtError):
@@ -212,6 +238,10 @@ class StoreUnavailable(Unavailable):
 
 class RuntimeUnavailable(Unavailable):
     """The runtime does not answer, or what it answers makes no sense."""
+
+
+class ModelServerUnreachable(_NodeFailures, Unavailable):
+    """The model server cannot be reached, so models cannot be loaded."""
 
 
 class TooManyRegistrations(Unavailable):

@@ -2,12 +2,13 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import uvloop
 from flask import Flask
+from pydantic import SecretStr
 
 from wfmgmt.api.application import make_app
 from wfmgmt.api.metrics import Metrics, shared_folder
@@ -17,6 +18,7 @@ from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.manifest import ModelArchive, read_mar
 from wfmgmt.archives.reading import open_archive, sha256_of
 from wfmgmt.archives.stores import ArchiveFolder
+from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.limits import MIB, Limits
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import Deployment
@@ -28,10 +30,13 @@ from wfmgmt.services.registration import Registration
 from wfmgmt.services.removal import Removal
 from wfmgmt.serving.client import RuntimeClient
 from wfmgmt.serving.measurements import Measurements
+from wfmgmt.serving.models.base import Drift, ModelServer
 from wfmgmt.serving.models.local.accelerators import count_accelerators
 from wfmgmt.serving.models.local.launcher import Forkserver, Surroundings
 from wfmgmt.serving.models.local.pool import PoolSettings
 from wfmgmt.serving.models.local.server import LocalFunctions, LocalModelServer, LocalParts
+from wfmgmt.serving.models.torchserve.keys import Keys, KeySet
+from wfmgmt.serving.models.torchserve.server import ServerAddress, TorchServeModelServer, TorchServeSettings
 from wfmgmt.serving.predictions import PredictionLimits
 from wfmgmt.serving.process import serve
 from wfmgmt.serving.runtime import Runtime
@@ -117,10 +122,31 @@ class StoreCatalog:
         with self._store.read() as reader:
             return list(reader.deployments(uids))
 
+    def record(self, drifts: Sequence[Drift]) -> None:
+        """Write down how model servers differed from what they should hold."""
+        with self._store.write() as writer:
+            for drift in drifts:
+                writer.record(_audit_event(drift))
+
+    def identity(self) -> str:
+        """Return what tells this deployment from all others."""
+        with self._store.write() as writer:
+            return writer.identity()
+
+
+def _audit_event(drift: Drift) -> AuditEvent:
+    return AuditEvent(
+        origin=Origin(actor="runtime"),
+        action=AuditAction.RECONCILE,
+        workflow=drift.workflow,
+        outcome=AuditOutcome.SUCCEEDED if drift.is_mended else AuditOutcome.FAILED,
+        detail={"server": drift.server, "model": drift.model, "found": drift.kind.value, "did": drift.did},
+    )
+
 
 @asynccontextmanager
 async def create_runtime(settings: Settings) -> AsyncIterator[Runtime]:
-    """Give the runtime, with worker processes of this machine as its model server; end them all at the end."""
+    """Give the runtime with its model server; end all processes that it started at the end."""
     environment = worker_environment(settings)
     forkserver = Forkserver(
         Surroundings(
@@ -136,10 +162,8 @@ async def create_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     def on_change(key: str) -> None:
         runtime.node_changed(key)
 
-    def unpack_model(archive: Path, folder: Path) -> ModelArchive:
-        manifest = read_mar(archive, settings.limits)
-        _unpack(archive, folder, settings.limits)
-        return manifest
+    def on_forgotten() -> None:
+        runtime.want_check()
 
     parts = LocalParts(
         forkserver=forkserver,
@@ -154,10 +178,21 @@ async def create_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         answer_bytes=settings.response_limit_bytes,
         accelerators=count_accelerators(visible=environment.get("CUDA_VISIBLE_DEVICES")),
     )
+    catalog = StoreCatalog(store)
+    models: ModelServer
+    if settings.model_server == "torchserve":
+        models = TorchServeModelServer(
+            _torchserve_settings(settings, catalog.identity()),
+            digest=sha256_of,
+            on_change=on_change,
+            on_forgotten=on_forgotten,
+        )
+    else:
+        models = LocalModelServer(parts, unpack=lambda archive, folder: _unpack_model(archive, folder, settings.limits))
     runtime = Runtime(
-        models=LocalModelServer(parts, unpack=unpack_model),
+        models=models,
         functions=LocalFunctions(parts, unpack=lambda archive, folder: _unpack(archive, folder, settings.limits)),
-        catalog=StoreCatalog(store),
+        catalog=catalog,
         workflow_store=settings.workflow_store,
         model_store=settings.model_store,
         measurements=measurements,
@@ -167,6 +202,7 @@ async def create_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             request_bytes=settings.request_limit_bytes,
             drain_timeout_s=settings.drain_timeout_s,
         ),
+        check_interval_s=settings.torchserve_check_s,
     )
     try:
         yield runtime
@@ -174,6 +210,39 @@ async def create_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         await runtime.close()
         await forkserver.close()
         store.close()
+
+
+def _torchserve_settings(settings: Settings, identity: str) -> TorchServeSettings:
+    fixed = KeySet(
+        management=_secret(settings.torchserve_management_key), inference=_secret(settings.torchserve_inference_key)
+    )
+    count = len(settings.torchserve_management_urls)
+    files = (settings.torchserve_key_files or (None,)) * count
+    return TorchServeSettings(
+        servers=tuple(
+            ServerAddress(management_url=management, inference_url=inference, keys=Keys(fixed, file))
+            for management, inference, file in zip(
+                settings.torchserve_management_urls, settings.torchserve_inference_urls, files[:count], strict=True
+            )
+        ),
+        identity=identity,
+        ca_bundle=settings.torchserve_ca_bundle,
+        connect_timeout_s=settings.torchserve_connect_timeout_s,
+        timeout_s=settings.torchserve_timeout_s,
+        queue_size=settings.queue_size,
+        idle_timeout_s=settings.idle_timeout_s,
+        answer_bytes=settings.response_limit_bytes,
+    )
+
+
+def _secret(value: SecretStr | None) -> str | None:
+    return None if value is None else value.get_secret_value()
+
+
+def _unpack_model(archive: Path, folder: Path, limits: Limits) -> ModelArchive:
+    manifest = read_mar(archive, limits)
+    _unpack(archive, folder, limits)
+    return manifest
 
 
 def _unpack(archive: Path, folder: Path, limits: Limits) -> None:

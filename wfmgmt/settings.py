@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, FilePath, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from wfmgmt.domain.limits import MIB, Limits
@@ -74,6 +74,20 @@ def _modules(value: object) -> object:
     return names
 
 
+def _urls(value: object) -> object:
+    """Split a comma-separated text of addresses, and check that they are some."""
+    urls = _listed(value)
+    if isinstance(urls, tuple):
+        for url in urls:
+            if not re.fullmatch(
+                r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?", str(url)
+            ):
+                raise ValueError("expected addresses separated by commas, for example http://127.0.0.1:9081")
+        return tuple(str(url).rstrip("/") for url in urls)
+    return urls
+
+
+_Urls = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_urls)]
 _Address = Annotated[Address, BeforeValidator(Address.parse)]
 
 
@@ -94,7 +108,16 @@ class Settings(BaseSettings):
     web_workers: int = Field(default=2, ge=1, le=256)
     web_threads: int = Field(default=8, ge=2, le=1024)
     registrations: int = Field(default=0, ge=0)
-    model_server: Literal["local"] = "local"
+    model_server: Literal["local", "torchserve"] = "local"
+    torchserve_management_urls: _Urls = ()
+    torchserve_inference_urls: _Urls = ()
+    torchserve_key_files: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)] = ()
+    torchserve_management_key: SecretStr | None = None
+    torchserve_inference_key: SecretStr | None = None
+    torchserve_ca_bundle: FilePath | None = None
+    torchserve_connect_timeout_s: float = Field(default=5, ge=0.1, le=MAX_WAIT_S)
+    torchserve_timeout_s: float = Field(default=10, ge=0.1, le=MAX_WAIT_S)
+    torchserve_check_s: float = Field(default=60, ge=1, le=MAX_WAIT_S)
     queue_size: int = Field(default=100, ge=1)
     requests: int = Field(default=1000, ge=1)
     held_mb: int = Field(default=512, ge=1)
@@ -147,6 +170,21 @@ class Settings(BaseSettings):
         """A body that is allowed has to find room some time."""
         if self.held_mb * MIB < self.request_limit_bytes + self.response_limit_bytes:
             raise ValueError("held_mb: expected room for request_limit_bytes and response_limit_bytes together")
+        return self
+
+    @model_validator(mode="after")
+    def _name_servers(self) -> Self:
+        """A server has two addresses, and keys of its own unless all share them."""
+        management, inference = len(self.torchserve_management_urls), len(self.torchserve_inference_urls)
+        if management != inference:
+            raise ValueError(
+                f"torchserve_inference_urls: expected as many as torchserve_management_urls ({management}), "
+                "in the same order"
+            )
+        if self.model_server == "torchserve" and not management:
+            raise ValueError("torchserve_management_urls: expected at least one with model_server torchserve")
+        if len(self.torchserve_key_files) not in {0, 1, management}:
+            raise ValueError(f"torchserve_key_files: expected none, one for all, or one per server ({management})")
         return self
 
     @classmethod

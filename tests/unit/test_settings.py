@@ -40,6 +40,21 @@ def test_allowed_urls_are_separated_by_commas() -> None:
     ]
 
 
+def test_servers_are_listed_in_the_same_order() -> None:
+    """Each kind of address is a list; a slash at the end makes no difference."""
+    settings = Settings.load(
+        {
+            "WFMGMT_MODEL_SERVER": "torchserve",
+            "WFMGMT_TORCHSERVE_MANAGEMENT_URLS": "http://a:8081/, https://[::1]:8081",
+            "WFMGMT_TORCHSERVE_INFERENCE_URLS": "http://a:8080, https://[::1]:8080/prefix/",
+            "WFMGMT_TORCHSERVE_MANAGEMENT_KEY": "secret",
+        }
+    )
+    assert settings.torchserve_management_urls == ("http://a:8081", "https://[::1]:8081")
+    assert settings.torchserve_inference_urls == ("http://a:8080", "https://[::1]:8080/prefix")
+    assert "secret" not in repr(settings)
+
+
 @pytest.mark.parametrize(
     ("environ", "message"),
     [
@@ -53,6 +68,18 @@ def test_allowed_urls_are_separated_by_commas() -> None:
         ({"WFMGMT_ALLOWED_URLS": "("}, "WFMGMT_ALLOWED_URLS: "),
         ({"WFMGMT_MODEL_SERVER": "elsewhere"}, "WFMGMT_MODEL_SERVER: "),
         ({"WFMGMT_REGISTRATIONS": "8"}, "registrations: expected fewer than web_threads"),
+        ({"WFMGMT_MODEL_SERVER": "torchserve"}, "torchserve_management_urls: expected at least one"),
+        (
+            {"WFMGMT_TORCHSERVE_MANAGEMENT_URLS": "localhost:8081"},
+            "WFMGMT_TORCHSERVE_MANAGEMENT_URLS: expected addresses",
+        ),
+        (
+            {"WFMGMT_TORCHSERVE_MANAGEMENT_URLS": "http://u:p@h:1"},
+            "WFMGMT_TORCHSERVE_MANAGEMENT_URLS: expected addresses",
+        ),
+        ({"WFMGMT_TORCHSERVE_MANAGEMENT_URLS": "http://h:1"}, "torchserve_inference_urls: expected as many as"),
+        ({"WFMGMT_TORCHSERVE_KEY_FILES": "a,b"}, "torchserve_key_files: expected none, one for all, or one per server"),
+        ({"WFMGMT_TORCHSERVE_CA_BUNDLE": "/nosuch"}, "WFMGMT_TORCHSERVE_CA_BUNDLE: "),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

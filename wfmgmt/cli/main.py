@@ -14,9 +14,13 @@ from wfmgmt.domain.audit import Origin
 from wfmgmt.errors import CannotStart, RuntimeUnavailable, WfmgmtError
 from wfmgmt.factory import Services, listen, run_runtime
 from wfmgmt.logs import logging_config
+from wfmgmt.serving.client import RuntimeClient
 from wfmgmt.settings import Settings
 from wfmgmt.store.schema import require_current, upgrade
 from wfmgmt.store.store import Store
+
+#: How long the model servers may take to be compared and mended.
+_CHECK_S = 600.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     runtime.set_defaults(run=_runtime)
     migrate = commands.add_parser("migrate", help="bring the database up to date; gunicorn does it by itself")
     migrate.set_defaults(run=_migrate)
-    reconcile = commands.add_parser("reconcile", help="finish or undo what a dead process left unfinished")
+    reconcile = commands.add_parser(
+        "reconcile", help="finish or undo what a dead process left unfinished, and bring model servers back in step"
+    )
     reconcile.add_argument("--dry-run", action="store_true", help="only say what would be done")
     reconcile.set_defaults(run=_reconcile)
     audit = commands.add_parser("audit", help="the audit trail").add_subparsers(required=True, metavar="COMMAND")
@@ -86,14 +92,17 @@ def _reconcile(settings: Settings, options: argparse.Namespace) -> int:
     require_current(settings.database_url)
     prepare_instance(settings)
     services = Services(settings)
+    runtime = RuntimeClient(settings.control_socket, call_timeout_s=_CHECK_S)
     if options.dry_run:
         sentences = services.removal.abandoned()
     else:
         sentences = services.removal.recover(Origin(actor=f"cli:{getpass.getuser()}"))
-        try:
-            services.runtime.nudge()
-        except RuntimeUnavailable as error:
-            print(f"wfmgmt: {error}", file=sys.stderr)
+    try:
+        if not options.dry_run:
+            runtime.nudge()
+        sentences += runtime.check(dry_run=options.dry_run)
+    except RuntimeUnavailable as error:
+        print(f"wfmgmt: {error}", file=sys.stderr)
     for sentence in sentences:
         print(sentence)
     print(f"{len(sentences)} {'to do' if options.dry_run else 'done'}")

@@ -31,7 +31,7 @@ class Origin:
     """Who asked for a change.
 
     Attributes:
-        actor: `anonymous` for requests (the API knows no users), `cli:<user>`, or `housekeeping`.
+        actor: `anonymous` for requests (the API knows no users), `cli:<user>`, `housekeeping`, or `runtime`.
         address: Remote address of the request; empty when there is none.
         request_id: The `x-request-id` of the answer; empty when there is none.
     """

@@ -13,6 +13,7 @@ from wfmgmt.archives.handler_names import defined_names
 from wfmgmt.archives.manifest import WorkflowArchive, read_war
 from wfmgmt.archives.urls import is_remote, text_without_credentials
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
+from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.names import check_workflow_name
 from wfmgmt.domain.spec import WorkflowSpec, parse_spec
@@ -21,6 +22,10 @@ from wfmgmt.errors import (
     BadRequest,
     InsufficientStorage,
     InvalidWorkflow,
+    ModelNameTaken,
+    ModelServerBroken,
+    ModelServerSilent,
+    ModelServerUnreachable,
     NodesFailedToLoad,
     NodesNotLoadable,
     RuntimeUnavailable,
@@ -38,6 +43,14 @@ from wfmgmt.store.records import NewNode, NewWorkflow
 from wfmgmt.store.store import Store
 
 _log = logging.getLogger("wfmgmt.registration")
+
+_LOAD_FAILURES = {
+    Fault.MODEL: NodesFailedToLoad,
+    Fault.NAME_TAKEN: ModelNameTaken,
+    Fault.UNREACHABLE: ModelServerUnreachable,
+    Fault.BROKEN: ModelServerBroken,
+    Fault.SILENT: ModelServerSilent,
+}
 
 DEFAULT_TIMEOUT_S = 120
 
@@ -239,7 +252,7 @@ class Registration:
         if report.is_out_of_space:
             raise InsufficientStorage(f"No space is left to unpack the archives of workflow {new.name}.")
         if report.failures:
-            raise NodesFailedToLoad(new.name, report.failures)
+            raise _LOAD_FAILURES[report.fault](new.name, report.failures)
 
     def _finish(self, new: NewWorkflow, event: AuditEvent) -> None:
         with self._store.write() as writer:

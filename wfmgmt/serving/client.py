@@ -131,6 +131,21 @@ class RuntimeClient:
         """
         self._call("POST", "/nudge")
 
+    def check(self, *, dry_run: bool) -> list[str]:
+        """Have the model servers compared with what they should hold, and mended unless told not to.
+
+        Returns:
+            A sentence per difference.
+
+        Raises:
+            RuntimeUnavailable: The runtime is down, hangs or answers garbage.
+        """
+        values = self._call("POST", "/check?dry_run" if dry_run else "/check")
+        try:
+            return [str(drift) for drift in values["drifts"]]
+        except (KeyError, TypeError) as error:
+            raise RuntimeUnavailable("The runtime's answer makes no sense.") from error
+
     def is_down(self) -> bool:
         """Return whether the runtime is dead for certain: its socket is there, and nobody listens on it.
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.workflow import NodeKind
 
 
@@ -63,6 +64,7 @@ class WorkflowReport:
         state: How far the runtime is.
         nodes: By name, in topological order.
         failures: Node name to reason, when a load failed.
+        fault: Whose fault it is, when a load failed; of several the one that the caller can do least about.
         is_out_of_space: Whether a load failed because the disk is full.
         is_registered: Whether the database has called it ready; a registration under way is not.
     """
@@ -72,6 +74,7 @@ class WorkflowReport:
     state: LoadState
     nodes: Mapping[str, NodeReport] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
+    fault: Fault = Fault.MODEL
     is_out_of_space: bool = False
     is_registered: bool = False
 
@@ -116,6 +119,7 @@ class WorkflowReport:
             state=LoadState(values["state"]),
             nodes=nodes,
             failures={str(name): str(reason) for name, reason in values["failures"].items()},
+            fault=Fault(values["fault"]),
             is_out_of_space=bool(values["is_out_of_space"]),
             is_registered=bool(values["is_registered"]),
         )

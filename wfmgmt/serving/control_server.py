@@ -6,6 +6,7 @@ import json
 from aiohttp import web
 
 from wfmgmt.domain.workflow import Deployment
+from wfmgmt.errors import WfmgmtError
 from wfmgmt.serving.control import LoadState
 from wfmgmt.serving.runtime import Runtime
 
@@ -24,6 +25,7 @@ def control_app(runtime: Runtime) -> web.Application:
     app.router.add_post("/workflows/{uid}/registered", _note_registered)
     app.router.add_get("/status", _status)
     app.router.add_post("/nudge", _nudge)
+    app.router.add_post("/check", _check)
     return app
 
 
@@ -83,3 +85,12 @@ async def _nudge(request: web.Request) -> web.Response:
     """Compare the loaded workflows with the database now, and try failed loads again at once."""
     request.app[_RUNTIME].nudge()
     return web.json_response({})
+
+
+async def _check(request: web.Request) -> web.Response:
+    """Compare the model servers with what they should hold, and tell the differences."""
+    try:
+        drifts = await request.app[_RUNTIME].check_models(dry_run="dry_run" in request.query)
+    except WfmgmtError as error:
+        raise web.HTTPServiceUnavailable(text=str(error)) from error
+    return web.json_response({"drifts": [str(drift) for drift in drifts]})

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.workflow import DeployedNode, Deployment, NodeKind
 from wfmgmt.serving.control import LoadState, NodeReport, WorkflowReport
 from wfmgmt.serving.measurements import Measurements, NodeMeasurements
@@ -15,6 +16,8 @@ from wfmgmt.serving.models.local.server import FunctionGroup, LocalFunctions
 from wfmgmt.serving.predictions import Prediction, WorkflowRunner
 
 _log = logging.getLogger("wfmgmt.runtime")
+
+_LEAST_TO_BE_DONE_FIRST = (Fault.UNREACHABLE, Fault.SILENT, Fault.BROKEN, Fault.NAME_TAKEN, Fault.MODEL)
 
 
 class LoadedWorkflow:
@@ -50,6 +53,7 @@ class LoadedWorkflow:
         self._model_store = model_store
         self._publish = publish
         self._failures: dict[str, str] = {}
+        self._faults: set[Fault] = set()
         self._is_out_of_space = False
         self._task: asyncio.Task[None] | None = None
         self._measurements = measurements
@@ -73,6 +77,7 @@ class LoadedWorkflow:
             state=self.state,
             nodes={node.name: self._node_report(node) for node in self.deployment.nodes},
             failures=self._failures,
+            fault=next((fault for fault in _LEAST_TO_BE_DONE_FIRST if fault in self._faults), Fault.MODEL),
             is_out_of_space=self._is_out_of_space,
             is_registered=self.is_served,
         )
@@ -142,6 +147,7 @@ class LoadedWorkflow:
         if self.state is LoadState.ABSENT:
             return  # It was unloaded before its turn came.
         self._is_out_of_space = False
+        self._faults.clear()
         self._task, failed_before = asyncio.current_task(), self._failures
         try:
             self._failures = await self._load_nodes()
@@ -183,6 +189,7 @@ class LoadedWorkflow:
             return None
         if isinstance(outcome, ModelNotLoaded):
             cause = outcome.__cause__
+            self._faults.add(outcome.fault)
             self._is_out_of_space |= isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
             return outcome.node, outcome.reason
         if not isinstance(outcome, Exception):

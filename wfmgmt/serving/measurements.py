@@ -5,12 +5,13 @@ A request touches several of these per node, so they are plain numbers; promethe
 
 import math
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from wfmgmt.serving.models.base import NodeAnswer
+from wfmgmt.serving.models.base import Drift, NodeAnswer
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
@@ -94,6 +95,7 @@ class Measurements(Collector):
 
     def __init__(self) -> None:
         self._workflows: dict[str, dict[str, NodeMeasurements]] = {}
+        self._drifts: Counter[tuple[str, str]] = Counter()
 
     def start(self, workflow: str, nodes: Iterable[str]) -> dict[str, NodeMeasurements]:
         """Return new measurements of a workflow's nodes."""
@@ -115,9 +117,21 @@ class Measurements(Collector):
                 case [str(kind), str(name), str(unit), float(value)]:
                     found.note_handler(kind, name, unit, value)
 
+    def note_drift(self, drift: Drift) -> None:
+        """Count a difference between a model server and what it should hold."""
+        self._drifts[drift.server, drift.kind.value] += 1
+
     def collect(self) -> list[Metric]:
         """Return everything as Prometheus has it."""
-        return [*self._counters(), *self._distributions(), *self._of_handlers()]
+        return [*self._counters(), *self._distributions(), *self._of_handlers(), self._of_servers()]
+
+    def _of_servers(self) -> Metric:
+        drifts = CounterMetricFamily(
+            "wfmgmt_drift", "Differences between model servers and the registry", labels=["server", "kind"]
+        )
+        for labels, count in self._drifts.items():
+            drifts.add_metric(labels, count)
+        return drifts
 
     def _nodes(self) -> Iterator[tuple[list[str], NodeMeasurements]]:
         for workflow, nodes in self._workflows.items():

@@ -6,8 +6,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from wfmgmt.domain.dag import Dag, DagRun, Step
+from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.workflow import Deployment
-from wfmgmt.errors import NodeFailed, NodeRefused, TooManyRequests, WorkflowNotReady
+from wfmgmt.errors import (
+    NodeFailed,
+    NodeRefused,
+    NodeServerBroken,
+    NodeServerSilent,
+    TooManyRequests,
+    WorkflowNotReady,
+)
 from wfmgmt.serving.measurements import NodeMeasurements
 from wfmgmt.serving.models.base import (
     InputField,
@@ -22,6 +30,7 @@ from wfmgmt.serving.models.base import (
 Ask = Callable[[str, NodeRequest, int | None], "asyncio.Future[NodeAnswer]"]
 
 _LOWEST_ERROR = 400
+_FAILURES = {Fault.BROKEN: NodeServerBroken, Fault.SILENT: NodeServerSilent}
 #: Stands for "any worker, but in no batch", for a try after a failure that was no worker's.
 _NO_WORKER = 0
 
@@ -226,7 +235,8 @@ class WorkflowRunner:
             except PredictionFailed as failed:
                 measured.failures += 1
                 if trace.attempts > self._retries[node]:
-                    raise NodeFailed(node, trace.attempts, failed.reason) from None
+                    failure = _FAILURES.get(failed.fault, NodeFailed)
+                    raise failure(node, trace.attempts, failed.reason) from None
                 measured.retries += 1
                 avoid = _NO_WORKER if failed.worker is None else failed.worker
             except PredictionRefused as refused:

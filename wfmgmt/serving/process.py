@@ -48,13 +48,14 @@ async def serve(
     async with make_runtime() as runtime:
         control = await _serve(control_app(runtime), web.RequestHandler, listen_privately(control_socket))
         inference = await _serve(inference_app(runtime), InferenceProtocol, inference_socket)
-        in_step = asyncio.create_task(runtime.keep_in_step())
+        keeping = [asyncio.create_task(each) for each in (runtime.keep_in_step(), runtime.keep_models_in_step())]
         stopped = asyncio.create_task(stop.wait())
         _log.info("runtime is up, inference at http://%s", "{}:{}".format(*inference_socket.getsockname()[:2]))
-        await asyncio.wait([in_step, stopped], return_when=asyncio.FIRST_COMPLETED)
-        if in_step.done():
-            in_step.result()  # Only an unforeseen error ends the loop: let it be seen, and the runtime start again.
-        in_step.cancel()
+        await asyncio.wait([*keeping, stopped], return_when=asyncio.FIRST_COMPLETED)
+        for task in keeping:
+            if task.done():
+                task.result()  # Only an unforeseen error ends a loop: let it be seen, and the runtime start again.
+            task.cancel()
         await runtime.drain()
         await asyncio.to_thread(control_socket.unlink, missing_ok=True)
         for end in (control, inference):

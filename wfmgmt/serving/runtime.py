@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable, Mapping
+from collections import deque
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +14,7 @@ from wfmgmt.serving.control import LoadState, WorkflowReport
 from wfmgmt.serving.feed import StatusFeed
 from wfmgmt.serving.loading import LoadedWorkflow
 from wfmgmt.serving.measurements import Measurements
-from wfmgmt.serving.models.base import ModelServer
+from wfmgmt.serving.models.base import Drift, ModelServer
 from wfmgmt.serving.models.local.server import LocalFunctions
 from wfmgmt.serving.predictions import Admission, PredictionLimits
 
@@ -29,6 +30,8 @@ FIRST_RETRY_S, LAST_RETRY_S = 1.0, 300.0
 RETRY_SPACING_S = 0.2
 #: Workflows that one comparison with the database begins to load; the next one follows at once.
 LOADS_PER_ROUND = 500
+#: Differences of model servers that are kept while they cannot be recorded; all of them are in the log.
+UNRECORDED = 10_000
 
 
 class Catalog(Protocol):
@@ -48,6 +51,13 @@ class Catalog(Protocol):
             WfmgmtError: The database cannot be read.
         """
 
+    def record(self, drifts: Sequence[Drift]) -> None:
+        """Write down how model servers differed from what they should hold.
+
+        Raises:
+            WfmgmtError: The database cannot be written.
+        """
+
 
 class Runtime:
     """All loaded workflows. For the event loop only.
@@ -63,6 +73,7 @@ class Runtime:
         model_store: Folder of the .mar files.
         measurements: Where to count what happens at the nodes.
         limits: How much is taken on at a time.
+        check_interval_s: How often model servers are compared with what they should hold.
 
     Attributes:
         feed: How the workflows are.
@@ -80,6 +91,7 @@ class Runtime:
         model_store: Path,
         measurements: Measurements,
         limits: PredictionLimits,
+        check_interval_s: float,
     ) -> None:
         self.feed = StatusFeed()
         self.measurements = measurements
@@ -99,6 +111,11 @@ class Runtime:
         self._retry = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closing = False
+        self._check_interval_s = check_interval_s
+        self._check_wanted = asyncio.Event()
+        self._checking = asyncio.Lock()
+        self._standing: set[tuple[str, str, str]] = set()
+        self._unrecorded: deque[Drift] = deque(maxlen=UNRECORDED)
 
     def report(self, uid: str) -> WorkflowReport:
         """Return how a workflow is; its state is `absent` when it is not loaded."""
@@ -224,6 +241,52 @@ class Runtime:
                 workflow = self._add(deployment)
                 workflow.note_registered()
                 self._spawn(self._load_until_it_works(workflow))
+
+    async def keep_models_in_step(self) -> None:
+        """Compare the model servers with what they should hold again and again, and mend them."""
+        while True:
+            self._check_wanted.clear()
+            try:
+                await self.check_models(dry_run=False)
+            except WfmgmtError as error:
+                _log.warning("the model servers could not be checked: %s", error)
+            await _wait(self._check_wanted, self._check_interval_s)
+
+    def want_check(self) -> None:
+        """Compare the model servers with what they should hold now."""
+        self._check_wanted.set()
+
+    async def check_models(self, *, dry_run: bool) -> Sequence[Drift]:
+        """Compare the model servers with what they should hold, once; mend, count and record what is different.
+
+        A difference that cannot be mended is recorded when it is found first.
+
+        Raises:
+            WfmgmtError: The database cannot be read.
+        """
+        async with self._checking:
+            known = {*await asyncio.to_thread(self._catalog.uids), *self._workflows}
+            drifts = await self._models.check(known, dry_run=dry_run)
+            if not dry_run:
+                standing = {(drift.server, drift.model, drift.kind.value) for drift in drifts if not drift.is_mended}
+                for drift in drifts:
+                    if (drift.server, drift.model, drift.kind.value) not in self._standing:
+                        _log.warning("%s", drift, extra={"workflow": drift.workflow})
+                        self.measurements.note_drift(drift)
+                        self._unrecorded.append(drift)
+                self._standing = standing
+                await self._record_drifts()
+        return drifts
+
+    async def _record_drifts(self) -> None:
+        drifts = list(self._unrecorded)
+        if not drifts:
+            return
+        try:
+            await asyncio.to_thread(self._catalog.record, drifts)
+            self._unrecorded.clear()
+        except WfmgmtError as error:
+            _log.warning("differences of model servers have to be recorded later: %s", error)
 
     def _name(self, uid: str) -> str:
         workflow = self._workflows.get(uid)

@@ -108,6 +108,16 @@ edge = Table(
     sqlite_strict=True,
 )
 
+deployment = Table(
+    "deployment",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("identity", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    CheckConstraint("id = 1", name="only_row"),
+    sqlite_strict=True,
+)
+
 audit_event = Table(
     "audit_event",
     metadata,

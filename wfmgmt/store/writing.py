@@ -1,5 +1,6 @@
 """Changes to the registry; each `Store.write` makes its changes and their audit event together or not at all."""
 
+import uuid
 from dataclasses import asdict
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -11,7 +12,7 @@ from wfmgmt.errors import WorkflowBusy, WorkflowExists
 from wfmgmt.store import audit
 from wfmgmt.store.reading import Reader
 from wfmgmt.store.records import NewNode, NewWorkflow
-from wfmgmt.store.tables import edge, node, workflow
+from wfmgmt.store.tables import deployment, edge, node, workflow
 
 
 class Writer(Reader):
@@ -117,6 +118,15 @@ class Writer(Reader):
         """Delete a workflow that is not ready, with its nodes and edges; False when it is gone already."""
         unfinished = select(workflow.c.id).where(workflow.c.uid == uid, workflow.c.status != WorkflowStatus.READY.value)
         return self._connection.execute(delete(workflow).where(workflow.c.id.in_(unfinished))).rowcount == 1
+
+    def identity(self) -> str:
+        """Return the twelve hexadecimal digits that tell this deployment from all others, made up at the first time."""
+        known = self._connection.execute(select(deployment.c.identity)).scalar_one_or_none()
+        if known is not None:
+            return str(known)
+        identity = uuid.uuid4().hex[:12]
+        self._connection.execute(insert(deployment).values(id=1, identity=identity, created_at=self._now))
+        return identity
 
     def record(self, event: AuditEvent) -> None:
         """Append one audit event."""

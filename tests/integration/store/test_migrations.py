@@ -87,6 +87,7 @@ def fill(folder: Path) -> None:
                 writer.mark_ready(new.uid)
                 writer.record(make_event(name))
         with store.write() as writer:
+            writer.identity()
             writer.claim_name(make_workflow("half"))
             writer.mark_unregistering(writer.uid("b") or "", "lease")
     finally:
@@ -155,7 +156,7 @@ def test_upgrade_killed_at_any_statement_leaves_the_old_schema_with_its_rows(tmp
         [sys.executable, "-c", KILLED_UPGRADES, tmp_path / "wfmgmt.db", tmp_path / "copies"], cwd=CHECKOUT, check=True
     )
     *killed, finished = sorted((tmp_path / "copies").iterdir(), key=lambda copy: int(copy.name))
-    assert len(killed) > 5
+    assert len(killed) >= 2  # A new table, and the new revision.
     new = dump(finished)
     assert new.keys() >= old.keys()
     for copy in killed:

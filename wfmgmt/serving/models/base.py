@@ -1,12 +1,19 @@
 """What every model server promises, wherever it runs its models."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from wfmgmt.domain.faults import Fault
 from wfmgmt.errors import Unavailable, WfmgmtError
+
+#: Headers that belong to one message or connection, whatever a client or a handler says.
+FRAMING_HEADERS = frozenset(
+    {"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+)
 
 #: Bytes that are passed on without being looked at.
 Content = bytes | bytearray
@@ -133,12 +140,14 @@ class ModelNotLoaded(WfmgmtError):
     Attributes:
         node: The node at fault, as in the graph.
         reason: Why, in words for the caller: the handler's own error, an exit code, a time-out. Never a host path.
+        fault: Whose fault it is.
     """
 
-    def __init__(self, node: str, reason: str) -> None:
+    def __init__(self, node: str, reason: str, fault: Fault = Fault.MODEL) -> None:
         super().__init__(f"{node}: {reason}")
         self.node = node
         self.reason = reason
+        self.fault = fault
 
 
 class ModelAlreadyLoaded(WfmgmtError):
@@ -155,12 +164,14 @@ class PredictionFailed(WfmgmtError):
     Attributes:
         reason: Why, in words for the caller, as for `ModelNotLoaded`.
         worker: Which worker failed, to be avoided by the next try; None when that makes no difference.
+        fault: Whose fault it is.
     """
 
-    def __init__(self, reason: str, worker: int | None = None) -> None:
+    def __init__(self, reason: str, worker: int | None = None, fault: Fault = Fault.MODEL) -> None:
         super().__init__(reason)
         self.reason = reason
         self.worker = worker
+        self.fault = fault
 
 
 class PredictionRefused(WfmgmtError):
@@ -183,11 +194,51 @@ class NoWorker(Unavailable):
     retry_after_s = 1
 
 
+class DriftKind(StrEnum):
+    """How a model server differs from what it should hold."""
+
+    #: A model of ours is not there.
+    MISSING = "missing"
+    #: A model of ours is there that should not be.
+    EXTRA = "extra"
+    #: It has another number of workers.
+    WORKERS = "workers"
+    #: It has other settings, or runs from another archive.
+    SETTINGS = "settings"
+    #: Somebody else's model has its name.
+    NAME_TAKEN = "name taken"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """One difference between a model server and what it should hold.
+
+    Attributes:
+        server: Address of the server.
+        model: What the server knows the model by.
+        workflow: Name of the workflow; empty for a model whose workflow is not known any more.
+        kind: What is different.
+        did: What was done about it, or would be; why not, when nothing can be.
+        is_mended: Whether that succeeded.
+    """
+
+    server: str
+    model: str
+    workflow: str
+    kind: DriftKind
+    did: str
+    is_mended: bool
+
+    def __str__(self) -> str:
+        return f"{self.server}: {self.model}: {self.kind.value}: {self.did}"
+
+
 class ModelServer(Protocol):
     """Loads models, keeps their workers alive and has them answer requests.
 
     All methods belong to the thread of one event loop. Calls for different names run at the same time and do not wait
-    for each other. Nothing survives a restart of the process that owns the server: whoever starts it loads again.
+    for each other. Whoever starts the process that owns the server loads again; a server that is a process of its own
+    may still hold the models then, and takes those up that are as they should be.
 
     Constructors take `on_change: Callable[[str], None]`, which is called in the event loop with a model's name whenever
     its status may have changed. It must neither block nor raise.
@@ -202,7 +253,7 @@ class ModelServer(Protocol):
         Raises:
             ModelNotLoaded: The archive is missing, changed or broken, a worker did not come up in time, or `unload`
                 was called meanwhile. Where reading or unpacking failed on an OSError, that is its cause.
-            ModelAlreadyLoaded: The name is in use.
+            ModelAlreadyLoaded: The name is in use here. When it is in use by somebody else, that is a `ModelNotLoaded`.
             ShuttingDown: The server was closed.
         """
 
@@ -237,11 +288,23 @@ class ModelServer(Protocol):
         """Take the model down and return when its processes and files are gone.
 
         Idempotent: an unknown name is fine. A load under way is cancelled. Once begun it goes on to its end, also when
-        the caller is cancelled. Workers that do not leave by themselves are killed after two seconds.
+        the caller is cancelled. Workers that do not leave by themselves are killed after two seconds. What a server
+        that cannot be reached still holds is taken down by `check` later.
         """
 
     def status(self, name: str) -> WorkerStatus:
         """Return the model's workers as known now, without waiting; none wanted and none ready for an unknown name."""
 
+    async def check(self, known: Collection[str], *, dry_run: bool) -> Sequence[Drift]:
+        """Compare what the server holds with what was loaded, and mend what is different.
+
+        Args:
+            known: Names whose models are to be left alone even if they are not loaded: the part before the first `/`.
+            dry_run: Mend nothing.
+        """
+
     async def close(self) -> None:
-        """Unload everything; later loads raise `ShuttingDown`. Idempotent."""
+        """End everything that runs in processes of ours; later loads raise `ShuttingDown`. Idempotent.
+
+        What runs elsewhere stays there, to be taken up by the next start.
+        """

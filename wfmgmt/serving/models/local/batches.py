@@ -4,7 +4,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from wfmgmt.serving.models.base import Content, NodeAnswer, NodeRequest, PredictionFailed, PredictionRefused
+from wfmgmt.serving.models.base import (
+    FRAMING_HEADERS,
+    Content,
+    NodeAnswer,
+    NodeRequest,
+    PredictionFailed,
+    PredictionRefused,
+)
 from wfmgmt.serving.models.local.frames import Frame
 
 #: Measurements that handlers made: kind, name, unit, value.
@@ -17,8 +24,6 @@ _LOWEST_STATUS, _LOWEST_ERROR, _HIGHEST_STATUS = 200, 400, 599
 _CONTENT_TYPE = "content-type"
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]{0,4096}")
-#: The server's own business, whatever a handler says.
-_FRAMING = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
 
 
 def encode_batch(node: str, batch: Sequence[NodeRequest], ticket: int) -> tuple[dict[str, Any], list[Content]]:
@@ -96,6 +101,6 @@ def _answer(status: int, headers: Mapping[str, str], content: Content) -> NodeAn
             return PredictionFailed(f"it set a header whose name is not allowed: {name[:100]!r}")
         if not _HEADER_VALUE.fullmatch(value):
             return PredictionFailed(f"it set the header {name} to a value that is not allowed")
-    kept = {name.lower(): value for name, value in headers.items() if name.lower() not in _FRAMING}
+    kept = {name.lower(): value for name, value in headers.items() if name.lower() not in FRAMING_HEADERS}
     content_type = kept.pop(_CONTENT_TYPE, None) or None
     return NodeAnswer(content=content, status=status, content_type=content_type, headers=kept)

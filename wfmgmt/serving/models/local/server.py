@@ -4,23 +4,24 @@ import asyncio
 import logging
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Protocol
 
 from wfmgmt import __version__
-from wfmgmt.errors import InvalidArchive, InvalidWorkflow, ShuttingDown
+from wfmgmt.errors import InvalidArchive, InvalidWorkflow
 from wfmgmt.serving.models.base import (
+    Drift,
     Model,
-    ModelAlreadyLoaded,
     ModelNotLoaded,
     NodeAnswer,
     NodeRequest,
     NoWorker,
     WorkerStatus,
 )
+from wfmgmt.serving.models.lifetimes import Lifetimes
 from wfmgmt.serving.models.local.dispatching import NodeRules
 from wfmgmt.serving.models.local.launcher import Forkserver
 from wfmgmt.serving.models.local.pool import Job, PoolSettings, WorkerPool
@@ -104,23 +105,18 @@ class _Loading:
 
 
 class _Entry:
-    """One name, from the beginning of its load to the end of its unload.
+    """One thing that is loaded.
 
     Attributes:
         order: What was asked for.
         folder: Where the archive is unpacked, for this load alone.
         pool: Its workers, once the archive is unpacked.
-        loading: Brings it up; set as soon as the entry exists.
-        unloading: Takes it down; None while nobody wants that.
     """
-
-    loading: asyncio.Task[None]
 
     def __init__(self, order: _Order, folder: Path) -> None:
         self.order = order
         self.folder = folder
         self.pool: WorkerPool | None = None
-        self.unloading: asyncio.Task[None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,18 +154,15 @@ class _ArchiveLoader:
         self._parts = parts
         self._folder = parts.folder.absolute()
         self._gpu_ids: Iterator[int | None] = cycle(range(parts.accelerators) if parts.accelerators else (None,))
-        self._entries: dict[str, _Entry] = {}
-        self._closed = False
+        self._lifetimes = Lifetimes(bring_up=self._bring_up, take_down=self._take_down, on_change=parts.on_change)
 
     async def unload(self, name: str) -> None:
         """Take down what is loaded under a name; see `ModelServer.unload`."""
-        entry = self._entries.get(name)
-        if entry is not None:
-            await self._end(entry)
+        await self._lifetimes.unload(name)
 
     def status(self, name: str) -> WorkerStatus:
         """Return the workers of a name; see `ModelServer.status`."""
-        entry = self._entries.get(name)
+        entry = self._lifetimes.find(name)
         if entry is None:
             return WorkerStatus(wanted=0, ready=0)
         if entry.pool is None:
@@ -178,7 +171,7 @@ class _ArchiveLoader:
 
     def _ask(self, name: str, node: str | None, request: NodeRequest, avoid: int | None) -> asyncio.Future[NodeAnswer]:
         """Have a node of what is loaded under a name answer; its first node unless told."""
-        entry = self._entries.get(name)
+        entry = self._lifetimes.find(name)
         if entry is None or entry.pool is None:
             answer: asyncio.Future[NodeAnswer] = asyncio.get_running_loop().create_future()
             answer.set_exception(NoWorker(f"{node or name} is not loaded."))
@@ -211,24 +204,17 @@ class _ArchiveLoader:
             },
         }
 
+    async def check(self, known: Collection[str], *, dry_run: bool) -> Sequence[Drift]:
+        """Find nothing: nobody else can change what runs in our own processes."""
+        del known, dry_run
+        return ()
+
     async def close(self) -> None:
         """Unload everything; see `ModelServer.close`."""
-        self._closed = True
-        await asyncio.gather(*(self._end(entry) for entry in tuple(self._entries.values())))
+        await self._lifetimes.close()
 
     async def _load(self, order: _Order) -> None:
-        if self._closed:
-            raise ShuttingDown("the model server is stopping")
-        if order.name in self._entries:
-            raise ModelAlreadyLoaded(order.name)
-        entry = self._entries[order.name] = _Entry(order, self._folder / uuid.uuid4().hex)
-        entry.loading = asyncio.create_task(self._bring_up(entry))
-        try:
-            await asyncio.wait({entry.loading})
-            _raise_failure(entry.loading, order.node)
-        except BaseException:
-            await self._end(entry)
-            raise
+        await self._lifetimes.load(order.name, order.node, _Entry(order, self._folder / uuid.uuid4().hex))
 
     async def _bring_up(self, entry: _Entry) -> None:
         order = entry.order
@@ -264,20 +250,10 @@ class _ArchiveLoader:
         except OSError as exc:
             raise ModelNotLoaded(order.node, f"{file_name} cannot be unpacked: {exc.strerror}") from exc
 
-    async def _end(self, entry: _Entry) -> None:
-        """Take one entry down; this goes on when the caller is cancelled."""
-        if entry.unloading is None:
-            entry.unloading = asyncio.create_task(self._take_down(entry))
-        await asyncio.shield(entry.unloading)
-
     async def _take_down(self, entry: _Entry) -> None:
-        entry.loading.cancel()
-        await asyncio.gather(entry.loading, return_exceptions=True)
         if entry.pool is not None:
             await entry.pool.stop()
         await asyncio.to_thread(_remove_folder, entry.folder)
-        del self._entries[entry.order.name]
-        self._parts.on_change(entry.order.name)
 
 
 class LocalModelServer(_ArchiveLoader):
@@ -309,9 +285,9 @@ class LocalModelServer(_ArchiveLoader):
 
     async def scale(self, name: str, workers: int) -> None:
         """Change the number of a model's workers; see `ModelServer.scale`."""
-        entry = self._entries.get(name)
-        if entry is None or entry.pool is None or not entry.loading.done():
-            raise ModelNotLoaded(entry.order.node if entry else name, "it is not loaded")
+        entry = self._lifetimes.find_ready(name)
+        if entry is None or entry.pool is None:
+            raise ModelNotLoaded(name, "it is not loaded")
         await entry.pool.scale(workers)
 
     def infer(self, name: str, request: NodeRequest, *, avoid: int | None = None) -> asyncio.Future[NodeAnswer]:
@@ -382,13 +358,6 @@ class LocalFunctions(_ArchiveLoader):
             startup_timeout_s=group.startup_timeout_s,
             gpu_ids=self._gpu_ids,
         )
-
-
-def _raise_failure(loading: asyncio.Task[None], node: str) -> None:
-    """Raise what went wrong with a load that is over."""
-    if loading.cancelled():
-        raise ModelNotLoaded(node, "it was unloaded while it was loading")
-    loading.result()
 
 
 async def _run_to_the_end(function: Callable[[], Job]) -> Job:

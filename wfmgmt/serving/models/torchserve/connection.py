@@ -1,0 +1,318 @@
+"""One TorchServe, over HTTP: its management API and its predictions."""
+
+import asyncio
+import io
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import aiohttp
+
+from wfmgmt.domain.faults import Fault
+from wfmgmt.serving.models.base import Content
+from wfmgmt.serving.models.torchserve.failures import ServerFailed, ServerRefused, foreign_errors_mapped, shape_checked
+from wfmgmt.serving.models.torchserve.keys import Keys, bearer
+
+WRONG_KEY = "InvalidKeyException"
+MODEL_NOT_FOUND = "ModelNotFoundException"
+CONFLICT = "ConflictStatusException"
+
+_OK, _MULTIPLE_CHOICES, _LOWEST_ERROR = 200, 300, 400
+_PAGE = 100
+#: More pages than any server has models for: an offset that does not grow must not be followed for ever.
+_MOST_PAGES = 10_000
+_REGISTRATIONS_AT_ONCE = 4
+#: A server that cannot be reached is left out for these times, doubling.
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.5, 10.0
+#: Longer bodies are sent in pieces, so that others are served meanwhile.
+_SENT_AT_ONCE = 1024 * 1024
+_LARGEST_MANAGEMENT_ANSWER = 16 * 1024 * 1024
+
+
+class HeldModel(NamedTuple):
+    """A model in a server's list.
+
+    Attributes:
+        name: What the server knows it by.
+        url: Its archive, as it was named at registration.
+    """
+
+    name: str
+    url: str
+
+
+class Described(NamedTuple):
+    """What a server says about one version of a model; times are TorchServe's own units.
+
+    Attributes:
+        version: Its version.
+        url: Its archive.
+        min_workers: Workers that the server keeps up.
+        max_workers: A number that the server only notes.
+        batch_size: Requests handed to the handler together.
+        max_batch_delay_ms: Longest wait for a batch to fill.
+        response_timeout_s: Longest run of one batch.
+        ready_workers: Workers that are up.
+    """
+
+    version: str
+    url: str
+    min_workers: int
+    max_workers: int
+    batch_size: int
+    max_batch_delay_ms: int
+    response_timeout_s: int
+    ready_workers: int
+
+
+class Reply(NamedTuple):
+    """An answer to a prediction, whatever it is.
+
+    Attributes:
+        status: HTTP status.
+        reason: Reason phrase; TorchServe leaves it empty for answers of handlers.
+        headers: Headers; names compare without case.
+        body: The bytes.
+    """
+
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class TorchServe:
+    """One server. For the event loop only.
+
+    Args:
+        session: Makes the requests.
+        management_url: Of the management API, without a slash at the end.
+        inference_url: Of the inference API, likewise.
+        keys: Open both.
+        timeout_s: For one call of the management API that starts no worker.
+        answer_bytes: Longest answer to a prediction.
+
+    Attributes:
+        name: What errors call the server: its management address.
+        registering: To be held while a model is registered: each registration costs the server much at once.
+
+    Source:
+        TorchServe 0.12.0, as recorded from a running server; the shape of its own errors holds for older ones, too.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        management_url: str,
+        inference_url: str,
+        keys: Keys,
+        timeout_s: float,
+        answer_bytes: int,
+    ) -> None:
+        self.name = management_url
+        self._session = session
+        self._inference_url = inference_url
+        self._keys = keys
+        self._timeout_s = timeout_s
+        self._answer_bytes = answer_bytes
+        self._left_out_until = 0.0
+        self._leave_out_s = _FIRST_PAUSE_S
+        self.registering = asyncio.Semaphore(_REGISTRATIONS_AT_ONCE)
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether it could not be reached a moment ago, so that others should be asked before it is tried again."""
+        return time.monotonic() < self._left_out_until
+
+    @property
+    def has_inference_key(self) -> bool:
+        """Whether requests carry a key of ours."""
+        return self._keys.current.inference is not None
+
+    @contextmanager
+    def _errors_mapped(self, timeout_s: float) -> Iterator[None]:
+        """Map what goes wrong, and take note of whether the server can be reached."""
+        try:
+            with foreign_errors_mapped(self.name, timeout_s):
+                yield
+        except ServerFailed as failure:
+            if failure.fault is Fault.UNREACHABLE:
+                self._left_out_until = time.monotonic() + self._leave_out_s
+                self._leave_out_s = min(2 * self._leave_out_s, _LAST_PAUSE_S)
+            raise
+        self._left_out_until, self._leave_out_s = 0.0, _FIRST_PAUSE_S
+
+    async def register(self, name: str, parameters: Mapping[str, object], *, startup_s: float) -> None:
+        """Register a model and wait until its first workers are up, or until that has failed.
+
+        Args:
+            name: What the server is to know it by.
+            parameters: As TorchServe has them, besides its name.
+            startup_s: How long workers may take on top of the usual time.
+
+        Raises:
+            ServerFailed: As for all methods.
+        """
+        query = {**parameters, "model_name": name, "synchronous": "true"}
+        await self._manage("POST", "/models", query, more_s=startup_s)
+
+    async def scale(self, name: str, *, min_workers: int, max_workers: int, startup_s: float) -> bool:
+        """Change the numbers of workers, and tell whether all are up; if not, they are about to come."""
+        query = {"min_worker": min_workers, "max_worker": max_workers, "synchronous": "true"}
+        status, _ = await self._manage("PUT", _path("/models", name), query, more_s=startup_s)
+        return status == _OK
+
+    async def unregister(self, name: str, version: str | None = None) -> bool:
+        """Remove a model, and tell whether it was there."""
+        path = _path("/models", name) + ("" if version is None else "/" + quote(version, safe=""))
+        try:
+            await self._manage("DELETE", path)
+        except ServerRefused as refusal:
+            if refusal.kind == MODEL_NOT_FOUND:
+                return False
+            raise
+        return True
+
+    async def models(self) -> list[HeldModel]:
+        """Return all that the server holds."""
+        held: list[HeldModel] = []
+        offset = 0
+        for _ in range(_MOST_PAGES):
+            _, page = await self._manage("GET", "/models", {"limit": _PAGE, "next_page_token": offset})
+            with shape_checked(self.name):
+                held += [HeldModel(str(each["modelName"]), str(each["modelUrl"])) for each in page["models"]]
+                following = page.get("nextPageToken")
+                if following is None:
+                    return held
+                if int(following) <= offset:
+                    break
+                offset = int(following)
+        raise ServerFailed(self.name, "lists its models without an end", Fault.BROKEN)
+
+    async def describe(self, name: str) -> list[Described]:
+        """Return every version of a model, the default one first; none when there is no such model."""
+        try:
+            _, versions = await self._manage("GET", _path("/models", name) + "/all")
+        except ServerRefused as refusal:
+            if refusal.kind == MODEL_NOT_FOUND:
+                return []
+            raise
+        with shape_checked(self.name):
+            return [_described(each) for each in versions]
+
+    async def predict(self, name: str, body: Content, headers: Mapping[str, str], timeout_s: float) -> Reply:
+        """Have a model answer; also an error is an answer."""
+        reply = await self._ask(name, body, headers, timeout_s)
+        if reply.status == _LOWEST_ERROR and WRONG_KEY.encode() in reply.body and await self._renew("inference"):
+            reply = await self._ask(name, body, headers, timeout_s)
+        return reply
+
+    async def _ask(self, name: str, body: Content, headers: Mapping[str, str], timeout_s: float) -> Reply:
+        url = self._inference_url + _path("/predictions", name)
+        data = body if len(body) <= _SENT_AT_ONCE else io.BytesIO(body)
+        with self._errors_mapped(timeout_s):
+            async with (
+                asyncio.timeout(timeout_s),
+                self._session.post(
+                    url, data=data, headers={**headers, **bearer(self._keys.current.inference)}, allow_redirects=False
+                ) as answer,
+            ):
+                content = await self._body(answer, self._answer_bytes)
+                return Reply(answer.status, answer.reason or "", answer.headers, content)
+
+    async def _manage(
+        self, method: str, path: str, query: Mapping[str, object] | None = None, *, more_s: float = 0.0
+    ) -> tuple[int, Any]:
+        """Call the management API and return status and JSON of its answer.
+
+        Raises:
+            ServerRefused: It answered with an error of its own.
+            ServerFailed: It is not there, does not answer, or answers what makes no sense.
+        """
+        timeout_s = self._timeout_s + more_s
+        texts = {key: str(value) for key, value in (query or {}).items()}
+        status, values = await self._manage_once(method, path, texts, timeout_s)
+        if status == _LOWEST_ERROR and values.get("type") == WRONG_KEY and await self._renew("management"):
+            status, values = await self._manage_once(method, path, texts, timeout_s)
+        if status >= _LOWEST_ERROR:
+            raise self._refusal(status, values)
+        if not _OK <= status < _MULTIPLE_CHOICES:
+            raise ServerFailed(self.name, f"answered with status {status}", Fault.BROKEN)
+        return status, values
+
+    async def _manage_once(self, method: str, path: str, query: Mapping[str, str], timeout_s: float) -> tuple[int, Any]:
+        with self._errors_mapped(timeout_s):
+            async with (
+                asyncio.timeout(timeout_s),
+                self._session.request(
+                    method,
+                    self.name + path,
+                    params=query,
+                    headers=bearer(self._keys.current.management),
+                    allow_redirects=False,
+                ) as answer,
+            ):
+                content = await self._body(answer, _LARGEST_MANAGEMENT_ANSWER)
+        try:
+            values = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise ServerFailed(self.name, "answered what is no JSON", Fault.BROKEN) from error
+        if answer.status >= _LOWEST_ERROR and not isinstance(values, dict):
+            raise ServerFailed(self.name, f"answered with status {answer.status}", Fault.BROKEN)
+        return answer.status, values
+
+    async def _body(self, answer: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
+        if (answer.content_length or 0) <= limit_bytes and answer.content_length is not None:
+            return await answer.read()
+        content = await answer.content.read(limit_bytes + 1)
+        while len(content) <= limit_bytes and (more := await answer.content.read(limit_bytes + 1 - len(content))):
+            content += more
+        if len(content) > limit_bytes:
+            raise ServerFailed(self.name, f"answered more than {limit_bytes} bytes", Fault.BROKEN)
+        return content
+
+    def _refusal(self, status: int, values: Mapping[str, Any]) -> ServerFailed:
+        kind, message = str(values.get("type", "")), str(values.get("message", ""))
+        if kind == WRONG_KEY:
+            return ServerFailed(self.name, "does not accept our key", Fault.UNREACHABLE)
+        return ServerRefused(self.name, status, kind, message)
+
+    async def _renew(self, kind: str) -> bool:
+        """Get keys anew after one was refused, and tell whether there are others now.
+
+        TorchServe's keys expire, and nobody else may ask for new ones.
+        """
+        if await asyncio.to_thread(self._keys.reread):
+            return True
+        api = self._keys.current.api
+        if api is None:
+            return False
+        url = f"{self.name}/token"
+        with self._errors_mapped(self._timeout_s):
+            async with (
+                asyncio.timeout(self._timeout_s),
+                self._session.get(url, params={"type": kind}, headers=bearer(api), allow_redirects=False) as answer,
+            ):
+                await self._body(answer, _LARGEST_MANAGEMENT_ANSWER)
+        return await asyncio.to_thread(self._keys.reread)
+
+
+def _path(start: str, name: str) -> str:
+    return f"{start}/{quote(name, safe='')}"
+
+
+def _described(values: Mapping[str, Any]) -> Described:
+    return Described(
+        version=str(values["modelVersion"]),
+        url=str(values["modelUrl"]),
+        min_workers=int(values["minWorkers"]),
+        max_workers=int(values["maxWorkers"]),
+        batch_size=int(values["batchSize"]),
+        max_batch_delay_ms=int(values["maxBatchDelay"]),
+        response_timeout_s=int(values["responseTimeout"]),
+        ready_workers=sum(worker["status"] == "READY" for worker in values["workers"]),
+    )

@@ -1,0 +1,81 @@
+"""The archives that TorchServe loads: names in the model store that only one registration has."""
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from wfmgmt.serving.models.base import Model, ModelNotLoaded
+
+
+class PinnedArchives:
+    """Gives each registered model a hidden name for its archive, made of the deployment's and the registration's.
+
+    TorchServe tells a model's archive by the name it was registered with. So that name says whose the model is, after
+    any restart of ours, and models of others are never touched. It also keeps the very file that was registered, when
+    another one is put in its place.
+
+    Args:
+        identity: Tells this deployment from all others.
+        digest: Returns the SHA-256 of a file in lower-case hexadecimal; it blocks. Raises OSError.
+    """
+
+    def __init__(self, identity: str, digest: Callable[[Path], str]) -> None:
+        self._start = f".wfmgmt-{identity}-"
+        self._digest = digest
+
+    def file_of(self, model: Model) -> str:
+        """Return the hidden name."""
+        node = hashlib.sha256(model.name.encode()).hexdigest()[:12]
+        return f"{self._start}{registration_of(model.name)}-{node}.mar"
+
+    def is_ours(self, url: str) -> bool:
+        """Return whether a model that was registered with this name is of this deployment."""
+        return url.startswith(self._start)
+
+    def registration(self, url: str) -> str:
+        """Return to which registration a name of ours belongs."""
+        return url.removeprefix(self._start).rpartition("-")[0]
+
+    def pin(self, model: Model) -> None:
+        """Make the name, and check that the file behind it is the one that was registered; this blocks.
+
+        Raises:
+            ModelNotLoaded: It is not, or cannot be read or named.
+        """
+        archive, pinned = model.archive, model.archive.parent / self.file_of(model)
+        try:
+            pinned.unlink(missing_ok=True)
+            _link(archive.resolve(strict=True), pinned)
+            digest = self._digest(pinned)
+        except FileNotFoundError as error:
+            raise ModelNotLoaded(model.node, f"Model not found at: {archive.name}") from error
+        except OSError as error:
+            raise ModelNotLoaded(model.node, f"{archive.name} cannot be pinned: {error.strerror}") from error
+        if digest != model.archive_sha256:
+            pinned.unlink(missing_ok=True)
+            raise ModelNotLoaded(
+                model.node,
+                f"{archive.name} is not the file that was registered (sha256 {model.archive_sha256}, now {digest}); "
+                "register the workflow again",
+            )
+
+    def unpin(self, model: Model) -> None:
+        """Remove the name; this blocks."""
+        (model.archive.parent / self.file_of(model)).unlink(missing_ok=True)
+
+
+def registration_of(name: str) -> str:
+    """Return to which registration a model belongs, by the name under which it was loaded."""
+    return name.partition("/")[0]
+
+
+def _link(archive: Path, pinned: Path) -> None:
+    """Give a file another name, by a symbolic link where it lies on another file system."""
+    try:
+        os.link(archive, pinned)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        pinned.symlink_to(archive)
