@@ -1,0 +1,477 @@
+"""Models on TorchServes that misbehave, over real sockets and with real workers."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.factories import make_mar
+from tests.fake_torchserve import FakeTorchServe, Misbehaviour, fake_torchserve
+from tests.model_servers import until
+from tests.torchserve_servers import address_of, open_both, open_torchserve_models
+from wfmgmt.domain.faults import Fault
+from wfmgmt.serving.models.base import (
+    DriftKind,
+    InputField,
+    Model,
+    ModelNotLoaded,
+    NodeRequest,
+    NoWorker,
+    PredictionFailed,
+    WorkerStatus,
+)
+from wfmgmt.serving.models.torchserve.server import TorchServeModelServer
+from wfmgmt.testing import in_event_loop, make_model
+
+#: Answers with its process id, or does what the body says.
+HANDLER = """
+import os, time
+
+def handle(data, context):
+    if data is None:
+        return None
+    answers = []
+    for row in data:
+        order = bytes(row["body"]).decode()
+        if order.startswith("sleep"):
+            time.sleep(float(order.split()[1]))
+        answers.append(order if order.startswith("echo") else str(os.getpid()))
+    return answers
+"""
+#: File name of its archive.
+ARCHIVE = "m.mar"
+FAILING = "raise ValueError('bad weather')\n"
+FAULTS = [
+    (Misbehaviour.RESET, Fault.BROKEN),
+    (Misbehaviour.RESET_AFTER_HEAD, Fault.BROKEN),
+    (Misbehaviour.TRUNCATED, Fault.BROKEN),
+    (Misbehaviour.NO_HTTP, Fault.BROKEN),
+    (Misbehaviour.NEVER, Fault.SILENT),
+    (Misbehaviour.ERROR_503, Fault.BROKEN),
+    (Misbehaviour.ERROR_507, Fault.BROKEN),
+]
+
+
+def a_model(folder: Path, **overrides: Any) -> Model:
+    """Return a model of a workflow's registration."""
+    return make_model(
+        make_mar(folder, file_name=ARCHIVE, source=HANDLER), **{"name": "uid1/m", "timeout_ms": 3000, **overrides}
+    )
+
+
+def asking(body: str = "echo") -> NodeRequest:
+    """Return a request with this body."""
+    return NodeRequest("the-id", b"{}", [InputField("body", body.encode())])
+
+
+async def text_of(server: TorchServeModelServer, body: str = "echo", name: str = "uid1/m") -> str:
+    """Ask the model and return its answer."""
+    return bytes((await asyncio.wait_for(server.infer(name, asking(body)), 30)).content).decode()
+
+
+def names_in(fake: FakeTorchServe) -> list[str]:
+    """Return what a fake holds."""
+    return [model["modelName"] for model in fake.registry.page({})["models"]]
+
+
+def hidden_files(folder: Path) -> list[str]:
+    """Return the names that were made for archives."""
+    return [path.name for path in folder.iterdir() if path.name.startswith(".wfmgmt-")]
+
+
+@in_event_loop
+async def test_load_registers_what_the_spec_says(tmp_path: Path) -> None:
+    """Every setting arrives at the server, under the name of workflow and node."""
+    async with open_both(tmp_path) as (server, (fake,)):
+        model = a_model(tmp_path, min_workers=2, max_workers=3, batch_size=4, max_batch_delay_ms=70, timeout_ms=1500)
+        await server.load(model)
+        (described,) = fake.registry.describe("w__m", None)
+        told = {key: described[key] for key in ("minWorkers", "maxWorkers", "batchSize", "maxBatchDelay")}
+        assert told == {"minWorkers": 2, "maxWorkers": 3, "batchSize": 4, "maxBatchDelay": 70}
+        assert (described["responseTimeout"], described["startupTimeout"]) == (2, 30)
+        await server.unload("uid1/m")
+        assert (names_in(fake), hidden_files(tmp_path)) == ([], [])
+
+
+@in_event_loop
+async def test_load_leaves_somebody_elses_model_alone(tmp_path: Path) -> None:
+    """A name that is taken is told, and neither that load nor its unload touches the other's model."""
+    async with open_both(tmp_path) as (server, (fake,)):
+        model = a_model(tmp_path)
+        await fake.register(model.archive.name, "w__m")
+        with pytest.raises(ModelNotLoaded, match="has a model w__m that is not ours") as raised:
+            await server.load(model)
+        assert raised.value.fault is Fault.NAME_TAKEN
+        await server.unload("uid1/m")
+        assert names_in(fake) == ["w__m"]
+        assert fake.requests_of("DELETE /models") == []
+
+
+@in_event_loop
+async def test_load_takes_up_what_an_earlier_process_registered(tmp_path: Path) -> None:
+    """A model that is there as it should be is neither registered again nor disturbed; another one of ours is."""
+    async with fake_torchserve(tmp_path) as fake:
+        for name, registrations in (("uid1/m", 1), ("uid1/m", 1), ("uid2/m", 2)):
+            async with open_torchserve_models(address_of(fake)) as server:
+                await server.load(a_model(tmp_path, name=name))
+                await text_of(server, name=name)
+                assert len(fake.requests_of("POST /models")) == registrations
+        assert names_in(fake) == ["w__m"]
+
+
+@in_event_loop
+async def test_load_fails_with_the_servers_own_words_when_the_handler_does(tmp_path: Path) -> None:
+    """The node, the server, its code and its message are told, and nothing is left anywhere."""
+    async with open_both(tmp_path) as (server, (fake,)):
+        model = make_model(make_mar(tmp_path, source=FAILING), name="uid1/m")
+        with pytest.raises(ModelNotLoaded, match="answered 500 InternalServerException: Failed to start") as raised:
+            await server.load(model)
+        assert (raised.value.node, raised.value.fault) == ("m", Fault.MODEL)
+        assert fake.management_url in raised.value.reason
+        assert (names_in(fake), hidden_files(tmp_path)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("step", "carried_out"),
+    [
+        ("GET /models", False),
+        ("POST /models", False),
+        ("POST /models", True),
+        ("PUT /models", False),
+        ("PUT /models", True),
+    ],
+    ids=["describe", "register", "register, carried out", "scale", "scale, carried out"],
+)
+@pytest.mark.parametrize(("kind", "fault"), FAULTS, ids=[kind.name.lower() for kind, _ in FAULTS])
+@in_event_loop
+async def test_load_leaves_nothing_when_the_server_fails(
+    tmp_path: Path, step: str, kind: Misbehaviour, fault: Fault, *, carried_out: bool
+) -> None:
+    """At every step, whether it was carried out or not: a clear fault that names the server, and nothing is left."""
+    async with open_both(tmp_path, timeout_s=0.5) as (server, (fake,)):
+        fake.misbehave(step, kind, carried_out=carried_out, times=None)
+        with pytest.raises(ModelNotLoaded) as raised:
+            await server.load(a_model(tmp_path, startup_timeout_s=1))
+        fake.behave()
+        assert raised.value.fault is fault
+        assert fake.management_url in raised.value.reason
+        assert (names_in(fake), hidden_files(tmp_path)) == ([], [])
+        await server.load(a_model(tmp_path))
+        await text_of(server)
+
+
+@in_event_loop
+async def test_load_fails_when_no_server_can_be_reached(tmp_path: Path) -> None:
+    """The reason says so, and the next try succeeds as soon as the server is there."""
+    async with open_both(tmp_path) as (server, (fake,)):
+        await fake.refuse()
+        with pytest.raises(ModelNotLoaded, match="cannot be reached") as raised:
+            await server.load(a_model(tmp_path))
+        assert raised.value.fault is Fault.UNREACHABLE
+        await fake.open()
+        await server.load(a_model(tmp_path))
+
+
+@in_event_loop
+async def test_load_tells_how_torchserve_has_to_be_started(tmp_path: Path) -> None:
+    """A server without its model API, or with another model store, is no riddle."""
+    (tmp_path / "other").mkdir()
+    for store, options, advice in (
+        (tmp_path, {"model_api": False}, "started with its model API enabled"),
+        (tmp_path / "other", {}, "its model store has to be the folder MODEL_STORE"),
+    ):
+        async with (
+            fake_torchserve(store, **options) as fake,
+            open_torchserve_models(address_of(fake)) as server,
+        ):
+            with pytest.raises(ModelNotLoaded, match=advice):
+                await server.load(a_model(tmp_path))
+
+
+@in_event_loop
+async def test_unload_removes_what_can_be_reached_and_the_check_the_rest(tmp_path: Path) -> None:
+    """A server that is down keeps its model until it is back; then the model goes, as nobody's."""
+    async with open_both(tmp_path, fakes=2) as (server, (up, down)):
+        await server.load(a_model(tmp_path))
+        await down.refuse()
+        await server.unload("uid1/m")
+        assert (names_in(up), names_in(down)) == ([], ["w__m"])
+        await down.open()
+        (drift,) = await server.check({"uid2"}, dry_run=True)
+        assert (drift.server, drift.kind, drift.is_mended) == (down.management_url, DriftKind.EXTRA, False)
+        assert names_in(down) == ["w__m"]
+        (drift,) = await server.check({"uid2"}, dry_run=False)
+        assert drift.is_mended
+        assert names_in(down) == []
+
+
+@in_event_loop
+async def test_unload_is_fine_when_the_model_is_gone(tmp_path: Path) -> None:
+    """Somebody removed it by hand: that is what was wanted."""
+    async with open_both(tmp_path) as (server, (fake,)):
+        await server.load(a_model(tmp_path))
+        fake.forget_models()
+        await server.unload("uid1/m")
+        assert server.status("uid1/m") == WorkerStatus(wanted=0, ready=0)
+
+
+@in_event_loop
+async def test_close_leaves_models_where_they_are(tmp_path: Path) -> None:
+    """The next start finds them."""
+    async with fake_torchserve(tmp_path) as fake:
+        async with open_torchserve_models(address_of(fake)) as server:
+            await server.load(a_model(tmp_path))
+        assert names_in(fake) == ["w__m"]
+
+
+@in_event_loop
+async def test_predictions_go_round(tmp_path: Path) -> None:
+    """Every server gets its share, and each answer is the model's."""
+    async with open_both(tmp_path, fakes=2) as (server, fakes):
+        await server.load(a_model(tmp_path))
+        for number in range(10):
+            assert await text_of(server, f"echo {number}") == f"echo {number}"
+        assert [len(fake.requests_of("POST /predictions")) for fake in fakes] == [5, 5]
+
+
+@in_event_loop
+async def test_predictions_leave_out_a_server_that_cannot_be_reached(tmp_path: Path) -> None:
+    """No request fails because of it, and it gets its share again once it is back."""
+    async with open_both(tmp_path, fakes=2) as (server, (up, down)):
+        await server.load(a_model(tmp_path))
+        await down.refuse()
+        for _ in range(10):
+            await text_of(server)
+        assert len(up.requests_of("POST /predictions")) == 10
+        await down.open()
+
+        async def reach_both() -> bool:
+            await text_of(server)
+            return bool(down.requests_of("POST /predictions"))
+
+        async with asyncio.timeout(20):
+            while not await reach_both():
+                pass
+
+
+@in_event_loop
+async def test_load_leaves_out_a_server_that_cannot_be_reached(tmp_path: Path) -> None:
+    """The model is served by the others, its status tells, and the check brings the missing one up."""
+    async with open_both(tmp_path, fakes=2) as (server, (up, down)):
+        await down.refuse()
+        await server.load(a_model(tmp_path))
+        status = server.status("uid1/m")
+        assert (status.wanted, status.ready) == (2, 1)
+        assert "cannot be reached" in str(status.error)
+        for _ in range(4):
+            await text_of(server)
+        await down.open()
+        (drift,) = await server.check({"uid1"}, dry_run=False)
+        assert (drift.kind, drift.server, drift.is_mended) == (DriftKind.MISSING, down.management_url, True)
+        assert server.status("uid1/m") == WorkerStatus(wanted=2, ready=2)
+        assert names_in(up) == names_in(down) == ["w__m"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault", "reason"),
+    [
+        (Misbehaviour.RESET, Fault.BROKEN, "broke off its answer"),
+        (Misbehaviour.RESET_AFTER_HEAD, Fault.BROKEN, "broke off its answer"),
+        (Misbehaviour.TRUNCATED, Fault.BROKEN, "broke off its answer"),
+        (Misbehaviour.NO_HTTP, Fault.BROKEN, "answered what is not valid HTTP"),
+        (Misbehaviour.NEVER, Fault.SILENT, "no answer within timeout-ms of 500 ms"),
+    ],
+    ids=lambda value: value.name.lower() if isinstance(value, Misbehaviour) else "",
+)
+@in_event_loop
+async def test_prediction_names_the_server_that_failed(
+    tmp_path: Path, kind: Misbehaviour, fault: Fault, reason: str
+) -> None:
+    """The failure says what the server did; the next request is answered."""
+    async with open_both(tmp_path) as (server, (fake,)):
+        await server.load(a_model(tmp_path, timeout_ms=500))
+        fake.misbehave("POST /predictions", kind)
+        with pytest.raises(PredictionFailed, match=reason) as raised:
+            await text_of(server)
+        assert (raised.value.fault, raised.value.worker) == (fault, 1)
+        assert fake.management_url in raised.value.reason
+        assert await text_of(server) == "echo"
+
+
+@in_event_loop
+async def test_retry_goes_to_another_server(tmp_path: Path) -> None:
+    """The server that failed a request does not get it again while there is another one."""
+    async with open_both(tmp_path, fakes=2) as (server, fakes):
+        await server.load(a_model(tmp_path))
+        for _ in range(4):
+            await asyncio.wait_for(server.infer("uid1/m", asking(), avoid=1), 30)
+        assert [len(fake.requests_of("POST /predictions")) for fake in fakes] == [0, 4]
+
+
+@in_event_loop
+async def test_forgotten_model_is_asked_for_elsewhere_and_told(tmp_path: Path) -> None:
+    """A server that was restarted empty costs no request when another one has the model, and the check is wanted."""
+    wanted = asyncio.Event()
+    async with open_both(tmp_path, fakes=2, on_forgotten=wanted.set) as (server, (kept, restarted)):
+        await server.load(a_model(tmp_path))
+        await restarted.restart()
+        for _ in range(4):
+            await text_of(server)
+        assert wanted.is_set()
+        await kept.restart()
+        with pytest.raises(NoWorker, match="does not hold the model"):
+            await text_of(server)
+        drifts = await server.check({"uid1"}, dry_run=False)
+        assert [(drift.kind, drift.is_mended) for drift in drifts] == [(DriftKind.MISSING, True)] * 2
+        assert await text_of(server) == "echo"
+
+
+async def change_workers(fake: FakeTorchServe) -> None:
+    """Scale the model behind its client's back."""
+    await fake.registry.scale("w__m", None, {"min_worker": "2", "max_worker": "2", "synchronous": "true"})
+
+
+async def change_batches(fake: FakeTorchServe) -> None:
+    """Register the model anew with the same archive and other settings."""
+    url = fake.registry.describe("w__m", None)[0]["modelUrl"]
+    fake.registry.unregister("w__m", None)
+    await fake.register(url, "w__m", initial_workers=1, batch_size=7)
+
+
+async def replace_model(fake: FakeTorchServe) -> None:
+    """Put somebody else's model there."""
+    fake.registry.unregister("w__m", None)
+    await fake.register(ARCHIVE, "w__m")
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "is_mended"),
+    [
+        (change_workers, DriftKind.WORKERS, True),
+        (change_batches, DriftKind.SETTINGS, True),
+        (replace_model, DriftKind.NAME_TAKEN, False),
+    ],
+)
+@in_event_loop
+async def test_check_mends_what_was_changed(
+    tmp_path: Path, change: Callable[[FakeTorchServe], Any], kind: DriftKind, *, is_mended: bool
+) -> None:
+    """What somebody changed is found and set right, once; what is somebody else's is only told."""
+    async with open_both(tmp_path) as (server, (fake,)):
+        await server.load(a_model(tmp_path))
+        assert await server.check({"uid1"}, dry_run=False) == []
+        await change(fake)
+        (dry,) = await server.check({"uid1"}, dry_run=True)
+        (drift,) = await server.check({"uid1"}, dry_run=False)
+        assert (dry.kind, drift.kind, drift.workflow, drift.is_mended) == (kind, kind, "w", is_mended)
+        if is_mended:
+            assert await server.check({"uid1"}, dry_run=False) == []
+            assert await text_of(server) == "echo"
+            (described,) = fake.registry.describe("w__m", None)
+            assert (described["minWorkers"], described["batchSize"]) == (1, 1)
+        else:
+            assert server.status("uid1/m").ready == 0
+            assert names_in(fake) == ["w__m"]
+
+
+@in_event_loop
+async def test_check_leaves_other_models_alone(tmp_path: Path) -> None:
+    """Those of others, those of other deployments, and those of registrations that are known but not loaded yet."""
+    async with fake_torchserve(tmp_path) as fake:
+        async with open_torchserve_models(address_of(fake), identity="ffffffffffff") as other:
+            await other.load(a_model(tmp_path, workflow="theirs"))
+        async with open_torchserve_models(address_of(fake)) as before:
+            await before.load(a_model(tmp_path, workflow="known"))
+        await fake.register(ARCHIVE, "somebodys")
+        async with open_torchserve_models(address_of(fake)) as server:
+            assert await server.check({"uid1"}, dry_run=False) == []
+            assert len(await server.check(set(), dry_run=False)) == 1
+        assert names_in(fake) == ["somebodys", "theirs__m"]
+
+
+@in_event_loop
+async def test_check_tells_of_a_server_that_fails(tmp_path: Path) -> None:
+    """Nothing is said to be different, but the status shows why nobody knows."""
+    async with open_both(tmp_path) as (server, (fake,)):
+        await server.load(a_model(tmp_path))
+        fake.misbehave("GET /models", Misbehaviour.OTHER_JSON)
+        assert await server.check({"uid1"}, dry_run=False) == []
+        assert "JSON that makes no sense" in str(server.status("uid1/m").error)
+        assert await server.check({"uid1"}, dry_run=False) == []
+        assert server.status("uid1/m") == WorkerStatus(wanted=1, ready=1)
+
+
+@in_event_loop
+async def test_keys_are_read_again_and_asked_for_anew(tmp_path: Path) -> None:
+    """Keys that another client had made, and keys that expired, cost nobody a request."""
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    async with (
+        fake_torchserve(tmp_path, token_folder=keys) as fake,
+        open_torchserve_models(address_of(fake, keys / "key_file.json")) as server,
+    ):
+        assert fake.tokens is not None
+        await server.load(a_model(tmp_path))
+        api = json.loads((keys / "key_file.json").read_text())["API"]["key"]
+        for kind in ("management", "inference"):
+            fake.tokens.rotate(kind, f"Bearer {api}")
+        assert await text_of(server) == "echo"
+        assert await server.check({"uid1"}, dry_run=False) == []
+
+
+@in_event_loop
+async def test_wrong_keys_are_told(tmp_path: Path) -> None:
+    """A server that refuses us is as good as none, and the reason says that it is the key."""
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    async with (
+        fake_torchserve(tmp_path, token_folder=keys) as fake,
+        open_torchserve_models(address_of(fake)) as server,
+    ):
+        with pytest.raises(ModelNotLoaded, match="does not accept our key") as raised:
+            await server.load(a_model(tmp_path))
+        assert raised.value.fault is Fault.UNREACHABLE
+
+
+@in_event_loop
+async def test_worker_that_dies_fails_one_request(tmp_path: Path) -> None:
+    """The server replaces it, and whoever asks next is answered."""
+    async with open_both(tmp_path) as (server, (fake,)):
+        await server.load(a_model(tmp_path))
+        pid = int(await text_of(server, "pid"))
+        asked = server.infer("uid1/m", asking("sleep 20"))
+        await until(lambda: bool(fake.requests_of("POST /predictions")[1:]))
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(PredictionFailed, match="Worker died"):
+            await asyncio.wait_for(asked, 10)
+        assert int(await text_of(server, "pid")) != pid
+
+
+@in_event_loop
+async def test_workers_come_with_need_and_go_without(tmp_path: Path) -> None:
+    """More requests than workers bring one more at a time, up to the maximum; afterwards the minimum is left."""
+    async with open_both(tmp_path, idle_timeout_s=0.2) as (server, (fake,)):
+        await server.load(a_model(tmp_path, max_workers=2, timeout_ms=10_000))
+        asked = [server.infer("uid1/m", asking("sleep 0.7")) for _ in range(6)]
+        await asyncio.wait_for(asyncio.gather(*asked), 30)
+        scaled = [request.query["min_worker"] for request in fake.requests_of("PUT /models")]
+        assert scaled == ["1", "2"]
+        await until(lambda: server.status("uid1/m").ready == 1)
+        assert fake.registry.describe("w__m", None)[0]["minWorkers"] == 1
+        assert await text_of(server) == "echo"
+
+
+@in_event_loop
+async def test_queue_is_bounded(tmp_path: Path) -> None:
+    """What waits is counted here, since TorchServe would let it wait for ever."""
+    async with open_both(tmp_path, queue_size=2) as (server, (_,)):
+        await server.load(a_model(tmp_path, max_workers=1))
+        asked = [server.infer("uid1/m", asking("sleep 0.5")) for _ in range(3)]
+        with pytest.raises(NoWorker, match="2 requests wait for m already"):
+            await server.infer("uid1/m", asking())
+        await asyncio.gather(*asked)

@@ -1,0 +1,50 @@
+"""TorchServe model servers over fake TorchServes, for tests."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.fake_torchserve import FakeTorchServe, fake_torchserve
+from wfmgmt.archives.reading import sha256_of
+from wfmgmt.serving.models.torchserve.keys import Keys, KeySet
+from wfmgmt.serving.models.torchserve.server import ServerAddress, TorchServeModelServer, TorchServeSettings
+
+IDENTITY = "0123456789ab"
+
+
+def address_of(fake: Any, key_file: Path | None = None) -> ServerAddress:
+    """Return where a TorchServe is."""
+    return ServerAddress(
+        management_url=fake.management_url, inference_url=fake.inference_url, keys=Keys(KeySet(), key_file)
+    )
+
+
+@asynccontextmanager
+async def open_torchserve_models(
+    *addresses: ServerAddress,
+    on_change: Callable[[str], None] = lambda _: None,
+    on_forgotten: Callable[[], None] = lambda: None,
+    **overrides: Any,
+) -> AsyncIterator[TorchServeModelServer]:
+    """Give a model server over these servers, and close it at the end."""
+    settings = TorchServeSettings(servers=addresses, **{"identity": IDENTITY, **overrides})
+    server = TorchServeModelServer(settings, digest=sha256_of, on_change=on_change, on_forgotten=on_forgotten)
+    try:
+        yield server
+    finally:
+        await server.close()
+
+
+@asynccontextmanager
+async def open_both(
+    store: Path,
+    *,
+    fakes: int = 1,
+    **overrides: Any,
+) -> AsyncIterator[tuple[TorchServeModelServer, list[FakeTorchServe]]]:
+    """Give a model server and the fakes that it uses."""
+    async with AsyncExitStack() as stack:
+        opened = [await stack.enter_async_context(fake_torchserve(store)) for _ in range(fakes)]
+        models = open_torchserve_models(*map(address_of, opened), **overrides)
+        yield await stack.enter_async_context(models), opened
