@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.figures import machine
-from benchmarks.torchserve import answers, installation, lifecycle, load
+from benchmarks.torchserve import answers, installation, lifecycle, load, over
 from benchmarks.torchserve.comparison import SERVERS, Comparison, table
 from benchmarks.torchserve.contest import Contest, Terms
 
@@ -20,6 +20,7 @@ PARTS: dict[str, Callable[[Contest, Terms], list[Comparison]]] = {
     "single": load.single,
     "large": load.large,
     "endurance": load.enduring,
+    "over": over.over_torchserve,
     "register": lifecycle.registering,
     "memory": lifecycle.memory,
     "start": lifecycle.starting,

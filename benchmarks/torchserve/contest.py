@@ -99,11 +99,26 @@ class Contest:
 
     def create(self, name: str) -> TorchServe | Wfmgmt:
         """Return a server that does not run yet, with no memory of any other."""
+        return self.create_torchserve() if name == TORCHSERVE else self._create_wfmgmt()
+
+    def create_torchserve(self) -> TorchServe:
+        """Return a TorchServe that does not run yet."""
+        return TorchServe(self._venv, self._new_folder(), **self._stores)
+
+    def create_over(self, torchserve: TorchServe) -> Wfmgmt:
+        """Return a wfmgmt that does not run yet and has its models on a TorchServe that does."""
+        return self._create_wfmgmt(
+            model_server="torchserve",
+            torchserve_management_urls=torchserve.management,
+            torchserve_inference_urls=torchserve.inference,
+        )
+
+    def _create_wfmgmt(self, **settings: object) -> Wfmgmt:
+        return Wfmgmt(self._new_folder(), web_workers=2, **self._stores, **settings)
+
+    def _new_folder(self) -> Path:
         self._started += 1
-        folder = self.folder / f"server-{self._started}"
-        if name == TORCHSERVE:
-            return TorchServe(self._venv, folder, **self._stores)
-        return Wfmgmt(folder, web_workers=2, **self._stores)
+        return self.folder / f"server-{self._started}"
 
     @contextlib.contextmanager
     def run(self, *workflows: str) -> Iterator[dict[str, Server]]:

@@ -91,7 +91,7 @@ def _measure(contest: Contest, terms: Terms, *cases: Case) -> list[Comparison]:
 
 
 def _rounds(contest: Contest, terms: Terms, servers: Mapping[str, Server], case: Case) -> dict[str, list[Round]]:
-    script = _write_script(contest.folder, case.body)
+    script = write_script(contest.folder, case.body)
     print(f"  {case.name}", file=sys.stderr)
 
     def load(server: Server, seconds: int) -> Round:
@@ -102,7 +102,7 @@ def _rounds(contest: Contest, terms: Terms, servers: Mapping[str, Server], case:
     return alternate(servers, terms.rounds, lambda server: load(server, terms.seconds))
 
 
-def _write_script(folder: Path, body: bytes) -> Path:
+def write_script(folder: Path, body: bytes) -> Path:
     """Write what wrk sends; it can be told a method and a body in Lua only."""
     content, script = folder / "body.bin", folder / "post.lua"
     content.write_bytes(body)
