@@ -15,6 +15,7 @@ WfmgmtError
 ├── NodesNotLoadable            model files that are missing or broken, found without running code
 ├── NodesFailedToLoad           workers that did not come up
 ├── RequestTooLarge             the body of a prediction is longer than the settings allow
+├── UnsupportedEncoding         the body of a prediction is compressed in a way that is not read
 ├── NodeFailed                  a node could not answer a prediction, in all its tries
 ├── NodeRefused                 a handler refused a prediction with an HTTP status of its choice
 ├── Unavailable                 the service cannot do this now; trying again later may help
@@ -30,7 +31,7 @@ WfmgmtError
     └── DatabaseUnusable        the database is corrupt, read-only or from a newer version
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 class WfmgmtError(Exception):
@@ -162,6 +163,14 @@ class RequestTooLarge(WfmgmtError):
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"The body of the request is longer than {limit_bytes} bytes, the limit of this server.")
         self.limit_bytes = limit_bytes
+
+
+class UnsupportedEncoding(WfmgmtError):
+    """The body of a prediction is compressed in a way that is not read."""
+
+    def __init__(self, encoding: str, supported: Sequence[str]) -> None:
+        super().__init__(f"Content-Encoding {encoding!r} is not supported; expected one of {', '.join(supported)}.")
+        self.encoding = encoding
 
 
 class NodeFailed(WfmgmtError):

@@ -46,11 +46,16 @@ def exchange(service: Service, plane: str, sent: bytes) -> RawAnswer:
     address = urlsplit(getattr(service, plane))
     with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
         connection.sendall(sent)
-        answer = http.client.HTTPResponse(connection)
-        answer.begin()
-        with answer:
-            headers = {name.lower(): value for name, value in answer.getheaders()}
-            return RawAnswer(status=answer.status, headers=headers, body=answer.read())
+        return read_answer(connection)
+
+
+def read_answer(connection: socket.socket) -> RawAnswer:
+    """Return the next answer on a connection."""
+    answer = http.client.HTTPResponse(connection)
+    answer.begin()
+    with answer:
+        headers = {name.lower(): value for name, value in answer.getheaders()}
+        return RawAnswer(status=answer.status, headers=headers, body=answer.read())
 
 
 def assert_raw_error(answer: RawAnswer, status: int) -> None:

@@ -53,6 +53,7 @@ STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
     errors.NodesNotLoadable: (400, "WorkflowException"),
     errors.NodesFailedToLoad: (500, "WorkflowException"),
     errors.RequestTooLarge: (413, "RequestEntityTooLargeException"),
+    errors.UnsupportedEncoding: (415, "UnsupportedMediaTypeException"),
     errors.NodeRefused: (400, "PredictionException"),
     errors.NodeFailed: (500, "InternalServerException"),
     errors.Unavailable: (503, "ServiceUnavailableException"),

@@ -8,7 +8,6 @@ Source:
 import asyncio
 import json
 import re
-import zlib
 from email.message import Message
 from email.parser import Parser
 from email.utils import collapse_rfc2231_value
@@ -17,6 +16,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from wfmgmt.errors import BadRequest, RequestTooLarge
+from wfmgmt.serving.compression import supported_encoding, unpacked
 from wfmgmt.serving.models.base import InputField, described_bytes
 from wfmgmt.serving.predictions import Place
 
@@ -47,9 +47,11 @@ async def read_fields(request: web.Request, place: Place) -> list[InputField]:
     Raises:
         RequestTooLarge: The body is longer than allowed.
         TooManyRequests: There is no room for it now.
-        BadRequest: It is a form that cannot be read.
+        BadRequest: It is a form that cannot be read, or is not compressed as it says.
+        UnsupportedEncoding: It is compressed in a way that is not read.
         BodyTimeout: It does not come.
     """
+    encoding = supported_encoding(request.headers.get("Content-Encoding", ""))
     try:
         if request.content.is_eof():  # It came with the head, like most.
             body = await _read(request, place)
@@ -58,9 +60,13 @@ async def read_fields(request: web.Request, place: Place) -> list[InputField]:
                 body = await _read(request, place)
     except TimeoutError:
         raise BodyTimeout from None
-    except (web.RequestPayloadError, HttpProcessingError, zlib.error) as error:
+    except (web.RequestPayloadError, HttpProcessingError) as error:
         reason = str(error).rpartition("message:")[2].strip()
         raise BadRequest(f"The body cannot be decoded: {reason or type(error).__name__}.") from error
+    if encoding != "identity" and body:
+        packed_bytes = len(body)
+        body = await unpacked(body, encoding, place)
+        place.release(packed_bytes)
     fields = [
         InputField(name, value.encode("utf-8", "replace")) for name, value in request.query.items() if name != TRACE
     ]

@@ -197,6 +197,10 @@ class InferenceProtocol(web.RequestHandler):
 
     __slots__ = ()
 
+    def __init__(self, manager: web.Server, *, loop: asyncio.AbstractEventLoop) -> None:
+        # What aiohttp unpacks by itself has no bound on the time it takes, and may end too early.
+        super().__init__(manager, loop=loop, auto_decompress=False)
+
     def log_exception(self, *args: Any, **kw: Any) -> None:  # noqa: ANN401 - as in the base class
         """Log an unforeseen error; that the rest of a refused body cannot be decoded is none."""
         if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
