@@ -11,6 +11,7 @@ import requests
 
 from tests.acceptance.conftest import deployed
 from tests.acceptance.evidence import assert_error
+from tests.acceptance.test_http import assert_raw_error, read_answer
 from tests.factories import make_war
 from tests.service import Service
 
@@ -71,3 +72,34 @@ def test_body_of_another_encoding_is_refused(service: Service, encoding: str) ->
     answer = predict(service, b"anything", encoding)
     message = f"Content-Encoding {encoding!r} is not supported; expected one of gzip, deflate, identity."
     assert_error(answer, 415, "UnsupportedMediaTypeException", message)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [b"zz\r\n", b"3\r\nabcd\r\n", b"-1\r\n", b"5;\x00\r\n"],
+    ids=["size no number", "chunk longer than its size", "size negative", "control character"],
+)
+@pytest.mark.parametrize("beginning", [b"", b"3\r\nabc\r\n"], ids=["first chunk", "second chunk"])
+def test_malformed_chunk_is_refused_as_soon_as_it_comes(service: Service, beginning: bytes, rest: bytes) -> None:
+    """Nobody waits for the rest of a body that can have none, also when it came after the head."""
+    with connected(service) as connection:
+        connection.sendall(CHUNKED + beginning)
+        assert_body_is_awaited(service)
+        connection.sendall(rest)
+        assert_raw_error(read_answer(connection), 400)
+        assert connection.recv(1) == b""
+
+
+def test_malformed_chunk_behind_another_request_is_refused_after_its_answer(service: Service) -> None:
+    """Only the request that it belongs to fails."""
+    with connected(service) as connection:
+        connection.sendall(HEAD + b"Content-Length: 3\r\n\r\nabc" + CHUNKED + b"3\r\nabc\r\n")
+        assert read_answer(connection).body == b"abc"
+        connection.sendall(b"zz\r\n")
+        assert_raw_error(read_answer(connection), 400)
+
+
+def assert_body_is_awaited(service: Service) -> None:
+    """Let a request that was just sent reach the handler that waits for its body: others are answered after it."""
+    for _ in range(2):
+        assert predict(service, b"between", "").status_code == 200

@@ -14,7 +14,8 @@ from aiohttp import web
 
 from wfmgmt.serving.client import short_socket_path
 from wfmgmt.serving.control_server import control_app
-from wfmgmt.serving.inference_server import InferenceProtocol, inference_app
+from wfmgmt.serving.inference_protocol import InferenceProtocol
+from wfmgmt.serving.inference_server import inference_app
 from wfmgmt.serving.runtime import Runtime
 
 _log = logging.getLogger("wfmgmt.runtime")
