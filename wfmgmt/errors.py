@@ -15,6 +15,7 @@ WfmgmtError
 ├── NodesNotLoadable            model files that are missing or broken, found without running code
 ├── NodesFailedToLoad           workers that did not come up
 ├── RequestTooLarge             the body of a prediction is longer than the settings allow
+├── RequestTooSlow              the head or the body of a prediction did not arrive in time
 ├── UnsupportedEncoding         the body of a prediction is compressed in a way that is not read
 ├── NodeFailed                  a node could not answer a prediction, in all its tries
 ├── NodeRefused                 a handler refused a prediction with an HTTP status of its choice
@@ -22,6 +23,7 @@ WfmgmtError
 │   ├── StoreUnavailable        the database is locked or cannot be reached
 │   ├── RuntimeUnavailable      the runtime does not answer or answers garbage
 │   ├── TooManyRegistrations    as many registrations as allowed are under way
+│   ├── TooManyConnections      as many connections as allowed are busy
 │   ├── TooManyRequests         as many predictions, or bytes of them, as allowed are under way
 │   ├── WorkflowNotReady        the workflow is registered, but does not run now, or is too busy
 │   └── ShuttingDown            the server is stopping
@@ -165,6 +167,18 @@ class RequestTooLarge(WfmgmtError):
         self.limit_bytes = limit_bytes
 
 
+class RequestTooSlow(WfmgmtError):
+    """A part of a prediction did not arrive in time.
+
+    Attributes:
+        part: `head` or `body`.
+    """
+
+    def __init__(self, part: str, timeout_s: float) -> None:
+        super().__init__(f"The {part} of the request did not arrive within {timeout_s:g} s.")
+        self.part = part
+
+
 class UnsupportedEncoding(WfmgmtError):
     """The body of a prediction is compressed in a way that is not read."""
 
@@ -225,6 +239,12 @@ class RuntimeUnavailable(Unavailable):
 
 class TooManyRegistrations(Unavailable):
     """As many registrations as the settings allow are under way."""
+
+
+class TooManyConnections(Unavailable):
+    """As many connections as the settings allow are open, and none of them is idle."""
+
+    retry_after_s = 1
 
 
 class TooManyRequests(Unavailable):

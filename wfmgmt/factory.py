@@ -27,6 +27,7 @@ from wfmgmt.services.leases import Leases
 from wfmgmt.services.registration import Registration
 from wfmgmt.services.removal import Removal
 from wfmgmt.serving.client import RuntimeClient
+from wfmgmt.serving.connections import ConnectionLimits
 from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.models.local.accelerators import count_accelerators
 from wfmgmt.serving.models.local.launcher import Forkserver, Surroundings
@@ -190,6 +191,7 @@ def run_runtime(settings: Settings, *, inference_socket: socket.socket, lifeline
                 control_socket=settings.control_socket,
                 inference_socket=inference_socket,
                 lifeline=lifeline,
+                connection_limits=ConnectionLimits(connections=settings.connections),
             )
         )
 

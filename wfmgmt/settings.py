@@ -97,6 +97,7 @@ class Settings(BaseSettings):
     model_server: Literal["local"] = "local"
     queue_size: int = Field(default=100, ge=1)
     requests: int = Field(default=1000, ge=1)
+    connections: int = Field(default=2000, ge=1)
     held_mb: int = Field(default=512, ge=1)
     request_limit_bytes: int = Field(default=6_553_500, ge=1, le=MAX_MESSAGE_BYTES)
     response_limit_bytes: int = Field(default=6_553_500, ge=1, le=MAX_MESSAGE_BYTES)

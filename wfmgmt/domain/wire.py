@@ -52,6 +52,7 @@ STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
     errors.WorkflowBusy: (409, "ConflictStatusException"),
     errors.NodesNotLoadable: (400, "WorkflowException"),
     errors.NodesFailedToLoad: (500, "WorkflowException"),
+    errors.RequestTooSlow: (408, "RequestTimeoutException"),
     errors.RequestTooLarge: (413, "RequestEntityTooLargeException"),
     errors.UnsupportedEncoding: (415, "UnsupportedMediaTypeException"),
     errors.NodeRefused: (400, "PredictionException"),

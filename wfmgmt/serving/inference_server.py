@@ -10,29 +10,25 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from wfmgmt.domain.wire import (
-    FRAMEWORK_TYPES,
     NO_CACHE,
     NOT_READY_SHOWN,
     REQUEST_ID,
-    error_body,
     health,
     json_text,
     sane_request_id,
-    status_and_type,
 )
-from wfmgmt.errors import RequestTooLarge, Unavailable, WfmgmtError
+from wfmgmt.errors import RequestTooLarge, WfmgmtError
 from wfmgmt.serving.answers import DEFAULT_CONTENT_TYPE, TRACE_HEADER, joined, trace_text
-from wfmgmt.serving.bodies import BODY_TIMEOUT_S, TRACE, BodyTimeout, encode_headers, read_fields
+from wfmgmt.serving.bodies import TRACE, encode_headers, read_fields
 from wfmgmt.serving.description import INFERENCE_API
 from wfmgmt.serving.feed import StatusFeed
-from wfmgmt.serving.inference_protocol import framework_error, json_answer
+from wfmgmt.serving.inference_protocol import framework_error, json_answer, own_error
 from wfmgmt.serving.models.base import NodeRequest
 from wfmgmt.serving.predictions import Prediction
 from wfmgmt.serving.runtime import Runtime
 
 _RUNTIME = web.AppKey("runtime", Runtime)
 _REGISTRY = web.AppKey("registry", CollectorRegistry)
-_TIMED_OUT = 408
 #: Key of what a request holds until its answer is written.
 _HELD = "held"
 #: Shorter answers fit into the buffers of the system, and are written without waiting for the client.
@@ -41,7 +37,6 @@ _WRITTEN_AT_ONCE = 64 * 1024
 _WRITE_TIMEOUT_S = 60.0
 #: Several leaves with longer answers are joined in a thread, so that others are served meanwhile.
 _JOINED_AT_ONCE = 64 * 1024
-_LATE_BODY = f"The body of the request did not arrive within {BODY_TIMEOUT_S:g} s."
 
 
 def inference_app(runtime: Runtime) -> web.Application:
@@ -115,7 +110,7 @@ async def _expect(request: web.Request) -> web.StreamResponse | None:
     """
     limit_bytes = request.app[_RUNTIME].admission.limits.request_bytes
     if request.content_length is not None and request.content_length > limit_bytes:
-        answer = _own_error(RequestTooLarge(limit_bytes))
+        answer = own_error(RequestTooLarge(limit_bytes))
     elif request.headers["Expect"].strip().lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # That was not yet the answer.
@@ -160,19 +155,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as error:
         return framework_error(error)
     except WfmgmtError as error:
-        return _own_error(error)
-    except BodyTimeout:
-        return json_answer(error_body(_TIMED_OUT, FRAMEWORK_TYPES[_TIMED_OUT], _LATE_BODY), _TIMED_OUT)
-
-
-def _own_error(error: WfmgmtError) -> web.Response:
-    """Return the answer for one of our errors, with the node that is to blame if one is."""
-    status, kind = status_and_type(error)
-    more = {name: value for name in ("node", "attempt") if (value := getattr(error, name, None)) is not None}
-    answer = json_answer(error_body(status, kind, str(error), **more), status)
-    if isinstance(error, Unavailable):
-        answer.headers["Retry-After"] = str(error.retry_after_s)
-    return answer
+        return own_error(error)
 
 
 async def _ping(request: web.Request) -> web.Response:

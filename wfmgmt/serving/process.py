@@ -8,11 +8,14 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
 
 from wfmgmt.serving.client import short_socket_path
+from wfmgmt.serving.connections import ConnectionLimits, Connections
 from wfmgmt.serving.control_server import control_app
 from wfmgmt.serving.inference_protocol import InferenceProtocol
 from wfmgmt.serving.inference_server import inference_app
@@ -30,6 +33,7 @@ async def serve(
     control_socket: Path,
     inference_socket: socket.socket,
     lifeline: int | None,
+    connection_limits: ConnectionLimits,
 ) -> None:
     """Run until SIGTERM arrives or the deployment that started the runtime is gone.
 
@@ -38,12 +42,15 @@ async def serve(
         control_socket: Where to listen for the management plane; its folder is private to our user.
         inference_socket: A socket that listens on the inference address already.
         lifeline: Read end of a pipe that the deployment holds open as long as it lives.
+        connection_limits: What clients may keep open.
     """
     stop = _stop_event(lifeline)
     _allow_many_descriptors()
     async with make_runtime() as runtime:
+        connections = Connections(_affordable(connection_limits))
         control = await _serve(control_app(runtime), web.RequestHandler, listen_privately(control_socket))
-        inference = await _serve(inference_app(runtime), InferenceProtocol, inference_socket)
+        protocol = partial(InferenceProtocol, connections=connections)
+        inference = await _serve(inference_app(runtime), protocol, inference_socket)
         in_step = asyncio.create_task(runtime.keep_in_step())
         stopped = asyncio.create_task(stop.wait())
         _log.info("runtime is up, inference at http://%s", "{}:{}".format(*inference_socket.getsockname()[:2]))
@@ -77,8 +84,16 @@ def _allow_many_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def _affordable(limits: ConnectionLimits) -> ConnectionLimits:
+    """Leave half of the descriptors that this process may have to the workers."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return limits
+    return replace(limits, connections=min(limits.connections, descriptors // 2))
+
+
 async def _serve(
-    app: web.Application, protocol: type[web.RequestHandler], sock: socket.socket
+    app: web.Application, protocol: Callable[..., web.RequestHandler], sock: socket.socket
 ) -> Callable[[], Awaitable[None]]:
     """Serve an application on a socket; return what ends that, giving answers under way a moment."""
     runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_TIMEOUT_S, handle_signals=False, handler_cancellation=True)
