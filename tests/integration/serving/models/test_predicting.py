@@ -11,7 +11,7 @@ import pytest
 from tests.factories import make_mar, make_war
 from tests.model_servers import LocalServers, is_running, make_group, open_descriptors, open_servers, until
 from wfmgmt.errors import WfmgmtError
-from wfmgmt.serving.models.base import InputField, NodeRequest, NoWorker, PredictionFailed, WorkerStatus
+from wfmgmt.serving.models.base import InputField, NodeAnswer, NodeRequest, NoWorker, PredictionFailed, WorkerStatus
 from wfmgmt.serving.models.local.launcher import Surroundings
 from wfmgmt.serving.models.local.pool import PoolSettings
 from wfmgmt.testing import in_event_loop, make_model
@@ -76,6 +76,14 @@ class Handler:
             return "x" * 2_000
         if order == "status":
             context.set_response_status(99)
+        if order == "one long header":
+            context.set_response_header(0, "X", "x" * 2_000_000)
+        if order == "many headers":
+            for number in range(1000):
+                context.set_response_header(0, f"X-{number}", "x" * 4000)
+        if order == "many measurements":
+            for number in range(1000):
+                context.metrics.add_counter("x" * 4000, 1)
         return order
 """
 NOT_A_LIST = "def handle(data, context):\n    return None if data is None else {'answer': 1}\n"
@@ -107,6 +115,9 @@ async def reason_of(servers: LocalServers, order: str) -> str:
         ("memory", "MemoryError"),
         ("huge", "its answer has 2000 bytes, the limit is 1000"),
         ("status", "it set the status 99; expected 200 to 599"),
+        ("one long header", "its headers have 2000009 bytes, the limit is 65536"),
+        ("many headers", "its headers have 40"),
+        ("many measurements", "what it measured, or the errors of its batch, cannot be sent: header of 4"),
     ],
 )
 @in_event_loop
@@ -140,6 +151,27 @@ async def test_worker_is_replaced_when_it_cannot_go_on(tmp_path: Path, order: st
         assert await waiting == "waiting"
         assert await ask(servers, "pid") != pid
         assert servers.models.status("w__m") == WorkerStatus(wanted=1, ready=1)
+
+
+@in_event_loop
+async def test_headers_that_are_too_long_fail_their_own_request_only(tmp_path: Path) -> None:
+    """The others of the batch are answered, with their headers."""
+    source = (
+        "def handle(data, context):\n"
+        "    for index, row in enumerate(data or ()):\n"
+        "        context.set_response_header(index, 'X', 'x' * int(row['body']))\n"
+        "    return data and ['ok'] * len(data)\n"
+    )
+    async with open_servers(tmp_path / "u") as servers:
+        model = make_model(make_mar(tmp_path, source=source), batch_size=3, max_batch_delay_ms=60_000)
+        await servers.models.load(model)
+        asked = [servers.models.infer("w__m", ordering(size)) for size in ("10", "2000000", "20")]
+        first, second, third = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 30)
+    assert isinstance(first, NodeAnswer)
+    assert isinstance(third, NodeAnswer)
+    assert (first.headers, third.headers) == ({"x": "x" * 10}, {"x": "x" * 20})
+    assert isinstance(second, PredictionFailed)
+    assert second.reason.startswith("its headers have 2000009 bytes, the limit is 65536")
 
 
 @pytest.mark.parametrize("order", ["print", "fork", "background", "thread"])

@@ -22,6 +22,7 @@ protocol has a socket of its own, so nothing that a handler prints can disturb i
 import contextlib
 import importlib
 import io
+import json
 import os
 import socket
 import sys
@@ -35,6 +36,8 @@ from wfmgmt.serving.models.local.handlers import EntryPoint, HandlerNotFound, lo
 
 _MAX_ERROR_CHARS = 2_000
 _MAX_TRACEBACK_CHARS = 64_000
+#: Headers that a handler may set, as JSON; those of a batch share the header of one message with much else.
+_MAX_HEADERS_BYTES, _BATCH_HEADERS_BYTES = 64 * 1024, frames.MAX_HEADER_BYTES // 2
 _BUFFER_BYTES = 64 * 1024
 _LOWEST_ERROR, _HIGHEST_ERROR = 400, 599
 
@@ -119,7 +122,11 @@ class _Worker:
             return
         answers, payload = self._encode(returned, exchanges)
         header = {"op": "answer", "ticket": ticket, "answers": answers, "metrics": context.metrics.take()}
-        self._send(header, payload)
+        try:
+            self._send(header, payload)
+        except frames.InvalidFrame as exc:
+            error = f"what it measured, or the errors of its batch, cannot be sent: {exc}"
+            self._send({"op": "failed", "ticket": ticket, "error": error})
 
     def _receive_batch(self, requests: Sequence[Sequence[Any]]) -> tuple[list[Exchange], list[dict[str, Any]]]:
         exchanges, data = [], []
@@ -137,14 +144,20 @@ class _Worker:
         """Return the answers' part of the header, and the payload."""
         answers: list[Any] = []
         payload: list[bytes | bytearray] = []
-        size_bytes = 0
+        size_bytes = headers_bytes = 0
         for value, exchange in zip(returned, exchanges, strict=True):
             try:
                 content = values.encode(value)
                 status, headers = _checked(exchange)
+                own_bytes = len(json.dumps(headers)) if headers else 0
             except Exception as exc:  # noqa: BLE001 - encoding may run methods of the handler's own classes
                 answers.append({"error": f"its answer cannot be sent: {self._told(exc)}"})
                 continue
+            if own_bytes > _MAX_HEADERS_BYTES or headers_bytes + own_bytes > _BATCH_HEADERS_BYTES:
+                limit = f"{_MAX_HEADERS_BYTES}, and {_BATCH_HEADERS_BYTES} for the batch"
+                answers.append({"error": f"its headers have {own_bytes} bytes, the limit is {limit}"})
+                continue
+            headers_bytes += own_bytes
             size_bytes += len(content)
             if len(content) > self._answer_bytes or size_bytes > frames.MAX_PAYLOAD_BYTES:
                 limit = f"{self._answer_bytes}, and {frames.MAX_PAYLOAD_BYTES} for the batch"
