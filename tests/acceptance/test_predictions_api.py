@@ -15,7 +15,7 @@ import requests
 from tests.acceptance.conftest import deployed
 from tests.acceptance.evidence import assert_error, assert_json
 from tests.factories import make_mar, make_war
-from tests.service import Service, wait_until
+from tests.service import CHECKOUT, Service, wait_until
 
 #: Settings that make the limits easy to reach.
 SETTINGS = {"queue_size": 2, "request_limit_bytes": 100_000, "drain_timeout_s": 10, "idle_timeout_s": 1}
@@ -51,6 +51,8 @@ def obey_one(node, row, index, context):
         return body
     if order == "raise":
         raise ValueError(f"cannot read {__file__}")
+    if order == "paths":
+        raise FileNotFoundError(2, "gone", f"{row_gate()} {CHECKOUT}/app.py {os.path.expanduser('~')}/x /srv/data/x")
     if order == "exit":
         os._exit(3)
     if order == "sleep":
@@ -78,7 +80,9 @@ def row_gate():
 """
 FUNCTIONS = OBEDIENT + "\ndef first(data, context): return obey('first', data, context)\n"
 FUNCTIONS += "\ndef last(data, context): return obey('last', data, context)\n"
-MODEL = OBEDIENT + "\ndef handle(data, context): return obey('model', data, context)\n"
+MODEL = (
+    f"CHECKOUT = {str(CHECKOUT)!r}\n{OBEDIENT}" + "\ndef handle(data, context): return obey('model', data, context)\n"
+)
 OBEDIENT_SPEC = """\
 models:
   max-workers: 1
@@ -247,6 +251,13 @@ def test_failing_node_is_named(service: Service, node: str) -> None:
     assert (body["node"], body["attempt"]) == (node, 2)
     assert body["message"].startswith(f"Error executing {node}: ValueError: cannot read ")
     assert str(service.instance) not in body["message"]
+
+
+def test_error_of_a_handler_shows_no_folder_of_the_service(service: Service) -> None:
+    """Instance, checkout and home have other names outside; paths that are the handler's own stay."""
+    body = assert_json(predict(service, "obedient", b"model:paths"))
+    told = "FileNotFoundError: [Errno 2] gone: 'instance/gate wfmgmt/app.py ~/x /srv/data/x'"
+    assert body["message"] == f"Error executing model: {told}"
 
 
 @pytest.mark.parametrize(

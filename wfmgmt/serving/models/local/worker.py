@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 from wfmgmt.serving.models.local import frames, values
 from wfmgmt.serving.models.local.context import Context, Exchange
 from wfmgmt.serving.models.local.handlers import EntryPoint, HandlerNotFound, load_entry_point
+from wfmgmt.serving.models.local.host_paths import hide_host_paths
 
 _MAX_ERROR_CHARS = 2_000
 _MAX_TRACEBACK_CHARS = 64_000
@@ -40,9 +41,6 @@ _MAX_TRACEBACK_CHARS = 64_000
 _MAX_HEADERS_BYTES, _BATCH_HEADERS_BYTES = 64 * 1024, frames.MAX_HEADER_BYTES // 2
 _BUFFER_BYTES = 64 * 1024
 _LOWEST_ERROR, _HIGHEST_ERROR = 400, 599
-
-# Taken before any handler runs and can change sys.path. Longer ones first, since one may contain another.
-_INTERPRETER_FOLDERS = sorted({*sys.path, sys.prefix, sys.base_prefix} - {"", "/"}, key=len, reverse=True)
 
 
 def main(sock: socket.socket) -> int:
@@ -233,12 +231,3 @@ def describe_error(exc: BaseException) -> str:
         name = type(exc).__name__
         message = f"{name}: {message}" if message else name
     return message[:_MAX_ERROR_CHARS]
-
-
-def hide_host_paths(text: str, *, directory: str, archive: str) -> str:
-    """Replace the folder of the archive by the archive's name, and those of the interpreter by `python`."""
-    for path in sorted({directory, os.path.realpath(directory)}, key=len, reverse=True):
-        text = text.replace(path, archive)
-    for path in _INTERPRETER_FOLDERS:
-        text = text.replace(path, "python")
-    return text
