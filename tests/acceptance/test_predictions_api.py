@@ -116,6 +116,27 @@ BATCH_MODEL = """
 def handle(data, context):
     return data and [f"{row['body'].decode()} of {len(data)}" for row in data]
 """
+#: Two functions that end when both have begun.
+MEETING = """
+import os, time
+
+def start(data, context):
+    return data and [row["body"] for row in data]
+
+def left(data, context):
+    return meet(data, "left", "right")
+
+def right(data, context):
+    return meet(data, "right", "left")
+
+def meet(data, me, other):
+    if data is None:
+        return None
+    open(me + ".here", "w").close()
+    while not os.path.exists(other + ".here"):
+        time.sleep(0.01)
+    return ["met"]
+"""
 JOIN_SPEC = "dag: {start: [object_leaf, text_leaf], object_leaf: [join], text_leaf: [join]}\n"
 
 
@@ -130,9 +151,10 @@ def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         make_war(war, name="patient", spec=PATIENT_SPEC, handler=None)
         make_war(war, name="join", spec=JOIN_SPEC, handler=BRANCHES)
         make_war(war, name="leaves", spec="dag: {start: [object_leaf, text_leaf, bytes_leaf]}\n", handler=BRANCHES)
+        make_war(war, name="meet", spec="dag: {start: [left, right]}\n", handler=MEETING)
         batch = "models: {batch: {url: batch.mar, batch-size: 3, max-batch-delay: 5000}}\ndag: {batch: []}\n"
         make_war(war, name="batch", spec=batch, handler=None)
-        for name in ("tell", "obedient", "patient", "join", "leaves", "batch"):
+        for name in ("tell", "obedient", "patient", "join", "leaves", "meet", "batch"):
             answer = service.register(f"{name}.war")
             assert answer.status_code == 200, answer.text
         yield service
@@ -230,6 +252,16 @@ def test_answer_has_the_form_of_torchserve(service: Service) -> None:
 def test_join_gets_its_parents_by_name(service: Service) -> None:
     """A join sees one entry per parent."""
     assert predict(service, "join", b"abc").json() == {"object_leaf": '{\n  "length": 3\n}', "text_leaf": "plain text"}
+
+
+def test_branches_of_functions_run_at_the_same_time(service: Service) -> None:
+    """Two functions that wait for each other meet; describing shows the workers that this took."""
+    answer = predict(service, "meet", b"abc")
+    assert (answer.status_code, answer.json()) == (200, {"left": "met", "right": "met"}), answer.text
+    wait_until(lambda: service.ready_workers("meet") == [2, 2, 2], what="the second worker")
+    assert [node["maxWorkers"] for node in service.describe("meet")["nodes"]] == [3, 3, 3]
+    assert assert_json(requests.get(f"{service.management}/ping", timeout=10)) == {"status": "Healthy"}
+    wait_until(lambda: service.ready_workers("meet") == [1, 1, 1], what="the end of the second worker")
 
 
 def test_leaves_become_one_object(service: Service) -> None:

@@ -355,7 +355,7 @@ async def test_handler_reads_the_configuration_file_of_its_archive(tmp_path: Pat
 
 @in_event_loop
 async def test_functions_share_one_worker(tmp_path: Path) -> None:
-    """Each function answers for itself, in the same process."""
+    """Each function answers for itself; one process is enough while nobody waits."""
     source = "import os\n" + "".join(
         f"def {name}(data, context):\n    return data and [{{'name': '{name}', 'pid': os.getpid()}}]\n"
         for name in ("first", "second")
@@ -366,8 +366,32 @@ async def test_functions_share_one_worker(tmp_path: Path) -> None:
         told = [json.loads(bytes(answer.content)) for answer in answers]
         assert [each["name"] for each in told] == ["first", "second"]
         assert told[0]["pid"] == told[1]["pid"]
+        assert servers.functions.status("w") == WorkerStatus(wanted=1, ready=1)
         with pytest.raises(NoWorker, match="not loaded"):
             await servers.functions.infer("nosuch", "first", ordering("a"))
+
+
+@in_event_loop
+async def test_functions_get_workers_while_they_wait_for_each_other(tmp_path: Path) -> None:
+    """As many as there are functions, which can meet then; those above the first go when they have nothing to do."""
+    source = "import os, time\n" + "".join(
+        f"def {name}(data, context):\n"
+        "    if data is None:\n"
+        "        return None\n"
+        f"    open('{name}.here', 'w').close()\n"
+        "    while not all(os.path.exists(each + '.here') for each in ('a', 'b', 'c')):\n"
+        "        time.sleep(0.01)\n"
+        "    return [str(os.getpid())]\n"
+        for name in ("a", "b", "c")
+    )
+    async with open_servers(tmp_path / "u", pool_settings=PoolSettings(idle_timeout_s=0.3)) as servers:
+        await servers.functions.load(make_group(make_war(tmp_path, handler=source), "a", "b", "c"))
+        asked = [servers.functions.infer("w", name, ordering("a")) for name in ("a", "b", "c")]
+        answers = await asyncio.wait_for(asyncio.gather(*asked), 30)
+        assert len({bytes(answer.content) for answer in answers}) == 3
+        assert servers.functions.status("w") == WorkerStatus(wanted=1, ready=3)
+        await until(lambda: servers.functions.status("w") == WorkerStatus(wanted=1, ready=1))
+        assert int(bytes((await servers.functions.infer("w", "a", ordering("a"))).content)) > 0
 
 
 @in_event_loop

@@ -15,7 +15,7 @@ It is forked by the forkserver and talks with the runtime over one socket, in fr
                        the ticket is the question's
     runtime → worker   {"op": "stop"}, or the end of the stream: exit code 0
 
-One worker hosts one model, or all functions of one workflow. Standard output and standard error are the log's; the
+A worker hosts one model, or all functions of one workflow. Standard output and standard error are the log's; the
 protocol has a socket of its own, so nothing that a handler prints can disturb it.
 """
 
