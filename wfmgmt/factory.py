@@ -168,6 +168,7 @@ async def create_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             request_bytes=settings.request_limit_bytes,
             drain_timeout_s=settings.drain_timeout_s,
         ),
+        prepare=forkserver.preload,
     )
     try:
         yield runtime
@@ -183,7 +184,11 @@ def _unpack(archive: Path, folder: Path, limits: Limits) -> None:
 
 
 def run_runtime(settings: Settings, *, inference_socket: socket.socket, lifeline: int | None) -> None:
-    """Run the runtime process until it is told to stop; see `wfmgmt.serving.process.serve`."""
+    """Run the runtime process until it is told to stop; see `wfmgmt.serving.process.serve`.
+
+    Raises:
+        SettingsInvalid: A module to preload cannot be imported.
+    """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(
             serve(

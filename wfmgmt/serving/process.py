@@ -43,6 +43,9 @@ async def serve(
         inference_socket: A socket that listens on the inference address already.
         lifeline: Read end of a pipe that the deployment holds open as long as it lives.
         connection_limits: What clients may keep open.
+
+    Raises:
+        SettingsInvalid: A module to preload cannot be imported.
     """
     stop = _stop_event(lifeline)
     _allow_many_descriptors()
@@ -56,7 +59,7 @@ async def serve(
         _log.info("runtime is up, inference at http://%s", "{}:{}".format(*inference_socket.getsockname()[:2]))
         await asyncio.wait([in_step, stopped], return_when=asyncio.FIRST_COMPLETED)
         if in_step.done():
-            in_step.result()  # Only an unforeseen error ends the loop: let it be seen, and the runtime start again.
+            in_step.result()  # Only a wrong setting or an unforeseen error ends the loop: let it be seen.
         in_step.cancel()
         await runtime.drain()
         await asyncio.to_thread(control_socket.unlink, missing_ok=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -63,6 +63,7 @@ class Runtime:
         model_store: Folder of the .mar files.
         measurements: Where to count what happens at the nodes.
         limits: How much is taken on at a time.
+        prepare: Called before anything is loaded from the database.
 
     Attributes:
         feed: How the workflows are.
@@ -80,10 +81,12 @@ class Runtime:
         model_store: Path,
         measurements: Measurements,
         limits: PredictionLimits,
+        prepare: Callable[[], Awaitable[None]],
     ) -> None:
         self.feed = StatusFeed()
         self.measurements = measurements
         self.admission = Admission(limits)
+        self._prepare = prepare
         self._models = models
         self._functions = functions
         self._catalog = catalog
@@ -189,7 +192,12 @@ class Runtime:
         self._retry = asyncio.Event()
 
     async def keep_in_step(self) -> None:
-        """Compare the loaded workflows with the database again and again."""
+        """Compare the loaded workflows with the database again and again.
+
+        Raises:
+            SettingsInvalid: No worker can ever be started.
+        """
+        await self._prepare()
         while True:
             self._nudged.clear()
             try:
