@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve examples test check lint format types layers migrations chaos bench bench-torchserve soak requirements
+.PHONY: help serve examples test test-torchserve check lint format types layers migrations chaos bench bench-torchserve soak requirements
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -27,6 +27,10 @@ examples: $(VENV)/.development  ## Build the example archives into the stores
 
 test: $(VENV)/.development  ## Run the tests
 	$(BIN)/python -m pytest
+
+test-torchserve: $(VENV)/.development  ## Run handlers that need TorchServe, which this installs beside the service
+	$(BIN)/python -c 'from benchmarks.torchserve.installation import install; install()'
+	$(BIN)/python -m pytest -m torchserve
 
 lint: $(VENV)/.development  ## Check style and formatting
 	$(BIN)/ruff check .

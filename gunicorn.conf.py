@@ -79,3 +79,5 @@ def child_exit(server, worker):
 def on_exit(server):
     """Take the runtime down."""
     _deployment.stop()
+    if _deployment.exit_code:
+        sys.exit(_deployment.exit_code)

@@ -94,6 +94,7 @@ def make_group(archive: Path, *functions: str, **overrides: Any) -> FunctionGrou
         "archive_sha256": digest(archive),
         "handler": "handler.py",
         "functions": functions,
+        "max_workers": len(functions),
         "timeout_ms": 10_000,
         "startup_timeout_s": 30.0,
     }

@@ -18,6 +18,8 @@ WfmgmtError
 ├── ModelServerBroken           the model server failed while it was to load models
 ├── ModelServerSilent           the model server did not answer in time then
 ├── RequestTooLarge             the body of a prediction is longer than the settings allow
+├── RequestTooSlow              the head or the body of a prediction did not arrive in time
+├── UnsupportedEncoding         the body of a prediction is compressed in a way that is not read
 ├── NodeFailed                  a node could not answer a prediction, in all its tries
 │   ├── NodeServerBroken        because its model server failed
 │   └── NodeServerSilent        because its model server did not answer in time
@@ -27,6 +29,7 @@ WfmgmtError
 │   ├── RuntimeUnavailable      the runtime does not answer or answers garbage
 │   ├── ModelServerUnreachable  the model server cannot be reached
 │   ├── TooManyRegistrations    as many registrations as allowed are under way
+│   ├── TooManyConnections      as many connections as allowed are busy
 │   ├── TooManyRequests         as many predictions, or bytes of them, as allowed are under way
 │   ├── WorkflowNotReady        the workflow is registered, but does not run now, or is too busy
 │   └── ShuttingDown            the server is stopping
@@ -36,7 +39,7 @@ WfmgmtError
     └── DatabaseUnusable        the database is corrupt, read-only or from a newer version
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 class WfmgmtError(Exception):
@@ -182,6 +185,26 @@ class RequestTooLarge(WfmgmtError):
         self.limit_bytes = limit_bytes
 
 
+class RequestTooSlow(WfmgmtError):
+    """A part of a prediction did not arrive in time.
+
+    Attributes:
+        part: `head` or `body`.
+    """
+
+    def __init__(self, part: str, timeout_s: float) -> None:
+        super().__init__(f"The {part} of the request did not arrive within {timeout_s:g} s.")
+        self.part = part
+
+
+class UnsupportedEncoding(WfmgmtError):
+    """The body of a prediction is compressed in a way that is not read."""
+
+    def __init__(self, encoding: str, supported: Sequence[str]) -> None:
+        super().__init__(f"Content-Encoding {encoding!r} is not supported; expected one of {', '.join(supported)}.")
+        self.encoding = encoding
+
+
 class NodeFailed(WfmgmtError):
     """A node could not answer a prediction; the text starts as that of TorchServe 0.12.0.
 
@@ -246,6 +269,12 @@ class ModelServerUnreachable(_NodeFailures, Unavailable):
 
 class TooManyRegistrations(Unavailable):
     """As many registrations as the settings allow are under way."""
+
+
+class TooManyConnections(Unavailable):
+    """As many connections as the settings allow are open, and none of them is idle."""
+
+    retry_after_s = 1
 
 
 class TooManyRequests(Unavailable):

@@ -29,6 +29,7 @@ from wfmgmt.services.leases import Leases
 from wfmgmt.services.registration import Registration
 from wfmgmt.services.removal import Removal
 from wfmgmt.serving.client import RuntimeClient
+from wfmgmt.serving.connections import ConnectionLimits
 from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.models.base import Drift, ModelServer
 from wfmgmt.serving.models.local.accelerators import count_accelerators
@@ -203,6 +204,7 @@ async def create_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             drain_timeout_s=settings.drain_timeout_s,
         ),
         check_interval_s=settings.torchserve_check_s,
+        prepare=forkserver.preload,
     )
     try:
         yield runtime
@@ -251,7 +253,11 @@ def _unpack(archive: Path, folder: Path, limits: Limits) -> None:
 
 
 def run_runtime(settings: Settings, *, inference_socket: socket.socket, lifeline: int | None) -> None:
-    """Run the runtime process until it is told to stop; see `wfmgmt.serving.process.serve`."""
+    """Run the runtime process until it is told to stop; see `wfmgmt.serving.process.serve`.
+
+    Raises:
+        SettingsInvalid: A module to preload cannot be imported.
+    """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(
             serve(
@@ -259,6 +265,7 @@ def run_runtime(settings: Settings, *, inference_socket: socket.socket, lifeline
                 control_socket=settings.control_socket,
                 inference_socket=inference_socket,
                 lifeline=lifeline,
+                connection_limits=ConnectionLimits(connections=settings.connections),
             )
         )
 

@@ -120,6 +120,7 @@ class Settings(BaseSettings):
     torchserve_check_s: float = Field(default=60, ge=1, le=MAX_WAIT_S)
     queue_size: int = Field(default=100, ge=1)
     requests: int = Field(default=1000, ge=1)
+    connections: int = Field(default=2000, ge=1)
     held_mb: int = Field(default=512, ge=1)
     request_limit_bytes: int = Field(default=6_553_500, ge=1, le=MAX_MESSAGE_BYTES)
     response_limit_bytes: int = Field(default=6_553_500, ge=1, le=MAX_MESSAGE_BYTES)

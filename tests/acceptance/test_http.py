@@ -46,11 +46,15 @@ def exchange(service: Service, plane: str, sent: bytes) -> RawAnswer:
     address = urlsplit(getattr(service, plane))
     with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
         connection.sendall(sent)
-        answer = http.client.HTTPResponse(connection)
+        return read_answer(connection)
+
+
+def read_answer(connection: socket.socket) -> RawAnswer:
+    """Return the next answer on a connection."""
+    with http.client.HTTPResponse(connection) as answer:
         answer.begin()
-        with answer:
-            headers = {name.lower(): value for name, value in answer.getheaders()}
-            return RawAnswer(status=answer.status, headers=headers, body=answer.read())
+        headers = {name.lower(): value for name, value in answer.getheaders()}
+        return RawAnswer(status=answer.status, headers=headers, body=answer.read())
 
 
 def assert_raw_error(answer: RawAnswer, status: int) -> None:
@@ -302,8 +306,24 @@ def test_connection_stays_open_between_requests(service: Service, plane: str) ->
             assert answer.headers.get("Connection", "keep-alive") == "keep-alive"
 
 
-@pytest.mark.parametrize("plane", ["management", "inference"])
-def test_expectation_that_nobody_knows_is_refused_in_the_one_shape(service: Service, plane: str) -> None:
-    """An odd header is the client's error, and answered as every other."""
-    answer = requests.get(f"{getattr(service, plane)}/ping", headers={"Expect": "foo"}, timeout=10)
+@pytest.mark.parametrize("plane", PLANES)
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/ping"), ("GET", "/nosuch"), ("DELETE", "/ping"), ("GET", "/a/b")]
+)
+def test_expectation_that_nobody_knows_is_refused_in_the_one_shape(
+    service: Service, plane: str, method: str, path: str
+) -> None:
+    """An odd header is the client's error, and answered as every other, whatever the path and the method."""
+    answer = send(service, plane, method, path, headers={"Expect": "foo"})
     assert_error(answer, 417, "ExpectationFailedException", "")
+    assert answer.headers["Pragma"] == "no-cache"
+    uuid.UUID(answer.headers["x-request-id"])
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("POST", "/nosuch", 404), ("DELETE", "/ping", 405)])
+def test_client_that_waits_to_send_its_body_gets_the_usual_errors(
+    service: Service, method: str, path: str, status: int
+) -> None:
+    """It may be told to go on first, but the answer has the one shape."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    assert_raw_error(exchange(service, "inference", head.encode() + b"abc"), status)

@@ -15,7 +15,7 @@ import requests
 from tests.acceptance.conftest import deployed
 from tests.acceptance.evidence import assert_error, assert_json
 from tests.factories import make_mar, make_war
-from tests.service import Service, wait_until
+from tests.service import CHECKOUT, Service, wait_until
 
 #: Settings that make the limits easy to reach.
 SETTINGS = {"queue_size": 2, "request_limit_bytes": 100_000, "drain_timeout_s": 10, "idle_timeout_s": 1}
@@ -51,6 +51,8 @@ def obey_one(node, row, index, context):
         return body
     if order == "raise":
         raise ValueError(f"cannot read {__file__}")
+    if order == "paths":
+        raise FileNotFoundError(2, "gone", f"{row_gate()} {CHECKOUT}/app.py {os.path.expanduser('~')}/x /srv/data/x")
     if order == "exit":
         os._exit(3)
     if order == "sleep":
@@ -78,7 +80,9 @@ def row_gate():
 """
 FUNCTIONS = OBEDIENT + "\ndef first(data, context): return obey('first', data, context)\n"
 FUNCTIONS += "\ndef last(data, context): return obey('last', data, context)\n"
-MODEL = OBEDIENT + "\ndef handle(data, context): return obey('model', data, context)\n"
+MODEL = (
+    f"CHECKOUT = {str(CHECKOUT)!r}\n{OBEDIENT}" + "\ndef handle(data, context): return obey('model', data, context)\n"
+)
 OBEDIENT_SPEC = """\
 models:
   max-workers: 1
@@ -112,6 +116,27 @@ BATCH_MODEL = """
 def handle(data, context):
     return data and [f"{row['body'].decode()} of {len(data)}" for row in data]
 """
+#: Two functions that end when both have begun.
+MEETING = """
+import os, time
+
+def start(data, context):
+    return data and [row["body"] for row in data]
+
+def left(data, context):
+    return meet(data, "left", "right")
+
+def right(data, context):
+    return meet(data, "right", "left")
+
+def meet(data, me, other):
+    if data is None:
+        return None
+    open(me + ".here", "w").close()
+    while not os.path.exists(other + ".here"):
+        time.sleep(0.01)
+    return ["met"]
+"""
 JOIN_SPEC = "dag: {start: [object_leaf, text_leaf], object_leaf: [join], text_leaf: [join]}\n"
 
 
@@ -126,9 +151,10 @@ def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         make_war(war, name="patient", spec=PATIENT_SPEC, handler=None)
         make_war(war, name="join", spec=JOIN_SPEC, handler=BRANCHES)
         make_war(war, name="leaves", spec="dag: {start: [object_leaf, text_leaf, bytes_leaf]}\n", handler=BRANCHES)
+        make_war(war, name="meet", spec="dag: {start: [left, right]}\n", handler=MEETING)
         batch = "models: {batch: {url: batch.mar, batch-size: 3, max-batch-delay: 5000}}\ndag: {batch: []}\n"
         make_war(war, name="batch", spec=batch, handler=None)
-        for name in ("tell", "obedient", "patient", "join", "leaves", "batch"):
+        for name in ("tell", "obedient", "patient", "join", "leaves", "meet", "batch"):
             answer = service.register(f"{name}.war")
             assert answer.status_code == 200, answer.text
         yield service
@@ -228,6 +254,16 @@ def test_join_gets_its_parents_by_name(service: Service) -> None:
     assert predict(service, "join", b"abc").json() == {"object_leaf": '{\n  "length": 3\n}', "text_leaf": "plain text"}
 
 
+def test_branches_of_functions_run_at_the_same_time(service: Service) -> None:
+    """Two functions that wait for each other meet; describing shows the workers that this took."""
+    answer = predict(service, "meet", b"abc")
+    assert (answer.status_code, answer.json()) == (200, {"left": "met", "right": "met"}), answer.text
+    wait_until(lambda: service.ready_workers("meet") == [2, 2, 2], what="the second worker")
+    assert [node["maxWorkers"] for node in service.describe("meet")["nodes"]] == [3, 3, 3]
+    assert assert_json(requests.get(f"{service.management}/ping", timeout=10)) == {"status": "Healthy"}
+    wait_until(lambda: service.ready_workers("meet") == [1, 1, 1], what="the end of the second worker")
+
+
 def test_leaves_become_one_object(service: Service) -> None:
     """Each leaf has its entry: JSON, text or base64."""
     assert predict(service, "leaves", b"abc").json() == {
@@ -247,6 +283,13 @@ def test_failing_node_is_named(service: Service, node: str) -> None:
     assert (body["node"], body["attempt"]) == (node, 2)
     assert body["message"].startswith(f"Error executing {node}: ValueError: cannot read ")
     assert str(service.instance) not in body["message"]
+
+
+def test_error_of_a_handler_shows_no_folder_of_the_service(service: Service) -> None:
+    """Instance, checkout and home have other names outside; paths that are the handler's own stay."""
+    body = assert_json(predict(service, "obedient", b"model:paths"))
+    told = "FileNotFoundError: [Errno 2] gone: 'instance/gate wfmgmt/app.py ~/x /srv/data/x'"
+    assert body["message"] == f"Error executing model: {told}"
 
 
 @pytest.mark.parametrize(

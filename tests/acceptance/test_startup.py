@@ -153,6 +153,37 @@ def test_start_is_refused_when_a_setting_is_wrong(tmp_path: Path, settings: dict
     assert said in refusal(Service(tmp_path / "instance", **settings), 2)
 
 
+@pytest.mark.parametrize("setting", ["nosuch_module", "json,broken_module"])
+def test_service_ends_when_a_module_cannot_be_preloaded(tmp_path: Path, setting: str) -> None:
+    """Exit code 2 and one line that names the setting, the module and the reason."""
+    (tmp_path / "broken_module.py").write_text("raise ImportError('no such library')\n")
+    service = Service(tmp_path / "instance", preload=setting)
+    service.environment["PYTHONPATH"] = str(tmp_path)
+    process = service.launch()
+    try:
+        assert process.wait(20) == 2, service.text_of_log()
+    finally:
+        service.kill()
+    module = setting.rpartition(",")[2]
+    reason = "ModuleNotFoundError: No module named" if module == "nosuch_module" else "ImportError: no such library"
+    said = [line for line in service.text_of_log().splitlines() if line.startswith("wfmgmt: ")]
+    assert len(said) == 1, service.text_of_log()
+    assert said[0].startswith(f"wfmgmt: WFMGMT_PRELOAD: {module} cannot be imported: {reason}")
+    assert not any(sign in service.text_of_log() for sign in ("Traceback", " ERROR "))
+    assert pids_of(service.instance) == []
+
+
+def test_workflows_are_loaded_once_all_modules_are_preloaded(tmp_path: Path) -> None:
+    """Those that are registered come up after a restart, too."""
+    service = Service(tmp_path / "instance", preload="json,xml.dom.minidom")
+    make_war(service.workflow_store)
+    make_mar(service.model_store)
+    with service:
+        assert service.register("seq.war").status_code == 200
+    with service:
+        wait_until(lambda: service.ready_workers("seq") == [1, 1, 1], what="the models")
+
+
 def test_start_is_refused_when_a_port_is_taken(tmp_path: Path) -> None:
     """Somebody else listens there for good: exit code 2 and a line that names the setting."""
     planes = ("management", "inference")

@@ -227,7 +227,7 @@ def test_describe_tells_what_each_node_runs_with(service: Service) -> None:
     assert service.register("par.war").status_code == 200
     nodes = described_with_workers(service, "par")["nodes"]
     digest = hashlib.sha256((service.model_store / "m1.mar").read_bytes()).hexdigest()
-    function = {"kind": "function", "url": None, "digest": None, "minWorkers": 1, "maxWorkers": 1, "batchSize": 1}
+    function = {"kind": "function", "url": None, "digest": None, "minWorkers": 1, "maxWorkers": 2, "batchSize": 1}
     model = {"kind": "model", "url": "m1.mar", "digest": digest, "minWorkers": 1, "maxWorkers": 2, "batchSize": 7}
     expected = [
         {"name": "pre_processing", **function, "maxBatchDelay": 0, "timeoutMs": 10_000},

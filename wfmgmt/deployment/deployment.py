@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import mmap
 import os
 import signal
 import socket
@@ -54,6 +55,9 @@ class Deployment:
         self._only_one = LockFile(settings.run_folder / "deployment.lock")
         self._inference: socket.socket | None = None
         self._lifeline: tuple[int, int] = (-1, -1)
+        # Web workers write there, and the master reads.
+        self._given_up = mmap.mmap(-1, 1)
+        self._master = 0
 
     def start(self, binds: Iterable[object]) -> None:
         """Prepare everything that web workers rely on, before there are any.
@@ -75,6 +79,7 @@ class Deployment:
         address = settings.inference_address
         self._inference = _listen_patiently("WFMGMT_INFERENCE_ADDRESS", address.host, address.port)
         self._lifeline = os.pipe()
+        self._master = os.getpid()
         if warning := warning_about_sqlite():
             _log.warning("%s", warning)
         self._write_address("inference", self._inference.getsockname())
@@ -104,9 +109,20 @@ class Deployment:
             environment=environment,
             lock=runtime_lock(self.settings),
             answers=lambda: runtime_answers(services),
+            give_up=self._give_up,
         )
         elected = LockFile(self.settings.run_folder / "housekeeping.lock")
         return Housekeeping(services=services, watchdog=watchdog, elected=elected)
+
+    def _give_up(self, code: int) -> None:
+        """End the deployment from within a web worker."""
+        self._given_up[0] = code
+        os.kill(self._master, signal.SIGTERM)
+
+    @property
+    def exit_code(self) -> int:
+        """What to exit with: 0 unless the runtime could not start."""
+        return self._given_up[0]
 
     def stop(self) -> None:
         """Take the runtime down: the pipe that it watches ends when the last process of the deployment lets go."""

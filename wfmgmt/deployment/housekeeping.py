@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from wfmgmt.deployment.locks import LockFile
-from wfmgmt.errors import RuntimeUnavailable, WfmgmtError
+from wfmgmt.errors import RuntimeUnavailable, SettingsInvalid, WfmgmtError
 from wfmgmt.factory import Services
 
 _log = logging.getLogger("wfmgmt.housekeeping")
@@ -41,6 +41,7 @@ class RuntimeWatchdog:
         environment: The process's environment.
         lock: Held by the runtime as long as it lives.
         answers: Tells whether the runtime answers.
+        give_up: Called when the settings do not let the runtime start, with the code that it exited with.
         clock: Monotonic seconds.
     """
 
@@ -52,6 +53,7 @@ class RuntimeWatchdog:
         environment: dict[str, str],
         lock: LockFile,
         answers: Callable[[], bool],
+        give_up: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._command = command
@@ -59,20 +61,28 @@ class RuntimeWatchdog:
         self._environment = environment
         self._lock = lock
         self._answers = answers
+        self._give_up = give_up
         self._clock = clock
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = clock()
         self._answered_at = clock()
         self._pause_s = 0.0
+        self._has_given_up = False
 
     def watch(self) -> None:
         """Look once, and act if need be."""
+        if self._has_given_up:
+            return
         if self._process is not None and self._process.poll() is None:
             self._end_if_hanging()
             return
         if self._lock.is_held():
             self._process = None  # Another web worker started it before it ended.
             self._end_if_hanging()
+            return
+        if self._process is not None and self._process.returncode == SettingsInvalid.exit_code:
+            self._has_given_up = True  # It has said why, and would say it again.
+            self._give_up(SettingsInvalid.exit_code)
             return
         if self._process is not None:
             self._note_end(self._process.returncode)

@@ -99,9 +99,10 @@ def parse_spec(text: str, limits: Limits) -> WorkflowSpec:
         raise InvalidWorkflow("dag: expected a mapping of names to lists of names, but there is no key dag")
     models = _parse_models(document.get("models", {}))
     dag = Dag.from_mapping(_parse_dag(document["dag"]), limits.dag_nodes)
+    functions = sum(name not in models.by_name for name in dag.nodes)
     return WorkflowSpec(
         defaults=models.defaults,
-        nodes=tuple(models.by_name.get(name) or _function_node(name, models.defaults) for name in dag.nodes),
+        nodes=tuple(models.by_name.get(name) or _function_node(name, functions, models.defaults) for name in dag.nodes),
         dag=dag,
         warnings=_warnings(models, dag),
     )
@@ -201,13 +202,13 @@ def _settings(path: str, inherited: Mapping[str, int], own: Mapping[str, int]) -
     raise InvalidWorkflow(f"{path}.min-workers: expected at most max-workers, which is {high}, got {low}")
 
 
-def _function_node(name: str, defaults: NodeSettings) -> NodeSpec:
-    """Return the node for a function of the handler file.
+def _function_node(name: str, functions: int, defaults: NodeSettings) -> NodeSpec:
+    """Return the node for a function of the handler file, one of so many, which share their workers.
 
     Source:
-        TorchServe 0.12.0: functions have one worker and no batches, whatever the global settings are.
+        TorchServe 0.12.0: functions have one worker each and no batches, whatever the global settings are.
     """
-    settings = replace(defaults, min_workers=1, max_workers=1, batch_size=1, max_batch_delay_ms=0)
+    settings = replace(defaults, min_workers=1, max_workers=functions, batch_size=1, max_batch_delay_ms=0)
     return NodeSpec(name=name, kind=NodeKind.FUNCTION, url=None, settings=settings)
 
 

@@ -8,7 +8,6 @@ Source:
 import asyncio
 import json
 import re
-import zlib
 from email.message import Message
 from email.parser import Parser
 from email.utils import collapse_rfc2231_value
@@ -16,7 +15,8 @@ from email.utils import collapse_rfc2231_value
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from wfmgmt.errors import BadRequest, RequestTooLarge
+from wfmgmt.errors import BadRequest, RequestTooLarge, RequestTooSlow
+from wfmgmt.serving.compression import supported_encoding, unpacked
 from wfmgmt.serving.models.base import InputField, described_bytes
 from wfmgmt.serving.predictions import Place
 
@@ -37,19 +37,17 @@ _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _UNESCAPED = {b"%02x" % value: bytes([value]) for value in range(256)}
 
 
-class BodyTimeout(Exception):
-    """The client did not send its body in time."""
-
-
 async def read_fields(request: web.Request, place: Place) -> list[InputField]:
     """Read the body of a request and return its fields.
 
     Raises:
         RequestTooLarge: The body is longer than allowed.
         TooManyRequests: There is no room for it now.
-        BadRequest: It is a form that cannot be read.
-        BodyTimeout: It does not come.
+        BadRequest: It is a form that cannot be read, or is not compressed as it says.
+        UnsupportedEncoding: It is compressed in a way that is not read.
+        RequestTooSlow: It does not come.
     """
+    encoding = supported_encoding(request.headers.get("Content-Encoding", ""))
     try:
         if request.content.is_eof():  # It came with the head, like most.
             body = await _read(request, place)
@@ -57,10 +55,14 @@ async def read_fields(request: web.Request, place: Place) -> list[InputField]:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 body = await _read(request, place)
     except TimeoutError:
-        raise BodyTimeout from None
-    except (web.RequestPayloadError, HttpProcessingError, zlib.error) as error:
+        raise RequestTooSlow("body", BODY_TIMEOUT_S) from None
+    except (web.RequestPayloadError, HttpProcessingError) as error:
         reason = str(error).rpartition("message:")[2].strip()
         raise BadRequest(f"The body cannot be decoded: {reason or type(error).__name__}.") from error
+    if encoding != "identity" and body:
+        packed_bytes = len(body)
+        body = bytes(await unpacked(body, encoding, place))
+        place.release(packed_bytes)
     fields = [
         InputField(name, value.encode("utf-8", "replace")) for name, value in request.query.items() if name != TRACE
     ]

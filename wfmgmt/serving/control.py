@@ -27,7 +27,7 @@ class NodeReport:
     """Workers of one node.
 
     Attributes:
-        kind: Model or function; all functions of a workflow share one worker.
+        kind: Model or function; all functions of a workflow share the same workers.
         wanted: Processes that should be up.
         ready: Processes that are up and initialised.
         error: Why some are missing, as far as is known.

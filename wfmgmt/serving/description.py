@@ -16,7 +16,10 @@ _ANYTHING: dict[str, Any] = {
     },
 }
 _BODY: dict[str, Any] = {
-    "description": "Anything; a form's fields reach the first handler under their names, any other body as `body`",
+    "description": (
+        "Anything; a form's fields reach the first handler under their names, any other body as `body`. "
+        "It may have the Content-Encoding gzip or deflate."
+    ),
     "content": {
         "*/*": {"schema": {"type": "string", "format": "binary"}},
         "application/json": {"schema": {}},

@@ -1,9 +1,7 @@
 """The public side of the runtime, on the inference address."""
 
 import asyncio
-import logging
 from contextlib import ExitStack
-from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -12,30 +10,25 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from wfmgmt.domain.wire import (
-    FRAMEWORK_TYPES,
     NO_CACHE,
     NOT_READY_SHOWN,
     REQUEST_ID,
-    UNKNOWN_PATH,
-    WRONG_METHOD,
-    error_body,
     health,
     json_text,
     sane_request_id,
-    status_and_type,
 )
-from wfmgmt.errors import RequestTooLarge, Unavailable, WfmgmtError
+from wfmgmt.errors import RequestTooLarge, WfmgmtError
 from wfmgmt.serving.answers import DEFAULT_CONTENT_TYPE, TRACE_HEADER, joined, trace_text
-from wfmgmt.serving.bodies import BODY_TIMEOUT_S, TRACE, BodyTimeout, encode_headers, read_fields
+from wfmgmt.serving.bodies import TRACE, encode_headers, read_fields
 from wfmgmt.serving.description import INFERENCE_API
 from wfmgmt.serving.feed import StatusFeed
+from wfmgmt.serving.inference_protocol import framework_error, json_answer, own_error
 from wfmgmt.serving.models.base import NodeRequest
 from wfmgmt.serving.predictions import Prediction
 from wfmgmt.serving.runtime import Runtime
 
 _RUNTIME = web.AppKey("runtime", Runtime)
 _REGISTRY = web.AppKey("registry", CollectorRegistry)
-_NOT_FOUND, _NOT_ALLOWED, _TIMED_OUT, _INTERNAL = 404, 405, 408, 500
 #: Key of what a request holds until its answer is written.
 _HELD = "held"
 #: Shorter answers fit into the buffers of the system, and are written without waiting for the client.
@@ -44,8 +37,6 @@ _WRITTEN_AT_ONCE = 64 * 1024
 _WRITE_TIMEOUT_S = 60.0
 #: Several leaves with longer answers are joined in a thread, so that others are served meanwhile.
 _JOINED_AT_ONCE = 64 * 1024
-_LATE_BODY = f"The body of the request did not arrive within {BODY_TIMEOUT_S:g} s."
-_log = logging.getLogger("wfmgmt.inference")
 
 
 def inference_app(runtime: Runtime) -> web.Application:
@@ -119,13 +110,13 @@ async def _expect(request: web.Request) -> web.StreamResponse | None:
     """
     limit_bytes = request.app[_RUNTIME].admission.limits.request_bytes
     if request.content_length is not None and request.content_length > limit_bytes:
-        answer = _own_error(RequestTooLarge(limit_bytes))
+        answer = own_error(RequestTooLarge(limit_bytes))
     elif request.headers["Expect"].strip().lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # That was not yet the answer.
         return None
     else:
-        answer = _error(web.HTTPExpectationFailed())
+        raise web.HTTPExpectationFailed
     answer.headers.update({**NO_CACHE, REQUEST_ID: sane_request_id(request.headers.get(REQUEST_ID))})
     return answer
 
@@ -162,66 +153,9 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except web.HTTPException as error:
-        return _error(error)
+        return framework_error(error)
     except WfmgmtError as error:
-        return _own_error(error)
-    except BodyTimeout:
-        return _json(error_body(_TIMED_OUT, FRAMEWORK_TYPES[_TIMED_OUT], _LATE_BODY), _TIMED_OUT)
-
-
-def _own_error(error: WfmgmtError) -> web.Response:
-    """Return the answer for one of our errors, with the node that is to blame if one is."""
-    status, kind = status_and_type(error)
-    more = {name: value for name in ("node", "attempt") if (value := getattr(error, name, None)) is not None}
-    answer = _json(error_body(status, kind, str(error), **more), status)
-    if isinstance(error, Unavailable):
-        answer.headers["Retry-After"] = str(error.retry_after_s)
-    return answer
-
-
-def _json(text: str, status: int = 200) -> web.Response:
-    return web.Response(status=status, body=text.encode(), content_type="application/json")
-
-
-def _error(error: web.HTTPException) -> web.Response:
-    messages = {_NOT_FOUND: UNKNOWN_PATH, _NOT_ALLOWED: WRONG_METHOD}
-    kind = FRAMEWORK_TYPES.get(error.status, "BadRequestException")
-    answer = _json(error_body(error.status, kind, messages.get(error.status, f"{error.reason}.")), error.status)
-    if "Allow" in error.headers:
-        answer.headers["Allow"] = error.headers["Allow"]
-    return answer
-
-
-class InferenceProtocol(web.RequestHandler):
-    """One connection to the inference address, which answers what is not HTTP as every other error."""
-
-    __slots__ = ()
-
-    def log_exception(self, *args: Any, **kw: Any) -> None:  # noqa: ANN401 - as in the base class
-        """Log an unforeseen error; that the rest of a refused body cannot be decoded is none."""
-        if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
-            super().log_exception(*args, **kw)
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer a request that did not reach the application, or an error that it did not foresee."""
-        del message  # It repeats parts of the request.
-        if request.writer.output_size > 0:
-            raise ConnectionError("an answer was begun already") from exc
-        if status == _INTERNAL:
-            _log.error("unforeseen error", exc_info=exc)
-            text = "Internal server error."
-        else:
-            text = "The request is not valid HTTP."
-        answer = _json(error_body(status, FRAMEWORK_TYPES.get(status, "BadRequestException"), text), status)
-        answer.headers.update({**NO_CACHE, REQUEST_ID: sane_request_id(None)})
-        answer.force_close()
-        return answer
+        return own_error(error)
 
 
 async def _ping(request: web.Request) -> web.Response:
@@ -231,7 +165,7 @@ async def _ping(request: web.Request) -> web.Response:
     not_ready = [report for report in feed.reports() if report.is_missing]
     shown = {report.workflow: report.problem for report in not_ready[:NOT_READY_SHOWN]}
     status, body = health(problem, shown, len(not_ready))
-    return _json(json_text(body), status)
+    return json_answer(json_text(body), status)
 
 
 async def _metrics(request: web.Request) -> web.Response:
@@ -242,7 +176,7 @@ async def _metrics(request: web.Request) -> web.Response:
 
 async def _describe_api(_request: web.Request) -> web.Response:
     """Give the OpenAPI description of the inference address."""
-    return _json(json_text(INFERENCE_API))
+    return json_answer(json_text(INFERENCE_API))
 
 
 class _Workers(Collector):

@@ -221,6 +221,7 @@ class LoadedWorkflow:
             archive_sha256=self.deployment.archive_sha256,
             handler=str(self.deployment.handler),
             functions=functions,
+            max_workers=max(n.settings.max_workers for n in self.deployment.nodes if n.name in functions),
             timeout_ms=min(n.settings.timeout_ms for n in self.deployment.nodes if n.name in functions),
             startup_timeout_s=self.deployment.startup_timeout_s,
         )

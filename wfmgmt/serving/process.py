@@ -9,13 +9,17 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
 
 from wfmgmt.serving.client import short_socket_path
+from wfmgmt.serving.connections import ConnectionLimits, Connections
 from wfmgmt.serving.control_server import control_app
-from wfmgmt.serving.inference_server import InferenceProtocol, inference_app
+from wfmgmt.serving.inference_protocol import InferenceProtocol
+from wfmgmt.serving.inference_server import inference_app
 from wfmgmt.serving.models.local.allocation import keep_freed_memory
 from wfmgmt.serving.runtime import Runtime
 
@@ -33,6 +37,7 @@ async def serve(
     control_socket: Path,
     inference_socket: socket.socket,
     lifeline: int | None,
+    connection_limits: ConnectionLimits,
 ) -> None:
     """Run until SIGTERM arrives or the deployment that started the runtime is gone.
 
@@ -41,20 +46,26 @@ async def serve(
         control_socket: Where to listen for the management plane; its folder is private to our user.
         inference_socket: A socket that listens on the inference address already.
         lifeline: Read end of a pipe that the deployment holds open as long as it lives.
+        connection_limits: What clients may keep open.
+
+    Raises:
+        SettingsInvalid: A module to preload cannot be imported.
     """
     stop = _stop_event(lifeline)
     _allow_many_descriptors()
     _use_memory_for_speed()
     async with make_runtime() as runtime:
+        connections = Connections(_affordable(connection_limits))
         control = await _serve(control_app(runtime), web.RequestHandler, listen_privately(control_socket))
-        inference = await _serve(inference_app(runtime), InferenceProtocol, inference_socket)
+        protocol = partial(InferenceProtocol, connections=connections)
+        inference = await _serve(inference_app(runtime), protocol, inference_socket)
         keeping = [asyncio.create_task(each) for each in (runtime.keep_in_step(), runtime.keep_models_in_step())]
         stopped = asyncio.create_task(stop.wait())
         _log.info("runtime is up, inference at http://%s", "{}:{}".format(*inference_socket.getsockname()[:2]))
         await asyncio.wait([*keeping, stopped], return_when=asyncio.FIRST_COMPLETED)
         for task in keeping:
             if task.done():
-                task.result()  # Only an unforeseen error ends a loop: let it be seen, and the runtime start again.
+                task.result()  # Only a wrong setting or an unforeseen error ends a loop: let it be seen.
             task.cancel()
         await runtime.drain()
         await asyncio.to_thread(control_socket.unlink, missing_ok=True)
@@ -89,8 +100,16 @@ def _use_memory_for_speed() -> None:
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
 
 
+def _affordable(limits: ConnectionLimits) -> ConnectionLimits:
+    """Leave half of the descriptors that this process may have to the workers."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return limits
+    return replace(limits, connections=min(limits.connections, descriptors // 2))
+
+
 async def _serve(
-    app: web.Application, protocol: type[web.RequestHandler], sock: socket.socket
+    app: web.Application, protocol: Callable[..., web.RequestHandler], sock: socket.socket
 ) -> Callable[[], Awaitable[None]]:
     """Serve an application on a socket; return what ends that, giving answers under way a moment."""
     runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_TIMEOUT_S, handle_signals=False, handler_cancellation=True)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -74,6 +74,7 @@ class Runtime:
         measurements: Where to count what happens at the nodes.
         limits: How much is taken on at a time.
         check_interval_s: How often model servers are compared with what they should hold.
+        prepare: Called before anything is loaded from the database.
 
     Attributes:
         feed: How the workflows are.
@@ -92,10 +93,12 @@ class Runtime:
         measurements: Measurements,
         limits: PredictionLimits,
         check_interval_s: float,
+        prepare: Callable[[], Awaitable[None]],
     ) -> None:
         self.feed = StatusFeed()
         self.measurements = measurements
         self.admission = Admission(limits)
+        self._prepare = prepare
         self._models = models
         self._functions = functions
         self._catalog = catalog
@@ -206,7 +209,12 @@ class Runtime:
         self._retry = asyncio.Event()
 
     async def keep_in_step(self) -> None:
-        """Compare the loaded workflows with the database again and again."""
+        """Compare the loaded workflows with the database again and again.
+
+        Raises:
+            SettingsInvalid: No worker can ever be started.
+        """
+        await self._prepare()
         while True:
             self._nudged.clear()
             try:

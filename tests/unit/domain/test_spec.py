@@ -76,6 +76,13 @@ def test_spec_gives_functions_one_worker_and_the_global_times() -> None:
     assert settings_of(spec, "f") == NodeSettings(max_batch_delay_ms=0, retry_attempts=3, timeout_ms=500)
 
 
+def test_spec_lets_functions_have_a_worker_each_at_most() -> None:
+    """They share their workers, so that branches of functions can run at the same time."""
+    spec = parse("models: {m: {url: u, max-workers: 9}}\ndag: {f: [m, g], m: [h], g: [h]}")
+    workers = {node.name: (node.settings.min_workers, node.settings.max_workers) for node in spec.nodes}
+    assert workers == {"f": (1, 3), "m": (1, 9), "g": (1, 3), "h": (1, 3)}
+
+
 def test_spec_needs_no_models_when_the_dag_has_functions_only() -> None:
     """A workflow of functions alone is fine."""
     spec = parse("dag: {f: [g]}")

@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from wfmgmt.serving.models.local.handlers import HandlerName, HandlerNotFound, parse_handler
-from wfmgmt.serving.models.local.worker import describe_error, hide_host_paths
+from wfmgmt.serving.models.local.host_paths import hide_host_paths
+from wfmgmt.serving.models.local.worker import describe_error
 
 
 @pytest.mark.parametrize(
@@ -64,3 +65,23 @@ def test_hide_host_paths_leaves_no_path_of_the_host() -> None:
     text = f"cannot read /run/unpacked/1f/labels.txt; see {sys.prefix}/lib/x.py"
     hidden = hide_host_paths(text, directory="/run/unpacked/1f", archive="m1.mar")
     assert hidden == "cannot read m1.mar/labels.txt; see python/lib/x.py"
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("[Errno 2] No such file or directory: '/srv/data/x'", "[Errno 2] No such file or directory: '/srv/data/x'"),
+        ("/home/ann", "~"),
+        ("no /home/ann/data, no /home/ann.", "no ~/data, no ~."),
+        ("file:///home/ann/x", "file://~/x"),
+        ("/home/ann/wfmgmt/instance/gate", "instance/gate"),
+        ("/home/ann/wfmgmt/instances", "wfmgmt/instances"),
+        ("/data/home/ann /home/anna /home/ann-b /home/ann.old", "/data/home/ann /home/anna /home/ann-b /home/ann.old"),
+        (r"C:\home and (.*)", r"C:\home and (.*)"),
+    ],
+    ids=["handler's own", "home", "in sentences", "url", "instance", "checkout", "others", "patterns"],
+)
+def test_hide_host_paths_leaves_other_paths_as_they_are(text: str, hidden: str) -> None:
+    """Only whole names of folders are replaced, the longest first; what a handler says beside them stays."""
+    folders = {"/home/ann": "~", "/home/ann/wfmgmt": "wfmgmt", "/home/ann/wfmgmt/instance": "instance"}
+    assert hide_host_paths(text, directory="/run/1f", archive="m1.mar", folders=folders) == hidden

@@ -52,11 +52,13 @@ def test_value_is_decoded_as_its_content_type_says(content: bytes, content_type:
         (True, b"true"),
         (None, b"null"),
         ([1, 2], b"[\n  1,\n  2\n]"),
+        ({"a": float("nan")}, b'{\n  "a": NaN\n}'),
+        ([float("inf"), float("-inf")], b"[\n  Infinity,\n  -Infinity\n]"),
         ({"a": {"b": []}}, b'{\n  "a": {\n    "b": []\n  }\n}'),
     ],
 )
 def test_answer_is_encoded_as_torchserve_does(value: object, content: bytes) -> None:
-    """Bytes and texts go as they are, everything else as indented JSON."""
+    """Bytes and texts go as they are, everything else as indented JSON; what JSON has not, as Python writes it."""
     assert encode(value) == content
 
 

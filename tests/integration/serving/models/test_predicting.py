@@ -78,6 +78,14 @@ class Handler:
             return "x" * 2_000
         if order == "status":
             context.set_response_status(99)
+        if order == "one long header":
+            context.set_response_header(0, "X", "x" * 2_000_000)
+        if order == "many headers":
+            for number in range(1000):
+                context.set_response_header(0, f"X-{number}", "x" * 4000)
+        if order == "many measurements":
+            for number in range(1000):
+                context.metrics.add_counter("x" * 4000, 1)
         return order
 """
 NOT_A_LIST = "def handle(data, context):\n    return None if data is None else {'answer': 1}\n"
@@ -109,6 +117,9 @@ async def reason_of(servers: LocalServers, order: str) -> str:
         ("memory", "MemoryError"),
         ("huge", "its answer has 2000 bytes, the limit is 1000"),
         ("status", "it set the status 99; expected 200 to 599"),
+        ("one long header", "its headers have 2000009 bytes, the limit is 65536"),
+        ("many headers", "its headers have 40"),
+        ("many measurements", "what it measured, or the errors of its batch, cannot be sent: header of 4"),
     ],
 )
 @in_event_loop
@@ -142,6 +153,27 @@ async def test_worker_is_replaced_when_it_cannot_go_on(tmp_path: Path, order: st
         assert await waiting == "waiting"
         assert await ask(servers, "pid") != pid
         assert servers.models.status("w__m") == WorkerStatus(wanted=1, ready=1)
+
+
+@in_event_loop
+async def test_headers_that_are_too_long_fail_their_own_request_only(tmp_path: Path) -> None:
+    """The others of the batch are answered, with their headers."""
+    source = (
+        "def handle(data, context):\n"
+        "    for index, row in enumerate(data or ()):\n"
+        "        context.set_response_header(index, 'X', 'x' * int(row['body']))\n"
+        "    return data and ['ok'] * len(data)\n"
+    )
+    async with open_servers(tmp_path / "u") as servers:
+        model = make_model(make_mar(tmp_path, source=source), batch_size=3, max_batch_delay_ms=60_000)
+        await servers.models.load(model)
+        asked = [servers.models.infer("w__m", ordering(size)) for size in ("10", "2000000", "20")]
+        first, second, third = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 30)
+    assert isinstance(first, NodeAnswer)
+    assert isinstance(third, NodeAnswer)
+    assert (first.headers, third.headers) == ({"x": "x" * 10}, {"x": "x" * 20})
+    assert isinstance(second, PredictionFailed)
+    assert second.reason.startswith("its headers have 2000009 bytes, the limit is 65536")
 
 
 @pytest.mark.parametrize("order", ["print", "fork", "background", "thread"])
@@ -325,7 +357,7 @@ async def test_handler_reads_the_configuration_file_of_its_archive(tmp_path: Pat
 
 @in_event_loop
 async def test_functions_share_one_worker(tmp_path: Path) -> None:
-    """Each function answers for itself, in the same process."""
+    """Each function answers for itself; one process is enough while nobody waits."""
     source = "import os\n" + "".join(
         f"def {name}(data, context):\n    return data and [{{'name': '{name}', 'pid': os.getpid()}}]\n"
         for name in ("first", "second")
@@ -336,8 +368,32 @@ async def test_functions_share_one_worker(tmp_path: Path) -> None:
         told = [json.loads(bytes(answer.content)) for answer in answers]
         assert [each["name"] for each in told] == ["first", "second"]
         assert told[0]["pid"] == told[1]["pid"]
+        assert servers.functions.status("w") == WorkerStatus(wanted=1, ready=1)
         with pytest.raises(NoWorker, match="not loaded"):
             await servers.functions.infer("nosuch", "first", ordering("a"))
+
+
+@in_event_loop
+async def test_functions_get_workers_while_they_wait_for_each_other(tmp_path: Path) -> None:
+    """As many as there are functions, which can meet then; those above the first go when they have nothing to do."""
+    source = "import os, time\n" + "".join(
+        f"def {name}(data, context):\n"
+        "    if data is None:\n"
+        "        return None\n"
+        f"    open('{name}.here', 'w').close()\n"
+        "    while not all(os.path.exists(each + '.here') for each in ('a', 'b', 'c')):\n"
+        "        time.sleep(0.01)\n"
+        "    return [str(os.getpid())]\n"
+        for name in ("a", "b", "c")
+    )
+    async with open_servers(tmp_path / "u", pool_settings=PoolSettings(idle_timeout_s=0.3)) as servers:
+        await servers.functions.load(make_group(make_war(tmp_path, handler=source), "a", "b", "c"))
+        asked = [servers.functions.infer("w", name, ordering("a")) for name in ("a", "b", "c")]
+        answers = await asyncio.wait_for(asyncio.gather(*asked), 30)
+        assert len({bytes(answer.content) for answer in answers}) == 3
+        assert servers.functions.status("w") == WorkerStatus(wanted=1, ready=3)
+        await until(lambda: servers.functions.status("w") == WorkerStatus(wanted=1, ready=1))
+        assert int(bytes((await servers.functions.infer("w", "a", ordering("a"))).content)) > 0
 
 
 @in_event_loop

@@ -7,9 +7,10 @@ fork of it is safe, quick and shares nearly all memory. The runtime and the fork
 
     runtime → forkserver   {"op": "fork", "id"} with two descriptors: the worker's socket, the write end of its log pipe
                            {"op": "kill", "pid", "signal"}: to the whole process group of a worker that still exists
-    forkserver → runtime   {"op": "forked", "id", "pid"} or {"op": "failed", "id", "error"}
+    forkserver → runtime   {"op": "started"} when all modules are imported,
+                           or {"op": "broken", "error"} when one cannot be; then it exits
+                           {"op": "forked", "id", "pid"} or {"op": "failed", "id", "error"}
                            {"op": "exited", "pid", "code"} or {"op": "exited", "pid", "signal"}
-                           {"op": "broken", "error"} when a module cannot be imported; then it exits
 
 When a worker ends, whatever is left of its process group is killed. On Linux, descendants of workers that made a group
 of their own and lost their parent become the forkserver's children; these are killed when the next child ends, since
@@ -53,6 +54,7 @@ def main() -> None:
         control.set_inheritable(False)
         if not _preload(control, list(filter(None, preload.split(",")))):
             return
+        frames.send(control, {"op": "started"})
         gc.collect()
         gc.freeze()
         _Forkserver(control, memory_bytes=int(memory)).serve()
@@ -64,7 +66,6 @@ def _preload(control: socket.socket, modules: Sequence[str]) -> bool:
         try:
             importlib.import_module(module)
         except BaseException as exc:  # noqa: BLE001 - importing runs code that can raise anything
-            traceback.print_exc()
             error = f"WFMGMT_PRELOAD: {module} cannot be imported: {worker.describe_error(exc)}"
             frames.send(control, {"op": "broken", "error": error})
             return False

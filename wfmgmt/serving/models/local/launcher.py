@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wfmgmt.errors import SettingsInvalid
 from wfmgmt.serving.models.local import frames
 from wfmgmt.serving.models.local.channel import Channel, Item, connect
 from wfmgmt.serving.models.local.output import OutputLog
@@ -35,6 +36,10 @@ _logger = logging.getLogger(__name__)
 
 class ForkFailed(Exception):
     """No worker process could be started; the text says why. It never leaves the local model server."""
+
+
+class PreloadFailed(ForkFailed):
+    """A module that every worker is to have cannot be imported; the text names the setting and the module."""
 
 
 class WorkerExited(Exception):
@@ -74,6 +79,21 @@ class Forkserver:
         self._opening: asyncio.Task[_Connection] | None = None
         self._forking = asyncio.Semaphore(_FORKS_AT_ONCE)
         self._closed = False
+
+    async def preload(self) -> None:
+        """Import the modules that all workers share, if there are any; else the first worker is soon enough to start.
+
+        Raises:
+            SettingsInvalid: One of them cannot be imported.
+        """
+        if not self._surroundings.preload:
+            return
+        try:
+            await (await self._connect()).wait_started()
+        except PreloadFailed as exc:
+            raise SettingsInvalid(str(exc)) from exc
+        except ForkFailed as exc:
+            _logger.warning("the forkserver did not start, and is started again when it is needed: %s", exc)
 
     async def fork(self, *, workflow: str, node: str) -> "WorkerProcess":
         """Start one worker, which waits for its first message. When this is cancelled, no worker stays behind.
@@ -253,7 +273,8 @@ class _Connection:
         self._forks: dict[int, asyncio.Future[tuple[int, asyncio.Future[str]]]] = {}
         self._exits: dict[int, asyncio.Future[str]] = {}
         self._closing = False
-        self._why_lost = "the forkserver died"
+        self._why_broken: str | None = None
+        self._started = asyncio.Event()
         self._running = asyncio.create_task(self._run())
 
     @classmethod
@@ -277,6 +298,17 @@ class _Connection:
         except OSError as exc:
             raise ForkFailed(exc.strerror or type(exc).__name__) from exc
         return cls(process=process, incoming=incoming, sending=sending, message_bytes=surroundings.message_bytes)
+
+    async def wait_started(self) -> None:
+        """Wait until it can fork.
+
+        Raises:
+            PreloadFailed: A module cannot be imported.
+            ForkFailed: It died before.
+        """
+        await self._started.wait()
+        if self.is_lost:
+            raise self._loss()
 
     async def fork(self, *, workflow: str, node: str, answer_timeout_s: float) -> WorkerProcess:
         """Start one worker.
@@ -321,7 +353,7 @@ class _Connection:
 
     async def _request_fork(self, fds: Sequence[int], answer_timeout_s: float) -> tuple[int, asyncio.Future[str]]:
         if self.is_lost:
-            raise ForkFailed(self._why_lost)
+            raise self._loss()
         fork_id = next(self._ids)
         self._forks[fork_id] = asyncio.get_running_loop().create_future()
         try:
@@ -373,7 +405,7 @@ class _Connection:
             self._lose()
         self._incoming.close()
         code = await self._process.wait()
-        if not self._closing:
+        if not self._closing and self._why_broken is None:
             _logger.error("the forkserver ended with code %d; it is started again when it is needed", code)
 
     def _handle(self, message: Mapping[str, Any]) -> None:
@@ -381,7 +413,10 @@ class _Connection:
             self._exits.pop(message["pid"]).set_result(_describe_exit(message))
             return
         if message["op"] == "broken":
-            self._why_lost = message["error"]
+            self._why_broken = message["error"]
+            return
+        if message["op"] == "started":
+            self._started.set()
             return
         fork = self._forks.get(message["id"])
         if message["op"] == "forked":
@@ -391,14 +426,19 @@ class _Connection:
         elif fork is not None and not fork.done():
             fork.set_exception(ForkFailed(message["error"]))
 
+    def _loss(self) -> ForkFailed:
+        """Return the error for those who want something of a forkserver that is dead."""
+        return ForkFailed("the forkserver died") if self._why_broken is None else PreloadFailed(self._why_broken)
+
     def _lose(self) -> None:
         """Fail what waits for the forkserver, and make sure that its workers die with it."""
         self.is_lost = True
+        self._started.set()
         self._drop_outgoing()
         self._sending.close()
         for fork in self._forks.values():
             if not fork.done():
-                fork.set_exception(ForkFailed(self._why_lost))
+                fork.set_exception(self._loss())
         for pid, exited in self._exits.items():
             # Linux kills the workers themselves, but not what they started, and other systems kill neither.
             with contextlib.suppress(ProcessLookupError, PermissionError):

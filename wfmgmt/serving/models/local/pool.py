@@ -31,7 +31,7 @@ class Job:
 
     Attributes:
         workflow: Workflow it belongs to.
-        nodes: Nodes that one worker hosts, in the order in which it loads them; at least one.
+        nodes: Nodes that each worker hosts, in the order in which it loads them; at least one.
         rules: How requests of each node reach a worker.
         load: The message that makes a worker load them, as `worker` describes it.
         max_workers: Workers at most, unless more are asked for.

@@ -43,7 +43,7 @@ class UnpackedArchive(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionGroup:
-    """The function nodes of one workflow, which share one worker.
+    """The function nodes of one workflow, which share their workers: each worker has all of them.
 
     Attributes:
         name: What it is known by; chosen by the caller, unique among all that is loaded.
@@ -52,8 +52,9 @@ class FunctionGroup:
         archive_sha256: Digest of that file when it was registered, in lower-case hexadecimal.
         handler: Name of the handler file in the archive.
         functions: The nodes, each also the name of its function; at least one.
+        max_workers: Workers at most; there is one as long as nobody has to wait.
         timeout_ms: Longest run of one call, >= 1.
-        startup_timeout_s: Time the worker has from its start until all functions are initialised.
+        startup_timeout_s: Time a worker has from its start until all functions are initialised.
     """
 
     name: str
@@ -62,6 +63,7 @@ class FunctionGroup:
     archive_sha256: str
     handler: str
     functions: tuple[str, ...]
+    max_workers: int
     timeout_ms: int
     startup_timeout_s: float
 
@@ -312,9 +314,10 @@ class LocalModelServer(_ArchiveLoader):
 
 
 class LocalFunctions(_ArchiveLoader):
-    """Runs the function nodes of workflows, one process for each workflow.
+    """Runs the function nodes of workflows, in processes that have all functions of one workflow.
 
-    `load`, `unload`, `status`, `infer` and `close` promise what those of `ModelServer` do; there is one worker.
+    `load`, `unload`, `status`, `infer` and `close` promise what those of `ModelServer` do. There is one worker at
+    least, and more come while functions wait for each other, as for a model.
 
     Args:
         parts: What it works with.
@@ -354,7 +357,7 @@ class LocalFunctions(_ArchiveLoader):
             nodes=group.functions,
             rules={function: NodeRules(timeout_ms=group.timeout_ms) for function in group.functions},
             load=self._describe_load(order, handlers, None, 1),
-            max_workers=1,
+            max_workers=group.max_workers,
             startup_timeout_s=group.startup_timeout_s,
             gpu_ids=self._gpu_ids,
         )

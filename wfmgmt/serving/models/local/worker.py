@@ -16,13 +16,14 @@ while it works; it answers them one at a time, in their order:
                        the ticket is the question's, run_us the microseconds since the question was read
     runtime → worker   {"op": "stop"}, or the end of the stream: exit code 0
 
-One worker hosts one model, or all functions of one workflow. Standard output and standard error are the log's; the
+A worker hosts one model, or all functions of one workflow. Standard output and standard error are the log's; the
 protocol has a socket of its own, so nothing that a handler prints can disturb it.
 """
 
 import contextlib
 import importlib
 import io
+import json
 import os
 import socket
 import sys
@@ -34,14 +35,14 @@ from typing import Any, NamedTuple
 from wfmgmt.serving.models.local import frames, values
 from wfmgmt.serving.models.local.context import Context, Exchange
 from wfmgmt.serving.models.local.handlers import EntryPoint, HandlerNotFound, load_entry_point
+from wfmgmt.serving.models.local.host_paths import hide_host_paths
 
 _MAX_ERROR_CHARS = 2_000
 _MAX_TRACEBACK_CHARS = 64_000
+#: Headers that a handler may set, as JSON; those of a batch share the header of one message with much else.
+_MAX_HEADERS_BYTES, _BATCH_HEADERS_BYTES = 64 * 1024, frames.MAX_HEADER_BYTES // 2
 _BUFFER_BYTES = 64 * 1024
 _LOWEST_ERROR, _HIGHEST_ERROR = 400, 599
-
-# Taken before any handler runs and can change sys.path. Longer ones first, since one may contain another.
-_INTERPRETER_FOLDERS = sorted({*sys.path, sys.prefix, sys.base_prefix} - {"", "/"}, key=len, reverse=True)
 
 
 def main(sock: socket.socket) -> int:
@@ -120,7 +121,12 @@ class _Worker:
             self._reply({"op": "failed", "error": error}, ticket, began)
             return
         answers, payload = self._encode(returned, exchanges)
-        self._reply({"op": "answer", "answers": answers, "metrics": context.metrics.take()}, ticket, began, payload)
+        header = {"op": "answer", "answers": answers, "metrics": context.metrics.take()}
+        try:
+            self._reply(header, ticket, began, payload)
+        except frames.InvalidFrame as exc:
+            error = f"what it measured, or the errors of its batch, cannot be sent: {exc}"
+            self._reply({"op": "failed", "error": error}, ticket, began)
 
     def _reply(
         self, header: dict[str, Any], ticket: int, began: int, payload: Sequence[bytes | bytearray] = ()
@@ -146,14 +152,20 @@ class _Worker:
         """Return the answers' part of the header, and the payload."""
         answers: list[Any] = []
         payload: list[bytes | bytearray] = []
-        size_bytes = 0
+        size_bytes = headers_bytes = 0
         for value, exchange in zip(returned, exchanges, strict=True):
             try:
                 content = values.encode(value)
                 status, headers = _checked(exchange)
+                own_bytes = len(json.dumps(headers)) if headers else 0
             except Exception as exc:  # noqa: BLE001 - encoding may run methods of the handler's own classes
                 answers.append({"error": f"its answer cannot be sent: {self._told(exc)}"})
                 continue
+            if own_bytes > _MAX_HEADERS_BYTES or headers_bytes + own_bytes > _BATCH_HEADERS_BYTES:
+                limit = f"{_MAX_HEADERS_BYTES}, and {_BATCH_HEADERS_BYTES} for the batch"
+                answers.append({"error": f"its headers have {own_bytes} bytes, the limit is {limit}"})
+                continue
+            headers_bytes += own_bytes
             size_bytes += len(content)
             if len(content) > self._answer_bytes or size_bytes > frames.MAX_PAYLOAD_BYTES:
                 limit = f"{self._answer_bytes}, and {frames.MAX_PAYLOAD_BYTES} for the batch"
@@ -229,12 +241,3 @@ def describe_error(exc: BaseException) -> str:
         name = type(exc).__name__
         message = f"{name}: {message}" if message else name
     return message[:_MAX_ERROR_CHARS]
-
-
-def hide_host_paths(text: str, *, directory: str, archive: str) -> str:
-    """Replace the folder of the archive by the archive's name, and those of the interpreter by `python`."""
-    for path in sorted({directory, os.path.realpath(directory)}, key=len, reverse=True):
-        text = text.replace(path, archive)
-    for path in _INTERPRETER_FOLDERS:
-        text = text.replace(path, "python")
-    return text
