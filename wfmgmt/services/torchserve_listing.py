@@ -164,8 +164,12 @@ class TorchServeListing:
         if kind == "InvalidKeyException":
             if self._key_file is None:
                 return "it wants a key: name its key_file.json with --key-file"
-            return f"it does not take the management key in {self._key_file}, which may have expired"
-        return f"it answered with status {status}" + (f", {quoted(message)}" if message else f"; {_WRONG_ADDRESS}")
+            # On its other addresses TorchServe wants other keys, and says the same.
+            hint = "which may have expired, or this is not the management address"
+            return f"it does not take the management key in {self._key_file}, {hint}"
+        said = f"it answered with status {status}" + (f", {quoted(message)}" if message else "")
+        # What TorchServe itself says to a path that it has elsewhere, and what others say.
+        return f"{said}; {_WRONG_ADDRESS}" if not message or kind == "ResourceNotFoundException" else said
 
     def _understood(self, parse: Callable[[bytes], _T], content: bytes) -> _T:
         try:

@@ -39,6 +39,10 @@ FAILURES: dict[str, tuple[Behaviour, str]] = {
     "a redirect": (redirect("http://127.0.0.1:1/workflows"), r"it redirects \(status 302\), which is not followed"),
     "no key": (json_answer(KEY_REFUSED, "400 Bad Request"), "it wants a key: name its key_file.json with --key-file"),
     "404 in JSON": (json_answer({"code": 404, "message": "gone"}, "404 Not Found"), "status 404, 'gone'"),
+    "another address of TorchServe": (
+        json_answer({"type": "ResourceNotFoundException", "message": "Requested resource"}, "404 Not Found"),
+        "status 404, 'Requested resource'; is it the management address of a TorchServe",
+    ),
     "500 as text": (answer(b"oops", status="500 Internal Server Error"), "status 500; is it the management address"),
     "no content": (raw(b"HTTP/1.1 204 No Content\r\n\r\n"), "status 204"),
     "a flood": (flood(OK + b"\r\n"), "the answer is longer than 4194304 bytes"),
