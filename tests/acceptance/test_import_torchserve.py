@@ -1,5 +1,8 @@
 """The command that takes over what a TorchServe has, with a service that runs and one that does not."""
 
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,8 +15,11 @@ from tests.campaigns import rows
 from tests.factories import SEQUENTIAL_SPEC, make_mar, make_war
 from tests.integration.archives.scripted_server import ScriptedServer, answer
 from tests.listed_workflows import listing
-from tests.service import Service
+from tests.service import CHECKOUT, Service, wait_until
+from tests.slow_workflow import make_slow_workflow
 from wfmgmt.errors import UrlNotAllowed
+from wfmgmt.factory import Services
+from wfmgmt.settings import Settings
 
 URLS = {"first": "first.war", "second": "renamed.war", "third": "third.war"}
 
@@ -189,3 +195,39 @@ def test_server_that_is_no_torchserve_is_told_in_one_line(service: Service) -> N
             assert done.stderr.startswith("wfmgmt: ")
             assert "/nowhere" in done.stderr
             assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)], ids=str)
+def test_command_that_is_ended_half_way_leaves_nothing(
+    service: Service, theirs: Path, tmp_path: Path, number: int, code: int
+) -> None:
+    """The service undoes the registration, and the copies are swept away after that."""
+    gate = make_slow_workflow(service, tmp_path / "gate")
+    for archive in stored(service):
+        archive.rename(theirs / {".war": "workflows", ".mar": "models"}[archive.suffix] / archive.name)
+    stores = ("--workflow-store", str(theirs / "workflows"), "--model-store", str(theirs / "models"))
+    command = [sys.executable, "-m", "wfmgmt.cli.main", "import-torchserve"]
+    with ScriptedServer(listing({"slow": "slow.war"})) as server:
+        process = subprocess.Popen(
+            [*command, server.url(""), *stores],
+            cwd=CHECKOUT,
+            env=service.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            wait_until(lambda: rows(service, "SELECT 1 FROM workflow WHERE status = 'registering'"), what="the claim")
+            assert {path.name for path in stored(service)} >= {"slow.war", "slow.mar"}
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=10)
+        finally:
+            process.kill()
+            process.wait()
+            gate.unlink()
+    assert (process.returncode, errors) == (code, "wfmgmt: interrupted\n" if number == signal.SIGINT else "")
+    wait_until(lambda: not rows(service, "SELECT 1 FROM workflow"), what="the end of the registration")
+    services = Services(Settings.load(service.environment))
+    services.removal.sweep()
+    services.store.close()
+    assert stored(service) == []

@@ -67,6 +67,20 @@ def find_archive(store: str, name: str, *, ours: StoreFolders, theirs: ForeignSt
     return FoundArchive(store=store, name=name, path=path, sha256=digest, is_here=here is not None)
 
 
+def find_there(store: str, name: str, theirs: ForeignStores) -> FoundArchive | None:
+    """Return the archive that the other server has under that name, None when it has none or its store is not at hand.
+
+    Raises:
+        NotTakenOver: It cannot be read.
+        BadRequest, UrlNotAllowed, RelativePathRefused: As `ArchiveFolder.find` says.
+    """
+    with _unreadable_reported(name):
+        path = _path_in(theirs.named(store), name)
+        if path is None:
+            return None
+        return FoundArchive(store=store, name=name, path=path, sha256=sha256_of(path), is_here=False)
+
+
 @contextmanager
 def copied(
     archives: Sequence[FoundArchive], *, folders: StoreFolders, lease: str, is_used: Callable[[str, str], bool]
@@ -85,29 +99,33 @@ def copied(
         NotTakenOver: A file of that name appeared meanwhile, or one cannot be read.
         InsufficientStorage: The disk is full.
     """
-    parts: list[tuple[ArchiveFolder, Path]] = []
-    published: list[FoundArchive] = []
+    made: list[tuple[FoundArchive, Path]] = []
     try:
         for each in archives:
-            folder = folders.named(each.store)
-            part = _copy(each, folder, lease)
-            parts.append((folder, part))
-            _publish(each, folder, part)
-            published.append(each)
+            part = _copy(each, folders.named(each.store), lease)
+            made.append((each, part))
         yield
     except BaseException:
-        for each in published:
+        for each, part in made:
+            # What an interrupted registration still claims is left to the sweep, which comes after that is undone.
             if not is_used(each.store, each.name):
                 folders.named(each.store).remove(each.name)
+                folders.named(each.store).discard(part)
         raise
-    finally:
-        for folder, part in parts:
-            folder.discard(part)
+    for each, part in made:
+        folders.named(each.store).discard(part)
 
 
 def _copy(archive: FoundArchive, folder: ArchiveFolder, lease: str) -> Path:
-    with _unreadable_reported(archive.name):
-        return folder.copy(archive.path, lease)
+    """Copy an archive into a folder under its name, and return the part that the copy still is."""
+    with _unreadable_reported(archive.name, verb="copied"):
+        part = folder.copy(archive.path, lease)
+        try:
+            _publish(archive, folder, part)
+        except BaseException:
+            folder.discard(part)
+            raise
+    return part
 
 
 def _publish(archive: FoundArchive, folder: ArchiveFolder, part: Path) -> None:
@@ -137,8 +155,8 @@ def _conflict(store: str, name: str) -> NotTakenOver:
 
 
 @contextmanager
-def _unreadable_reported(name: str) -> Iterator[None]:
+def _unreadable_reported(name: str, *, verb: str = "read") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise NotTakenOver(f"{quoted(name)} cannot be read: {error.strerror}") from error
+        raise NotTakenOver(f"{quoted(name)} cannot be {verb}: {error.strerror}") from error

@@ -14,7 +14,7 @@ from wfmgmt.domain.spec import WorkflowSpec, parse_spec
 from wfmgmt.domain.workflow import NodeSettings
 from wfmgmt.errors import NotTakenOver, WfmgmtError
 from wfmgmt.services.archives import StoreFolders
-from wfmgmt.services.copies import ForeignStores, FoundArchive, copied, find_archive
+from wfmgmt.services.copies import ForeignStores, FoundArchive, copied, find_archive, find_there
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.registration import Registration, RegistrationRequest
 from wfmgmt.services.torchserve_listing import Figures, ForeignWorkflow, TorchServeListing
@@ -123,6 +123,8 @@ class Takeover:
                 outcome = self._take(listed[name], source, None if is_dry else origin)
             except WfmgmtError as error:
                 outcome = _refused(name, str(error))
+            except OSError as error:  # Somebody takes files away, or keeps them from us.
+                outcome = _refused(name, f"a file cannot be read or written: {error.strerror}")
             yield outcome
 
     def _take(self, listed: ForeignWorkflow, source: Source, origin: Origin | None) -> Outcome:
@@ -131,51 +133,63 @@ class Takeover:
         there = source.listing.figures(listed.name)
         with self._store.read() as reader:
             registered = reader.describe(listed.name)
-        if is_remote(listed.url):
-            return self._take_remote(listed, there, registered, origin)
-        # TorchServe has copied what it registered by a file: address into its own store.
-        name = _FILE_SCHEME.sub("", listed.url)
-        war = self._find("workflow", name, source)
         if registered is not None:
-            if registered.archive_sha256 != war.sha256:
-                raise NotTakenOver("it is registered here from another archive")
-            models = self._changed_models(registered, source)
-            return _outcome(listed, Verdict.HERE, [*_differences(there, _registered_figures(registered)), *models])
-        spec = parse_spec(read_war(war.path, self._limits, shown_name=name).spec_text, self._limits)
+            notes = [*_differences(there, _registered_figures(registered)), *self._compare(listed, registered, source)]
+            return _outcome(listed, Verdict.HERE, notes)
+        if is_remote(listed.url):
+            return self._take_remote(listed, there, source, origin)
+        return self._take_local(listed, there, source, origin)
+
+    def _compare(self, listed: ForeignWorkflow, registered: DescribedWorkflow, source: Source) -> list[str]:
+        """Refuse what is registered here from something else; say what else of it is different over there."""
+        if is_remote(listed.url):
+            shown = parse_url(listed.url).shown
+            if registered.url != shown:
+                raise NotTakenOver(f"it is registered here from {registered.url}, and there from {shown}")
+            return ["registered from the same address; what lies there now was not looked at"]
+        if registered.archive_sha256 != self._find("workflow", _file_name(listed.url), source).sha256:
+            raise NotTakenOver("it is registered here from another archive")
+        return self._changed_models(registered, source)
+
+    def _take_local(self, listed: ForeignWorkflow, there: Figures, source: Source, origin: Origin | None) -> Outcome:
+        """Register from a file that is in our store or is copied there."""
+        war = self._find("workflow", _file_name(listed.url), source)
+        spec = self._spec(war)
         missing = [each for each in (war, *self._models(spec, source)) if not each.is_here]
         notes = _differences(there, _figures(spec.defaults, spec.dag.text))
-        did = "would be copied" if origin is None else "copied"
-        copies = [f"{each.name} {did} into the {each.store} store" for each in missing]
         if origin is None:
-            return _outcome(listed, Verdict.PLANNED, [*copies, *notes])
+            return _outcome(listed, Verdict.PLANNED, [*_copies(missing, "would be copied"), *notes])
+        warnings = self._register(war.name, listed.name, missing, origin)
+        return _outcome(listed, Verdict.REGISTERED, [*_copies(missing, "copied"), *notes, *warnings])
+
+    def _take_remote(self, listed: ForeignWorkflow, there: Figures, source: Source, origin: Origin | None) -> Outcome:
+        """Have an archive downloaded again from where the other server got it."""
+        url = parse_url(listed.url)
+        # What it downloaded lies in its store, and tells which models will be needed.
+        seen = find_there("workflow", url.file_name, source.stores)
+        missing = [] if seen is None else [each for each in self._models(self._spec(seen), source) if not each.is_here]
+        if origin is None:
+            planned = f"would be downloaded from {url.shown}, which was not tried"
+            return _outcome(listed, Verdict.PLANNED, [planned, *_copies(missing, "would be copied")])
+        warnings = self._register(listed.url, listed.name, missing, origin)
+        with self._store.read() as reader:
+            registered = reader.describe(listed.name)
+        notes = [] if registered is None else _differences(there, _registered_figures(registered))
+        copies = _copies(missing, "copied")
+        return _outcome(listed, Verdict.REGISTERED, [f"downloaded from {url.shown}", *copies, *notes, *warnings])
+
+    def _register(self, url: str, name: str, missing: list[FoundArchive], origin: Origin) -> tuple[str, ...]:
+        """Register as a client would, with copies of what is missing, and return the warnings."""
+        request = RegistrationRequest(url=url, workflow_name=name)
         with (
             self._leases.take() as lease,
             copied(missing, folders=self._folders, lease=lease, is_used=self._is_used),
         ):
-            warnings = self._register(name, listed.name, origin)
-        return _outcome(listed, Verdict.REGISTERED, [*copies, *notes, *warnings])
+            return self._registration.register(request, origin).warnings
 
-    def _take_remote(
-        self, listed: ForeignWorkflow, there: Figures, registered: DescribedWorkflow | None, origin: Origin | None
-    ) -> Outcome:
-        """Have an archive downloaded again from where the other server got it."""
-        shown = parse_url(listed.url).shown
-        if registered is not None:
-            if registered.url != shown:
-                raise NotTakenOver(f"it is registered here from {registered.url}, and there from {shown}")
-            notes = ["registered from the same address; what lies there now was not looked at"]
-            return _outcome(listed, Verdict.HERE, [*notes, *_differences(there, _registered_figures(registered))])
-        if origin is None:
-            return _outcome(listed, Verdict.PLANNED, [f"would be downloaded from {shown}, which was not tried"])
-        warnings = self._register(listed.url, listed.name, origin)
-        with self._store.read() as reader:
-            registered = reader.describe(listed.name)
-        notes = [] if registered is None else _differences(there, _registered_figures(registered))
-        return _outcome(listed, Verdict.REGISTERED, [f"downloaded from {shown}", *notes, *warnings])
-
-    def _register(self, url: str, name: str, origin: Origin) -> tuple[str, ...]:
-        """Register as a client would, and return the warnings."""
-        return self._registration.register(RegistrationRequest(url=url, workflow_name=name), origin).warnings
+    def _spec(self, war: FoundArchive) -> WorkflowSpec:
+        contents = read_war(war.path, self._limits, shown_name=war.name)
+        return parse_spec(contents.spec_text, self._limits)
 
     def _models(self, spec: WorkflowSpec, source: Source) -> list[FoundArchive]:
         """Find the archives of all models that are not downloaded; say all that is wrong with them at once."""
@@ -210,6 +224,15 @@ class Takeover:
     def _is_used(self, store: str, file: str) -> bool:
         with self._store.read() as reader:
             return reader.is_file_used(store, file)
+
+
+def _file_name(url: str) -> str:
+    """Return the name in its store: TorchServe copies what it registers by a file: address there."""
+    return _FILE_SCHEME.sub("", url)
+
+
+def _copies(archives: list[FoundArchive], verb: str) -> list[str]:
+    return [f"{each.name} {verb} into the {each.store} store" for each in archives]
 
 
 def _refused(name: str, reason: str) -> Outcome:

@@ -1,5 +1,7 @@
 """Taking over over real stores and a real list; only the registration itself is a stand-in."""
 
+import errno
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from tests.listed_workflows import listing
 from tests.records import make_node, make_store, make_workflow
 from wfmgmt.archives.reading import sha256_of
 from wfmgmt.archives.stores import ArchiveFolder
+from wfmgmt.archives.urls import without_credentials
 from wfmgmt.domain.audit import Origin
 from wfmgmt.domain.limits import Limits
 from wfmgmt.errors import NodesFailedToLoad, RuntimeUnavailable
@@ -46,15 +49,20 @@ class FakeRegistration:
         self._store = store
         self._place = place
         self.failure: BaseException | None = None
+        self.downloads: dict[str, Path] = {}
 
     def register(self, request: RegistrationRequest, _origin: Origin) -> Registered:
         """Register or fail."""
         if self.failure is not None:
             raise self.failure
-        war = self._place.ours["workflow"] / request.url
+        war = self.downloads.get(request.url) or self._place.ours["workflow"] / request.url
         node = make_node("m1", model_sha256=sha256_of(self._place.ours["model"] / "m1.mar"))
         new = make_workflow(
-            request.workflow_name or "", url=request.url, archive_sha256=sha256_of(war), nodes=(node,), edges=()
+            request.workflow_name or "",
+            url=without_credentials(request.url),
+            archive_sha256=sha256_of(war),
+            nodes=(node,),
+            edges=(),
         )
         with self._store.write() as writer:
             writer.claim_name(new)
@@ -279,6 +287,46 @@ def test_archive_that_cannot_be_read_is_reported(place: Place) -> None:
     archive.unlink()
     archive.symlink_to("/proc/self/mem")  # A regular file that nobody can read from the start, not even root.
     assert place.reason() == "'seq.war' cannot be read: Input/output error"
+
+
+def test_store_that_cannot_be_written_is_reported(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As here, where its file system has no hard links."""
+    place.fill()
+
+    def link(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+    assert place.reason() == "'seq.war' cannot be copied: Operation not permitted"
+
+
+def test_file_that_goes_meanwhile_is_reported(place: Place) -> None:
+    """Whatever the registration was doing with it."""
+    place.fill()
+    place.registration.failure = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    assert place.reason() == "a file cannot be read or written: No such file or directory"
+
+
+def test_models_of_a_workflow_that_was_downloaded_are_copied(place: Place) -> None:
+    """TorchServe's own download tells which they are."""
+    place.fill()
+    url = "http://user:secret@h.example/path/seq.war"
+    (planned,) = place.run({"seq": url}, is_dry=True)
+    assert (planned.verdict, planned.notes) == (
+        Verdict.PLANNED,
+        (
+            "would be downloaded from http://h.example/path/seq.war, which was not tried",
+            "m1.mar would be copied into the model store",
+        ),
+    )
+    place.registration.downloads = {url: place.theirs["workflow"] / "seq.war"}
+    (outcome,) = place.run({"seq": url})
+    assert (outcome.verdict, outcome.notes) == (
+        Verdict.REGISTERED,
+        ("downloaded from http://h.example/path/seq.war", "m1.mar copied into the model store"),
+    )
+    assert place.copies() == ["m1.mar"]
+    assert place.run({"seq": url})[0].verdict is Verdict.HERE
 
 
 def test_only_named_workflows_are_taken_over(place: Place) -> None:
