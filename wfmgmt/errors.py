@@ -10,6 +10,8 @@ WfmgmtError
 │   └── RelativePathRefused     a name that climbs out of the store
 ├── UrlNotAllowed               a download address that the settings do not let through
 ├── DownloadFailed              an allowed address did not deliver the archive
+├── ListingFailed               another server does not tell which workflows it has
+├── NotTakenOver                a workflow of another server that cannot be taken over as it is
 ├── WorkflowExists              the name is taken
 ├── WorkflowBusy                the name is being registered or unregistered right now
 ├── NodesNotLoadable            model files that are missing or broken, found without running code
@@ -120,6 +122,24 @@ class DownloadFailed(WfmgmtError):
         super().__init__(f"Failed to download archive from: {url}: {reason}")
         self.url = url
         self.reason = reason
+
+
+class ListingFailed(WfmgmtError):
+    """Another server does not tell which workflows it has, or how one of them is set up.
+
+    Attributes:
+        url: Its address, without credentials.
+        reason: What happened: a status, a time-out, an answer that makes no sense.
+    """
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"{url} does not tell its workflows: {reason}")
+        self.url = url
+        self.reason = reason
+
+
+class NotTakenOver(WfmgmtError):
+    """A workflow of another server cannot be taken over as it is."""
 
 
 class WorkflowExists(WfmgmtError):

@@ -28,6 +28,7 @@ from wfmgmt.services.inspection import Inspection
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.registration import Registration
 from wfmgmt.services.removal import Removal
+from wfmgmt.services.takeover import Takeover
 from wfmgmt.serving.client import RuntimeClient
 from wfmgmt.serving.connections import ConnectionLimits
 from wfmgmt.serving.measurements import Measurements
@@ -78,6 +79,14 @@ class Services:
             leases=self.leases,
             limits=settings.limits,
             slots=settings.concurrent_registrations,
+        )
+        self.takeover = Takeover(
+            store=self.store,
+            folders=folders,
+            runtime=self.runtime,
+            registration=self.registration,
+            leases=self.leases,
+            limits=settings.limits,
         )
 
 

@@ -3,10 +3,9 @@
 import contextlib
 import functools
 import hashlib
-import os
 import re
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,7 +13,7 @@ from typing import Any, BinaryIO
 import requests
 
 from wfmgmt.archives.addresses import is_public
-from wfmgmt.archives.stores import full_disk_reported
+from wfmgmt.archives.stores import full_disk_reported, new_durable_file
 from wfmgmt.archives.transfers import Transfer
 from wfmgmt.archives.urls import RemoteUrl
 from wfmgmt.errors import BadRequest, DownloadFailed, RelativePathRefused, UrlNotAllowed
@@ -93,7 +92,7 @@ class Fetcher:
         self.check(url)
         with (
             full_disk_reported(),
-            _new_durable_file(into) as file,
+            new_durable_file(into) as file,
             Transfer(url, self._timeout_s, cancelled) as transfer,
         ):
             return self._follow(url, file, transfer)
@@ -151,20 +150,6 @@ class Fetcher:
 
     def _too_large(self) -> str:
         return f"it is larger than {self._limit_bytes} bytes"
-
-
-@contextlib.contextmanager
-def _new_durable_file(path: Path) -> Iterator[BinaryIO]:
-    """Create a file, hand it out for writing and make it durable; on any error it is gone again."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
-        with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, not a path)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
 
 
 def _redirect_target(hop: RemoteUrl, response: requests.Response, transfer: Transfer) -> RemoteUrl:

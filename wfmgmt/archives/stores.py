@@ -4,10 +4,12 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 import stat
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from wfmgmt.archives.urls import without_credentials
 from wfmgmt.errors import ArchiveNotFound, BadRequest, InsufficientStorage, RelativePathRefused, UrlNotAllowed
@@ -16,6 +18,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _OWNER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PART = re.compile(r"\.([A-Za-z0-9._-]{1,64})-[0-9a-f]{32}\.part")
 _STEM_LIMIT = 128
+_CHUNK_BYTES = 1024 * 1024
 # EFBIG stands for a quota on the size of one file.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES})
@@ -29,6 +32,20 @@ def full_disk_reported() -> Iterator[None]:
     except OSError as exc:
         if exc.errno in _FULL:
             raise InsufficientStorage("No space is left for the archive.") from exc
+        raise
+
+
+@contextlib.contextmanager
+def new_durable_file(path: Path) -> Iterator[BinaryIO]:
+    """Create a file, hand it out for writing and make it durable; on any error it is gone again."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, not a path)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
         raise
 
 
@@ -87,6 +104,22 @@ class ArchiveFolder:
             raise ValueError(f"not an owner of parts: {owner!r}")
         return self._folder / f".{owner}-{uuid.uuid4().hex}.part"
 
+    def copy(self, source: Path, owner: str) -> Path:
+        """Copy a file into a new part, and return that.
+
+        Args:
+            source: A file from elsewhere.
+            owner: As for `reserve`.
+
+        Raises:
+            InsufficientStorage: The disk is full; there is no part.
+            OSError: The file cannot be read; there is no part.
+        """
+        part = self.reserve(owner)
+        with full_disk_reported(), source.open("rb") as file, new_durable_file(part) as copied:
+            shutil.copyfileobj(file, copied, _CHUNK_BYTES)
+        return part
+
     def publish(self, part: Path, name: str) -> str:
         """Give a finished part a visible name and return that name; the part stays until it is discarded.
 
@@ -103,15 +136,29 @@ class ArchiveFolder:
             raise ValueError(f"not a plain file name: {name!r}")
         stem = name.removesuffix(self._suffix)[:_STEM_LIMIT]
         published = f"{stem}{self._suffix}"
+        while not self.publish_as(part, published):
+            published = f"{stem}-{uuid.uuid4().hex[:8]}{self._suffix}"
+        return published
+
+    def publish_as(self, part: Path, name: str) -> bool:
+        """Give a finished part exactly this name, or return False when something has it already.
+
+        Args:
+            part: From `reserve`, written and durable.
+            name: One that `find` takes.
+
+        Raises:
+            InsufficientStorage: The disk is full; the archive has no visible name.
+        """
         with full_disk_reported():
-            while not _linked(part, self._folder / published):
-                published = f"{stem}-{uuid.uuid4().hex[:8]}{self._suffix}"
+            if not _linked(part, self._folder / name):
+                return False
             try:
                 self._sync()
             except OSError:
-                (self._folder / published).unlink(missing_ok=True)
+                (self._folder / name).unlink(missing_ok=True)
                 raise
-        return published
+        return True
 
     def discard(self, part: Path) -> None:
         """Remove a part if it is there."""

@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import requests
@@ -52,10 +53,14 @@ class Transfer:
         url: The URL that was asked for; errors name it, whatever it redirects to.
         timeout_s: Time for the whole download.
         cancelled: Says True once the caller has lost interest.
+        ca_bundle: File of the certificates to trust, instead of those that come with requests.
     """
 
-    def __init__(self, url: RemoteUrl, timeout_s: float, cancelled: Callable[[], bool]) -> None:
+    def __init__(
+        self, url: RemoteUrl, timeout_s: float, cancelled: Callable[[], bool], *, ca_bundle: Path | None = None
+    ) -> None:
         self._url = url
+        self._ca_bundle = ca_bundle
         self._timeout_s = timeout_s
         self._deadline = time.monotonic() + timeout_s
         self._cancelled = cancelled
@@ -126,7 +131,7 @@ class Transfer:
         """
         headers = _HEADERS if authorization is None else {**_HEADERS, "Authorization": authorization}
         # A session for each hop: nothing that one host sends, such as cookies, reaches another.
-        with _session(connect) as session:
+        with _session(connect, self._ca_bundle) as session:
             with self._network_errors():
                 response = session.get(
                     hop.shown, headers=headers, timeout=self._timeout_s, stream=True, allow_redirects=False
@@ -239,9 +244,10 @@ class _TlsConnection(_PlainConnection, HTTPSConnection):
     """The same with TLS on top."""
 
 
-def _session(connect: Callable[[], socket.socket]) -> requests.Session:
+def _session(connect: Callable[[], socket.socket], ca_bundle: Path | None) -> requests.Session:
     session = _Session()
     session.trust_env = False
+    session.verify = True if ca_bundle is None else str(ca_bundle)
     for scheme in ("http://", "https://"):
         session.mount(scheme, _Adapter(connect))
     return session

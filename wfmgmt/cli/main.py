@@ -1,4 +1,4 @@
-"""The `wfmgmt` command: run the runtime, migrate, reconcile, verify the audit trail."""
+"""The `wfmgmt` command: run the runtime, migrate, reconcile, take workflows over, verify the audit trail."""
 
 import argparse
 import getpass
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from wfmgmt import __version__
+from wfmgmt.cli import takeover
 from wfmgmt.deployment.deployment import prepare_instance, runtime_lock
 from wfmgmt.domain.audit import Origin
 from wfmgmt.errors import CannotStart, RuntimeUnavailable, WfmgmtError
@@ -59,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     reconcile.add_argument("--dry-run", action="store_true", help="only say what would be done")
     reconcile.set_defaults(run=_reconcile)
+    takeover.describe_arguments(
+        commands.add_parser("import-torchserve", help="register what a running TorchServe has, from the same archives")
+    )
     audit = commands.add_parser("audit", help="the audit trail").add_subparsers(required=True, metavar="COMMAND")
     verify = audit.add_parser("verify", help="recompute the chain of hashes; exit 1 at the first row that does not fit")
     verify.set_defaults(run=_verify)

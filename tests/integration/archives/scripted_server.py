@@ -2,11 +2,16 @@
 
 import contextlib
 import re
+import shutil
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Self
+
+import pytest
 
 from wfmgmt.archives.fetching import Fetcher
 
@@ -144,3 +149,16 @@ def resolving(*answers: list[str], calls: list[str] | None = None) -> Callable[.
         return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, port)) for address in next(waiting)]
 
     return resolve
+
+
+def make_certificate(folder: Path, host: str) -> tuple[Path, ssl.SSLContext]:
+    """Make a self-signed certificate for a host and a context that serves with it."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the openssl command")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    command = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN={host}"
+    files = ["-addext", f"subjectAltName=DNS:{host}", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command.split(), *files], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return certificate, context

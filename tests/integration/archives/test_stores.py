@@ -196,6 +196,33 @@ def test_publish_takes_another_name_when_taken(store: ArchiveFolder, folder: Pat
     assert not (folder / "nosuch.war").exists()
 
 
+def test_publish_as_takes_that_name_or_none(store: ArchiveFolder, folder: Path) -> None:
+    """Whatever has the name stays as it is."""
+    (folder / "taken.war").write_bytes(b"old")
+    part = make_part(store)
+    assert not store.publish_as(part, "taken.war")
+    assert (folder / "taken.war").read_bytes() == b"old"
+    assert store.publish_as(part, "free.war")
+    assert (folder / "free.war").read_bytes() == b"new"
+
+
+def test_copy_is_a_part_of_its_owner(store: ArchiveFolder, folder: Path, tmp_path: Path) -> None:
+    """It has the bytes of the other file, and a sweep takes it for what it is."""
+    other = tmp_path / "other.war"
+    other.write_bytes(b"x" * 3_000_000)
+    part = store.copy(other, "me")
+    assert part.read_bytes() == other.read_bytes()
+    assert store.sweep(lambda owner: owner != "me", lambda _: True) == [part.name]
+    assert names(folder) == []
+
+
+def test_copy_of_what_is_not_there_leaves_nothing(store: ArchiveFolder, folder: Path, tmp_path: Path) -> None:
+    """No part stays behind."""
+    with pytest.raises(FileNotFoundError):
+        store.copy(tmp_path / "missing.war", "me")
+    assert names(folder) == []
+
+
 def test_publish_refuses_paths(store: ArchiveFolder) -> None:
     """A name with a path in it is a mistake of the caller."""
     with pytest.raises(ValueError, match="not a plain file name"):

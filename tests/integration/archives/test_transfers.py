@@ -2,9 +2,7 @@
 
 import contextlib
 import hashlib
-import shutil
 import socket
-import ssl
 import subprocess
 import sys
 import threading
@@ -20,6 +18,7 @@ from tests.integration.archives.scripted_server import (
     ScriptedServer,
     answer,
     drip,
+    make_certificate,
     make_fetcher,
     redirect,
     resolving,
@@ -27,19 +26,6 @@ from tests.integration.archives.scripted_server import (
 )
 from wfmgmt.archives.urls import parse_url
 from wfmgmt.errors import DownloadFailed
-
-
-def make_certificate(folder: Path, host: str) -> tuple[Path, ssl.SSLContext]:
-    """Make a self-signed certificate for a host and a context that serves with it."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs the openssl command")
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    command = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN={host}"
-    files = ["-addext", f"subjectAltName=DNS:{host}", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*command.split(), *files], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return certificate, context
 
 
 @pytest.mark.parametrize(

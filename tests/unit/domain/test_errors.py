@@ -7,7 +7,14 @@ import pytest
 from wfmgmt import errors
 from wfmgmt.domain.wire import STATUS_AND_TYPE, status_and_type
 
-NEVER_ANSWERED = {errors.WfmgmtError, errors.CannotStart, errors.SettingsInvalid, errors.DatabaseUnusable}
+NEVER_ANSWERED = {
+    errors.WfmgmtError,
+    errors.CannotStart,
+    errors.SettingsInvalid,
+    errors.DatabaseUnusable,
+    errors.ListingFailed,  # These two are a command's.
+    errors.NotTakenOver,
+}
 ALL = [
     kind
     for _, kind in inspect.getmembers(errors, inspect.isclass)

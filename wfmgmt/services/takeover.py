@@ -1,0 +1,278 @@
+"""Taking workflows over from a TorchServe that runs: registering here what is registered there."""
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from wfmgmt.archives.manifest import read_war
+from wfmgmt.archives.urls import is_remote, parse_url
+from wfmgmt.domain.audit import Origin
+from wfmgmt.domain.limits import Limits
+from wfmgmt.domain.names import check_workflow_name, shortened
+from wfmgmt.domain.spec import WorkflowSpec, parse_spec
+from wfmgmt.domain.workflow import NodeSettings
+from wfmgmt.errors import NotTakenOver, WfmgmtError
+from wfmgmt.services.archives import StoreFolders
+from wfmgmt.services.copies import ForeignStores, FoundArchive, copied, find_archive, find_there
+from wfmgmt.services.leases import Leases
+from wfmgmt.services.registration import Registration, RegistrationRequest
+from wfmgmt.services.torchserve_listing import Figures, ForeignWorkflow, TorchServeListing
+from wfmgmt.serving.client import RuntimeClient
+from wfmgmt.store.records import DescribedWorkflow
+from wfmgmt.store.store import Store
+
+_EDGES = re.compile(r"([^\s=,{}\[\]]+)=\[([^\[\]]*)\]")
+_FILE_SCHEME = re.compile(r"\Afile:.*/", re.IGNORECASE)
+
+
+class Verdict(StrEnum):
+    """What became of a workflow."""
+
+    REGISTERED = "registered"
+    PLANNED = "would be registered"
+    HERE = "is here already"
+    NOT_TAKEN = "not taken over"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one workflow.
+
+    Attributes:
+        workflow: Its name as the other server gives it, which may be anything.
+        verdict: What became of it.
+        reason: Why it was not taken over; empty when it was.
+        notes: What is different here, and what was done besides; phrases for the operator.
+    """
+
+    workflow: str
+    verdict: Verdict
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where workflows are taken over from.
+
+    Attributes:
+        listing: Tells which there are.
+        stores: Where their archives lie.
+    """
+
+    listing: TorchServeListing
+    stores: ForeignStores
+
+
+class Takeover:
+    """The use case. Each call works in the caller's thread, one workflow after the other.
+
+    Args:
+        store: The registry.
+        folders: The archive stores.
+        runtime: Has to run, since it loads what is registered.
+        registration: Registers.
+        leases: Proof that copies are being made.
+        limits: Bounds on archives and specs.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        folders: StoreFolders,
+        runtime: RuntimeClient,
+        registration: Registration,
+        leases: Leases,
+        limits: Limits,
+    ) -> None:
+        self._store = store
+        self._folders = folders
+        self._runtime = runtime
+        self._registration = registration
+        self._leases = leases
+        self._limits = limits
+
+    def take_over(
+        self, source: Source, origin: Origin, *, only: Collection[str] = (), is_dry: bool = False
+    ) -> Iterator[Outcome]:
+        """Register what the other server has, and yield what became of each as soon as that is known.
+
+        A workflow that cannot be taken over does not keep the others from it. Timeouts are those of a registration
+        without any, since the other server does not tell its own.
+
+        Args:
+            source: The other server.
+            origin: Who asks, for the audit trail.
+            only: Names to restrict it to; all when there are none.
+            is_dry: Change nothing, and find out what would be done.
+
+        Raises:
+            ListingFailed: The other server does not tell what it has.
+            RuntimeUnavailable: Nothing can be registered, or no longer; what was yielded before holds.
+        """
+        listed = {each.name: each for each in source.listing.workflows()}
+        for name in dict.fromkeys(only or listed):
+            if not is_dry:
+                self._runtime.report("none")
+            if name not in listed:
+                yield _refused(name, "TorchServe has no workflow of that name")
+                continue
+            try:
+                outcome = self._take(listed[name], source, None if is_dry else origin)
+            except WfmgmtError as error:
+                outcome = _refused(name, str(error))
+            except OSError as error:  # Somebody takes files away, or keeps them from us.
+                outcome = _refused(name, f"a file cannot be read or written: {error.strerror}")
+            yield outcome
+
+    def _take(self, listed: ForeignWorkflow, source: Source, origin: Origin | None) -> Outcome:
+        """Register one workflow, or only find out whether that could be done when there is no origin."""
+        check_workflow_name(listed.name)
+        there = source.listing.figures(listed.name)
+        with self._store.read() as reader:
+            registered = reader.describe(listed.name)
+        if registered is not None:
+            notes = [*_differences(there, _registered_figures(registered)), *self._compare(listed, registered, source)]
+            return _outcome(listed, Verdict.HERE, notes)
+        if is_remote(listed.url):
+            return self._take_remote(listed, there, source, origin)
+        return self._take_local(listed, there, source, origin)
+
+    def _compare(self, listed: ForeignWorkflow, registered: DescribedWorkflow, source: Source) -> list[str]:
+        """Refuse what is registered here from something else; say what else of it is different over there."""
+        if is_remote(listed.url):
+            shown = parse_url(listed.url).shown
+            if registered.url != shown:
+                raise NotTakenOver(f"it is registered here from {registered.url}, and there from {shown}")
+            return ["registered from the same address; what lies there now was not looked at"]
+        if registered.archive_sha256 != self._find("workflow", _file_name(listed.url), source).sha256:
+            raise NotTakenOver("it is registered here from another archive")
+        return self._changed_models(registered, source)
+
+    def _take_local(self, listed: ForeignWorkflow, there: Figures, source: Source, origin: Origin | None) -> Outcome:
+        """Register from a file that is in our store or is copied there."""
+        war = self._find("workflow", _file_name(listed.url), source)
+        spec = self._spec(war)
+        missing = [each for each in (war, *self._models(spec, source)) if not each.is_here]
+        notes = _differences(there, _figures(spec.defaults, spec.dag.text))
+        if origin is None:
+            return _outcome(listed, Verdict.PLANNED, [*_copies(missing, "would be copied"), *notes])
+        warnings = self._register(war.name, listed.name, missing, origin)
+        return _outcome(listed, Verdict.REGISTERED, [*_copies(missing, "copied"), *notes, *warnings])
+
+    def _take_remote(self, listed: ForeignWorkflow, there: Figures, source: Source, origin: Origin | None) -> Outcome:
+        """Have an archive downloaded again from where the other server got it."""
+        url = parse_url(listed.url)
+        # What it downloaded lies in its store, and tells which models will be needed.
+        seen = find_there("workflow", url.file_name, source.stores)
+        missing = [] if seen is None else [each for each in self._models(self._spec(seen), source) if not each.is_here]
+        if origin is None:
+            planned = f"would be downloaded from {url.shown}, which was not tried"
+            return _outcome(listed, Verdict.PLANNED, [planned, *_copies(missing, "would be copied")])
+        warnings = self._register(listed.url, listed.name, missing, origin)
+        with self._store.read() as reader:
+            registered = reader.describe(listed.name)
+        notes = [] if registered is None else _differences(there, _registered_figures(registered))
+        copies = _copies(missing, "copied")
+        return _outcome(listed, Verdict.REGISTERED, [f"downloaded from {url.shown}", *copies, *notes, *warnings])
+
+    def _register(self, url: str, name: str, missing: list[FoundArchive], origin: Origin) -> tuple[str, ...]:
+        """Register as a client would, with copies of what is missing, and return the warnings."""
+        request = RegistrationRequest(url=url, workflow_name=name)
+        with (
+            self._leases.take() as lease,
+            copied(missing, folders=self._folders, lease=lease, is_used=self._is_used),
+        ):
+            return self._registration.register(request, origin).warnings
+
+    def _spec(self, war: FoundArchive) -> WorkflowSpec:
+        contents = read_war(war.path, self._limits, shown_name=war.name)
+        return parse_spec(contents.spec_text, self._limits)
+
+    def _models(self, spec: WorkflowSpec, source: Source) -> list[FoundArchive]:
+        """Find the archives of all models that are not downloaded; say all that is wrong with them at once."""
+        urls = dict.fromkeys(node.url for node in spec.nodes if node.url is not None and not is_remote(node.url))
+        found, wrong = [], []
+        for url in urls:
+            try:
+                found.append(self._find("model", url, source))
+            except WfmgmtError as error:
+                wrong.append(str(error))
+        if wrong:
+            raise NotTakenOver("; ".join(wrong))
+        return found
+
+    def _changed_models(self, registered: DescribedWorkflow, source: Source) -> list[str]:
+        """Say which models the other server has other files of; what cannot be compared is left out."""
+        changed = []
+        for node in registered.nodes:
+            if node.url is None or is_remote(node.url):
+                continue
+            try:
+                found = self._find("model", node.url, source)
+            except WfmgmtError as error:
+                changed.append(str(error))
+            else:
+                changed += [] if found.sha256 == node.sha256 else [f"{node.url} is not the file that was registered"]
+        return changed
+
+    def _find(self, store: str, name: str, source: Source) -> FoundArchive:
+        return find_archive(store, name, ours=self._folders, theirs=source.stores)
+
+    def _is_used(self, store: str, file: str) -> bool:
+        with self._store.read() as reader:
+            return reader.is_file_used(store, file)
+
+
+def _file_name(url: str) -> str:
+    """Return the name in its store: TorchServe copies what it registers by a file: address there."""
+    return _FILE_SCHEME.sub("", url)
+
+
+def _copies(archives: list[FoundArchive], verb: str) -> list[str]:
+    return [f"{each.name} {verb} into the {each.store} store" for each in archives]
+
+
+def _refused(name: str, reason: str) -> Outcome:
+    return Outcome(workflow=name, verdict=Verdict.NOT_TAKEN, reason=reason)
+
+
+def _outcome(listed: ForeignWorkflow, verdict: Verdict, notes: list[str]) -> Outcome:
+    return Outcome(workflow=listed.name, verdict=verdict, notes=tuple(notes))
+
+
+def _registered_figures(registered: DescribedWorkflow) -> Figures:
+    return _figures(registered.defaults, registered.dag)
+
+
+def _figures(defaults: NodeSettings, dag: str) -> Figures:
+    """Return what a description here says by the names of TorchServe."""
+    return {
+        "minWorkers": defaults.min_workers,
+        "maxWorkers": defaults.max_workers,
+        "batchSize": defaults.batch_size,
+        "maxBatchDelay": defaults.max_batch_delay_ms,
+        "workflowDag": dag,
+    }
+
+
+def _differences(there: Figures, here: Figures) -> list[str]:
+    """Say which of the figures that both have are not the same."""
+    same: dict[str, Callable[[object], object]] = {"workflowDag": _edges}
+    return [
+        f"{key}: {shortened(str(there[key]))} there, {shortened(str(value))} here"
+        for key, value in here.items()
+        if key in there and same.get(key, str)(there[key]) != same.get(key, str)(value)
+    ]
+
+
+def _edges(text: object) -> object:
+    """Return the edges of a graph in TorchServe's form, whose order means nothing."""
+    return {
+        (source, target.strip())
+        for source, targets in _EDGES.findall(str(text))
+        for target in targets.split(",")
+        if target.strip()
+    }
