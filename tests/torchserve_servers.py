@@ -25,13 +25,14 @@ def address_of(fake: Any, key_file: Path | None = None) -> ServerAddress:
 
 @asynccontextmanager
 async def open_torchserve_models(
+    store: Path,
     *addresses: ServerAddress,
     on_change: Callable[[str], None] = lambda _: None,
     on_forgotten: Callable[[], None] = lambda: None,
     **overrides: Any,
 ) -> AsyncIterator[TorchServeModelServer]:
     """Give a model server over these servers, and close it at the end."""
-    settings = TorchServeSettings(servers=addresses, **{"identity": IDENTITY, **overrides})
+    settings = TorchServeSettings(servers=addresses, model_store=store, **{"identity": IDENTITY, **overrides})
     server = TorchServeModelServer(settings, digest=sha256_of, on_change=on_change, on_forgotten=on_forgotten)
     try:
         yield server
@@ -49,7 +50,7 @@ async def open_both(
     """Give a model server and the fakes that it uses."""
     async with AsyncExitStack() as stack:
         opened = [await stack.enter_async_context(fake_torchserve(store)) for _ in range(fakes)]
-        models = open_torchserve_models(*map(address_of, opened), **overrides)
+        models = open_torchserve_models(store, *map(address_of, opened), **overrides)
         yield await stack.enter_async_context(models), opened
 
 

@@ -236,6 +236,7 @@ def _torchserve_settings(settings: Settings, identity: str) -> TorchServeSetting
                 settings.torchserve_management_urls, settings.torchserve_inference_urls, files[:count], strict=True
             )
         ),
+        model_store=settings.model_store,
         identity=identity,
         ca_bundle=settings.torchserve_ca_bundle,
         connect_timeout_s=settings.torchserve_connect_timeout_s,

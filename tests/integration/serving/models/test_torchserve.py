@@ -117,7 +117,7 @@ async def test_load_takes_up_what_an_earlier_process_registered(tmp_path: Path) 
     """A model that is there as it should be is neither registered again nor disturbed; another one of ours is."""
     async with fake_torchserve(tmp_path) as fake:
         for name, registrations in (("uid1/m", 1), ("uid1/m", 1), ("uid2/m", 2)):
-            async with open_torchserve_models(address_of(fake)) as server:
+            async with open_torchserve_models(tmp_path, address_of(fake)) as server:
                 await server.load(a_model(tmp_path, name=name))
                 await text_of(server, name=name)
                 assert len(fake.requests_of("POST /models")) == registrations
@@ -187,7 +187,7 @@ async def test_load_tells_how_torchserve_has_to_be_started(tmp_path: Path) -> No
     ):
         async with (
             fake_torchserve(store, **options) as fake,
-            open_torchserve_models(address_of(fake)) as server,
+            open_torchserve_models(tmp_path, address_of(fake)) as server,
         ):
             with pytest.raises(ModelNotLoaded, match=advice):
                 await server.load(a_model(tmp_path))
@@ -224,7 +224,7 @@ async def test_unload_is_fine_when_the_model_is_gone(tmp_path: Path) -> None:
 async def test_close_leaves_models_where_they_are(tmp_path: Path) -> None:
     """The next start finds them."""
     async with fake_torchserve(tmp_path) as fake:
-        async with open_torchserve_models(address_of(fake)) as server:
+        async with open_torchserve_models(tmp_path, address_of(fake)) as server:
             await server.load(a_model(tmp_path))
         assert names_in(fake) == ["w__m"]
 
@@ -383,14 +383,16 @@ async def test_check_mends_what_was_changed(
 async def test_check_leaves_other_models_alone(tmp_path: Path) -> None:
     """Those of others, those of other deployments, and those of registrations that are known but not loaded yet."""
     async with fake_torchserve(tmp_path) as fake:
-        async with open_torchserve_models(address_of(fake), identity="ffffffffffff") as other:
+        async with open_torchserve_models(tmp_path, address_of(fake), identity="ffffffffffff") as other:
             await other.load(a_model(tmp_path, workflow="theirs"))
-        async with open_torchserve_models(address_of(fake)) as before:
+        async with open_torchserve_models(tmp_path, address_of(fake)) as before:
             await before.load(a_model(tmp_path, workflow="known"))
         await fake.register(ARCHIVE, "somebodys")
-        async with open_torchserve_models(address_of(fake)) as server:
+        async with open_torchserve_models(tmp_path, address_of(fake)) as server:
             assert await server.check({"uid1"}, dry_run=False) == []
+            assert len(hidden_files(tmp_path)) == 2
             assert len(await server.check(set(), dry_run=False)) == 1
+            assert len(hidden_files(tmp_path)) == 1
         assert names_in(fake) == ["somebodys", "theirs__m"]
 
 
@@ -413,7 +415,7 @@ async def test_keys_are_read_again_and_asked_for_anew(tmp_path: Path) -> None:
     keys.mkdir()
     async with (
         fake_torchserve(tmp_path, token_folder=keys) as fake,
-        open_torchserve_models(address_of(fake, keys / "key_file.json")) as server,
+        open_torchserve_models(tmp_path, address_of(fake, keys / "key_file.json")) as server,
     ):
         assert fake.tokens is not None
         await server.load(a_model(tmp_path))
@@ -431,7 +433,7 @@ async def test_wrong_keys_are_told(tmp_path: Path) -> None:
     keys.mkdir()
     async with (
         fake_torchserve(tmp_path, token_folder=keys) as fake,
-        open_torchserve_models(address_of(fake)) as server,
+        open_torchserve_models(tmp_path, address_of(fake)) as server,
     ):
         with pytest.raises(ModelNotLoaded, match="does not accept our key") as raised:
             await server.load(a_model(tmp_path))

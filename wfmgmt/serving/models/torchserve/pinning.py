@@ -3,7 +3,7 @@
 import errno
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from wfmgmt.serving.models.base import Model, ModelNotLoaded
@@ -64,6 +64,12 @@ class PinnedArchives:
     def unpin(self, model: Model) -> None:
         """Remove the name; this blocks."""
         (model.archive.parent / self.file_of(model)).unlink(missing_ok=True)
+
+    def sweep(self, folder: Path, known: Collection[str]) -> None:
+        """Remove the names of all registrations but those that are known; this blocks."""
+        for file in folder.iterdir():
+            if self.is_ours(file.name) and self.registration(file.name) not in known:
+                file.unlink(missing_ok=True)
 
 
 def registration_of(name: str) -> str:

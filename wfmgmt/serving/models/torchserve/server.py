@@ -25,7 +25,7 @@ from wfmgmt.serving.models.torchserve.connection import HeldModel, TorchServe
 from wfmgmt.serving.models.torchserve.exchange import ModelForgotten
 from wfmgmt.serving.models.torchserve.failures import ServerFailed
 from wfmgmt.serving.models.torchserve.keys import Keys
-from wfmgmt.serving.models.torchserve.pinning import PinnedArchives
+from wfmgmt.serving.models.torchserve.pinning import PinnedArchives, registration_of
 from wfmgmt.serving.models.torchserve.replica import Replica
 
 _log = logging.getLogger("wfmgmt.torchserve")
@@ -51,7 +51,8 @@ class TorchServeSettings:
     """What holds for all models.
 
     Attributes:
-        servers: Where every model is registered; at least one. Their model store is the folder of the archives.
+        servers: Where every model is registered; at least one.
+        model_store: Folder of the archives, which is also the model store of every server.
         identity: Tells this deployment from others that use the same servers.
         ca_bundle: Certificates to trust instead of the system's, None for the system's.
         connect_timeout_s: For a connection.
@@ -62,6 +63,7 @@ class TorchServeSettings:
     """
 
     servers: tuple[ServerAddress, ...]
+    model_store: Path
     identity: str
     ca_bundle: Path | None = None
     connect_timeout_s: float = 5.0
@@ -88,12 +90,11 @@ class _Entry:
         self.is_leaving = False
         self._turn = 0
 
-    def in_turn(self, avoid: int | None) -> list[tuple[int, Replica]]:
-        """Return the replicas in the order in which a request should try them, each with its number."""
-        self._turn += 1
-        numbered = list(enumerate(self.replicas, start=1))
-        turned = [numbered[(self._turn + index) % len(numbered)] for index in range(len(numbered))]
-        return sorted(turned, key=lambda each: (each[1].server.is_left_out, each[0] == avoid))
+    def in_turn(self, avoid: int | None) -> list[Replica]:
+        """Return the replicas in the order in which a request should try them."""
+        self._turn = (self._turn + 1) % len(self.replicas)
+        turned = [*self.replicas[self._turn :], *self.replicas[: self._turn]]
+        return sorted(turned, key=lambda each: (each.server.is_left_out, each.number == avoid))
 
 
 class TorchServeModelServer:
@@ -165,7 +166,7 @@ class TorchServeModelServer:
         for replica, outcome in zip(entry.replicas, outcomes, strict=True):
             if isinstance(outcome, ModelNotLoaded):
                 _log.warning("%s is left out: %s", replica.name, outcome.reason)
-                replica.note_seen([], outcome.reason)
+                replica.workforce.note_seen([], outcome.reason)
 
     async def _take_down(self, entry: _Entry) -> None:
         entry.is_leaving = True
@@ -185,7 +186,7 @@ class TorchServeModelServer:
         entry = self._lifetimes.find_ready(name)
         if entry is None:
             raise ModelNotLoaded(name, "it is not loaded")
-        before = [replica.wanted for replica in entry.replicas]
+        before = [replica.workforce.minimum for replica in entry.replicas]
         outcomes = await asyncio.gather(
             *(replica.set_minimum(workers) for replica in entry.replicas), return_exceptions=True
         )
@@ -228,7 +229,7 @@ class TorchServeModelServer:
     async def _ask_in_turn(self, entry: _Entry, request: NodeRequest, avoid: int | None) -> NodeAnswer:
         """Ask one server; another one only when that cannot have run the request."""
         reasons = []
-        for _, replica in entry.in_turn(avoid):
+        for replica in entry.in_turn(avoid):
             try:
                 return await replica.ask(request)
             except ModelForgotten as forgotten:
@@ -247,15 +248,22 @@ class TorchServeModelServer:
         entry = self._lifetimes.find(name)
         if entry is None:
             return WorkerStatus(wanted=0, ready=0)
+        workforces = [replica.workforce for replica in entry.replicas]
         return WorkerStatus(
-            wanted=sum(replica.wanted for replica in entry.replicas),
-            ready=sum(replica.ready for replica in entry.replicas),
-            error=next((replica.problem for replica in entry.replicas if replica.problem is not None), None),
+            wanted=sum(each.minimum for each in workforces),
+            ready=sum(each.ready for each in workforces),
+            error=next((each.problem for each in workforces if each.problem is not None), None),
         )
 
     async def check(self, known: Collection[str], *, dry_run: bool) -> Sequence[Drift]:
         """Compare each server with what it should hold, and mend it; see `ModelServer.check`."""
         found = await asyncio.gather(*(self._check(server, known, dry_run=dry_run) for server in self._servers))
+        if not dry_run:
+            loaded = {registration_of(entry.model.name) for entry in self._lifetimes}
+            try:
+                await asyncio.to_thread(self._pinned.sweep, self._settings.model_store, {*known, *loaded})
+            except OSError as error:
+                _log.warning("%s cannot be swept: %s", self._settings.model_store.name, error.strerror)
         return [drift for drifts in found for drift in drifts]
 
     async def _check(self, server: TorchServe, known: Collection[str], *, dry_run: bool) -> list[Drift]:
@@ -272,7 +280,7 @@ class TorchServeModelServer:
         except ServerFailed as failure:
             _log.warning("cannot be checked: %s", failure)
             for _, replica in replicas:
-                replica.note_seen([], failure.reason)
+                replica.workforce.note_seen([], failure.reason)
         return drifts
 
     async def _compare(
@@ -284,17 +292,19 @@ class TorchServeModelServer:
         if self._lifetimes.find_ready(entry.model.name) is not entry:
             return None  # It was unloaded meanwhile.
         if kind is None:
-            replica.note_seen(there, None)
+            replica.workforce.note_seen(there, None)
             return None
         did, is_mended = _MENDING[kind], False
         if kind is DriftKind.NAME_TAKEN:
-            replica.note_seen([], f"TorchServe at {replica.server.name} has a model of that name that is not ours")
+            replica.workforce.note_seen(
+                [], f"TorchServe at {replica.server.name} has a model of that name that is not ours"
+            )
         elif not dry_run:
             try:
                 await replica.mend(kind)
                 is_mended = True
             except (ServerFailed, ModelNotLoaded) as failure:
-                replica.note_seen([], failure.reason)
+                replica.workforce.note_seen([], failure.reason)
                 did = f"{did}: {failure.reason}"
         return Drift(
             server=replica.server.name,

@@ -1,0 +1,212 @@
+"""How many workers one model has on one TorchServe: as many as its requests need, between minimum and maximum."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from wfmgmt.domain.faults import Fault
+from wfmgmt.serving.models.base import Model
+from wfmgmt.serving.models.torchserve.connection import Described, TorchServe
+from wfmgmt.serving.models.torchserve.failures import ServerFailed
+
+#: As for local models: more workers come when requests have waited for so long that more than chance is at work.
+GROW_AFTER_S = 0.05
+#: After a worker that did not come up, the wait before the next try doubles between these.
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.5, 30.0
+#: How often a server that is still starting workers is asked whether they are up.
+_POLL_S = 0.1
+
+_log = logging.getLogger("wfmgmt.torchserve")
+
+
+class Workforce:
+    """For the event loop only.
+
+    TorchServe itself keeps the minimum up and never more, so growing means a larger minimum there.
+
+    Args:
+        server: Where the model is.
+        name: What the server knows it by.
+        model: The model.
+        idle_timeout_s: After which workers above the minimum go.
+        on_change: Called whenever `ready` or `problem` has changed.
+
+    Attributes:
+        minimum: Workers that are to be up at least.
+        workers: Workers that the server is to keep up now.
+        ready: Workers that are up, as last known.
+        problem: Why they are not as they should be; None while they are.
+        in_flight: Requests under way.
+    """
+
+    def __init__(
+        self, *, server: TorchServe, name: str, model: Model, idle_timeout_s: float, on_change: Callable[[], None]
+    ) -> None:
+        self.minimum = self.workers = model.min_workers
+        self.ready = 0
+        self.problem: str | None = None
+        self.in_flight = 0
+        self._server = server
+        self._name = name
+        self._model = model
+        self._idle_timeout_s = idle_timeout_s
+        self._on_change = on_change
+        self._may_work = asyncio.Event()
+        self._may_work.set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._resizing: asyncio.Task[None] | None = None
+        self._pause_s, self._no_growth_before = _FIRST_PAUSE_S, 0.0
+
+    @property
+    def is_changing(self) -> bool:
+        """Whether the number of workers is about to be another one."""
+        return self._resizing is not None
+
+    @property
+    def at_once(self) -> int:
+        """Requests that are run at a time."""
+        return max(self.workers * self._model.batch_size, 1)
+
+    async def resize(self, workers: int) -> None:
+        """Have exactly so many workers, and wait until they are up.
+
+        Raises:
+            ServerFailed: They are not, or nobody knows.
+        """
+        startup_s = self._model.startup_timeout_s
+        deadline = time.monotonic() + startup_s
+        most = max(workers, self._model.max_workers)
+        is_done = await self._server.scale(self._name, min_workers=workers, max_workers=most, startup_s=startup_s)
+        while not is_done:
+            await asyncio.sleep(_POLL_S)
+            versions = await self._server.describe(self._name)
+            is_done = bool(versions) and versions[0].ready_workers == workers
+            if not is_done and time.monotonic() > deadline:
+                raise ServerFailed(self._server.name, "did not bring its workers up in time", Fault.SILENT)
+        self.workers = workers
+        self._note(workers, None)
+
+    async def set_minimum(self, workers: int) -> None:
+        """Have exactly so many workers, at least so many from then on; when that fails all is as before.
+
+        Raises:
+            ServerFailed: They did not come up.
+        """
+        minimum, before = self.minimum, self.workers
+        self.minimum = workers
+        try:
+            await self.resize(workers)
+        except ServerFailed:
+            self.minimum = minimum
+            await self._fall_back(before)
+            raise
+
+    async def _fall_back(self, workers: int) -> None:
+        """Have the server give up workers that do not come up, which it would go on to start for ever."""
+        try:
+            await self.resize(workers)
+        except ServerFailed as failure:
+            self._note(self.ready, failure.reason)
+
+    def note_seen(self, there: list[Described], problem: str | None) -> None:
+        """Take note of what the server says, or why it says nothing."""
+        self._note(there[0].ready_workers if there and problem is None else 0, problem)
+
+    def _note(self, ready: int, problem: str | None) -> None:
+        if (ready, problem) != (self.ready, self.problem):
+            self.ready, self.problem = ready, problem
+            self._on_change()
+
+    @contextmanager
+    def kept_waiting(self) -> Iterator[None]:
+        """Let no request through meanwhile."""
+        self._may_work.clear()
+        try:
+            yield
+        finally:
+            self._may_work.set()
+
+    async def enter(self) -> None:
+        """Begin a request, once it can be run; it has to be ended with `leave`.
+
+        Raises:
+            ServerFailed: There is no worker, and none comes up.
+        """
+        await self._may_work.wait()
+        if not self.workers:
+            self._begin_to_resize(1)
+            if self._resizing is not None:
+                await asyncio.shield(self._resizing)
+            if not self.workers:
+                raise ServerFailed(self._server.name, f"has no worker: {self.problem}", Fault.UNREACHABLE)
+        self.in_flight += 1
+        self._note_need()
+
+    def leave(self) -> None:
+        """End a request."""
+        self.in_flight -= 1
+        self._watch_idling()
+
+    def _note_need(self) -> None:
+        """Look again in a moment whether requests wait."""
+        if self._is_short and self._resizing is None and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(GROW_AFTER_S, self._grow)
+
+    @property
+    def _is_short(self) -> bool:
+        return self.in_flight > self.at_once and self.workers < self._model.max_workers
+
+    def _grow(self) -> None:
+        self._timer = None
+        if self._is_short and time.monotonic() >= self._no_growth_before:
+            self._begin_to_resize(self.workers + 1)
+
+    def _watch_idling(self) -> None:
+        """Let workers above the minimum go when nothing was asked for a while."""
+        if not self.in_flight and self.workers > self.minimum and self._resizing is None:
+            self._stop_timer()
+            self._timer = asyncio.get_running_loop().call_later(self._idle_timeout_s, self._shrink)
+
+    def _shrink(self) -> None:
+        """TorchServe may lose or repeat a request whose worker goes, so there must be none meanwhile."""
+        self._timer = None
+        if not self.in_flight and self.workers > self.minimum:
+            self._may_work.clear()
+            self._begin_to_resize(self.minimum)
+
+    def _begin_to_resize(self, workers: int) -> None:
+        if self._resizing is None:
+            self._stop_timer()
+            self._resizing = asyncio.create_task(self._resize_or_stay(workers))
+
+    async def _resize_or_stay(self, workers: int) -> None:
+        before = self.workers
+        try:
+            await self.resize(workers)
+            self._pause_s = _FIRST_PAUSE_S
+        except ServerFailed as failure:
+            _log.warning("%s: %d workers cannot be had: %s", self._name, workers, failure)
+            self._no_growth_before = time.monotonic() + self._pause_s
+            self._pause_s = min(2 * self._pause_s, _LAST_PAUSE_S)
+            await self._fall_back(before)
+            if not before:
+                self._note(0, failure.reason)
+        finally:
+            self._resizing = None
+            self._may_work.set()
+        self._note_need()
+        self._watch_idling()
+
+    async def stop(self) -> None:
+        """Change nothing any more."""
+        self._stop_timer()
+        if self._resizing is not None:
+            self._resizing.cancel()
+            await asyncio.wait({self._resizing})
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
