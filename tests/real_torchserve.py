@@ -15,6 +15,8 @@ import requests
 from tests.service import CHECKOUT, parent_pid, wait_until
 
 VENV = CHECKOUT / ".venv-torchserve-tests"
+#: Settings of one that has little to do, beside others.
+SMALL = {"vmargs": "-Xmx256m", "disable_system_metrics": "true"}
 START_S = 120.0
 _STOP_S = 20.0
 _NO_TOKENS, _MODEL_API = "--disable-token-auth", "--enable-model-api"
@@ -46,19 +48,26 @@ class TorchServe:
         token_authorization: Whether it asks for the keys in `key_file`.
         model_api: Whether models can be registered and removed.
         settings: More of its configuration.
+
+    Attributes:
+        model_store: As given.
+        key_file: Where its keys are; None when it asks for none.
+        inference: Where predictions are made, once it has started.
+        management: Where models are registered, once it has started.
     """
 
     def __init__(
         self,
         venv: Path,
         folder: Path,
-        *,
         model_store: Path,
+        *,
         token_authorization: bool = False,
         model_api: bool = True,
         settings: Mapping[str, object] | None = None,
     ) -> None:
         self.folder = folder
+        self.model_store = model_store
         self.log = folder / "console.log"
         self.key_file = folder / "key_file.json" if token_authorization else None
         self.process: subprocess.Popen[bytes] | None = None

@@ -156,8 +156,8 @@ class Server:
         return await self.workers() == list(states)
 
     async def has_waiting(self, requests: int, name: str = "m") -> bool:
-        """Tell whether so many requests wait for a worker."""
-        return bool((await self.described(name))["jobQueueStatus"]["pendingRequests"] == requests)
+        """Tell whether at least so many requests wait for a worker."""
+        return bool((await self.described(name))["jobQueueStatus"]["pendingRequests"] >= requests)
 
     def key(self, kind: str) -> dict[str, str]:
         """Return the header that shows a key."""

@@ -23,7 +23,7 @@ class TorchServe(real_torchserve.TorchServe):
 
     def __init__(self, venv: Path, folder: Path, *, workflow_store: Path, model_store: Path) -> None:
         settings = {"workflow_store": workflow_store, "enable_metrics_api": "true"}
-        super().__init__(venv, folder, model_store=model_store, settings=settings)
+        super().__init__(venv, folder, model_store, settings=settings)
 
     def register(self, url: str, **parameters: object) -> requests.Response:
         """Register a workflow; the answer comes when its workers are up."""

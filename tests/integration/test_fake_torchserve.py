@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import RealTorchServe
 from tests.factories import make_mar
 from tests.fake_torchserve import fake_torchserve
+from tests.real_torchserve import TorchServe
 from tests.torchserve_client import (
     HANDLER,
     OCTETS,
@@ -42,14 +42,14 @@ def opener_of_fakes(store: Path, **options: Any) -> OpenServer:
     return open_fake
 
 
-def opener_of(real: RealTorchServe) -> OpenServer:
+def opener_of(real: TorchServe) -> OpenServer:
     """Return a function that hands out a real server, and removes its models in the end."""
-    write_archives(real.store)
+    write_archives(real.model_store)
 
     @asynccontextmanager
     async def open_real() -> AsyncIterator[Server]:
         async with new_session() as session:
-            server = Server(real.server.management, real.server.inference, real.store, session, real.server.key_file)
+            server = Server(real.management, real.inference, real.model_store, session, real.key_file)
             try:
                 yield server
             finally:
@@ -564,8 +564,7 @@ class TestPredicting:
             try:
                 done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED, timeout=20)
                 assert {each.result().body for each in done} == {refused.body}
-                described = await server.described()
-                assert described["jobQueueStatus"]["pendingRequests"] > 90
+                await until(lambda: server.has_waiting(99))
             finally:
                 for each in waiting:
                     each.cancel()

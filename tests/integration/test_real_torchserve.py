@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.conftest import SMALL
 from tests.factories import make_mar
 from tests.model_servers import is_running
-from tests.real_torchserve import VENV, TorchServe, children
+from tests.real_torchserve import SMALL, VENV, TorchServe, children
 from tests.service import wait_until
 
 pytestmark = pytest.mark.torchserve
@@ -26,7 +25,7 @@ def test_it_restarts_empty_on_its_ports_and_leaves_no_process(tmp_path: Path) ->
     store = tmp_path / "store"
     store.mkdir()
     make_mar(store)
-    with TorchServe(VENV, tmp_path / "run", model_store=store, settings=SMALL) as server:
+    with TorchServe(VENV, tmp_path / "run", store, settings=SMALL) as server:
         register(server)
         before = (server.management, server.inference)
         server.restart()
