@@ -1,6 +1,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Named in tests/real_torchserve.py, too.
+TORCHSERVE := .venv-torchserve-tests
 
 .DEFAULT_GOAL := help
 .PHONY: help serve examples test test-torchserve check lint format types layers migrations chaos bench bench-torchserve soak requirements
@@ -19,6 +21,13 @@ $(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
 	$(BIN)/pip install --quiet --requirement requirements-dev.txt
 	@touch $@
 
+# Without torch, which takes gigabytes: a stub has all that TorchServe's workers ask of it.
+$(TORCHSERVE)/.installed: tests/torchserve-requirements.txt tests/torch_stub/torch.py
+	$(PYTHON) -m venv --clear $(TORCHSERVE)
+	$(TORCHSERVE)/bin/pip install --quiet --no-deps --requirement tests/torchserve-requirements.txt
+	cp tests/torch_stub/torch.py "$$($(TORCHSERVE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	@touch $@
+
 serve: $(VENV)/.runtime  ## Run the service: management on 127.0.0.1:8081, inference on 127.0.0.1:8080
 	@exec $(BIN)/gunicorn app:app
 
@@ -28,8 +37,7 @@ examples: $(VENV)/.development  ## Build the example archives into the stores
 test: $(VENV)/.development  ## Run the tests
 	$(BIN)/python -m pytest
 
-test-torchserve: $(VENV)/.development  ## Run handlers that need TorchServe, which this installs beside the service
-	$(BIN)/python -c 'from benchmarks.torchserve.installation import install; install()'
+test-torchserve: $(VENV)/.development $(TORCHSERVE)/.installed  ## Run the tests that need a real TorchServe 0.12.0; needs java
 	$(BIN)/python -m pytest -m torchserve
 
 lint: $(VENV)/.development  ## Check style and formatting

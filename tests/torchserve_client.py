@@ -127,6 +127,17 @@ class Server:
         texts = {name: str(value) for name, value in told.items()}
         return await self.manage("POST", "/models", params=texts, headers=headers)
 
+    async def remove_models(self) -> None:
+        """Remove all models, with all their versions."""
+        headers = self.key("management") if self.key_file is not None else {}
+        for listed in (await self.manage("GET", "/models", headers=headers)).json["models"]:
+            path = f"/models/{listed['modelName']}"
+            versions = (await self.manage("GET", f"{path}/all", headers=headers)).json
+            default = (await self.manage("GET", path, headers=headers)).json
+            for each in [version for version in versions if version["modelVersion"] != default[0]["modelVersion"]]:
+                await self.manage("DELETE", f"{path}/{each['modelVersion']}", headers=headers)
+            assert (await self.manage("DELETE", path, headers=headers)).status == 200
+
     async def described(self, name: str = "m") -> dict[str, Any]:
         """Return what is said about a model."""
         (description,) = (await self.manage("GET", f"/models/{name}")).json
@@ -145,8 +156,8 @@ class Server:
         return await self.workers() == list(states)
 
     async def has_waiting(self, requests: int, name: str = "m") -> bool:
-        """Tell whether so many requests wait for a worker."""
-        return bool((await self.described(name))["jobQueueStatus"]["pendingRequests"] == requests)
+        """Tell whether at least so many requests wait for a worker."""
+        return bool((await self.described(name))["jobQueueStatus"]["pendingRequests"] >= requests)
 
     def key(self, kind: str) -> dict[str, str]:
         """Return the header that shows a key."""

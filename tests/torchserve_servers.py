@@ -1,11 +1,9 @@
 """TorchServe model servers over fake TorchServes, for tests."""
 
-import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from tests.fake_torchserve import FakeTorchServe, fake_torchserve
 from wfmgmt.archives.reading import sha256_of
@@ -13,7 +11,6 @@ from wfmgmt.serving.models.torchserve.keys import Keys, KeySet
 from wfmgmt.serving.models.torchserve.server import ServerAddress, TorchServeModelServer, TorchServeSettings
 
 IDENTITY = "0123456789ab"
-T = TypeVar("T")
 
 
 def address_of(fake: Any, key_file: Path | None = None) -> ServerAddress:
@@ -54,51 +51,11 @@ async def open_both(
         yield await stack.enter_async_context(models), opened
 
 
-class RunningFake:
-    """A fake that runs in a thread of its own, for tests that are no coroutines.
-
-    Attributes:
-        fake: The fake; its methods that are no coroutines only read or set, and may be called from any thread.
-        store: Folder of its archives.
-    """
-
-    def __init__(self, fake: FakeTorchServe, store: Path, loop: asyncio.AbstractEventLoop) -> None:
-        self.fake = fake
-        self.store = store
-        self._loop = loop
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run one of its coroutines and return what it returns."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=30)
-
-    @property
-    def settings(self) -> dict[str, object]:
-        """Return what makes a deployment use it."""
-        return {
-            "model_server": "torchserve",
-            "torchserve_management_urls": self.fake.management_url,
-            "torchserve_inference_urls": self.fake.inference_url,
-        }
-
-    def held(self) -> list[str]:
-        """Return the names of its models."""
-        return [model["modelName"] for model in self.fake.registry.page({})["models"]]
-
-
-@contextmanager
-def running_fake(store: Path) -> Iterator[RunningFake]:
-    """Run a fake in a thread until the end."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="fake-torchserve")
-    thread.start()
-    opened = fake_torchserve(store)
-    try:
-        fake = asyncio.run_coroutine_threadsafe(opened.__aenter__(), loop).result(timeout=30)
-        try:
-            yield RunningFake(fake, store, loop)
-        finally:
-            asyncio.run_coroutine_threadsafe(opened.__aexit__(None, None, None), loop).result(timeout=30)
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(timeout=30)
-        loop.close()
+def settings_for(fake: Any) -> dict[str, object]:
+    """Return the settings of a deployment that has its models there."""
+    address = address_of(fake)
+    return {
+        "model_server": "torchserve",
+        "torchserve_management_urls": address.management_url,
+        "torchserve_inference_urls": address.inference_url,
+    }

@@ -1,11 +1,11 @@
 """TorchServe's own virtual environment, and the programs that have to be there already."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from benchmarks import wrk
+from tests.real_torchserve import missing_java
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 VENV = CHECKOUT / ".venv-torchserve"
@@ -26,8 +26,8 @@ def check_programs() -> None:
         wrk.program()
     except wrk.WrkMissing as error:
         raise Missing(str(error)) from error
-    if shutil.which("java") is None:
-        raise Missing("TorchServe needs Java 17 or newer, there is no java (Debian: apt install default-jre-headless)")
+    if (reason := missing_java()) is not None:
+        raise Missing(reason)
 
 
 def install() -> Path:

@@ -17,7 +17,7 @@ import requests
 from tests.acceptance.conftest import deployed
 from tests.service import CHECKOUT, Service
 
-#: Where `make test-torchserve` installs TorchServe.
+#: Where `make bench-torchserve` installs TorchServe with torch, which takes gigabytes.
 TORCHSERVE = CHECKOUT / ".venv-torchserve"
 
 #: A class with the four steps that TorchServe's documentation recommends; it knows nothing of this project.
@@ -240,9 +240,9 @@ def test_what_is_no_image_is_the_handlers_error(service: Service) -> None:
     assert answer.json()["message"] == "Error executing colours: ValueError: not a PNG image"
 
 
-@pytest.mark.torchserve
 @pytest.mark.skipif(
-    not (TORCHSERVE / ".torchserve").exists(), reason="TorchServe is not installed, make test-torchserve does it"
+    not (TORCHSERVE / ".torchserve").exists(),
+    reason="needs torch beside TorchServe: make bench-torchserve installs them",
 )
 def test_handler_that_derives_from_torchserves_base_class_answers_batches(tmp_path: Path) -> None:
     """Its base class loads the model and moves through it the one batch that requests of three clients make."""

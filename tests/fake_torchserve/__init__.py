@@ -5,10 +5,19 @@
         ...  # a client of fake.management_url and fake.inference_url
         assert len(fake.requests_of("POST /models")) == 2
 
-What it leaves out: the workflow API, explanations, metrics, and the reason phrases that handlers set.
+Tests that block have `fake_torchserve_in_background`. What it leaves out: the workflow API, explanations, metrics, the
+reason phrases that handlers set, and connections that stay open against the client's wish.
 """
 
+from tests.fake_torchserve.background import BackgroundFake, fake_torchserve_in_background
 from tests.fake_torchserve.misbehaviour import Misbehaviour
 from tests.fake_torchserve.server import FakeTorchServe, RecordedRequest, fake_torchserve
 
-__all__ = ["FakeTorchServe", "Misbehaviour", "RecordedRequest", "fake_torchserve"]
+__all__ = [
+    "BackgroundFake",
+    "FakeTorchServe",
+    "Misbehaviour",
+    "RecordedRequest",
+    "fake_torchserve",
+    "fake_torchserve_in_background",
+]

@@ -156,9 +156,10 @@ class Registry:
             raise _no_archive("empty url")
         if ".." in url:
             raise _no_archive(f"Relative path is not allowed in url: {url}")
-        if "/" in url or not (self._store / url).is_file():
+        archive = self._store / url.rpartition("/")[2]
+        if not archive.is_file():
             raise _no_archive(f"Model not found at: {url}")
-        return self._store / url
+        return archive
 
     def _copy_into_store(self, url: str) -> Path:
         source = Path(unquote(urlsplit(url).path))

@@ -13,6 +13,7 @@ import pytest
 
 from tests.factories import make_mar
 from tests.fake_torchserve import fake_torchserve
+from tests.real_torchserve import TorchServe
 from tests.torchserve_client import (
     HANDLER,
     OCTETS,
@@ -24,6 +25,8 @@ from tests.torchserve_client import (
     write_archives,
 )
 from wfmgmt.testing import in_event_loop
+
+FAKE_AND_REAL = ["fake", pytest.param("real", marks=pytest.mark.torchserve)]
 
 
 def opener_of_fakes(store: Path, **options: Any) -> OpenServer:
@@ -39,40 +42,44 @@ def opener_of_fakes(store: Path, **options: Any) -> OpenServer:
     return open_fake
 
 
-@pytest.fixture(name="open_fake")
-def _open_fake(tmp_path: Path) -> OpenServer:
-    return opener_of_fakes(tmp_path)
+def opener_of(real: TorchServe) -> OpenServer:
+    """Return a function that hands out a real server, and removes its models in the end."""
+    write_archives(real.model_store)
+
+    @asynccontextmanager
+    async def open_real() -> AsyncIterator[Server]:
+        async with new_session() as session:
+            server = Server(real.management, real.inference, real.model_store, session, real.key_file)
+            try:
+                yield server
+            finally:
+                await server.remove_models()
+
+    return open_real
 
 
-@pytest.fixture(name="open_guarded_fake")
-def _open_guarded_fake(tmp_path: Path) -> OpenServer:
-    return opener_of_fakes(tmp_path, token_folder=tmp_path)
-
-
-@pytest.fixture(name="open_closed_fake")
-def _open_closed_fake(tmp_path: Path) -> OpenServer:
-    return opener_of_fakes(tmp_path, model_api=False)
-
-
-@pytest.fixture(name="open_server", params=["fake"])
-def _open_server(request: pytest.FixtureRequest) -> OpenServer:
+@pytest.fixture(name="open_server", params=FAKE_AND_REAL)
+def _open_server(request: pytest.FixtureRequest, tmp_path: Path) -> OpenServer:
     """Return a function that opens a server without models."""
-    opener: OpenServer = request.getfixturevalue(f"open_{request.param}")
-    return opener
+    if request.param == "fake":
+        return opener_of_fakes(tmp_path)
+    return opener_of(request.getfixturevalue("real_torchserve"))
 
 
-@pytest.fixture(name="open_guarded", params=["guarded_fake"])
-def _open_guarded(request: pytest.FixtureRequest) -> OpenServer:
+@pytest.fixture(name="open_guarded", params=FAKE_AND_REAL)
+def _open_guarded(request: pytest.FixtureRequest, tmp_path: Path) -> OpenServer:
     """Return a function that opens a server that asks for keys."""
-    opener: OpenServer = request.getfixturevalue(f"open_{request.param}")
-    return opener
+    if request.param == "fake":
+        return opener_of_fakes(tmp_path, token_folder=tmp_path)
+    return opener_of(request.getfixturevalue("guarded_torchserve"))
 
 
-@pytest.fixture(name="open_closed", params=["closed_fake"])
-def _open_closed(request: pytest.FixtureRequest) -> OpenServer:
+@pytest.fixture(name="open_closed", params=FAKE_AND_REAL)
+def _open_closed(request: pytest.FixtureRequest, tmp_path: Path) -> OpenServer:
     """Return a function that opens a server whose model API is off."""
-    opener: OpenServer = request.getfixturevalue(f"open_{request.param}")
-    return opener
+    if request.param == "fake":
+        return opener_of_fakes(tmp_path, model_api=False)
+    return opener_of(request.getfixturevalue("closed_torchserve"))
 
 
 class TestRegistering:
@@ -98,6 +105,13 @@ class TestRegistering:
             assert_own_error(form, 400, "BadRequestException", "Parameter url is required.")
 
     @in_event_loop
+    async def test_register_looks_in_the_store_only(self, open_server: OpenServer) -> None:
+        """Folders in a url are passed over, though they are told."""
+        async with open_server() as server:
+            assert (await server.register("sub/m.mar")).status == 200
+            assert (await server.described())["modelUrl"] == "sub/m.mar"
+
+    @in_event_loop
     async def test_register_without_workers_notices_no_fault(self, open_server: OpenServer) -> None:
         """What cannot be loaded is registered all the same."""
         async with open_server() as server:
@@ -117,7 +131,7 @@ class TestRegistering:
         ("parameters", "status", "kind", "message"),
         [
             ({"url": "absent.mar"}, 404, "ModelNotFoundException", "Model not found at: absent.mar"),
-            ({"url": "sub/m.mar"}, 404, "ModelNotFoundException", "Model not found at: sub/m.mar"),
+            ({"url": "sub/absent.mar"}, 404, "ModelNotFoundException", "Model not found at: sub/absent.mar"),
             ({"url": "../m.mar"}, 404, "ModelNotFoundException", "Relative path is not allowed in url: ../m.mar"),
             ({"url": ""}, 404, "ModelNotFoundException", "empty url"),
             ({"url": "truncated.mar"}, 500, "InternalServerException", "Failed to save model: truncated.mar"),
@@ -550,8 +564,7 @@ class TestPredicting:
             try:
                 done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED, timeout=20)
                 assert {each.result().body for each in done} == {refused.body}
-                described = await server.described()
-                assert described["jobQueueStatus"]["pendingRequests"] > 90
+                await until(lambda: server.has_waiting(99))
             finally:
                 for each in waiting:
                     each.cancel()

@@ -9,8 +9,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+import requests
 
-from tests.fake_torchserve import FakeTorchServe, Misbehaviour, fake_torchserve
+from tests.fake_torchserve import FakeTorchServe, Misbehaviour, fake_torchserve, fake_torchserve_in_background
 from tests.torchserve_client import Server, assert_own_error, new_session, until, write_archives
 from wfmgmt.testing import in_event_loop
 
@@ -159,3 +160,14 @@ class TestMisbehaving:
             assert (await server.manage("GET", "/models", headers=server.key("management"))).status == 400
             await server.manage("GET", "/token?type=management", headers=server.key("API"))
             assert (await server.manage("GET", "/models", headers=server.key("management"))).status == 200
+
+
+def test_it_runs_in_the_background(tmp_path: Path) -> None:
+    """A test that blocks can use it, too."""
+    write_archives(tmp_path)
+    with fake_torchserve_in_background(tmp_path) as background:
+        background.have(lambda fake: fake.register("m.mar", "m", initial_workers=1))
+        background.tell(lambda fake: fake.misbehave("POST /predictions", Misbehaviour.ERROR_503))
+        answers = [requests.post(f"{background.inference_url}/predictions/m", b"text", timeout=10) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [503, 200]
+        assert len(background.tell(lambda fake: fake.requests_of("POST /predictions"))) == 2

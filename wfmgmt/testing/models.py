@@ -5,8 +5,9 @@ import functools
 import hashlib
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, Protocol
+from typing import Any, ClassVar, ParamSpec, Protocol
 
 from wfmgmt.serving.models.base import Model, ModelServer
 
@@ -18,6 +19,47 @@ GOOD_HANDLER = """
 def handle(data, context):
     return data
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTraits:
+    """What a server can do and say that others, which run models by way of something else, cannot.
+
+    The reasons are parts of those of its errors. By default a server can do everything and uses the handler's words.
+
+    Attributes:
+        failed_load: Reason when `initialize` raises `ValueError("bad weights")`.
+        failed_scale: Reason when a further worker fails with `FileExistsError`.
+        raised: Reason when a handler raises `ValueError("bad weather")`.
+        miscounted: Reason when a handler returns two answers to one request.
+        unsendable: Reason when a handler returns something that has no bytes.
+        keeps_request_ids: Whether handlers are told the identity of the client's request.
+        folds_header_names: Whether handlers find a header whatever the case of its name.
+        tells_batch_sizes: Whether an answer says how many requests were handed over together.
+        shields_batches: Whether a request that is its worker's end fails alone when it shared a batch.
+        avoids_workers: Whether an error says which worker failed, and another try can be kept from it.
+    """
+
+    failed_load: str = "ValueError: bad weights"
+    failed_scale: str = "FileExistsError"
+    raised: str = "ValueError: bad weather"
+    miscounted: str = "it returned a list of 2 answers to 1 requests"
+    unsendable: str = "its answer cannot be sent: TypeError: Object of type object is not JSON serializable"
+    keeps_request_ids: bool = True
+    folds_header_names: bool = True
+    tells_batch_sizes: bool = True
+    shields_batches: bool = True
+    avoids_workers: bool = True
+
+
+class Suite:
+    """What every suite for model servers has.
+
+    Attributes:
+        traits: What the server at hand can do; a subclass for one that cannot do everything says so.
+    """
+
+    traits: ClassVar[ServerTraits] = ServerTraits()
 
 
 class WriteMar(Protocol):

@@ -18,16 +18,19 @@ from wfmgmt.serving.models.base import (
     PredictionFailed,
     PredictionRefused,
 )
-from wfmgmt.testing.models import OpenServer, WriteMar, ignore, in_event_loop, make_model
+from wfmgmt.testing.models import OpenServer, Suite, WriteMar, ignore, in_event_loop, make_model
 
 #: Answers each request of a batch by what its body says; a body that says nothing comes back.
 OBEDIENT_HANDLER = """
 import ctypes, os, time
 
-class PredictionException(Exception):
-    def __init__(self, message, error_code):
-        super().__init__(message)
-        self.message, self.error_code = message, error_code
+try:
+    from ts.utils.util import PredictionException  # TorchServe knows no other.
+except ImportError:
+    class PredictionException(Exception):
+        def __init__(self, message, error_code):
+            super().__init__(message)
+            self.message, self.error_code = message, error_code
 
 class Handler:
     def initialize(self, context):
@@ -70,7 +73,8 @@ def handle(data, context):
         {
             "fields": {name: [type(value).__name__, str(value)] for name, value in row.items()},
             "request_id": context.get_request_id(index),
-            "header": context.get_request_header(index, "X-CITY"),
+            "header": context.get_request_header(index, "x-city"),
+            "folded": context.get_request_header(index, "X-CITY"),
             "model_name": context.model_name,
             "size": len(data),
         }
@@ -100,7 +104,7 @@ async def text_of(server: ModelServer, order: str) -> str:
     return bytes((await asyncio.wait_for(server.infer("w__m", ordering(order)), 30)).content).decode()
 
 
-class PredictingConformance:
+class PredictingConformance(Suite):
     """What `ModelServer` promises of `infer`."""
 
     @in_event_loop
@@ -116,7 +120,7 @@ class PredictingConformance:
     async def test_infer_gives_the_handler_its_fields_and_context(
         self, open_server: OpenServer, write_mar: WriteMar
     ) -> None:
-        """JSON and text arrive decoded, everything else as bytes; the client's headers are there in any case."""
+        """JSON and text arrive decoded, everything else as bytes; the client's headers are there."""
         async with open_server(ignore) as server:
             await server.load(make_model(write_mar("m.mar", ECHOING_HANDLER)))
             fields = [
@@ -126,13 +130,14 @@ class PredictingConformance:
             ]
             answer = await server.infer("w__m", request_of(*fields, headers='{"x-city": "Ulm"}'))
             told: dict[str, Any] = json.loads(bytes(answer.content))
+            assert (told.pop("request_id") == "the-id") is self.traits.keeps_request_ids
+            assert (told.pop("folded") == "Ulm") is self.traits.folds_header_names
             assert told == {
                 "fields": {
                     "raw": ["bytearray", "bytearray(b'abc')"],
                     "json": ["dict", "{'a': 1}"],
                     "text": ["str", "gr\u00fcn"],
                 },
-                "request_id": "the-id",
                 "header": "Ulm",
                 "model_name": "w__m",
                 "size": 1,
@@ -150,14 +155,15 @@ class PredictingConformance:
 
     @in_event_loop
     async def test_infer_hands_requests_over_together(self, open_server: OpenServer, write_mar: WriteMar) -> None:
-        """Requests that come within the delay form one batch; its size is told."""
+        """Requests that come within the delay form one batch; its size is told where it is known."""
         async with open_server(ignore) as server:
             archive = write_mar("m.mar", ECHOING_HANDLER)
             await server.load(make_model(archive, batch_size=3, max_batch_delay_ms=5000, max_workers=1))
             answers = await answers_to(server, ["a", "b", "c"])
             for answer in answers:
                 assert isinstance(answer, NodeAnswer)
-                assert json.loads(bytes(answer.content))["size"] == answer.batch_size == len(answers)
+                assert json.loads(bytes(answer.content))["size"] == len(answers)
+                assert answer.batch_size == (len(answers) if self.traits.tells_batch_sizes else 1)
 
     @in_event_loop
     async def test_infer_waits_no_longer_than_the_delay(self, open_server: OpenServer, write_mar: WriteMar) -> None:
@@ -168,24 +174,19 @@ class PredictingConformance:
             assert await text_of(server, "alone") == "alone"
 
     @pytest.mark.parametrize(
-        ("order", "reason"),
-        [
-            ("raise", "ValueError: bad weather"),
-            ("count", "it returned a list of 2 answers to 1 requests"),
-            ("unsendable", "its answer cannot be sent: TypeError: Object of type object is not JSON serializable"),
-        ],
+        ("order", "reason"), [("raise", "raised"), ("count", "miscounted"), ("unsendable", "unsendable")]
     )
     @in_event_loop
     async def test_infer_fails_when_the_handler_does(
         self, open_server: OpenServer, write_mar: WriteMar, order: str, reason: str
     ) -> None:
-        """The error has the handler's own words, and the worker lives on."""
+        """The error has the handler's own words where they are known, and the worker lives on."""
         async with open_server(ignore) as server:
             await server.load(make_model(write_mar("m.mar", OBEDIENT_HANDLER)))
             pid = await text_of(server, "pid")
             with pytest.raises(PredictionFailed) as raised:
                 await server.infer("w__m", ordering(order))
-            assert raised.value.reason == reason
+            assert getattr(self.traits, reason) in raised.value.reason
             assert await text_of(server, "pid") == pid
 
     @in_event_loop
@@ -200,11 +201,12 @@ class PredictingConformance:
     @pytest.mark.parametrize("order", ["exit", "crash", "hang"])
     @in_event_loop
     async def test_infer_harms_no_other_request(self, open_server: OpenServer, write_mar: WriteMar, order: str) -> None:
-        """A request that is its worker's end fails alone; those that wait and those in its batch are answered."""
+        """A request that is its worker's end fails alone; those that wait are answered, as are those in its batch."""
         async with open_server(ignore) as server:
             archive = write_mar("m.mar", OBEDIENT_HANDLER)
-            settings = {"batch_size": 2, "max_batch_delay_ms": 10, "max_workers": 1, "timeout_ms": 500}
-            await server.load(make_model(archive, **settings))
+            batch_size = 2 if self.traits.shields_batches else 1
+            settings = {"max_batch_delay_ms": 10, "max_workers": 1, "timeout_ms": 500}
+            await server.load(make_model(archive, batch_size=batch_size, **settings))
             *good, bad = await answers_to(server, ["a", "b", "c", "d", "e", order])
             assert [bytes(answer.content) for answer in good if isinstance(answer, NodeAnswer)] == [
                 b"a",
@@ -242,11 +244,12 @@ class PredictingConformance:
             await server.load(make_model(write_mar("m.mar", OBEDIENT_HANDLER), min_workers=2))
             with pytest.raises(PredictionFailed) as raised:
                 await server.infer("w__m", ordering("raise"))
+            assert (raised.value.worker is not None) is self.traits.avoids_workers
             pids = {
                 bytes((await server.infer("w__m", ordering("pid"), avoid=raised.value.worker)).content)
                 for _ in range(5)
             }
-            assert len(pids) == 1
+            assert len(pids) == 1 or not self.traits.avoids_workers
 
     @in_event_loop
     async def test_infer_fails_when_the_model_is_not_loaded(self, open_server: OpenServer) -> None:

@@ -24,7 +24,8 @@ def encoded(*fields: InputField, headers: str = "{}", with_authorization: bool =
     [
         ("", "application/octet-stream"),
         ("application/json", "application/json"),
-        ("text/plain; charset=latin-1", "text/plain; charset=latin-1"),
+        ("text/plain", "text/plain"),
+        ("text/plain; charset=nosuch", "text/plain; charset=nosuch"),
         ("application/x-www-form-urlencoded", "application/octet-stream"),
         ("Multipart/form-data; boundary=x", "application/octet-stream"),
     ],
@@ -33,6 +34,12 @@ def test_a_body_is_sent_as_it_is(content_type: str, sent: str) -> None:
     """One value named body is the body, under a content type that TorchServe does not take apart."""
     body, headers = encoded(InputField("body", b"\xff\x00", content_type))
     assert (body, headers["Content-Type"]) == (b"\xff\x00", sent)
+
+
+def test_text_is_sent_in_utf8() -> None:
+    """TorchServe hands over any other encoding as bytes."""
+    body, headers = encoded(InputField("body", "gr\u00fcn".encode("latin-1"), "Text/Plain; charset=latin-1"))
+    assert (body.decode(), headers["Content-Type"]) == ("gr\u00fcn", "text/plain; charset=utf-8")
 
 
 def test_several_values_are_parts_of_a_form() -> None:

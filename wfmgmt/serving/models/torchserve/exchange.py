@@ -21,6 +21,7 @@ from wfmgmt.serving.models.base import (
     PredictionFailed,
     PredictionRefused,
 )
+from wfmgmt.serving.models.local import values
 from wfmgmt.serving.models.torchserve.connection import MODEL_NOT_FOUND, WRONG_KEY, Reply
 
 _BYTES = "application/octet-stream"
@@ -60,7 +61,7 @@ def encode(request: NodeRequest, *, with_authorization: bool) -> tuple[Content, 
         with_authorization: Whether the client's own Authorization is passed on; not where ours has to stand.
     """
     headers = _passed_headers(request, with_authorization=with_authorization)
-    fields = request.fields
+    fields = [_in_utf8(field) for field in request.fields]
     if len(fields) == 1 and fields[0].name == "body":
         content_type = fields[0].content_type or _BYTES
         if content_type.lower().startswith(_TAKEN_APART):
@@ -68,6 +69,17 @@ def encode(request: NodeRequest, *, with_authorization: bool) -> tuple[Content, 
         return fields[0].content, {**headers, "Content-Type": content_type}
     boundary = uuid.uuid4().hex
     return _multipart(fields, boundary), {**headers, "Content-Type": f"multipart/form-data; boundary={boundary}"}
+
+
+def _in_utf8(field: InputField) -> InputField:
+    """Return a text in UTF-8, the only encoding that TorchServe knows."""
+    content_type = field.content_type.lower()
+    if not content_type.startswith("text/") or "charset" not in content_type:
+        return field
+    text = values.decode(bytearray(field.content), content_type)
+    if not isinstance(text, str):
+        return field
+    return field._replace(content=text.encode(), content_type=f"{content_type.partition(';')[0]}; charset=utf-8")
 
 
 def _passed_headers(request: NodeRequest, *, with_authorization: bool) -> dict[str, str]:
@@ -99,7 +111,7 @@ def _quoted(name: str) -> str:
     return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def decode(reply: Reply, *, server: str, worker: int) -> NodeAnswer:
+def decode(reply: Reply, *, server: str, worker: int | None) -> NodeAnswer:
     """Return what a handler answered.
 
     Args:
@@ -134,16 +146,16 @@ def _own_error(reply: Reply) -> tuple[str, str] | None:
     if reply.status < _LOWEST_ERROR or not reply.reason or not is_json:
         return None
     try:
-        values = json.loads(reply.body)
+        error = json.loads(reply.body)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(values, dict) or values.keys() != {"code", "type", "message"} or values["code"] != reply.status:
+    if not isinstance(error, dict) or error.keys() != {"code", "type", "message"} or error["code"] != reply.status:
         return None
-    return str(values["type"]), str(values["message"])
+    return str(error["type"]), str(error["message"])
 
 
 def _failure(
-    status: int, kind: str, message: str, *, server: str, worker: int
+    status: int, kind: str, message: str, *, server: str, worker: int | None
 ) -> PredictionFailed | PredictionRefused | NoWorker:
     """Return what an error of TorchServe's own means."""
     if kind in _FORGOTTEN:

@@ -21,7 +21,7 @@ class Replica:
 
     Args:
         server: Where it is.
-        number: Tells the server from the others.
+        number: Tells the server from the others; None when there is no other one.
         model: What to run.
         file: Name in the model store that only this registration has.
         is_ours: Tells whether a file in the model store is of this deployment.
@@ -30,7 +30,7 @@ class Replica:
 
     Attributes:
         server: Where it is.
-        number: Tells the server from the others.
+        number: As given.
         name: What the server knows it by.
         workforce: Its workers.
     """
@@ -39,7 +39,7 @@ class Replica:
         self,
         *,
         server: TorchServe,
-        number: int,
+        number: int | None,
         model: Model,
         file: str,
         is_ours: Callable[[str], bool],
@@ -55,6 +55,7 @@ class Replica:
         self._model = model
         self._file = file
         self._is_ours = is_ours
+        self._replaced_at = 0.0
 
     async def bring_up(self) -> None:
         """Have the server run the model: one that is there as it should be is taken up, any other of ours replaced.
@@ -162,7 +163,11 @@ class Replica:
             reply = await self._predict(request)
         finally:
             self.workforce.leave()
-        answer = decode(reply, server=self.server.name, worker=self.number)
+        try:
+            answer = decode(reply, server=self.server.name, worker=self.number)
+        except PredictionFailed:
+            self._note_loss(0.0)
+            raise
         answer.run_s = time.monotonic() - began
         return answer
 
@@ -177,16 +182,23 @@ class Replica:
             if failure.fault is Fault.SILENT:
                 limit = f"timeout-ms of {self._model.timeout_ms} ms"
                 reason = f"no answer within {limit} from TorchServe at {self.server.name}"
+                self._note_loss(self._response_timeout_s - self._model.timeout_ms / 1000)
             raise PredictionFailed(reason, self.number, failure.fault) from failure
+
+    def _note_loss(self, in_s: float) -> None:
+        """Take note that a worker may be gone, or be killed in a moment, and has to be replaced."""
+        self._replaced_at = time.monotonic() + in_s + _REPLACEMENT_S
 
     def _timeout_s(self) -> float:
         """Return how long the request that has just begun may take: TorchServe does not bound the wait in its queue.
 
-        As many as there are workers are run at a time. Each row of those before may be killed for taking too long.
+        As many as there are workers are run at a time. Each row of those before may be killed for taking too long, and
+        a worker that was lost a moment ago has to come back first.
         """
         rows_before = (self.workforce.in_flight - 1) // self.workforce.at_once
         own_s = (self._model.timeout_ms + self._model.max_batch_delay_ms) / 1000
-        return own_s + rows_before * (self._response_timeout_s + _REPLACEMENT_S)
+        without_worker_s = max(self._replaced_at - time.monotonic(), 0.0)
+        return own_s + without_worker_s + rows_before * (self._response_timeout_s + _REPLACEMENT_S)
 
     def _name_taken(self) -> ModelNotLoaded:
         return ModelNotLoaded(

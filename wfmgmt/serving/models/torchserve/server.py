@@ -94,7 +94,7 @@ class _Entry:
         """Return the replicas in the order in which a request should try them."""
         self._turn = (self._turn + 1) % len(self.replicas)
         turned = [*self.replicas[self._turn :], *self.replicas[: self._turn]]
-        return sorted(turned, key=lambda each: (each.server.is_left_out, each.number == avoid))
+        return sorted(turned, key=lambda each: (each.server.is_left_out, avoid is not None and each.number == avoid))
 
 
 class TorchServeModelServer:
@@ -145,7 +145,7 @@ class TorchServeModelServer:
         return [
             Replica(
                 server=server,
-                number=number,
+                number=number if len(self._servers) > 1 else None,
                 model=model,
                 file=self._pinned.file_of(model),
                 is_ours=self._pinned.is_ours,

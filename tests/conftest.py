@@ -1,0 +1,49 @@
+"""The real TorchServe that some tests need, and who has to do without."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real_torchserve import SMALL, VENV, TorchServe, missing
+
+_MARKER = "torchserve"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what needs a real TorchServe, unless it was asked for by its marker: then there has to be one."""
+    concerned = [item for item in items if _MARKER in item.keywords]
+    reason = missing()
+    if config.option.markexpr.strip() != _MARKER:
+        for item in concerned:
+            item.add_marker(pytest.mark.skip(reason=reason or "make test-torchserve runs it"))
+    elif concerned and reason is not None:
+        raise pytest.UsageError(reason)
+
+
+@pytest.fixture(scope="session")
+def real_torchserve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
+    """Run a TorchServe without tokens; whoever registers a model there removes it."""
+    with TorchServe(VENV, *_folders(tmp_path_factory), settings=SMALL) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def guarded_torchserve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
+    """Run a TorchServe that asks for tokens."""
+    with TorchServe(VENV, *_folders(tmp_path_factory), settings=SMALL, token_authorization=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def closed_torchserve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
+    """Run a TorchServe whose model API is off."""
+    with TorchServe(VENV, *_folders(tmp_path_factory), settings=SMALL, model_api=False) as server:
+        yield server
+
+
+def _folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return a folder for a server, and one with its models."""
+    folder = tmp_path_factory.mktemp("torchserve")
+    (folder / "model_store").mkdir()
+    return folder / "run", folder / "model_store"
