@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fake_torchserve import FakeTorchServe, fake_torchserve
+from tests.real_torchserve import TorchServe
 from wfmgmt.archives.reading import sha256_of
 from wfmgmt.serving.models.torchserve.keys import Keys, KeySet
 from wfmgmt.serving.models.torchserve.server import ServerAddress, TorchServeModelServer, TorchServeSettings
@@ -13,10 +14,13 @@ from wfmgmt.serving.models.torchserve.server import ServerAddress, TorchServeMod
 IDENTITY = "0123456789ab"
 
 
-def address_of(fake: Any, key_file: Path | None = None) -> ServerAddress:
-    """Return where a TorchServe is."""
+def address_of(server: Any, key_file: Path | None = None) -> ServerAddress:
+    """Return where a TorchServe is, a fake or a real one."""
+    is_real = isinstance(server, TorchServe)
     return ServerAddress(
-        management_url=fake.management_url, inference_url=fake.inference_url, keys=Keys(KeySet(), key_file)
+        management_url=server.management if is_real else server.management_url,
+        inference_url=server.inference if is_real else server.inference_url,
+        keys=Keys(KeySet(), key_file),
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -204,23 +205,19 @@ class TorchServe:
         with shape_checked(self.name):
             return [_described(each) for each in versions]
 
-    async def predict(self, name: str, body: Content, headers: Mapping[str, str], timeout_s: float) -> Reply:
-        """Have a model answer; also an error is an answer."""
-        reply = await self._ask(name, body, headers, timeout_s)
+    async def predict(self, name: str, body: Content, headers: Mapping[str, str]) -> Reply:
+        """Have a model answer; also an error is an answer. There is no time-out."""
+        reply = await self._ask(name, body, headers)
         if reply.status == _LOWEST_ERROR and WRONG_KEY.encode() in reply.body and await self._renew("inference"):
-            reply = await self._ask(name, body, headers, timeout_s)
+            reply = await self._ask(name, body, headers)
         return reply
 
-    async def _ask(self, name: str, body: Content, headers: Mapping[str, str], timeout_s: float) -> Reply:
+    async def _ask(self, name: str, body: Content, headers: Mapping[str, str]) -> Reply:
         url = self._inference_url + _path("/predictions", name)
         data = body if len(body) <= _SENT_AT_ONCE else io.BytesIO(body)
-        with self._errors_mapped(timeout_s):
-            async with (
-                asyncio.timeout(timeout_s),
-                self._session.post(
-                    url, data=data, headers={**headers, **bearer(self._keys.current.inference)}, allow_redirects=False
-                ) as answer,
-            ):
+        keyed = {**headers, **bearer(self._keys.current.inference)}
+        with self._errors_mapped(math.inf):
+            async with self._session.post(url, data=data, headers=keyed, allow_redirects=False) as answer:
                 content = await self._body(answer, self._answer_bytes)
                 return Reply(answer.status, answer.reason or "", answer.headers, content)
 

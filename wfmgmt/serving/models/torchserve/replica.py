@@ -1,8 +1,9 @@
 """One model on one TorchServe: registered, compared with what it should be, asked."""
 
+import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import DriftKind, Model, ModelNotLoaded, NodeAnswer, NodeRequest, PredictionFailed
@@ -174,31 +175,49 @@ class Replica:
     async def _predict(self, request: NodeRequest) -> Reply:
         body, headers = encode(request, with_authorization=not self.server.has_inference_key)
         try:
-            return await self.server.predict(self.name, body, headers, self._timeout_s())
+            return await self._in_time(self.server.predict(self.name, body, headers))
         except ServerFailed as failure:
             if failure.fault is Fault.UNREACHABLE:
                 raise
-            reason = failure.reason
-            if failure.fault is Fault.SILENT:
-                limit = f"timeout-ms of {self._model.timeout_ms} ms"
-                reason = f"no answer within {limit} from TorchServe at {self.server.name}"
-                self._note_loss(self._response_timeout_s - self._model.timeout_ms / 1000)
-            raise PredictionFailed(reason, self.number, failure.fault) from failure
+            raise PredictionFailed(failure.reason, self.number, failure.fault) from failure
+
+    async def _in_time(self, asking: Coroutine[None, None, Reply]) -> Reply:
+        """Wait for a reply for as long as it may take, which changes while it is waited for.
+
+        Raises:
+            PredictionFailed: It does not come.
+        """
+        began = time.monotonic()
+        asked = asyncio.create_task(asking)
+        try:
+            while not asked.done():
+                left_s = self._allowed_until(began) - time.monotonic()
+                if left_s <= 0:
+                    raise self._too_late()
+                await asyncio.wait({asked}, timeout=left_s)
+            return asked.result()
+        finally:
+            asked.cancel()
+
+    def _allowed_until(self, began: float) -> float:
+        """Return until when a request may take: TorchServe does not bound the wait in its queue.
+
+        As many as there are workers are run at a time, in whatever order they arrive there. Each row of the others may
+        be killed for taking too long, and a worker that was lost has to come back first.
+        """
+        other_rows = (self.workforce.in_flight - 1) // self.workforce.at_once
+        own_s = (self._model.timeout_ms + self._model.max_batch_delay_ms) / 1000
+        return max(began, self._replaced_at) + own_s + other_rows * (self._response_timeout_s + _REPLACEMENT_S)
+
+    def _too_late(self) -> PredictionFailed:
+        timeout_ms = self._model.timeout_ms
+        self._note_loss(self._response_timeout_s - timeout_ms / 1000)
+        reason = f"no answer within timeout-ms of {timeout_ms} ms from TorchServe at {self.server.name}"
+        return PredictionFailed(reason, self.number, Fault.SILENT)
 
     def _note_loss(self, in_s: float) -> None:
         """Take note that a worker may be gone, or be killed in a moment, and has to be replaced."""
         self._replaced_at = time.monotonic() + in_s + _REPLACEMENT_S
-
-    def _timeout_s(self) -> float:
-        """Return how long the request that has just begun may take: TorchServe does not bound the wait in its queue.
-
-        As many as there are workers are run at a time. Each row of those before may be killed for taking too long, and
-        a worker that was lost a moment ago has to come back first.
-        """
-        rows_before = (self.workforce.in_flight - 1) // self.workforce.at_once
-        own_s = (self._model.timeout_ms + self._model.max_batch_delay_ms) / 1000
-        without_worker_s = max(self._replaced_at - time.monotonic(), 0.0)
-        return own_s + without_worker_s + rows_before * (self._response_timeout_s + _REPLACEMENT_S)
 
     def _name_taken(self) -> ModelNotLoaded:
         return ModelNotLoaded(
