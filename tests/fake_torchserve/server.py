@@ -27,6 +27,7 @@ from tests.fake_torchserve.doors import Doors
 from tests.fake_torchserve.misbehaviour import Handle, Misbehaviour, Rule
 from tests.fake_torchserve.models import Host, ServedModel
 from tests.fake_torchserve.registry import Registry
+from tests.fake_torchserve.threads import Threads
 from tests.fake_torchserve.tokens import Tokens
 from wfmgmt.serving.models.base import NodeRequest
 from wfmgmt.serving.models.local.launcher import Forkserver
@@ -77,6 +78,7 @@ class FakeTorchServe:
         self.tokens = keys
         self.requests: list[RecordedRequest] = []
         self._rules: list[Rule] = []
+        self._threads = Threads()
         self._management = Doors(self._application(tokens.MANAGEMENT, self._management_routes(model_api=model_api)))
         self._inference = Doors(self._application(tokens.INFERENCE, self._inference_routes()))
 
@@ -199,9 +201,7 @@ class FakeTorchServe:
         try:
             if rule is not None:
                 return await rule.answer(request, handle)
-            if self.tokens is not None and request.path != "/token":
-                self.tokens.authorize(plane, request.headers.get("Authorization"))
-            return await handle(request)
+            return await self._answer(plane, request, handle)
         except OwnError as error:
             return error_answer(error)
         except web.HTTPMethodNotAllowed:
@@ -210,6 +210,15 @@ class FakeTorchServe:
         except web.HTTPNotFound:
             text = "Requested resource is not found, please refer to API document."
             return error_answer(OwnError(404, "ResourceNotFoundException", text))
+
+    async def _answer(self, plane: str, request: web.Request, handle: Handle) -> web.StreamResponse:
+        """Check the key of a request, and have it answered when its thread is free."""
+        if self.tokens is not None and request.path != "/token":
+            self.tokens.authorize(plane, request.headers.get("Authorization"))
+        async with self._threads.of(request):
+            if _waits_for_workers(request):
+                return await handle(request)
+        return await handle(request)
 
     def _record(self, request: web.Request, body: bytes) -> RecordedRequest:
         recorded = RecordedRequest(
@@ -268,6 +277,13 @@ class FakeTorchServe:
 def _subject(request: web.Request) -> tuple[str, str | None]:
     """Return the model and version that a path names."""
     return request.match_info["name"], request.match_info.get("version")
+
+
+def _waits_for_workers(request: web.Request) -> bool:
+    """Tell whether a request is answered only when workers are up."""
+    default = {"POST": "true", "PUT": "false"}.get(request.method)
+    is_about_models = request.path.startswith("/models")
+    return is_about_models and request.query.get("synchronous", default) == "true"
 
 
 def _text(value: object) -> str:
