@@ -17,8 +17,8 @@ from wfmgmt.testing import ModelServerConformance, OpenServer, ServerTraits, Wri
 
 #: TorchServe keeps a handler's words to its own log.
 TRAITS = ServerTraits(
-    failed_load="Failed to start workers for model w__m",
-    failed_scale="Failed to start workers for model w__m",
+    failed_load="failed to start workers for model w__m",
+    failed_scale="failed to start workers for model w__m",
     raised="Prediction failed",
     miscounted="number of batch response mismatched",
     unsendable="Unsupported model output data type.",

@@ -125,11 +125,11 @@ async def test_load_takes_up_what_an_earlier_process_registered(tmp_path: Path) 
 
 
 @in_event_loop
-async def test_load_fails_with_the_servers_own_words_when_the_handler_does(tmp_path: Path) -> None:
-    """The node, the server, its code and its message are told, and nothing is left anywhere."""
+async def test_load_names_node_and_server_when_the_handler_fails(tmp_path: Path) -> None:
+    """Only the server knows why, and its log is named; nothing is left anywhere."""
     async with open_both(tmp_path) as (server, (fake,)):
         model = make_model(make_mar(tmp_path, source=FAILING), name="uid1/m")
-        with pytest.raises(ModelNotLoaded, match="answered 500 InternalServerException: Failed to start") as raised:
+        with pytest.raises(ModelNotLoaded, match="failed to start workers for model w__m; its log tells why") as raised:
             await server.load(model)
         assert (raised.value.node, raised.value.fault) == ("m", Fault.MODEL)
         assert fake.management_url in raised.value.reason

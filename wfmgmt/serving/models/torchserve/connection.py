@@ -56,7 +56,7 @@ class Described(NamedTuple):
         batch_size: Requests handed to the handler together.
         max_batch_delay_ms: Longest wait for a batch to fill.
         response_timeout_s: Longest run of one batch.
-        ready_workers: Workers that are up.
+        workers: Its workers by their ids, each with its process, 0 for none yet, and whether it is up.
     """
 
     version: str
@@ -66,7 +66,12 @@ class Described(NamedTuple):
     batch_size: int
     max_batch_delay_ms: int
     response_timeout_s: int
-    ready_workers: int
+    workers: Mapping[str, tuple[int, bool]]
+
+    @property
+    def ready_workers(self) -> int:
+        """How many workers are up."""
+        return sum(is_ready for _, is_ready in self.workers.values())
 
 
 class Reply(NamedTuple):
@@ -93,7 +98,7 @@ class TorchServe:
         management_url: Of the management API, without a slash at the end.
         inference_url: Of the inference API, likewise.
         keys: Open both.
-        timeout_s: For one call of the management API that starts no worker.
+        timeout_s: For one call of the management API.
         answer_bytes: Longest answer to a prediction.
 
     Attributes:
@@ -147,25 +152,22 @@ class TorchServe:
             raise
         self._left_out_until, self._leave_out_s = 0.0, _FIRST_PAUSE_S
 
-    async def register(self, name: str, parameters: Mapping[str, object], *, startup_s: float) -> None:
-        """Register a model and wait until its first workers are up, or until that has failed.
+    async def register(self, name: str, parameters: Mapping[str, object]) -> None:
+        """Register a model without any worker.
 
         Args:
             name: What the server is to know it by.
             parameters: As TorchServe has them, besides its name.
-            startup_s: How long workers may take on top of the usual time.
 
         Raises:
             ServerFailed: As for all methods.
         """
-        query = {**parameters, "model_name": name, "synchronous": "true"}
-        await self._manage("POST", "/models", query, more_s=startup_s)
+        await self._manage("POST", "/models", {**parameters, "model_name": name, "initial_workers": 0})
 
-    async def scale(self, name: str, *, min_workers: int, max_workers: int, startup_s: float) -> bool:
-        """Change the numbers of workers, and tell whether all are up; if not, they are about to come."""
-        query = {"min_worker": min_workers, "max_worker": max_workers, "synchronous": "true"}
-        status, _ = await self._manage("PUT", _path("/models", name), query, more_s=startup_s)
-        return status == _OK
+    async def scale(self, name: str, *, min_workers: int, max_workers: int) -> None:
+        """Change the numbers of workers, which come and go later."""
+        query = {"min_worker": min_workers, "max_worker": max_workers, "synchronous": "false"}
+        await self._manage("PUT", _path("/models", name), query)
 
     async def unregister(self, name: str, version: str | None = None) -> bool:
         """Remove a model, and tell whether it was there."""
@@ -183,7 +185,7 @@ class TorchServe:
         held: list[HeldModel] = []
         offset = 0
         for _ in range(_MOST_PAGES):
-            _, page = await self._manage("GET", "/models", {"limit": _PAGE, "next_page_token": offset})
+            page = await self._manage("GET", "/models", {"limit": _PAGE, "next_page_token": offset})
             with shape_checked(self.name):
                 held += [HeldModel(str(each["modelName"]), str(each["modelUrl"])) for each in page["models"]]
                 following = page.get("nextPageToken")
@@ -197,7 +199,7 @@ class TorchServe:
     async def describe(self, name: str) -> list[Described]:
         """Return every version of a model, the default one first; none when there is no such model."""
         try:
-            _, versions = await self._manage("GET", _path("/models", name) + "/all")
+            versions = await self._manage("GET", _path("/models", name) + "/all")
         except ServerRefused as refusal:
             if refusal.kind == MODEL_NOT_FOUND:
                 return []
@@ -221,30 +223,27 @@ class TorchServe:
                 content = await self._body(answer, self._answer_bytes)
                 return Reply(answer.status, answer.reason or "", answer.headers, content)
 
-    async def _manage(
-        self, method: str, path: str, query: Mapping[str, object] | None = None, *, more_s: float = 0.0
-    ) -> tuple[int, Any]:
-        """Call the management API and return status and JSON of its answer.
+    async def _manage(self, method: str, path: str, query: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401 - any JSON
+        """Call the management API and return the JSON of its answer.
 
         Raises:
             ServerRefused: It answered with an error of its own.
             ServerFailed: It is not there, does not answer, or answers what makes no sense.
         """
-        timeout_s = self._timeout_s + more_s
         texts = {key: str(value) for key, value in (query or {}).items()}
-        status, values = await self._manage_once(method, path, texts, timeout_s)
+        status, values = await self._manage_once(method, path, texts)
         if status == _LOWEST_ERROR and values.get("type") == WRONG_KEY and await self._renew("management"):
-            status, values = await self._manage_once(method, path, texts, timeout_s)
+            status, values = await self._manage_once(method, path, texts)
         if status >= _LOWEST_ERROR:
             raise self._refusal(status, values)
         if not _OK <= status < _MULTIPLE_CHOICES:
             raise ServerFailed(self.name, f"answered with status {status}", Fault.BROKEN)
-        return status, values
+        return values
 
-    async def _manage_once(self, method: str, path: str, query: Mapping[str, str], timeout_s: float) -> tuple[int, Any]:
-        with self._errors_mapped(timeout_s):
+    async def _manage_once(self, method: str, path: str, query: Mapping[str, str]) -> tuple[int, Any]:
+        with self._errors_mapped(self._timeout_s):
             async with (
-                asyncio.timeout(timeout_s),
+                asyncio.timeout(self._timeout_s),
                 self._session.request(
                     method,
                     self.name + path,
@@ -311,5 +310,8 @@ def _described(values: Mapping[str, Any]) -> Described:
         batch_size=int(values["batchSize"]),
         max_batch_delay_ms=int(values["maxBatchDelay"]),
         response_timeout_s=int(values["responseTimeout"]),
-        ready_workers=sum(worker["status"] == "READY" for worker in values["workers"]),
+        workers={
+            str(worker["id"]): (max(int(worker.get("pid", 0)), 0), worker["status"] == "READY")
+            for worker in values["workers"]
+        },
     )

@@ -64,7 +64,6 @@ class Replica:
         Raises:
             ModelNotLoaded: It does not run there.
         """
-        began = time.monotonic()
         try:
             async with self.server.registering:
                 there = await self.server.describe(self.name)
@@ -73,9 +72,9 @@ class Replica:
                 if len(there) != 1 or self._has_other_settings(there[0]):
                     await self._remove(there)
                     await self._register()
-                await self.workforce.resize(max(self.workforce.workers, self.workforce.minimum))
+            await self.workforce.resize(max(self.workforce.workers, self.workforce.minimum))
         except ServerFailed as failure:
-            raise self._not_loaded(failure, time.monotonic() - began) from failure
+            raise self._not_loaded(failure) from failure
 
     async def _register(self) -> None:
         model = self._model
@@ -85,9 +84,8 @@ class Replica:
             "max_batch_delay": model.max_batch_delay_ms,
             "response_timeout": self._response_timeout_s,
             "startup_timeout": math.ceil(model.startup_timeout_s),
-            "initial_workers": self.workforce.workers,
         }
-        await self.server.register(self.name, parameters, startup_s=model.startup_timeout_s)
+        await self.server.register(self.name, parameters)
 
     @property
     def _response_timeout_s(self) -> int:
@@ -116,11 +114,10 @@ class Replica:
         Raises:
             ModelNotLoaded: They did not come up; the number is as before.
         """
-        began = time.monotonic()
         try:
             await self.workforce.set_minimum(workers)
         except ServerFailed as failure:
-            raise self._not_loaded(failure, time.monotonic() - began) from failure
+            raise self._not_loaded(failure) from failure
 
     def difference(self, there: list[Described]) -> DriftKind | None:
         """Return how what the server holds under the name is not as it should be, None when it is."""
@@ -227,17 +224,15 @@ class Replica:
             Fault.NAME_TAKEN,
         )
 
-    def _not_loaded(self, failure: ServerFailed, took_s: float) -> ModelNotLoaded:
+    def _not_loaded(self, failure: ServerFailed) -> ModelNotLoaded:
         """Return what a failure means for the load."""
-        node, startup_s = self._model.node, self._model.startup_timeout_s
+        node = self._model.node
         if not isinstance(failure, ServerRefused):
             return ModelNotLoaded(node, failure.reason, failure.fault)
         if failure.kind == CONFLICT:
             return self._name_taken()
-        if failure.status == _INTERNAL and failure.message.startswith(("Failed to start workers", "Failed to save")):
-            if took_s >= startup_s:
-                return ModelNotLoaded(node, f"not ready within startup_timeout of {startup_s:g} s; {failure.reason}")
-            return ModelNotLoaded(node, f"{failure.reason}; its log tells why")
+        if failure.status == _INTERNAL and failure.message.startswith("Failed to save"):
+            return ModelNotLoaded(node, failure.reason)  # The archive is no whole zip file.
         return ModelNotLoaded(node, failure.reason + _advice(failure), failure.fault)
 
 

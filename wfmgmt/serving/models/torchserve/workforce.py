@@ -15,8 +15,8 @@ from wfmgmt.serving.models.torchserve.failures import ServerFailed
 GROW_AFTER_S = 0.05
 #: After a worker that did not come up, the wait before the next try doubles between these.
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.5, 30.0
-#: How often a server that is still starting workers is asked whether they are up.
-_POLL_S = 0.1
+#: A server that is still starting workers is asked whether they are up with these pauses, doubling.
+_FIRST_POLL_S, _LAST_POLL_S = 0.02, 0.2
 
 _log = logging.getLogger("wfmgmt.torchserve")
 
@@ -70,23 +70,42 @@ class Workforce:
         return max(self.workers * self._model.batch_size, 1)
 
     async def resize(self, workers: int) -> None:
-        """Have exactly so many workers, and wait until they are up.
+        """Have exactly so many workers, and wait until they are up and others gone.
 
         Raises:
             ServerFailed: They are not, or nobody knows.
         """
-        startup_s = self._model.startup_timeout_s
-        deadline = time.monotonic() + startup_s
         most = max(workers, self._model.max_workers)
-        is_done = await self._server.scale(self._name, min_workers=workers, max_workers=most, startup_s=startup_s)
-        while not is_done:
-            await asyncio.sleep(_POLL_S)
-            versions = await self._server.describe(self._name)
-            is_done = bool(versions) and versions[0].ready_workers == workers
-            if not is_done and time.monotonic() > deadline:
-                raise ServerFailed(self._server.name, "did not bring its workers up in time", Fault.SILENT)
+        await self._server.scale(self._name, min_workers=workers, max_workers=most)
+        await self._wait_for(workers)
         self.workers = workers
         self._note(workers, None)
+
+    async def _wait_for(self, workers: int) -> None:
+        """Wait until so many workers are up.
+
+        TorchServe starts a worker again and again when its process ends while it loads the model, and tells nobody but
+        its log. What can be seen is that a worker that was never up has another process.
+        """
+        startup_s = self._model.startup_timeout_s
+        deadline, pause_s = time.monotonic() + startup_s, _FIRST_POLL_S
+        loading: dict[str, int] = {}
+        while True:
+            versions = await self._server.describe(self._name)
+            if not versions:
+                raise ServerFailed(self._server.name, f"does not hold the model {self._name} any more", Fault.BROKEN)
+            there = versions[0].workers
+            if len(there) == versions[0].ready_workers == workers:
+                return
+            for identity, (pid, is_ready) in there.items():
+                if not is_ready and pid and loading.setdefault(identity, pid) != pid:
+                    what = f"failed to start workers for model {self._name}; its log tells why"
+                    raise ServerFailed(self._server.name, what, Fault.MODEL)
+            if time.monotonic() > deadline:
+                what = f"has no workers for model {self._name} within startup_timeout of {startup_s:g} s"
+                raise ServerFailed(self._server.name, what, Fault.MODEL)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LAST_POLL_S)
 
     async def set_minimum(self, workers: int) -> None:
         """Have exactly so many workers, at least so many from then on; when that fails all is as before.
