@@ -105,15 +105,16 @@ class ServedModel:
         return [worker.pid for worker in self.workers if worker.status == _READY]
 
     def scale(self, minimum: int, maximum: int) -> "list[Worker]":
-        """Start or end workers until there are as many as asked for; return the new ones, which are still starting."""
+        """Start workers up to the minimum and end those beyond the maximum; return the new ones, still starting."""
         self.min_workers, self.max_workers = minimum, maximum
-        for worker in self.workers[minimum:]:
+        kept = maximum if minimum else 0
+        for worker in self.workers[kept:]:
             for job in worker.leave():
                 if self.host.requeues and not self.queue.full():
                     self.queue.put_nowait(job)
                 else:
                     job.fail(OwnError(500, INTERNAL, _DIED))
-        del self.workers[minimum:]
+        del self.workers[kept:]
         new = [Worker(self) for _ in range(minimum - len(self.workers))]
         self.workers += new
         return new

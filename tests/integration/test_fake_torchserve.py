@@ -270,7 +270,7 @@ class TestScaling:
     async def test_scale_runs_the_minimum(
         self, open_server: OpenServer, parameters: dict[str, str], workers: int, told: tuple[int, int]
     ) -> None:
-        """The maximum is noted and nothing else; other settings stay."""
+        """The maximum brings no worker up; other settings stay."""
         async with open_server() as server:
             await server.register()
             answer = await server.manage("PUT", "/models/m", params={**parameters, "synchronous": "true"})
@@ -278,6 +278,16 @@ class TestScaling:
             described = await server.described()
             assert (described["minWorkers"], described["maxWorkers"], described["batchSize"]) == (*told, 1)
             assert await server.workers() == ["READY"] * workers
+
+    @in_event_loop
+    async def test_scale_ends_workers_beyond_the_maximum_only(self, open_server: OpenServer) -> None:
+        """A smaller minimum alone ends none that is there, but for a minimum of none at all."""
+        async with open_server() as server:
+            await server.register()
+            for minimum, maximum, workers in ((3, 4, 3), (1, 4, 3), (1, 2, 2), (0, 4, 0)):
+                numbers = {"min_worker": str(minimum), "max_worker": str(maximum)}
+                await server.manage("PUT", "/models/m", params={**numbers, "synchronous": "true"})
+                assert await server.workers() == ["READY"] * workers
 
     @in_event_loop
     async def test_scale_does_not_wait_unless_told(self, open_server: OpenServer) -> None:

@@ -52,7 +52,7 @@ class Described(NamedTuple):
         version: Its version.
         url: Its archive.
         min_workers: Workers that the server keeps up.
-        max_workers: A number that the server only notes.
+        max_workers: Workers that the server lets be.
         batch_size: Requests handed to the handler together.
         max_batch_delay_ms: Longest wait for a batch to fill.
         response_timeout_s: Longest run of one batch.
@@ -165,7 +165,13 @@ class TorchServe:
         await self._manage("POST", "/models", {**parameters, "model_name": name, "initial_workers": 0})
 
     async def scale(self, name: str, *, min_workers: int, max_workers: int) -> None:
-        """Change the numbers of workers, which come and go later."""
+        """Change the numbers of workers, which come and go a moment later.
+
+        Args:
+            name: The model.
+            min_workers: Workers that the server brings up when there are fewer; with 0 it ends all.
+            max_workers: Workers that the server ends others down to when there are more.
+        """
         query = {"min_worker": min_workers, "max_worker": max_workers, "synchronous": "false"}
         await self._manage("PUT", _path("/models", name), query)
 

@@ -24,7 +24,8 @@ _log = logging.getLogger("wfmgmt.torchserve")
 class Workforce:
     """For the event loop only.
 
-    TorchServe itself keeps the minimum up and never more, so growing means a larger minimum there.
+    TorchServe brings up the minimum and ends what is beyond the maximum, by nobody's need. So growing means a larger
+    minimum there, and shrinking a smaller maximum for a moment.
 
     Args:
         server: Where the model is.
@@ -76,7 +77,11 @@ class Workforce:
             ServerFailed: They are not, or nobody knows.
         """
         most = max(workers, self._model.max_workers)
-        await self._server.scale(self._name, min_workers=workers, max_workers=most)
+        there = await self._describe()
+        if len(there.workers) > workers:
+            await self._server.scale(self._name, min_workers=workers, max_workers=workers)
+        if (there.min_workers, there.max_workers) != (workers, most) or len(there.workers) > workers:
+            await self._server.scale(self._name, min_workers=workers, max_workers=most)
         await self._wait_for(workers)
         self.workers = workers
         self._note(workers, None)
@@ -91,13 +96,10 @@ class Workforce:
         deadline, pause_s = time.monotonic() + startup_s, _FIRST_POLL_S
         loading: dict[str, int] = {}
         while True:
-            versions = await self._server.describe(self._name)
-            if not versions:
-                raise ServerFailed(self._server.name, f"does not hold the model {self._name} any more", Fault.BROKEN)
-            there = versions[0].workers
-            if len(there) == versions[0].ready_workers == workers:
+            there = await self._describe()
+            if len(there.workers) == there.ready_workers == workers:
                 return
-            for identity, (pid, is_ready) in there.items():
+            for identity, (pid, is_ready) in there.workers.items():
                 if not is_ready and pid and loading.setdefault(identity, pid) != pid:
                     what = f"failed to start workers for model {self._name}; its log tells why"
                     raise ServerFailed(self._server.name, what, Fault.MODEL)
@@ -106,6 +108,12 @@ class Workforce:
                 raise ServerFailed(self._server.name, what, Fault.MODEL)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LAST_POLL_S)
+
+    async def _describe(self) -> Described:
+        versions = await self._server.describe(self._name)
+        if not versions:
+            raise ServerFailed(self._server.name, f"does not hold the model {self._name} any more", Fault.BROKEN)
+        return versions[0]
 
     async def set_minimum(self, workers: int) -> None:
         """Have exactly so many workers, at least so many from then on; when that fails all is as before.
