@@ -34,8 +34,8 @@ serve: $(VENV)/.runtime  ## Run the service: management on 127.0.0.1:8081, infer
 examples: $(VENV)/.development  ## Build the example archives into the stores
 	@$(BIN)/python examples/build.py
 
-test: $(VENV)/.development  ## Run the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.development  ## Run the tests, two files at a time
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-torchserve: $(VENV)/.development $(TORCHSERVE)/.installed  ## Run the tests that need a real TorchServe 0.12.0; needs java
 	$(BIN)/python -m pytest -m torchserve

@@ -238,14 +238,14 @@ def test_restart_answers_list_and_description_byte_for_byte_the_same(service: Se
     for end in (service.stop, service.kill):
         end()
         service.start()
-        assert answers(service) == before
+        wait_until(lambda: answers(service) == before, what="the same answers")
 
 
 def answers(service: Service) -> list[bytes]:
-    """Return list and descriptions, once all models run."""
+    """Return list and descriptions, once every web worker knows that all models run."""
     names = service.names()
     assert names == ["P3", "b", "p10"]
     for name in names:
-        wait_until(lambda name=name: service.ready_workers(name) == [1, 1, 1], what="the models")
+        wait_until(lambda name=name: all(service.ready_workers(name) == [1, 1, 1] for _ in range(8)), what="the models")
     paths = ["workflows", "workflows?limit=2", "models", *(f"workflows/{name}" for name in names)]
     return [requests.get(f"{service.management}/{path}", timeout=10).content for path in paths]
