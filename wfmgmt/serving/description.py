@@ -27,9 +27,19 @@ _BODY: dict[str, Any] = {
         "multipart/form-data": {"schema": {"type": "object"}},
     },
 }
-_FAILED: dict[str, Any] = {
-    "description": "A node failed in all its tries",
-    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/NodeError"}}},
+
+
+def _failed(description: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/NodeError"}}},
+    }
+
+
+_FAILURES = {
+    "500": _failed("A node failed in all its tries"),
+    "502": _failed("The model server of a node broke off, or answered what makes no sense"),
+    "504": _failed("The model server of a node did not answer in time"),
 }
 
 
@@ -37,7 +47,7 @@ def _predict(method: str) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": f"predict{method.capitalize()}",
         "summary": "Have a workflow answer",
-        "responses": {"200": _ANYTHING, "500": _FAILED, "default": ERROR_ANSWER},
+        "responses": {"200": _ANYTHING, **_FAILURES, "default": ERROR_ANSWER},
     }
     return operation if method == "get" else {**operation, "requestBody": _BODY}
 

@@ -427,6 +427,23 @@ async def test_keys_are_read_again_and_asked_for_anew(tmp_path: Path) -> None:
 
 
 @in_event_loop
+async def test_expired_key_is_renewed_once(tmp_path: Path) -> None:
+    """Of many requests that are refused at once one asks for a new key, which all of them use."""
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    async with (
+        fake_torchserve(tmp_path, token_folder=keys) as fake,
+        open_torchserve_models(tmp_path, address_of(fake, keys / "key_file.json")) as server,
+    ):
+        assert fake.tokens is not None
+        await server.load(a_model(tmp_path))
+        fake.tokens.expire("inference")
+        answers = await asyncio.gather(*(text_of(server, f"echo {number}") for number in range(20)))
+        assert answers == [f"echo {number}" for number in range(20)]
+        assert len(fake.requests_of("GET /token")) == 1
+
+
+@in_event_loop
 async def test_wrong_keys_are_told(tmp_path: Path) -> None:
     """A server that refuses us is as good as none, and the reason says that it is the key."""
     keys = tmp_path / "keys"

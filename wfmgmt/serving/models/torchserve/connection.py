@@ -127,6 +127,7 @@ class TorchServe:
         self._answer_bytes = answer_bytes
         self._left_out_until = 0.0
         self._leave_out_s = _FIRST_PAUSE_S
+        self._renewing = asyncio.Lock()
         self.registering = asyncio.Semaphore(_REGISTRATIONS_AT_ONCE)
 
     @property
@@ -215,15 +216,16 @@ class TorchServe:
 
     async def predict(self, name: str, body: Content, headers: Mapping[str, str]) -> Reply:
         """Have a model answer; also an error is an answer. There is no time-out."""
-        reply = await self._ask(name, body, headers)
-        if reply.status == _LOWEST_ERROR and WRONG_KEY.encode() in reply.body and await self._renew("inference"):
-            reply = await self._ask(name, body, headers)
+        key = self._keys.current.inference
+        reply = await self._ask(name, body, headers, key)
+        if reply.status == _LOWEST_ERROR and WRONG_KEY.encode() in reply.body and await self._renew("inference", key):
+            reply = await self._ask(name, body, headers, self._keys.current.inference)
         return reply
 
-    async def _ask(self, name: str, body: Content, headers: Mapping[str, str]) -> Reply:
+    async def _ask(self, name: str, body: Content, headers: Mapping[str, str], key: str | None) -> Reply:
         url = self._inference_url + _path("/predictions", name)
         data = body if len(body) <= _SENT_AT_ONCE else io.BytesIO(body)
-        keyed = {**headers, **bearer(self._keys.current.inference)}
+        keyed = {**headers, **bearer(key)}
         with self._errors_mapped(math.inf):
             async with self._session.post(url, data=data, headers=keyed, allow_redirects=False) as answer:
                 content = await self._body(answer, self._answer_bytes)
@@ -237,25 +239,22 @@ class TorchServe:
             ServerFailed: It is not there, does not answer, or answers what makes no sense.
         """
         texts = {key: str(value) for key, value in (query or {}).items()}
-        status, values = await self._manage_once(method, path, texts)
-        if status == _LOWEST_ERROR and values.get("type") == WRONG_KEY and await self._renew("management"):
-            status, values = await self._manage_once(method, path, texts)
+        key = self._keys.current.management
+        status, values = await self._manage_once(method, path, texts, key)
+        if status == _LOWEST_ERROR and values.get("type") == WRONG_KEY and await self._renew("management", key):
+            status, values = await self._manage_once(method, path, texts, self._keys.current.management)
         if status >= _LOWEST_ERROR:
             raise self._refusal(status, values)
         if not _OK <= status < _MULTIPLE_CHOICES:
             raise ServerFailed(self.name, f"answered with status {status}", Fault.BROKEN)
         return values
 
-    async def _manage_once(self, method: str, path: str, query: Mapping[str, str]) -> tuple[int, Any]:
+    async def _manage_once(self, method: str, path: str, query: Mapping[str, str], key: str | None) -> tuple[int, Any]:
         with self._errors_mapped(self._timeout_s):
             async with (
                 asyncio.timeout(self._timeout_s),
                 self._session.request(
-                    method,
-                    self.name + path,
-                    params=query,
-                    headers=bearer(self._keys.current.management),
-                    allow_redirects=False,
+                    method, self.name + path, params=query, headers=bearer(key), allow_redirects=False
                 ) as answer,
             ):
                 content = await self._body(answer, _LARGEST_MANAGEMENT_ANSWER)
@@ -283,16 +282,20 @@ class TorchServe:
             return ServerFailed(self.name, "does not accept our key", Fault.UNREACHABLE)
         return ServerRefused(self.name, status, kind, message)
 
-    async def _renew(self, kind: str) -> bool:
-        """Get keys anew after one was refused, and tell whether there are others now.
+    async def _renew(self, kind: str, refused: str | None) -> bool:
+        """Get keys anew after one was refused, and tell whether there is another one now.
 
-        TorchServe's keys expire, and nobody else may ask for new ones.
+        TorchServe's keys expire, and nobody else may ask for new ones. Each new one makes the one before it invalid,
+        so of several requests that were refused only the first asks.
         """
-        if await asyncio.to_thread(self._keys.reread):
-            return True
-        api = self._keys.current.api
-        if api is None:
-            return False
+        async with self._renewing:
+            await asyncio.to_thread(self._keys.reread)
+            if self._keys.current.of(kind) == refused and self._keys.current.api is not None:
+                await self._ask_for_key(kind, self._keys.current.api)
+                await asyncio.to_thread(self._keys.reread)
+            return self._keys.current.of(kind) != refused
+
+    async def _ask_for_key(self, kind: str, api: str) -> None:
         url = f"{self.name}/token"
         with self._errors_mapped(self._timeout_s):
             async with (
@@ -300,7 +303,6 @@ class TorchServe:
                 self._session.get(url, params={"type": kind}, headers=bearer(api), allow_redirects=False) as answer,
             ):
                 await self._body(answer, _LARGEST_MANAGEMENT_ANSWER)
-        return await asyncio.to_thread(self._keys.reread)
 
 
 def _path(start: str, name: str) -> str:

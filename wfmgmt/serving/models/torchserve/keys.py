@@ -19,6 +19,10 @@ class KeySet:
     inference: str | None = None
     api: str | None = None
 
+    def of(self, kind: str) -> str | None:
+        """Return the key for an address, `management` or `inference`."""
+        return self.management if kind == "management" else self.inference
+
 
 class Keys:
     """The keys of one server: fixed ones, or those of the file that TorchServe writes.
@@ -39,10 +43,9 @@ class Keys:
         self._file = file
         self.current = self._read()
 
-    def reread(self) -> bool:
-        """Read the file again, and tell whether anything changed. It blocks for as long as the file system does."""
-        before, self.current = self.current, self._read()
-        return self.current != before
+    def reread(self) -> None:
+        """Read the file again. It blocks for as long as the file system does."""
+        self.current = self._read()
 
     def _read(self) -> KeySet:
         found = _keys_in(self._file) if self._file is not None else {}
