@@ -1,9 +1,13 @@
 """TorchServe model servers over fake TorchServes, for tests."""
 
+import asyncio
+import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.fake_torchserve import FakeTorchServe, fake_torchserve
 from tests.real_torchserve import TorchServe
@@ -63,3 +67,26 @@ def settings_for(fake: Any) -> dict[str, object]:
         "torchserve_management_urls": address.management_url,
         "torchserve_inference_urls": address.inference_url,
     }
+
+
+@asynccontextmanager
+async def behind_tls(url: str, certificate: Path) -> AsyncIterator[str]:
+    """Give an https address in front of a server; the file holds key and certificate."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    port = urlsplit(url).port
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(_pipe(reader, there[1]), _pipe(there[0], writer))
+
+    async with await asyncio.start_server(pass_on, "127.0.0.1", 0, ssl=context) as server:
+        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()

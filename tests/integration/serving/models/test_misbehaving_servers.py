@@ -13,7 +13,8 @@ import pytest
 from tests.factories import make_mar
 from tests.fake_torchserve import FakeTorchServe, Misbehaviour, fake_torchserve
 from tests.model_servers import until
-from tests.torchserve_servers import address_of, open_both, open_torchserve_models
+from tests.service import CHECKOUT
+from tests.torchserve_servers import address_of, behind_tls, open_both, open_torchserve_models
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import (
     DriftKind,
@@ -25,7 +26,8 @@ from wfmgmt.serving.models.base import (
     PredictionFailed,
     WorkerStatus,
 )
-from wfmgmt.serving.models.torchserve.server import TorchServeModelServer
+from wfmgmt.serving.models.torchserve.keys import Keys, KeySet
+from wfmgmt.serving.models.torchserve.server import ServerAddress, TorchServeModelServer
 from wfmgmt.testing import in_event_loop, make_model
 
 #: Answers with its process id, or does what the body says.
@@ -45,6 +47,8 @@ def handle(data, context):
 """
 #: File name of its archive.
 ARCHIVE = "m.mar"
+#: Key and certificate of a server that nobody vouches for.
+CERTIFICATE = CHECKOUT / "tests" / "self_signed.pem"
 FAILING = "raise ValueError('bad weather')\n"
 FAULTS = [
     (Misbehaviour.RESET, Fault.BROKEN),
@@ -455,6 +459,24 @@ async def test_wrong_keys_are_told(tmp_path: Path) -> None:
         with pytest.raises(ModelNotLoaded, match="does not accept our key") as raised:
             await server.load(a_model(tmp_path))
         assert raised.value.fault is Fault.UNREACHABLE
+
+
+@in_event_loop
+async def test_certificates_of_the_bundle_are_trusted(tmp_path: Path) -> None:
+    """A server whose certificate nobody vouches for is not talked to, unless it is in the bundle."""
+    async with (
+        fake_torchserve(tmp_path) as fake,
+        behind_tls(fake.management_url, CERTIFICATE) as management,
+        behind_tls(fake.inference_url, CERTIFICATE) as inference,
+    ):
+        address = ServerAddress(management_url=management, inference_url=inference, keys=Keys(KeySet(), None))
+        async with open_torchserve_models(tmp_path, address) as server:
+            with pytest.raises(ModelNotLoaded, match="cannot be reached: self-signed certificate") as raised:
+                await server.load(a_model(tmp_path))
+            assert raised.value.fault is Fault.UNREACHABLE
+        async with open_torchserve_models(tmp_path, address, ca_bundle=CERTIFICATE) as server:
+            await server.load(a_model(tmp_path))
+            assert await text_of(server) == "echo"
 
 
 @in_event_loop
