@@ -14,7 +14,8 @@ from tests.model_servers import UnpackedMar
 from wfmgmt.serving.models.base import NodeRequest
 from wfmgmt.serving.models.local.batches import encode_batch
 from wfmgmt.serving.models.local.frames import Frame, InvalidFrame
-from wfmgmt.serving.models.local.launcher import ForkFailed, Forkserver, WorkerExited, WorkerProcess
+from wfmgmt.serving.models.local.launcher import ForkFailed, Forkserver
+from wfmgmt.serving.models.local.worker_process import WorkerExited, WorkerProcess
 
 _NODE = "model"
 _ANSWER_BYTES = 6_553_500

@@ -19,8 +19,8 @@ from wfmgmt.serving.models.base import (
 )
 from wfmgmt.serving.models.local.dispatching import Dispatcher, NodeRules
 from wfmgmt.serving.models.local.frames import MAX_HEADER_BYTES, Frame, InvalidFrame, encode
-from wfmgmt.serving.models.local.launcher import WorkerExited
 from wfmgmt.serving.models.local.ready_worker import ReadyWorker
+from wfmgmt.serving.models.local.worker_process import WorkerExited
 from wfmgmt.testing import in_event_loop
 
 SINGLE = NodeRules(batch_size=1, timeout_ms=10_000)

@@ -9,8 +9,9 @@ import pytest
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
 from wfmgmt.serving.models.local.dispatching import NodeRules
 from wfmgmt.serving.models.local.frames import Frame
-from wfmgmt.serving.models.local.launcher import ForkFailed, WorkerExited
+from wfmgmt.serving.models.local.launcher import ForkFailed
 from wfmgmt.serving.models.local.pool import Backoff, Job, WorkerPool
+from wfmgmt.serving.models.local.worker_process import WorkerExited
 
 JOB = Job(workflow="w", nodes=("n",), rules={"n": NodeRules()}, load={"op": "load"}, max_workers=3, startup_timeout_s=5)
 READY = Frame({"op": "ready"}, b"")

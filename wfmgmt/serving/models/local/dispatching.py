@@ -14,8 +14,8 @@ from wfmgmt.serving.models.base import NodeAnswer, NodeRequest, NoWorker, Predic
 from wfmgmt.serving.models.local.batches import BatchResult, HandlerMeasurements, encode_batch, read_result
 from wfmgmt.serving.models.local.channel import Item
 from wfmgmt.serving.models.local.frames import MAX_HEADER_BYTES, MAX_PAYLOAD_BYTES, Frame, InvalidFrame
-from wfmgmt.serving.models.local.launcher import WorkerProcess
 from wfmgmt.serving.models.local.ready_worker import Batch, Call, ReadyWorker
+from wfmgmt.serving.models.local.worker_process import WorkerProcess
 
 #: A batch is closed before it gets longer than this, so that it fits into one message.
 _BATCH_BYTES = MAX_PAYLOAD_BYTES // 2

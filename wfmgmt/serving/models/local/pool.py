@@ -12,8 +12,9 @@ from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
 from wfmgmt.serving.models.local.batches import HandlerMeasurements
 from wfmgmt.serving.models.local.dispatching import Dispatcher, NodeRules
 from wfmgmt.serving.models.local.frames import Frame, InvalidFrame
-from wfmgmt.serving.models.local.launcher import ForkFailed, WorkerExited, WorkerProcess
+from wfmgmt.serving.models.local.launcher import ForkFailed
 from wfmgmt.serving.models.local.ready_worker import ReadyWorker
+from wfmgmt.serving.models.local.worker_process import WorkerExited, WorkerProcess
 
 #: A pool gets one more worker when requests have waited for so long that more than chance is at work.
 GROW_AFTER_S = 0.05

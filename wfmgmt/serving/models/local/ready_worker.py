@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from wfmgmt.errors import WfmgmtError
 from wfmgmt.serving.models.base import NodeAnswer, NodeRequest
 from wfmgmt.serving.models.local.channel import Item
-from wfmgmt.serving.models.local.launcher import WorkerProcess
+from wfmgmt.serving.models.local.worker_process import WorkerProcess
 
 
 class Call:

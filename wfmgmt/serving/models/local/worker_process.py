@@ -1,0 +1,138 @@
+"""One running worker, as the runtime sees it: messages to and from it, and its end."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from wfmgmt.serving.models.local import frames
+from wfmgmt.serving.models.local.channel import Channel, Item
+from wfmgmt.serving.models.local.output import OutputLog
+
+_KILL_S = 5.0
+_LAST_WORDS_S = 0.5
+# The news that a worker exited may come a moment after the end of its socket.
+_NEWS_S = 0.5
+
+_logger = logging.getLogger(__name__)
+
+
+class WorkerExited(Exception):
+    """A worker is gone; the text says how, as in `exited with code 3`. It never leaves the local model server."""
+
+
+class WorkerProcess:
+    """One running worker: messages to and from it, its end, and what has to be closed after it.
+
+    Attributes:
+        pid: Its process id, which is also the id of its process group.
+        output: What it prints.
+    """
+
+    def __init__(
+        self,
+        *,
+        pid: int,
+        send_signal: Callable[[int, signal.Signals], None],
+        exited: asyncio.Future[str],
+        channel: Channel,
+        pipe: asyncio.ReadTransport,
+        output: OutputLog,
+    ) -> None:
+        self.pid = pid
+        self.output = output
+        self._send_signal = send_signal
+        self._exited = exited
+        self._channel = channel
+        self._pipe = pipe
+        self._explaining: set[asyncio.Task[None]] = set()
+        self._expecting: Callable[[Item], None]
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it lives and has sent nothing that nobody asked for, as far as is known."""
+        return self.is_connected and not self._channel.has_unread
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it lives, as far as is known."""
+        return self._channel.is_open and not self._exited.done()
+
+    def send(self, header: Mapping[str, Any], payload: Sequence[bytes | bytearray] = ()) -> None:
+        """Send one message; when the worker is gone, whoever waits for an answer hears of it.
+
+        Raises:
+            InvalidFrame: The message is too long; nothing was sent.
+        """
+        self._channel.send(header, payload)
+
+    async def receive(self) -> frames.Frame:
+        """Wait for one message.
+
+        Raises:
+            WorkerExited: The worker is gone.
+            InvalidFrame: It sent something that is no message; nothing good can be expected of it any more.
+        """
+        try:
+            return await self._channel.receive()
+        except EOFError:
+            raise WorkerExited(await self._end()) from None
+
+    def expect(self, callback: Callable[[Item], None]) -> None:
+        """Have the next message, a `WorkerExited` or an `InvalidFrame` given to `callback`; nobody waits for it."""
+        self._expecting = callback
+        self._channel.expect(self._take)
+
+    def _take(self, item: Item) -> None:
+        if isinstance(item, EOFError):
+            explaining = asyncio.create_task(self._explain(self._expecting))
+            self._explaining.add(explaining)
+            explaining.add_done_callback(self._explaining.discard)
+        else:
+            self._expecting(item)
+
+    async def _explain(self, callback: Callable[[Item], None]) -> None:
+        callback(WorkerExited(await self._end()))
+
+    async def _end(self) -> str:
+        """Return how the worker went whose socket has ended; one that only closed its socket is killed."""
+        if await self._is_gone_within(_NEWS_S):
+            return self._exited.result()
+        self.kill(signal.SIGKILL)
+        return "closed its connection"
+
+    async def wait(self) -> str:
+        """Wait until the process is gone and return how it went: `exited with code 3`, `was killed by SIGSEGV`."""
+        # Awaiting the future itself would cancel it together with the caller.
+        await asyncio.wait({self._exited})
+        return self._exited.result()
+
+    def kill(self, signal_number: signal.Signals) -> None:
+        """Send a signal to the worker's process group; nothing happens when the worker is gone."""
+        if not self._exited.done():
+            self._send_signal(self.pid, signal_number)
+
+    async def stop(self, *, grace_s: float) -> None:
+        """End the worker and close what belonged to it.
+
+        Args:
+            grace_s: Time before it is killed; half of it after a message that asks it to stop, half after SIGTERM.
+        """
+        try:
+            if not self._exited.done():
+                self._channel.send({"op": "stop"})
+            for signal_number in (signal.SIGTERM, signal.SIGKILL):
+                if not await self._is_gone_within(grace_s / 2):
+                    self.kill(signal_number)
+            if not await self._is_gone_within(_KILL_S):
+                _logger.error("worker %d does not die", self.pid)
+            await asyncio.wait({self.output.closed}, timeout=_LAST_WORDS_S)
+        finally:
+            self.kill(signal.SIGKILL)
+            self._pipe.close()
+            self._channel.close()
+
+    async def _is_gone_within(self, seconds: float) -> bool:
+        await asyncio.wait({self._exited}, timeout=seconds)
+        return self._exited.done()
