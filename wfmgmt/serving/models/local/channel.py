@@ -49,6 +49,8 @@ class Channel(asyncio.BufferedProtocol):
         """
         size_bytes = sum(map(len, payload))
         start = frames.encode(header, size_bytes)
+        if not self.is_open:
+            return  # Some transports raise when they are written to after their end.
         if size_bytes <= frames.JOINED_BYTES:
             self.transport.write(b"".join((start, *payload)))
             return

@@ -351,6 +351,13 @@ class _Slot:
         self._pool = pool
         self._is_spare = is_spare
         self.task = asyncio.create_task(self._run())
+        self.task.add_done_callback(self._note_end)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        """Leave no place behind that nobody looks after when something went wrong that was not foreseen."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _logger.error("a worker's place was lost", exc_info=error)
+            self._pool.drop(self)
 
     async def _run(self) -> None:
         pool = self._pool
