@@ -134,7 +134,7 @@ def test_prediction_fails_clearly_while_the_server_is_away(fake: BackgroundFake,
     with refusing(fake):
         answer = predict(torchserved)
         assert (answer.status_code, answer.json()["node"]) == (503, "m1")
-        assert f"TorchServe at {fake.management_url} cannot be reached" in answer.json()["message"]
+        assert f"TorchServe at {fake.inference_url} cannot be reached" in answer.json()["message"]
         assert answer.headers["Retry-After"]
         wait_until(lambda: "seq" in health(torchserved).get("notReady", {}), what="the health check to notice")
     wait_until(lambda: health(torchserved) == {"status": "Healthy"}, what="the health check to recover")

@@ -104,13 +104,15 @@ def _reconcile(settings: Settings, options: argparse.Namespace) -> int:
     try:
         if not options.dry_run:
             runtime.nudge()
-        sentences += runtime.check(dry_run=options.dry_run)
+        drifts, is_known = runtime.check(dry_run=options.dry_run)
+        sentences += drifts
     except RuntimeUnavailable as error:
         print(f"wfmgmt: {error}", file=sys.stderr)
+        is_known = settings.model_server == "local"  # Its models are gone with the runtime, and come back with it.
     for sentence in sentences:
         print(sentence)
     print(f"{len(sentences)} {'to do' if options.dry_run else 'done'}")
-    return 0
+    return 0 if is_known else 1
 
 
 def _verify(settings: Settings, _options: argparse.Namespace) -> int:

@@ -131,18 +131,18 @@ class RuntimeClient:
         """
         self._call("POST", "/nudge")
 
-    def check(self, *, dry_run: bool) -> list[str]:
+    def check(self, *, dry_run: bool) -> tuple[list[str], bool]:
         """Have the model servers compared with what they should hold, and mended unless told not to.
 
         Returns:
-            A sentence per difference.
+            A sentence per difference, and whether everything could be compared and mended.
 
         Raises:
             RuntimeUnavailable: The runtime is down, hangs or answers garbage.
         """
         values = self._call("POST", "/check?dry_run" if dry_run else "/check")
         try:
-            return [str(drift) for drift in values["drifts"]]
+            return [str(drift) for drift in values["drifts"]], bool(values["is_in_step"])
         except (KeyError, TypeError) as error:
             raise RuntimeUnavailable("The runtime's answer makes no sense.") from error
 

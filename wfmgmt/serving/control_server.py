@@ -8,6 +8,7 @@ from aiohttp import web
 from wfmgmt.domain.workflow import Deployment
 from wfmgmt.errors import WfmgmtError
 from wfmgmt.serving.control import LoadState
+from wfmgmt.serving.models.base import DriftKind
 from wfmgmt.serving.runtime import Runtime
 
 _RUNTIME = web.AppKey("runtime", Runtime)
@@ -90,7 +91,9 @@ async def _nudge(request: web.Request) -> web.Response:
 async def _check(request: web.Request) -> web.Response:
     """Compare the model servers with what they should hold, and tell the differences."""
     try:
-        drifts = await request.app[_RUNTIME].check_models(dry_run="dry_run" in request.query)
+        dry_run = "dry_run" in request.query
+        drifts = await request.app[_RUNTIME].check_models(dry_run=dry_run)
     except WfmgmtError as error:
         raise web.HTTPServiceUnavailable(text=str(error)) from error
-    return web.json_response({"drifts": [str(drift) for drift in drifts]})
+    failed = [drift for drift in drifts if drift.kind is DriftKind.UNKNOWN or not (drift.is_mended or dry_run)]
+    return web.json_response({"drifts": [str(drift) for drift in drifts], "is_in_step": not failed})

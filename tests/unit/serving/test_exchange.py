@@ -10,7 +10,8 @@ from wfmgmt.serving.models.base import InputField, NodeRequest, NoWorker, Predic
 from wfmgmt.serving.models.torchserve.connection import Reply
 from wfmgmt.serving.models.torchserve.exchange import ModelForgotten, decode, encode
 
-JSON = {"Content-Type": "application/json"}
+ID = {"x-request-id": "u"}
+JSON = {"Content-Type": "application/json", **ID}
 
 
 def encoded(*fields: InputField, headers: str = "{}", with_authorization: bool = True) -> tuple[bytes, dict[str, str]]:
@@ -94,9 +95,9 @@ def own(code: int, kind: str, message: str) -> Reply:
 @pytest.mark.parametrize(
     "reply",
     [
-        Reply(200, "", {}, b"\xff"),
+        Reply(200, "", ID, b"\xff"),
         Reply(500, "", JSON, own(500, "InternalServerException", "Prediction failed").body),
-        Reply(500, "Oh", {}, own(500, "InternalServerException", "Prediction failed").body),
+        Reply(500, "Oh", ID, own(500, "InternalServerException", "Prediction failed").body),
         Reply(500, "Oh", JSON, b"[1]"),
         Reply(500, "Oh", JSON, b'{"code": 500, "type": "x", "message": "y", "more": 1}'),
         Reply(404, "Oh", JSON, b'{"code": 500, "type": "x", "message": "y"}'),
@@ -115,13 +116,13 @@ def test_what_the_handler_set_is_kept() -> None:
     headers = {
         "Content-Type": "text/plain",
         "X-Model": "7",
-        "X-Request-Id": "u",
+        **ID,
         "Pragma": "no-cache",
         "Connection": "close",
     }
     answer = decode(Reply(201, "Created", headers, b"x"), server="http://s", worker=1)
     assert (answer.content_type, answer.headers) == ("text/plain", {"x-model": "7"})
-    assert decode(Reply(200, "", {}, b"x"), server="http://s", worker=1).content_type is None
+    assert decode(Reply(200, "", ID, b"x"), server="http://s", worker=1).content_type is None
 
 
 @pytest.mark.parametrize(
@@ -133,9 +134,10 @@ def test_what_the_handler_set_is_kept() -> None:
         (own(404, "ModelNotFoundException", "Model not found: x"), ModelForgotten, "does not hold the model"),
         (own(400, "InvalidKeyException", "Token"), NoWorker, "does not accept our key"),
         (own(418, "TeapotException", "short and stout"), PredictionFailed, "answered 418 TeapotException: short"),
-        (Reply(99, "", {}, b""), PredictionFailed, "it set the status 99; expected 200 to 599"),
+        (Reply(99, "", ID, b""), PredictionFailed, "it set the status 99; expected 200 to 599"),
+        (Reply(200, "OK", {}, b"<html>"), PredictionFailed, "http://s answered as no TorchServe does"),
     ],
-    ids=["handler", "worker", "no worker", "forgotten", "key", "unknown", "status"],
+    ids=["handler", "worker", "no worker", "forgotten", "key", "unknown", "status", "another server"],
 )
 def test_errors_of_torchserve_are_told_apart(reply: Reply, error: type[Exception], text: str) -> None:
     """Each becomes what it means here, with the server's name where it is the server's word."""

@@ -165,6 +165,7 @@ class PredictionFailed(WfmgmtError):
         reason: Why, in words for the caller, as for `ModelNotLoaded`.
         worker: Which worker failed, to be avoided by the next try; None when that makes no difference.
         fault: Whose fault it is.
+        is_worker_gone: Whether all that is known is that its worker ended.
     """
 
     def __init__(self, reason: str, worker: int | None = None, fault: Fault = Fault.MODEL) -> None:
@@ -172,6 +173,7 @@ class PredictionFailed(WfmgmtError):
         self.reason = reason
         self.worker = worker
         self.fault = fault
+        self.is_worker_gone = False
 
 
 class PredictionRefused(WfmgmtError):
@@ -207,6 +209,8 @@ class DriftKind(StrEnum):
     SETTINGS = "settings"
     #: Somebody else's model has its name.
     NAME_TAKEN = "name taken"
+    #: Nobody knows what it holds.
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +219,7 @@ class Drift:
 
     Attributes:
         server: Address of the server.
-        model: What the server knows the model by.
+        model: What the server knows the model by; empty when it is about the whole server.
         workflow: Name of the workflow; empty for a model whose workflow is not known any more.
         kind: What is different.
         did: What was done about it, or would be; why not, when nothing can be.
@@ -230,7 +234,7 @@ class Drift:
     is_mended: bool
 
     def __str__(self) -> str:
-        return f"{self.server}: {self.model}: {self.kind.value}: {self.did}"
+        return ": ".join(filter(None, (self.server, self.model, self.kind.value, self.did)))
 
 
 class ModelServer(Protocol):

@@ -303,7 +303,7 @@ async def test_prediction_names_the_server_that_failed(
         with pytest.raises(PredictionFailed, match=reason) as raised:
             await text_of(server)
         assert (raised.value.fault, raised.value.worker) == (fault, None)
-        assert fake.management_url in raised.value.reason
+        assert fake.inference_url in raised.value.reason
         assert await text_of(server) == "echo"
 
 
@@ -381,6 +381,73 @@ async def test_check_mends_what_was_changed(
         else:
             assert server.status("uid1/m").ready == 0
             assert names_in(fake) == ["w__m"]
+            with pytest.raises(NoWorker, match="has a model w__m that is not ours"):
+                await text_of(server)
+
+
+async def add_version(fake: FakeTorchServe, folder: Path, *, is_default: bool) -> None:
+    """Put somebody else's version beside ours."""
+    model = {"modelName": "m", "handler": "handler.py", "modelVersion": "2.0"}
+    make_mar(folder, file_name="second.mar", manifest={"model": model})
+    await fake.registry.register({"url": "second.mar", "model_name": "w__m", "initial_workers": "1"})
+    if is_default:
+        fake.registry.set_default("w__m", "2.0")
+
+
+@pytest.mark.parametrize("is_default", [False, True], ids=["beside the default", "as the default"])
+@in_event_loop
+async def test_versions_of_others_neither_disturb_nor_answer(tmp_path: Path, *, is_default: bool) -> None:
+    """Ours is asked by its version, kept in step beside theirs, and removed alone."""
+    async with open_both(tmp_path) as (server, (fake,)):
+        await server.load(a_model(tmp_path))
+        await add_version(fake, tmp_path, is_default=is_default)
+        assert await server.check({"uid1"}, dry_run=False) == []
+        assert await text_of(server, "echo mine") == "echo mine"
+        await server.scale("uid1/m", 2)
+        assert fake.registry.describe("w__m", "1.0")[0]["minWorkers"] == 2
+        await server.unload("uid1/m")
+        assert [version["modelVersion"] for version in fake.registry.describe("w__m", "all")] == ["2.0"]
+
+
+@in_event_loop
+async def test_model_that_cannot_be_removed_does_not_end_the_check(tmp_path: Path) -> None:
+    """Its server's words are told, and everything else is mended and told all the same."""
+    async with fake_torchserve(tmp_path) as fake:
+        async with open_torchserve_models(tmp_path, address_of(fake)) as before:
+            for workflow in ("first", "second"):
+                await before.load(a_model(tmp_path, name=f"old-{workflow}/m", workflow=workflow))
+        async with open_torchserve_models(tmp_path, address_of(fake)) as server:
+            fake.misbehave("DELETE /models", Misbehaviour.ERROR_500)
+            failed, mended = await server.check(set(), dry_run=False)
+            assert (failed.model, failed.is_mended, mended.model, mended.is_mended) == (
+                "first__m",
+                False,
+                "second__m",
+                True,
+            )
+            assert names_in(fake) == ["first__m"]
+
+
+@in_event_loop
+async def test_silent_server_is_left_out_until_it_answers(tmp_path: Path) -> None:
+    """One that accepts connections and says nothing costs no request once that is known, nor a registration."""
+    async with open_both(tmp_path, fakes=2, timeout_s=0.5) as (server, (up, silent)):
+        await server.load(a_model(tmp_path))
+        for endpoint in ("GET /models", "POST /models", "POST /predictions"):
+            silent.misbehave(endpoint, Misbehaviour.NEVER, times=None)
+        (drift,) = await server.check({"uid1"}, dry_run=False)
+        assert (drift.server, drift.kind) == (silent.management_url, DriftKind.UNKNOWN)
+        for _ in range(4):
+            assert await text_of(server) == "echo"
+        await server.load(a_model(tmp_path, name="uid2/m", workflow="late"))
+        assert len(names_in(up)) == 2
+        silent.behave()
+        (drift,) = await server.check({"uid1", "uid2"}, dry_run=False)
+        assert (drift.kind, drift.is_mended) == (DriftKind.MISSING, True)
+        before = len(silent.requests_of("POST /predictions"))
+        for _ in range(4):
+            await text_of(server)
+        assert len(silent.requests_of("POST /predictions")) == before + 2
 
 
 @in_event_loop
@@ -402,11 +469,13 @@ async def test_check_leaves_other_models_alone(tmp_path: Path) -> None:
 
 @in_event_loop
 async def test_check_tells_of_a_server_that_fails(tmp_path: Path) -> None:
-    """Nothing is said to be different, but the status shows why nobody knows."""
+    """What it holds is unknown, and the status shows why."""
     async with open_both(tmp_path) as (server, (fake,)):
         await server.load(a_model(tmp_path))
         fake.misbehave("GET /models", Misbehaviour.OTHER_JSON)
-        assert await server.check({"uid1"}, dry_run=False) == []
+        (drift,) = await server.check({"uid1"}, dry_run=False)
+        assert (drift.server, drift.kind, drift.is_mended) == (fake.management_url, DriftKind.UNKNOWN, False)
+        assert "JSON that makes no sense" in drift.did
         assert "JSON that makes no sense" in str(server.status("uid1/m").error)
         assert await server.check({"uid1"}, dry_run=False) == []
         assert server.status("uid1/m") == WorkerStatus(wanted=1, ready=1)
@@ -459,6 +528,19 @@ async def test_wrong_keys_are_told(tmp_path: Path) -> None:
         with pytest.raises(ModelNotLoaded, match="does not accept our key") as raised:
             await server.load(a_model(tmp_path))
         assert raised.value.fault is Fault.UNREACHABLE
+        async with open_torchserve_models(tmp_path, address_of(fake, tmp_path / "nosuch.json")) as other:
+            with pytest.raises(ModelNotLoaded, match=r"our key; there are none in nosuch\.json"):
+                await other.load(a_model(tmp_path))
+
+
+@in_event_loop
+async def test_handler_that_takes_too_long_is_told_as_such(tmp_path: Path) -> None:
+    """Also when TorchServe is quicker than we are to give it up, and says only that its worker died."""
+    async with open_both(tmp_path) as (server, (_,)):
+        await server.load(a_model(tmp_path, timeout_ms=1000, max_batch_delay_ms=200))
+        with pytest.raises(PredictionFailed, match="no answer within timeout-ms of 1000 ms") as raised:
+            await text_of(server, "sleep 20")
+        assert raised.value.fault is Fault.SILENT
 
 
 @in_event_loop

@@ -18,7 +18,7 @@ from wfmgmt.serving.models.torchserve.failures import ServerFailed, ServerRefuse
 from wfmgmt.serving.models.torchserve.keys import Keys, bearer
 
 WRONG_KEY = "InvalidKeyException"
-MODEL_NOT_FOUND = "ModelNotFoundException"
+FORGOTTEN = frozenset({"ModelNotFoundException", "ModelVersionNotFoundException"})
 CONFLICT = "ConflictStatusException"
 
 _OK, _MULTIPLE_CHOICES, _LOWEST_ERROR = 200, 300, 400
@@ -102,7 +102,8 @@ class TorchServe:
         answer_bytes: Longest answer to a prediction.
 
     Attributes:
-        name: What errors call the server: its management address.
+        name: What errors of management call the server: its management address.
+        inference_url: What errors of predictions call it.
         registering: To be held while a model is registered: each registration costs the server much at once.
 
     Source:
@@ -121,19 +122,20 @@ class TorchServe:
     ) -> None:
         self.name = management_url
         self._session = session
-        self._inference_url = inference_url
+        self.inference_url = inference_url
         self._keys = keys
         self._timeout_s = timeout_s
         self._answer_bytes = answer_bytes
         self._left_out_until = 0.0
         self._leave_out_s = _FIRST_PAUSE_S
+        self._is_silent = False
         self._renewing = asyncio.Lock()
         self.registering = asyncio.Semaphore(_REGISTRATIONS_AT_ONCE)
 
     @property
     def is_left_out(self) -> bool:
-        """Whether it could not be reached a moment ago, so that others should be asked before it is tried again."""
-        return time.monotonic() < self._left_out_until
+        """Whether others should be asked first: it could not be reached a moment ago, or its management is silent."""
+        return self._is_silent or time.monotonic() < self._left_out_until
 
     @property
     def has_inference_key(self) -> bool:
@@ -141,10 +143,10 @@ class TorchServe:
         return self._keys.current.inference is not None
 
     @contextmanager
-    def _errors_mapped(self, timeout_s: float) -> Iterator[None]:
+    def _errors_mapped(self, address: str, timeout_s: float) -> Iterator[None]:
         """Map what goes wrong, and take note of whether the server can be reached."""
         try:
-            with foreign_errors_mapped(self.name, timeout_s):
+            with foreign_errors_mapped(address, timeout_s):
                 yield
         except ServerFailed as failure:
             if failure.fault is Fault.UNREACHABLE:
@@ -165,27 +167,29 @@ class TorchServe:
         """
         await self._manage("POST", "/models", {**parameters, "model_name": name, "initial_workers": 0})
 
-    async def scale(self, name: str, *, min_workers: int, max_workers: int) -> None:
+    async def scale(self, name: str, version: str, *, min_workers: int, max_workers: int) -> None:
         """Change the numbers of workers, which come and go a moment later.
 
         Args:
             name: The model.
+            version: Which version of it.
             min_workers: Workers that the server brings up when there are fewer; with 0 it ends all.
             max_workers: Workers that the server ends others down to when there are more.
         """
         query = {"min_worker": min_workers, "max_worker": max_workers, "synchronous": "false"}
-        await self._manage("PUT", _path("/models", name), query)
+        await self._manage("PUT", _path("/models", name, version), query)
 
-    async def unregister(self, name: str, version: str | None = None) -> bool:
-        """Remove a model, and tell whether it was there."""
-        path = _path("/models", name) + ("" if version is None else "/" + quote(version, safe=""))
+    async def set_default(self, name: str, version: str) -> None:
+        """Make a version of a model the one that is meant when none is named."""
+        await self._manage("PUT", _path("/models", name, version) + "/set-default")
+
+    async def unregister(self, name: str, version: str) -> None:
+        """Remove a version of a model; one that is gone already is fine. The default one can only go last."""
         try:
-            await self._manage("DELETE", path)
+            await self._manage("DELETE", _path("/models", name, version))
         except ServerRefused as refusal:
-            if refusal.kind == MODEL_NOT_FOUND:
-                return False
-            raise
-        return True
+            if refusal.kind not in FORGOTTEN:
+                raise
 
     async def models(self) -> list[HeldModel]:
         """Return all that the server holds."""
@@ -208,27 +212,27 @@ class TorchServe:
         try:
             versions = await self._manage("GET", _path("/models", name) + "/all")
         except ServerRefused as refusal:
-            if refusal.kind == MODEL_NOT_FOUND:
+            if refusal.kind in FORGOTTEN:
                 return []
             raise
         with shape_checked(self.name):
             return [_described(each) for each in versions]
 
-    async def predict(self, name: str, body: Content, headers: Mapping[str, str]) -> Reply:
+    async def predict(self, name: str, version: str, body: Content, headers: Mapping[str, str]) -> Reply:
         """Have a model answer; also an error is an answer. There is no time-out."""
+        url = self.inference_url + _path("/predictions", name, version)
         key = self._keys.current.inference
-        reply = await self._ask(name, body, headers, key)
+        reply = await self._ask(url, body, headers, key)
         if reply.status == _LOWEST_ERROR and WRONG_KEY.encode() in reply.body and await self._renew("inference", key):
-            reply = await self._ask(name, body, headers, self._keys.current.inference)
+            reply = await self._ask(url, body, headers, self._keys.current.inference)
         return reply
 
-    async def _ask(self, name: str, body: Content, headers: Mapping[str, str], key: str | None) -> Reply:
-        url = self._inference_url + _path("/predictions", name)
+    async def _ask(self, url: str, body: Content, headers: Mapping[str, str], key: str | None) -> Reply:
         data = body if len(body) <= _SENT_AT_ONCE else io.BytesIO(body)
         keyed = {**headers, **bearer(key)}
-        with self._errors_mapped(math.inf):
+        with self._errors_mapped(self.inference_url, math.inf):
             async with self._session.post(url, data=data, headers=keyed, allow_redirects=False) as answer:
-                content = await self._body(answer, self._answer_bytes)
+                content = await _body(answer, self._answer_bytes, self.inference_url)
                 return Reply(answer.status, answer.reason or "", answer.headers, content)
 
     async def _manage(self, method: str, path: str, query: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401 - any JSON
@@ -250,14 +254,19 @@ class TorchServe:
         return values
 
     async def _manage_once(self, method: str, path: str, query: Mapping[str, str], key: str | None) -> tuple[int, Any]:
-        with self._errors_mapped(self._timeout_s):
-            async with (
-                asyncio.timeout(self._timeout_s),
-                self._session.request(
-                    method, self.name + path, params=query, headers=bearer(key), allow_redirects=False
-                ) as answer,
-            ):
-                content = await self._body(answer, _LARGEST_MANAGEMENT_ANSWER)
+        try:
+            with self._errors_mapped(self.name, self._timeout_s):
+                async with (
+                    asyncio.timeout(self._timeout_s),
+                    self._session.request(
+                        method, self.name + path, params=query, headers=bearer(key), allow_redirects=False
+                    ) as answer,
+                ):
+                    content = await _body(answer, _LARGEST_MANAGEMENT_ANSWER, self.name)
+            self._is_silent = False
+        except ServerFailed as failure:
+            self._is_silent = failure.fault is Fault.SILENT
+            raise
         try:
             values = json.loads(content)
         except (ValueError, RecursionError) as error:
@@ -266,20 +275,10 @@ class TorchServe:
             raise ServerFailed(self.name, f"answered with status {answer.status}", Fault.BROKEN)
         return answer.status, values
 
-    async def _body(self, answer: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
-        if (answer.content_length or 0) <= limit_bytes and answer.content_length is not None:
-            return await answer.read()
-        content = await answer.content.read(limit_bytes + 1)
-        while len(content) <= limit_bytes and (more := await answer.content.read(limit_bytes + 1 - len(content))):
-            content += more
-        if len(content) > limit_bytes:
-            raise ServerFailed(self.name, f"answered more than {limit_bytes} bytes", Fault.BROKEN)
-        return content
-
     def _refusal(self, status: int, values: Mapping[str, Any]) -> ServerFailed:
         kind, message = str(values.get("type", "")), str(values.get("message", ""))
         if kind == WRONG_KEY:
-            return ServerFailed(self.name, "does not accept our key", Fault.UNREACHABLE)
+            return ServerFailed(self.name, f"does not accept our key{self._keys.problem}", Fault.UNREACHABLE)
         return ServerRefused(self.name, status, kind, message)
 
     async def _renew(self, kind: str, refused: str | None) -> bool:
@@ -297,16 +296,27 @@ class TorchServe:
 
     async def _ask_for_key(self, kind: str, api: str) -> None:
         url = f"{self.name}/token"
-        with self._errors_mapped(self._timeout_s):
+        with self._errors_mapped(self.name, self._timeout_s):
             async with (
                 asyncio.timeout(self._timeout_s),
                 self._session.get(url, params={"type": kind}, headers=bearer(api), allow_redirects=False) as answer,
             ):
-                await self._body(answer, _LARGEST_MANAGEMENT_ANSWER)
+                await _body(answer, _LARGEST_MANAGEMENT_ANSWER, self.name)
 
 
-def _path(start: str, name: str) -> str:
-    return f"{start}/{quote(name, safe='')}"
+async def _body(answer: aiohttp.ClientResponse, limit_bytes: int, server: str) -> bytes:
+    if (answer.content_length or 0) <= limit_bytes and answer.content_length is not None:
+        return await answer.read()
+    content = await answer.content.read(limit_bytes + 1)
+    while len(content) <= limit_bytes and (more := await answer.content.read(limit_bytes + 1 - len(content))):
+        content += more
+    if len(content) > limit_bytes:
+        raise ServerFailed(server, f"answered more than {limit_bytes} bytes", Fault.BROKEN)
+    return content
+
+
+def _path(start: str, *names: str) -> str:
+    return "/".join([start, *(quote(name, safe="") for name in names)])
 
 
 def _described(values: Mapping[str, Any]) -> Described:

@@ -22,7 +22,7 @@ from wfmgmt.serving.models.base import (
     PredictionRefused,
 )
 from wfmgmt.serving.models.local import values
-from wfmgmt.serving.models.torchserve.connection import MODEL_NOT_FOUND, WRONG_KEY, Reply
+from wfmgmt.serving.models.torchserve.connection import FORGOTTEN, WRONG_KEY, Reply
 
 _BYTES = "application/octet-stream"
 #: A raw body of these types would be taken apart.
@@ -32,16 +32,17 @@ _LOWEST_STATUS, _LOWEST_ERROR, _HIGHEST_STATUS = 200, 400, 599
 #: Headers of the client's message that are not true of ours.
 _NOT_PASSED = FRAMING_HEADERS | {"host", "content-type", "content-encoding", "expect"}
 #: Headers that TorchServe sets itself.
-_TORCHSERVES = FRAMING_HEADERS | {"x-request-id", "pragma", "cache-control", "expires", "content-type"}
+_REQUEST_ID = "x-request-id"
+_TORCHSERVES = FRAMING_HEADERS | {_REQUEST_ID, "pragma", "cache-control", "expires", "content-type"}
 
-_FORGOTTEN = frozenset({"ModelVersionNotFoundException", MODEL_NOT_FOUND})
 _NO_WORKER, _INTERNAL = "ServiceUnavailableException", "InternalServerException"
 #: What TorchServe says when a handler or its worker failed; with any other text a handler chose the status.
+_WORKER_GONE = "Worker died."
 _FAILED = frozenset(
     {
+        _WORKER_GONE,
         "Prediction failed",
         "Out of resources",
-        "Worker died.",
         "number of batch response mismatched",
         "Invalid model predict output",
         "Unsupported model output data type.",
@@ -120,7 +121,8 @@ def decode(reply: Reply, *, server: str, worker: int | None) -> NodeAnswer:
         worker: What a `PredictionFailed` calls the server.
 
     Raises:
-        PredictionFailed: The handler, its worker or the server failed.
+        PredictionFailed: The handler, its worker or the server failed, or it is no TorchServe, which would give each
+            answer an id.
         PredictionRefused: The handler raised an error with a status of its choice, or the request is too long.
         ModelForgotten: The server does not hold the model.
         NoWorker: It has no worker for it, too long a queue, or does not accept our key.
@@ -130,6 +132,8 @@ def decode(reply: Reply, *, server: str, worker: int | None) -> NodeAnswer:
         raise _failure(reply.status, *error, server=server, worker=worker)
     if reply.status == _TOO_LARGE and not reply.body:
         raise PredictionRefused(f"TorchServe at {server} takes no request that long (max_request_size)", _TOO_LARGE)
+    if _REQUEST_ID not in reply.headers:
+        raise PredictionFailed(f"TorchServe at {server} answered as no TorchServe does", worker, Fault.BROKEN)
     if not _LOWEST_STATUS <= reply.status <= _HIGHEST_STATUS:
         raise PredictionFailed(
             f"it set the status {reply.status}; expected {_LOWEST_STATUS} to {_HIGHEST_STATUS}", worker
@@ -158,7 +162,7 @@ def _failure(
     status: int, kind: str, message: str, *, server: str, worker: int | None
 ) -> PredictionFailed | PredictionRefused | NoWorker:
     """Return what an error of TorchServe's own means."""
-    if kind in _FORGOTTEN:
+    if kind in FORGOTTEN:
         return ModelForgotten(f"TorchServe at {server} does not hold the model; it is about to be registered again.")
     if kind == _NO_WORKER:
         return NoWorker(f"TorchServe at {server} has no worker for it, or too long a queue; try again later.")
@@ -167,5 +171,7 @@ def _failure(
     if kind != _INTERNAL:
         return PredictionFailed(f"TorchServe at {server} answered {status} {kind}: {message}", worker, Fault.BROKEN)
     if message in _FAILED:
-        return PredictionFailed(f"TorchServe at {server}: {message}", worker)
+        failed = PredictionFailed(f"TorchServe at {server}: {message}", worker)
+        failed.is_worker_gone = message == _WORKER_GONE
+        return failed
     return PredictionRefused(message, status)

@@ -34,6 +34,10 @@ class Keys:
         fixed: Keys that are given.
         file: TorchServe's `key_file.json`, None without one.
 
+    Attributes:
+        current: The keys, as last read.
+        problem: What is wrong with the file, to be appended to the text of an error; empty when nothing is.
+
     Source:
         TorchServe 0.12.0: the file's form, and `Authorization: Bearer` with the key.
     """
@@ -41,6 +45,7 @@ class Keys:
     def __init__(self, fixed: KeySet, file: Path | None) -> None:
         self._fixed = fixed
         self._file = file
+        self.problem = ""
         self.current = self._read()
 
     def reread(self) -> None:
@@ -48,7 +53,10 @@ class Keys:
         self.current = self._read()
 
     def _read(self) -> KeySet:
-        found = _keys_in(self._file) if self._file is not None else {}
+        found: dict[str, str] = {}
+        if self._file is not None:
+            found = _keys_in(self._file)
+            self.problem = "" if found else f"; there are none in {self._file.name}"
         return KeySet(
             management=self._fixed.management or found.get("management"),
             inference=self._fixed.inference or found.get("inference"),

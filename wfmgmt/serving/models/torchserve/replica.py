@@ -51,12 +51,13 @@ class Replica:
         self.number = number
         self.name = f"{model.workflow}__{model.node}"
         self.workforce = Workforce(
-            server=server, name=self.name, model=model, idle_timeout_s=idle_timeout_s, on_change=on_change
+            server=server, name=self.name, file=file, model=model, idle_timeout_s=idle_timeout_s, on_change=on_change
         )
         self._model = model
         self._file = file
         self._is_ours = is_ours
         self._replaced_at = 0.0
+        self._is_foreign = False
 
     async def bring_up(self) -> None:
         """Have the server run the model: one that is there as it should be is taken up, any other of ours replaced.
@@ -93,20 +94,18 @@ class Replica:
         return math.ceil(self._model.timeout_ms / 1000)
 
     async def _remove(self, versions: list[Described]) -> None:
-        """Remove all versions of a model; the first is the default one, which may only go last."""
-        for version in reversed(versions):
-            await self.server.unregister(self.name, version.version)
+        """Remove all versions that are ours."""
+        await remove_versions(self.server, self.name, versions, self._is_ours)
 
     async def take_down(self) -> None:
-        """Remove the model, if it is there and ours.
+        """Remove the model, if it is there; versions of others stay.
 
         Raises:
             ServerFailed: The server could not be asked; it is unknown what it holds.
         """
         await self.workforce.stop()
         there = await self.server.describe(self.name)
-        if all(version.url == self._file for version in there):
-            await self._remove(there)
+        await remove_versions(self.server, self.name, there, lambda url: url == self._file)
 
     async def set_minimum(self, workers: int) -> None:
         """Run exactly so many workers, at least so many from then on.
@@ -120,16 +119,33 @@ class Replica:
             raise self._not_loaded(failure) from failure
 
     def difference(self, there: list[Described]) -> DriftKind | None:
-        """Return how what the server holds under the name is not as it should be, None when it is."""
-        if not there:
-            return DriftKind.MISSING
-        if not all(self._is_ours(version.url) for version in there):
-            return DriftKind.NAME_TAKEN
-        if len(there) > 1 or self._has_other_settings(there[0]):
+        """Return how what the server holds under the name is not as it should be, None when it is.
+
+        Versions of others beside ours are theirs to have: ours is asked for by its version.
+        """
+        ours = [version for version in there if self._is_ours(version.url)]
+        if not ours:
+            return DriftKind.NAME_TAKEN if there else DriftKind.MISSING
+        if len(ours) > 1 or self._has_other_settings(ours[0]):
             return DriftKind.SETTINGS
-        if not self.workforce.is_changing and there[0].min_workers != self.workforce.workers:
+        if not self.workforce.is_changing and ours[0].min_workers != self.workforce.workers:
             return DriftKind.WORKERS
         return None
+
+    def note_seen(self, there: list[Described]) -> None:
+        """Take note of what the server says, which is as it should be."""
+        self.workforce.note_seen(next(version for version in there if version.url == self._file))
+        self._is_foreign = False
+
+    def note_problem(self, problem: str, *, is_foreign: bool = False) -> None:
+        """Take note of why the model cannot be asked, or why nobody knows.
+
+        Args:
+            problem: Why.
+            is_foreign: Whether somebody else's model has the name, which must not be asked in its place.
+        """
+        self.workforce.note_seen(None, problem)
+        self._is_foreign = is_foreign
 
     def _has_other_settings(self, there: Described) -> bool:
         model = self._model
@@ -155,6 +171,8 @@ class Replica:
             ServerFailed: The server cannot be reached, so that nothing was asked.
             PredictionFailed, PredictionRefused, NoWorker: As for `ModelServer.infer`.
         """
+        if self._is_foreign:
+            raise ServerFailed(self.server.name, f"has a model {self.name} that is not ours", Fault.UNREACHABLE)
         await self.workforce.enter()
         began = time.monotonic()
         try:
@@ -162,9 +180,11 @@ class Replica:
         finally:
             self.workforce.leave()
         try:
-            answer = decode(reply, server=self.server.name, worker=self.number)
-        except PredictionFailed:
+            answer = decode(reply, server=self.server.inference_url, worker=self.number)
+        except PredictionFailed as failure:
             self._note_loss(0.0)
+            if failure.is_worker_gone and self._was_killed(time.monotonic() - began):
+                raise self._too_late() from failure
             raise
         answer.run_s = time.monotonic() - began
         return answer
@@ -172,7 +192,7 @@ class Replica:
     async def _predict(self, request: NodeRequest) -> Reply:
         body, headers = encode(request, with_authorization=not self.server.has_inference_key)
         try:
-            return await self._in_time(self.server.predict(self.name, body, headers))
+            return await self._in_time(self.server.predict(self.name, self.workforce.version, body, headers))
         except ServerFailed as failure:
             if failure.fault is Fault.UNREACHABLE:
                 raise
@@ -206,10 +226,14 @@ class Replica:
         own_s = (self._model.timeout_ms + self._model.max_batch_delay_ms) / 1000
         return max(began, self._replaced_at) + own_s + other_rows * (self._response_timeout_s + _REPLACEMENT_S)
 
+    def _was_killed(self, took_s: float) -> bool:
+        """Return whether TorchServe killed the worker of a request that waited for no other, since it took too long."""
+        return took_s >= self._response_timeout_s and not (self.workforce.in_flight // self.workforce.at_once)
+
     def _too_late(self) -> PredictionFailed:
         timeout_ms = self._model.timeout_ms
         self._note_loss(self._response_timeout_s - timeout_ms / 1000)
-        reason = f"no answer within timeout-ms of {timeout_ms} ms from TorchServe at {self.server.name}"
+        reason = f"no answer within timeout-ms of {timeout_ms} ms from TorchServe at {self.server.inference_url}"
         return PredictionFailed(reason, self.number, Fault.SILENT)
 
     def _note_loss(self, in_s: float) -> None:
@@ -234,6 +258,24 @@ class Replica:
         if failure.status == _INTERNAL and failure.message.startswith("Failed to save"):
             return ModelNotLoaded(node, failure.reason)  # The archive is no whole zip file.
         return ModelNotLoaded(node, failure.reason + _advice(failure), failure.fault)
+
+
+async def remove_versions(
+    server: TorchServe, name: str, there: list[Described], is_ours: Callable[[str], bool]
+) -> None:
+    """Remove those versions of a model that are ours.
+
+    The default one, which is the first, may only go last; where others' versions stay, one of these becomes it.
+
+    Raises:
+        ServerFailed: They are still there, or nobody knows.
+    """
+    ours = [version for version in there if is_ours(version.url)]
+    others = [version for version in there if not is_ours(version.url)]
+    if ours and others and ours[0] is there[0]:
+        await server.set_default(name, others[0].version)
+    for version in reversed(ours):
+        await server.unregister(name, version.version)
 
 
 def _advice(refusal: ServerRefused) -> str:

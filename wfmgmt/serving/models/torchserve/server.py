@@ -26,7 +26,7 @@ from wfmgmt.serving.models.torchserve.exchange import ModelForgotten
 from wfmgmt.serving.models.torchserve.failures import ServerFailed
 from wfmgmt.serving.models.torchserve.keys import Keys
 from wfmgmt.serving.models.torchserve.pinning import PinnedArchives, registration_of
-from wfmgmt.serving.models.torchserve.replica import Replica
+from wfmgmt.serving.models.torchserve.replica import Replica, remove_versions
 
 _log = logging.getLogger("wfmgmt.torchserve")
 
@@ -166,7 +166,7 @@ class TorchServeModelServer:
         for replica, outcome in zip(entry.replicas, outcomes, strict=True):
             if isinstance(outcome, ModelNotLoaded):
                 _log.warning("%s is left out: %s", replica.name, outcome.reason)
-                replica.workforce.note_seen([], outcome.reason)
+                replica.note_problem(outcome.reason)
 
     async def _take_down(self, entry: _Entry) -> None:
         entry.is_leaving = True
@@ -267,21 +267,27 @@ class TorchServeModelServer:
         return [drift for drifts in found for drift in drifts]
 
     async def _check(self, server: TorchServe, known: Collection[str], *, dry_run: bool) -> list[Drift]:
-        entries = [entry for entry in self._lifetimes if self._lifetimes.find_ready(entry.model.name) is entry]
-        replicas = [(entry, replica) for entry in entries for replica in entry.replicas if replica.server is server]
         drifts: list[Drift] = []
         try:
             held = {model.name: model for model in await server.models()}
-            for entry, replica in replicas:
-                if drift := await self._compare(entry, replica, held, dry_run=dry_run):
-                    drifts.append(drift)
-            extra = [model for model in held.values() if self._is_extra(model, known)]
-            drifts += [await self._remove_extra(server, model, dry_run=dry_run) for model in extra]
         except ServerFailed as failure:
-            _log.warning("cannot be checked: %s", failure)
-            for _, replica in replicas:
-                replica.workforce.note_seen([], failure.reason)
-        return drifts
+            for _, replica in self._ready_on(server):
+                replica.note_problem(failure.reason)
+            return [_unknown(server, failure)]
+        for entry, replica in self._ready_on(server):
+            try:
+                drift = await self._compare(entry, replica, held, dry_run=dry_run)
+            except ServerFailed as failure:
+                replica.note_problem(failure.reason)
+                drift = _unknown(server, failure, replica.name)
+            if drift is not None:
+                drifts.append(drift)
+        extra = [model for model in held.values() if self._is_extra(model, known)]
+        return drifts + [await self._remove_extra(server, model, dry_run=dry_run) for model in extra]
+
+    def _ready_on(self, server: TorchServe) -> list[tuple[_Entry, Replica]]:
+        ready = [entry for entry in self._lifetimes if self._lifetimes.find_ready(entry.model.name) is entry]
+        return [(entry, replica) for entry in ready for replica in entry.replicas if replica.server is server]
 
     async def _compare(
         self, entry: _Entry, replica: Replica, held: dict[str, HeldModel], *, dry_run: bool
@@ -292,28 +298,20 @@ class TorchServeModelServer:
         if self._lifetimes.find_ready(entry.model.name) is not entry:
             return None  # It was unloaded meanwhile.
         if kind is None:
-            replica.workforce.note_seen(there, None)
+            replica.note_seen(there)
             return None
         did, is_mended = _MENDING[kind], False
         if kind is DriftKind.NAME_TAKEN:
-            replica.workforce.note_seen(
-                [], f"TorchServe at {replica.server.name} has a model of that name that is not ours"
-            )
+            problem = f"TorchServe at {replica.server.name} has a model {replica.name} that is not ours"
+            replica.note_problem(problem, is_foreign=True)
         elif not dry_run:
             try:
                 await replica.mend(kind)
                 is_mended = True
             except (ServerFailed, ModelNotLoaded) as failure:
-                replica.workforce.note_seen([], failure.reason)
+                replica.note_problem(failure.reason)
                 did = f"{did}: {failure.reason}"
-        return Drift(
-            server=replica.server.name,
-            model=replica.name,
-            workflow=entry.model.workflow,
-            kind=kind,
-            did=did,
-            is_mended=is_mended,
-        )
+        return _drift(replica.server, replica.name, kind, did, is_mended=is_mended)
 
     def _is_extra(self, model: HeldModel, known: Collection[str]) -> bool:
         """Return whether a model is ours, but of a registration that is not known and not loaded."""
@@ -323,16 +321,15 @@ class TorchServeModelServer:
         return model.url not in loaded and self._pinned.registration(model.url) not in known
 
     async def _remove_extra(self, server: TorchServe, model: HeldModel, *, dry_run: bool) -> Drift:
+        did, is_mended = _MENDING[DriftKind.EXTRA], False
         if not dry_run:
-            await server.unregister(model.name)
-        return Drift(
-            server=server.name,
-            model=model.name,
-            workflow=model.name.partition("__")[0],
-            kind=DriftKind.EXTRA,
-            did=_MENDING[DriftKind.EXTRA],
-            is_mended=not dry_run,
-        )
+            try:
+                there = await server.describe(model.name)
+                await remove_versions(server, model.name, there, lambda url: url == model.url)
+                is_mended = True
+            except ServerFailed as failure:
+                did = f"{did}: {failure.reason}"
+        return _drift(server, model.name, DriftKind.EXTRA, did, is_mended=is_mended)
 
     async def close(self) -> None:
         """Let the servers go; what they hold stays there. See `ModelServer.close`."""
@@ -349,8 +346,18 @@ _MENDING = {
 }
 
 
+def _drift(server: TorchServe, model: str, kind: DriftKind, did: str, *, is_mended: bool) -> Drift:
+    return Drift(
+        server=server.name, model=model, workflow=model.partition("__")[0], kind=kind, did=did, is_mended=is_mended
+    )
+
+
+def _unknown(server: TorchServe, failure: ServerFailed, model: str = "") -> Drift:
+    return _drift(server, model, DriftKind.UNKNOWN, failure.reason, is_mended=False)
+
+
 def _is_unreachable(failure: BaseException) -> bool:
-    return isinstance(failure, ModelNotLoaded) and failure.fault is Fault.UNREACHABLE
+    return isinstance(failure, ModelNotLoaded) and failure.fault in {Fault.UNREACHABLE, Fault.SILENT}
 
 
 def _session(settings: TorchServeSettings) -> aiohttp.ClientSession:

@@ -30,6 +30,7 @@ class Workforce:
     Args:
         server: Where the model is.
         name: What the server knows it by.
+        file: The archive that it was registered with, which tells its version from those of others.
         model: The model.
         idle_timeout_s: After which workers above the minimum go.
         on_change: Called whenever `ready` or `problem` has changed.
@@ -40,17 +41,27 @@ class Workforce:
         ready: Workers that are up, as last known.
         problem: Why they are not as they should be; None while they are.
         in_flight: Requests under way.
+        version: What the server calls the version that is ours; empty before it is there.
     """
 
     def __init__(
-        self, *, server: TorchServe, name: str, model: Model, idle_timeout_s: float, on_change: Callable[[], None]
+        self,
+        *,
+        server: TorchServe,
+        name: str,
+        file: str,
+        model: Model,
+        idle_timeout_s: float,
+        on_change: Callable[[], None],
     ) -> None:
         self.minimum = self.workers = model.min_workers
         self.ready = 0
         self.problem: str | None = None
         self.in_flight = 0
+        self.version = ""
         self._server = server
         self._name = name
+        self._file = file
         self._model = model
         self._idle_timeout_s = idle_timeout_s
         self._on_change = on_change
@@ -79,9 +90,9 @@ class Workforce:
         most = max(workers, self._model.max_workers)
         there = await self._describe()
         if len(there.workers) > workers:
-            await self._server.scale(self._name, min_workers=workers, max_workers=workers)
+            await self._server.scale(self._name, there.version, min_workers=workers, max_workers=workers)
         if (there.min_workers, there.max_workers) != (workers, most) or len(there.workers) > workers:
-            await self._server.scale(self._name, min_workers=workers, max_workers=most)
+            await self._server.scale(self._name, there.version, min_workers=workers, max_workers=most)
         await self._wait_for(workers)
         self.workers = workers
         self._note(workers, None)
@@ -110,10 +121,11 @@ class Workforce:
             pause_s = min(2 * pause_s, _LAST_POLL_S)
 
     async def _describe(self) -> Described:
-        versions = await self._server.describe(self._name)
-        if not versions:
-            raise ServerFailed(self._server.name, f"does not hold the model {self._name} any more", Fault.BROKEN)
-        return versions[0]
+        for version in await self._server.describe(self._name):
+            if version.url == self._file:
+                self.version = version.version
+                return version
+        raise ServerFailed(self._server.name, f"does not hold the model {self._name} any more", Fault.BROKEN)
 
     async def set_minimum(self, workers: int) -> None:
         """Have exactly so many workers, at least so many from then on; when that fails all is as before.
@@ -137,9 +149,9 @@ class Workforce:
         except ServerFailed as failure:
             self._note(self.ready, failure.reason)
 
-    def note_seen(self, there: list[Described], problem: str | None) -> None:
-        """Take note of what the server says, or why it says nothing."""
-        self._note(there[0].ready_workers if there and problem is None else 0, problem)
+    def note_seen(self, there: Described | None, problem: str | None = None) -> None:
+        """Take note of what the server says of it, or why it says nothing."""
+        self._note(0 if there is None else there.ready_workers, problem)
 
     def _note(self, ready: int, problem: str | None) -> None:
         if (ready, problem) != (self.ready, self.problem):
