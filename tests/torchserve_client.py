@@ -153,6 +153,10 @@ class Server:
         """Tell whether a model is registered, or whoever registers it has an answer."""
         return (await self.manage("GET", f"/models/{name}")).status == 200 or unless.done()
 
+    async def lacks(self, name: str) -> bool:
+        """Tell whether a model is not registered."""
+        return (await self.manage("GET", f"/models/{name}")).status != 200
+
     async def has_workers(self, *states: str) -> bool:
         """Tell whether the workers are in these states."""
         return await self.workers() == list(states)

@@ -28,7 +28,7 @@ _log = logging.getLogger("wfmgmt.runtime")
 #: How long answers under way may take once the runtime has been told to stop.
 SHUTDOWN_TIMEOUT_S = 2.0
 #: Objects that are made before the youngest are looked through, and how many such rounds before older ones are.
-_GARBAGE_THRESHOLDS = (20_000, 20, 50)
+_GARBAGE_THRESHOLDS = (20_000, 10, 10)
 
 
 async def serve(
