@@ -169,6 +169,8 @@ class TestRegistering:
         """The error never names the handler's own one."""
         async with open_server() as server:
             assert_own_error(await server.register(**parameters), status, kind, message)
+            if "startup_timeout" in parameters:
+                return  # The real one keeps the model now and then when it took too long.
             await until(lambda: server.lacks("m"))  # The real one may answer a moment before.
             assert_own_error(
                 await server.manage("GET", "/models/m"), 404, "ModelNotFoundException", "Model not found: m"
