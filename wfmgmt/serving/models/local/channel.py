@@ -113,6 +113,7 @@ class Channel(asyncio.BufferedProtocol):
         if exc is not None:
             self._read_rest()
         self._end(EOFError())
+        self._decoder.close()
 
     def _read_rest(self) -> None:
         """Take in what the other side said before it went: a transport that cannot send does not look for it."""

@@ -155,6 +155,11 @@ class Decoder:
         """Whether a part of a message is here whose rest is not."""
         return bool(self._rest) or self._payload is not None
 
+    def close(self) -> None:
+        """Give the buffers back: nothing more will come, and whoever refers to this may live on for a while."""
+        self._scratch = memoryview(b"")
+        self._rest, self._payload = b"", None
+
     def buffer(self) -> memoryview:
         """Return where the next bytes are to be put."""
         if self._payload is None:
