@@ -3,7 +3,7 @@
 import gzip
 import socket
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -19,6 +19,7 @@ ECHO = "def echo(data, context): return data and [bytes(row['body']) for row in 
 HEAD = b"POST /wfpredict/echo HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 LIMIT_BYTES = 6_553_500
+Pack = Callable[[bytes], bytes]
 
 
 @pytest.fixture(scope="module", name="service")
@@ -44,7 +45,7 @@ def connected(service: Service) -> Iterator[socket.socket]:
 
 
 @pytest.mark.parametrize(("pack", "encoding"), [(gzip.compress, "gzip"), (zlib.compress, "deflate")])
-def test_compressed_body_reaches_the_handler_unpacked(service: Service, pack, encoding: str) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - a case
+def test_compressed_body_reaches_the_handler_unpacked(service: Service, pack: Pack, encoding: str) -> None:
     """A small one, and one as long as a body may be."""
     for content in (b"some text", b"long text." * (LIMIT_BYTES // 10)):
         answer = predict(service, pack(content), encoding)
@@ -53,7 +54,7 @@ def test_compressed_body_reaches_the_handler_unpacked(service: Service, pack, en
 
 @pytest.mark.parametrize(("pack", "encoding"), [(gzip.compress, "gzip"), (zlib.compress, "deflate")])
 @pytest.mark.parametrize("content", [b"some text", b"long text." * 100_000], ids=["short", "long"])
-def test_truncated_compressed_body_is_refused(service: Service, pack, encoding: str, content: bytes) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - a case
+def test_truncated_compressed_body_is_refused(service: Service, pack: Pack, encoding: str, content: bytes) -> None:
     """The part that arrived is not taken for the whole."""
     answer = predict(service, pack(content)[:-4], encoding)
     assert_error(answer, 400, "BadRequestException", "The body cannot be decoded: it is truncated")

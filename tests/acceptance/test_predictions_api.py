@@ -360,7 +360,7 @@ def test_other_methods_are_refused(service: Service, method: str) -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["announced", "chunked"])
-def test_body_that_is_too_large_is_refused(service: Service, chunked: bool) -> None:  # noqa: FBT001 - a case
+def test_body_that_is_too_large_is_refused(service: Service, *, chunked: bool) -> None:
     """The limit is the setting's, whether the length is announced or not."""
     content = b"x" * 100_001
     data = (content[start : start + 10_000] for start in range(0, len(content), 10_000)) if chunked else content

@@ -383,6 +383,10 @@ async def test_check_mends_what_was_changed(
             assert names_in(fake) == ["w__m"]
             with pytest.raises(NoWorker, match="has a model w__m that is not ours"):
                 await text_of(server)
+            fake.registry.unregister("w__m", None)
+            (mended,) = await server.check({"uid1"}, dry_run=False)
+            assert (mended.kind, mended.is_mended) == (DriftKind.MISSING, True)
+            assert await text_of(server) == "echo"
 
 
 async def add_version(fake: FakeTorchServe, folder: Path, *, is_default: bool) -> None:

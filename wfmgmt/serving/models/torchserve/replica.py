@@ -74,6 +74,7 @@ class Replica:
                     await self._remove(there)
                     await self._register()
             await self.workforce.resize(max(self.workforce.workers, self.workforce.minimum))
+            self._is_foreign = False
         except ServerFailed as failure:
             raise self._not_loaded(failure) from failure
 
