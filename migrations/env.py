@@ -24,5 +24,5 @@ given = context.config.attributes.get("connection")
 if given is not None:
     run(given)
 else:
-    with locked_connection(Settings.load().database_url) as own:
+    with locked_connection(Settings.load().database) as own:
         run(own)

@@ -56,7 +56,7 @@ class Services:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.store = Store(settings.database_url, connections=settings.web_threads + 2)
+        self.store = Store(settings.database, connections=settings.web_threads + 2)
         self.leases = Leases(settings.run_folder / "leases")
         self.runtime = RuntimeClient(settings.control_socket, drain_timeout_s=settings.drain_timeout_s)
         self.view = RuntimeView(RuntimeClient(settings.control_socket))
@@ -165,7 +165,7 @@ async def create_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             memory_bytes=None if settings.worker_memory_mb is None else settings.worker_memory_mb * MIB,
         )
     )
-    store = Store(settings.database_url, connections=2)
+    store = Store(settings.database, connections=2)
     measurements = Measurements()
     runtime: Runtime
 

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import BeforeValidator, Field, FilePath, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -22,6 +22,9 @@ ENV_PREFIX = "WFMGMT_"
 FILE_NAME = "wfmgmt.toml"
 #: Largest request or answer that can be asked for; messages to workers are made of them.
 MAX_MESSAGE_BYTES = 64 * MIB
+_LOOPBACK = "127.0.0.1"
+#: Hosts that stand for every address of the machine.
+_ALL_HOSTS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognized, not listened on
 #: Longest time-out that can be asked for, a day.
 MAX_WAIT_S = 86_400
 
@@ -56,6 +59,11 @@ class Address:
             raise ValueError("expected host:port, for example 127.0.0.1:8081")
         return cls(host=found[1] or found[2], port=int(found[3]))
 
+    def overlaps(self, other: "Address") -> bool:
+        """Return whether two servers cannot listen on these at the same time."""
+        hosts = {_LOOPBACK if address.host == "localhost" else address.host for address in (self, other)}
+        return self.port == other.port != 0 and (len(hosts) == 1 or not hosts.isdisjoint(_ALL_HOSTS))
+
 
 def _listed(value: object) -> object:
     """Split a comma-separated text."""
@@ -89,6 +97,15 @@ def _urls(value: object) -> object:
 
 _Urls = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_urls)]
 _Address = Annotated[Address, BeforeValidator(Address.parse)]
+
+_TOML_TYPES = {
+    str: "a text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number with a fraction",
+    list: "a list",
+    dict: "a table",
+}
 
 
 class Settings(BaseSettings):
@@ -156,8 +173,17 @@ class Settings(BaseSettings):
         values["instance"] = instance
         values["workflow_store"] = Path(values.get("workflow_store") or instance / "workflow_store").resolve()
         values["model_store"] = Path(values.get("model_store") or instance / "model_store").resolve()
-        values["database_url"] = values.get("database_url") or f"sqlite:///{instance / 'wfmgmt.db'}"
         return values
+
+    @model_validator(mode="after")
+    def _tell_planes_apart(self) -> Self:
+        """Two servers cannot share an address."""
+        if self.management_address.overlaps(self.inference_address):
+            raise ValueError(
+                f"{ENV_PREFIX}MANAGEMENT_ADDRESS ({self.management_address}) and {ENV_PREFIX}INFERENCE_ADDRESS "
+                f"({self.inference_address}): expected two different ports"
+            )
+        return self
 
     @model_validator(mode="after")
     def _leave_threads_free(self) -> Self:
@@ -203,6 +229,8 @@ class Settings(BaseSettings):
         for variable in environ:
             if variable.upper().startswith(ENV_PREFIX):
                 _check_known(variable.upper().removeprefix(ENV_PREFIX).lower(), f"environment variable {variable}")
+                if variable != variable.upper():
+                    raise SettingsInvalid(f"environment variable {variable}: expected {variable.upper()}")
         from_environ = {
             key: value
             for key in cls.model_fields
@@ -214,6 +242,11 @@ class Settings(BaseSettings):
             return cls(**values)
         except ValidationError as error:
             raise SettingsInvalid("; ".join(_describe(problem) for problem in error.errors())) from error
+
+    @property
+    def database(self) -> Path | str:
+        """Where the registry is: the file of a SQLite database, or the URL that was set."""
+        return self.database_url or self.instance / "wfmgmt.db"
 
     @property
     def run_folder(self) -> Path:
@@ -269,9 +302,34 @@ def _read_file(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsInvalid(f"{path}: cannot be read: {error}") from error
-    for key in values:
+    for key, value in values.items():
         _check_known(key, f"{path}: {key}")
+        if key == "instance":
+            raise SettingsInvalid(f"{path}: instance: expected {ENV_PREFIX}INSTANCE in the environment instead")
+        _check_type(path, key, value)
     return values
+
+
+def _check_type(path: Path, key: str, value: object) -> None:
+    """Refuse a value of the file that is not of its setting's type; only texts of the environment are converted."""
+    annotation: Any = Settings.model_fields[key].annotation
+    kinds = {get_origin(kind) or kind for kind in (annotation, *get_args(annotation))}
+    if tuple in kinds:
+        is_right, expected = _is_text_or_list(value), "a text or a list of texts"
+    elif bool in kinds:
+        is_right, expected = isinstance(value, bool), "true or false"
+    elif int in kinds:
+        is_right, expected = type(value) is int, "a whole number"
+    elif float in kinds:
+        is_right, expected = type(value) in (int, float), "a number"
+    else:
+        is_right, expected = isinstance(value, str), "a text"
+    if not is_right:
+        raise SettingsInvalid(f"{path}: {key}: expected {expected}, got {_TOML_TYPES.get(type(value), 'a time')}")
+
+
+def _is_text_or_list(value: object) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value))
 
 
 def _describe(problem: Mapping[str, Any]) -> str:

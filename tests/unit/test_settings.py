@@ -20,7 +20,7 @@ def test_folders_follow_the_instance(tmp_path: Path) -> None:
     settings = Settings.load({"WFMGMT_INSTANCE": str(tmp_path), "WFMGMT_MODEL_STORE": "/models"})
     assert settings.workflow_store == tmp_path / "workflow_store"
     assert settings.model_store == Path("/models")
-    assert settings.database_url == f"sqlite:///{tmp_path}/wfmgmt.db"
+    assert settings.database == tmp_path / "wfmgmt.db"
 
 
 def test_argument_wins_over_environment_wins_over_file(tmp_path: Path) -> None:
@@ -95,6 +95,84 @@ def test_unknown_key_of_the_file_is_named_with_the_nearest(tmp_path: Path) -> No
     (tmp_path / "wfmgmt.toml").write_text("web_worker = 3\n")
     with pytest.raises(SettingsInvalid, match="web_worker: there is no setting of that name, did you mean"):
         Settings.load({"WFMGMT_INSTANCE": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("web_workers = '3'", "web_workers: expected a whole number, got a text"),
+        ("web_workers = true", "web_workers: expected a whole number, got true or false"),
+        ("web_workers = 3.0", "web_workers: expected a whole number, got a number with a fraction"),
+        ("worker_memory_mb = '512'", "worker_memory_mb: expected a whole number, got a text"),
+        ("idle_timeout_s = '1.5'", "idle_timeout_s: expected a number, got a text"),
+        ("idle_timeout_s = true", "idle_timeout_s: expected a number, got true or false"),
+        ("management_address = 8081", "management_address: expected a text, got a whole number"),
+        ("database_url = ['x']", "database_url: expected a text, got a list"),
+        ("torchserve_management_key = 1", "torchserve_management_key: expected a text, got a whole number"),
+        ("preload = [1]", "preload: expected a text or a list of texts, got a list"),
+        ("log_level = 2026-01-01", "log_level: expected a text, got a time"),
+        ("instance = '/elsewhere'", "instance: expected WFMGMT_INSTANCE in the environment instead"),
+        ("[web_workers]", "web_workers: expected a whole number, got a table"),
+    ],
+)
+def test_value_of_the_file_has_to_be_of_its_type(tmp_path: Path, line: str, said: str) -> None:
+    """The error names the file, the key, what was expected and what was found."""
+    (tmp_path / "wfmgmt.toml").write_text(f"{line}\n")
+    with pytest.raises(SettingsInvalid) as caught:
+        Settings.load({"WFMGMT_INSTANCE": str(tmp_path)})
+    assert str(caught.value) == f"{tmp_path / 'wfmgmt.toml'}: {said}"
+
+
+def test_values_of_the_file_are_taken_as_they_are(tmp_path: Path) -> None:
+    """Whole numbers are numbers, too, and lists may be written as lists or as in the environment."""
+    (tmp_path / "wfmgmt.toml").write_text(
+        "idle_timeout_s = 2\ndrain_timeout_s = 0.5\npreload = ['json']\nallowed_urls = 'a,b'\n"
+        "worker_memory_mb = 512\nmanagement_address = '127.0.0.1:0'\n"
+    )
+    settings = Settings.load({"WFMGMT_INSTANCE": str(tmp_path)})
+    assert (settings.idle_timeout_s, settings.drain_timeout_s, settings.worker_memory_mb) == (2.0, 0.5, 512)
+    assert (settings.preload, len(settings.allowed_urls)) == (("json",), 2)
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("wfmgmt_web_workers", "environment variable wfmgmt_web_workers: expected WFMGMT_WEB_WORKERS"),
+        ("Wfmgmt_Instance", "environment variable Wfmgmt_Instance: expected WFMGMT_INSTANCE"),
+        ("wfmgmt_web_worker", "environment variable wfmgmt_web_worker: there is no setting of that name, did you mean"),
+    ],
+)
+def test_variable_in_lower_case_is_named_as_it_should_be(variable: str, said: str) -> None:
+    """It would be ignored without a word otherwise."""
+    with pytest.raises(SettingsInvalid) as caught:
+        Settings.load({variable: "4"})
+    assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("management", "inference", "is_refused"),
+    [
+        ("127.0.0.1:8081", "127.0.0.1:8081", True),
+        ("0.0.0.0:8081", "127.0.0.1:8081", True),
+        ("127.0.0.1:8081", "[::]:8081", True),
+        ("localhost:8081", "127.0.0.1:8081", True),
+        ("127.0.0.1:8081", "127.0.0.2:8081", False),
+        ("127.0.0.1:8081", "127.0.0.1:8082", False),
+        ("127.0.0.1:0", "127.0.0.1:0", False),
+    ],
+)
+def test_both_addresses_cannot_be_one(management: str, inference: str, *, is_refused: bool) -> None:
+    """The error names both settings; port 0 never clashes."""
+    environ = {"WFMGMT_MANAGEMENT_ADDRESS": management, "WFMGMT_INFERENCE_ADDRESS": inference}
+    if not is_refused:
+        Settings.load(environ)
+        return
+    with pytest.raises(SettingsInvalid) as caught:
+        Settings.load(environ)
+    assert str(caught.value) == (
+        f"WFMGMT_MANAGEMENT_ADDRESS ({management}) and WFMGMT_INFERENCE_ADDRESS ({inference}): "
+        "expected two different ports"
+    )
 
 
 def test_broken_file_is_named(tmp_path: Path) -> None:

@@ -88,12 +88,12 @@ def _runtime(settings: Settings, options: argparse.Namespace) -> int:
 
 def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
     prepare_instance(settings)
-    upgrade(settings.database_url)
+    upgrade(settings.database)
     return 0
 
 
 def _reconcile(settings: Settings, options: argparse.Namespace) -> int:
-    require_current(settings.database_url)
+    require_current(settings.database)
     prepare_instance(settings)
     services = Services(settings)
     runtime = RuntimeClient(settings.control_socket, call_timeout_s=_CHECK_S)
@@ -116,8 +116,8 @@ def _reconcile(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _verify(settings: Settings, _options: argparse.Namespace) -> int:
-    require_current(settings.database_url)
-    report = Store(settings.database_url).verify_audit()
+    require_current(settings.database)
+    report = Store(settings.database).verify_audit()
     if report.broken_at is not None:
         print(f"row {report.broken_at} does not fit: {report.reason}; the {report.events} rows before it do")
         return 1

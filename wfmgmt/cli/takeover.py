@@ -48,7 +48,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     Raises:
         WfmgmtError: Nothing could be begun.
     """
-    require_current(settings.database_url)
+    require_current(settings.database)
     prepare_instance(settings)
     source = _source(options)
     origin = Origin(actor=f"cli:{getpass.getuser()}")

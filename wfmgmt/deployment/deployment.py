@@ -72,7 +72,7 @@ class Deployment:
         prepare_instance(settings)
         if not self._only_one.acquire(wait_s=PREDECESSOR_S):
             raise SettingsInvalid(f"WFMGMT_INSTANCE: another deployment runs in {settings.instance}")
-        upgrade(settings.database_url)
+        upgrade(settings.database)
         for bind in binds:
             if isinstance(bind, tuple):  # gunicorn's own complaint would come late and among others.
                 _listen_patiently("WFMGMT_MANAGEMENT_ADDRESS", bind[0], bind[1]).close()

@@ -6,6 +6,7 @@ to 3.51.2 can lose the WAL when two connections checkpoint while a third commits
 """
 
 from importlib.util import find_spec
+from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 from typing import Any
 
@@ -33,14 +34,19 @@ _PRAGMAS: dict[str, int | str] = {
 _PSYCOPG = ("postgresql", "postgresql+psycopg")
 
 
-def parse_database_url(text: str) -> URL:
-    """Return the database URL if it is one that wfmgmt can use.
+def parse_database(database: Path | str) -> URL:
+    """Return the URL of a database that wfmgmt can use.
+
+    Args:
+        database: The path of a SQLite file, or a URL, in which special characters are percent-encoded.
 
     Raises:
         SettingsInvalid: It cannot be parsed, or names neither a SQLite file nor a PostgreSQL database.
     """
+    if isinstance(database, Path):
+        return URL.create("sqlite", database=str(database))
     try:
-        url = make_url(text)
+        url = make_url(database)
         backend = url.get_backend_name()
     except ArgumentError as error:
         raise SettingsInvalid("WFMGMT_DATABASE_URL: expected sqlite:///<file> or postgresql://…") from error
@@ -55,11 +61,18 @@ def parse_database_url(text: str) -> URL:
     return url
 
 
+def shown_database(url: URL) -> str:
+    """Return how a database is called in messages: the path of its file, or its URL without the password."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    return url.render_as_string(hide_password=True)
+
+
 def make_engine(url: URL, *, writes: bool, connections: int = 16) -> Engine:
     """Return an engine whose transactions all write, or all only read.
 
     Args:
-        url: From `parse_database_url`.
+        url: From `parse_database`.
         writes: Whether its transactions take the write lock; otherwise the database refuses changes.
         connections: Connections at most; a thread that wants one more waits.
     """

@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from wfmgmt.errors import DatabaseUnusable
-from wfmgmt.store.engine import ADVISORY_LOCK, BUSY_TIMEOUT_S, parse_database_url
+from wfmgmt.store.engine import ADVISORY_LOCK, BUSY_TIMEOUT_S, parse_database, shown_database
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _SQLITE_MAGIC = b"SQLite format 3\x00"
@@ -26,11 +26,11 @@ SAFE_SQLITE = (3, 51, 3)
 def alembic_config() -> Config:
     """Return Alembic's configuration for our migrations, without the logging of `alembic.ini`."""
     config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))  # Options are interpolated.
     return config
 
 
-def upgrade(database_url: str) -> None:
+def upgrade(database: Path | str) -> None:
     """Bring the schema up to date, creating the database when there is none.
 
     The write lock is taken before revisions are compared, so of several processes that start at once one migrates and
@@ -39,12 +39,12 @@ def upgrade(database_url: str) -> None:
     Raises:
         DatabaseUnusable: The database is corrupt, read-only, locked, or newer than this version; it is unchanged.
     """
-    url = parse_database_url(database_url)
-    shown = url.render_as_string(hide_password=True)
+    url = parse_database(database)
+    shown = shown_database(url)
     if url.get_backend_name() == "sqlite":
         _refuse_newer(check_sqlite_file(Path(url.database or "")), shown=shown)
     try:
-        with locked_connection(database_url) as connection:
+        with locked_connection(database) as connection:
             _refuse_newer(MigrationContext.configure(connection).get_current_heads(), shown=shown)
             config = alembic_config()
             config.attributes["connection"] = connection
@@ -53,14 +53,14 @@ def upgrade(database_url: str) -> None:
         raise DatabaseUnusable(f"the database {shown} cannot be used: {error.orig}") from error
 
 
-def require_current(database_url: str) -> None:
+def require_current(database: Path | str) -> None:
     """Refuse a database that is not there or whose schema is not this version's; nothing is created or changed.
 
     Raises:
         DatabaseUnusable: It is missing, corrupt, read-only, older or newer than this version.
     """
-    url = parse_database_url(database_url)
-    shown = url.render_as_string(hide_password=True)
+    url = parse_database(database)
+    shown = shown_database(url)
     try:
         if url.get_backend_name() == "sqlite":
             heads = check_sqlite_file(Path(url.database or ""))
@@ -77,12 +77,12 @@ def require_current(database_url: str) -> None:
 
 
 @contextmanager
-def locked_connection(database_url: str) -> Iterator[Connection]:
+def locked_connection(database: Path | str) -> Iterator[Connection]:
     """Give a connection in a transaction that holds the write lock, with foreign keys off, and commit at the end.
 
     Foreign keys are off because Alembic changes a SQLite table by building it anew; `migrations/env.py` checks them.
     """
-    url = parse_database_url(database_url)
+    url = parse_database(database)
     engine = _migration_engine(url)
     try:
         with engine.connect() as connection:
@@ -135,7 +135,7 @@ def check_sqlite_file(path: Path) -> list[str]:
     if start and start != _SQLITE_MAGIC:
         raise DatabaseUnusable(f"the database {path} is not a SQLite database")
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
         try:
             findings = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             revisions = _revisions(connection) if findings == "ok" else []

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from wfmgmt.store import audit
-from wfmgmt.store.engine import make_engine, parse_database_url
+from wfmgmt.store.engine import make_engine, parse_database
 from wfmgmt.store.failures import translated
 from wfmgmt.store.reading import Reader
 from wfmgmt.store.writing import Writer
@@ -25,13 +26,13 @@ class Store:
     """The registry and its audit trail. Thread-safe; must be made in the process that uses it, never before a fork.
 
     Args:
-        database_url: `sqlite:///<file>` or `postgresql://…`; its schema must be current.
+        database: Path of a SQLite file, or a URL; its schema must be current.
         clock: Gives the time that rows carry.
         connections: Connections at most, for reading and for writing each.
     """
 
-    def __init__(self, database_url: str, *, clock: Callable[[], datetime] = utc_now, connections: int = 16) -> None:
-        url = parse_database_url(database_url)
+    def __init__(self, database: Path | str, *, clock: Callable[[], datetime] = utc_now, connections: int = 16) -> None:
+        url = parse_database(database)
         self._read_engine = make_engine(url, writes=False, connections=connections)
         self._write_engine = make_engine(url, writes=True, connections=connections)
         self._clock = clock

@@ -1,5 +1,6 @@
 """The migrations on a real SQLite file: up, down, interrupted, and by several processes at once."""
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from tests.records import make_event, make_workflow
+from wfmgmt.store import schema
 from wfmgmt.store.schema import alembic_config, locked_connection, upgrade
 from wfmgmt.store.store import Store
 from wfmgmt.store.tables import metadata
@@ -179,3 +181,12 @@ def test_processes_that_start_at_once_migrate_once(tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     upgrade(url_of(tmp_path / "new"))
     assert dump(tmp_path) == dump(tmp_path / "new")
+
+
+def test_checkout_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alembic interpolates its options, and a percent sign in the path of the migrations is none of them."""
+    folder = tmp_path / "50% %(here)s" / "migrations"
+    shutil.copytree(schema.MIGRATIONS, folder)
+    monkeypatch.setattr(schema, "MIGRATIONS", folder)
+    upgrade(tmp_path / "wfmgmt.db")
+    assert dump(tmp_path)["alembic_version"] == [(HEAD,)]
