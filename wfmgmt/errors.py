@@ -25,6 +25,7 @@ WfmgmtError
 ├── NodeFailed                  a node could not answer a prediction, in all its tries
 │   ├── NodeServerBroken        because its model server failed
 │   └── NodeServerSilent        because its model server did not answer in time
+├── WorkflowTimedOut            a workflow did not answer a prediction within its response_timeout
 ├── NodeRefused                 a handler refused a prediction with an HTTP status of its choice
 ├── Unavailable                 the service cannot do this now; trying again later may help
 │   ├── StoreUnavailable        the database is locked or cannot be reached
@@ -247,6 +248,15 @@ class NodeServerBroken(NodeFailed):
 
 class NodeServerSilent(NodeFailed):
     """The model server of a node did not answer in time."""
+
+
+class WorkflowTimedOut(WfmgmtError):
+    """A workflow did not answer a prediction in time."""
+
+    def __init__(self, workflow: str, timeout_s: float) -> None:
+        super().__init__(f"Workflow {workflow} did not answer within its response_timeout of {timeout_s:g} s.")
+        self.workflow = workflow
+        self.timeout_s = timeout_s
 
 
 class NodeRefused(WfmgmtError):

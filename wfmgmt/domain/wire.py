@@ -59,6 +59,7 @@ STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
     errors.RequestTooSlow: (408, "RequestTimeoutException"),
     errors.RequestTooLarge: (413, "RequestEntityTooLargeException"),
     errors.UnsupportedEncoding: (415, "UnsupportedMediaTypeException"),
+    errors.WorkflowTimedOut: (504, "GatewayTimeoutException"),
     errors.NodeRefused: (400, "PredictionException"),
     errors.NodeFailed: (500, "InternalServerException"),
     errors.NodeServerBroken: (502, "BadGatewayException"),

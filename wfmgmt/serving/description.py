@@ -39,7 +39,7 @@ def _failed(description: str) -> dict[str, Any]:
 _FAILURES = {
     "500": _failed("A node failed in all its tries"),
     "502": _failed("The model server of a node broke off, or answered what makes no sense"),
-    "504": _failed("The model server of a node did not answer in time"),
+    "504": _failed("The workflow did not answer within its response_timeout, or the model server of a node in time"),
 }
 
 

@@ -1,7 +1,7 @@
 """One request on its way through a workflow: its nodes, their tries, its answer."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,6 +15,7 @@ from wfmgmt.errors import (
     NodeServerSilent,
     TooManyRequests,
     WorkflowNotReady,
+    WorkflowTimedOut,
 )
 from wfmgmt.serving.measurements import NodeMeasurements
 from wfmgmt.serving.models.base import (
@@ -187,22 +188,15 @@ class WorkflowRunner:
         Raises:
             NodeFailed: A node failed in all its tries.
             NodeRefused: A handler raised an error with a status of its choice.
-            WorkflowNotReady: A queue is full, a node has no worker, or the workflow's response_timeout is over.
+            WorkflowNotReady: A queue is full, or a node has no worker.
+            WorkflowTimedOut: The workflow's response_timeout is over.
         """
         flow = DagRun[NodeAnswer](self._dag)
         try:
             async with asyncio.timeout(self._response_timeout_s):
                 await self._follow(flow, [flow.start()], prediction)
         except TimeoutError:
-            text = (
-                f"Workflow {self._workflow} did not answer within its response_timeout of {self._response_timeout_s} s."
-            )
-            raise WorkflowNotReady(text) from None
-        except BaseExceptionGroup as group:
-            cause = _first(group)
-            if not isinstance(cause, _Ended):
-                raise cause from None
-            return {cause.node: cause.answer}
+            raise WorkflowTimedOut(self._workflow, self._response_timeout_s) from None
         except _Ended as end:
             return {end.node: end.answer}
         results = flow.results
@@ -216,9 +210,7 @@ class WorkflowRunner:
             (step,) = steps
             steps = flow.finish(step.node, await self._answer(step, prediction))
         if steps:
-            async with asyncio.TaskGroup() as branches:
-                for step in steps:
-                    branches.create_task(self._follow(flow, [step], prediction))
+            await _run_branches([self._follow(flow, [step], prediction) for step in steps])
 
     async def _answer(self, step: Step[NodeAnswer], prediction: Prediction) -> NodeAnswer:
         """Have one node answer, in as many tries as it may have."""
@@ -232,13 +224,13 @@ class WorkflowRunner:
             measured.requests += 1
             try:
                 answer = await self._ask(node, request, avoid)
-            except PredictionFailed as failed:
+            except (PredictionFailed, TimeoutError) as error:
+                # A time-out in here is the node's: the workflow's own cancels what runs.
                 measured.failures += 1
                 if trace.attempts > self._retries[node]:
-                    failure = _FAILURES.get(failed.fault, NodeFailed)
-                    raise failure(node, trace.attempts, failed.reason) from None
+                    raise _failure(node, trace.attempts, error) from None
                 measured.retries += 1
-                avoid = _NO_WORKER if failed.worker is None else failed.worker
+                avoid = getattr(error, "worker", None) or _NO_WORKER
             except PredictionRefused as refused:
                 measured.failures += 1
                 raise NodeRefused(node, trace.attempts, refused.reason, refused.status) from None
@@ -268,9 +260,29 @@ def _request(step: Step[NodeAnswer], first: NodeRequest) -> NodeRequest:
     return first._replace(fields=[InputField(name, answer.content) for name, answer in step.inputs.items()])
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the error that ended the branches; the others' was to be cancelled."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def _failure(node: str, attempts: int, error: PredictionFailed | TimeoutError) -> NodeFailed:
+    """Return the error of a node whose last attempt failed."""
+    if isinstance(error, TimeoutError):
+        return NodeFailed(node, attempts, type(error).__name__)
+    return _FAILURES.get(error.fault, NodeFailed)(node, attempts, error.reason)
+
+
+async def _run_branches(branches: Iterable[Coroutine[None, None, None]]) -> None:
+    """Run all to their end; when one fails, cancel the others and raise its error.
+
+    A `TaskGroup` would raise a group that is in a cycle with its own traceback, and so hold the bodies of the request
+    until the next garbage collection.
+    """
+    tasks = [asyncio.create_task(branch) for branch in branches]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for task in tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    for failure in outcomes:
+        if failure is not None and not isinstance(failure, asyncio.CancelledError):
+            try:
+                raise failure
+            finally:
+                del failure, outcomes, tasks, task  # What is raised holds this frame, and must not be held by it.

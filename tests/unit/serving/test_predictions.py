@@ -1,15 +1,18 @@
 """One request on its way through a workflow, with nodes that are not real."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 from wfmgmt.domain.workflow import DeployedNode, Deployment, NodeKind, NodeSettings
-from wfmgmt.errors import NodeFailed, NodeRefused, TooManyRequests, WorkflowNotReady
+from wfmgmt.errors import NodeFailed, NodeRefused, TooManyRequests, WorkflowNotReady, WorkflowTimedOut
 from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.models.base import (
+    Content,
     InputField,
     NodeAnswer,
     NodeRequest,
@@ -69,12 +72,12 @@ class Workflow:
         except NotImplementedError:
             return answer  # It never answers.
         except Exception as error:  # noqa: BLE001 - it is what the node raises
-            answer.set_exception(error)
+            answer.set_exception(error.with_traceback(None))  # It would hold this frame, and so itself.
         else:
             answer.set_result(played if isinstance(played, NodeAnswer) else NodeAnswer(content=played))
         return answer
 
-    async def run(self, body: bytes = b"x") -> dict[str, str]:
+    async def run(self, body: Content = b"x") -> dict[str, str]:
         """Send a request through; return the text of each leaf."""
         with Admission(PredictionLimits()).admit() as place:
             place.begin()
@@ -195,8 +198,68 @@ async def test_error_status_of_a_node_ends_the_request(graph: dict[str, list[str
 async def test_workflow_has_to_answer_in_time() -> None:
     """After the response_timeout the request is given up."""
     workflow = Workflow(PARALLEL, timeout_s=0, a=never)
-    with pytest.raises(WorkflowNotReady, match="did not answer within its response_timeout of 0 s"):
+    with pytest.raises(WorkflowTimedOut, match="did not answer within its response_timeout of 0 s"):
         await asyncio.wait_for(workflow.run(), 5)
+
+
+@pytest.mark.parametrize("graph", [{"a": ["b"], "b": []}, PARALLEL], ids=["chain", "branch"])
+@in_event_loop
+async def test_time_out_within_a_node_is_the_failure_of_that_node(graph: dict[str, list[str]]) -> None:
+    """A `TimeoutError` that comes out of a node has nothing to do with the time that the workflow has."""
+    workflow = Workflow(graph, a=failing(TimeoutError(), TimeoutError()))
+    with pytest.raises(NodeFailed, match="Error executing a: TimeoutError") as raised:
+        await workflow.run()
+    assert (raised.value.node, raised.value.attempt) == ("a", 2)
+
+
+class Body(bytearray):
+    """The bytes of a request, which a weak reference can be made to."""
+
+
+FAILURES: dict[str, tuple[dict[str, Callable[[], Node]], type[BaseException] | None, int]] = {
+    "failed": ({"a": lambda: failing(PredictionFailed("no"), PredictionFailed("no"))}, NodeFailed, 5),
+    "failed twice": (dict.fromkeys("ab", lambda: failing(*[PredictionFailed("no")] * 2)), NodeFailed, 5),
+    "refused": ({"b": lambda: failing(PredictionRefused("no", 422))}, NodeRefused, 5),
+    "no worker": ({"b": lambda: failing(NoWorker("no"))}, WorkflowNotReady, 5),
+    "unforeseen": ({"b": lambda: failing(ZeroDivisionError())}, ZeroDivisionError, 5),
+    "late": ({"b": lambda: never}, WorkflowTimedOut, 0),
+    "last": ({"join": lambda: failing(*[PredictionFailed("no")] * 2)}, NodeFailed, 5),
+    "status": ({"b": lambda: lambda _: NodeAnswer(content=b"", status=422)}, None, 5),
+    "cancelled": ({"b": lambda: never}, asyncio.CancelledError, 5),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+@pytest.mark.parametrize("inner", [{}, {"first": ["pre", "other"], "other": ["c", "d"], "c": [], "d": []}])
+@in_event_loop
+async def test_request_that_fails_frees_its_body_at_once(
+    failure: tuple[dict[str, Callable[[], Node]], type[BaseException] | None, int], inner: dict[str, list[str]]
+) -> None:
+    """Nothing is left for the garbage collection, however a request ends and wherever the graph branches."""
+    nodes, error, timeout_s = failure
+    workflow = Workflow({**inner, **PARALLEL}, timeout_s=timeout_s, **{name: make() for name, make in nodes.items()})
+
+    async def run(body: Body) -> type[BaseException] | None:
+        try:
+            await workflow.run(body)
+        except BaseException as raised:  # noqa: BLE001 - the request may be cancelled, too
+            return type(raised)
+        return None
+
+    gc.collect()
+    gc.disable()
+    try:
+        body = Body(1000)
+        freed = weakref.ref(body)
+        running = asyncio.create_task(run(body))
+        del body
+        if error is asyncio.CancelledError:
+            await asyncio.sleep(0)
+            running.cancel()
+        assert await running is error
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 def test_admission_is_bounded_in_number_and_bytes() -> None:
