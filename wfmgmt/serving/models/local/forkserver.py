@@ -35,6 +35,7 @@ from typing import Any, NoReturn
 
 from wfmgmt.serving.models.local import frames, worker
 from wfmgmt.serving.models.local.allocation import keep_freed_memory
+from wfmgmt.serving.models.local.randomness import seed_loaded_modules
 
 _FDS_PER_FORK = 2
 _PR_SET_PDEATHSIG = 1
@@ -186,6 +187,7 @@ def _run_worker(worker_fd: int, log_fd: int, *, parent: int, mask: set[int], mem
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if memory_bytes:
             resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+        seed_loaded_modules()
         code = worker.main(socket.socket(fileno=worker_fd))
     except BaseException:  # noqa: BLE001 - there is nobody above; the log is told and the exit code says it
         traceback.print_exc()
