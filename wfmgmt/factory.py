@@ -208,6 +208,7 @@ async def create_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         measurements=measurements,
         limits=PredictionLimits(
             requests=settings.requests,
+            queue_size=settings.queue_size,
             held_bytes=settings.held_mb * MIB,
             request_bytes=settings.request_limit_bytes,
             drain_timeout_s=settings.drain_timeout_s,

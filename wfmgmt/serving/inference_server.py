@@ -24,7 +24,7 @@ from wfmgmt.serving.description import INFERENCE_API
 from wfmgmt.serving.feed import StatusFeed
 from wfmgmt.serving.inference_protocol import framework_error, json_answer, own_error
 from wfmgmt.serving.models.base import NodeRequest
-from wfmgmt.serving.predictions import Prediction
+from wfmgmt.serving.predictions import Place, Prediction
 from wfmgmt.serving.runtime import Runtime
 
 _RUNTIME = web.AppKey("runtime", Runtime)
@@ -33,6 +33,8 @@ _REGISTRY = web.AppKey("registry", CollectorRegistry)
 _HELD = "held"
 #: Shorter answers fit into the buffers of the system, and are written without waiting for the client.
 _WRITTEN_AT_ONCE = 64 * 1024
+#: What aiohttp reads of a body ahead, at most: twice its limit.
+_BUFFERED_BYTES = 2 * 64 * 1024
 #: How long a client may take to receive an answer.
 _WRITE_TIMEOUT_S = 60.0
 #: Several leaves with longer answers are joined in a thread, so that others are served meanwhile.
@@ -70,16 +72,18 @@ async def _predict(request: web.Request) -> web.Response:
     """Have a workflow answer."""
     runtime = request.app[_RUNTIME]
     name = request.match_info["name"]
-    runtime.find(name)  # Nobody need send a body for nothing.
     request_id = request[REQUEST_ID] = sane_request_id(request.headers.get(REQUEST_ID))
     held = request[_HELD] = ExitStack()
     place = held.enter_context(runtime.admission.admit())
+    waited_s = 0.0 if runtime.can_answer(name) else await _wait_before_body(request, place)
     fields = await read_fields(request, place)
+    if not runtime.can_answer(name):
+        waited_s = await runtime.wait_until_loaded(name, waited_s)
     place.begin()
     workflow = runtime.find(name)
     held.enter_context(workflow.accepting())
     first = NodeRequest(request_id=request_id, headers=encode_headers(request), fields=fields)
-    prediction = Prediction(request=first, place=place)
+    prediction = Prediction(request=first, place=place, waited_s=waited_s)
     if request.query.get(TRACE) == "1":
         request[TRACE_HEADER] = prediction
     answers = await workflow.predict(prediction)
@@ -90,6 +94,20 @@ async def _predict(request: web.Request) -> web.Response:
         place.reserve(len(answer.content))
     headers = {**answer.headers, "Content-Type": answer.content_type or DEFAULT_CONTENT_TYPE}
     return web.Response(body=answer.content, status=answer.status, headers=headers)
+
+
+async def _wait_before_body(request: web.Request, place: Place) -> float:
+    """Wait until the workflow can answer and return for how long; reject a request whose body is of no use unread.
+
+    What aiohttp reads of the body meanwhile counts as held.
+    """
+    length = request.content_length
+    buffered = min(_BUFFERED_BYTES if length is None else length, _BUFFERED_BYTES) if request.body_exists else 0
+    place.reserve(buffered)
+    try:
+        return await request.app[_RUNTIME].wait_until_loaded(request.match_info["name"])
+    finally:
+        place.release(buffered)
 
 
 async def _write(request: web.Request, answer: web.StreamResponse) -> None:

@@ -42,12 +42,14 @@ class PredictionLimits:
 
     Attributes:
         requests: Requests under way.
+        queue_size: Requests that may wait for a workflow to be loaded.
         held_bytes: Bytes of bodies and answers that are held for them.
         request_bytes: Longest body of one request.
         drain_timeout_s: How long accepted requests may take once their workflow or the server goes.
     """
 
     requests: int = 1000
+    queue_size: int = 100
     held_bytes: int = 512 * 1024 * 1024
     request_bytes: int = 6_553_500
     drain_timeout_s: float = 30.0
@@ -149,11 +151,13 @@ class Prediction:
     Attributes:
         request: What the first node is asked.
         place: What it takes up.
+        waited_s: For how long it has waited for the workflow to be loaded.
         traces: By node, in the order in which they were asked.
     """
 
     request: NodeRequest
     place: Place
+    waited_s: float = 0.0
     traces: dict[str, NodeTrace] = field(default_factory=dict)
 
 
@@ -193,7 +197,7 @@ class WorkflowRunner:
         """
         flow = DagRun[NodeAnswer](self._dag)
         try:
-            async with asyncio.timeout(self._response_timeout_s):
+            async with asyncio.timeout(self._response_timeout_s - prediction.waited_s):
                 await self._follow(flow, [flow.start()], prediction)
         except TimeoutError:
             raise WorkflowTimedOut(self._workflow, self._response_timeout_s) from None

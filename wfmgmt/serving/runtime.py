@@ -17,6 +17,7 @@ from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.models.base import Drift, ModelServer
 from wfmgmt.serving.models.local.server import LocalFunctions
 from wfmgmt.serving.predictions import Admission, PredictionLimits
+from wfmgmt.serving.waiting import WaitingRequests
 
 _log = logging.getLogger("wfmgmt.runtime")
 
@@ -30,6 +31,8 @@ FIRST_RETRY_S, LAST_RETRY_S = 1.0, 300.0
 RETRY_SPACING_S = 0.2
 #: Workflows that one comparison with the database begins to load; the next one follows at once.
 LOADS_PER_ROUND = 500
+#: How long a request may wait for the database to be read: until then nobody knows the time that its workflow has.
+UNREAD_WAIT_S = 30.0
 #: Differences of model servers that are kept while they cannot be recorded; all of them are in the log.
 UNRECORDED = 10_000
 
@@ -98,6 +101,7 @@ class Runtime:
         self.feed = StatusFeed()
         self.measurements = measurements
         self.admission = Admission(limits)
+        self._waiting = WaitingRequests(limits.queue_size)
         self._prepare = prepare
         self._models = models
         self._functions = functions
@@ -137,7 +141,9 @@ class Runtime:
         workflow = self._by_name.get(name)
         if workflow is None or not workflow.is_served:
             if self._unread or not self.feed.is_complete:
-                raise WorkflowNotReady("The runtime has not read the database yet; try again later.")
+                raise WorkflowNotReady(
+                    self.feed.catalog_error or "The runtime has not read the database yet; try again later."
+                )
             raise WorkflowNotFound(name)
         if workflow.state is LoadState.LOADED:
             return workflow
@@ -145,11 +151,56 @@ class Runtime:
             raise WorkflowNotReady(f"Workflow {name} is being loaded; try again later.")
         raise WorkflowNotReady(f"Workflow {name} is not loaded: {workflow.report().problem}")
 
+    def can_answer(self, name: str) -> bool:
+        """Return whether `find` finds a workflow now."""
+        workflow = self._by_name.get(name)
+        return workflow is not None and workflow.state is LoadState.LOADED and workflow.is_served
+
+    async def wait_until_loaded(self, name: str, waited_s: float = 0.0) -> float:
+        """Wait for a workflow that is still being loaded, or may be; `find` finds it then.
+
+        The wait is a part of the workflow's `response_timeout`.
+
+        Args:
+            name: Of the workflow.
+            waited_s: For how long the request has waited before.
+
+        Returns:
+            For how long the request has waited in all.
+
+        Raises:
+            WorkflowNotReady: The time is over, or waiting longer is not likely to help.
+            TooManyRequests: Too many wait for it already.
+            WfmgmtError: As for `find`.
+        """
+        clock = asyncio.get_running_loop().time
+        since = clock() - waited_s
+        with self._waiting.admit(name):
+            while True:
+                try:
+                    self.find(name)
+                except WorkflowNotReady:
+                    left_s = since + self._patience_s(name) - clock()
+                    if left_s <= 0:
+                        raise
+                else:
+                    return clock() - since
+                await self._waiting.wait(name, left_s)
+
+    def _patience_s(self, name: str) -> float:
+        """Return for how long a request may wait for a workflow that cannot answer now."""
+        workflow = self._by_name.get(name)
+        if workflow is None or not workflow.is_served:
+            return UNREAD_WAIT_S
+        return workflow.deployment.response_timeout_s if workflow.state is LoadState.LOADING else 0.0
+
     def note_registered(self, uid: str) -> None:
         """Take note that a registration is finished: clients may know of the workflow."""
         workflow = self._workflows.get(uid)
         if workflow is not None:
             workflow.note_registered()
+        else:
+            self._nudged.set()  # This runtime was started after that workflow was loaded.
 
     def node_changed(self, key: str) -> None:
         """Take note that the workers of a node changed; `key` is the model server's name for it."""
@@ -177,11 +228,15 @@ class Runtime:
             workflow_store=self._workflow_store,
             model_store=self._model_store,
             measurements=self.measurements,
-            publish=self.feed.publish,
+            publish=self._publish,
         )
         self._workflows[deployment.uid] = self._by_name[deployment.workflow] = workflow
         workflow.tell()
         return workflow
+
+    def _publish(self, report: WorkflowReport) -> None:
+        self.feed.publish(report)
+        self._waiting.wake(report.workflow)
 
     async def unload(self, uid: str) -> None:
         """Take a workflow down once what was accepted is answered; one that is not loaded is fine."""
@@ -192,6 +247,7 @@ class Runtime:
             self._workflows.pop(uid, None)
             if self._by_name.get(workflow.deployment.workflow) is workflow:
                 del self._by_name[workflow.deployment.workflow]
+            self._waiting.wake(workflow.deployment.workflow)
         self.feed.forget(uid)
 
     async def unload_within(self, uid: str, wait_s: float) -> None:
@@ -223,6 +279,7 @@ class Runtime:
             except WfmgmtError as error:
                 self.feed.note_catalog(str(error))
                 _log.warning("cannot read the workflows to load: %s", error)
+            self._waiting.wake_all()
             await _wait(self._nudged, RECONCILE_INTERVAL_S)
 
     async def _reconcile(self) -> None:
@@ -326,6 +383,7 @@ class Runtime:
     async def drain(self) -> None:
         """Accept no more requests, and return when those accepted are answered or the time for that is over."""
         self._is_closing = True
+        self._waiting.wake_all()
         timeout_s = self.admission.limits.drain_timeout_s
         await asyncio.gather(*(workflow.drain(timeout_s) for workflow in self._workflows.values()))
 
