@@ -5,14 +5,16 @@ import resource
 import sys
 
 from wfmgmt.errors import CannotStart
+from wfmgmt.logs import logging_config, open_standard_streams, write_error
 from wfmgmt.settings import Settings
 
 
 def _exit(error):
-    print(f"wfmgmt: {error}", file=sys.stderr)
+    write_error(f"wfmgmt: {error}")
     sys.exit(error.exit_code)
 
 
+open_standard_streams()
 try:
     _settings = Settings.load()
 except CannotStart as error:
@@ -24,7 +26,6 @@ from prometheus_client.multiprocess import mark_process_dead  # noqa: E402
 
 from wfmgmt.deployment.deployment import Deployment  # noqa: E402
 from wfmgmt.deployment.shared_metrics import empty_folder, reserve_files  # noqa: E402
-from wfmgmt.logs import logging_config  # noqa: E402
 
 _deployment = Deployment(_settings)
 

@@ -163,6 +163,7 @@ async def create_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             environment=environment,
             preload=settings.preload,
             memory_bytes=None if settings.worker_memory_mb is None else settings.worker_memory_mb * MIB,
+            log_level=settings.log_level,
         )
     )
     store = Store(settings.database, connections=2)

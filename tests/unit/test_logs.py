@@ -2,8 +2,18 @@
 
 import json
 import logging
+import os
+import re
+import threading
+from pathlib import Path
 
-from wfmgmt.logs import JsonFormatter, TextFormatter
+import pytest
+
+from tests.service import wait_until
+from wfmgmt.logs import JsonFormatter, LogWriter, TextFormatter
+
+#: What forges lines, moves the cursor or turns the text around, as handlers may print it.
+HOSTILE = "a\n2026 ERROR x: b\rc\x1b[2Jd\0e\x85f\u2028g\u202eh\u2066i\udc80"
 
 
 def make_record(message: str, **extra: str) -> logging.LogRecord:
@@ -38,3 +48,137 @@ def test_json_carries_the_traceback() -> None:
         record = make_record("failed")
         record.exc_info = (type(error), error, error.__traceback__)
     assert "ZeroDivisionError" in json.loads(JsonFormatter().format(record))["traceback"]
+
+
+def test_text_stays_one_line_whatever_is_logged() -> None:
+    """Control, format and separator characters are shown as escapes, in the message and in what it belongs to."""
+    line = TextFormatter().format(make_record(HOSTILE, workflow="w\nx", node="n\x1b"))
+    assert line.isprintable()
+    assert "[w\\nx n\\x1b]: a\\n2026 ERROR x: b\\rc\\x1b[2Jd\\x00e\\x85f\\u2028g\\u202eh\\u2066i\\udc80" in line
+
+
+def test_text_indents_every_line_of_a_traceback() -> None:
+    """What an exception says cannot pass for a line of the log."""
+    record = make_record("failed")
+    try:
+        int(HOSTILE)
+    except ValueError as error:
+        record.exc_info = (type(error), error, error.__traceback__)
+    first, *others = TextFormatter().format(record).split("\n")
+    assert first.endswith(": failed")
+    assert len(others) > 3
+    assert all(line.startswith("    ") and line.isprintable() for line in others)
+
+
+def test_text_has_the_traceback_of_another_process() -> None:
+    """Workers send theirs as text."""
+    assert TextFormatter().format(make_record("failed", traceback="one\ntwo")).endswith(": failed\n    one\n    two")
+
+
+def test_json_is_printable_whatever_is_logged() -> None:
+    """Readers that split lines at more characters than the line break, and terminals, see one harmless line."""
+    line = JsonFormatter().format(make_record(HOSTILE, workflow="wörk\x9b"))
+    assert line.isprintable()
+    assert json.loads(line)["message"] == HOSTILE
+    assert '"wörk\\u009b"' in line
+
+
+def notice(lines: int) -> str:
+    """Return what stands for lines that were dropped."""
+    return f"{lines} dropped"
+
+
+def test_writer_drops_what_nobody_reads_and_says_how_much() -> None:
+    """With a full pipe nothing blocks; once it is read again, the log goes on and tells how many lines are missing."""
+    read_fd, write_fd = os.pipe()
+    writer = LogWriter(write_fd, notice=notice, max_waiting_bytes=500_000)
+    for _ in range(5_000):
+        writer.write("x" * 99)
+    assert writer.dropped_total > 1_000
+    assert not writer.flush(0.05)
+    text = b""
+
+    def read() -> None:
+        nonlocal text
+        while data := os.read(read_fd, 65536):
+            text += data
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert writer.flush(10)
+    dropped = writer.dropped_total
+    writer.write("again")
+    assert writer.flush(10)
+    os.close(write_fd)
+    reader.join()
+    os.close(read_fd)
+    lines = text.decode().splitlines()
+    assert lines[-1] == "again"
+    assert sum(int(line.split()[0]) for line in lines if line.endswith("dropped")) == dropped
+    assert lines.count("x" * 99) == 5_000 - dropped
+
+
+def test_writer_goes_on_when_the_disk_is_full() -> None:
+    """An error of the descriptor reaches nobody, and is counted."""
+    with Path("/dev/full").open("wb") as full:
+        writer = LogWriter(full.fileno(), notice=notice)
+        for _ in range(3):
+            writer.write("x")
+        assert writer.flush(10)
+        assert writer.dropped_total == 3
+
+
+@pytest.mark.parametrize("is_closed_at_both_ends", [False, True], ids=["EPIPE", "EBADF"])
+def test_writer_goes_on_when_the_log_is_closed(*, is_closed_at_both_ends: bool) -> None:
+    """A reader that is gone, or a descriptor that is, ends nothing."""
+    read_fd, write_fd = os.pipe()
+    os.close(read_fd)
+    writer = LogWriter(write_fd if not is_closed_at_both_ends else 1_000_000, notice=notice)
+    writer.write("x")
+    assert writer.flush(10)
+    assert writer.dropped_total == 1
+    os.close(write_fd)
+
+
+def test_writer_ends_a_line_that_broke_off(tmp_path: Path) -> None:
+    """What follows a line of which the system took only a part begins on a line of its own."""
+    with (tmp_path / "log").open("wb") as file:
+        writer = LogWriter(file.fileno(), notice=notice)
+        writer._is_torn = True  # noqa: SLF001 - a disk that fills within a line needs a file system of its own
+        writer.write("next")
+        assert writer.flush(10)
+    assert (tmp_path / "log").read_text() == "\nnext\n"
+
+
+def test_writer_works_in_a_fork(tmp_path: Path) -> None:
+    """A forked copy has a thread of its own and leaves its parent's lines to the parent."""
+    path = tmp_path / "log"
+    with path.open("ab") as file:
+        writer = LogWriter(file.fileno(), notice=notice)
+        writer.write("parent")
+        assert writer.flush(10)
+        pid = os.fork()
+        if pid == 0:
+            writer.write("child")
+            os._exit(0 if writer.flush(10) else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        writer.write("parent again")
+        assert writer.flush(10)
+    assert re.findall(r".+", path.read_text()) == ["parent", "child", "parent again"]
+
+
+def test_writer_starts_its_thread_later_when_there_can_be_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the limit of threads lines wait until one can be started."""
+
+    def fail(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    path = tmp_path / "log"
+    with path.open("ab") as file:
+        writer = LogWriter(file.fileno(), notice=notice)
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", fail)
+            writer.write("first")
+        writer.write("second")
+        assert writer.flush(10)
+    wait_until(lambda: path.read_text() == "first\nsecond\n")

@@ -14,7 +14,7 @@ from wfmgmt.deployment.deployment import prepare_instance, runtime_lock
 from wfmgmt.domain.audit import Origin
 from wfmgmt.errors import CannotStart, RuntimeUnavailable, WfmgmtError
 from wfmgmt.factory import Services, listen, run_runtime
-from wfmgmt.logs import logging_config
+from wfmgmt.logs import logging_config, open_standard_streams, write_error
 from wfmgmt.serving.client import RuntimeClient
 from wfmgmt.settings import Settings
 from wfmgmt.store.schema import require_current, upgrade
@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 when done, 1 for a finding or a failure, 2 for wrong settings, 3 for a database that cannot be used.
     """
+    open_standard_streams()
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -37,10 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.config.dictConfig(logging_config(settings.log_format, settings.log_level))
         code: int = options.run(settings, options)
     except CannotStart as error:
-        print(f"wfmgmt: {error}", file=sys.stderr)
+        write_error(f"wfmgmt: {error}")
         return error.exit_code
     except WfmgmtError as error:
-        print(f"wfmgmt: {error}", file=sys.stderr)
+        write_error(f"wfmgmt: {error}")
         return 1
     return code
 
@@ -73,7 +74,7 @@ def _runtime(settings: Settings, options: argparse.Namespace) -> int:
     prepare_instance(settings)
     lock = runtime_lock(settings)
     if not lock.acquire():
-        print("wfmgmt: the runtime of this instance is running already", file=sys.stderr)
+        write_error("wfmgmt: the runtime of this instance is running already")
         return 1
     shutil.rmtree(settings.run_folder / "unpacked", ignore_errors=True)
     (settings.run_folder / "unpacked").mkdir(mode=0o700)
@@ -107,7 +108,7 @@ def _reconcile(settings: Settings, options: argparse.Namespace) -> int:
         drifts, is_known = runtime.check(dry_run=options.dry_run)
         sentences += drifts
     except RuntimeUnavailable as error:
-        print(f"wfmgmt: {error}", file=sys.stderr)
+        write_error(f"wfmgmt: {error}")
         is_known = settings.model_server == "local"  # Its models are gone with the runtime, and come back with it.
     for sentence in sentences:
         print(sentence)

@@ -134,8 +134,8 @@ class Deployment:
         while lock.is_held() and time.monotonic() < deadline:
             time.sleep(0.02)
         if (holder := lock.holder()) is not None:
-            _log.error("the runtime does not stop; killing it")
             os.kill(holder, signal.SIGKILL)
+            _log.error("the runtime did not stop; it was killed")
 
 
 def runtime_lock(settings: Settings) -> LockFile:

@@ -109,9 +109,9 @@ class RuntimeWatchdog:
         if self._answers():
             self._answered_at = self._clock()
         elif self._clock() - self._answered_at > HANGING_S and (holder := self._lock.holder()) is not None:
-            _log.error("the runtime does not answer; ending it")
             self._answered_at = self._clock()
             os.kill(holder, signal.SIGKILL)
+            _log.error("the runtime did not answer; it was ended")
 
 
 class Housekeeping:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from wfmgmt.logs import dropped_lines
 from wfmgmt.serving.models.base import Drift, NodeAnswer
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
@@ -85,6 +86,14 @@ class NodeMeasurements:
         self.handler[key] = (count + 1, total + value, value)
 
 
+def _of_the_log() -> Metric:
+    return CounterMetricFamily(
+        "wfmgmt_log_dropped",
+        "Lines of the runtime's log that were dropped: unread, or not to be written",
+        dropped_lines(),
+    )
+
+
 def _printable(text: str) -> str:
     """Return a text that UTF-8 can hold."""
     return text.encode("utf-8", "replace").decode("utf-8")
@@ -123,7 +132,7 @@ class Measurements(Collector):
 
     def collect(self) -> list[Metric]:
         """Return everything as Prometheus has it."""
-        return [*self._counters(), *self._distributions(), *self._of_handlers(), self._of_servers()]
+        return [*self._counters(), *self._distributions(), *self._of_handlers(), self._of_servers(), _of_the_log()]
 
     def _of_servers(self) -> Metric:
         drifts = CounterMetricFamily(

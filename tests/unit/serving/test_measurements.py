@@ -80,3 +80,8 @@ def test_workflow_that_is_gone_is_forgotten_unless_its_name_was_taken() -> None:
     assert 'workflow="w"' in text_of(measurements)
     measurements.stop("w", new)
     assert 'workflow="w"' not in text_of(measurements)
+
+
+def test_metrics_tell_what_the_log_lacks() -> None:
+    """Lines that were dropped are counted."""
+    assert "wfmgmt_log_dropped_total 0.0" in text_of(Measurements()).splitlines()

@@ -5,7 +5,12 @@ import logging
 
 import pytest
 
-from wfmgmt.serving.models.local.output import MAX_LINE_BYTES, MAX_LINES_PER_SECOND, OutputLog
+from wfmgmt.serving.models.local.output import (
+    MAX_BYTES_PER_SECOND,
+    MAX_LINE_BYTES,
+    MAX_LINES_PER_SECOND,
+    OutputLog,
+)
 
 
 class Clock:
@@ -92,3 +97,32 @@ def test_output_is_logged_again_in_the_next_second(log: pytest.LogCaptureFixture
 
     asyncio.run(run())
     assert log.messages[MAX_LINES_PER_SECOND:] == ["2 more lines were printed and not logged", "again"]
+
+
+def test_output_is_bounded_in_bytes(log: pytest.LogCaptureFixture) -> None:
+    """Long lines fill the log of a second sooner than short ones."""
+    lines = 2 * MAX_BYTES_PER_SECOND // MAX_LINE_BYTES
+    log_all((b"x" * MAX_LINE_BYTES + b"\n") * lines)
+    assert lines < MAX_LINES_PER_SECOND
+    assert log.messages[:-1] == ["x" * MAX_LINE_BYTES] * (lines // 2)
+    assert log.messages[-1] == f"{lines // 2} more lines were printed and not logged"
+
+
+def test_output_takes_the_level_of_records(log: pytest.LogCaptureFixture) -> None:
+    """Records of a handler's log have their level, what it prints is information, and neither disturbs the other."""
+    log_all(b"printed\n\x1e40 wrong\n\x1e30 odd", b"\n10%|#\x1e20 done\n\x1e", b"50 over\n\x1ex\n")
+    assert [(record.levelname, record.getMessage()) for record in log.records] == [
+        ("INFO", "printed"),
+        ("ERROR", "wrong"),
+        ("WARNING", "odd"),
+        ("INFO", "10%|#"),
+        ("INFO", "done"),
+        ("CRITICAL", "over"),
+        ("INFO", "\x1ex"),
+    ]
+
+
+def test_output_below_the_level_of_the_log_costs_nothing(log: pytest.LogCaptureFixture) -> None:
+    """What is not logged takes no room from what is."""
+    log_all(b"\x1e10 detail\n" * (MAX_LINES_PER_SECOND + 1) + b"\x1e40 wrong\n")
+    assert log.messages == ["wrong"]

@@ -204,8 +204,8 @@ async def test_load_logs_the_traceback_of_a_failure(tmp_path: Path, caplog: pyte
         with pytest.raises(ModelNotLoaded) as raised:
             await servers.models.load(make_model(archive))
     assert raised.value.reason == "ValueError: bad weights"
-    [record] = [record for record in caplog.records if "Traceback" in record.getMessage()]
-    assert "in helper" in record.getMessage()
+    [record] = [record for record in caplog.records if "traceback" in record.__dict__]
+    assert "in helper" in record.__dict__["traceback"]
     assert (record.__dict__["workflow"], record.__dict__["node"]) == ("w", "m")
 
 

@@ -1,9 +1,10 @@
 """The forkserver: a small, clean process that forks the workers.
 
-The runtime starts it once, as `python -m wfmgmt.serving.models.local.forkserver FD MEMORY PRELOAD`: FD is its end of
-a Unix stream socket, MEMORY the bytes of address space that each worker may have (0 for no limit), PRELOAD the modules,
-separated by commas, that it imports at once for all workers. It starts no thread and has few imports of its own, so a
-fork of it is safe, quick and shares nearly all memory. The runtime and the forkserver exchange frames:
+The runtime starts it once, as `python -m wfmgmt.serving.models.local.forkserver FD OPTIONS`: FD is its end of a Unix
+stream socket, OPTIONS a JSON object: "preload", the modules that it imports at once for all workers; "memory_bytes" of
+address space that each worker may have, or null; "log_level" from which on workers log. It starts no thread and has few
+imports of its own, so a fork of it is safe, quick and shares nearly all memory. The runtime and the forkserver exchange
+frames:
 
     runtime → forkserver   {"op": "fork", "id"} with two descriptors: the worker's socket, the write end of its log pipe
                            {"op": "kill", "pid", "signal"}: to the whole process group of a worker that still exists
@@ -23,6 +24,7 @@ import ctypes
 import gc
 import importlib
 import io
+import json
 import os
 import resource
 import selectors
@@ -33,7 +35,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from wfmgmt.serving.models.local import frames, worker
+from wfmgmt.serving.models.local import frames, worker, worker_log
 from wfmgmt.serving.models.local.allocation import keep_freed_memory
 from wfmgmt.serving.models.local.randomness import seed_loaded_modules
 
@@ -49,16 +51,16 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
-    fd, memory, preload = sys.argv[1:]
+    options = json.loads(sys.argv[2])
     keep_freed_memory()
-    with socket.socket(fileno=int(fd)) as control:
+    with socket.socket(fileno=int(sys.argv[1])) as control:
         control.set_inheritable(False)
-        if not _preload(control, list(filter(None, preload.split(",")))):
+        if not _preload(control, options["preload"]):
             return
         frames.send(control, {"op": "started"})
         gc.collect()
         gc.freeze()
-        _Forkserver(control, memory_bytes=int(memory)).serve()
+        _Forkserver(control, options).serve()
 
 
 def _preload(control: socket.socket, modules: Sequence[str]) -> bool:
@@ -76,9 +78,9 @@ def _preload(control: socket.socket, modules: Sequence[str]) -> bool:
 class _Forkserver:
     """The parent of all workers."""
 
-    def __init__(self, control: socket.socket, *, memory_bytes: int) -> None:
+    def __init__(self, control: socket.socket, options: Mapping[str, Any]) -> None:
         self._control = control
-        self._memory_bytes = memory_bytes
+        self._options = options
         self._workers: set[int] = set()
         self._signals, self._wakeup = socket.socketpair()
         self._signals.settimeout(0)
@@ -133,7 +135,7 @@ class _Forkserver:
             with _signals_blocked() as mask:
                 pid = os.fork()
                 if pid == 0:
-                    _run_worker(*fds, parent=parent, mask=mask, memory_bytes=self._memory_bytes)
+                    _run_worker(*fds, parent=parent, mask=mask, options=self._options)
         except OSError as exc:
             return {"op": "failed", "error": exc.strerror}
         # Both sides set the group, so that it exists before either goes on.
@@ -174,7 +176,7 @@ class _Forkserver:
         frames.send(self._control, message)
 
 
-def _run_worker(worker_fd: int, log_fd: int, *, parent: int, mask: set[int], memory_bytes: int) -> NoReturn:
+def _run_worker(worker_fd: int, log_fd: int, *, parent: int, mask: set[int], options: Mapping[str, Any]) -> NoReturn:
     """Turn the forked copy of the forkserver into a worker; it never returns into the forkserver's code."""
     code = 1
     try:
@@ -185,8 +187,9 @@ def _run_worker(worker_fd: int, log_fd: int, *, parent: int, mask: set[int], mem
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if memory_bytes:
-            resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+        worker_log.configure(options["log_level"])
+        if options["memory_bytes"]:
+            resource.setrlimit(resource.RLIMIT_AS, (options["memory_bytes"],) * 2)
         seed_loaded_modules()
         code = worker.main(socket.socket(fileno=worker_fd))
     except BaseException:  # noqa: BLE001 - there is nobody above; the log is told and the exit code says it

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import json
 import logging
 import os
 import signal
@@ -25,6 +26,7 @@ _IMPORT_ROOT = Path(__file__).parents[4]
 # Each fork under way holds two descriptors in flight, of which the kernel allows only so many.
 _FORKS_AT_ONCE = 32
 _CLOSE_S = 5.0
+_LAST_WORDS_S = 0.5
 # So that most messages leave in one piece. The system grants less where net.core.wmem_max is smaller.
 _SEND_BUFFER_BYTES = 2 * 1024 * 1024
 
@@ -48,12 +50,20 @@ class Surroundings:
         preload: Modules that are imported once, before any worker is forked.
         memory_bytes: Address space that each worker may have; None for no limit.
         message_bytes: Longest payload that a worker may send.
+        log_level: Level from which on what handlers log is passed on.
     """
 
     environment: Mapping[str, str] | None = None
     preload: tuple[str, ...] = ()
     memory_bytes: int | None = None
     message_bytes: int = frames.MAX_PAYLOAD_BYTES
+    log_level: str = "info"
+
+    def to_json(self) -> str:
+        """Return what the forkserver has to know, as `forkserver` describes it."""
+        return json.dumps(
+            {"preload": self.preload, "memory_bytes": self.memory_bytes, "log_level": self.log_level},
+        )
 
 
 class Forkserver:
@@ -138,12 +148,16 @@ class _Connection:
         process: asyncio.subprocess.Process,
         incoming: Channel,
         sending: socket.socket,
+        pipe: asyncio.ReadTransport,
+        output: OutputLog,
         message_bytes: int,
     ) -> None:
         self.is_lost = False
         self._process = process
         self._incoming = incoming
         self._sending = sending
+        self._pipe = pipe
+        self._output = output
         self._message_bytes = message_bytes
         self._outgoing: deque[tuple[bytes, Sequence[int]]] = deque()
         self._ids = itertools.count(1)
@@ -165,8 +179,17 @@ class _Connection:
             with contextlib.ExitStack() as opened:
                 near, far = socket.socketpair()
                 opened.enter_context(near)
-                with far:
-                    process = await _start_forkserver(far, surroundings)
+                log_read, log_write = os.pipe()
+                log = opened.enter_context(os.fdopen(log_read, "rb", buffering=0))
+                try:
+                    with far:
+                        process = await _start_forkserver(far, log_write, surroundings)
+                finally:
+                    os.close(log_write)
+                pipe, output = await asyncio.get_running_loop().connect_read_pipe(
+                    lambda: OutputLog(workflow="", node=""), log
+                )
+                opened.callback(pipe.close)
                 near.settimeout(0)
                 # Transports cannot send descriptors, and asyncio lets nobody else use a transport's own socket.
                 sending = opened.enter_context(near.dup())
@@ -174,7 +197,14 @@ class _Connection:
                 opened.pop_all()
         except OSError as exc:
             raise ForkFailed(exc.strerror or type(exc).__name__) from exc
-        return cls(process=process, incoming=incoming, sending=sending, message_bytes=surroundings.message_bytes)
+        return cls(
+            process=process,
+            incoming=incoming,
+            sending=sending,
+            pipe=pipe,
+            output=output,
+            message_bytes=surroundings.message_bytes,
+        )
 
     async def wait_started(self) -> None:
         """Wait until it can fork.
@@ -282,6 +312,8 @@ class _Connection:
             self._lose()
         self._incoming.close()
         code = await self._process.wait()
+        await asyncio.wait({self._output.closed}, timeout=_LAST_WORDS_S)
+        self._pipe.close()
         if not self._closing and self._why_broken is None:
             _logger.error("the forkserver ended with code %d; it is started again when it is needed", code)
 
@@ -328,17 +360,22 @@ class _Connection:
             self._process.kill()
 
 
-async def _start_forkserver(control: socket.socket, surroundings: Surroundings) -> asyncio.subprocess.Process:
-    """Start the process in a session of its own: signals to the runtime's group or terminal are not meant for it."""
+async def _start_forkserver(
+    control: socket.socket, log_fd: int, surroundings: Surroundings
+) -> asyncio.subprocess.Process:
+    """Start the process in a session of its own: signals to the runtime's group or terminal are not meant for it.
+
+    What modules print while they are imported goes into a pipe, too: who does not read the log must not hold them up.
+    """
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         _MODULE,
         str(control.fileno()),
-        str(surroundings.memory_bytes or 0),
-        ",".join(surroundings.preload),
+        surroundings.to_json(),
         stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
+        stdout=log_fd,
+        stderr=log_fd,
         pass_fds=(control.fileno(),),
         cwd=_IMPORT_ROOT,
         env=surroundings.environment,

@@ -2,20 +2,28 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable
 
+from wfmgmt.serving.models.local.worker_log import RECORD
+
 MAX_LINE_BYTES = 8 * 1024
 MAX_LINES_PER_SECOND = 500
+MAX_BYTES_PER_SECOND = 256 * 1024
+
+_RECORD = RECORD.encode()
+_LEVEL = re.compile(re.escape(_RECORD) + rb"([0-9]{1,3}) ")
 
 _logger = logging.getLogger("wfmgmt.handler")
 
 
 class OutputLog(asyncio.Protocol):
-    """Reads the log pipe of one worker and logs its lines.
+    """Reads the log pipe of one worker and logs its lines: records with their level, what is printed as `info`.
 
-    A line that is longer than `MAX_LINE_BYTES` is cut, and of more than `MAX_LINES_PER_SECOND` lines within a second
-    the rest is only counted: a handler that floods its output is slowed down by nothing and fills nobody's disk.
+    A line that is longer than `MAX_LINE_BYTES` is cut, and of more than `MAX_LINES_PER_SECOND` lines or
+    `MAX_BYTES_PER_SECOND` bytes within a second the rest is only counted: a handler that floods its output is slowed
+    down by nothing and fills nobody's disk.
 
     Attributes:
         closed: Done once everything that was printed has been logged.
@@ -27,7 +35,7 @@ class OutputLog(asyncio.Protocol):
         self._clock = clock
         self._line = bytearray()
         self._second = clock()
-        self._logged = 0
+        self._logged = self._logged_bytes = 0
         self._dropped = 0
 
     def data_received(self, data: bytes) -> None:
@@ -46,28 +54,44 @@ class OutputLog(asyncio.Protocol):
         if not self.closed.done():
             self.closed.set_result(None)
 
-    def log_error(self, text: str) -> None:
-        """Log something about the worker itself, such as the traceback of its failure."""
-        _logger.error("%s", text, extra=self._extra)
+    def log_failure(self, traceback: str) -> None:
+        """Log the traceback of a handler that failed while it was loaded."""
+        _logger.error("failed to load", extra={**self._extra, "traceback": traceback})
 
     def _append(self, part: bytes) -> None:
+        """Add to the current line; a record ends a line that was printed without a line break, like a progress bar."""
+        printed, *records = part.split(_RECORD)
+        self._keep(printed)
+        for record in records:
+            if self._line:
+                self._log_line()
+            self._keep(_RECORD + record)
+
+    def _keep(self, part: bytes) -> None:
         """Keep one byte more than is logged, to tell a cut line from one that just fits."""
         self._line += part[: MAX_LINE_BYTES + 1 - len(self._line)]
 
     def _log_line(self) -> None:
+        line, level = bytes(self._line[:MAX_LINE_BYTES]), logging.INFO
+        is_cut = len(self._line) > MAX_LINE_BYTES
+        self._line.clear()
+        if (tagged := _LEVEL.match(line)) is not None:
+            line, level = line[tagged.end() :], int(tagged[1])
+        if not _logger.isEnabledFor(level):
+            return
         now = self._clock()
         if now - self._second >= 1:
             self._report_dropped()
             self._second = now
-            self._logged = 0
-        if self._logged < MAX_LINES_PER_SECOND:
-            self._logged += 1
-            cut = " … (cut)" if len(self._line) > MAX_LINE_BYTES else ""
-            text = self._line[:MAX_LINE_BYTES].decode(errors="backslashreplace")
-            _logger.info("%s%s", text, cut, extra=self._extra)
-        else:
+            self._logged = self._logged_bytes = 0
+        if self._logged >= MAX_LINES_PER_SECOND or self._logged_bytes >= MAX_BYTES_PER_SECOND:
             self._dropped += 1
-        self._line.clear()
+            return
+        self._logged += 1
+        self._logged_bytes += len(line)
+        _logger.log(
+            level, "%s%s", line.decode(errors="backslashreplace"), " … (cut)" if is_cut else "", extra=self._extra
+        )
 
     def _report_dropped(self) -> None:
         if self._dropped:

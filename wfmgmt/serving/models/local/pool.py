@@ -323,7 +323,7 @@ def _read_progress(worker: WorkerProcess, frame: Frame) -> str | None:
         case {"op": "loading", "node": str(node)}:
             return node
         case {"op": "failed", "node": str(node), "error": str(error), "traceback": str(traceback)}:
-            worker.output.log_error(traceback)
+            worker.output.log_failure(traceback)
             raise ModelNotLoaded(node, error)
     raise InvalidFrame("unknown message")
 

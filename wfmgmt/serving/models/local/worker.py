@@ -16,14 +16,15 @@ while it works; it answers them one at a time, in their order:
                        the ticket is the question's, run_us the microseconds since the question was read
     runtime → worker   {"op": "stop"}, or the end of the stream: exit code 0
 
-A worker hosts one model, or all functions of one workflow. Standard output and standard error are the log's; the
-protocol has a socket of its own, so nothing that a handler prints can disturb it.
+A worker hosts one model, or all functions of one workflow. Standard output and standard error are the log's
+(`worker_log`); the protocol has a socket of its own, so nothing that a handler prints can disturb it.
 """
 
 import contextlib
 import importlib
 import io
 import json
+import logging
 import os
 import socket
 import sys
@@ -32,7 +33,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from wfmgmt.serving.models.local import frames, values
+from wfmgmt.serving.models.local import frames, values, worker_log
 from wfmgmt.serving.models.local.context import Context, Exchange
 from wfmgmt.serving.models.local.handlers import EntryPoint, HandlerNotFound, load_entry_point
 from wfmgmt.serving.models.local.host_paths import hide_host_paths
@@ -113,8 +114,8 @@ class _Worker:
         try:
             returned = entry_point(data, context)
         except BaseException as exc:  # noqa: BLE001 - a handler may raise what it likes; the worker lives on
-            with contextlib.suppress(Exception):  # The handler may have closed the log.
-                traceback.print_exc()
+            with contextlib.suppress(Exception):  # The exception's own class may fail.
+                worker_log.write(logging.ERROR, traceback.format_exc())
             self._reply({"op": "failed", "error": self._told(exc), **self._refusal(exc)}, ticket, began)
             return
         if (error := _wrong_answers(returned, len(data))) is not None:
