@@ -63,6 +63,7 @@ def when_ready(server):
 def post_worker_init(worker):
     """Start the housekeeping of a web worker."""
     reserve_files(_settings)
+    worker.guard = worker.wsgi.extensions["wfmgmt.guard"]
     worker.housekeeping = _deployment.housekeeping(worker.wsgi.extensions["wfmgmt"])
     worker.housekeeping.start()
 

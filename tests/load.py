@@ -255,13 +255,13 @@ def _drip(client: socket.socket, over: threading.Event, head: bytes) -> None:
 
 
 def _read_slowly(client: socket.socket, over: threading.Event) -> None:
-    client.sendall(b"GET /workflows?limit=1000 HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
+    client.sendall(b"GET /workflows?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50)
     while not over.wait(0.2):
         client.recv(1)
 
 
 def _do_not_close(client: socket.socket, over: threading.Event) -> None:
-    client.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    client.sendall(b"GET /ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     over.wait(3)
 
 
@@ -269,9 +269,9 @@ _SLOW: dict[str, Callable[[socket.socket, threading.Event], None]] = {
     "silent": _wait_for_the_end,
     "head": lambda client, over: _drip(client, over, b"GET /ping HTTP/1.1\r\nX: "),
     "body": lambda client, over: _drip(
-        client, over, b"POST /workflows HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n"
+        client, over, b"POST /workflows HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n"
     ),
-    "next request": lambda client, over: _drip(client, over, b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\nGET /p"),
+    "next request": lambda client, over: _drip(client, over, b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\nGET /p"),
     "reader": _read_slowly,
     "closer": _do_not_close,
 }
@@ -381,12 +381,12 @@ class Fuzzer:
 
     def _by_name(self) -> None:
         method = self._random.choice(["GET", "DELETE", "PUT", "PATCH", "OPTIONS", "HEAD", "TRACE", "BREW"])
-        self._send(f"{method} /workflows/{self._quoted()} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), method)
+        self._send(f"{method} /workflows/{self._quoted()} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode(), method)
 
     def _by_url(self) -> None:
         scheme = self._random.choice(["", "http://", "https://", "file://", "ftp://", "http://[", "s3://", "//"])
         query = f"url={quote(scheme)}{self._quoted()}&workflow_name={self._quoted()}"
-        self._send(f"POST /workflows?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        self._send(f"POST /workflows?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
     def _by_query(self) -> None:
         key = self._random.choice(["limit", "next_page_token", "after", self._quoted()])
@@ -422,7 +422,7 @@ class Fuzzer:
     def _by_archive(self) -> None:
         damaged = self._damaged(self._random.choice(self._archives), 0.9)
         (self._service.workflow_store / "damaged.war").write_bytes(damaged)
-        self._send(b"POST /workflows?url=damaged.war&workflow_name=damaged HTTP/1.1\r\nHost: x\r\n\r\n")
+        self._send(b"POST /workflows?url=damaged.war&workflow_name=damaged HTTP/1.1\r\nHost: localhost\r\n\r\n")
         if "damaged" in self._service.names():
             assert self._service.unregister("damaged").status_code == 200
 

@@ -14,6 +14,7 @@ WfmgmtError
 ├── NotTakenOver                a workflow of another server that cannot be taken over as it is
 ├── WorkflowExists              the name is taken
 ├── WorkflowBusy                the name is being registered or unregistered right now
+├── CrossOriginRefused          a web page that has no business here may have sent it
 ├── NodesNotLoadable            model files that are missing or broken, found without running code
 ├── NodesFailedToLoad           workers that did not come up
 ├── ModelNameTaken              the model server has somebody else's model of that name
@@ -158,6 +159,18 @@ class WorkflowBusy(WfmgmtError):
         super().__init__(f"Workflow {name} is {doing} right now; try again when that is finished.")
         self.name = name
         self.doing = doing
+
+
+class CrossOriginRefused(WfmgmtError):
+    """A web page of another origin may have sent the request; the text names the setting that would allow it.
+
+    Attributes:
+        check: Which check it did not pass: `host` or `origin`.
+    """
+
+    def __init__(self, message: str, check: str) -> None:
+        super().__init__(message)
+        self.check = check
 
 
 class _NodeFailures(WfmgmtError):

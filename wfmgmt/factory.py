@@ -11,6 +11,7 @@ from flask import Flask
 from pydantic import SecretStr
 
 from wfmgmt.api.application import make_app
+from wfmgmt.api.guard import GuardedApplication, ManagementGuard
 from wfmgmt.api.metrics import Metrics, shared_folder
 from wfmgmt.api.operations import operations_blueprint
 from wfmgmt.api.workflows import workflows_blueprint
@@ -23,6 +24,7 @@ from wfmgmt.domain.limits import MIB, Limits
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import Deployment
 from wfmgmt.errors import SettingsInvalid
+from wfmgmt.http.browser_guard import BrowserGuard
 from wfmgmt.services.archives import StoreFolders
 from wfmgmt.services.inspection import Inspection
 from wfmgmt.services.leases import Leases
@@ -113,7 +115,21 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     app.register_blueprint(operations_blueprint(inspection=services.inspection, metrics=metrics))
     app.extensions["wfmgmt"] = services
+    guard = app.extensions["wfmgmt.guard"] = ManagementGuard(browser_guard(settings), metrics)
+    app.wsgi_app = GuardedApplication(app.wsgi_app, guard)  # type: ignore[method-assign]  # Flask's own way
     return app
+
+
+def browser_guard(settings: Settings) -> BrowserGuard:
+    """Return the guard of either address; the hosts that the service was told to listen on are names of it."""
+    return BrowserGuard(
+        allowed_hosts=(
+            *settings.allowed_hosts,
+            settings.management_address.host,
+            settings.inference_address.host,
+        ),
+        cors_origins=settings.cors_origins,
+    )
 
 
 class StoreCatalog:
@@ -278,6 +294,7 @@ def run_runtime(settings: Settings, *, inference_socket: socket.socket, lifeline
                 inference_socket=inference_socket,
                 lifeline=lifeline,
                 connection_limits=ConnectionLimits(connections=settings.connections),
+                guard=browser_guard(settings),
             )
         )
 

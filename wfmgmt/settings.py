@@ -95,6 +95,32 @@ def _urls(value: object) -> object:
     return urls
 
 
+def _hosts(value: object) -> object:
+    """Split a comma-separated text of names as `Host` carries them, without ports."""
+    names = _listed(value)
+    if isinstance(names, tuple):
+        for name in names:
+            if not re.fullmatch(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", str(name)):
+                raise ValueError("expected names of hosts without ports, for example models.example,*.internal.example")
+    return names
+
+
+def _origins(value: object) -> object:
+    """Split a comma-separated text of origins as browsers send them."""
+    origins = _listed(value)
+    if not isinstance(origins, tuple):
+        return origins
+    for origin in origins:
+        if origin == "*":
+            raise ValueError(
+                "* would let every web page register workflows, which is code that runs here; list the exact origins"
+            )
+        if not re.fullmatch(r"[A-Za-z][\w+.-]*://(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:[0-9]{1,5})?", str(origin), re.ASCII):
+            raise ValueError("expected exact origins separated by commas, for example https://app.example")
+    lowered = [str(origin).lower() for origin in origins]
+    return tuple(re.sub(r"^(http://.*):80$|^(https://.*):443$", r"\1\2", origin) for origin in lowered)
+
+
 _Urls = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_urls)]
 _Address = Annotated[Address, BeforeValidator(Address.parse)]
 
@@ -120,6 +146,8 @@ class Settings(BaseSettings):
     management_address: _Address = Address(host="127.0.0.1", port=8081)
     inference_address: _Address = Address(host="127.0.0.1", port=8080)
     allowed_urls: Annotated[tuple[re.Pattern[str], ...], NoDecode, BeforeValidator(_listed)] = ()
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hosts)] = ()
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()
     download_timeout_s: int = Field(default=300, ge=1)
     download_limit_mb: int = Field(default=512, ge=1)
     web_workers: int = Field(default=2, ge=1, le=256)

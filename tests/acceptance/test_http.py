@@ -49,9 +49,9 @@ def exchange(service: Service, plane: str, sent: bytes) -> RawAnswer:
         return read_answer(connection)
 
 
-def read_answer(connection: socket.socket) -> RawAnswer:
-    """Return the next answer on a connection."""
-    with http.client.HTTPResponse(connection) as answer:
+def read_answer(connection: socket.socket, method: str = "GET") -> RawAnswer:
+    """Return the next answer on a connection, to a request of this method."""
+    with http.client.HTTPResponse(connection, method=method) as answer:
         answer.begin()
         headers = {name.lower(): value for name, value in answer.getheaders()}
         return RawAnswer(status=answer.status, headers=headers, body=answer.read())
@@ -143,7 +143,7 @@ def test_unknown_path_is_not_found_whatever_the_method(service: Service, plane: 
 @pytest.mark.parametrize("path", ["//", "//ping", "///ping", "//workflows", "//workflows/seq"])
 def test_path_that_starts_with_two_slashes_is_not_found(service: Service, plane: str, path: str) -> None:
     """It is another path, and neither repaired nor taken for the name of a host."""
-    answer = exchange(service, plane, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    answer = exchange(service, plane, f"GET {path} HTTP/1.1\r\nHost: [::1]\r\n\r\n".encode())
     assert_raw_error(answer, 404)
     assert json.loads(answer.body)["message"] == UNKNOWN_PATH
 
@@ -209,7 +209,7 @@ def test_empty_body_of_another_type_is_no_body(service: Service) -> None:
 @pytest.mark.parametrize("size", [64 * 1024 + 1, 300 * 1024, 5 * 1024 * 1024])
 def test_large_body_is_refused(service: Service, content_type: str, size: int) -> None:
     """A registration is a few parameters, so nothing larger is read."""
-    head = f"POST /workflows HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\nContent-Length: {size}\r\n\r\n"
+    head = f"POST /workflows HTTP/1.1\r\nHost: [::1]\r\nContent-Type: {content_type}\r\nContent-Length: {size}\r\n\r\n"
     answer = exchange(service, "management", head.encode() + b"a" * min(size, 300 * 1024))
     assert_raw_error(answer, 413)
     assert json.loads(answer.body)["type"] == "RequestEntityTooLargeException"
@@ -217,9 +217,7 @@ def test_large_body_is_refused(service: Service, content_type: str, size: int) -
 
 def test_large_chunked_body_is_refused(service: Service) -> None:
     """A body that does not tell its length is counted."""
-    head = (
-        b"POST /workflows HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-    )
+    head = b"POST /workflows HTTP/1.1\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunk = b"8000\r\n" + b" " * 0x8000 + b"\r\n"
     assert_raw_error(exchange(service, "management", head + chunk * 3 + b"0\r\n\r\n"), 413)
 
@@ -239,21 +237,24 @@ def test_chunked_body_is_read(service: Service) -> None:
     [
         (b"nonsense\r\n\r\n", {400}),
         (b"GET\r\n\r\n", {400}),
-        (b"GET /ping HTTP/9.9\r\nHost: x\r\n\r\n", {400, 505}),
-        (b"GET /ping FTP/1.1\r\nHost: x\r\n\r\n", {400}),
-        (b"GET ping HTTP/1.1\r\nHost: x\r\n\r\n", {400, 404}),
-        (b"G\x00T /ping HTTP/1.1\r\nHost: x\r\n\r\n", {400}),
+        (b"GET /ping HTTP/9.9\r\nHost: [::1]\r\n\r\n", {400, 505}),
+        (b"GET /ping FTP/1.1\r\nHost: [::1]\r\n\r\n", {400}),
+        (b"GET ping HTTP/1.1\r\nHost: [::1]\r\n\r\n", {400, 404}),
+        (b"G\x00T /ping HTTP/1.1\r\nHost: [::1]\r\n\r\n", {400}),
         (b"GET /ping HTTP/1.1\r\nHost x\r\n\r\n", {400}),
-        (b"GET /ping HTTP/1.1\r\nHost: x\r\nbad name: x\r\n\r\n", {400}),
-        (b"GET /ping HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n", {400}),
-        (b"POST /ping HTTP/1.1\r\nHost: x\r\nContent-Length: ten\r\n\r\n", {400}),
-        (b"POST /ping HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", {400}),
-        (b"POST /ping HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", {400}),
-        (b"POST /ping HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", {400}),
-        (b"POST /ping HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: nonsense\r\n\r\n0\r\n\r\n", {400, 501}),
-        (b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", {400, 414}),
-        (b"GET /ping HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 10_000 + b"\r\n\r\n", {400, 431}),
-        (b"GET /ping HTTP/1.1\r\nHost: x\r\n" + b"X: a\r\n" * 200 + b"\r\n", {400, 431}),
+        (b"GET /ping HTTP/1.1\r\nHost: [::1]\r\nbad name: x\r\n\r\n", {400}),
+        (b"GET /ping HTTP/1.1\r\nHost: [::1]\r\nX: a\x00b\r\n\r\n", {400}),
+        (b"POST /ping HTTP/1.1\r\nHost: [::1]\r\nContent-Length: ten\r\n\r\n", {400}),
+        (b"POST /ping HTTP/1.1\r\nHost: [::1]\r\nContent-Length: -1\r\n\r\n", {400}),
+        (b"POST /ping HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", {400}),
+        (
+            b"POST /ping HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            {400},
+        ),
+        (b"POST /ping HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: nonsense\r\n\r\n0\r\n\r\n", {400, 501}),
+        (b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\nHost: [::1]\r\n\r\n", {400, 414}),
+        (b"GET /ping HTTP/1.1\r\nHost: [::1]\r\nX: " + b"a" * 10_000 + b"\r\n\r\n", {400, 431}),
+        (b"GET /ping HTTP/1.1\r\nHost: [::1]\r\n" + b"X: a\r\n" * 200 + b"\r\n", {400, 431}),
     ],
     ids=[
         "nonsense",
@@ -288,7 +289,7 @@ def test_long_line_and_long_headers_have_statuses_of_their_own(service: Service)
     """A client can tell an address that is too long from headers that are."""
     long = b"a" * 10_000
     for sent, status, error_type in (
-        (b"GET /" + long + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "RequestUriTooLongException"),
+        (b"GET /" + long + b" HTTP/1.1\r\nHost: [::1]\r\n\r\n", 414, "RequestUriTooLongException"),
         (b"GET / HTTP/1.1\r\nX: " + long + b"\r\n\r\n", 431, "RequestHeaderFieldsTooLargeException"),
     ):
         answer = exchange(service, "management", sent)
@@ -325,5 +326,5 @@ def test_client_that_waits_to_send_its_body_gets_the_usual_errors(
     service: Service, method: str, path: str, status: int
 ) -> None:
     """It may be told to go on first, but the answer has the one shape."""
-    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: [::1]\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
     assert_raw_error(exchange(service, "inference", head.encode() + b"abc"), status)

@@ -15,8 +15,8 @@ from tests.service import Service
 
 CONNECTIONS = 4
 ECHO = "def echo(data, context): return data and [bytes(row['body']) for row in data]\n"
-PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
-HALF_SENT = b"POST /wfpredict/echo HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\nExpect: 100-continue\r\n\r\n"
+PING = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
+HALF_SENT = b"POST /wfpredict/echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6\r\nExpect: 100-continue\r\n\r\n"
 
 
 @pytest.fixture(scope="module", name="service")

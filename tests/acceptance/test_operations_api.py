@@ -21,6 +21,7 @@ from tests.acceptance.evidence import assert_json, nothing_left, ready_workers
 from tests.factories import make_mar, make_war
 from tests.service import Service, wait_until
 from wfmgmt.factory import create_app, create_runtime
+from wfmgmt.serving.inference_metrics import InferenceMetrics
 from wfmgmt.serving.inference_server import inference_app
 from wfmgmt.settings import Settings
 
@@ -201,7 +202,8 @@ def test_api_description_of_inference_is_what_is_served(service: Service, tmp_pa
 
     async def find_routes() -> list[AbstractRoute]:
         async with create_runtime(Settings.load({}, instance=tmp_path)) as runtime:
-            return list(inference_app(runtime).router.routes())
+            app = inference_app(runtime, metrics=InferenceMetrics(runtime), on_answer=lambda _request, _answer: None)
+            return list(app.router.routes())
 
     routes = asyncio.run(find_routes())
     served = {

@@ -16,7 +16,7 @@ from tests.factories import make_war
 from tests.service import Service
 
 ECHO = "def echo(data, context): return data and [bytes(row['body']) for row in data]\n"
-HEAD = b"POST /wfpredict/echo HTTP/1.1\r\nHost: x\r\n"
+HEAD = b"POST /wfpredict/echo HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 LIMIT_BYTES = 6_553_500
 Pack = Callable[[bytes], bytes]

@@ -40,6 +40,22 @@ def test_allowed_urls_are_separated_by_commas() -> None:
     ]
 
 
+def test_hosts_and_origins_are_separated_by_commas() -> None:
+    """Origins are kept as browsers send them: in lower case, without the port that goes without saying."""
+    environ = {
+        "WFMGMT_ALLOWED_HOSTS": "Models.example, *.internal.example",
+        "WFMGMT_CORS_ORIGINS": "https://App.example:443,http://[::1]:80, http://localhost:3000,vscode-webview://ab1",
+    }
+    settings = Settings.load(environ)
+    assert settings.allowed_hosts == ("Models.example", "*.internal.example")
+    assert settings.cors_origins == (
+        "https://app.example",
+        "http://[::1]",
+        "http://localhost:3000",
+        "vscode-webview://ab1",
+    )
+
+
 def test_servers_are_listed_in_the_same_order() -> None:
     """Each kind of address is a list; a slash at the end makes no difference."""
     settings = Settings.load(
@@ -66,6 +82,12 @@ def test_servers_are_listed_in_the_same_order() -> None:
         ({"WFMGMT_MANAGEMENT_ADDRESS": "8081"}, "WFMGMT_MANAGEMENT_ADDRESS: expected host:port"),
         ({"WFMGMT_MANAGEMENT_ADDRESS": "127.0.0.1:99999"}, "WFMGMT_MANAGEMENT_ADDRESS: expected host:port"),
         ({"WFMGMT_ALLOWED_URLS": "("}, "WFMGMT_ALLOWED_URLS: "),
+        ({"WFMGMT_ALLOWED_HOSTS": "*"}, "WFMGMT_ALLOWED_HOSTS: expected names of hosts without ports"),
+        ({"WFMGMT_ALLOWED_HOSTS": "a.example:80"}, "WFMGMT_ALLOWED_HOSTS: expected names of hosts without ports"),
+        ({"WFMGMT_CORS_ORIGINS": "*"}, "WFMGMT_CORS_ORIGINS: * would let every web page"),
+        ({"WFMGMT_CORS_ORIGINS": "null"}, "WFMGMT_CORS_ORIGINS: expected exact origins"),
+        ({"WFMGMT_CORS_ORIGINS": "https://*.example"}, "WFMGMT_CORS_ORIGINS: expected exact origins"),
+        ({"WFMGMT_CORS_ORIGINS": "https://a.example/x"}, "WFMGMT_CORS_ORIGINS: expected exact origins"),
         ({"WFMGMT_MODEL_SERVER": "elsewhere"}, "WFMGMT_MODEL_SERVER: "),
         ({"WFMGMT_REGISTRATIONS": "8"}, "registrations: expected fewer than web_threads"),
         ({"WFMGMT_MODEL_SERVER": "torchserve"}, "torchserve_management_urls: expected at least one"),

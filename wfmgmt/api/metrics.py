@@ -16,6 +16,9 @@ _OWN = CollectorRegistry()
 _REQUESTS = Counter(
     "wfmgmt_requests", "Requests answered on the management address", ["method", "route", "status"], registry=_OWN
 )
+_REFUSED = Counter(
+    "wfmgmt_cross_origin_refused", "Requests refused since a web page may have sent them", ["check"], registry=_OWN
+)
 _DURATIONS = Histogram(
     "wfmgmt_request_duration_seconds",
     "Time from a request's arrival to its answer on the management address",
@@ -41,6 +44,10 @@ class Metrics:
         """Count one answer."""
         _REQUESTS.labels(method, route, status).inc()
         _DURATIONS.labels(method, route).observe(duration_s)
+
+    def count_refused(self, check: str) -> None:
+        """Count one request that a web page may have sent."""
+        _REFUSED.labels(check).inc()
 
     def text(self) -> bytes:
         """Return all metrics as Prometheus text."""

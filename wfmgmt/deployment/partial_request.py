@@ -6,6 +6,7 @@ Only lengths are read here. Whatever is wrong with a request otherwise, gunicorn
 import re
 
 from wfmgmt.api.application import LARGEST_BODY_BYTES
+from wfmgmt.api.guard import Refusal
 
 #: Request line and headers; gunicorn's limits on the line and on each header are smaller.
 LARGEST_HEAD_BYTES = 64 * 1024
@@ -35,6 +36,9 @@ class PartialRequest:
         is_broken_off: Whether the client ended the connection before the request was whole.
         expects_continue: Whether the client holds the body back until it is told to go on.
         request_id: The client's own, as far as it is known.
+        head: Request line and headers, once they are there.
+        is_checked: Whether the browser guard has seen the head.
+        refused: Why it refused the request.
     """
 
     def __init__(self) -> None:
@@ -43,6 +47,9 @@ class PartialRequest:
         self.is_broken_off = False
         self.expects_continue = False
         self.request_id: str | None = None
+        self.head: bytes | None = None
+        self.is_checked = False
+        self.refused: Refusal | None = None
         self._searched = 0
         self._body_start = 0
         self._chunked = False
@@ -65,7 +72,7 @@ class PartialRequest:
         if end < 0:
             return False
         self._body_start = self._searched = end + len(_HEAD_END)
-        head = bytes(self.received[: self._body_start])
+        head = self.head = bytes(self.received[: self._body_start])
         self._chunked = _CHUNKED.search(head) is not None
         if (length := _LENGTH.search(head)) is not None:
             self._length = int(length[1][:_LONGEST_LENGTH])

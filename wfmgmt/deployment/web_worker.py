@@ -25,11 +25,14 @@ from gunicorn.http.errors import (
     ParseException,
 )
 from gunicorn.http.message import Request
+from gunicorn.http.unreader import IterUnreader
+from gunicorn.util import unquote_to_wsgi_str
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from wfmgmt.api.application import LARGEST_BODY_BYTES
+from wfmgmt.api.guard import ManagementGuard
 from wfmgmt.deployment.partial_request import PartialRequest
-from wfmgmt.domain.wire import FRAMEWORK_TYPES, NO_CACHE, REQUEST_ID, error_body, sane_request_id
+from wfmgmt.domain.wire import FRAMEWORK_TYPES, NO_CACHE, REQUEST_ID, error_body, sane_request_id, status_and_type
 
 #: How long a client may take to send a request, to accept an answer, and to close its end.
 CLIENT_TIMEOUT_S = 10
@@ -94,7 +97,12 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
 
     Everything but `handle` and what it calls runs in the main loop. Connections that wait for their client are in
     `pending_conns`, oldest first, from where gunicorn closes them when their time is over.
+
+    Attributes:
+        guard: Refuses requests of web pages before their bodies are there; the application refuses all others of them.
     """
+
+    guard: ManagementGuard | None = None
 
     def accept(self, listener: socket.socket) -> None:
         """Take a new connection and wait for its request."""
@@ -150,12 +158,32 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
         if not data:
             request.is_broken_off = True
         elif not request.add(data):
+            if self._is_refused(conn, request):
+                return True
             if request.expects_continue:
                 request.expects_continue = False
                 conn.sock.sendall(_CONTINUE)
                 conn.sock.flush()
             return False
         return True
+
+    def _is_refused(self, conn: TConn, request: PartialRequest) -> bool:
+        """Check a request once its head is there; gunicorn's parser reads it, as it will when the body has come."""
+        if self.guard is None or request.head is None or request.is_checked:
+            return False
+        request.is_checked = True
+        try:
+            parsed = Request(self.cfg, IterUnreader([request.head]), conn.client)
+        except ParseException:
+            return False  # A thread finds what is wrong with it.
+
+        def header(name: str) -> str | None:
+            values = [value for key, value in parsed.headers if key == name.upper()]
+            return ",".join(values) if values else None
+
+        path = unquote_to_wsgi_str(parsed.path)
+        request.refused = self.guard.refusal(parsed.method, path, header, client=str(conn.client[0]))
+        return request.refused is not None
 
     def _proceed(self, conn: TConn) -> None:
         """Give a whole request to a thread, refuse one that is too large, close a connection that ended."""
@@ -164,6 +192,11 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
             self._close(conn)
         elif request.refusal:
             _answer(conn.sock, request.refusal, _TOO_LARGE[request.refusal], request.request_id)
+            self._finish(conn, None)
+        elif request.refused:
+            error, request_id = request.refused
+            status, kind = status_and_type(error)
+            _answer(conn.sock, status, str(error), request_id, kind)
             self._finish(conn, None)
         else:
             conn.init()
@@ -260,9 +293,12 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
             _answer(client, 500, "Internal server error.")
 
 
-def _answer(client: socket.socket, status: int, message: str, request_id: str | None = None) -> None:
+def _answer(
+    client: socket.socket, status: int, message: str, request_id: str | None = None, kind: str | None = None
+) -> None:
     """Answer for the application, on a connection that will be closed."""
-    body = error_body(status, FRAMEWORK_TYPES[status], message).encode("utf-8", "replace")
+    kind = kind or FRAMEWORK_TYPES[status]
+    body = error_body(status, kind, message).encode("utf-8", "replace")
     headers = {
         "Connection": "close",
         "Content-Type": "application/json",
@@ -271,4 +307,4 @@ def _answer(client: socket.socket, status: int, message: str, request_id: str | 
         **NO_CACHE,
     }
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    client.sendall(f"HTTP/1.1 {status} {FRAMEWORK_TYPES[status]}\r\n{lines}\r\n".encode() + body)
+    client.sendall(f"HTTP/1.1 {status} {kind}\r\n{lines}\r\n".encode() + body)

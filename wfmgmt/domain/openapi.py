@@ -3,7 +3,7 @@
 from typing import Any
 
 ERROR_ANSWER: dict[str, Any] = {
-    "description": "An error",
+    "description": "An error; 403 `CrossOriginException` for what a web page of another origin may have sent",
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
 }
 #: Schemas that both planes' descriptions share.

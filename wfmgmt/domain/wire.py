@@ -50,6 +50,7 @@ STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
     errors.DownloadFailed: (400, "DownloadArchiveException"),
     errors.WorkflowExists: (409, "ConflictStatusException"),
     errors.WorkflowBusy: (409, "ConflictStatusException"),
+    errors.CrossOriginRefused: (403, "CrossOriginException"),
     errors.NodesNotLoadable: (400, "WorkflowException"),
     errors.NodesFailedToLoad: (500, "WorkflowException"),
     errors.ModelNameTaken: (409, "ConflictStatusException"),

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from aiohttp import web
@@ -24,6 +24,9 @@ from wfmgmt.serving.connections import Connections
 
 _NOT_FOUND, _NOT_ALLOWED, _INTERNAL = 404, 405, 500
 _log = logging.getLogger("wfmgmt.inference")
+
+#: Called once with every answer, before it is sent.
+OnAnswer = Callable[[web.BaseRequest, web.StreamResponse], None]
 
 
 def json_answer(text: str, status: int = 200) -> web.Response:
@@ -62,12 +65,15 @@ class InferenceProtocol(web.RequestHandler):
     they still mean the same.
     """
 
-    __slots__ = ("_connections", "_head_timer", "_is_refused", "_write_timer")
+    __slots__ = ("_connections", "_head_timer", "_is_refused", "_on_answer", "_write_timer")
 
-    def __init__(self, manager: web.Server, connections: Connections, *, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, manager: web.Server, connections: Connections, on_answer: OnAnswer, *, loop: asyncio.AbstractEventLoop
+    ) -> None:
         # What aiohttp unpacks by itself has no bound on the time it takes, and may end too early.
         super().__init__(manager, loop=loop, auto_decompress=False, keepalive_timeout=connections.limits.idle_timeout_s)
         self._connections = connections
+        self._on_answer = on_answer
         self._is_refused = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
@@ -153,6 +159,8 @@ class InferenceProtocol(web.RequestHandler):
         if isinstance(resp, web.HTTPException):
             resp = framework_error(resp)
             resp.headers.update({**NO_CACHE, REQUEST_ID: sane_request_id(request.headers.get(REQUEST_ID))})
+        if not resp.prepared:  # The application sends long answers by itself.
+            self._on_answer(request, resp)
         return super().finish_response(request, resp, start_time)
 
     def log_exception(self, *args: Any, **kw: Any) -> None:  # noqa: ANN401 - as in the base class

@@ -5,9 +5,7 @@ from contextlib import ExitStack
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from wfmgmt.domain.wire import (
     NO_CACHE,
@@ -21,14 +19,14 @@ from wfmgmt.errors import RequestTooLarge, WfmgmtError
 from wfmgmt.serving.answers import DEFAULT_CONTENT_TYPE, TRACE_HEADER, joined, trace_text
 from wfmgmt.serving.bodies import TRACE, encode_headers, read_fields
 from wfmgmt.serving.description import INFERENCE_API
-from wfmgmt.serving.feed import StatusFeed
-from wfmgmt.serving.inference_protocol import framework_error, json_answer, own_error
+from wfmgmt.serving.inference_metrics import InferenceMetrics
+from wfmgmt.serving.inference_protocol import OnAnswer, framework_error, json_answer, own_error
 from wfmgmt.serving.models.base import NodeRequest
 from wfmgmt.serving.predictions import Place, Prediction
 from wfmgmt.serving.runtime import Runtime
 
 _RUNTIME = web.AppKey("runtime", Runtime)
-_REGISTRY = web.AppKey("registry", CollectorRegistry)
+_METRICS = web.AppKey("metrics", InferenceMetrics)
 #: Key of what a request holds until its answer is written.
 _HELD = "held"
 #: Shorter answers fit into the buffers of the system, and are written without waiting for the client.
@@ -41,20 +39,17 @@ _WRITE_TIMEOUT_S = 60.0
 _JOINED_AT_ONCE = 64 * 1024
 
 
-def inference_app(runtime: Runtime) -> web.Application:
-    """Return the application that listens on the inference address."""
-    registry = CollectorRegistry()
-    registry.register(_Workers(runtime.feed))
-    registry.register(runtime.measurements)
-    requests = Counter(
-        "wfmgmt_inference_requests",
-        "Requests answered on the inference address",
-        ["route", "status"],
-        registry=registry,
-    )
-    app = web.Application(middlewares=[_dress(requests)])
+def inference_app(runtime: Runtime, *, metrics: InferenceMetrics, on_answer: OnAnswer) -> web.Application:
+    """Return the application that listens on the inference address.
+
+    Args:
+        runtime: Answers predictions.
+        metrics: What `/metrics` gives.
+        on_answer: Called with each answer that is sent from here; the protocol calls it with all others.
+    """
+    app = web.Application(middlewares=[_dress(on_answer)])
     app[_RUNTIME] = runtime
-    app[_REGISTRY] = registry
+    app[_METRICS] = metrics
     for path in ("/wfpredict/{name}", "/wfpredict/{name}/"):
         for method in ("GET", "POST", "PUT"):
             app.router.add_route(method, path, _predict, expect_handler=_expect)
@@ -139,9 +134,8 @@ async def _expect(request: web.Request) -> web.StreamResponse | None:
     return answer
 
 
-def _dress(requests: Counter) -> Middleware:
+def _dress(on_answer: OnAnswer) -> Middleware:
     """Return the middleware that gives every answer its headers and every error its shape."""
-    counted: dict[tuple[str, int], Counter] = {}
 
     @web.middleware
     async def dress(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -151,12 +145,8 @@ def _dress(requests: Counter) -> Middleware:
             answer.headers[REQUEST_ID] = request.get(REQUEST_ID) or sane_request_id(request.headers.get(REQUEST_ID))
             if (prediction := request.get(TRACE_HEADER)) is not None:
                 answer.headers[TRACE_HEADER] = trace_text(prediction.traces)
-            resource = request.match_info.route.resource
-            key = (resource.canonical if resource else "unknown", answer.status)
-            if key not in counted:
-                counted[key] = requests.labels(*key)
-            counted[key].inc()
             if _HELD in request and (answer.content_length or 0) > _WRITTEN_AT_ONCE:
+                on_answer(request, answer)
                 await _write(request, answer)
         finally:
             if (held := request.get(_HELD)) is not None:
@@ -188,28 +178,10 @@ async def _ping(request: web.Request) -> web.Response:
 
 async def _metrics(request: web.Request) -> web.Response:
     """Give the metrics as Prometheus text."""
-    text = generate_latest(request.app[_REGISTRY])
+    text = request.app[_METRICS].text()
     return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 async def _describe_api(_request: web.Request) -> web.Response:
     """Give the OpenAPI description of the inference address."""
     return json_answer(json_text(INFERENCE_API))
-
-
-class _Workers(Collector):
-    """Workers per node, read from the feed when somebody asks."""
-
-    def __init__(self, feed: StatusFeed) -> None:
-        self._feed = feed
-
-    def collect(self) -> list[Metric]:
-        """Return both gauges."""
-        labels = ["workflow", "node"]
-        wanted = GaugeMetricFamily("wfmgmt_workers_wanted", "Worker processes that should be up", labels=labels)
-        ready = GaugeMetricFamily("wfmgmt_workers_ready", "Worker processes that are up", labels=labels)
-        for report in self._feed.reports():
-            for name, node in report.nodes.items():
-                wanted.add_metric([report.workflow, name], node.wanted)
-                ready.add_metric([report.workflow, name], node.ready)
-        return [wanted, ready]

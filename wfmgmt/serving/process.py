@@ -15,15 +15,20 @@ from pathlib import Path
 
 from aiohttp import web
 
+from wfmgmt.http.browser_guard import BrowserGuard
 from wfmgmt.serving.client import short_socket_path
 from wfmgmt.serving.connections import ConnectionLimits, Connections
 from wfmgmt.serving.control_server import control_app
+from wfmgmt.serving.inference_guard import InferenceGuard
+from wfmgmt.serving.inference_metrics import InferenceMetrics
 from wfmgmt.serving.inference_protocol import InferenceProtocol
 from wfmgmt.serving.inference_server import inference_app
 from wfmgmt.serving.models.local.allocation import keep_freed_memory
 from wfmgmt.serving.runtime import Runtime
 
 _log = logging.getLogger("wfmgmt.runtime")
+
+RequestHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 #: How long answers under way may take once the runtime has been told to stop.
 SHUTDOWN_TIMEOUT_S = 2.0
@@ -38,6 +43,7 @@ async def serve(
     inference_socket: socket.socket,
     lifeline: int | None,
     connection_limits: ConnectionLimits,
+    guard: BrowserGuard,
 ) -> None:
     """Run until SIGTERM arrives or the deployment that started the runtime is gone.
 
@@ -47,6 +53,7 @@ async def serve(
         inference_socket: A socket that listens on the inference address already.
         lifeline: Read end of a pipe that the deployment holds open as long as it lives.
         connection_limits: What clients may keep open.
+        guard: Decides which requests of browsers are refused.
 
     Raises:
         SettingsInvalid: A module to preload cannot be imported.
@@ -55,10 +62,8 @@ async def serve(
     _allow_many_descriptors()
     _use_memory_for_speed()
     async with make_runtime() as runtime:
-        connections = Connections(_affordable(connection_limits))
         control = await _serve(control_app(runtime), web.RequestHandler, listen_privately(control_socket))
-        protocol = partial(InferenceProtocol, connections=connections)
-        inference = await _serve(inference_app(runtime), protocol, inference_socket)
+        inference = await _serve_clients(runtime, inference_socket, connection_limits, guard)
         keeping = [asyncio.create_task(each) for each in (runtime.keep_in_step(), runtime.keep_models_in_step())]
         stopped = asyncio.create_task(stop.wait())
         _log.info("runtime is up, inference at http://%s", "{}:{}".format(*inference_socket.getsockname()[:2]))
@@ -108,8 +113,27 @@ def _affordable(limits: ConnectionLimits) -> ConnectionLimits:
     return replace(limits, connections=min(limits.connections, descriptors // 2))
 
 
+async def _serve_clients(
+    runtime: Runtime, sock: socket.socket, limits: ConnectionLimits, browser_guard: BrowserGuard
+) -> Callable[[], Awaitable[None]]:
+    """Serve the inference address."""
+    metrics = InferenceMetrics(runtime)
+    guard = InferenceGuard(browser_guard, count_refused=metrics.count_refused)
+
+    def on_answer(request: web.BaseRequest, answer: web.StreamResponse) -> None:
+        guard.add_headers(request, answer)
+        metrics.count(request, answer.status)
+
+    protocol = partial(InferenceProtocol, connections=Connections(_affordable(limits)), on_answer=on_answer)
+    app = inference_app(runtime, metrics=metrics, on_answer=on_answer)
+    return await _serve(app, protocol, sock, around=guard.around)
+
+
 async def _serve(
-    app: web.Application, protocol: Callable[..., web.RequestHandler], sock: socket.socket
+    app: web.Application,
+    protocol: Callable[..., web.RequestHandler],
+    sock: socket.socket,
+    around: Callable[[RequestHandler], RequestHandler] = lambda handler: handler,
 ) -> Callable[[], Awaitable[None]]:
     """Serve an application on a socket; return what ends that, giving answers under way a moment."""
     runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_TIMEOUT_S, handle_signals=False, handler_cancellation=True)
@@ -117,6 +141,7 @@ async def _serve(
     server, loop = runner.server, asyncio.get_running_loop()
     if server is None:
         raise RuntimeError("the runner was not set up")
+    server.request_handler = around(server.request_handler)
     listening = await loop.create_server(lambda: protocol(server, loop=loop), sock=sock)
 
     async def end() -> None:

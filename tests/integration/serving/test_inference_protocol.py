@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -28,7 +29,8 @@ async def connected(**limits: Any) -> AsyncIterator[Streams]:
     """Give a connection to a server with these limits."""
     manager, loop = web.Server(_answer), asyncio.get_running_loop()
     connections = Connections(ConnectionLimits(**limits))
-    server = await loop.create_server(lambda: InferenceProtocol(manager, connections, loop=loop), "127.0.0.1", 0)
+    protocol = partial(InferenceProtocol, connections=connections, on_answer=lambda _request, _answer: None)
+    server = await loop.create_server(lambda: protocol(manager, loop=loop), "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
     try:
         yield reader, writer

@@ -1,0 +1,30 @@
+"""The record of refused requests."""
+
+import pytest
+
+from wfmgmt.errors import CrossOriginRefused
+from wfmgmt.http.refusals import LOG_INTERVAL_S, Refusals
+
+
+def test_thousands_of_refusals_are_counted_and_make_a_line_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    """The first is logged at once; the next line says how many there were in between."""
+    counted: list[str] = []
+    now = [100.0]
+    refusals = Refusals(counted.append, clock=lambda: now[0])
+
+    def refuse() -> None:
+        refusals.record(CrossOriginRefused("because", check="host"), client="127.0.0.1", request_id="r1")
+
+    for _ in range(1000):
+        refuse()
+    now[0] += LOG_INTERVAL_S
+    refuse()
+    now[0] += LOG_INTERVAL_S
+    refuse()
+    assert counted == ["host"] * 1002
+    line = "refused a request from 127.0.0.1: because"
+    assert [record.getMessage() for record in caplog.records] == [
+        line,
+        f"{line} (999 more were refused since the last such line)",
+        line,
+    ]

@@ -1,0 +1,92 @@
+"""The browser guard of the management address, ahead of Flask: of its routing, and of reading bodies."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from wfmgmt.api.metrics import Metrics
+from wfmgmt.domain.wire import NO_CACHE, REQUEST_ID, error_body, sane_request_id, status_and_type
+from wfmgmt.errors import CrossOriginRefused
+from wfmgmt.http.browser_guard import BrowserGuard, Header
+from wfmgmt.http.refusals import Refusals
+
+_FORBIDDEN, _NO_CONTENT = 403, 204
+
+
+class Refusal(NamedTuple):
+    """Why a request is refused, and the id under which its answer and the log know it."""
+
+    error: CrossOriginRefused
+    request_id: str
+
+
+class ManagementGuard:
+    """Refuses requests for the web worker, which sees them early, and for the application, which sees all of them.
+
+    Args:
+        guard: Decides.
+        metrics: Counts what is refused.
+    """
+
+    def __init__(self, guard: BrowserGuard, metrics: Metrics) -> None:
+        self.guard = guard
+        self._metrics = metrics
+        self._refusals = Refusals(metrics.count_refused)
+
+    def refusal(self, method: str, path: str, header: Header, *, client: str) -> Refusal | None:
+        """Return why a request is refused, counted and logged; None when it is not."""
+        try:
+            self.guard.check(method, path, header)
+        except CrossOriginRefused as error:
+            refusal = Refusal(error, sane_request_id(header(REQUEST_ID)))
+            self._refusals.record(error, client=client, request_id=refusal.request_id)
+            self.count(_FORBIDDEN)
+            return refusal
+        return None
+
+    def count(self, status: int) -> None:
+        """Count an answer that the guard gives for the application."""
+        self._metrics.count(method="other", route="unknown", status=status, duration_s=0.0)
+
+
+class GuardedApplication:
+    """A WSGI application that answers only what the guard lets through.
+
+    Args:
+        application: The application behind the guard.
+        guard: Refuses requests.
+    """
+
+    def __init__(self, application: Callable[..., Iterable[bytes]], guard: ManagementGuard) -> None:
+        self._application = application
+        self._guard = guard
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer one request."""
+
+        def header(name: str) -> str | None:
+            value: str | None = environ.get("HTTP_" + name.upper().replace("-", "_"))
+            return value
+
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        refused = self._guard.refusal(method, path, header, client=environ.get("REMOTE_ADDR", ""))
+        is_preflight = refused is None and self._guard.guard.is_preflight(method, header)
+        more = self._guard.guard.answer_headers(header, is_preflight=is_preflight).items()
+        if refused is not None:
+            status, kind = status_and_type(refused.error)
+            body = error_body(status, kind, str(refused.error)).encode()
+            own = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+            start_response("403 FORBIDDEN", [*own.items(), *_headers(refused.request_id), *more])
+            return [body]
+        if is_preflight:
+            self._guard.count(_NO_CONTENT)
+            start_response("204 NO CONTENT", [*_headers(sane_request_id(header(REQUEST_ID))), *more])
+            return []
+        if not more:
+            return self._application(environ, start_response)
+        return self._application(
+            environ, lambda status, headers, *rest: start_response(status, [*headers, *more], *rest)
+        )
+
+
+def _headers(request_id: str) -> list[tuple[str, str]]:
+    return [*NO_CACHE.items(), (REQUEST_ID, request_id)]

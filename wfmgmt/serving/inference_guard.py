@@ -1,0 +1,64 @@
+"""The browser guard of the inference address, ahead of aiohttp's routing and of reading bodies."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from aiohttp import web
+
+from wfmgmt.domain.wire import NO_CACHE, REQUEST_ID, sane_request_id
+from wfmgmt.errors import CrossOriginRefused
+from wfmgmt.http.browser_guard import BrowserGuard
+from wfmgmt.http.refusals import Refusals
+from wfmgmt.serving.inference_protocol import own_error
+
+_Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class InferenceGuard:
+    """Refuses requests that web pages may have sent, answers preflights, and lets allowed pages read answers.
+
+    Args:
+        guard: Decides.
+        count_refused: Counts one refused request for the metrics, by the check that it did not pass.
+    """
+
+    def __init__(self, guard: BrowserGuard, *, count_refused: Callable[[str], None]) -> None:
+        self._guard = guard
+        self._refusals = Refusals(count_refused)
+
+    def around(self, handler: _Handler) -> _Handler:
+        """Return a handler that passes on what is not refused."""
+
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            header = partial(_header, request)
+            try:
+                self._guard.check(request.method, request.path, header)
+            except CrossOriginRefused as error:
+                refused = _own(request, own_error(error))
+                client = request.remote or ""
+                self._refusals.record(error, client=client, request_id=refused.headers[REQUEST_ID])
+                return refused
+            if self._guard.is_preflight(request.method, header):
+                return _own(request, web.Response(status=204))
+            return await handler(request)
+
+        return answer
+
+    def add_headers(self, request: web.BaseRequest, answer: web.StreamResponse) -> None:
+        """Add what lets pages of allowed origins read an answer."""
+        header = partial(_header, request)
+        is_preflight = self._guard.is_preflight(request.method, header)
+        answer.headers.update(self._guard.answer_headers(header, is_preflight=is_preflight))
+
+
+def _own(request: web.BaseRequest, answer: web.Response) -> web.Response:
+    answer.headers.update({**NO_CACHE, REQUEST_ID: sane_request_id(request.headers.get(REQUEST_ID))})
+    return answer
+
+
+def _header(request: web.BaseRequest, name: str) -> str | None:
+    value = request.headers.get(name)
+    if value is None:
+        return None
+    values = request.headers.getall(name)
+    return value if len(values) == 1 else ",".join(values)
