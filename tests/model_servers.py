@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from wfmgmt.archives.verified import open_verified
 from wfmgmt.serving.models.local.launcher import Forkserver, Surroundings
 from wfmgmt.serving.models.local.server import FunctionGroup, LocalFunctions, LocalModelServer, LocalParts
 
@@ -46,15 +47,15 @@ class LocalServers:
         return list(self.folder.iterdir()) if self.folder.exists() else []
 
 
-def unpack(archive: Path, folder: Path) -> None:
+def unpack(content: BinaryIO, folder: Path) -> None:
     """Unpack an archive that can be trusted."""
-    with zipfile.ZipFile(archive) as content:
-        content.extractall(folder)
+    with zipfile.ZipFile(content) as archive:
+        archive.extractall(folder)
 
 
-def unpack_mar(archive: Path, folder: Path) -> UnpackedMar:
+def unpack_mar(content: BinaryIO, folder: Path) -> UnpackedMar:
     """Unpack a model archive that can be trusted."""
-    unpack(archive, folder)
+    unpack(content, folder)
     manifest = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_text())
     return UnpackedMar(handler=manifest["model"]["handler"], manifest=manifest)
 
@@ -74,7 +75,9 @@ async def open_servers(
 ) -> AsyncIterator[LocalServers]:
     """Open servers that unpack below this folder, and close them in the end."""
     forkserver = Forkserver(surroundings)
-    parts = LocalParts(forkserver=forkserver, folder=folder, digest=digest, on_change=on_change, **overrides)
+    parts = LocalParts(
+        forkserver=forkserver, folder=folder, open_archive=open_verified, on_change=on_change, **overrides
+    )
     models = LocalModelServer(parts, unpack=unpack_mar)
     functions = LocalFunctions(parts, unpack=unpack)
     try:

@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import uvloop
 from flask import Flask
@@ -19,6 +20,7 @@ from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.manifest import ModelArchive, read_mar
 from wfmgmt.archives.reading import open_archive, sha256_of
 from wfmgmt.archives.stores import ArchiveFolder
+from wfmgmt.archives.verified import open_verified
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.limits import MIB, Limits
 from wfmgmt.domain.status import WorkflowStatus
@@ -195,7 +197,7 @@ async def create_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     parts = LocalParts(
         forkserver=forkserver,
         folder=settings.run_folder / "unpacked",
-        digest=sha256_of,
+        open_archive=open_verified,
         on_change=on_change,
         pool_settings=PoolSettings(
             queue_size=settings.queue_size,
@@ -215,10 +217,10 @@ async def create_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             on_forgotten=on_forgotten,
         )
     else:
-        models = LocalModelServer(parts, unpack=lambda archive, folder: _unpack_model(archive, folder, settings.limits))
+        models = LocalModelServer(parts, unpack=lambda content, folder: _unpack_model(content, folder, settings.limits))
     runtime = Runtime(
         models=models,
-        functions=LocalFunctions(parts, unpack=lambda archive, folder: _unpack(archive, folder, settings.limits)),
+        functions=LocalFunctions(parts, unpack=lambda content, folder: _unpack(content, folder, settings.limits)),
         catalog=catalog,
         workflow_store=settings.workflow_store,
         model_store=settings.model_store,
@@ -269,14 +271,14 @@ def _secret(value: SecretStr | None) -> str | None:
     return None if value is None else value.get_secret_value()
 
 
-def _unpack_model(archive: Path, folder: Path, limits: Limits) -> ModelArchive:
-    manifest = read_mar(archive, limits)
-    _unpack(archive, folder, limits)
+def _unpack_model(content: BinaryIO, folder: Path, limits: Limits) -> ModelArchive:
+    manifest = read_mar(content, limits)
+    _unpack(content, folder, limits)
     return manifest
 
 
-def _unpack(archive: Path, folder: Path, limits: Limits) -> None:
-    with open_archive(archive, limits) as reader:
+def _unpack(content: BinaryIO, folder: Path, limits: Limits) -> None:
+    with open_archive(content, limits) as reader:
         reader.unpack(folder)
 
 

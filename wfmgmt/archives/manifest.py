@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from wfmgmt.archives.reading import ArchiveReader, open_archive
 from wfmgmt.domain.limits import Limits
@@ -51,11 +51,11 @@ class ModelArchive:
     manifest: dict[str, Any]
 
 
-def read_war(path: Path, limits: Limits, *, shown_name: str | None = None) -> WorkflowArchive:
+def read_war(source: Path | BinaryIO, limits: Limits, *, shown_name: str | None = None) -> WorkflowArchive:
     """Return what a workflow archive holds, after reading all of it once.
 
     Args:
-        path: The file.
+        source: The file, or its path.
         limits: Bounds on the archive and its parts.
         shown_name: What messages call the archive; the file's name unless given.
 
@@ -68,15 +68,15 @@ def read_war(path: Path, limits: Limits, *, shown_name: str | None = None) -> Wo
         TorchServe 0.12.0 for the texts on what the manifest does not define.
     """
     try:
-        with open_archive(path, limits) as archive:
+        with open_archive(source, limits) as archive:
             workflow = _read_workflow(archive, limits)
             archive.check()
             return workflow
     except InvalidArchive as exc:
-        raise InvalidWorkflow(f"Workflow archive {shown_name or path.name}: {exc.reason}") from exc
+        raise InvalidWorkflow(f"Workflow archive {shown_name or source.name}: {exc.reason}") from exc
 
 
-def read_mar(path: Path, limits: Limits) -> ModelArchive:
+def read_mar(source: Path | BinaryIO, limits: Limits) -> ModelArchive:
     """Return what a model archive says about its model.
 
     Raises:
@@ -84,7 +84,7 @@ def read_mar(path: Path, limits: Limits) -> ModelArchive:
             right shape, or the handler file that it names is missing.
         OSError: The file cannot be read.
     """
-    with open_archive(path, limits) as archive:
+    with open_archive(source, limits) as archive:
         manifest = _read_manifest(archive, MAR_MANIFEST, limits)
         model = _section(manifest, "model", MAR_MANIFEST)
         model_name = _required_text(model, "modelName", f"{MAR_MANIFEST}: model")

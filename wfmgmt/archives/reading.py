@@ -39,8 +39,12 @@ _FOREIGN_ERRORS = (
 )
 
 
-def open_archive(path: Path, limits: Limits) -> "ArchiveReader":
+def open_archive(source: Path | BinaryIO, limits: Limits) -> "ArchiveReader":
     """Open an archive after checking all of its table of contents.
+
+    Args:
+        source: Its path, or the file, open for reading; that stays open when the archive is closed.
+        limits: What it is held to.
 
     Returns:
         A context manager that closes the archive.
@@ -51,21 +55,21 @@ def open_archive(path: Path, limits: Limits) -> "ArchiveReader":
         OSError: The file cannot be read.
     """
     with ExitStack() as resources:
-        file = resources.enter_context(path.open("rb"))
+        file = resources.enter_context(source.open("rb")) if isinstance(source, Path) else source
         with _foreign_errors_mapped("the table of contents"):
             archive = resources.enter_context(open_checked(file, limits.archive_entries))
-        packed_bytes = os.fstat(file.fileno()).st_size
+        packed_bytes = file.seek(0, os.SEEK_END)
         return ArchiveReader(archive, packed_bytes=packed_bytes, limits=limits, resources=resources.pop_all())
 
 
-def check_archive(path: Path, limits: Limits) -> None:
+def check_archive(source: Path | BinaryIO, limits: Limits) -> None:
     """Read all of an archive once, so that unpacking it later meets no surprise.
 
     Raises:
         InvalidArchive: As `open_archive` and `ArchiveReader.unpack` say.
         OSError: The file cannot be read.
     """
-    with open_archive(path, limits) as archive:
+    with open_archive(source, limits) as archive:
         archive.check()
 
 

@@ -1,16 +1,25 @@
 """From the request's url to checked archives on disk, and back to nothing when the registration fails."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.manifest import read_mar
-from wfmgmt.archives.reading import check_archive, sha256_of
+from wfmgmt.archives.reading import check_archive
 from wfmgmt.archives.stores import ArchiveFolder
-from wfmgmt.archives.urls import is_remote, parse_url
+from wfmgmt.archives.urls import RemoteUrl, is_remote, parse_url, without_credentials
+from wfmgmt.archives.verified import VerifiedFile, open_verified
 from wfmgmt.domain.limits import Limits
-from wfmgmt.errors import ArchiveNotFound, BadRequest, DownloadFailed, InvalidArchive, UrlNotAllowed
+from wfmgmt.errors import (
+    ArchiveNotFound,
+    BadRequest,
+    DownloadFailed,
+    InvalidArchive,
+    InvalidWorkflow,
+    UrlNotAllowed,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +78,21 @@ class Acquisition:
         self._parts: list[tuple[ArchiveFolder, Path]] = []
         self._published: list[tuple[ArchiveFolder, str]] = []
 
-    def workflow(self, url: str) -> ArchiveFile:
-        """Return the workflow's archive, downloading it if need be.
+    @contextmanager
+    def workflow(self, url: str) -> Iterator[tuple[ArchiveFile, VerifiedFile]]:
+        """Give the workflow's archive and its content, downloading it if need be.
 
         Raises:
+            InvalidWorkflow: It cannot be read.
             ArchiveNotFound, BadRequest, UrlNotAllowed, DownloadFailed, InsufficientStorage: As `ArchiveFolder.find`
                 and `Fetcher.fetch` say.
         """
-        return self._acquire(self._folders.workflow, url)
+        try:
+            archive, content = self._acquire(self._folders.workflow, url)
+        except InvalidArchive as error:
+            raise InvalidWorkflow(f"Workflow archive {without_credentials(url)}: {error.reason}") from error
+        with content:
+            yield archive, content
 
     def models(self, urls: Mapping[str, str]) -> tuple[dict[str, ArchiveFile], dict[str, str]]:
         """Return the archives of model nodes, each checked as far as is possible without running it.
@@ -102,24 +118,36 @@ class Acquisition:
         )
 
     def _model(self, url: str) -> ArchiveFile:
-        model = self._acquire(self._folders.model, url)
         try:
-            read_mar(model.path, self._limits)
-            check_archive(model.path, self._limits)
+            model, content = self._acquire(self._folders.model, url)
+            with content:
+                read_mar(content, self._limits)
+                check_archive(content, self._limits)
         except InvalidArchive as error:
-            raise InvalidArchive(f"{model.shown_url}: {error.reason}") from error
+            raise InvalidArchive(f"{without_credentials(url)}: {error.reason}") from error
         return model
 
-    def _acquire(self, folder: ArchiveFolder, url: str) -> ArchiveFile:
+    def _acquire(self, folder: ArchiveFolder, url: str) -> tuple[ArchiveFile, VerifiedFile]:
+        """Return an archive, open, so that what is checked is what its digest stands for."""
         if not is_remote(url):
-            path = folder.find(url)
-            return ArchiveFile(path=path, shown_url=url, sha256=sha256_of(path), wanted_name=None)
-        remote = parse_url(url)
-        self._fetcher.check(remote)
+            path, shown, wanted_name = folder.find(url), url, None
+        else:
+            remote = parse_url(url)
+            shown, wanted_name = remote.shown, remote.file_name
+            path = self._download(folder, remote)
+        try:
+            content = open_verified(path)
+        except FileNotFoundError as error:  # It went since it was found.
+            raise ArchiveNotFound(shown) from error
+        archive = ArchiveFile(path=path, shown_url=shown, sha256=content.sha256, wanted_name=wanted_name)
+        return archive, content
+
+    def _download(self, folder: ArchiveFolder, url: RemoteUrl) -> Path:
+        self._fetcher.check(url)
         part = folder.reserve(self._lease)
         self._parts.append((folder, part))
-        digest = self._fetcher.fetch(remote, part, self._cancelled)
-        return ArchiveFile(path=part, shown_url=remote.shown, sha256=digest, wanted_name=remote.file_name)
+        self._fetcher.fetch(url, part, self._cancelled)
+        return part
 
     def publish(self, store: str, archive: ArchiveFile) -> str:
         """Return the archive's name in its store, giving a download a visible one."""

@@ -212,10 +212,10 @@ class Registration:
         """Check everything that can be checked without running code."""
         if request.workflow_name is not None:
             self._check_free(request.workflow_name)
-        archive = acquisition.workflow(request.url)
-        attempt.detail["url"] = archive.shown_url
-        attempt.detail["archive_sha256"] = archive.sha256
-        contents = read_war(archive.path, self._limits, shown_name=archive.shown_name)
+        with acquisition.workflow(request.url) as (archive, content):
+            attempt.detail["url"] = archive.shown_url
+            attempt.detail["archive_sha256"] = archive.sha256
+            contents = read_war(content, self._limits, shown_name=archive.shown_name)
         name = request.workflow_name or contents.name
         if name is None:
             raise InvalidWorkflow("Workflow name is not defined.")

@@ -1,5 +1,6 @@
 """Hidden names for archives, in a real folder."""
 
+import errno
 import hashlib
 from pathlib import Path
 
@@ -59,13 +60,36 @@ def test_pin_follows_symbolic_links(tmp_path: Path) -> None:
     assert (tmp_path / PINNED.file_of(model)).samefile(tmp_path / "elsewhere")
 
 
-@pytest.mark.parametrize(
-    ("archive", "digest", "reason"),
-    [("nosuch.mar", "0" * 64, "Model not found at: nosuch.mar"), ("m.mar", "0" * 64, "m.mar is not the file that was")],
-)
-def test_pin_refuses_another_file(tmp_path: Path, archive: str, digest: str, reason: str) -> None:
-    """A missing or changed archive is named, and nothing is left."""
-    (tmp_path / "m.mar").write_bytes(b"archive")
-    with pytest.raises(ModelNotLoaded, match=reason):
-        PINNED.pin(make_model(tmp_path / archive, archive_sha256=digest))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.mar"]
+def test_pin_refuses_what_is_not_there(tmp_path: Path) -> None:
+    """The archive is named, and nothing is left."""
+    with pytest.raises(ModelNotLoaded, match="Model not found at: "):
+        PINNED.pin(make_model(tmp_path / "nosuch.mar", archive_sha256="0" * 64))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_refuses_another_content(tmp_path: Path) -> None:
+    """What was written over after it was pinned is noticed, since both names are of one file."""
+    model = archived(tmp_path)
+    PINNED.pin(model)
+    PINNED.check(model)
+    (tmp_path / "m.mar").write_bytes(b"another")
+    with pytest.raises(ModelNotLoaded, match=r"m\.mar is not the file that was registered \(sha256 "):
+        PINNED.check(model)
+
+
+@pytest.mark.parametrize("links", ["symbolic links only", "no links"])
+def test_pin_does_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: str) -> None:
+    """File systems such as FAT have none, and the kernel refuses them for files of other users: EPERM both times."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    if links == "no links":
+        monkeypatch.setattr("os.symlink", refuse)
+    model = archived(tmp_path)
+    PINNED.pin(model)
+    PINNED.check(model)
+    assert (tmp_path / PINNED.file_of(model)).is_symlink() == (links != "no links")
+    PINNED.unpin(model)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.mar"]

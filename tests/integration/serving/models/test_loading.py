@@ -7,14 +7,13 @@ import logging
 import os
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
 from tests.factories import make_mar, make_war
 from tests.model_servers import (
     LocalServers,
-    digest,
     is_running,
     make_group,
     open_descriptors,
@@ -23,6 +22,7 @@ from tests.model_servers import (
     until,
 )
 from wfmgmt import __version__
+from wfmgmt.archives.verified import open_verified
 from wfmgmt.errors import InvalidArchive
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
 from wfmgmt.serving.models.local.launcher import Forkserver
@@ -303,12 +303,12 @@ async def test_functions_are_refused_when_their_archive_is_gone(tmp_path: Path) 
 async def test_load_fails_when_the_archive_cannot_be_unpacked(tmp_path: Path, error: Exception, reason: str) -> None:
     """What went wrong is the reason and the cause, and what was unpacked until then is removed."""
 
-    def unpack_and_fail(archive: Path, folder: Path) -> Any:
-        unpack_mar(archive, folder)
+    def unpack_and_fail(content: BinaryIO, folder: Path) -> Any:
+        unpack_mar(content, folder)
         raise error
 
     folder = tmp_path / "unpacked"
-    parts = LocalParts(forkserver=Forkserver(), folder=folder, digest=digest, on_change=lambda _: None)
+    parts = LocalParts(forkserver=Forkserver(), folder=folder, open_archive=open_verified, on_change=lambda _: None)
     server = LocalModelServer(parts, unpack=unpack_and_fail)
     with pytest.raises(ModelNotLoaded) as raised:
         await server.load(make_model(make_mar(tmp_path)))

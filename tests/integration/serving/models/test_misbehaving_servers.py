@@ -224,6 +224,34 @@ async def test_unload_is_fine_when_the_model_is_gone(tmp_path: Path) -> None:
         assert server.status("uid1/m") == WorkerStatus(wanted=0, ready=0)
 
 
+@pytest.mark.parametrize("moment", ["load", "mend"])
+@in_event_loop
+async def test_archive_that_is_written_over_while_a_server_reads_it_never_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """The check after the server's own reading takes the model back, before a worker of it has started."""
+    async with open_both(tmp_path) as (server, (fake,)):
+        model = a_model(tmp_path)
+        register = fake.registry.register
+
+        async def write_over_and_register(parameters: Any) -> Any:
+            model.archive.write_bytes(model.archive.read_bytes() + b"x")
+            return await register(parameters)
+
+        if moment == "mend":
+            await server.load(model)
+            fake.forget_models()
+        monkeypatch.setattr(fake.registry, "register", write_over_and_register)
+        if moment == "load":
+            with pytest.raises(ModelNotLoaded, match="is not the file that was registered"):
+                await server.load(model)
+        else:
+            (drift,) = await server.check({"uid1"}, dry_run=False)
+            assert (drift.is_mended, drift.kind) == (False, DriftKind.MISSING)
+            assert "is not the file that was registered" in drift.did
+        assert names_in(fake) == []
+
+
 @in_event_loop
 async def test_close_leaves_models_where_they_are(tmp_path: Path) -> None:
     """The next start finds them."""

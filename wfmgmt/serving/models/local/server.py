@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, BinaryIO, Protocol
 
 from wfmgmt import __version__
 from wfmgmt.errors import InvalidArchive, InvalidWorkflow
@@ -27,6 +28,25 @@ from wfmgmt.serving.models.local.launcher import Forkserver
 from wfmgmt.serving.models.local.pool import Job, PoolSettings, WorkerPool
 
 _logger = logging.getLogger(__name__)
+
+
+class ArchiveContent(Protocol):
+    """An open archive that hands out exactly the bytes that its digest stands for, whatever becomes of the file.
+
+    What is read from it raises InvalidArchive once the file is no longer what it was.
+    """
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the content, in lower-case hexadecimal."""
+
+    def __enter__(self) -> BinaryIO:
+        """Return the content, to be read from any place in it."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None:
+        """Close the file."""
 
 
 class UnpackedArchive(Protocol):
@@ -79,7 +99,7 @@ class _Order:
         archive_sha256: Digest that the file has to have.
         missing: Reason to give when there is no such file.
         workers: Workers to start.
-        unpack: Unpacks the archive into an empty folder and returns what workers do there; it blocks.
+        unpack: Unpacks the content of the archive into an empty folder and returns what workers do there; it blocks.
     """
 
     name: str
@@ -88,7 +108,7 @@ class _Order:
     archive_sha256: str
     missing: str
     workers: int
-    unpack: Callable[[Path], Job]
+    unpack: Callable[[BinaryIO, Path], Job]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +148,8 @@ class LocalParts:
     Attributes:
         forkserver: Where workers come from; it stays the caller's to close.
         folder: Archives are unpacked into new folders below it, each for one load.
-        digest: Returns the SHA-256 of a file in lower-case hexadecimal; it blocks, and is run in threads. Raises
-            OSError.
+        open_archive: Opens an archive and hashes all of it; it blocks, and is run in threads. Raises FileNotFoundError
+            or InvalidArchive.
         on_change: Called with a name whenever its status may have changed.
         pool_settings: What holds for all workers.
         answer_bytes: Longest answer that a handler may give.
@@ -138,7 +158,7 @@ class LocalParts:
 
     forkserver: Forkserver
     folder: Path
-    digest: Callable[[Path], str]
+    open_archive: Callable[[Path], ArchiveContent]
     on_change: Callable[[str], None]
     pool_settings: PoolSettings = field(default_factory=PoolSettings)
     answer_bytes: int = 6_553_500
@@ -233,24 +253,25 @@ class _ArchiveLoader:
         """Check and unpack the archive; this blocks."""
         file_name = order.archive.name
         try:
-            digest = self._parts.digest(order.archive)
+            archive = self._parts.open_archive(order.archive)
         except FileNotFoundError as exc:
             raise ModelNotLoaded(order.node, order.missing) from exc
-        except OSError as exc:
-            raise ModelNotLoaded(order.node, f"{file_name} cannot be read: {exc.strerror}") from exc
-        if digest != order.archive_sha256:
-            raise ModelNotLoaded(
-                order.node,
-                f"{file_name} is not the file that was registered (sha256 {order.archive_sha256}, now {digest}); "
-                "register the workflow again",
-            )
-        try:
-            folder.mkdir(mode=0o700, parents=True)
-            return order.unpack(folder)
-        except (InvalidArchive, InvalidWorkflow) as exc:
+        except InvalidArchive as exc:
             raise ModelNotLoaded(order.node, f"{file_name}: {exc}") from exc
-        except OSError as exc:
-            raise ModelNotLoaded(order.node, f"{file_name} cannot be unpacked: {exc.strerror}") from exc
+        with archive as content:
+            if archive.sha256 != order.archive_sha256:
+                raise ModelNotLoaded(
+                    order.node,
+                    f"{file_name} is not the file that was registered (sha256 {order.archive_sha256}, now "
+                    f"{archive.sha256}); register the workflow again",
+                )
+            try:
+                folder.mkdir(mode=0o700, parents=True)
+                return order.unpack(content, folder)
+            except (InvalidArchive, InvalidWorkflow) as exc:
+                raise ModelNotLoaded(order.node, f"{file_name}: {exc}") from exc
+            except OSError as exc:
+                raise ModelNotLoaded(order.node, f"{file_name} cannot be unpacked: {exc.strerror}") from exc
 
     async def _take_down(self, entry: _Entry) -> None:
         if entry.pool is not None:
@@ -263,11 +284,11 @@ class LocalModelServer(_ArchiveLoader):
 
     Args:
         parts: What it works with; `LocalFunctions` may share them.
-        unpack: Unpacks an archive (first argument) into an empty folder (second); it blocks, and is run in threads.
-            Raises InvalidArchive, InvalidWorkflow or OSError.
+        unpack: Unpacks the content of an archive (first argument) into an empty folder (second); it blocks, and is run
+            in threads. Raises InvalidArchive, InvalidWorkflow or OSError.
     """
 
-    def __init__(self, parts: LocalParts, *, unpack: Callable[[Path, Path], UnpackedArchive]) -> None:
+    def __init__(self, parts: LocalParts, *, unpack: Callable[[BinaryIO, Path], UnpackedArchive]) -> None:
         super().__init__(parts)
         self._unpack = unpack
 
@@ -281,7 +302,7 @@ class LocalModelServer(_ArchiveLoader):
                 archive_sha256=model.archive_sha256,
                 missing=f"Model not found at: {model.archive.name}",
                 workers=model.min_workers,
-                unpack=lambda folder: self._unpack_model(model, folder),
+                unpack=lambda content, folder: self._unpack_model(model, content, folder),
             )
         )
 
@@ -296,8 +317,8 @@ class LocalModelServer(_ArchiveLoader):
         """Have a model answer a request; see `ModelServer.infer`."""
         return self._ask(name, None, request, avoid)
 
-    def _unpack_model(self, model: Model, folder: Path) -> Job:
-        unpacked = self._unpack(model.archive, folder)
+    def _unpack_model(self, model: Model, content: BinaryIO, folder: Path) -> Job:
+        unpacked = self._unpack(content, folder)
         order = _Loading(folder=folder, archive=model.archive, workflow=model.workflow)
         rules = NodeRules(
             batch_size=model.batch_size, max_batch_delay_ms=model.max_batch_delay_ms, timeout_ms=model.timeout_ms
@@ -324,7 +345,7 @@ class LocalFunctions(_ArchiveLoader):
         unpack: As for `LocalModelServer`, but returns nothing.
     """
 
-    def __init__(self, parts: LocalParts, *, unpack: Callable[[Path, Path], None]) -> None:
+    def __init__(self, parts: LocalParts, *, unpack: Callable[[BinaryIO, Path], None]) -> None:
         super().__init__(parts)
         self._unpack = unpack
 
@@ -338,7 +359,7 @@ class LocalFunctions(_ArchiveLoader):
                 archive_sha256=group.archive_sha256,
                 missing=f"Workflow archive not found at: {group.archive.name}",
                 workers=1,
-                unpack=lambda folder: self._unpack_functions(group, folder),
+                unpack=lambda content, folder: self._unpack_functions(group, content, folder),
             )
         )
 
@@ -348,8 +369,8 @@ class LocalFunctions(_ArchiveLoader):
         """Have a function answer a request; see `ModelServer.infer`."""
         return self._ask(name, function, request, avoid)
 
-    def _unpack_functions(self, group: FunctionGroup, folder: Path) -> Job:
-        self._unpack(group.archive, folder)
+    def _unpack_functions(self, group: FunctionGroup, content: BinaryIO, folder: Path) -> Job:
+        self._unpack(content, folder)
         order = _Loading(folder=folder, archive=group.archive, workflow=group.workflow)
         handlers = {function: f"{group.handler}:{function}" for function in group.functions}
         return Job(

@@ -3,10 +3,14 @@
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 from wfmgmt.serving.models.base import Model, ModelNotLoaded
+
+#: How file systems say that they have no such links: EPERM is FAT's word, and the kernel's for files of other users.
+_NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 
 
 class PinnedArchives:
@@ -39,22 +43,36 @@ class PinnedArchives:
         return url.removeprefix(self._start).rpartition("-")[0]
 
     def pin(self, model: Model) -> None:
-        """Make the name, and check that the file behind it is the one that was registered; this blocks.
+        """Make the name; what it stands for is to be checked around each use. This blocks.
 
         Raises:
-            ModelNotLoaded: It is not, or cannot be read or named.
+            ModelNotLoaded: There is no such archive, or it cannot be named.
         """
         archive, pinned = model.archive, model.archive.parent / self.file_of(model)
         try:
             pinned.unlink(missing_ok=True)
-            _link(archive.resolve(strict=True), pinned)
-            digest = self._digest(pinned)
+            _name(archive.resolve(strict=True), pinned)
         except FileNotFoundError as error:
             raise ModelNotLoaded(model.node, f"Model not found at: {archive.name}") from error
         except OSError as error:
             raise ModelNotLoaded(model.node, f"{archive.name} cannot be pinned: {error.strerror}") from error
+
+    def check(self, model: Model) -> None:
+        """Check that the file behind the name still is the one that was registered; this blocks.
+
+        A hard link keeps another file from taking its place, but not anybody from writing over it.
+
+        Raises:
+            ModelNotLoaded: It is not, or cannot be read.
+        """
+        archive = model.archive
+        try:
+            digest = self._digest(archive.parent / self.file_of(model))
+        except FileNotFoundError as error:
+            raise ModelNotLoaded(model.node, f"Model not found at: {archive.name}") from error
+        except OSError as error:
+            raise ModelNotLoaded(model.node, f"{archive.name} cannot be read: {error.strerror}") from error
         if digest != model.archive_sha256:
-            pinned.unlink(missing_ok=True)
             raise ModelNotLoaded(
                 model.node,
                 f"{archive.name} is not the file that was registered (sha256 {model.archive_sha256}, now {digest}); "
@@ -77,11 +95,24 @@ def registration_of(name: str) -> str:
     return name.partition("/")[0]
 
 
-def _link(archive: Path, pinned: Path) -> None:
-    """Give a file another name, by a symbolic link where it lies on another file system."""
+def _name(archive: Path, pinned: Path) -> None:
+    """Give a file another name; a symbolic link or a copy where the file system has no hard links for it."""
     try:
         os.link(archive, pinned)
     except OSError as error:
-        if error.errno != errno.EXDEV:
+        if error.errno not in _NO_LINKS:
             raise
+    else:
+        return
+    try:
         pinned.symlink_to(archive)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+    else:
+        return
+    try:
+        shutil.copyfile(archive, pinned)
+    except BaseException:
+        pinned.unlink(missing_ok=True)
+        raise

@@ -26,6 +26,8 @@ class Replica:
         model: What to run.
         file: Name in the model store that only this registration has.
         is_ours: Tells whether a file in the model store is of this deployment.
+        check: Raises ModelNotLoaded when the file is not, or no longer, what was registered; it blocks, and is run in
+            threads.
         idle_timeout_s: After which workers above the minimum go.
         on_change: Called whenever its workers may have changed.
 
@@ -44,6 +46,7 @@ class Replica:
         model: Model,
         file: str,
         is_ours: Callable[[str], bool],
+        check: Callable[[], None],
         idle_timeout_s: float,
         on_change: Callable[[], None],
     ) -> None:
@@ -56,6 +59,7 @@ class Replica:
         self._model = model
         self._file = file
         self._is_ours = is_ours
+        self._check = check
         self._replaced_at = 0.0
         self._is_foreign = False
 
@@ -79,6 +83,8 @@ class Replica:
             raise self._not_loaded(failure) from failure
 
     async def _register(self) -> None:
+        """Have the server read the archive between two checks of it, before any worker runs its code."""
+        await asyncio.to_thread(self._check)
         model = self._model
         parameters = {
             "url": self._file,
@@ -88,6 +94,11 @@ class Replica:
             "startup_timeout": math.ceil(model.startup_timeout_s),
         }
         await self.server.register(self.name, parameters)
+        try:
+            await asyncio.to_thread(self._check)
+        except ModelNotLoaded:
+            await self._remove(await self.server.describe(self.name))
+            raise
 
     @property
     def _response_timeout_s(self) -> int:

@@ -5,6 +5,7 @@ import logging
 import ssl
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -149,6 +150,7 @@ class TorchServeModelServer:
                 model=model,
                 file=self._pinned.file_of(model),
                 is_ours=self._pinned.is_ours,
+                check=partial(self._pinned.check, model),
                 idle_timeout_s=self._settings.idle_timeout_s,
                 on_change=lambda: self._on_change(model.name),
             )
