@@ -11,30 +11,38 @@ from wfmgmt.errors import InvalidWorkflow
 _warnings_lock = threading.Lock()
 
 
-class _StarImport(Exception):
-    """The module takes in names that its source does not tell."""
+#: Ways to make names of a module that its definitions, assignments and imports do not show.
+_MAKERS = frozenset(
+    (
+        *("globals", "locals", "vars", "exec", "eval", "setattr", "__dict__", "__getattr__", "modules"),
+        *("__import__", "import_module", "_getframe", "currentframe", "f_globals", "f_locals"),
+    )
+)
 
 
 def defined_names(source: str, filename: str) -> frozenset[str] | None:
     """Return the names that exist in a module after it was imported, as far as its source tells.
 
     Definitions, assignments and imports at module level count, also inside `if`, `try`, `with`, loops and `match`,
-    whichever branch would run.
+    whichever branch would run, and what functions declare as `global`.
 
     Args:
         source: Text of the module.
         filename: How messages call it.
 
     Returns:
-        The names, or None when a star import brings in names that only running the module could tell.
+        The names, or None when only running the module can tell: it has a star import, code that can make names
+        (`globals()`, `setattr`, `exec`, a decorator, a call that stands alone, …), or a class, which may stand in
+        for functions.
 
     Raises:
         InvalidWorkflow: The source is not a Python module.
     """
-    try:
-        return frozenset(_names_bound_in(_parse(source, filename)))
-    except _StarImport:
+    module = _parse(source, filename)
+    if any(_makes_names(node) for node in ast.walk(module)) or any(_runs_code(node) for node in _scope(module)):
         return None
+    names = {name for node in _scope(module) for name in _names_bound_by(node)}
+    return frozenset(names.union(*(node.names for node in ast.walk(module) if isinstance(node, ast.Global))))
 
 
 def _parse(source: str, filename: str) -> ast.Module:
@@ -56,16 +64,32 @@ def _parse(source: str, filename: str) -> ast.Module:
         raise InvalidWorkflow(f"Handler {filename}: {exc}") from exc
 
 
-def _names_bound_in(module: ast.Module) -> Iterator[str]:
-    """Yield the names that the code outside of functions and classes binds.
+def _makes_names(node: ast.AST) -> bool:
+    """Return whether names may come from this node wherever it stands, leaving out its parts."""
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.FunctionDef(name=name) | ast.alias(name=name):
+            return name in _MAKERS or name == "*"
+        case _:
+            return False
 
-    Raises:
-        _StarImport: The code has a star import.
-    """
+
+def _runs_code(node: ast.AST) -> bool:
+    """Return whether this statement of the module has other code run, which can change the module as it likes."""
+    match node:
+        case ast.ClassDef() | ast.Expr(value=ast.Call() | ast.Await()):
+            return True
+        case ast.FunctionDef(decorator_list=decorators) | ast.AsyncFunctionDef(decorator_list=decorators):
+            return bool(decorators)
+        case _:
+            return False
+
+
+def _scope(module: ast.Module) -> Iterator[ast.AST]:
+    """Yield the nodes that are outside of functions and classes."""
     waiting: list[ast.AST] = [module]
     while waiting:
         node = waiting.pop()
-        yield from _names_bound_by(node)
+        yield node
         waiting.extend(_parts_in_same_scope(node))
 
 
@@ -78,8 +102,6 @@ def _names_bound_by(node: ast.AST) -> Iterator[str]:
             yield name
         case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
             for alias in aliases:
-                if alias.name == "*":
-                    raise _StarImport
                 yield alias.asname or alias.name.split(".", 1)[0]
         case (
             ast.ExceptHandler(name=str(name))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from wfmgmt.archives.reading import ArchiveReader, open_archive
+from wfmgmt.domain.handler_strings import HandlerName, handler_file, parse_handler
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.names import quoted
 from wfmgmt.errors import InvalidArchive, InvalidWorkflow
@@ -26,7 +27,7 @@ class WorkflowArchive:
         spec_file: Name of the spec in the archive.
         spec_text: Its content.
         handler: Name of the handler file in the archive; None when the workflow has no functions.
-        handler_source: Its content.
+        handler_source: Its content; None when it comes compiled.
     """
 
     name: str | None
@@ -114,8 +115,25 @@ def _read_workflow(archive: ArchiveReader, limits: Limits) -> WorkflowArchive:
         spec_file=spec_file,
         spec_text=_read_part(archive, spec_file, f"{where}.specFile", (".yaml", ".yml"), limits.spec_bytes),
         handler=handler,
-        handler_source=handler and _read_part(archive, handler, f"{where}.handler", (".py",), limits.handler_bytes),
+        handler_source=handler and _read_handler(archive, handler, f"{where}.handler", limits.handler_bytes),
     )
+
+
+def _read_handler(archive: ArchiveReader, handler: str, where: str, max_bytes: int) -> str | None:
+    """Return the source of a workflow's functions, None when the file that the manifest names comes compiled.
+
+    Raises:
+        InvalidArchive: There is no such file, or it is not text or too long.
+
+    Source:
+        TorchServe 0.12.0, which appends each function to this name, so the name has none of its own. It does not find
+        a handler at the top of the archive when the name has a folder, as it does for models.
+    """
+    name = _handler_name(handler, where)
+    file = None if name.function or "/" in handler else handler_file(name, frozenset(archive.names))
+    if file is not None and not file.endswith(".py"):
+        return None
+    return _read_part(archive, file or handler, where, (".py",), max_bytes)
 
 
 def _read_manifest(archive: ArchiveReader, member: str, limits: Limits) -> dict[str, Any]:
@@ -224,32 +242,33 @@ def _decoded(content: bytes, what: str) -> str:
 
 
 def _check_model_handler(handler: str, names: Sequence[str]) -> None:
-    """Refuse a handler whose file is not in the archive.
+    """Refuse a handler that names a file which is not in the archive.
+
+    Without the suffix of a file, it may be installed or built in, which only its import can tell.
 
     Raises:
-        InvalidArchive: The file is missing, or what stands after the colon is not a name.
-
-    Source:
-        TorchServe 0.12.0, model_loader.py: only the last part of a path counts, for the module is imported from the
-        top of the archive; a name that cannot be imported from there is looked for among the built-in handlers.
+        InvalidArchive: The file is missing.
     """
     where = f"{MAR_MANIFEST}: model.handler"
-    module, colon, function = handler.partition(":")
-    if colon and not function.isidentifier():
-        raise InvalidArchive(f"{where}: expected file.py:function or module:function, got {quoted(handler)}")
-    module = module.rpartition("/")[2]
-    if module.endswith(".py"):
-        candidates = [module]
-    elif colon:
-        path = module.replace(".", "/")
-        candidates = [f"{path}.py", f"{path}/__init__.py"]
-    else:
-        return
-    if not any(candidate in names for candidate in candidates):
+    name = _handler_name(handler, where)
+    if name.is_file and handler_file(name, frozenset(names)) is None:
         there = _listed([name for name in names if name.endswith(".py")], (".py",))
         raise InvalidArchive(
-            f"{where} is {quoted(handler)}, but there is no file {quoted(candidates[0])} in the archive; it has {there}"
+            f"{where} is {quoted(handler)}, but there is no file {quoted(f'{name.module}.py')} in the archive; "
+            f"it has {there}"
         )
+
+
+def _handler_name(handler: str, where: str) -> HandlerName:
+    """Return a handler string, taken apart.
+
+    Raises:
+        InvalidArchive: It does not name a module.
+    """
+    try:
+        return parse_handler(handler)
+    except ValueError as exc:
+        raise InvalidArchive(f"{where}: expected the name of a Python module, got {quoted(handler)}") from exc
 
 
 def _listed(names: Sequence[str], suffixes: tuple[str, ...]) -> str:

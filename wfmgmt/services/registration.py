@@ -3,7 +3,7 @@
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +46,7 @@ _log = logging.getLogger("wfmgmt.registration")
 
 _LOAD_FAILURES = {
     Fault.MODEL: NodesFailedToLoad,
+    Fault.NO_HANDLER: NodesNotLoadable,
     Fault.NAME_TAKEN: ModelNameTaken,
     Fault.UNREACHABLE: ModelServerUnreachable,
     Fault.BROKEN: ModelServerBroken,
@@ -252,6 +253,8 @@ class Registration:
         if report.is_out_of_space:
             raise InsufficientStorage(f"No space is left to unpack the archives of workflow {new.name}.")
         if report.failures:
+            if report.fault is Fault.NO_HANDLER:
+                _check_found(new, report.failures)
             raise _LOAD_FAILURES[report.fault](new.name, report.failures)
 
     def _finish(self, new: NewWorkflow, event: AuditEvent) -> None:
@@ -343,16 +346,26 @@ def _check_functions(spec: WorkflowSpec, contents: WorkflowArchive) -> None:
     functions = [node.name for node in spec.nodes if node.kind is NodeKind.FUNCTION]
     if not functions:
         return
-    if contents.handler is None or contents.handler_source is None:
+    if contents.handler is None:
         raise InvalidWorkflow(
             f"dag: {functions[0]} is not under models, so it has to be a function, but the archive has no handler file"
         )
-    names = defined_names(contents.handler_source, contents.handler)
+    source = contents.handler_source
+    names = None if source is None else defined_names(source, contents.handler)
     missing = [] if names is None else [name for name in functions if name not in names]
     if missing:
-        raise InvalidWorkflow(
-            f"dag: {missing[0]} is neither under models nor a function of the handler file {contents.handler}"
-        )
+        raise _no_function(missing[0], contents.handler)
+
+
+def _check_found(new: NewWorkflow, missing: Collection[str]) -> None:
+    """Refuse a graph that names functions which a worker did not find in the handler file."""
+    for node in new.nodes:
+        if node.name in missing and node.kind is NodeKind.FUNCTION:
+            raise _no_function(node.name, new.handler)
+
+
+def _no_function(node: str, handler: str | None) -> InvalidWorkflow:
+    return InvalidWorkflow(f"dag: {node} is neither under models nor a function of the handler file {handler}")
 
 
 def _deployment(new: NewWorkflow) -> Deployment:

@@ -17,7 +17,14 @@ from wfmgmt.serving.predictions import Prediction, WorkflowRunner
 
 _log = logging.getLogger("wfmgmt.runtime")
 
-_LEAST_TO_BE_DONE_FIRST = (Fault.UNREACHABLE, Fault.SILENT, Fault.BROKEN, Fault.NAME_TAKEN, Fault.MODEL)
+_LEAST_TO_BE_DONE_FIRST = (
+    Fault.UNREACHABLE,
+    Fault.SILENT,
+    Fault.BROKEN,
+    Fault.NAME_TAKEN,
+    Fault.MODEL,
+    Fault.NO_HANDLER,
+)
 
 
 class LoadedWorkflow:

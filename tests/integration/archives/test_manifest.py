@@ -240,8 +240,17 @@ def test_read_war_says_where_the_manifest_is_when_it_is_in_a_folder(tmp_path: Pa
         ("package.module:entry", ["package/module.py"]),
         ("image_classifier", []),
         ("handler", ["handler.py"]),
+        ("my-handler.py", ["my-handler.py"]),
+        ("sub/handler.py:entry", ["sub/handler.py"]),
+        ("handler.py", ["handler.cpython-311-x86_64-linux-gnu.so"]),
+        ("handler.py:Class.entry:x", ["handler.py"]),
+        ("handler.py:", ["handler.py"]),
+        ("installed.module:entry", []),
     ],
-    ids=["file", "file and function", "module", "path", "package", "dotted", "built in", "bare module"],
+    ids=[
+        *("file", "file and function", "module", "path", "package", "dotted", "built in", "bare module"),
+        *("hyphen", "folder", "compiled", "odd function", "no function", "installed"),
+    ],
 )
 def test_read_mar_takes_handlers_that_can_be_found(tmp_path: Path, handler: str, files: list[str]) -> None:
     """Every form that TorchServe finds a handler by is taken."""
@@ -250,15 +259,39 @@ def test_read_mar_takes_handlers_that_can_be_found(tmp_path: Path, handler: str,
 
 
 @pytest.mark.parametrize(
+    ("handler", "files"),
+    [
+        ("loading-memory-error.py", ["loading-memory-error.py"]),
+        ("handler", ["handler.py"]),
+        ("package.module", ["package/module.py"]),
+        ("sub/handler.py", ["sub/handler.py"]),
+    ],
+)
+def test_read_war_takes_handlers_that_can_be_found(tmp_path: Path, handler: str, files: list[str]) -> None:
+    """Functions may be in any module that TorchServe finds, and their source is read from there."""
+    extra_files = dict.fromkeys(files, WORKFLOW_HANDLER)
+    manifest = {"workflow": {"specFile": "spec.yaml", "handler": handler}}
+    archive = read_war(make_war(tmp_path, handler=None, manifest=manifest, extra_files=extra_files), LIMITS)
+    assert (archive.handler, archive.handler_source) == (handler, WORKFLOW_HANDLER)
+
+
+def test_read_war_takes_functions_that_come_compiled(tmp_path: Path) -> None:
+    """There is no source to look into, which is left to the worker."""
+    manifest = {"workflow": {"specFile": "spec.yaml", "handler": "handler.py"}}
+    archive = read_war(make_war(tmp_path, handler=None, manifest=manifest, extra_files={"handler.pyc": b"\0"}), LIMITS)
+    assert (archive.handler, archive.handler_source) == ("handler.py", None)
+
+
+@pytest.mark.parametrize(
     ("handler", "message"),
     [
         ("other.py", "model.handler is 'other.py', but there is no file 'other.py' in the archive; it has 'here.py'"),
         ("other.py:entry", "but there is no file 'other.py' in the archive"),
-        ("other:entry", "but there is no file 'other.py' in the archive"),
-        ("../here:entry:x", "expected file.py:function or module:function, got '../here:entry:x'"),
-        ("here.py:", "expected file.py:function or module:function, got 'here.py:'"),
+        ("../sub/other.py", "but there is no file 'other.py' in the archive"),
+        (".here.py", "model.handler: expected the name of a Python module, got '.here.py'"),
+        (":entry", "model.handler: expected the name of a Python module, got ':entry'"),
     ],
-    ids=["file", "file and function", "module", "two colons", "no function"],
+    ids=["file", "file and function", "folder outside", "no module", "function alone"],
 )
 def test_read_mar_is_refused_when_its_handler_is_missing(tmp_path: Path, handler: str, message: str) -> None:
     """The message names the file and what there is instead."""

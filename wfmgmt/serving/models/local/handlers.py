@@ -1,9 +1,8 @@
 """Finding and starting the code that a handler string names.
 
-The forms are TorchServe's: `module`, `module.py`, `module:function` and `module.py:function`. Folders before the
-module's name are dropped, since archivers put the file at the top of the archive. Without a function, the module's
-function `handle` is the entry point, or else the one class that has a method `handle`. A bare name for which the
-archive has no file is a handler of torchserve itself.
+The module's name may be whatever Python's import system takes, so that it is found as a package or compiled, too.
+Without a function, the module's function `handle` is the entry point, or else the one class that has a method `handle`.
+What the archive does not have may be installed, and a bare name may be a handler of torchserve itself.
 
 Source:
     TorchServe 0.12.0, "Custom Service", "custom handler with module level entry point" and "with class level entry
@@ -11,13 +10,15 @@ Source:
 """
 
 import importlib
-import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
+from wfmgmt.domain.handler_strings import HandlerName, parse_handler
 from wfmgmt.serving.models.local.context import Context
 
 EntryPoint = Callable[[Any, Context], Any]
@@ -29,33 +30,6 @@ class HandlerNotFound(Exception):
     """The handler string leads to nothing that can be called; the text says why."""
 
 
-class HandlerName(NamedTuple):
-    """A handler string, taken apart.
-
-    Attributes:
-        module: Name under which the module is imported.
-        function: Function asked for; None for "whatever the module offers".
-        is_bare: Whether it could also be the name of a handler of torchserve.
-    """
-
-    module: str
-    function: str | None
-    is_bare: bool
-
-
-def parse_handler(handler: str) -> HandlerName:
-    """Take a handler string apart.
-
-    Raises:
-        HandlerNotFound: It does not name a module.
-    """
-    path, colon, function = handler.partition(":")
-    module = path.removesuffix(".py").rpartition("/")[2]
-    if not module.isidentifier():
-        raise HandlerNotFound(f"handler {handler!r} does not name a Python module")
-    return HandlerName(module, function or None, is_bare=module == path and not colon)
-
-
 def load_entry_point(handler: str, context: Context) -> EntryPoint:
     """Import the handler, initialise it once, and return what is to be called with data.
 
@@ -65,7 +39,10 @@ def load_entry_point(handler: str, context: Context) -> EntryPoint:
     Raises:
         HandlerNotFound: The handler string leads to nothing that can be called.
     """
-    name = parse_handler(handler)
+    try:
+        name = parse_handler(handler)
+    except ValueError as exc:
+        raise HandlerNotFound(str(exc)) from exc
     module = _import_module(name, context.system_properties["model_dir"])
     function = getattr(module, name.function or "handle", None)
     if callable(function) and not isinstance(function, type):
@@ -77,34 +54,62 @@ def load_entry_point(handler: str, context: Context) -> EntryPoint:
 
 
 def _import_module(name: HandlerName, directory: str) -> ModuleType:
-    path = _find_file(name.module, directory)
-    if path is not None:
-        return _import_file(name.module, path)
+    """Import the module from the archive, or else from what is installed, as TorchServe does."""
+    module = _import_from(name.module, directory)
+    if module is None and name.folder:
+        folder = os.path.join(directory, name.folder)  # noqa: PTH118 - pathlib would cost each worker memory
+        sys.path.insert(1, folder)  # Behind the archive's own folder.
+        module = _import_from(name.module, folder)
+    if module is not None:
+        return module
+    try:
+        return importlib.import_module(name.module)
+    except ModuleNotFoundError as exc:
+        if not _is_part(exc.name, name.module):
+            raise
     if name.is_bare:
         return _import_built_in(name.module)
     raise HandlerNotFound(f"handler file {name.module}.py is not in the archive")
 
 
-def _find_file(module: str, directory: str) -> str | None:
-    for candidate in (f"{module}.py", f"{module}/__init__.py"):
-        path = os.path.join(directory, candidate)  # noqa: PTH118 - pathlib would cost each worker memory
-        if os.path.isfile(path):  # noqa: PTH113 - see above
-            return path
-    return None
+def _import_from(module_name: str, folder: str) -> ModuleType | None:
+    """Import a module from a folder, its packages first; return None when the folder does not have it.
+
+    It is imported by file and not by name, because the interpreter may already hold a module of that name.
+    """
+    parts = module_name.split(".")
+    found: ModuleType | None = None
+    locations: Sequence[str] = [folder]
+    for depth, part in enumerate(parts, 1):
+        spec = PathFinder.find_spec(".".join(parts[:depth]), locations)
+        if spec is None or (depth == len(parts) and not spec.has_location):
+            break
+        package, found = found, _import_spec(spec)
+        if package is not None:
+            setattr(package, part, found)
+        locations = spec.submodule_search_locations or ()
+    else:
+        return found
+    # Dots in the name of a file are no packages.
+    path = os.path.join(folder, f"{module_name}.py")  # noqa: PTH118 - pathlib would cost each worker memory
+    spec = spec_from_file_location(module_name, path) if os.path.isfile(path) else None  # noqa: PTH113
+    return None if spec is None else _import_spec(spec)
 
 
-def _import_file(module_name: str, path: str) -> ModuleType:
-    """Import by file and not by name, because the interpreter may already hold a module of that name."""
-    loaded = sys.modules.get(module_name)
-    if loaded is not None and getattr(loaded, "__file__", None) == path:
+def _import_spec(spec: ModuleSpec) -> ModuleType:
+    loaded = sys.modules.get(spec.name)
+    if loaded is not None and spec.has_location and getattr(loaded, "__file__", None) == spec.origin:
         return loaded
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise HandlerNotFound(f"handler file {module_name}.py cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    spec.loader.exec_module(module)
-    return module
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    if spec.loader is not None:
+        spec.loader.exec_module(module)
+    return sys.modules.get(spec.name, module)  # A module may put something else in its place.
+
+
+def _is_part(missing: str | None, module_name: str) -> bool:
+    """Return whether the import of a module failed for want of itself or of one of its packages."""
+    return missing is not None and f"{module_name}.".startswith(f"{missing}.")
 
 
 def _import_built_in(module_name: str) -> ModuleType:
@@ -114,7 +119,7 @@ def _import_built_in(module_name: str) -> ModuleType:
     except ModuleNotFoundError as exc:
         if exc.name == "ts":
             why = "torchserve, which may have a handler of that name, is not installed"
-        elif exc.name in {_BUILT_IN_PACKAGE, qualified}:
+        elif _is_part(exc.name, qualified):
             why = "torchserve has no handler of that name"
         else:
             raise

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any, Protocol
 
+from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
 from wfmgmt.serving.models.local.batches import HandlerMeasurements
 from wfmgmt.serving.models.local.dispatching import Dispatcher, NodeRules
@@ -324,7 +325,7 @@ def _read_progress(worker: WorkerProcess, frame: Frame) -> str | None:
             return node
         case {"op": "failed", "node": str(node), "error": str(error), "traceback": str(traceback)}:
             worker.output.log_failure(traceback)
-            raise ModelNotLoaded(node, error)
+            raise ModelNotLoaded(node, error, Fault.NO_HANDLER if "not_found" in frame.header else Fault.MODEL)
     raise InvalidFrame("unknown message")
 
 

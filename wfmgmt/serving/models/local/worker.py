@@ -6,7 +6,8 @@ while it works; it answers them one at a time, in their order:
     runtime → worker   {"op": "load", "directory", "archive", "entries": [{"node", "handler", "model_name"}],
                         "answer_bytes", "gpu_id", "context": {"manifest", "system_properties"}}
     worker → runtime   {"op": "loading", "node"} before each entry, then {"op": "ready"},
-                       or {"op": "failed", "node", "error", "traceback"} followed by exit code 1
+                       or {"op": "failed", "node", "error", "traceback"} followed by exit code 1, with "not_found"
+                       when the handler string leads to nothing
     runtime → worker   {"op": "predict", "ticket", "node",
                         "requests": [[request id, H, [[name, content type, N], …]], …]}
                        with a payload: for each request H bytes of headers as a JSON object, then N bytes per field
@@ -100,7 +101,8 @@ class _Worker:
                 self._loaded[entry["node"]] = _Loaded(load_entry_point(entry["handler"], context), context)
             except BaseException as exc:  # noqa: BLE001 - SystemExit and the like are failures to load, too
                 trace = "".join(traceback.format_exception(exc))[-_MAX_TRACEBACK_CHARS:]
-                self._send({"op": "failed", "node": entry["node"], "error": self._told(exc), "traceback": trace})
+                failed = {"op": "failed", "node": entry["node"], "error": self._told(exc), "traceback": trace}
+                self._send({**failed, "not_found": True} if isinstance(exc, HandlerNotFound) else failed)
                 return False
         self._send({"op": "ready"})
         return True

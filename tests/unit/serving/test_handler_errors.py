@@ -1,37 +1,12 @@
-"""What handler strings mean, and how errors of handlers are told."""
+"""How errors of handlers are told."""
 
 import sys
 
 import pytest
 
-from wfmgmt.serving.models.local.handlers import HandlerName, HandlerNotFound, parse_handler
+from wfmgmt.serving.models.local.handlers import HandlerNotFound
 from wfmgmt.serving.models.local.host_paths import hide_host_paths
 from wfmgmt.serving.models.local.worker import describe_error
-
-
-@pytest.mark.parametrize(
-    ("handler", "expected"),
-    [
-        ("handler", HandlerName("handler", None, is_bare=True)),
-        ("handler.py", HandlerName("handler", None, is_bare=False)),
-        ("handler:run", HandlerName("handler", "run", is_bare=False)),
-        ("handler.py:run", HandlerName("handler", "run", is_bare=False)),
-        ("pkg/handler.py", HandlerName("handler", None, is_bare=False)),
-        ("deep/pkg/handler.py:run", HandlerName("handler", "run", is_bare=False)),
-        ("handler.py:", HandlerName("handler", None, is_bare=False)),
-    ],
-)
-def test_parse_handler_understands_torchserves_forms(handler: str, expected: HandlerName) -> None:
-    """Each form leads to the module's name and, where given, the function."""
-    assert parse_handler(handler) == expected
-
-
-@pytest.mark.parametrize("handler", ["", ".py", "pkg/", ":run", "a-b.py", "a.b", "..", "1st.py"])
-def test_parse_handler_refuses_what_names_no_module(handler: str) -> None:
-    """A string that cannot be a module's name is quoted in the error."""
-    with pytest.raises(HandlerNotFound, match="does not name a Python module") as raised:
-        parse_handler(handler)
-    assert repr(handler) in str(raised.value)
 
 
 class Unreadable(Exception):  # noqa: D101

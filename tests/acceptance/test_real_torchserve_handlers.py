@@ -1,0 +1,105 @@
+"""What handlers, specs and configurations do on a TorchServe 0.12.0 that really runs, and here."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pytest
+import requests
+
+from tests.acceptance.conftest import deployed
+from tests.factories import make_mar, make_war
+from tests.real_torchserve import SMALL, VENV, TorchServe
+from tests.service import Service
+
+pytestmark = pytest.mark.torchserve
+
+HANDLER = "def handle(data, context):\n    return None if data is None else ['handled by ' + __name__]\n"
+FUNCTION = HANDLER.replace("handle(", "pre(")
+CLASS = "class Some:\n    def initialize(self, context): ...\n    def handle(self, data, context): return ['class']\n"
+MODEL_SPEC = "models: {m: {url: m1.mar}}\ndag: {m: []}\n"
+FUNCTION_SPEC = "models: {}\ndag: {pre: []}\n"
+
+
+@dataclass(frozen=True)
+class Both:
+    """A TorchServe and a deployment over the same stores."""
+
+    there: TorchServe
+    here: Service
+
+    def predict(self) -> tuple[str, str]:
+        """Register seq.war at both and ask both the same; return what each answers."""
+        return _predict(self.there.management, self.there.inference), _predict(
+            self.here.management, self.here.inference
+        )
+
+
+def _predict(management: str, inference: str) -> str:
+    answer = requests.post(f"{management}/workflows", params={"url": "seq.war"}, timeout=60)
+    if not answer.ok:
+        return "not registered"
+    try:
+        return requests.post(f"{inference}/wfpredict/seq", data=b"x", timeout=60).text
+    finally:
+        assert requests.delete(f"{management}/workflows/seq", timeout=60).ok
+
+
+@pytest.fixture(name="both", scope="module")
+def _both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    folder = tmp_path_factory.mktemp("both")
+    with deployed(folder / "here") as here:
+        settings = {"workflow_store": here.workflow_store, **SMALL}
+        with TorchServe(VENV, folder / "there", here.model_store, settings=settings) as there:
+            yield Both(there, here)
+
+
+@pytest.mark.parametrize(
+    ("handler", "files", "answer"),
+    [
+        ("my-handler.py", {"my-handler.py": HANDLER}, "handled by my-handler"),
+        ("3d-unet.py", {"3d-unet.py": HANDLER}, "handled by 3d-unet"),
+        ("my handler.py", {"my handler.py": HANDLER}, "handled by my handler"),
+        ("处理-1", {"处理-1.py": HANDLER}, "handled by 处理-1"),
+        ("pkg.mod:handle", {"pkg/__init__.py": "", "pkg/mod.py": HANDLER}, "handled by pkg.mod"),
+        ("pkg.mod", {"pkg/x.py": "", "pkg/mod.py": "from . import x\n" + HANDLER}, "handled by pkg.mod"),
+        ("pkg.py", {"pkg/__init__.py": HANDLER}, "handled by pkg"),
+        ("__init__.py", {"__init__.py": HANDLER}, "handled by __init__"),
+        ("sub/dir/h.py", {"h.py": HANDLER}, "handled by h"),
+        ("sub/dir/h.py:handle", {"sub/dir/h.py": HANDLER}, "handled by h"),
+        ("./h.py", {"h.py": HANDLER}, "handled by h"),
+        ("h.py:", {"h.py": HANDLER}, "handled by h"),
+        ("h:run", {"h.py": HANDLER.replace("handle(", "run(")}, "handled by h"),
+        ("h.py:Some.handle", {"h.py": CLASS}, "class"),
+        ("h.py:nosuch", {"h.py": HANDLER}, "not registered"),
+        ("h.PY", {"h.PY": HANDLER}, "not registered"),
+        ("sub\\h.py", {"h.py": HANDLER}, "not registered"),
+        ("nosuch_handler", {}, "not registered"),
+    ],
+)
+def test_models_are_found_by_the_same_names(both: Both, handler: str, files: Mapping[str, str], answer: str) -> None:
+    """A handler string leads to the same module at both, or to none."""
+    make_mar(both.here.model_store, handler=handler, source=None, extra_files=files)
+    make_war(both.here.workflow_store, spec=MODEL_SPEC, handler="")
+    assert both.predict() == (answer, answer)
+
+
+@pytest.mark.parametrize(
+    ("handler", "files", "answer"),
+    [
+        ("loading-memory-error.py", {"loading-memory-error.py": FUNCTION}, "handled by loading-memory-error"),
+        ("h", {"h.py": FUNCTION}, "handled by h"),
+        ("pkg.mod", {"pkg/mod.py": FUNCTION}, "handled by pkg.mod"),
+        ("sub/h.py", {"sub/h.py": FUNCTION}, "handled by h"),
+        ("sub/h.py", {"h.py": FUNCTION}, "not registered"),
+        ("h.py:pre", {"h.py": FUNCTION}, "not registered"),
+        ("h.py", {"h.py": CLASS}, "class"),
+        ("h.py", {"h.py": "globals()['pre'] = lambda d, c: ['made']"}, "made"),
+        ("h.py", {"h.py": "def __getattr__(name): return lambda d, c: ['made']"}, "made"),
+        ("h.py", {"h.py": HANDLER}, "not registered"),
+    ],
+)
+def test_functions_are_found_by_the_same_names(both: Both, handler: str, files: Mapping[str, str], answer: str) -> None:
+    """So does the handler of a workflow, with functions that its source shows or that it makes."""
+    manifest = {"workflow": {"workflowName": "seq", "specFile": "spec.yaml", "handler": handler}}
+    make_war(both.here.workflow_store, spec=FUNCTION_SPEC, handler=None, manifest=manifest, extra_files=files)
+    assert both.predict() == (answer, answer)
