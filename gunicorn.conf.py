@@ -1,33 +1,38 @@
 """The deployment: `gunicorn app:app` reads this file. What it does is in `wfmgmt/deployment/`."""
 
+import mmap
 import os
-import resource
 import sys
+from contextlib import contextmanager
 
-from wfmgmt.errors import CannotStart
+from wfmgmt.errors import CannotStart, ResourcesExhausted
 from wfmgmt.logs import logging_config, open_standard_streams, write_error
 from wfmgmt.settings import Settings
 
 
-def _exit(error):
-    write_error(f"wfmgmt: {error}")
-    sys.exit(error.exit_code)
+@contextmanager
+def _one_line():
+    """End the process with one line and the documented exit code when it cannot start."""
+    try:
+        yield
+    except (CannotStart, OSError, RuntimeError) as error:  # RuntimeError: no thread could be started.
+        write_error(f"wfmgmt: {error}")
+        sys.exit(getattr(error, "exit_code", ResourcesExhausted.exit_code))
 
 
 open_standard_streams()
-try:
+with _one_line():
     _settings = Settings.load()
-except CannotStart as error:
-    _exit(error)
 # Web workers share their counters there; prometheus-client looks for this when something imports it, as all below does.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_settings.metrics_folder)  # noqa: TID251 - its only way to be told
 
 from prometheus_client.multiprocess import mark_process_dead  # noqa: E402
 
 from wfmgmt.deployment.deployment import Deployment  # noqa: E402
+from wfmgmt.deployment.host_limits import ensure_temporary_folder, raise_file_limit, web_connections  # noqa: E402
 from wfmgmt.deployment.shared_metrics import empty_folder, reserve_files  # noqa: E402
 
-_deployment = Deployment(_settings)
+_deployment = Deployment.of(_settings)
 
 bind = str(_settings.management_address)
 workers = _settings.web_workers
@@ -37,8 +42,10 @@ logconfig_dict = logging_config(_settings.log_format, _settings.log_level)
 keepalive = 30
 # Headers that would change the path under which a request arrives, from a proxy that we do not expect.
 forwarder_headers = ""
-# Each has a descriptor; half of them are left for everything else.
-worker_connections = min(1000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+with _one_line():
+    worker_connections = web_connections(_settings, raise_file_limit())
+# By files there the master knows that its web workers live; only the instance has to be writable.
+worker_tmp_dir = str(_settings.run_folder)
 timeout = 60
 graceful_timeout = 7
 # Its server is a thread in the master, which forks.
@@ -47,12 +54,11 @@ control_socket_disable = True
 
 def on_starting(server):
     """Prepare the instance before the first web worker."""
-    try:
+    with _one_line():
         has_sockets = "LISTEN_FDS" in os.environ  # noqa: TID251 - from systemd, which gunicorn prefers to addresses
         _deployment.start([] if has_sockets else server.cfg.address)
+        ensure_temporary_folder(_settings)
         empty_folder(_settings)
-    except CannotStart as error:
-        _exit(error)
 
 
 def when_ready(server):
@@ -60,22 +66,39 @@ def when_ready(server):
     _deployment.announce(server.LISTENERS[0].sock.getsockname())
 
 
+def pre_fork(server, worker):
+    """Have the web worker tell the master when it has started."""
+    worker.has_started = mmap.mmap(-1, 1)
+
+
+def post_fork(server, worker):
+    """Keep gunicorn's own codes from the master: it would end at once, with 3, which stands for the database."""
+    server.WORKER_BOOT_ERROR = server.APP_LOAD_ERROR = ResourcesExhausted.exit_code
+
+
 def post_worker_init(worker):
     """Start the housekeeping of a web worker."""
-    reserve_files(_settings)
-    worker.guard = worker.wsgi.extensions["wfmgmt.guard"]
-    worker.housekeeping = _deployment.housekeeping(worker.wsgi.extensions["wfmgmt"])
-    worker.housekeeping.start()
+    with _one_line():
+        reserve_files(_settings)
+        worker.guard = worker.wsgi.extensions["wfmgmt.guard"]
+        worker.housekeeping = _deployment.housekeeping(worker.wsgi.extensions["wfmgmt"])
+        worker.housekeeping.start()
+    worker.has_started[0] = True
+    _deployment.on_web_worker_started()
 
 
 def worker_exit(server, worker):
     """End it."""
-    worker.housekeeping.end()
+    if worker.has_started[0]:
+        worker.housekeeping.end()
 
 
 def child_exit(server, worker):
     """Drop the gauges of a web worker that is gone."""
     mark_process_dead(worker.pid)
+    is_stopping = not server.LISTENERS
+    if not worker.has_started[0] and not is_stopping:
+        _deployment.on_web_worker_failed()
 
 
 def on_exit(server):

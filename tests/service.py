@@ -108,7 +108,7 @@ class Service:
         """Start gunicorn and wait until it is healthy or says what is not."""
         process = self.launch()
         try:
-            wait_until(lambda: process.poll() is not None or self._has_addresses(), timeout_s=START_S, what="the start")
+            wait_until(lambda: process.poll() is not None or self.has_addresses(), timeout_s=START_S, what="the start")
             assert process.poll() is None, self.text_of_log()
             self.management, self.inference = (self._address(plane) for plane in ("management", "inference"))
             wait_until(self._answers, timeout_s=START_S, what="the runtime")
@@ -117,7 +117,8 @@ class Service:
             raise
         return self
 
-    def _has_addresses(self) -> bool:
+    def has_addresses(self) -> bool:
+        """Return whether it has told where it listens."""
         return all((self.run_folder / f"{plane}.address").exists() for plane in ("management", "inference"))
 
     def _address(self, plane: str) -> str:

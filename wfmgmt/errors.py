@@ -40,9 +40,11 @@ WfmgmtError
 ├── InsufficientStorage         no space left for the database or an archive
 └── CannotStart                 the deployment must not come up like this
     ├── SettingsInvalid         a setting is unknown or has a wrong value
-    └── DatabaseUnusable        the database is corrupt, read-only or from a newer version
+    ├── DatabaseUnusable        the database is corrupt, read-only or from a newer version
+    └── ResourcesExhausted      the host lacks space, processes or open files for now
 """
 
+import errno
 from collections.abc import Mapping, Sequence
 
 
@@ -366,3 +368,16 @@ class DatabaseUnusable(CannotStart):
     """The database is corrupt, read-only or was written by a newer version."""
 
     exit_code = 3
+
+
+class ResourcesExhausted(CannotStart):
+    """The host lacks space, processes or open files; another start may work.
+
+    Attributes:
+        ERRNOS: How the operating system says so.
+    """
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
+    ERRNOS = frozenset(
+        {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+    )

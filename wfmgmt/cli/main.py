@@ -1,7 +1,6 @@
 """The `wfmgmt` command: run the runtime, migrate, reconcile, take workflows over, verify the audit trail."""
 
 import argparse
-import getpass
 import logging.config
 import shutil
 import socket
@@ -10,9 +9,9 @@ from collections.abc import Sequence
 
 from wfmgmt import __version__
 from wfmgmt.cli import takeover
+from wfmgmt.cli.actor import command_origin
 from wfmgmt.deployment.deployment import prepare_instance, runtime_lock
-from wfmgmt.domain.audit import Origin
-from wfmgmt.errors import CannotStart, RuntimeUnavailable, WfmgmtError
+from wfmgmt.errors import CannotStart, ResourcesExhausted, RuntimeUnavailable, WfmgmtError
 from wfmgmt.factory import Services, listen, run_runtime
 from wfmgmt.logs import logging_config, open_standard_streams, write_error
 from wfmgmt.serving.client import RuntimeClient
@@ -28,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        0 when done, 1 for a finding or a failure, 2 for wrong settings, 3 for a database that cannot be used.
+        0 when done, 1 for a finding or a failure, 2 for wrong settings, 3 for a database that cannot be used, 75 when
+        the host lacks something for now.
     """
     open_standard_streams()
     parser = _parser()
@@ -43,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except WfmgmtError as error:
         write_error(f"wfmgmt: {error}")
         return 1
+    except OSError as error:
+        write_error(f"wfmgmt: {error}")
+        return ResourcesExhausted.exit_code if error.errno in ResourcesExhausted.ERRNOS else 1
     return code
 
 
@@ -98,10 +101,7 @@ def _reconcile(settings: Settings, options: argparse.Namespace) -> int:
     prepare_instance(settings)
     services = Services(settings)
     runtime = RuntimeClient(settings.control_socket, call_timeout_s=_CHECK_S)
-    if options.dry_run:
-        sentences = services.removal.abandoned()
-    else:
-        sentences = services.removal.recover(Origin(actor=f"cli:{getpass.getuser()}"))
+    sentences = services.removal.abandoned() if options.dry_run else services.removal.recover(command_origin())
     try:
         if not options.dry_run:
             runtime.nudge()

@@ -1,15 +1,14 @@
 """`wfmgmt import-torchserve`: take over the workflows that a running TorchServe has."""
 
 import argparse
-import getpass
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from wfmgmt.archives.stores import ArchiveFolder
+from wfmgmt.cli.actor import command_origin
 from wfmgmt.deployment.deployment import prepare_instance
-from wfmgmt.domain.audit import Origin
 from wfmgmt.errors import BadRequest, RuntimeUnavailable, WfmgmtError
 from wfmgmt.factory import Services
 from wfmgmt.services.copies import ForeignStores
@@ -51,7 +50,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     require_current(settings.database)
     prepare_instance(settings)
     source = _source(options)
-    origin = Origin(actor=f"cli:{getpass.getuser()}")
+    origin = command_origin()
     outcomes = Services(settings).takeover.take_over(source, origin, only=options.workflow, is_dry=options.dry_run)
     try:
         return _report(outcomes, is_dry=options.dry_run)

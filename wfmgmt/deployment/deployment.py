@@ -8,11 +8,12 @@ import signal
 import socket
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from wfmgmt.deployment.housekeeping import Housekeeping, RuntimeWatchdog, runtime_answers, runtime_command
 from wfmgmt.deployment.locks import LockFile
-from wfmgmt.errors import SettingsInvalid
+from wfmgmt.errors import ResourcesExhausted, SettingsInvalid
 from wfmgmt.factory import Services, listen
 from wfmgmt.settings import Settings
 from wfmgmt.store.schema import upgrade, warning_about_sqlite
@@ -23,6 +24,8 @@ _log = logging.getLogger("wfmgmt.deployment")
 PREDECESSOR_S = 5.0
 #: How long the runtime may take to stop, once accepted requests are answered, before it is killed.
 RUNTIME_STOP_S = 5.0
+#: Pause after a web worker could not start.
+RETRY_S = 1.0
 #: Tells prometheus-client to share counters; not for the runtime, which has none.
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -32,6 +35,7 @@ def prepare_instance(settings: Settings) -> None:
 
     Raises:
         SettingsInvalid: A folder cannot be created.
+        ResourcesExhausted: There is no space for it.
     """
     try:
         for folder in (settings.instance, settings.workflow_store, settings.model_store):
@@ -40,7 +44,11 @@ def prepare_instance(settings: Settings) -> None:
             (settings.run_folder / name).mkdir(mode=0o700, exist_ok=True)
         settings.run_folder.chmod(0o700)
     except OSError as error:
-        raise SettingsInvalid(f"cannot create {error.filename}: {error.strerror}") from error
+        kind = ResourcesExhausted if error.errno in ResourcesExhausted.ERRNOS else SettingsInvalid
+        raise kind(f"cannot create {error.filename}: {error.strerror}") from error
+
+
+_DEPLOYMENTS: dict[Path, "Deployment"] = {}
 
 
 class Deployment:
@@ -56,8 +64,16 @@ class Deployment:
         self._inference: socket.socket | None = None
         self._lifeline: tuple[int, int] = (-1, -1)
         # Web workers write there, and the master reads.
-        self._given_up = mmap.mmap(-1, 1)
+        self._exit_code = mmap.mmap(-1, 1)
+        self._has_served = mmap.mmap(-1, 1)
         self._master = 0
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Deployment":
+        """Return the one deployment of an instance: at SIGHUP gunicorn reads its configuration once more."""
+        deployment = _DEPLOYMENTS.setdefault(settings.instance, cls(settings))
+        deployment.settings = settings
+        return deployment
 
     def start(self, binds: Iterable[object]) -> None:
         """Prepare everything that web workers rely on, before there are any.
@@ -114,15 +130,27 @@ class Deployment:
         elected = LockFile(self.settings.run_folder / "housekeeping.lock")
         return Housekeeping(services=services, watchdog=watchdog, elected=elected)
 
+    def on_web_worker_started(self) -> None:
+        """Record that one works. Runs in the web worker."""
+        self._has_served[0] = True
+
+    def on_web_worker_failed(self) -> None:
+        """End the deployment when no web worker has ever started; otherwise pause before gunicorn starts another."""
+        if self._has_served[0]:
+            _log.error("a web worker could not start; starting another in %g s", RETRY_S)
+            time.sleep(RETRY_S)
+        else:
+            self._give_up(ResourcesExhausted.exit_code)
+
     def _give_up(self, code: int) -> None:
-        """End the deployment from within a web worker."""
-        self._given_up[0] = code
+        """End the deployment, from within any of its processes."""
+        self._exit_code[0] = code
         os.kill(self._master, signal.SIGTERM)
 
     @property
     def exit_code(self) -> int:
-        """What to exit with: 0 unless the runtime could not start."""
-        return self._given_up[0]
+        """What to exit with: 0 unless the web workers or the runtime could not start."""
+        return self._exit_code[0]
 
     def stop(self) -> None:
         """Take the runtime down: the pipe that it watches ends when the last process of the deployment lets go."""

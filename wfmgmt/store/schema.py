@@ -1,5 +1,6 @@
 """Whether a database can be used, and how it is brought up to date."""
 
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,8 @@ from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
-from wfmgmt.errors import DatabaseUnusable
+from wfmgmt.domain.limits import MIB
+from wfmgmt.errors import DatabaseUnusable, ResourcesExhausted
 from wfmgmt.store.engine import ADVISORY_LOCK, BUSY_TIMEOUT_S, parse_database, shown_database
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
@@ -38,6 +40,7 @@ def upgrade(database: Path | str) -> None:
 
     Raises:
         DatabaseUnusable: The database is corrupt, read-only, locked, or newer than this version; it is unchanged.
+        ResourcesExhausted: There is no space for it.
     """
     url = parse_database(database)
     shown = shown_database(url)
@@ -50,6 +53,8 @@ def upgrade(database: Path | str) -> None:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except DBAPIError as error:
+        if url.get_backend_name() == "sqlite" and _is_full(Path(url.database or "").parent):
+            raise ResourcesExhausted(f"the database {shown} cannot be used: no space is left for it") from error
         raise DatabaseUnusable(f"the database {shown} cannot be used: {error.orig}") from error
 
 
@@ -101,6 +106,14 @@ def _migration_engine(url: URL) -> Engine:
     if url.get_backend_name() != "sqlite":
         return create_engine(url)
     return create_engine(url, connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_S})
+
+
+def _is_full(folder: Path) -> bool:
+    """Return whether there is no space: SQLite has several words for that, some of which have other reasons, too."""
+    try:
+        return shutil.disk_usage(folder).free < MIB
+    except OSError:
+        return False
 
 
 def _refuse_newer(heads: Iterable[str], *, shown: str) -> None:

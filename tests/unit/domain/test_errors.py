@@ -12,6 +12,7 @@ NEVER_ANSWERED = {
     errors.CannotStart,
     errors.SettingsInvalid,
     errors.DatabaseUnusable,
+    errors.ResourcesExhausted,
     errors.ListingFailed,  # These two are a command's.
     errors.NotTakenOver,
 }
