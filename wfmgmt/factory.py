@@ -35,6 +35,7 @@ from wfmgmt.services.removal import Removal
 from wfmgmt.services.takeover import Takeover
 from wfmgmt.serving.client import RuntimeClient
 from wfmgmt.serving.connections import ConnectionLimits
+from wfmgmt.serving.load_order import LoadHistory
 from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.models.base import Drift, ModelServer
 from wfmgmt.serving.models.local.accelerators import count_accelerators
@@ -135,7 +136,7 @@ def browser_guard(settings: Settings) -> BrowserGuard:
 
 
 class StoreCatalog:
-    """What the runtime reads from the database; satisfies `wfmgmt.serving.runtime.Catalog`."""
+    """What the runtime reads from the database; satisfies `wfmgmt.serving.catalog.Catalog`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -234,6 +235,7 @@ async def create_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         ),
         check_interval_s=settings.torchserve_check_s,
         prepare=forkserver.preload,
+        history=LoadHistory(settings.run_folder / "loads.json"),
     )
     try:
         yield runtime

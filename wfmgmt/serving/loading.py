@@ -38,6 +38,14 @@ class LoadedWorkflow:
         model_store: Folder of the .mar files.
         measurements: Where to count what happens at each node.
         publish: Called with a new report whenever something changed.
+
+    Attributes:
+        deployment: What is loaded.
+        state: How far that is.
+        is_registered: Whether the database calls the workflow ready.
+        is_leaving: Whether it is to be taken down.
+        worked_before: Whether it came up when it was loaded last, as far as is known.
+        is_hopeful: Whether requests wait for it although loading it failed.
     """
 
     def __init__(
@@ -54,6 +62,8 @@ class LoadedWorkflow:
         self.deployment = deployment
         self.state = LoadState.LOADING
         self.is_registered = False
+        self.worked_before = True
+        self.is_hopeful = False
         self._models = models
         self._functions = functions
         self._workflow_store = workflow_store

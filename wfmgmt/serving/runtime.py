@@ -3,15 +3,16 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import Deployment
 from wfmgmt.errors import ShuttingDown, WfmgmtError, WorkflowNotFound, WorkflowNotReady
+from wfmgmt.serving.catalog import Catalog
 from wfmgmt.serving.control import LoadState, WorkflowReport
 from wfmgmt.serving.feed import StatusFeed
+from wfmgmt.serving.load_order import FIRST_LANE, LAST_LANE, Lane, LoadHistory
 from wfmgmt.serving.loading import LoadedWorkflow
 from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.models.base import Drift, ModelServer
@@ -23,10 +24,10 @@ _log = logging.getLogger("wfmgmt.runtime")
 
 #: How often the loaded workflows are compared with the database.
 RECONCILE_INTERVAL_S = 5.0
-#: Workflows that the runtime loads at a time when it loads them from the database.
-CONCURRENT_LOADS = 4
 #: After a failed load, the wait before the next try doubles between these.
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 300.0
+#: Failed loads of a workflow that worked before during which requests wait for it still.
+PATIENT_RETRIES = 3
 #: A slot is held for this long before a retry, which bounds what many failing workflows cost together.
 RETRY_SPACING_S = 0.2
 #: Workflows that one comparison with the database begins to load; the next one follows at once.
@@ -35,31 +36,6 @@ LOADS_PER_ROUND = 500
 UNREAD_WAIT_S = 30.0
 #: Differences of model servers that are kept while they cannot be recorded; all of them are in the log.
 UNRECORDED = 10_000
-
-
-class Catalog(Protocol):
-    """What the runtime reads from the database. Blocking; called in a thread, one call at a time."""
-
-    def uids(self) -> Mapping[str, WorkflowStatus]:
-        """Return every registration, finished or not.
-
-        Raises:
-            WfmgmtError: The database cannot be read.
-        """
-
-    def deployments(self, uids: list[str]) -> Iterable[Deployment]:
-        """Return what is needed to load these; those that are no longer ready are left out.
-
-        Raises:
-            WfmgmtError: The database cannot be read.
-        """
-
-    def record(self, drifts: Sequence[Drift]) -> None:
-        """Write down how model servers differed from what they should hold.
-
-        Raises:
-            WfmgmtError: The database cannot be written.
-        """
 
 
 class Runtime:
@@ -78,6 +54,7 @@ class Runtime:
         limits: How much is taken on at a time.
         check_interval_s: How often model servers are compared with what they should hold.
         prepare: Called before anything is loaded from the database.
+        history: How loads went.
 
     Attributes:
         feed: How the workflows are.
@@ -97,6 +74,7 @@ class Runtime:
         limits: PredictionLimits,
         check_interval_s: float,
         prepare: Callable[[], Awaitable[None]],
+        history: LoadHistory,
     ) -> None:
         self.feed = StatusFeed()
         self.measurements = measurements
@@ -113,7 +91,8 @@ class Runtime:
         self._unread = 0
         self._unloaded_meanwhile: set[str] = set()
         self._unloads: dict[str, asyncio.Task[None]] = {}
-        self._slots = asyncio.Semaphore(CONCURRENT_LOADS)
+        self._history = history
+        self._first_lane, self._last_lane = Lane(*FIRST_LANE), Lane(*LAST_LANE)
         self._nudged = asyncio.Event()
         self._retry = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -159,14 +138,8 @@ class Runtime:
     async def wait_until_loaded(self, name: str, waited_s: float = 0.0) -> float:
         """Wait for a workflow that is still being loaded, or may be; `find` finds it then.
 
-        The wait is a part of the workflow's `response_timeout`.
-
-        Args:
-            name: Of the workflow.
-            waited_s: For how long the request has waited before.
-
         Returns:
-            For how long the request has waited in all.
+            For how long the request has waited in all, with `waited_s` from before: a part of its `response_timeout`.
 
         Raises:
             WorkflowNotReady: The time is over, or waiting longer is not likely to help.
@@ -192,7 +165,8 @@ class Runtime:
         workflow = self._by_name.get(name)
         if workflow is None or not workflow.is_served:
             return UNREAD_WAIT_S
-        return workflow.deployment.response_timeout_s if workflow.state is LoadState.LOADING else 0.0
+        is_coming = workflow.state is LoadState.LOADING or workflow.is_hopeful
+        return workflow.deployment.response_timeout_s if is_coming else 0.0
 
     def note_registered(self, uid: str) -> None:
         """Take note that a registration is finished: clients may know of the workflow."""
@@ -218,7 +192,7 @@ class Runtime:
         for other in list(self._workflows.values()):
             if other is not workflow and other.deployment.workflow == deployment.workflow:
                 await self.unload(other.deployment.uid)  # The database gave the name away, so that one is gone.
-        await workflow.load()
+        await self._load(workflow)
 
     def _add(self, deployment: Deployment) -> LoadedWorkflow:
         workflow = LoadedWorkflow(
@@ -280,6 +254,7 @@ class Runtime:
                 self.feed.note_catalog(str(error))
                 _log.warning("cannot read the workflows to load: %s", error)
             self._waiting.wake_all()
+            await self._history.save()
             await _wait(self._nudged, RECONCILE_INTERVAL_S)
 
     async def _reconcile(self) -> None:
@@ -297,13 +272,16 @@ class Runtime:
             if recorded[uid] is WorkflowStatus.UNREGISTERING:
                 self._workflows[uid].is_leaving = True
         missing = ready - self._workflows.keys() - self._unloaded_meanwhile
-        batch = sorted(missing)[:LOADS_PER_ROUND]
+        batch = sorted(missing, key=lambda uid: (self._history.has_failed(uid), uid))[:LOADS_PER_ROUND]
         self._unread = len(missing) - len(batch)
         if self._unread:
             self._nudged.set()
-        for deployment in await asyncio.to_thread(lambda: list(self._catalog.deployments(batch))):
+        self._history.keep(recorded.keys() | self._workflows.keys())
+        deployments = await asyncio.to_thread(lambda: list(self._catalog.deployments(batch)))
+        for deployment in sorted(deployments, key=lambda each: (self._history.has_failed(each.uid), each.workflow)):
             if deployment.uid not in self._workflows and deployment.uid not in self._unloaded_meanwhile:
                 workflow = self._add(deployment)
+                workflow.worked_before = workflow.is_hopeful = not self._history.has_failed(deployment.uid)
                 workflow.note_registered()
                 self._spawn(self._load_until_it_works(workflow))
 
@@ -358,17 +336,33 @@ class Runtime:
         return workflow.deployment.workflow if workflow else ""
 
     async def _load_until_it_works(self, workflow: LoadedWorkflow) -> None:
-        """Load a workflow of the database; while that fails, try again with growing pauses."""
-        pause_s = FIRST_RETRY_S
-        while self._workflows.get(workflow.deployment.uid) is workflow:
-            async with self._slots:
-                if workflow.state is LoadState.FAILED:
+        """Load a workflow of the database; while that fails, try again with growing pauses, after all others."""
+        uid, pause_s, failures = workflow.deployment.uid, FIRST_RETRY_S, 0
+        while self._workflows.get(uid) is workflow:
+            lane = self._first_lane
+            if self._history.has_failed(uid):
+                await self._first_lane.wait_until_idle()
+                lane = self._last_lane
+            async with lane.turn(self._history.hold_s(uid), lambda: self._history.record(uid, None)):
+                if failures:
                     await asyncio.sleep(RETRY_SPACING_S)
-                await workflow.load()
+                await self._load(workflow)
             if workflow.state is LoadState.LOADED:
                 return
+            failures += 1
+            if failures >= PATIENT_RETRIES:
+                workflow.is_hopeful = False
+                self._waiting.wake(workflow.deployment.workflow)
             await _wait(self._retry, pause_s)
             pause_s = min(2 * pause_s, LAST_RETRY_S)
+
+    async def _load(self, workflow: LoadedWorkflow) -> None:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        await workflow.load()
+        if workflow.state is not LoadState.ABSENT:
+            took_s = round(clock() - began, 3) if workflow.state is LoadState.LOADED else None
+            self._history.record(workflow.deployment.uid, took_s)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -394,7 +388,7 @@ class Runtime:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await asyncio.gather(self._models.close(), self._functions.close())
+        await asyncio.gather(self._models.close(), self._functions.close(), self._history.save())
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:

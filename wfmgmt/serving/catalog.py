@@ -1,0 +1,33 @@
+"""What the runtime needs of the database."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from wfmgmt.domain.status import WorkflowStatus
+from wfmgmt.domain.workflow import Deployment
+from wfmgmt.serving.models.base import Drift
+
+
+class Catalog(Protocol):
+    """What the runtime reads from the database. Blocking; called in a thread, one call at a time."""
+
+    def uids(self) -> Mapping[str, WorkflowStatus]:
+        """Return every registration, finished or not.
+
+        Raises:
+            WfmgmtError: The database cannot be read.
+        """
+
+    def deployments(self, uids: list[str]) -> Iterable[Deployment]:
+        """Return what is needed to load these; those that are no longer ready are left out.
+
+        Raises:
+            WfmgmtError: The database cannot be read.
+        """
+
+    def record(self, drifts: Sequence[Drift]) -> None:
+        """Write down how model servers differed from what they should hold.
+
+        Raises:
+            WfmgmtError: The database cannot be written.
+        """
