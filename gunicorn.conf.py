@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from wfmgmt.errors import CannotStart, ResourcesExhausted
 from wfmgmt.logs import logging_config, open_standard_streams, write_error
-from wfmgmt.settings import Settings
+from wfmgmt.settings import settings_in_force
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def _one_line():
 
 open_standard_streams()
 with _one_line():
-    _settings = Settings.load()
+    _settings = settings_in_force()
 # Web workers share their counters there; prometheus-client looks for this when something imports it, as all below does.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_settings.metrics_folder)  # noqa: TID251 - its only way to be told
 
@@ -30,6 +30,7 @@ from prometheus_client.multiprocess import mark_process_dead  # noqa: E402
 
 from wfmgmt.deployment.deployment import Deployment  # noqa: E402
 from wfmgmt.deployment.host_limits import ensure_temporary_folder, raise_file_limit, web_connections  # noqa: E402
+from wfmgmt.deployment.master import Master  # noqa: E402
 from wfmgmt.deployment.shared_metrics import empty_folder, reserve_files  # noqa: E402
 
 _deployment = Deployment.of(_settings)
@@ -46,7 +47,8 @@ with _one_line():
     worker_connections = web_connections(_settings, raise_file_limit())
 # By files there the master knows that its web workers live; only the instance has to be writable.
 worker_tmp_dir = str(_settings.run_folder)
-timeout = 60
+# After this time gunicorn kills a web worker whose main loop stands still; it goes round once a second.
+timeout = 30
 graceful_timeout = 7
 # Its server is a thread in the master, which forks.
 control_socket_disable = True
@@ -54,6 +56,7 @@ control_socket_disable = True
 
 def on_starting(server):
     """Prepare the instance before the first web worker."""
+    Master.adopt(server, _deployment.shared)
     with _one_line():
         has_sockets = "LISTEN_FDS" in os.environ  # noqa: TID251 - from systemd, which gunicorn prefers to addresses
         _deployment.start([] if has_sockets else server.cfg.address)
@@ -88,8 +91,8 @@ def post_worker_init(worker):
 
 
 def worker_exit(server, worker):
-    """End it."""
-    if worker.has_started[0]:
+    """End it, if it was begun."""
+    if worker.housekeeping is not None:
         worker.housekeeping.end()
 
 

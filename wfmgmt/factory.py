@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from wfmgmt.api.application import make_app
 from wfmgmt.api.guard import GuardedApplication, ManagementGuard
-from wfmgmt.api.metrics import Metrics, shared_folder
+from wfmgmt.api.metrics import Metrics, record_loop_failure, shared_folder
 from wfmgmt.api.operations import operations_blueprint
 from wfmgmt.api.workflows import workflows_blueprint
 from wfmgmt.archives.fetching import Fetcher
@@ -48,7 +48,7 @@ from wfmgmt.serving.predictions import PredictionLimits
 from wfmgmt.serving.process import serve
 from wfmgmt.serving.runtime import Runtime
 from wfmgmt.serving.view import RuntimeView
-from wfmgmt.settings import Settings, worker_environment
+from wfmgmt.settings import Settings, settings_in_force, worker_environment
 from wfmgmt.store.store import Store
 
 
@@ -64,7 +64,7 @@ class Services:
         self.store = Store(settings.database, connections=settings.web_threads + 2)
         self.leases = Leases(settings.run_folder / "leases")
         self.runtime = RuntimeClient(settings.control_socket, drain_timeout_s=settings.drain_timeout_s)
-        self.view = RuntimeView(RuntimeClient(settings.control_socket))
+        self.view = RuntimeView(RuntimeClient(settings.control_socket), on_failure=record_loop_failure)
         folders = StoreFolders(
             workflow=ArchiveFolder(folder=settings.workflow_store, suffix=".war"),
             model=ArchiveFolder(folder=settings.model_store, suffix=".mar"),
@@ -107,7 +107,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     Raises:
         SettingsInvalid: A setting is unknown or has a wrong value.
     """
-    settings = settings or Settings.load()
+    settings = settings or settings_in_force()
     services = Services(settings)
     metrics = Metrics(inspection=services.inspection, shared_folder=shared_folder())
     app = make_app(metrics)

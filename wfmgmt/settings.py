@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
@@ -305,6 +306,16 @@ class Settings(BaseSettings):
     def concurrent_registrations(self) -> int:
         """Registrations that one web worker carries out at a time; half its threads unless set."""
         return self.registrations or self.web_threads // 2
+
+
+@cache
+def settings_in_force() -> Settings:
+    """Return the settings of this process and of all that it forks, which are read once.
+
+    Raises:
+        SettingsInvalid: A setting is unknown or has a wrong value.
+    """
+    return Settings.load()
 
 
 def worker_environment(settings: Settings) -> dict[str, str]:

@@ -26,6 +26,17 @@ _DURATIONS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120),
     registry=_OWN,
 )
+_LOOP_FAILURES = Counter(
+    "wfmgmt_loop_failures",
+    "Failures of what the web workers do in the background, which is tried again",
+    ["loop"],
+    registry=_OWN,
+)
+
+
+def record_loop_failure(loop: str) -> None:
+    """Count a failure of a background loop or of one of its duties."""
+    _LOOP_FAILURES.labels(loop).inc()
 
 
 class Metrics:

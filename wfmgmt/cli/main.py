@@ -101,7 +101,12 @@ def _reconcile(settings: Settings, options: argparse.Namespace) -> int:
     prepare_instance(settings)
     services = Services(settings)
     runtime = RuntimeClient(settings.control_socket, call_timeout_s=_CHECK_S)
-    sentences = services.removal.abandoned() if options.dry_run else services.removal.recover(command_origin())
+    failed: list[str] = []
+    if options.dry_run:
+        sentences = services.removal.abandoned()
+    else:
+        recovery = services.removal.recover(command_origin())
+        sentences, failed = recovery.done, recovery.failed
     try:
         if not options.dry_run:
             runtime.nudge()
@@ -113,7 +118,9 @@ def _reconcile(settings: Settings, options: argparse.Namespace) -> int:
     for sentence in sentences:
         print(sentence)
     print(f"{len(sentences)} {'to do' if options.dry_run else 'done'}")
-    return 0 if is_known else 1
+    for sentence in failed:
+        print(f"wfmgmt: could not {sentence}", file=sys.stderr)
+    return 0 if is_known and not failed else 1
 
 
 def _verify(settings: Settings, _options: argparse.Namespace) -> int:

@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import mmap
 import os
 import signal
 import socket
@@ -11,8 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from wfmgmt.api.metrics import record_loop_failure
+from wfmgmt.deployment.election import Election
 from wfmgmt.deployment.housekeeping import Housekeeping, RuntimeWatchdog, runtime_answers, runtime_command
 from wfmgmt.deployment.locks import LockFile
+from wfmgmt.deployment.shared_state import SharedState
 from wfmgmt.errors import ResourcesExhausted, SettingsInvalid
 from wfmgmt.factory import Services, listen
 from wfmgmt.settings import Settings
@@ -63,9 +65,7 @@ class Deployment:
         self._only_one = LockFile(settings.run_folder / "deployment.lock")
         self._inference: socket.socket | None = None
         self._lifeline: tuple[int, int] = (-1, -1)
-        # Web workers write there, and the master reads.
-        self._exit_code = mmap.mmap(-1, 1)
-        self._has_served = mmap.mmap(-1, 1)
+        self.shared = SharedState()
         self._master = 0
 
     @classmethod
@@ -127,16 +127,21 @@ class Deployment:
             answers=lambda: runtime_answers(services),
             give_up=self._give_up,
         )
-        elected = LockFile(self.settings.run_folder / "housekeeping.lock")
-        return Housekeeping(services=services, watchdog=watchdog, elected=elected)
+        return Housekeeping(
+            services=services,
+            watchdog=watchdog,
+            election=Election(LockFile(self.settings.run_folder / "housekeeping.lock"), self.shared),
+            shared=self.shared,
+            on_failure=record_loop_failure,
+        )
 
     def on_web_worker_started(self) -> None:
         """Record that one works. Runs in the web worker."""
-        self._has_served[0] = True
+        self.shared.record_service()
 
     def on_web_worker_failed(self) -> None:
         """End the deployment when no web worker has ever started; otherwise pause before gunicorn starts another."""
-        if self._has_served[0]:
+        if self.shared.has_served:
             _log.error("a web worker could not start; starting another in %g s", RETRY_S)
             time.sleep(RETRY_S)
         else:
@@ -144,13 +149,13 @@ class Deployment:
 
     def _give_up(self, code: int) -> None:
         """End the deployment, from within any of its processes."""
-        self._exit_code[0] = code
+        self.shared.exit_code = code
         os.kill(self._master, signal.SIGTERM)
 
     @property
     def exit_code(self) -> int:
         """What to exit with: 0 unless the web workers or the runtime could not start."""
-        return self._exit_code[0]
+        return self.shared.exit_code
 
     def stop(self) -> None:
         """Take the runtime down: the pipe that it watches ends when the last process of the deployment lets go."""

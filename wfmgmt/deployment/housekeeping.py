@@ -1,6 +1,6 @@
 """What one web worker does beside answering requests: keep the runtime alive, the registry tidy and the log short.
 
-Every web worker has the thread; a locked file elects the one that acts, and another takes over when that one ends.
+Every web worker has the threads; an election decides which one acts, and who takes over when that one ends or stops.
 """
 
 import logging
@@ -8,13 +8,15 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 
+from wfmgmt.deployment.election import Election
 from wfmgmt.deployment.locks import LockFile
-from wfmgmt.errors import RuntimeUnavailable, SettingsInvalid, WfmgmtError
+from wfmgmt.deployment.shared_state import SharedState
+from wfmgmt.errors import RuntimeUnavailable, SettingsInvalid
 from wfmgmt.factory import Services
+from wfmgmt.loops import Duties, Duty, FailureCounter, Loop
 
 _log = logging.getLogger("wfmgmt.housekeeping")
 
@@ -26,8 +28,13 @@ TIDY_INTERVAL_S = 1.0
 SWEEP_INTERVAL_S = 60.0
 #: After the runtime ended, the wait before the next start doubles between these; a run this long resets it.
 FIRST_PAUSE_S, LAST_PAUSE_S, GOOD_RUN_S = 0.1, 30.0, 30.0
-#: A runtime that does not answer for so long is ended, to be started again.
-HANGING_S = 30.0
+#: While the system has no room for its process, the runtime is tried to be started this often at least.
+MAX_START_PAUSE_S = 3.0
+#: A runtime that has answered, and then leaves so many calls in a row and so much time without an answer, is killed.
+#: The calls keep a pause of the whole machine, after which one call may fail, from being taken for that.
+MAX_UNANSWERED_CALLS, HANGING_S = 3, 12.0
+#: The same for one that has not answered yet, which may be importing on a busy machine.
+STARTING_S = 30.0
 #: How long registrations under way may go on once the server has been told to stop.
 GRACE_S = 2.0
 
@@ -66,6 +73,8 @@ class RuntimeWatchdog:
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = clock()
         self._answered_at = clock()
+        self._has_answered = False
+        self._unanswered_calls = 0
         self._pause_s = 0.0
         self._has_given_up = False
 
@@ -101,82 +110,132 @@ class RuntimeWatchdog:
 
     def _start(self) -> None:
         self._started_at = self._answered_at = self._clock()
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter with our own module
-            self._command, pass_fds=self._keep_open, env=self._environment
-        )
+        self._has_answered = False
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter with our own module
+                self._command, pass_fds=self._keep_open, env=self._environment
+            )
+        except OSError as error:  # The system has no room for another process now.
+            self._pause_s = min(max(2 * self._pause_s, FIRST_PAUSE_S), MAX_START_PAUSE_S)
+            _log.warning("the runtime cannot be started: %s; trying again in %.1f s", error, self._pause_s)
 
     def _end_if_hanging(self) -> None:
         if self._answers():
             self._answered_at = self._clock()
-        elif self._clock() - self._answered_at > HANGING_S and (holder := self._lock.holder()) is not None:
-            self._answered_at = self._clock()
+            self._has_answered = True
+            self._unanswered_calls = 0
+            return
+        self._unanswered_calls += 1
+        silent_s = self._clock() - self._answered_at
+        is_hanging = self._unanswered_calls >= MAX_UNANSWERED_CALLS and silent_s > (
+            HANGING_S if self._has_answered else STARTING_S
+        )
+        if is_hanging and (holder := self._lock.holder()) is not None:
             os.kill(holder, signal.SIGKILL)
-            _log.error("the runtime did not answer; it was ended")
+            self._answered_at = self._clock()
+            _log.error("the runtime did not answer for %.0f s; killed it", silent_s)
 
 
 class Housekeeping:
-    """The thread of one web worker.
+    """The threads of one web worker. One looks after the runtime, so that no slow duty of the other delays that.
 
     Args:
         services: The use cases of this web worker.
         watchdog: Looks after the runtime.
-        elected: Held by the web worker that acts.
+        election: Decides which web worker acts.
+        shared: Tells why this web worker is to end.
+        on_failure: Counts failures of the threads.
     """
 
-    def __init__(self, *, services: Services, watchdog: RuntimeWatchdog, elected: LockFile) -> None:
+    def __init__(
+        self,
+        *,
+        services: Services,
+        watchdog: RuntimeWatchdog,
+        election: Election,
+        shared: SharedState,
+        on_failure: FailureCounter,
+    ) -> None:
         self._services = services
         self._watchdog = watchdog
-        self._elected = elected
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
-        self._next_tidy = self._next_sweep = 0.0
+        self._election = election
+        self._shared = shared
+        self._on_failure = on_failure
+        removal = services.removal
+        self._own_duties = Duties(
+            Duty(name="late-audit", work=removal.record_late, interval_s=WATCH_INTERVAL_S), on_failure=on_failure
+        )
+        self._elected_duties = Duties(
+            Duty(name="recovery", work=self._recover, interval_s=TIDY_INTERVAL_S),
+            Duty(name="checkpoint", work=services.store.checkpoint, interval_s=TIDY_INTERVAL_S),
+            Duty(name="sweep", work=self._sweep, interval_s=SWEEP_INTERVAL_S),
+            on_failure=on_failure,
+        )
+        self._loops = [
+            Loop(name, step, interval_s=WATCH_INTERVAL_S, on_failure=on_failure, on_abandoned=self.abandon)
+            for name, step in (("supervision", self._supervise), ("housekeeping", self._tidy))
+        ]
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the threads, and that of the runtime view.
+
+        Raises:
+            RuntimeError: The system has no room for more threads.
+        """
+        self._services.view.start(on_abandoned=self.abandon)
+        for loop in self._loops:
+            loop.start()
+
+    @property
+    def is_service_stopping(self) -> bool:
+        """Whether the whole service stops; otherwise a web worker that gets SIGTERM is only replaced."""
+        return self._shared.is_stopping
+
+    def beat(self) -> None:
+        """Show that the main loop of this web worker runs."""
+        self._election.beat()
 
     def stop_soon(self) -> None:
         """Let registrations go on for a moment, then let them be undone."""
-        timer = threading.Timer(GRACE_S, self._services.registration.stop)
-        timer.daemon = True
-        timer.start()
+        self._services.registration.stop(after_s=GRACE_S)
 
     def stop_now(self) -> None:
         """Let registrations be undone."""
         self._services.registration.stop()
 
+    def abandon(self) -> None:
+        """End this web worker, whose threads keep failing, in favour of others; gunicorn starts a new one."""
+        try:
+            self.end()
+            _log.error("this web worker cannot do its duties; ending it, so that another one takes over")
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
     def end(self) -> None:
-        """End the thread, letting another web worker take over."""
-        self._stop.set()
-        self._thread.join(timeout=GRACE_S)
-        self._elected.release()
+        """End the threads, letting another web worker take over."""
+        for loop in self._loops:
+            loop.stop()
+        self._election.resign()
 
-    def _run(self) -> None:
-        is_elected = False
-        while True:
-            is_elected = is_elected or self._elected.acquire()
-            try:
-                if is_elected:
-                    self._act()
-                self._services.removal.record_late()
-            except (WfmgmtError, OSError) as error:
-                _log.warning("housekeeping has to try again: %s", error)
-            if self._stop.wait(WATCH_INTERVAL_S):
-                return
+    def _supervise(self) -> None:
+        if self._election.take_part():
+            self._watchdog.watch()
 
-    def _act(self) -> None:
-        now = time.monotonic()
-        self._watchdog.watch()
-        if now >= self._next_tidy:
-            self._next_tidy = now + TIDY_INTERVAL_S
-            for sentence in self._services.removal.recover():
-                _log.info("reconciled: %s", sentence)
-            self._services.store.checkpoint()
-        if now >= self._next_sweep:
-            self._next_sweep = now + TIDY_INTERVAL_S  # For the case that it fails.
-            for name in self._services.removal.sweep():
-                _log.info("removed a stray file: %s", name)
-            self._next_sweep = now + SWEEP_INTERVAL_S
+    def _tidy(self) -> None:
+        if self._election.is_won:
+            self._elected_duties.run()
+        self._own_duties.run()
+
+    def _recover(self) -> None:
+        recovery = self._services.removal.recover()
+        for sentence in recovery.done:
+            _log.info("reconciled: %s", sentence)
+        for _ in recovery.failed:
+            self._on_failure("recovery")
+
+    def _sweep(self) -> None:
+        for name in self._services.removal.sweep():
+            _log.info("removed a stray file: %s", name)
 
 
 def runtime_answers(services: Services) -> bool:

@@ -7,11 +7,13 @@ client's end of a connection that is being closed, which gunicorn spends in the 
 """
 
 import io
+import os
 import selectors
 import socket
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -31,6 +33,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from wfmgmt.api.application import LARGEST_BODY_BYTES
 from wfmgmt.api.guard import ManagementGuard
+from wfmgmt.deployment.housekeeping import Housekeeping
 from wfmgmt.deployment.partial_request import PartialRequest
 from wfmgmt.domain.wire import FRAMEWORK_TYPES, NO_CACHE, REQUEST_ID, error_body, sane_request_id, status_and_type
 
@@ -38,6 +41,8 @@ from wfmgmt.domain.wire import FRAMEWORK_TYPES, NO_CACHE, REQUEST_ID, error_body
 CLIENT_TIMEOUT_S = 10
 #: The same once the worker stops.
 STOPPING_TIMEOUT_S = 2
+#: How long a worker that is only replaced may go on for its clients: in effect, as long as they need.
+MAX_REPLACED_S = 24 * 3600
 _RECEIVE_BYTES = 64 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUSES = {LimitRequestLine: 414, LimitRequestHeaders: 431, ExpectationFailed: 417}
@@ -100,9 +105,27 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
 
     Attributes:
         guard: Refuses requests of web pages before their bodies are there; the application refuses all others of them.
+        housekeeping: What this web worker does beside; None until it has begun to.
     """
 
     guard: ManagementGuard | None = None
+    housekeeping: Housekeeping | None = None
+
+    def get_thread_pool(self) -> ThreadPoolExecutor:
+        """Return the pool with all its threads started, so that none is missing once clients wait.
+
+        Raises:
+            RuntimeError: The system has no room for them.
+        """
+        pool = ThreadPoolExecutor(self.cfg.threads)
+        all_run = threading.Barrier(self.cfg.threads)
+        try:
+            for _ in range(self.cfg.threads):
+                pool.submit(all_run.wait)
+        except RuntimeError:
+            all_run.abort()
+            raise
+        return pool
 
     def accept(self, listener: socket.socket) -> None:
         """Take a new connection and wait for its request."""
@@ -123,10 +146,15 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
     def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001 - the base class sets the signature
         """Accept connections or not; the last call is that of a worker that stops, which has little patience."""
         super().set_accept_enabled(enabled)
-        if not self.alive:
+        if self._is_stopping:
             deadline = time.monotonic() + STOPPING_TIMEOUT_S
             for conn in self.pending_conns:
                 conn.timeout = min(conn.timeout, deadline)
+
+    @property
+    def _is_stopping(self) -> bool:
+        """Whether clients get less time: not in a worker that is only replaced."""
+        return not self.alive and (self.housekeeping is None or self.housekeeping.is_service_stopping)
 
     def on_client_socket_readable(self, conn: TConn, client: socket.socket) -> None:
         """Take the next request of a connection that was kept alive."""
@@ -260,7 +288,7 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
             self._close(conn)
 
     def _wait(self, conn: TConn, event: int, callback: Callable[[TConn, ClientSocket], None]) -> None:
-        conn.timeout = time.monotonic() + (CLIENT_TIMEOUT_S if self.alive else STOPPING_TIMEOUT_S)
+        conn.timeout = time.monotonic() + (STOPPING_TIMEOUT_S if self._is_stopping else CLIENT_TIMEOUT_S)
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, event, partial(callback, conn))
 
@@ -272,15 +300,26 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
         self.nr_conns -= 1
         conn.close()
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop taking requests; registrations under way end soon, one way or the other."""
-        if self.alive:
+    def notify(self) -> None:
+        """Show that the main loop runs; gunicorn calls this once a second at least, also while a worker stops."""
+        super().notify()
+        if self.housekeeping is None:
+            return
+        self.housekeeping.beat()
+        if self.housekeeping.is_service_stopping or self.ppid != os.getppid():
             self.housekeeping.stop_soon()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop taking requests; those under way end soon when the service stops, and in their own time otherwise."""
+        if self.housekeeping is not None and not self.housekeeping.is_service_stopping:
+            # Every request under way has a bound of its own: a registration its time-outs, a slow client the above.
+            self.cfg.set("graceful_timeout", MAX_REPLACED_S)
         super().handle_exit(sig, frame)
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """Stop at once; registrations under way are undone."""
-        self.housekeeping.stop_now()
+        if self.housekeeping is not None:
+            self.housekeeping.stop_now()
         super().handle_quit(sig, frame)
 
     def handle_error(self, req: object, client: socket.socket, addr: object, exc: BaseException) -> None:

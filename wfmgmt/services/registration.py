@@ -1,7 +1,9 @@
 """Registering a workflow: from the request to workers that are up and a row that says so."""
 
 import logging
+import math
 import threading
+import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -120,13 +122,16 @@ class Registration:
         self._leases = leases
         self._limits = limits
         self._slots = threading.BoundedSemaphore(slots)
-        self._stopping = threading.Event()
+        self._stops_at = math.inf
         self._lock = threading.Lock()
         self._under_way: set[str] = set()
 
-    def stop(self) -> None:
-        """Let registrations under way end with `ShuttingDown`, undone."""
-        self._stopping.set()
+    def stop(self, *, after_s: float = 0.0) -> None:
+        """Let registrations under way end with `ShuttingDown`, undone, after a moment; safe in a signal handler."""
+        self._stops_at = min(self._stops_at, time.monotonic() + after_s)
+
+    def _is_stopping(self) -> bool:
+        return time.monotonic() >= self._stops_at
 
     def register(self, request: RegistrationRequest, origin: Origin) -> Registered:
         """Register a workflow: when this returns, all its workers are up and it survives any restart.
@@ -175,7 +180,7 @@ class Registration:
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
-        if self._stopping.is_set():
+        if self._is_stopping():
             raise ShuttingDown("The server is stopping.")
         if not self._slots.acquire(blocking=False):
             raise TooManyRegistrations("As many registrations as allowed are under way; try again later.")
@@ -190,7 +195,7 @@ class Registration:
             fetcher=self._fetcher,
             limits=self._limits,
             lease=lease,
-            cancelled=self._stopping.is_set,
+            cancelled=self._is_stopping,
         )
         try:
             prepared = self._prepare(request, acquisition, attempt)
@@ -249,7 +254,7 @@ class Registration:
         return new
 
     def _load(self, new: NewWorkflow) -> None:
-        report = self._runtime.load(_deployment(new), cancelled=self._stopping.is_set)
+        report = self._runtime.load(_deployment(new), cancelled=self._is_stopping)
         if report.is_out_of_space:
             raise InsufficientStorage(f"No space is left to unpack the archives of workflow {new.name}.")
         if report.failures:

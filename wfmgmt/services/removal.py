@@ -1,7 +1,9 @@
 """Taking workflows away: unregistering, undoing a registration that failed, finishing what a dead process left."""
 
 import logging
+import time
 from collections import deque
+from dataclasses import dataclass, field
 from functools import partial
 
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
@@ -17,8 +19,36 @@ _log = logging.getLogger("wfmgmt.removal")
 
 #: Failed registrations that are kept until they can be recorded; all of them are in the log.
 UNRECORDED = 10_000
+#: After a claim could not be finished, the wait before the next attempt doubles between these.
+FIRST_RETRY_S, MAX_RETRY_S = 1.0, 30.0
 #: Who acts when nobody asked.
 HOUSEKEEPING = Origin(actor="housekeeping")
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What became of the work that dead processes left.
+
+    Attributes:
+        done: A sentence for each workflow that was finished or undone.
+        failed: The same, with the reason, for each that has to be tried again.
+    """
+
+    done: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Failure:
+    """A claim that could not be finished, and when that is tried again."""
+
+    pause_s: float
+    due_at: float
+
+    @classmethod
+    def after(cls, previous: "_Failure | None") -> "_Failure":
+        pause_s = FIRST_RETRY_S if previous is None else min(2 * previous.pause_s, MAX_RETRY_S)
+        return cls(pause_s=pause_s, due_at=time.monotonic() + pause_s)
 
 
 class Removal:
@@ -37,6 +67,7 @@ class Removal:
         self._runtime = runtime
         self._leases = leases
         self._unrecorded: deque[AuditEvent] = deque(maxlen=UNRECORDED)
+        self._failures: dict[str, _Failure] = {}
 
     def unregister(self, name: str, origin: Origin) -> None:
         """Remove a workflow: when this returns, its workers are gone and the name is free.
@@ -103,29 +134,53 @@ class Removal:
         with self._store.write() as writer:
             writer.record(event)
 
-    def recover(self, origin: Origin = HOUSEKEEPING) -> list[str]:
-        """Finish or undo everything whose process died or gave up.
+    def recover(self, origin: Origin = HOUSEKEEPING) -> "Recovery":
+        """Finish or undo everything whose process died or gave up, each workflow on its own.
 
-        Returns:
-            A sentence per workflow.
+        What fails is logged, and left alone by later calls for a growing while; others do not wait for it.
+
+        Raises:
+            StoreUnavailable: The database cannot be read.
         """
-        with self._store.read() as reader:
-            claims = reader.claims()
-        return [self._recover(claim, origin) for claim in claims if not self._leases.is_alive(claim.lease)]
+        recovery = Recovery()
+        abandoned = self._abandoned()
+        self._failures = {uid: failure for uid, failure in self._failures.items() if uid in abandoned}
+        for uid, claim in abandoned.items():
+            failure = self._failures.get(uid)
+            if failure is not None and time.monotonic() < failure.due_at:
+                continue
+            try:
+                self._recover(claim, origin)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one claim, others must not wait for it
+                self._failures[uid] = _Failure.after(failure)
+                recovery.failed.append(f"{_sentence(claim)}: {error}")
+                foreseen = isinstance(error, WfmgmtError | OSError)
+                _log.warning(
+                    "could not %s yet: %s",
+                    _sentence(claim),
+                    error,
+                    exc_info=None if foreseen else error,
+                    extra={"workflow": claim.name},
+                )
+            else:
+                recovery.done.append(_sentence(claim))
+        return recovery
 
     def abandoned(self) -> list[str]:
         """Return what `recover` would do."""
+        return [_sentence(claim) for claim in self._abandoned().values()]
+
+    def _abandoned(self) -> dict[str, Claim]:
         with self._store.read() as reader:
             claims = reader.claims()
-        return [_sentence(claim) for claim in claims if not self._leases.is_alive(claim.lease)]
+        return {claim.uid: claim for claim in claims if not self._leases.is_alive(claim.lease)}
 
-    def _recover(self, claim: Claim, origin: Origin) -> str:
+    def _recover(self, claim: Claim, origin: Origin) -> None:
         with self._leases.take() as lease:
             with self._store.write() as writer:
                 taken = writer.take_over(claim.uid, old_lease=claim.lease, new_lease=lease)
             if taken:
                 self._finish(claim, _reconciled(claim, origin))
-        return _sentence(claim)
 
     def sweep(self) -> list[str]:
         """Remove the files that dead processes left in the stores; return their names."""

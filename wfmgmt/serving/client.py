@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,8 @@ CALL_TIMEOUT_S = 5.0
 WAIT_S = 1.0
 #: What a runtime may need on top of a workflow's start-up time, to unpack archives and to take down what it loaded.
 SLACK_S = 30.0
+#: How often a connection is attempted while the runtime is busy with others.
+CONNECT_INTERVAL_S = 0.02
 _LONGEST_SOCKET_PATH = 100
 _LARGEST_ANSWER = 256 * 1024 * 1024
 
@@ -41,16 +42,56 @@ def short_socket_path(path: Path) -> Iterator[str]:
         os.close(folder)
 
 
+class _DeadlineSocket(socket.socket):
+    """A Unix socket all of whose calls together have one deadline, however slowly bytes drip in.
+
+    Args:
+        deadline: On the monotonic clock; a call that is not finished then raises `TimeoutError`.
+    """
+
+    def __init__(self, deadline: float) -> None:
+        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._deadline = deadline
+
+    def _limit_next_call(self) -> float:
+        left_s = self._deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        self.settimeout(left_s)
+        return left_s
+
+    def connect(self, address: Any, /) -> None:  # noqa: ANN401 - as in the base class
+        """Connect, waiting while the listener's queue is full: a Unix socket refuses to do so by itself."""
+        while True:
+            left_s = self._limit_next_call()
+            try:
+                super().connect(address)
+            except BlockingIOError:
+                time.sleep(min(CONNECT_INTERVAL_S, left_s))
+            else:
+                return
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:  # noqa: ANN401 - as in the base class
+        """Send everything within the time that is left."""
+        self._limit_next_call()
+        super().sendall(data, flags)
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0, /) -> int:  # noqa: ANN401 - as in the base class
+        """Receive what has come within the time that is left."""
+        self._limit_next_call()
+        return super().recv_into(buffer, nbytes, flags)
+
+
 class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
+    """HTTP over a Unix socket, one call with one deadline."""
 
     def __init__(self, path: Path, timeout_s: float) -> None:
-        super().__init__("runtime", timeout=timeout_s)
+        super().__init__("runtime")
         self._path = path
+        self._deadline = time.monotonic() + timeout_s
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
+        self.sock = _DeadlineSocket(self._deadline)
         with short_socket_path(self._path) as address:
             self.sock.connect(address)
 
@@ -182,9 +223,6 @@ class RuntimeClient:
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         connection = _UnixConnection(self._control_socket, self._call_timeout_s)
-        watchdog = threading.Timer(self._call_timeout_s, _shut_down, (connection,))
-        watchdog.daemon = True
-        watchdog.start()
         try:
             payload = None if body is None else json.dumps(body).encode()
             connection.request(method, path, payload, {"Content-Type": "application/json"})
@@ -197,19 +235,8 @@ class RuntimeClient:
         except (OSError, http.client.HTTPException) as error:
             raise RuntimeUnavailable("The runtime broke off its answer.") from error
         finally:
-            watchdog.cancel()
             connection.close()
         return _decode(answer.status, content)
-
-
-def _shut_down(connection: http.client.HTTPConnection) -> None:
-    """End a call whose answer drips in: a time-out counts from the last byte, this does not."""
-    sock = connection.sock
-    if sock is not None:
-        try:
-            sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return
 
 
 def _decode(status: int, content: bytes) -> dict[str, Any]:

@@ -6,11 +6,16 @@ import time
 from collections.abc import Callable
 
 from wfmgmt.errors import RuntimeUnavailable
+from wfmgmt.loops import FailureCounter, Loop
 from wfmgmt.serving.client import RuntimeClient
 from wfmgmt.serving.control import WorkflowReport
 
 #: The runtime answers a question for news after this time even if there are none.
 POLL_S = 0.5
+#: The pause between two questions; an error, or a flood of news, must not spin.
+PAUSE_S = 0.05
+#: Without any news for so long, what was known before is worth nothing: the runtime, or the thread that asks, hangs.
+MAX_NEWS_AGE_S = 8.0
 
 
 class RuntimeView:
@@ -18,15 +23,24 @@ class RuntimeView:
 
     Args:
         client: Asks the runtime.
+        on_failure: Counts failures of the thread that were not foreseen.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, client: RuntimeClient, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        client: RuntimeClient,
+        *,
+        on_failure: FailureCounter = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._client = client
         self._clock = clock
+        self._on_failure = on_failure
         self._lock = threading.Lock()
-        self._started = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._has_asked = threading.Event()
+        self._loop: Loop | None = None
+        self._news_at = clock()
         self._reports: dict[str, WorkflowReport] = {}
         self._epoch, self._sequence = "", 0
         self._problem = "The runtime has not answered yet."
@@ -46,6 +60,9 @@ class RuntimeView:
     def problem(self) -> str:
         """Return why the runtime cannot serve, an empty text when it can."""
         self._ensure_started()
+        age_s = self._clock() - self._news_at
+        if age_s > MAX_NEWS_AGE_S and not self._problem:
+            return f"There has been no news from the runtime for {age_s:.0f} s."
         return self._problem
 
     def not_ready(self, most: int) -> tuple[dict[str, str], int]:
@@ -55,25 +72,42 @@ class RuntimeView:
             shown = itertools.islice(self._missing.values(), most)
             return {report.workflow: report.problem for report in shown}, len(self._missing)
 
-    def _ensure_started(self) -> None:
-        if self._thread is None:
-            with self._lock:
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._follow, name="runtime-view", daemon=True)
-                    self._thread.start()
-        self._started.wait(POLL_S)
+    def start(self, *, on_abandoned: Callable[[], None] = lambda: None) -> None:
+        """Start the thread, unless it runs already.
 
-    def _follow(self) -> None:
-        while True:
-            began = self._clock()
+        Args:
+            on_abandoned: Called when the thread keeps failing, and ends.
+
+        Raises:
+            RuntimeError: The system has no room for another thread.
+        """
+        with self._lock:
+            if self._loop is None:
+                loop = Loop(
+                    "runtime-view",
+                    self._look,
+                    interval_s=PAUSE_S,
+                    on_failure=self._on_failure,
+                    on_abandoned=on_abandoned,
+                )
+                loop.start()
+                self._loop = loop
+
+    def _ensure_started(self) -> None:
+        if self._loop is None:
             try:
-                self._ask()
-            except RuntimeUnavailable as error:
-                self._forget(str(error))
-            self._started.set()
-            # The runtime holds answers back while there is no news; an error, or a flood of news, must not spin.
-            pause_s = POLL_S / 5 if self._problem else POLL_S / 10
-            time.sleep(max(pause_s - (self._clock() - began), 0))
+                self.start()
+            except RuntimeError as error:
+                self._problem = f"The runtime cannot be asked: {error}."
+        self._has_asked.wait(POLL_S)
+
+    def _look(self) -> None:
+        try:
+            self._ask()
+        except RuntimeUnavailable as error:
+            self._forget(str(error))
+        finally:
+            self._has_asked.set()
 
     def _forget(self, problem: str) -> None:
         with self._lock:
@@ -84,6 +118,7 @@ class RuntimeView:
     def _ask(self) -> None:
         changes = self._client.changes(epoch=self._epoch, since=self._sequence, wait_s=POLL_S if self._epoch else 0)
         with self._lock:
+            self._news_at = self._clock()
             if changes.is_whole:
                 self._reports, self._missing = {}, {}
             for uid in (*changes.gone, *(report.uid for report in changes.workflows)):

@@ -24,6 +24,9 @@ CONFIGURATION = """
 control_socket_disable = True
 
 class Housekeeping:
+    is_service_stopping = True
+    def beat(self): pass
+    def end(self): pass
     def stop_soon(self): pass
     def stop_now(self): pass
 

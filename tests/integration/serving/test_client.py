@@ -1,5 +1,6 @@
 """The management plane's client against a runtime that misbehaves, on a real socket."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -123,6 +124,36 @@ def test_misbehaving_runtime_is_unavailable_within_the_call_timeout(
                 client.changes(epoch="", since=0, wait_s=0)
         assert time.monotonic() - began < CALL_TIMEOUT_S + 5
         assert not client.is_down()
+
+
+def test_calls_work_when_no_thread_can_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the limit of processes supervision has to go on, and time-outs have to hold."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeUnavailable, match="does not answer"):
+            RuntimeClient(tmp_path / "s", call_timeout_s=CALL_TIMEOUT_S).report("u1")
+
+
+def test_call_to_a_runtime_that_accepts_nothing_ends_in_time(tmp_path: Path) -> None:
+    """As when the runtime is stopped and many callers have connected already."""
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as callers:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen(1)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                caller = callers.enter_context(socket.socket(socket.AF_UNIX))
+                caller.settimeout(0)
+                caller.connect(str(tmp_path / "s"))
+        began = time.monotonic()
+        with pytest.raises(RuntimeUnavailable, match="does not answer"):
+            RuntimeClient(tmp_path / "s", call_timeout_s=CALL_TIMEOUT_S).report("u1")
+        assert time.monotonic() - began >= CALL_TIMEOUT_S
 
 
 @pytest.mark.parametrize("stale", [False, True], ids=["no socket", "stale socket"])

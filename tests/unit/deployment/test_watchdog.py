@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from wfmgmt.deployment import housekeeping
-from wfmgmt.deployment.housekeeping import HANGING_S, RuntimeWatchdog
+from wfmgmt.deployment.housekeeping import HANGING_S, STARTING_S, RuntimeWatchdog
 from wfmgmt.deployment.locks import LockFile
 
 
@@ -38,6 +38,7 @@ class Rig:
         self.given_up: list[int] = []
         self.lock = FakeLock()
         self.returncode: int | None = None
+        self.refusal: OSError | None = None
         monkeypatch.setattr(housekeeping.subprocess, "Popen", self._start)
         monkeypatch.setattr(housekeeping.os, "kill", lambda pid, _signal: self.killed.append(pid))
         self.watchdog = RuntimeWatchdog(
@@ -51,6 +52,8 @@ class Rig:
         )
 
     def _start(self, *_: Any, **__: Any) -> "Rig":
+        if self.refusal is not None:
+            raise self.refusal
         self.started.append(self.now)
         self.returncode = None
         self.lock.pid = 4711
@@ -129,3 +132,33 @@ def test_watch_ends_a_runtime_that_hangs(rig: Rig) -> None:
     rig.answers = False
     rig.run(HANGING_S + 1)
     assert rig.killed == [4711]
+
+
+def test_watch_gives_a_runtime_that_starts_more_time_than_one_that_has_answered(rig: Rig) -> None:
+    """Imports take long on a busy machine."""
+    rig.answers = False
+    rig.run(STARTING_S - 1)
+    assert rig.killed == []
+    rig.run(2)
+    assert rig.killed == [4711]
+
+
+def test_watch_leaves_a_runtime_alone_after_a_pause_of_the_whole_machine(rig: Rig) -> None:
+    """One call without an answer may be the pause's fault, however much time has passed."""
+    rig.run(1)
+    rig.now += 1000
+    rig.answers = False
+    rig.watchdog.watch()
+    rig.answers = True
+    rig.run(60)
+    assert rig.killed == []
+
+
+def test_watch_starts_the_runtime_as_soon_as_the_system_has_room_for_it(rig: Rig) -> None:
+    """A process limit that was reached is no reason to stop trying."""
+    rig.refusal = BlockingIOError("Resource temporarily unavailable")
+    rig.run(600)
+    assert rig.started == []
+    rig.refusal = None
+    rig.run(5)
+    assert len(rig.started) == 1

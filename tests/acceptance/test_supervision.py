@@ -1,0 +1,120 @@
+"""Supervision that goes on: processes that are killed or stopped, reloads, limits."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.campaigns import runtime_pid
+from tests.factories import make_mar, make_war
+from tests.load import web_workers
+from tests.service import Service, wait_until
+from wfmgmt.deployment.locks import LockFile
+
+#: For how long a health check may still call a service healthy that is not.
+MAX_BLIND_S = 10.0
+#: In what time a part that was killed or stopped has to be replaced, on a busy machine.
+REPLACED_S = 60.0
+
+
+@pytest.fixture(name="service")
+def _service(tmp_path: Path) -> Iterator[Service]:
+    service = Service(tmp_path / "instance")
+    make_war(service.workflow_store)
+    make_mar(service.model_store)
+    service.start()
+    assert service.register("seq.war").status_code == 200
+    yield service
+    for pid in web_workers(service):
+        os.kill(pid, signal.SIGCONT)
+    service.kill()
+
+
+def elected(service: Service) -> int | None:
+    """Return the web worker that looks after the service."""
+    return LockFile(service.run_folder / "housekeeping.lock").holder()
+
+
+def predicts(service: Service) -> bool:
+    """Return whether the workflow answers."""
+    try:
+        answer = requests.post(f"{service.inference}/wfpredict/seq", data=b"x", timeout=5)
+    except requests.RequestException:
+        return False
+    return answer.status_code == 200
+
+
+def is_healthy(service: Service) -> bool:
+    """Return whether the management plane says that all is well."""
+    try:
+        answer = requests.get(f"{service.management}/ping", timeout=2)
+    except requests.RequestException:
+        return False
+    return bool(answer.status_code == 200 and answer.json() == {"status": "Healthy"})
+
+
+def test_runtime_that_is_stopped_is_seen_at_once_and_replaced(service: Service) -> None:
+    """SIGSTOP: `/ping` says so within ten seconds, and a new runtime serves."""
+    stopped = runtime_pid(service)
+    os.kill(stopped, signal.SIGSTOP)
+    began = time.monotonic()
+    wait_until(lambda: not is_healthy(service), timeout_s=MAX_BLIND_S, what="the health check")
+    assert time.monotonic() - began < MAX_BLIND_S
+    wait_until(lambda: runtime_pid(service) != stopped and predicts(service), timeout_s=REPLACED_S, what="predictions")
+
+
+def test_elected_web_worker_that_is_stopped_is_replaced(service: Service) -> None:
+    """SIGSTOP for it, then SIGKILL for the runtime: another web worker takes over within seconds."""
+    stopped = elected(service)
+    assert stopped is not None
+    os.kill(stopped, signal.SIGSTOP)
+    os.kill(runtime_pid(service), signal.SIGKILL)
+    wait_until(lambda: elected(service) not in (None, stopped), timeout_s=15, what="the takeover")
+    wait_until(lambda: predicts(service), timeout_s=REPLACED_S, what="predictions")
+    wait_until(lambda: len(web_workers(service)) == 2, timeout_s=REPLACED_S, what="a new web worker")
+    assert stopped not in web_workers(service)
+
+
+def test_web_workers_that_are_killed_are_replaced(service: Service) -> None:
+    """SIGKILL for all of them; the runtime serves on."""
+    runtime = runtime_pid(service)
+    killed = web_workers(service)
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    assert predicts(service)
+    wait_until(lambda: len(set(web_workers(service)) - set(killed)) == 2, timeout_s=REPLACED_S, what="new ones")
+    wait_until(lambda: is_healthy(service), timeout_s=REPLACED_S, what="the health check")
+    assert runtime_pid(service) == runtime
+
+
+def test_service_goes_on_while_its_master_is_stopped(service: Service) -> None:
+    """Nobody replaces web workers meanwhile, but the runtime is still looked after."""
+    assert service.process is not None
+    service.process.send_signal(signal.SIGSTOP)
+    try:
+        os.kill(runtime_pid(service), signal.SIGKILL)
+        wait_until(lambda: is_healthy(service) and predicts(service), timeout_s=REPLACED_S, what="predictions")
+    finally:
+        service.process.send_signal(signal.SIGCONT)
+    assert service.stop() == 0
+
+
+def test_reloaded_service_still_looks_after_its_runtime(service: Service) -> None:
+    """New web workers know the sockets, locks and settings of the first; a mistake in the file does not matter yet."""
+    assert service.process is not None
+    runtime, before = runtime_pid(service), set(web_workers(service))
+    (service.instance / "wfmgmt.toml").write_text("no_such_setting = 1\n")
+    service.process.send_signal(signal.SIGHUP)
+    wait_until(
+        lambda: len(now := set(web_workers(service))) == 2 and not now & before, timeout_s=REPLACED_S, what="new ones"
+    )
+    assert runtime_pid(service) == runtime
+    (service.instance / "wfmgmt.toml").unlink()
+    os.kill(runtime, signal.SIGKILL)
+    wait_until(lambda: predicts(service), timeout_s=REPLACED_S, what="predictions")
+    wait_until(lambda: is_healthy(service), timeout_s=REPLACED_S, what="the health check")
+    assert service.stop() == 0
