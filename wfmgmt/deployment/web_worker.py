@@ -143,6 +143,28 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
         conn.data_ready = True
         self._collect(conn)
 
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Do what there is to do, and keep a place free for the next connection."""
+        super().wait_for_and_dispatch_events(timeout)
+        while self.nr_conns >= self.worker_connections and self._close_one_that_waits():
+            pass
+
+    def _close_one_that_waits(self) -> bool:
+        """Close the connection that has waited for longest for a request, or for the rest of one.
+
+        Those that a thread answers, or that still take their answer, stay. Both queues are in the order of waiting.
+        """
+        idle = next(iter(self.keepalived_conns), None)
+        pending = next((conn for conn in self.pending_conns if not conn.sock.unsent), None)
+        if idle and (not pending or idle.timeout - self.cfg.keepalive <= pending.timeout - CLIENT_TIMEOUT_S):
+            self.keepalived_conns.remove(idle)
+            self.poller.unregister(idle.sock)
+            self._close(idle)
+        elif pending:
+            self._stop_waiting(pending)
+            self._close(pending)
+        return bool(idle or pending)
+
     def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001 - the base class sets the signature
         """Accept connections or not; the last call is that of a worker that stops, which has little patience."""
         super().set_accept_enabled(enabled)

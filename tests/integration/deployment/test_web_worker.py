@@ -50,12 +50,18 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 @pytest.fixture(scope="module", name="port")
 def _port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Run gunicorn with one web worker; give its port."""
-    folder = tmp_path_factory.mktemp("gunicorn")
+    with running(tmp_path_factory.mktemp("gunicorn")) as port:
+        yield port
+
+
+@contextlib.contextmanager
+def running(folder: Path, *more: str) -> Iterator[int]:
+    """Run gunicorn with one web worker; give its port."""
     (folder / "conf.py").write_text(CONFIGURATION)
     (folder / "answering.py").write_text(APPLICATION)
     worker = "wfmgmt.deployment.web_worker.BufferingThreadWorker"
     with socket.create_server(("127.0.0.1", 0)) as listener, (folder / "log").open("wb") as log:
-        arguments = ["-k", worker, "--threads", str(THREADS), "-b", f"fd://{listener.fileno()}", "-c", "conf.py"]
+        arguments = ["-k", worker, "--threads", str(THREADS), "-b", f"fd://{listener.fileno()}", "-c", "conf.py", *more]
         process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", *arguments, "answering:app"],
             cwd=folder,
@@ -266,3 +272,22 @@ def test_worker_takes_back_the_connections_of_clients_that_are_gone(port: int) -
     with crowd(port, b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"), crowd(port, GET), crowd(port, b"GET"):
         wait_until(lambda: open_sockets() == 1 + 3 * CROWD, what="the crowd")
     wait_until(lambda: open_sockets() == 1, what="the end of the crowd's connections")
+
+
+@pytest.mark.parametrize(
+    ("before", "sent"),
+    [(b"", b""), (GET, b""), (b"", b"GET / HTTP/1.1\r\nHost"), (b"", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nb")],
+    ids=["silent from the start", "idle after a request", "within a head", "within a body"],
+)
+def test_connection_that_has_waited_longest_makes_way_for_a_new_one(tmp_path: Path, before: bytes, sent: bytes) -> None:
+    """However many clients do nothing, or send a part only, others are answered at once; requests under way stay."""
+    with running(tmp_path, "--worker-connections", "8", "--keep-alive", "30") as port, contextlib.ExitStack() as stack:
+        taking = stack.enter_context(client(port, b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"))
+        for _ in range(10):
+            for _ in range(4):
+                connection = stack.enter_context(client(port, before))
+                if before:
+                    assert read_answer(connection)[0] == 200
+                connection.sendall(sent)
+            assert_answers_soon(port)
+        assert read_answer(taking) == (200, b"x" * LARGE_BYTES)
