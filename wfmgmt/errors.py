@@ -104,7 +104,7 @@ class UrlNotAllowed(WfmgmtError):
     """The settings do not let this address through.
 
     Attributes:
-        url: The address, without credentials.
+        url: The address, without credentials and query.
         hint: How the operator can allow it.
     """
 
@@ -118,7 +118,7 @@ class DownloadFailed(WfmgmtError):
     """An allowed address did not deliver the archive.
 
     Attributes:
-        url: The address, without credentials.
+        url: The address, without credentials and query.
         reason: What happened: a status, a time-out, a size.
     """
 

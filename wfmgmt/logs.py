@@ -264,5 +264,7 @@ def logging_config(log_format: str, log_level: str) -> dict[str, Any]:
             "gunicorn.access": {"level": "WARNING", "propagate": True, "handlers": []},
             "alembic": {"level": "WARNING"},
             "aiohttp.access": {"level": "WARNING"},
+            # It writes whole addresses, the tokens in their queries included.
+            "urllib3": {"level": "CRITICAL"},
         },
     }

@@ -46,7 +46,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture(scope="session")
 def downloading_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A deployment that downloads what lies under `/open/` on this machine, if it is small and quick."""
-    settings = {"allowed_urls": r"http://127\.0\.0\.1:\d+/open/.*", "download_timeout_s": 1, "download_limit_mb": 1}
+    settings = {
+        "allowed_urls": r"http://127\.0\.0\.1:\d+/open/.*",
+        "download_timeout_s": 1,
+        "download_limit_mb": 1,
+        "log_level": "debug",
+    }
     with deployed(tmp_path_factory.mktemp("d"), **LIMITS, **settings) as service:
         start_forkserver(service)
         yield service

@@ -157,7 +157,8 @@ def test_models_are_downloaded_and_removed_with_their_workflow(
     assert downloading.register("w.war").status_code == 200
     assert files_in(downloading.model_store) == {"m1.mar", "one.mar", "other.mar"}
     assert sorted(web.asked) == ["/open/one.mar?version=2", "/open/other.mar"]
-    assert [node["url"] for node in downloading.describe("w")["nodes"]] == [url, other, url]
+    shown = url.partition("?")[0]
+    assert [node["url"] for node in downloading.describe("w")["nodes"]] == [shown, other, shown]
     assert ready_workers(downloading, "w") == {"m0": 1, "m1": 1, "m2": 1}
     assert downloading.unregister("w").status_code == 200
     assert files_in(downloading.model_store) == {"m1.mar"}
@@ -330,15 +331,18 @@ def secrets_in(service: Service, *answers: requests.Response) -> list[str]:
     return [place for place, content in places.items() if any(needle in content for needle in needles)]
 
 
-def test_credentials_are_used_and_never_shown(downloading: Service, web: WebFiles, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["credentials", "query"])
+def test_secrets_are_used_and_never_shown(downloading: Service, web: WebFiles, tmp_path: Path, place: str) -> None:
     """Neither an answer nor the log nor the database has them; what is shown is the url without them."""
-    userinfo = f"user:{SECRET}@"
-    authorization = "Basic " + base64.b64encode(f"user:{SECRET}".encode()).decode()
-    web.credentials = {"/open/seq.war": authorization, "/open/x.mar": authorization}
-    model = web.put("/open/x.mar", make_mar(tmp_path))
-    spec = model_spec(web.url("/open/x.mar", userinfo=userinfo))
-    url = web.put("/open/seq.war", make_war(tmp_path, spec=spec, handler=None))
-    wanted = web.url("/open/seq.war", userinfo=userinfo)
+    userinfo, token = (f"user:{SECRET}@", "") if place == "credentials" else ("", f"?X-Amz-Signature={SECRET}")
+    if place == "credentials":
+        authorization = "Basic " + base64.b64encode(f"user:{SECRET}".encode()).decode()
+        web.credentials = {"/open/seq.war": authorization, "/open/x.mar": authorization}
+    model, url = web.url("/open/x.mar"), web.url("/open/seq.war")
+    web.put(f"/open/x.mar{token}", make_mar(tmp_path))
+    spec = model_spec(web.url(f"/open/x.mar{token}", userinfo=userinfo) + f"#{SECRET}")
+    web.put(f"/open/seq.war{token}", make_war(tmp_path, spec=spec, handler=None))
+    wanted = web.url(f"/open/seq.war{token}", userinfo=userinfo) + f"#{SECRET}"
 
     registered = downloading.register(wanted)
     assert registered.status_code == 200
@@ -370,13 +374,26 @@ def test_credentials_are_used_and_never_shown(downloading: Service, web: WebFile
         ("ftp://user:{secret}@127.0.0.1/x.war", 404),
         ("s3://user:{secret}@bucket/x.war", 404),
         ("file://user:{secret}@/x.war", 404),
+        ("http://127.0.0.1:{port}/open/nosuch.war?sig={secret}", 400),
+        ("http://127.0.0.1:{port}/open/redirects.war?sig={secret}", 404),
+        ("http://127.0.0.1:{port}/closed/x.war?sig={secret}#{secret}", 404),
+        ("http://127.0.0.1:{port}/open/../x.war?sig={secret}", 404),
+        ("http://127.0.0.1:{port}/open/x.war?sig={secret}/../x", 404),
+        ("http://127.0.0.1:99999/open/x.war?sig={secret}", 400),
+        ("http://127.0.0.1:{port}/open/x.war?a b&sig={secret}", 400),
+        ("http://127.0.0.1?sig={secret}@127.0.0.1/open/x.war", 404),
+        ("http://nosuch.invalid/open/x.war?sig={secret}", 404),
+        ("s3://bucket/x.war?sig={secret}", 404),
+        ("file:///x.war?sig={secret}", 404),
+        ("x.war?sig={secret}", 404),
     ],
 )
-def test_credentials_are_not_shown_when_the_download_fails(
+def test_secrets_are_not_shown_when_the_download_fails(
     downloading: Service, web: WebFiles, url: str, status: int
 ) -> None:
-    """Whatever is wrong with an address, the message and the audit row leave its credentials out."""
+    """Whatever is wrong with an address, the message and the audit row leave its credentials and query out."""
     given = url.format(secret=SECRET, port=web.port)
+    web.redirects[f"/open/redirects.war?sig={SECRET}"] = f"/closed/x.war?sig={SECRET}"
     refused = downloading.register(given)
     assert refused.status_code == status, refused.text
     assert_json(refused)
@@ -389,7 +406,7 @@ def test_credentials_are_not_shown_when_the_download_fails(
 
 
 @pytest.mark.parametrize("url", ["http://user:{secret}@h/\x07", " \n http://user:{secret}@h/x.mar\n "])
-def test_credentials_are_not_shown_when_a_spec_has_a_bad_url(downloading: Service, url: str) -> None:
+def test_secrets_are_not_shown_when_a_spec_has_a_bad_url(downloading: Service, url: str) -> None:
     """A url that is no text of one line is refused without being repeated."""
     quoted = repr(url.format(secret=SECRET))[1:-1]
     spec = f'models: {{m1: {{url: "{quoted}"}}}}\ndag: {{m1: []}}\n'
@@ -402,10 +419,10 @@ def test_credentials_are_not_shown_when_a_spec_has_a_bad_url(downloading: Servic
 
 @pytest.mark.parametrize(
     "body",
-    [{"url": ["http://u:{}@h/x.war"]}, ["http://u:{}@h/x.war"], {"url": "x.war", "startup_timeout": "http://u:{}@h/x"}],
+    [{"url": ["http://u:{}@h/x.war"]}, ["http://h/x.war?{}"], {"url": "x.war", "startup_timeout": "http://u:{}@h/x"}],
     ids=["url in a list", "list", "url in the wrong place"],
 )
-def test_credentials_are_not_shown_when_the_request_is_wrong(downloading: Service, body: object) -> None:
+def test_secrets_are_not_shown_when_the_request_is_wrong(downloading: Service, body: object) -> None:
     """Messages that repeat what was given leave credentials out."""
     given = json.dumps(body).replace("{}", SECRET)
     headers = {"Content-Type": "application/json"}

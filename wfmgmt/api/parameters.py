@@ -9,8 +9,8 @@ from flask import Request
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from wfmgmt.archives.urls import text_without_credentials
 from wfmgmt.domain.names import nearest
+from wfmgmt.domain.redaction import redacted
 from wfmgmt.errors import BadRequest
 from wfmgmt.services.registration import DEFAULT_TIMEOUT_S, RegistrationRequest
 
@@ -42,8 +42,8 @@ def whole_number(name: str, value: object, *, least: int, most: int) -> int:
 
 
 def _shown(value: object) -> str:
-    """Return a value for a message: shortened, and without credentials in case an address is in the wrong place."""
-    text = text_without_credentials(repr(value))
+    """Return a value for a message: shortened, and without secrets in case an address is in the wrong place."""
+    text = redacted(repr(value))
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 

@@ -67,7 +67,7 @@ class Fetcher:
             UrlNotAllowed: The settings do not let the URL through.
         """
         if self._allowed_urls:
-            if not any(pattern.fullmatch(url.shown) for pattern in self._allowed_urls):
+            if not any(pattern.fullmatch(url.requested) for pattern in self._allowed_urls):
                 raise UrlNotAllowed(url.shown, "it has to match one of the patterns in WFMGMT_ALLOWED_URLS")
             return
         literal = _literal_address(url.host)

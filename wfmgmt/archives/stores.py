@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from wfmgmt.archives.urls import without_credentials
+from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.errors import ArchiveNotFound, BadRequest, InsufficientStorage, RelativePathRefused, UrlNotAllowed
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -83,7 +83,7 @@ class ArchiveFolder:
             BadRequest: The name is not text, or the file's name does not end in the suffix.
         """
         _check_text(name)
-        shown = without_credentials(name)
+        shown = redacted_address(name)
         if ".." in name:
             raise RelativePathRefused(shown)
         if name.lower().startswith("file:"):

@@ -134,7 +134,7 @@ class Transfer:
         with _session(connect, self._ca_bundle) as session:
             with self._network_errors():
                 response = session.get(
-                    hop.shown, headers=headers, timeout=self._timeout_s, stream=True, allow_redirects=False
+                    hop.requested, headers=headers, timeout=self._timeout_s, stream=True, allow_redirects=False
                 )
             with response:
                 yield response

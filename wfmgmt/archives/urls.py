@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv6Address
 from urllib.parse import unquote, unquote_to_bytes, urljoin
 
+from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.errors import BadRequest, DownloadFailed, RelativePathRefused, UrlNotAllowed
 
 _LENGTH_LIMIT = 4096
@@ -23,9 +24,6 @@ _AUTHORITY = re.compile(
     r"(?::(?P<port>[^@/?]*))?"
 )
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
-# The scheme is left out on purpose: looking for one from every letter of a long word takes quadratic time.
-_CREDENTIALS = re.compile(r"://[^/]*@")
-_CREDENTIALS_IN_TEXT = re.compile(r"://[^/\s]*@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +32,8 @@ class RemoteUrl:
 
     Attributes:
         text: The address with its credentials, without its fragment; for no eye but the parser's.
-        shown: The address as it was given, without credentials and fragment; only this may be shown, logged or stored.
+        requested: The address without credentials and fragment, as it is asked for; its query may be a secret.
+        shown: The same without its query; only this may be shown, logged or stored.
         scheme: `http` or `https`.
         host: Name or IP address in lower case, without brackets.
         port: The given or the usual one.
@@ -44,6 +43,7 @@ class RemoteUrl:
     """
 
     text: str = field(repr=False)
+    requested: str = field(repr=False)
     shown: str
     scheme: str
     host: str
@@ -78,7 +78,7 @@ class RemoteUrl:
             hint = f"it redirects to {other[1].lower()}:, and only http and https are followed"
             raise UrlNotAllowed(self.shown, hint)
         try:
-            joined = urljoin(self.shown, location)
+            joined = urljoin(self.requested, location)
         except ValueError as exc:  # For one about brackets around what is not an IPv6 address.
             raise BadRequest("The url has no valid host.") from exc
         return parse_url(joined)
@@ -108,13 +108,15 @@ def parse_url(text: str) -> RemoteUrl:
     authority = _AUTHORITY.match(text, scheme.end())
     if authority is None or text[authority.end() : authority.end() + 1] not in {"", "/", "?"}:
         raise BadRequest("The url has no valid host, or its credentials are not percent-encoded.")
-    shown = scheme[0] + text[authority.start("host") :]
-    port = _port(authority["port"], _PORTS[scheme[1].lower()], shown)
+    requested = scheme[0] + text[authority.start("host") :]
+    shown = requested.partition("?")[0]
+    port = _port(authority["port"], _PORTS[scheme[1].lower()], requested)
     path = text[authority.end() :].partition("?")[0]
-    if ".." in shown or {".", ".."} & set(re.split(r"[/\\]", unquote(path))):
-        raise RelativePathRefused(without_credentials(shown))
+    if ".." in requested or {".", ".."} & set(re.split(r"[/\\]", unquote(path))):
+        raise RelativePathRefused(redacted_address(shown))
     return RemoteUrl(
         text=text,
+        requested=requested,
         shown=shown,
         scheme=scheme[1].lower(),
         host=_host(authority["host"]),
@@ -122,16 +124,6 @@ def parse_url(text: str) -> RemoteUrl:
         userinfo=authority["userinfo"],
         file_name=_file_name(path),
     )
-
-
-def without_credentials(text: str) -> str:
-    """Return a text of any scheme without the credentials that it has if it is an address."""
-    return _CREDENTIALS.sub("://", text, count=1)
-
-
-def text_without_credentials(text: str) -> str:
-    """Return a text, such as a spec, without the credentials of the addresses in it."""
-    return _CREDENTIALS_IN_TEXT.sub("://", text)
 
 
 def _check_characters(text: str) -> None:
@@ -155,15 +147,15 @@ def _host(text: str) -> str:
         raise BadRequest("The url has no valid host: it is not an IPv6 address.") from exc
 
 
-def _port(text: str | None, usual: int, shown: str) -> int:
+def _port(text: str | None, usual: int, requested: str) -> int:
     if text is None:
         return usual
     if _PORT.fullmatch(text) and int(text) < 2**16:
         return int(text)
-    if "@" in shown:
+    if "@" in requested:
         # The colon may stand before a password with a raw slash, so nothing of this may be repeated.
         raise BadRequest("The url has no valid port, or its credentials are not percent-encoded.")
-    raise DownloadFailed(shown, "the port is not a number from 1 to 65535")
+    raise DownloadFailed(redacted_address(requested), "the port is not a number from 1 to 65535")
 
 
 def _file_name(path: str) -> str:

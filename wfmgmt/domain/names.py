@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from wfmgmt.domain.redaction import redacted
 from wfmgmt.errors import BadRequest, InvalidWorkflow
 
 WORKFLOW_NAME_FORM = "[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
@@ -52,8 +53,8 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def quoted(text: str) -> str:
-    """Return text from outside in quotes for a message: escaped, and shortened when it is long."""
-    return repr(shortened(text))
+    """Return text from outside in quotes for a message: without secrets, escaped, and shortened when it is long."""
+    return repr(shortened(redacted(text)))
 
 
 def shortened(text: str) -> str:

@@ -9,9 +9,10 @@ from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.manifest import read_mar
 from wfmgmt.archives.reading import check_archive
 from wfmgmt.archives.stores import ArchiveFolder
-from wfmgmt.archives.urls import RemoteUrl, is_remote, parse_url, without_credentials
+from wfmgmt.archives.urls import RemoteUrl, is_remote, parse_url
 from wfmgmt.archives.verified import VerifiedFile, open_verified
 from wfmgmt.domain.limits import Limits
+from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.errors import (
     ArchiveNotFound,
     BadRequest,
@@ -28,7 +29,7 @@ class ArchiveFile:
 
     Attributes:
         path: Where its bytes are now.
-        shown_url: What the client asked for, without credentials.
+        shown_url: What the client asked for, without credentials and query.
         sha256: Digest of the bytes.
         wanted_name: The name a download is to get in the store; None when the file lies there already.
     """
@@ -90,7 +91,7 @@ class Acquisition:
         try:
             archive, content = self._acquire(self._folders.workflow, url)
         except InvalidArchive as error:
-            raise InvalidWorkflow(f"Workflow archive {without_credentials(url)}: {error.reason}") from error
+            raise InvalidWorkflow(f"Workflow archive {redacted_address(url)}: {error.reason}") from error
         with content:
             yield archive, content
 
@@ -124,7 +125,7 @@ class Acquisition:
                 read_mar(content, self._limits)
                 check_archive(content, self._limits)
         except InvalidArchive as error:
-            raise InvalidArchive(f"{without_credentials(url)}: {error.reason}") from error
+            raise InvalidArchive(f"{redacted_address(url)}: {error.reason}") from error
         return model
 
     def _acquire(self, folder: ArchiveFolder, url: str) -> tuple[ArchiveFile, VerifiedFile]:

@@ -13,11 +13,12 @@ from typing import Any
 from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.handler_names import defined_names
 from wfmgmt.archives.manifest import WorkflowArchive, read_war
-from wfmgmt.archives.urls import is_remote, text_without_credentials
+from wfmgmt.archives.urls import is_remote
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.names import check_workflow_name
+from wfmgmt.domain.redaction import redacted_yaml
 from wfmgmt.domain.spec import WorkflowSpec, parse_spec
 from wfmgmt.domain.workflow import DeployedNode, Deployment, NodeKind
 from wfmgmt.errors import (
@@ -335,7 +336,7 @@ class _Prepared:
             archive_downloaded=self.archive.wanted_name is not None,
             archive_sha256=self.archive.sha256,
             handler=self.contents.handler,
-            spec=text_without_credentials(self.contents.spec_text),
+            spec=redacted_yaml(self.contents.spec_text),
             dag=self.spec.dag.text,
             lease=lease,
             defaults=self.spec.defaults,

@@ -14,7 +14,7 @@ class NewNode:
     Attributes:
         name: As in the graph.
         kind: Model or function.
-        model_url: What the spec names, without credentials; None for functions.
+        model_url: What the spec names, without credentials and query; None for functions.
         model_file: File name in the model store; None for functions.
         model_downloaded: Whether we put that file there.
         model_sha256: Digest of that file; None for functions.
@@ -37,7 +37,7 @@ class NewWorkflow:
     Attributes:
         uid: Identity of this registration, never used again.
         name: The workflow's name.
-        url: What the client asked for, without credentials.
+        url: What the client asked for, without credentials and query.
         archive_file: File name in the workflow store.
         archive_downloaded: Whether we put that file there.
         archive_sha256: Digest of that file.

@@ -14,9 +14,9 @@ from tests.listed_workflows import listing
 from tests.records import make_node, make_store, make_workflow
 from wfmgmt.archives.reading import sha256_of
 from wfmgmt.archives.stores import ArchiveFolder
-from wfmgmt.archives.urls import without_credentials
 from wfmgmt.domain.audit import Origin
 from wfmgmt.domain.limits import Limits
+from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.errors import NodesFailedToLoad, RuntimeUnavailable
 from wfmgmt.services.archives import StoreFolders
 from wfmgmt.services.copies import ForeignStores, copied, find_archive
@@ -59,7 +59,7 @@ class FakeRegistration:
         node = make_node("m1", model_sha256=sha256_of(self._place.ours["model"] / "m1.mar"))
         new = make_workflow(
             request.workflow_name or "",
-            url=without_credentials(request.url),
+            url=redacted_address(request.url),
             archive_sha256=sha256_of(war),
             nodes=(node,),
             edges=(),
