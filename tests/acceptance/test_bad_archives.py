@@ -214,7 +214,7 @@ SPECS = [
     setting("model without url", "models.m2.url: expected the name or http(s) address of a .mar", "m2: {}"),
     setting("model is null", "models.m2: expected a mapping with the url and settings of a model, got null", "m2:"),
     setting("url is a number", "models.m2.url: expected the name or http(s) address of a .mar, got 1", "m2: {url: 1}"),
-    setting("bad node name", "models: expected a name of the form [A-Za-z0-9_]", "m 2: {url: m1.mar}"),
+    setting("bad node name", "models: expected a name of the form \\w", "m/2: {url: m1.mar}"),
 ]
 
 DAGS = [

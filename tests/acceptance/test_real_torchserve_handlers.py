@@ -103,3 +103,21 @@ def test_functions_are_found_by_the_same_names(both: Both, handler: str, files: 
     manifest = {"workflow": {"workflowName": "seq", "specFile": "spec.yaml", "handler": handler}}
     make_war(both.here.workflow_store, spec=FUNCTION_SPEC, handler=None, manifest=manifest, extra_files=files)
     assert both.predict() == (answer, answer)
+
+
+@pytest.mark.parametrize("node", ["my model", "ä-ö", "处 理", "1.2-x"])
+def test_nodes_are_called_alike(both: Both, node: str) -> None:
+    """Names of nodes that are no identifiers work at both, for models and for functions."""
+    make_mar(both.here.model_store, source=HANDLER)
+    spec = f"models: {{{node}: {{url: m1.mar}}}}\ndag: {{{node}: [f {node}]}}\n"
+    handler = f"globals()['f {node}'] = lambda data, context: data and [row['body'] for row in data]\n"
+    make_war(both.here.workflow_store, spec=spec, handler=handler)
+    assert both.predict() == ("handled by handler", "handled by handler")
+
+
+def test_specs_have_other_keys_beside_models_and_dag(both: Both) -> None:
+    """Where anchors stand, and what describes the workflow."""
+    make_mar(both.here.model_store, source=HANDLER)
+    spec = "name: seq\ndefaults: &d {batch-size: 2}\nmodels: {m: {<<: *d, url: m1.mar}}\ndag: {m: []}\n"
+    make_war(both.here.workflow_store, spec=spec, handler="")
+    assert both.predict() == ("handled by handler", "handled by handler")

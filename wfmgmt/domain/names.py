@@ -8,10 +8,10 @@ from wfmgmt.domain.redaction import redacted
 from wfmgmt.errors import BadRequest, InvalidWorkflow
 
 WORKFLOW_NAME_FORM = "[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
-NODE_NAME_FORM = "[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
+NODE_NAME_FORM = r"\w[\w .-]{0,127}"
 
 _WORKFLOW_NAME = re.compile(WORKFLOW_NAME_FORM)
-_NODE_NAME = re.compile(NODE_NAME_FORM)
+_NODE_NAME = re.compile(rf"(?!.* $){NODE_NAME_FORM}")
 _MAX_NODE_NAME_CHARS = 128
 _MAX_SHOWN_CHARS = 64
 
@@ -30,7 +30,8 @@ def check_workflow_name(name: str) -> str:
 def check_node_name(name: str, where: str) -> str:
     """Return the name of a node unchanged.
 
-    Any Python identifier is a good name besides the usual form, for function nodes are called by their names.
+    Letters and digits of any language count, and spaces inside. Any Python identifier is a good name besides, for
+    function nodes are called by their names.
 
     Args:
         name: Name of a model or function.
@@ -41,7 +42,9 @@ def check_node_name(name: str, where: str) -> str:
     """
     is_identifier = name.isidentifier() and len(name) <= _MAX_NODE_NAME_CHARS
     if not is_identifier and not _NODE_NAME.fullmatch(name):
-        raise InvalidWorkflow(f"{where}: expected a name of the form {NODE_NAME_FORM}, got {quoted(name)}")
+        raise InvalidWorkflow(
+            f"{where}: expected a name of the form {NODE_NAME_FORM} with no space at its end, got {quoted(name)}"
+        )
     return name
 
 

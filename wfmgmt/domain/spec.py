@@ -1,6 +1,6 @@
 """The spec of a workflow: the YAML file that names its models, their settings and its graph."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wfmgmt.domain.dag import Dag
@@ -14,6 +14,10 @@ _MAX_COUNT = 2**31 - 1
 _MAX_WORKERS = 1000
 _MAX_WARNINGS = 100
 _TOP_LEVEL_KEYS = ("models", "dag")
+#: Those without which no workflow makes sense, but for one of functions alone, which needs no `models`.
+_REQUIRED_KEYS = ("models", "dag")
+#: What such keys mean is nobody's business but the author's: they hold anchors, notes, or what other programs read.
+_EXTENSION = "x-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +96,8 @@ def parse_spec(text: str, limits: Limits) -> WorkflowSpec:
     document = load_yaml(text, max_bytes=limits.spec_bytes, max_depth=limits.spec_depth, max_values=limits.spec_values)
     if not isinstance(document, dict):
         raise _unexpected("spec", "a mapping with the keys models and dag", document)
-    for key in document:
-        if key not in _TOP_LEVEL_KEYS:
-            raise InvalidWorkflow(f"spec: {_unknown_key(key, _TOP_LEVEL_KEYS)}")
+    unknown = [key for key in document if key not in _TOP_LEVEL_KEYS]
+    _check_typing_errors(document, unknown)
     if "dag" not in document:
         raise InvalidWorkflow("dag: expected a mapping of names to lists of names, but there is no key dag")
     models = _parse_models(document.get("models", {}))
@@ -104,8 +107,19 @@ def parse_spec(text: str, limits: Limits) -> WorkflowSpec:
         defaults=models.defaults,
         nodes=tuple(models.by_name.get(name) or _function_node(name, functions, models.defaults) for name in dag.nodes),
         dag=dag,
-        warnings=_warnings(models, dag),
+        warnings=_warnings(unknown, models, dag),
     )
+
+
+def _check_typing_errors(document: Mapping[str, object], unknown: Sequence[str]) -> None:
+    """Refuse an unknown key that most likely stands for one that is missing.
+
+    Raises:
+        InvalidWorkflow: There is such a key.
+    """
+    for key in unknown:
+        if nearest(key, _REQUIRED_KEYS) in set(_REQUIRED_KEYS) - document.keys():
+            raise InvalidWorkflow(f"spec: {_unknown_key(key, _TOP_LEVEL_KEYS)}")
 
 
 def _parse_models(value: object) -> _Models:
@@ -243,13 +257,16 @@ def _parse_target(value: object, where: str) -> str:
     raise InvalidWorkflow(f"{where}: expected a name, got {_described(value)}{hint}")
 
 
-def _warnings(models: _Models, dag: Dag) -> tuple[str, ...]:
+def _warnings(unknown: Sequence[str], models: _Models, dag: Dag) -> tuple[str, ...]:
     """Return the warnings, the last one telling how many were left out when there are very many."""
+    keys: list[tuple[str, str, tuple[str, ...]]] = [("spec", key, _TOP_LEVEL_KEYS) for key in unknown]
+    keys += [(f"models.{name}", key, _MODEL_KEYS) for name, key in models.unknown_keys]
+    keys = [each for each in keys if not each[1].startswith(_EXTENSION)]
     unused = [name for name in models.by_name if name not in dag.nodes]
-    found = len(models.unknown_keys) + len(unused)
-    kept_keys = models.unknown_keys[:_MAX_WARNINGS]
+    found = len(keys) + len(unused)
+    kept_keys = keys[:_MAX_WARNINGS]
     kept_unused = unused[: _MAX_WARNINGS - len(kept_keys)]
-    warnings = [f"models.{name}: {_unknown_key(key, _MODEL_KEYS)}" for name, key in kept_keys]
+    warnings = [f"{where}: {_unknown_key(key, known)}" for where, key, known in kept_keys]
     warnings += [f"models.{name}: not used in the dag, so it is not loaded" for name in kept_unused]
     if found > _MAX_WARNINGS:
         warnings.append(f"{found - _MAX_WARNINGS} more warnings are not shown")

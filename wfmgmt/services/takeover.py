@@ -22,7 +22,7 @@ from wfmgmt.serving.client import RuntimeClient
 from wfmgmt.store.records import DescribedWorkflow
 from wfmgmt.store.store import Store
 
-_EDGES = re.compile(r"([^\s=,{}\[\]]+)=\[([^\[\]]*)\]")
+_EDGES = re.compile(r"([^=,{}\[\]]+)=\[([^\[\]]*)\]")
 _FILE_SCHEME = re.compile(r"\Afile:.*/", re.IGNORECASE)
 
 
@@ -271,7 +271,7 @@ def _differences(there: Figures, here: Figures) -> list[str]:
 def _edges(text: object) -> object:
     """Return the edges of a graph in TorchServe's form, whose order means nothing."""
     return {
-        (source, target.strip())
+        (source.strip(), target.strip())
         for source, targets in _EDGES.findall(str(text))
         for target in targets.split(",")
         if target.strip()

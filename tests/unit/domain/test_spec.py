@@ -183,7 +183,7 @@ def test_spec_is_refused_when_a_number_is_zero_that_must_not_be(key: str) -> Non
 
 
 MAR = "the name or http(s) address of a .mar"
-NAME = "a name of the form [A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
+NAME = r"a name of the form \w[\w .-]{0,127} with no space at its end"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ NAME = "a name of the form [A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
         ("[1]", "spec: expected a mapping with the keys models and dag, got a list"),
         ("just text", "spec: expected a mapping with the keys models and dag, got 'just text'"),
         ("model: {}\ndag: {f: []}", "spec: unknown key model, did you mean models?"),
-        ("dag: {f: []}\nxyz: 1", "spec: unknown key xyz"),
+        ("models: {}\ndags: {f: []}", "spec: unknown key dags, did you mean dag?"),
         ("models: {}", "dag: expected a mapping of names to lists of names, but there is no key dag"),
         ("models:\ndag: {f: []}", "models: expected a mapping of settings and models, got null"),
         ("models: []\ndag: {f: []}", "models: expected a mapping of settings and models, got a list"),
@@ -226,7 +226,7 @@ NAME = "a name of the form [A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
         ("dag: {a: [b, 1]}", "dag.a[1]: expected a name, got 1; put it in quotes if it is one"),
         ("dag: {a: [yes]}", "dag.a[0]: expected a name, got true; put it in quotes if it is one"),
         ("dag: {a: [[b]]}", "dag.a[0]: expected a name, got a list"),
-        ("dag: {a: ['b c']}", f"dag.a[0]: expected {NAME}, got 'b c'"),
+        ("dag: {a: ['b:c']}", f"dag.a[0]: expected {NAME}, got 'b:c'"),
         ("dag: {'': []}", f"dag: expected {NAME}, got ''"),
         ("dag: {a: [", None),
     ],
@@ -255,6 +255,20 @@ def test_spec_warns_of_unknown_keys_and_unused_models() -> None:
         "models.m2: not used in the dag, so it is not loaded",
     )
     assert [node.name for node in spec.nodes] == ["m1"]
+
+
+def test_spec_takes_other_keys_at_the_top_with_a_warning() -> None:
+    """TorchServe ignores them, and anchors stand there; nothing is said of those that begin with `x-`."""
+    spec = parse(
+        "x-defaults: &d {batch-size: 4}\nname: flow\nversion: 1.0\nmodel: [1]\n"
+        "models:\n  m1: {<<: *d, url: m.mar, x-note: mine}\ndag: {m1: []}"
+    )
+    assert [node.settings.batch_size for node in spec.nodes] == [4]
+    assert spec.warnings == (
+        "spec: unknown key name",
+        "spec: unknown key version",
+        "spec: unknown key model, did you mean models?",
+    )
 
 
 def test_spec_limits_its_warnings_when_there_are_very_many() -> None:
