@@ -196,11 +196,11 @@ os.register_at_fork(after_in_child=_reset_writers)
 
 
 class StderrHandler(logging.Handler):
-    """Writes records to standard error by way of a `LogWriter`."""
+    """Writes records to standard error, or to another descriptor, by way of a `LogWriter`."""
 
-    def __init__(self) -> None:
+    def __init__(self, descriptor: int = _STDERR) -> None:
         super().__init__()
-        self.writer = LogWriter(_STDERR, notice=self._dropped_notice)
+        self.writer = LogWriter(descriptor, notice=self._dropped_notice)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Format a record here, while what it refers to is as it was, and have it written."""
@@ -251,7 +251,7 @@ def open_standard_streams() -> None:
 
 
 def logging_config(log_format: str, log_level: str) -> dict[str, Any]:
-    """Return the configuration for `logging.config.dictConfig`, for our own loggers and gunicorn's."""
+    """Return the configuration for `logging.config.dictConfig`, which gunicorn's messages reach, too."""
     formatter = JsonFormatter if log_format == "json" else TextFormatter
     return {
         "version": 1,
@@ -260,8 +260,6 @@ def logging_config(log_format: str, log_level: str) -> dict[str, Any]:
         "handlers": {"stderr": {"()": StderrHandler, "formatter": "line"}},
         "root": {"level": log_level.upper(), "handlers": ["stderr"]},
         "loggers": {
-            "gunicorn.error": {"level": log_level.upper(), "propagate": True, "handlers": []},
-            "gunicorn.access": {"level": "WARNING", "propagate": True, "handlers": []},
             "alembic": {"level": "WARNING"},
             "aiohttp.access": {"level": "WARNING"},
             # It writes whole addresses, the tokens in their queries included.
