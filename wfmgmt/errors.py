@@ -31,6 +31,7 @@ WfmgmtError
 ├── Unavailable                 the service cannot do this now; trying again later may help
 │   ├── StoreUnavailable        the database is locked or cannot be reached
 │   ├── RuntimeUnavailable      the runtime does not answer or answers garbage
+│   │   └── RuntimeUnreachable   it is down, being started or hanging: another attempt may succeed soon
 │   ├── ModelServerUnreachable  the model server cannot be reached
 │   ├── TooManyRegistrations    as many registrations as allowed are under way
 │   ├── TooManyConnections      as many connections as allowed are busy
@@ -306,6 +307,10 @@ class StoreUnavailable(Unavailable):
 
 class RuntimeUnavailable(Unavailable):
     """The runtime does not answer, or what it answers makes no sense."""
+
+
+class RuntimeUnreachable(RuntimeUnavailable):
+    """The runtime is down, being started or hanging, so that another attempt may succeed soon."""
 
 
 class ModelServerUnreachable(_NodeFailures, Unavailable):

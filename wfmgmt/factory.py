@@ -30,6 +30,7 @@ from wfmgmt.http.browser_guard import BrowserGuard
 from wfmgmt.services.archives import StoreFolders
 from wfmgmt.services.inspection import Inspection
 from wfmgmt.services.leases import Leases
+from wfmgmt.services.long_requests import LongRequests
 from wfmgmt.services.registration import Registration
 from wfmgmt.services.removal import Removal
 from wfmgmt.services.takeover import Takeover
@@ -70,7 +71,14 @@ class Services:
             model=ArchiveFolder(folder=settings.model_store, suffix=".mar"),
         )
         self.inspection = Inspection(store=self.store, view=self.view)
-        self.removal = Removal(store=self.store, folders=folders, runtime=self.runtime, leases=self.leases)
+        self.long_requests = LongRequests(settings.concurrent_registrations)
+        self.removal = Removal(
+            store=self.store,
+            folders=folders,
+            runtime=self.runtime,
+            leases=self.leases,
+            long_requests=self.long_requests,
+        )
         self.registration = Registration(
             store=self.store,
             folders=folders,
@@ -83,7 +91,7 @@ class Services:
             removal=self.removal,
             leases=self.leases,
             limits=settings.limits,
-            slots=settings.concurrent_registrations,
+            long_requests=self.long_requests,
         )
         self.takeover = Takeover(
             store=self.store,

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -82,18 +83,38 @@ def test_killed_runtime_comes_back_with_everything_loaded(service: Service) -> N
     assert len(loaded_pids(service)) == 3
 
 
-def test_killed_runtime_answers_a_registration_under_way_and_the_name_becomes_free(
-    service: Service, gate: Path
-) -> None:
-    """The client is told to try again, and that works as soon as the runtime is back."""
+def test_registration_under_way_survives_its_runtime(service: Service, gate: Path) -> None:
+    """The runtime is killed while it loads the workflow; the next one begins again, and the client notices nothing."""
     service.start()
     with in_background(service, "slow.war") as answer:
-        os.kill(runtime_pid(service), signal.SIGKILL)
-        assert answer.result(10).status_code == 503
-        assert answer.result().headers["Retry-After"]
-    assert service.names() == []
-    gate.unlink()
-    wait_until(lambda: service.register("slow.war").status_code == 200, what="a registration")
+        killed = runtime_pid(service)
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: runtime_pid(service) != killed, timeout_s=20, what="another runtime")
+        gate.unlink()
+        assert answer.result(30).status_code == 200
+    assert service.names() == ["slow"]
+
+
+def test_changes_wait_for_a_runtime_that_hangs(service: Service) -> None:
+    """A registration and a removal arrive while the runtime is stopped: they are done once it is replaced."""
+    service.start()
+    assert service.register("seq.war", workflow_name="old").status_code == 200
+    os.kill(runtime_pid(service), signal.SIGSTOP)
+    with ThreadPoolExecutor(2) as pool:
+        removal = pool.submit(service.unregister, "old")
+        registration = pool.submit(service.register, "seq.war", workflow_name="new")
+        assert (removal.result(60).status_code, registration.result(60).status_code) == (200, 200)
+    assert service.names() == ["new"]
+
+
+def test_changes_wait_for_the_first_runtime(service: Service) -> None:
+    """A script that starts the service and registers at once need not know that the runtime takes longer."""
+    service.launch()
+    address = service.run_folder / "management.address"
+    wait_until(address.exists, timeout_s=20, what="the address")
+    service.management = f"http://{address.read_text().strip()}"
+    assert service.register("seq.war").status_code == 200
+    assert service.unregister("seq").status_code == 200
 
 
 def test_service_survives_kills_of_its_parts_under_load(service: Service, downloads: tuple[Path, str]) -> None:

@@ -11,11 +11,14 @@ import pytest
 
 from tests.campaigns import rows
 from tests.factories import make_mar, make_war
+from tests.load import web_workers
 from tests.service import Service, pids_of, wait_until
 from tests.slow_workflow import in_background, make_slow_workflow
 
 #: How soon everything has to be gone.
 STOP_S = 10.0
+#: Longer than gunicorn's master waits for web workers that it replaces.
+GUNICORN_WAITS_S = 8.0
 
 
 @pytest.fixture(name="service")
@@ -73,6 +76,40 @@ def test_sigterm_answers_a_registration_that_finishes_soon(service: Service, gat
         assert answer.result(STOP_S).status_code == 200
     assert end(service, None) == 0
     assert rows(service, "SELECT name, status FROM workflow") == [("slow", "ready")]
+
+
+def replace_web_workers(service: Service) -> None:
+    """Send SIGHUP, and return when new web workers serve and gunicorn no longer waits for the old ones."""
+    assert service.process is not None
+    before = set(web_workers(service))
+    service.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: len(set(web_workers(service)) - before) == 2, timeout_s=20, what="new web workers")
+    patience_over = time.monotonic() + GUNICORN_WAITS_S
+    wait_until(lambda: time.monotonic() > patience_over, timeout_s=2 * GUNICORN_WAITS_S)
+
+
+def test_sighup_lets_a_registration_finish(service: Service, gate: Path) -> None:
+    """It may take longer than gunicorn would wait: the old web worker stays for it, and new ones serve."""
+    service.start()
+    with in_background(service, "slow.war") as answer:
+        replace_web_workers(service)
+        assert not answer.done()
+        assert service.names() == []
+        gate.unlink()
+        assert answer.result(20).status_code == 200
+    wait_until(lambda: len(web_workers(service)) == 2, what="the end of the old web worker")
+    assert service.names() == ["slow"]
+    assert end(service, signal.SIGTERM) == 0
+
+
+def test_sigterm_ends_a_registration_of_a_web_worker_that_was_replaced(service: Service, gate: Path) -> None:
+    """The service stops in time, and the client is told why."""
+    service.start()
+    with in_background(service, "slow.war") as answer:
+        replace_web_workers(service)
+        assert end(service, signal.SIGTERM) == 0
+        assert answer.result(1).status_code == 503
+    assert rows(service, "SELECT 1 FROM workflow") == []
 
 
 def test_sigterm_ends_a_service_with_loaded_models(service: Service) -> None:

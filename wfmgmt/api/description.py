@@ -17,7 +17,10 @@ _REGISTRATION: dict[str, dict[str, Any]] = {
     "url": {"type": "string", "description": "Name of a .war in the workflow store, or an http(s) URL"},
     "workflow_name": {"type": "string", "description": "The name to register; the archive's own unless given"},
     "response_timeout": {**_TIMEOUT, "description": "Seconds in which the workflow has to answer a request"},
-    "startup_timeout": {**_TIMEOUT, "description": "Seconds in which all workers have to be up"},
+    "startup_timeout": {
+        **_TIMEOUT,
+        "description": "Seconds in which all workers have to be up, and the wait for a runtime that starts",
+    },
     "synchronous": {"type": "boolean", "enum": [True], "description": "Answered when all workers are up"},
     "s3_sse_kms": {"type": "boolean", "enum": [False], "description": "Downloads from S3 are not supported"},
 }

@@ -196,12 +196,12 @@ class Housekeeping:
         self._election.beat()
 
     def stop_soon(self) -> None:
-        """Let registrations go on for a moment, then let them be undone."""
-        self._services.registration.stop(after_s=GRACE_S)
+        """Let long requests go on for a moment, then let them be undone or left to others."""
+        self._services.long_requests.stop(after_s=GRACE_S)
 
     def stop_now(self) -> None:
-        """Let registrations be undone."""
-        self._services.registration.stop()
+        """Let long requests be undone or left to others."""
+        self._services.long_requests.stop()
 
     def abandon(self) -> None:
         """End this web worker, whose threads keep failing, in favour of others; gunicorn starts a new one."""

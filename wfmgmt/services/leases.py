@@ -22,13 +22,16 @@ class Leases:
         self._folder = folder
 
     @contextmanager
-    def take(self) -> Iterator[str]:
+    def take(self, *, prefix: str = "") -> Iterator[str]:
         """Give the name of a new lease, alive until the block ends or the process dies.
+
+        Args:
+            prefix: What its name begins with, to tell whose it is.
 
         Raises:
             InsufficientStorage: The disk has no room for one more file.
         """
-        name = uuid.uuid4().hex
+        name = f"{prefix}{uuid.uuid4().hex}"
         descriptor = self._bear(name)
         try:
             yield name

@@ -1,9 +1,7 @@
 """Registering a workflow: from the request to workers that are up and a row that says so."""
 
 import logging
-import math
 import threading
-import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -40,6 +38,7 @@ from wfmgmt.errors import (
 )
 from wfmgmt.services.archives import Acquisition, ArchiveFile, StoreFolders
 from wfmgmt.services.leases import Leases
+from wfmgmt.services.long_requests import LongRequests
 from wfmgmt.services.removal import Removal
 from wfmgmt.serving.client import RuntimeClient
 from wfmgmt.store.records import NewNode, NewWorkflow
@@ -100,7 +99,7 @@ class Registration:
         removal: Undoes registrations.
         leases: Proof that a registration is still under way.
         limits: Bounds on archives and specs.
-        slots: Registrations at a time.
+        long_requests: How many registrations there may be at a time, and when they have to end.
     """
 
     def __init__(
@@ -113,7 +112,7 @@ class Registration:
         removal: Removal,
         leases: Leases,
         limits: Limits,
-        slots: int,
+        long_requests: LongRequests,
     ) -> None:
         self._store = store
         self._folders = folders
@@ -122,17 +121,9 @@ class Registration:
         self._removal = removal
         self._leases = leases
         self._limits = limits
-        self._slots = threading.BoundedSemaphore(slots)
-        self._stops_at = math.inf
+        self._long_requests = long_requests
         self._lock = threading.Lock()
         self._under_way: set[str] = set()
-
-    def stop(self, *, after_s: float = 0.0) -> None:
-        """Let registrations under way end with `ShuttingDown`, undone, after a moment; safe in a signal handler."""
-        self._stops_at = min(self._stops_at, time.monotonic() + after_s)
-
-    def _is_stopping(self) -> bool:
-        return time.monotonic() >= self._stops_at
 
     def register(self, request: RegistrationRequest, origin: Origin) -> Registered:
         """Register a workflow: when this returns, all its workers are up and it survives any restart.
@@ -181,14 +172,12 @@ class Registration:
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
-        if self._is_stopping():
+        if self._long_requests.is_stopping():
             raise ShuttingDown("The server is stopping.")
-        if not self._slots.acquire(blocking=False):
-            raise TooManyRegistrations("As many registrations as allowed are under way; try again later.")
-        try:
+        with self._long_requests.slot() as is_free:
+            if not is_free:
+                raise TooManyRegistrations("As many registrations as allowed are under way; try again later.")
             yield
-        finally:
-            self._slots.release()
 
     def _register(self, request: RegistrationRequest, origin: Origin, attempt: "_Attempt", lease: str) -> Registered:
         acquisition = Acquisition(
@@ -196,7 +185,7 @@ class Registration:
             fetcher=self._fetcher,
             limits=self._limits,
             lease=lease,
-            cancelled=self._is_stopping,
+            cancelled=self._long_requests.is_stopping,
         )
         try:
             prepared = self._prepare(request, acquisition, attempt)
@@ -255,7 +244,7 @@ class Registration:
         return new
 
     def _load(self, new: NewWorkflow) -> None:
-        report = self._runtime.load(_deployment(new), cancelled=self._is_stopping)
+        report = self._runtime.load(_deployment(new), cancelled=self._long_requests.is_stopping)
         if report.is_out_of_space:
             raise InsufficientStorage(f"No space is left to unpack the archives of workflow {new.name}.")
         if report.failures:

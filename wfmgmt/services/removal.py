@@ -8,9 +8,10 @@ from functools import partial
 
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.status import WorkflowStatus
-from wfmgmt.errors import RuntimeUnavailable, StoreUnavailable, WfmgmtError, WorkflowNotFound
+from wfmgmt.errors import RuntimeUnavailable, ShuttingDown, StoreUnavailable, WfmgmtError, WorkflowNotFound
 from wfmgmt.services.archives import StoreFolders
 from wfmgmt.services.leases import Leases
+from wfmgmt.services.long_requests import LongRequests
 from wfmgmt.serving.client import RuntimeClient
 from wfmgmt.store.records import Claim
 from wfmgmt.store.store import Store
@@ -21,6 +22,10 @@ _log = logging.getLogger("wfmgmt.removal")
 UNRECORDED = 10_000
 #: After a claim could not be finished, the wait before the next attempt doubles between these.
 FIRST_RETRY_S, MAX_RETRY_S = 1.0, 30.0
+#: How often it is looked whether a removal that others finish is finished.
+WAIT_INTERVAL_S = 0.1
+#: What the leases of recovered changes begin with: nobody was told that they are finished.
+RECOVERY = "recovery-"
 #: Who acts when nobody asked.
 HOUSEKEEPING = Origin(actor="housekeeping")
 
@@ -59,32 +64,86 @@ class Removal:
         folders: The archive stores.
         runtime: Unloads workflows.
         leases: Proof that a change is still under way.
+        long_requests: How many removals may wait for the runtime, and when they have to end.
     """
 
-    def __init__(self, *, store: Store, folders: StoreFolders, runtime: RuntimeClient, leases: Leases) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        folders: StoreFolders,
+        runtime: RuntimeClient,
+        leases: Leases,
+        long_requests: LongRequests,
+    ) -> None:
         self._store = store
         self._folders = folders
         self._runtime = runtime
         self._leases = leases
+        self._long_requests = long_requests
         self._unrecorded: deque[AuditEvent] = deque(maxlen=UNRECORDED)
         self._failures: dict[str, _Failure] = {}
 
     def unregister(self, name: str, origin: Origin) -> None:
         """Remove a workflow: when this returns, its workers are gone and the name is free.
 
+        A removal that was begun and not finished is finished; one that housekeeping is finishing is waited for.
+
         Raises:
-            WorkflowNotFound: No ready workflow has the name.
+            WorkflowNotFound: No ready workflow has the name, or another request removed it meanwhile.
             RuntimeUnavailable: The runtime hangs. The workflow is no longer served; its removal will be finished.
+            ShuttingDown: The server stops meanwhile; the same holds.
             StoreUnavailable, InsufficientStorage: The database could not be written.
         """
         with self._leases.take() as lease:
             with self._store.write() as writer:
                 uid = writer.uid(name)
-                if uid is None or not writer.mark_unregistering(uid, lease):
-                    raise WorkflowNotFound(name)
-                claim = writer.claim(uid)
+                is_ours = uid is not None and writer.mark_unregistering(uid, lease)
+                claim = writer.claim(uid) if uid is not None and is_ours else None
             if claim is not None:
                 self._finish(claim, _unregistered(claim, origin), must_unload=True)
+                return
+        self._unregister_again(name, origin)
+
+    def _unregister_again(self, name: str, origin: Origin) -> None:
+        """Finish what another request has begun, or wait until that is finished."""
+        deadline = time.monotonic() + self._runtime.max_unload_s
+        is_recovered = False
+        while (claim := self._unfinished_removal(name)) is not None:
+            if not self._leases.is_alive(claim.lease):
+                if self._take_over(claim, origin):
+                    return
+                continue  # Another one was faster; it has the lease now.
+            is_recovered = claim.lease.startswith(RECOVERY)
+            with self._long_requests.slot() as may_wait:
+                if not may_wait:
+                    break
+                self._wait_for_end(claim, deadline)
+        if not is_recovered:
+            raise WorkflowNotFound(name)  # Of several requests that remove it one is told that it did.
+
+    def _wait_for_end(self, claim: Claim, deadline: float) -> None:
+        while self._leases.is_alive(claim.lease):
+            if self._long_requests.is_stopping():
+                raise ShuttingDown("The server is stopping; the removal will be finished.")
+            if time.monotonic() > deadline:
+                raise RuntimeUnavailable(f"Workflow {claim.name} is still being unregistered; try again later.")
+            time.sleep(WAIT_INTERVAL_S)
+
+    def _unfinished_removal(self, name: str) -> Claim | None:
+        with self._store.read() as reader:
+            if reader.status(name) is not WorkflowStatus.UNREGISTERING:
+                return None
+            return next((claim for claim in reader.claims() if claim.name == name), None)
+
+    def _take_over(self, claim: Claim, origin: Origin) -> bool:
+        """Finish a removal that was given up; return False when another one was faster."""
+        with self._leases.take() as lease:
+            with self._store.write() as writer:
+                is_ours = writer.take_over(claim.uid, old_lease=claim.lease, new_lease=lease)
+            if is_ours:
+                self._finish(claim, _unregistered(claim, origin), must_unload=True)
+        return is_ours
 
     def undo(self, uid: str, event: AuditEvent, error: WfmgmtError) -> None:
         """Take back a registration that failed with this error, recording why.
@@ -176,7 +235,7 @@ class Removal:
         return {claim.uid: claim for claim in claims if not self._leases.is_alive(claim.lease)}
 
     def _recover(self, claim: Claim, origin: Origin) -> None:
-        with self._leases.take() as lease:
+        with self._leases.take(prefix=RECOVERY) as lease:
             with self._store.write() as writer:
                 taken = writer.take_over(claim.uid, old_lease=claim.lease, new_lease=lease)
             if taken:
@@ -197,18 +256,27 @@ class Removal:
     def _finish(self, claim: Claim, event: AuditEvent, *, must_unload: bool = False) -> None:
         """Unload, remove downloads, delete the row and record it, in an order that can be repeated from any point."""
         try:
-            self._runtime.unload(claim.uid)
+            self._runtime.unload(claim.uid, cancelled=lambda: must_unload and self._long_requests.is_stopping())
         except RuntimeUnavailable:
             # One that is down runs nothing. One that hangs will unload what the database no longer has once it is
-            # back; only who was promised that the workers are gone has to hear of it.
+            # back; only a client that was promised that the workers are gone waits for that.
             if must_unload and not self._runtime.is_down():
-                raise
+                self._unload_patiently(claim.uid)
         for store, file in claim.downloads:
             if not self._is_used(store, file, except_uid=claim.uid):
                 self._folders.named(store).remove(file)
         with self._store.write() as writer:
             if writer.remove(claim.uid):
                 writer.record(event)
+
+    def _unload_patiently(self, uid: str) -> None:
+        """Unload once the runtime can be reached; it is started, or replaced if it hangs, meanwhile."""
+        with self._long_requests.slot() as may_wait:
+            self._runtime.unload(
+                uid,
+                wait_s=self._runtime.max_unload_s if may_wait else 0.0,
+                cancelled=self._long_requests.is_stopping,
+            )
 
 
 def _unregistered(claim: Claim, origin: Origin) -> AuditEvent:

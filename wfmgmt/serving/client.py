@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from wfmgmt.domain.workflow import Deployment
-from wfmgmt.errors import RuntimeUnavailable, ShuttingDown
+from wfmgmt.errors import RuntimeUnavailable, RuntimeUnreachable, ShuttingDown
 from wfmgmt.serving.control import LoadState, StatusChanges, WorkflowReport
 
 #: How long one call may stay without an answer; longer waits are made of many calls.
@@ -20,8 +20,11 @@ CALL_TIMEOUT_S = 5.0
 WAIT_S = 1.0
 #: What a runtime may need on top of a workflow's start-up time, to unpack archives and to take down what it loaded.
 SLACK_S = 30.0
+#: The pause before the next attempt to reach a runtime that is waited for.
+RETRY_INTERVAL_S = 0.1
 #: How often a connection is attempted while the runtime is busy with others.
 CONNECT_INTERVAL_S = 0.02
+_Result = TypeVar("_Result")
 _LONGEST_SOCKET_PATH = 100
 _LARGEST_ANSWER = 256 * 1024 * 1024
 
@@ -115,38 +118,65 @@ class RuntimeClient:
     def load(self, deployment: Deployment, *, cancelled: Callable[[], bool]) -> WorkflowReport:
         """Load a workflow and wait until all its workers are ready, or until that has failed.
 
+        A runtime that cannot be reached is waited for within the workflow's start-up time; one that was restarted
+        meanwhile begins again.
+
         Returns:
             The report, whose state is `loaded` or `failed`.
 
         Raises:
-            RuntimeUnavailable: The runtime is down, hangs, answers garbage or forgot the workflow half way.
+            RuntimeUnreachable: The runtime could not be reached in that time.
+            RuntimeUnavailable: What it answers makes no sense, or it does not finish.
             ShuttingDown: `cancelled` became true meanwhile.
         """
-        self._call("PUT", f"/workflows/{deployment.uid}", deployment.to_json())
-        deadline = time.monotonic() + deployment.startup_timeout_s + SLACK_S
-        while time.monotonic() < deadline:
-            report = self._report("GET", f"/workflows/{deployment.uid}?wait_s={WAIT_S}")
-            if report.state is LoadState.ABSENT:
-                raise RuntimeUnavailable("The runtime was restarted while it loaded the workflow; try again.")
-            if report.state is not LoadState.LOADING:
-                return report
-            if cancelled():
-                raise ShuttingDown("The server is stopping; the registration was undone.")
-        raise RuntimeUnavailable("The runtime did not finish loading the workflow in time.")
+        began = time.monotonic()
+        finish_by = began + deployment.startup_timeout_s + SLACK_S
 
-    def unload(self, uid: str) -> None:
+        def load_once() -> WorkflowReport:
+            self._call("PUT", f"/workflows/{deployment.uid}", deployment.to_json())
+            while time.monotonic() < finish_by:
+                report = self._report("GET", f"/workflows/{deployment.uid}?wait_s={WAIT_S}")
+                if report.state is LoadState.ABSENT:
+                    raise RuntimeUnreachable("The runtime was restarted while it loaded the workflow; try again.")
+                if report.state is not LoadState.LOADING:
+                    return report
+                if cancelled():
+                    raise ShuttingDown("The server is stopping; the registration was undone.")
+            raise RuntimeUnavailable("The runtime did not finish loading the workflow in time.")
+
+        return _attempt(load_once, until=began + deployment.startup_timeout_s, cancelled=cancelled)
+
+    def unload(self, uid: str, *, wait_s: float = 0.0, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Take a workflow down and wait until its workers are gone; one that is not loaded is fine.
 
         Requests that were accepted are answered first.
 
+        Args:
+            uid: The workflow.
+            wait_s: How long to wait for a runtime that cannot be reached.
+            cancelled: Ends the wait.
+
         Raises:
-            RuntimeUnavailable: The runtime is down, hangs or answers garbage.
+            RuntimeUnreachable: The runtime could not be reached in that time.
+            RuntimeUnavailable: What it answers makes no sense, or it does not finish.
+            ShuttingDown: `cancelled` became true meanwhile.
         """
-        deadline = time.monotonic() + self._drain_timeout_s + SLACK_S
-        while time.monotonic() < deadline:
-            if self._report("DELETE", f"/workflows/{uid}?wait_s={WAIT_S}").state is LoadState.ABSENT:
-                return
-        raise RuntimeUnavailable("The runtime did not finish unloading the workflow in time.")
+
+        def unload_once() -> None:
+            finish_by = time.monotonic() + self.max_unload_s
+            while time.monotonic() < finish_by:
+                if self._report("DELETE", f"/workflows/{uid}?wait_s={WAIT_S}").state is LoadState.ABSENT:
+                    return
+                if cancelled():
+                    raise ShuttingDown("The server is stopping; the removal will be finished.")
+            raise RuntimeUnavailable("The runtime did not finish unloading the workflow in time.")
+
+        _attempt(unload_once, until=time.monotonic() + wait_s, cancelled=cancelled)
+
+    @property
+    def max_unload_s(self) -> float:
+        """How long the runtime may take to unload a workflow."""
+        return self._drain_timeout_s + SLACK_S
 
     def note_registered(self, uid: str) -> None:
         """Tell the runtime that a workflow is registered for good, so that clients may know of it.
@@ -229,14 +259,29 @@ class RuntimeClient:
             answer = connection.getresponse()
             content = answer.read(_LARGEST_ANSWER)
         except (FileNotFoundError, ConnectionRefusedError) as error:
-            raise RuntimeUnavailable("The runtime is down; it is being restarted.") from error
+            raise RuntimeUnreachable("The runtime is down; it is being started.") from error
         except TimeoutError as error:
-            raise RuntimeUnavailable("The runtime does not answer.") from error
+            raise RuntimeUnreachable("The runtime does not answer.") from error
+        except (ConnectionError, http.client.IncompleteRead, http.client.RemoteDisconnected) as error:
+            raise RuntimeUnreachable("The runtime broke off its answer.") from error
         except (OSError, http.client.HTTPException) as error:
-            raise RuntimeUnavailable("The runtime broke off its answer.") from error
+            raise RuntimeUnavailable(f"The runtime cannot be called: {error}.") from error
         finally:
             connection.close()
         return _decode(answer.status, content)
+
+
+def _attempt(call: Callable[[], _Result], *, until: float, cancelled: Callable[[], bool]) -> _Result:
+    """Return what a call returns, attempting it again while the runtime cannot be reached, until a time."""
+    while True:
+        try:
+            return call()
+        except RuntimeUnreachable:
+            if cancelled():
+                raise ShuttingDown("The server is stopping.") from None
+            if time.monotonic() >= until:
+                raise
+        time.sleep(RETRY_INTERVAL_S)
 
 
 def _decode(status: int, content: bytes) -> dict[str, Any]:

@@ -1,14 +1,19 @@
 """Recovery of unfinished work over a real database, with a runtime that fails for one workflow."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.records import make_store, make_workflow
 from wfmgmt.archives.stores import ArchiveFolder
+from wfmgmt.domain.audit import Origin
+from wfmgmt.errors import ShuttingDown, WorkflowNotFound
 from wfmgmt.services import removal as module
 from wfmgmt.services.archives import StoreFolders
 from wfmgmt.services.leases import Leases
+from wfmgmt.services.long_requests import LongRequests
 from wfmgmt.services.removal import Removal
 from wfmgmt.serving.client import RuntimeClient
 from wfmgmt.store.store import Store
@@ -22,14 +27,17 @@ class HalfBroken(RuntimeClient):
         self.broken: dict[str, Exception] = {}
         self.unloaded: list[str] = []
 
-    def unload(self, uid: str) -> None:
+    def unload(self, uid: str, *, wait_s: float = 0.0, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Fail or not."""
+        del wait_s, cancelled
         self.unloaded.append(uid)
         if uid in self.broken:
             raise self.broken[uid]
 
 
-def make_removal(folder: Path, store: Store, runtime: RuntimeClient) -> Removal:
+def make_removal(
+    folder: Path, store: Store, runtime: RuntimeClient, long_requests: LongRequests | None = None
+) -> Removal:
     """Return the use cases over stores in a folder."""
     for name in ("leases", "workflow", "model"):
         (folder / name).mkdir()
@@ -37,7 +45,13 @@ def make_removal(folder: Path, store: Store, runtime: RuntimeClient) -> Removal:
         workflow=ArchiveFolder(folder=folder / "workflow", suffix=".war"),
         model=ArchiveFolder(folder=folder / "model", suffix=".mar"),
     )
-    return Removal(store=store, folders=folders, runtime=runtime, leases=Leases(folder / "leases"))
+    return Removal(
+        store=store,
+        folders=folders,
+        runtime=runtime,
+        leases=Leases(folder / "leases"),
+        long_requests=long_requests or LongRequests(slots=1),
+    )
 
 
 @pytest.mark.parametrize("error", [KeyError("unforeseen"), PermissionError("not allowed")], ids=repr)
@@ -63,4 +77,50 @@ def test_recovery_of_one_workflow_does_not_wait_for_another(
     runtime.broken.clear()
     assert removal.recover().done == ["undo the unfinished registration of stuck"]
     assert removal.abandoned() == []
+    store.close()
+
+
+@pytest.mark.parametrize("status", ["abandoned", "being recovered", "being removed by another request"])
+def test_removal_that_was_begun_is_finished_or_waited_for(tmp_path: Path, status: str) -> None:
+    """A request that is repeated after a 503 is told of success; of two at the same time, only one."""
+    store, runtime = make_store(tmp_path), HalfBroken(tmp_path)
+    removal = make_removal(tmp_path, store, runtime)
+    leases = Leases(tmp_path / "leases")
+    workflow = make_workflow("seq")
+    with ThreadPoolExecutor(1) as pool, leases.take(prefix=module.RECOVERY if "recovered" in status else "") as lease:
+        with store.write() as writer:
+            writer.claim_name(workflow)
+            writer.mark_ready(workflow.uid)
+            writer.mark_unregistering(workflow.uid, "dead" if status == "abandoned" else lease)
+        repeated = pool.submit(removal.unregister, "seq", Origin(actor="client"))
+        if status == "abandoned":
+            repeated.result(10)
+            assert runtime.unloaded == [workflow.uid]
+        else:
+            with pytest.raises(TimeoutError):
+                repeated.result(5 * module.WAIT_INTERVAL_S)
+        with store.write() as writer:
+            writer.remove(workflow.uid)
+    if "another" in status:
+        assert isinstance(repeated.exception(10), WorkflowNotFound)
+    else:
+        repeated.result(10)
+    assert removal.abandoned() == []
+    store.close()
+
+
+def test_removal_that_waits_ends_when_the_server_stops(tmp_path: Path) -> None:
+    """The client is told that it will be finished."""
+    store = make_store(tmp_path)
+    long_requests = LongRequests(slots=1)
+    removal = make_removal(tmp_path, store, HalfBroken(tmp_path), long_requests)
+    workflow = make_workflow("seq")
+    with ThreadPoolExecutor(1) as pool, Leases(tmp_path / "leases").take() as lease:
+        with store.write() as writer:
+            writer.claim_name(workflow)
+            writer.mark_ready(workflow.uid)
+            writer.mark_unregistering(workflow.uid, lease)
+        waiting = pool.submit(removal.unregister, "seq", Origin(actor="client"))
+        long_requests.stop()
+        assert isinstance(waiting.exception(10), ShuttingDown)
     store.close()

@@ -6,7 +6,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from wfmgmt.serving.control import LoadState, WorkflowReport
 from wfmgmt.serving.process import listen_privately
 
 DEPLOYMENT = Deployment(
-    uid="u1", workflow="seq", archive_file="seq.war", archive_sha256="a" * 64, handler=None, startup_timeout_s=60,
+    uid="u1", workflow="seq", archive_file="seq.war", archive_sha256="a" * 64, handler=None, startup_timeout_s=1,
     response_timeout_s=60, nodes=(), edges=(),
 )  # fmt: skip
 CALL_TIMEOUT_S = 0.3
@@ -175,6 +177,33 @@ def test_load_tells_when_the_runtime_forgot_the_workflow(tmp_path: Path) -> None
         pytest.raises(RuntimeUnavailable, match="was restarted"),
     ):
         client.load(DEPLOYMENT, cancelled=lambda: False)
+
+
+@pytest.mark.parametrize("first", ["down", "closes", "forgets"])
+def test_load_begins_again_when_the_runtime_is_back(tmp_path: Path, first: str) -> None:
+    """A runtime that is being started, or was restarted half way, is waited for within the start-up time."""
+    calls: list[str] = []
+
+    def behave(connection: socket.socket) -> None:
+        calls.append(first)
+        if len(calls) > 1 or first == "down":
+            connection.sendall(report(LoadState.LOADED))
+        elif first == "forgets":
+            connection.sendall(report(LoadState.ABSENT))
+
+    deployment = replace(DEPLOYMENT, startup_timeout_s=30)
+    with ThreadPoolExecutor(1) as pool:
+        client = RuntimeClient(tmp_path / "s", call_timeout_s=CALL_TIMEOUT_S)
+        loaded = pool.submit(client.load, deployment, cancelled=lambda: False)
+        with fake_runtime(tmp_path / "s", behave):
+            assert loaded.result(20).state is LoadState.LOADED
+    assert len(calls) >= 2
+
+
+def test_load_of_a_runtime_that_is_down_can_be_cancelled(tmp_path: Path) -> None:
+    """A server that stops waits for nothing."""
+    with pytest.raises(ShuttingDown):
+        RuntimeClient(tmp_path / "s").load(replace(DEPLOYMENT, startup_timeout_s=30), cancelled=lambda: True)
 
 
 def test_load_ends_when_it_is_cancelled(tmp_path: Path) -> None:
