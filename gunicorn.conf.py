@@ -26,8 +26,6 @@ with _one_line():
 # Web workers share their counters there; prometheus-client looks for this when something imports it, as all below does.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_settings.metrics_folder)  # noqa: TID251 - its only way to be told
 
-from prometheus_client.multiprocess import mark_process_dead  # noqa: E402
-
 from wfmgmt.deployment.deployment import Deployment  # noqa: E402
 from wfmgmt.deployment.host_limits import ensure_temporary_folder, raise_file_limit, web_connections  # noqa: E402
 from wfmgmt.deployment.master import Master  # noqa: E402
@@ -100,8 +98,7 @@ def worker_exit(server, worker):
 
 
 def child_exit(server, worker):
-    """Drop the gauges of a web worker that is gone."""
-    mark_process_dead(worker.pid)
+    """Take note of a web worker that ended before it had started."""
     is_stopping = not server.LISTENERS
     if not worker.has_started[0] and not is_stopping:
         _deployment.on_web_worker_failed()

@@ -1,11 +1,20 @@
-"""The files in which web workers share their counters, and room for them on a disk that is full later."""
+"""The files in which web workers share their counters, and room for them on a disk that is full later.
 
+prometheus-client names the files after processes, and keeps those of processes that ended, since counters must not go
+backwards. Here they are named after slots: a web worker takes the first slot that no living one has, and counts on from
+where the last one stopped, however that ended. So there are as many files as web workers at a time, and nothing has to
+be merged while somebody reads.
+"""
+
+import itertools
 import logging
 import os
 import shutil
+from pathlib import Path
 
 from prometheus_client import values
 
+from wfmgmt.deployment.locks import LockFile
 from wfmgmt.settings import Settings
 
 _log = logging.getLogger("wfmgmt.deployment")
@@ -23,17 +32,25 @@ def empty_folder(settings: Settings) -> None:
 
 
 def reserve_files(settings: Settings) -> None:
-    """Take the space of this process's files now.
+    """Have this process, which has counted nothing yet, count in the files of a free slot, and take their space now.
 
     prometheus-client maps sparse files into memory. When the disk is full, counting would end the process with SIGBUS.
     """
-    paths = [settings.metrics_folder / f"{kind}_{os.getpid()}.db" for kind in _KINDS]
     try:
-        for path in paths:
-            with path.open("wb") as file:
+        slot = _take_slot(settings.metrics_folder)
+        for kind in _KINDS:
+            with (settings.metrics_folder / f"{kind}_{slot}.db").open("ab") as file:
                 os.posix_fallocate(file.fileno(), 0, _FILE_BYTES)
     except OSError as error:
-        for path in paths:
-            path.unlink(missing_ok=True)
         values.ValueClass = values.MutexValue
         _log.warning("the requests of this web worker are not counted: %s", error.strerror)
+    else:
+        values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]  # it has no types
+
+
+def _take_slot(folder: Path) -> int:
+    """Return the number of a slot that this process has until it ends."""
+    for slot in itertools.count():
+        if LockFile(folder / f"{slot}.lock").acquire():
+            return slot
+    raise AssertionError  # Numbers do not end.
