@@ -33,6 +33,7 @@ WfmgmtError
 │   ├── RuntimeUnavailable      the runtime does not answer or answers garbage
 │   │   └── RuntimeUnreachable   it is down, being started or hanging: another attempt may succeed soon
 │   ├── ModelServerUnreachable  the model server cannot be reached
+│   ├── TooManyWorkers          as many workers as allowed run
 │   ├── TooManyRegistrations    as many registrations as allowed are under way
 │   ├── TooManyConnections      as many connections as allowed are busy
 │   ├── TooManyRequests         as many predictions, or bytes of them, as allowed are under way
@@ -315,6 +316,10 @@ class RuntimeUnreachable(RuntimeUnavailable):
 
 class ModelServerUnreachable(_NodeFailures, Unavailable):
     """The model server cannot be reached, so models cannot be loaded."""
+
+
+class TooManyWorkers(_NodeFailures, Unavailable):
+    """Nodes need more workers than the setting MAX_WORKERS leaves."""
 
 
 class TooManyRegistrations(Unavailable):

@@ -40,6 +40,7 @@ from wfmgmt.serving.load_order import LoadHistory
 from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.models.base import Drift, ModelServer
 from wfmgmt.serving.models.local.accelerators import count_accelerators
+from wfmgmt.serving.models.local.budget import WorkerBudget
 from wfmgmt.serving.models.local.launcher import Forkserver, Surroundings
 from wfmgmt.serving.models.local.pool import PoolSettings
 from wfmgmt.serving.models.local.server import LocalFunctions, LocalModelServer, LocalParts
@@ -212,6 +213,7 @@ async def create_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             queue_size=settings.queue_size,
             idle_timeout_s=settings.idle_timeout_s,
             on_measurements=measurements.note_handler,
+            budget=WorkerBudget(settings.max_workers),
         ),
         answer_bytes=settings.response_limit_bytes,
         accelerators=count_accelerators(visible=environment.get("CUDA_VISIBLE_DEVICES")),

@@ -1,6 +1,7 @@
 """What keeps the service from starting, and how it says so: one line, a telling exit code, nothing touched."""
 
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -171,6 +172,26 @@ def test_service_ends_when_a_module_cannot_be_preloaded(tmp_path: Path, setting:
     assert said[0].startswith(f"wfmgmt: WFMGMT_PRELOAD: {module} cannot be imported: {reason}")
     assert not any(sign in service.text_of_log() for sign in ("Traceback", " ERROR "))
     assert pids_of(service.instance) == []
+
+
+def test_service_ends_when_workers_may_have_too_little_memory(tmp_path: Path) -> None:
+    """Exit code 2 and one line that names the setting and the least that is enough, and with that it starts."""
+    service = Service(tmp_path / "instance", worker_memory_mb=8)
+    try:
+        assert service.launch().wait(20) == 2, service.text_of_log()
+    finally:
+        service.kill()
+    found = re.findall(
+        r"^wfmgmt: WFMGMT_WORKER_MEMORY_MB: 8 is too little .* at least (\d+) is needed$",
+        service.text_of_log(),
+        re.MULTILINE,
+    )
+    assert len(found) == 1, service.text_of_log()
+    make_war(service.workflow_store)
+    make_mar(service.model_store)
+    service.environment["WFMGMT_WORKER_MEMORY_MB"] = found[0]
+    with service:
+        assert service.register("seq.war").status_code == 200
 
 
 def test_workflows_are_loaded_once_all_modules_are_preloaded(tmp_path: Path) -> None:

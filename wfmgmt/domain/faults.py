@@ -18,3 +18,5 @@ class Fault(StrEnum):
     BROKEN = "broken"
     #: The model server did not answer in time.
     SILENT = "silent"
+    #: There are as many workers as the settings allow.
+    NO_ROOM = "no room"

@@ -32,6 +32,7 @@ from wfmgmt.errors import (
     RuntimeUnavailable,
     ShuttingDown,
     TooManyRegistrations,
+    TooManyWorkers,
     WfmgmtError,
     WorkflowBusy,
     WorkflowExists,
@@ -53,6 +54,7 @@ _LOAD_FAILURES = {
     Fault.UNREACHABLE: ModelServerUnreachable,
     Fault.BROKEN: ModelServerBroken,
     Fault.SILENT: ModelServerSilent,
+    Fault.NO_ROOM: TooManyWorkers,
 }
 
 DEFAULT_TIMEOUT_S = 120

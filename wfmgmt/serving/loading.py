@@ -22,6 +22,7 @@ _LEAST_TO_BE_DONE_FIRST = (
     Fault.SILENT,
     Fault.BROKEN,
     Fault.NAME_TAKEN,
+    Fault.NO_ROOM,
     Fault.MODEL,
     Fault.NO_HANDLER,
 )

@@ -34,6 +34,8 @@ def test_backoff_grows_until_a_worker_was_steady(ups_s: list[float], delays_s: l
 class FakeWorker:
     """A worker that says one thing and lives until the test ends it."""
 
+    is_connected = True
+
     def __init__(self, answer: Frame | Exception) -> None:
         self.answer = answer
         self.exit: asyncio.Future[str] = asyncio.get_running_loop().create_future()

@@ -25,12 +25,15 @@ class Channel(asyncio.BufferedProtocol):
     Attributes:
         transport: What it is connected to.
         is_open: Whether the other side is still there, as far as is known.
+        ended: Done when it is not.
     """
 
     transport: asyncio.Transport
 
     def __init__(self, max_payload_bytes: int = frames.MAX_PAYLOAD_BYTES) -> None:
         self.is_open = True
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ended_awaited = False
         self._decoder = frames.Decoder(max_payload_bytes)
         self._unread: deque[Item] = deque()
         self._unsent: list[bytes | bytearray] = []
@@ -40,6 +43,11 @@ class Channel(asyncio.BufferedProtocol):
     def has_unread(self) -> bool:
         """Whether something arrived that nobody expected, be it a part of a message."""
         return bool(self._unread) or self._decoder.is_within_message
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the other side was working when it was heard of last: somebody waits, or waited, for its answer."""
+        return self._expecting is not None or self._ended_awaited
 
     def send(self, header: Mapping[str, Any], payload: Sequence[bytes | bytearray] = ()) -> None:
         """Send one message; when the other side is gone, the end of the channel tells.
@@ -125,6 +133,8 @@ class Channel(asyncio.BufferedProtocol):
     def _end(self, why: Exception) -> None:
         if self.is_open:
             self.is_open = False
+            self._ended_awaited = self._expecting is not None
+            self.ended.set_result(None)
             self._give(why)
 
     def _give(self, item: Item) -> None:

@@ -8,42 +8,49 @@ frames:
 
     runtime → forkserver   {"op": "fork", "id"} with two descriptors: the worker's socket, the write end of its log pipe
                            {"op": "kill", "pid", "signal"}: to the whole process group of a worker that still exists
+                           {"op": "ping"}
     forkserver → runtime   {"op": "started"} when all modules are imported,
                            or {"op": "broken", "error"} when one cannot be; then it exits
                            {"op": "forked", "id", "pid"} or {"op": "failed", "id", "error"}
-                           {"op": "exited", "pid", "code"} or {"op": "exited", "pid", "signal"}
+                           {"op": "exited", "pid", "code"} or {"op": "exited", "pid", "signal"}, and "stopped" when it
+                           was killed because it had been stopped
+                           {"op": "pong"}
 
-When a worker ends, whatever is left of its process group is killed. On Linux, descendants of workers that made a group
-of their own and lost their parent become the forkserver's children; these are killed when the next child ends, since
-nothing tells whose they were. When the runtime is gone, however it went, or on SIGTERM, the
-forkserver kills everything and exits. When the forkserver itself is killed, Linux kills its workers.
+A worker that is stopped (SIGSTOP) and not continued within `STOPPED_S` is killed, since it would fail whoever is given
+to it. When a worker ends, whatever is left of its process group is killed. On Linux, descendants of workers that made a
+group of their own and lost their parent become the forkserver's children; these are killed when the next child ends,
+since nothing tells whose they were. When the runtime is gone, however it went, or on SIGTERM, the forkserver kills
+everything and exits. When the forkserver itself is killed, Linux kills its workers.
 """
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import io
 import json
 import os
-import resource
 import selectors
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from wfmgmt.serving.models.local import frames, worker, worker_log
+from wfmgmt.serving.models.local import frames, hardening, worker, worker_log
 from wfmgmt.serving.models.local.allocation import keep_freed_memory
 from wfmgmt.serving.models.local.randomness import seed_loaded_modules
 
-_FDS_PER_FORK = 2
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
+#: How long a worker may be stopped; a pause of all processes together does not count, since its end is seen, too.
+STOPPED_S = 3.0
 
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_FDS_PER_FORK = 2
+#: Address space that a worker needs for itself beside what it shares with the forkserver.
+_OWN_BYTES = 32 * 1024 * 1024
+#: What is named as enough is more than is needed now: it differs a little from one start to the next.
+_SLACK_BYTES = 8 * 1024 * 1024
+_MIB = 1024 * 1024
 
 
 def main() -> None:
@@ -55,7 +62,7 @@ def main() -> None:
     keep_freed_memory()
     with socket.socket(fileno=int(sys.argv[1])) as control:
         control.set_inheritable(False)
-        if not _preload(control, options["preload"]):
+        if not _preload(control, options["preload"]) or not _check_memory(control, options["memory_bytes"]):
             return
         frames.send(control, {"op": "started"})
         gc.collect()
@@ -75,13 +82,30 @@ def _preload(control: socket.socket, modules: Sequence[str]) -> bool:
     return True
 
 
+def _check_memory(control: socket.socket, memory_bytes: int | None) -> bool:
+    """Tell the runtime when workers could not even start within the memory that they may have."""
+    needed = hardening.address_space_bytes() + _OWN_BYTES
+    if memory_bytes is None or memory_bytes >= needed:
+        return True
+    least, given = -(-(needed + _SLACK_BYTES) // _MIB), memory_bytes // _MIB
+    error = (
+        f"WFMGMT_WORKER_MEMORY_MB: {given} is too little for Python and what is preloaded; at least {least} is needed"
+    )
+    frames.send(control, {"op": "broken", "error": error})
+    return False
+
+
 class _Forkserver:
     """The parent of all workers."""
 
     def __init__(self, control: socket.socket, options: Mapping[str, Any]) -> None:
         self._control = control
         self._options = options
+        self._processes = hardening.process_limit()
         self._workers: set[int] = set()
+        # Those that are stopped, with the time until which they may be; and those that were killed for it.
+        self._stopped: dict[int, float] = {}
+        self._overdue: set[int] = set()
         self._signals, self._wakeup = socket.socketpair()
         self._signals.settimeout(0)
         self._wakeup.settimeout(0)
@@ -90,8 +114,8 @@ class _Forkserver:
         signal.signal(signal.SIGCHLD, _ignore)
         signal.signal(signal.SIGTERM, _ignore)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if _LIBC is not None:
-            _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        hardening.adopt_orphans()
+        hardening.hide_memory()
 
     def serve(self) -> None:
         """Answer requests and report exits until the runtime is gone or SIGTERM comes."""
@@ -99,8 +123,8 @@ class _Forkserver:
             with selectors.DefaultSelector() as selector:
                 selector.register(self._control, selectors.EVENT_READ, self._answer)
                 selector.register(self._signals, selectors.EVENT_READ, self._handle_signals)
-                while all(key.data() for key, _ in selector.select()):
-                    pass
+                while all(key.data() for key, _ in selector.select(self._patience_s())):
+                    self._kill_stopped()
         except (EOFError, ConnectionError):
             return
         finally:
@@ -116,6 +140,8 @@ class _Forkserver:
             finally:
                 for fd in fds:
                     os.close(fd)
+        elif message["op"] == "ping":
+            self._report({"op": "pong"})
         elif message["op"] == "kill" and message["pid"] in self._workers:
             _kill_group(message["pid"], message["signal"])
         return True
@@ -135,7 +161,7 @@ class _Forkserver:
             with _signals_blocked() as mask:
                 pid = os.fork()
                 if pid == 0:
-                    _run_worker(*fds, parent=parent, mask=mask, options=self._options)
+                    _run_worker(*fds, parent=parent, mask=mask, options=self._options, processes=self._processes)
         except OSError as exc:
             return {"op": "failed", "error": exc.strerror}
         # Both sides set the group, so that it exists before either goes on.
@@ -145,15 +171,43 @@ class _Forkserver:
         return {"op": "forked", "pid": pid}
 
     def _reap(self) -> None:
-        """Bury all children that have ended, and kill what they left behind."""
-        for pid, code in _ended_children():
+        """Reap all children that have ended, kill what they left behind, and see who was stopped or continued."""
+        for pid, status in _changed_children():
+            if os.WIFSTOPPED(status):
+                self._stopped.setdefault(pid, time.monotonic() + STOPPED_S)
+                continue
+            self._stopped.pop(pid, None)
+            if os.WIFCONTINUED(status):
+                continue
             if pid in self._workers:
                 self._workers.remove(pid)
                 # A group that still has members keeps its number, and an empty one's is not given away this soon.
                 _kill_group(pid, signal.SIGKILL)
-                result = {"code": code} if code >= 0 else {"signal": -code}
-                self._report({"op": "exited", "pid": pid, **result})
+                self._report({"op": "exited", "pid": pid, **self._describe_end(pid, status)})
             self._kill_strays()
+
+    def _describe_end(self, pid: int, status: int) -> dict[str, Any]:
+        was_overdue = pid in self._overdue
+        self._overdue.discard(pid)
+        code = os.waitstatus_to_exitcode(status)
+        if code >= 0:
+            return {"code": code}
+        return {"signal": -code, "stopped": was_overdue}
+
+    def _patience_s(self) -> float | None:
+        """Return for how long nothing has to be done unless something happens."""
+        if not self._stopped:
+            return None
+        return max(min(self._stopped.values()) - time.monotonic(), 0)
+
+    def _kill_stopped(self) -> None:
+        """Kill workers that have been stopped for too long."""
+        for pid, until in list(self._stopped.items()):
+            if time.monotonic() >= until:
+                del self._stopped[pid]
+                if pid in self._workers:
+                    self._overdue.add(pid)
+                    _kill_group(pid, signal.SIGKILL)
 
     def _kill_strays(self) -> None:
         """Kill adopted descendants of workers, except those in the group of a worker that lives."""
@@ -176,7 +230,9 @@ class _Forkserver:
         frames.send(self._control, message)
 
 
-def _run_worker(worker_fd: int, log_fd: int, *, parent: int, mask: set[int], options: Mapping[str, Any]) -> NoReturn:
+def _run_worker(
+    worker_fd: int, log_fd: int, *, parent: int, mask: set[int], options: Mapping[str, Any], processes: int | None
+) -> NoReturn:
     """Turn the forked copy of the forkserver into a worker; it never returns into the forkserver's code."""
     code = 1
     try:
@@ -188,8 +244,7 @@ def _run_worker(worker_fd: int, log_fd: int, *, parent: int, mask: set[int], opt
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         worker_log.configure(options["log_level"])
-        if options["memory_bytes"]:
-            resource.setrlimit(resource.RLIMIT_AS, (options["memory_bytes"],) * 2)
+        hardening.harden_worker(processes=processes, memory_bytes=options["memory_bytes"])
         seed_loaded_modules()
         code = worker.main(socket.socket(fileno=worker_fd))
     except BaseException:  # noqa: BLE001 - there is nobody above; the log is told and the exit code says it
@@ -202,8 +257,7 @@ def _run_worker(worker_fd: int, log_fd: int, *, parent: int, mask: set[int], opt
 
 def _die_with(parent: int) -> None:
     """Have the kernel kill this process when the forkserver dies, also when that has happened already."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    hardening.die_with_parent(signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 
@@ -235,14 +289,14 @@ def _signals_blocked() -> Iterator[set[int]]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _ended_children() -> Iterator[tuple[int, int]]:
-    """Reap and yield process id and exit code, or the negative signal, of children that have ended."""
+def _changed_children() -> Iterator[tuple[int, int]]:
+    """Yield process id and wait status of children that ended, which reaps them, were stopped or were continued."""
     with contextlib.suppress(ChildProcessError):
         while True:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
             if pid == 0:
                 return
-            yield pid, os.waitstatus_to_exitcode(status)
+            yield pid, status
 
 
 def _children() -> list[int]:

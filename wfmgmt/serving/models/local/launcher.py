@@ -27,6 +27,13 @@ _IMPORT_ROOT = Path(__file__).parents[4]
 _FORKS_AT_ONCE = 32
 _CLOSE_S = 5.0
 _LAST_WORDS_S = 0.5
+#: A forkserver is asked for a sign of life this often, and is killed when none comes in so many steps of a second each.
+#: It is steps and no time-out, so that a pause of the whole machine, after which its answer is there, is one of them.
+_PING_S, _PING_STEPS = 1.0, 5
+#: How long a fork that nobody wants any more is waited for before its worker is ended in the background.
+_CANCEL_S = 1.0
+#: Nodes that are named as those that may have killed the forkserver.
+_BUSY_NAMED = 5
 # So that most messages leave in one piece. The system grants less where net.core.wmem_max is smaller.
 _SEND_BUFFER_BYTES = 2 * 1024 * 1024
 
@@ -37,8 +44,12 @@ class ForkFailed(Exception):
     """No worker process could be started; the text says why. It never leaves the local model server."""
 
 
+class ForkserverLost(ForkFailed):
+    """The forkserver died before it forked."""
+
+
 class PreloadFailed(ForkFailed):
-    """A module that every worker is to have cannot be imported; the text names the setting and the module."""
+    """The settings let no worker start; the text names the setting, and the module that cannot be imported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,15 +92,16 @@ class Forkserver:
         self._answer_timeout_s = answer_timeout_s
         self._opening: asyncio.Task[_Connection] | None = None
         self._forking = asyncio.Semaphore(_FORKS_AT_ONCE)
+        self._undoing: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def preload(self) -> None:
-        """Import the modules that all workers share, if there are any; else the first worker is soon enough to start.
+        """Find out whether the settings let workers start, if there are any that matter.
 
         Raises:
-            SettingsInvalid: One of them cannot be imported.
+            SettingsInvalid: A module that all workers share cannot be imported, or they may have too little memory.
         """
-        if not self._surroundings.preload:
+        if not self._surroundings.preload and self._surroundings.memory_bytes is None:
             return
         try:
             await (await self._connect()).wait_started()
@@ -109,16 +121,24 @@ class Forkserver:
             ForkFailed: The system does not allow another process, or the forkserver does not start or answer.
         """
         async with self._forking:
-            connection = await self._connect()
-            forking = asyncio.create_task(
-                connection.fork(workflow=workflow, node=node, answer_timeout_s=self._answer_timeout_s)
-            )
+            forking = asyncio.create_task(self._fork(workflow, node))
             try:
                 return await asyncio.shield(forking)
             except asyncio.CancelledError:
-                with contextlib.suppress(ForkFailed):
-                    await (await forking).stop(grace_s=0)
+                undoing = asyncio.create_task(_undo(forking))
+                self._undoing.add(undoing)
+                undoing.add_done_callback(self._undoing.discard)
+                await asyncio.wait({undoing}, timeout=_CANCEL_S)
                 raise
+
+    async def _fork(self, workflow: str, node: str) -> "WorkerProcess":
+        """Start one worker; when the forkserver dies meanwhile, the next one gets the same request."""
+        connection = await self._connect()
+        try:
+            return await connection.fork(workflow=workflow, node=node, answer_timeout_s=self._answer_timeout_s)
+        except ForkserverLost:
+            connection = await self._connect()
+            return await connection.fork(workflow=workflow, node=node, answer_timeout_s=self._answer_timeout_s)
 
     async def close(self) -> None:
         """End the forkserver and every worker that it still has. Idempotent."""
@@ -126,6 +146,8 @@ class Forkserver:
         if self._opening is not None:
             with contextlib.suppress(ForkFailed):
                 await (await asyncio.shield(self._opening)).close()
+        if self._undoing:
+            await asyncio.wait(self._undoing)
 
     async def _connect(self) -> "_Connection":
         if self._closed:
@@ -133,6 +155,12 @@ class Forkserver:
         if self._opening is None or (self._opening.done() and not _is_open(self._opening)):
             self._opening = asyncio.create_task(_Connection.open(self._surroundings))
         return await asyncio.shield(self._opening)
+
+
+async def _undo(forking: "asyncio.Task[WorkerProcess]") -> None:
+    """End the worker that comes out of a fork."""
+    with contextlib.suppress(ForkFailed):
+        await (await forking).stop(grace_s=0)
 
 
 class _Connection:
@@ -166,6 +194,9 @@ class _Connection:
         self._closing = False
         self._why_broken: str | None = None
         self._started = asyncio.Event()
+        self._pong = asyncio.Event()
+        self._channels: dict[int, tuple[str, Channel]] = {}
+        self._watching = asyncio.create_task(self._watch())
         self._running = asyncio.create_task(self._run())
 
     @classmethod
@@ -237,6 +268,8 @@ class _Connection:
                 pid, exited = await self._request_fork((far.fileno(), log_write), answer_timeout_s)
                 channel = await connect(near, Channel(self._message_bytes))
                 near_ends.callback(channel.close)
+                if pid in self._exits:
+                    self._channels[pid] = (f"{node} of {workflow}", channel)
                 pipe, output = await loop.connect_read_pipe(lambda: OutputLog(workflow=workflow, node=node), log)
                 near_ends.pop_all()
         except OSError as exc:
@@ -309,16 +342,41 @@ class _Connection:
         except (EOFError, frames.InvalidFrame):
             self._kill_process()
         finally:
+            self._watching.cancel()
+            busy = sorted(name for name, channel in self._channels.values() if channel.is_awaited)
             self._lose()
         self._incoming.close()
         code = await self._process.wait()
         await asyncio.wait({self._output.closed}, timeout=_LAST_WORDS_S)
         self._pipe.close()
         if not self._closing and self._why_broken is None:
-            _logger.error("the forkserver ended with code %d; it is started again when it is needed", code)
+            _logger.error(
+                "the forkserver ended with code %d, with all workers; it is started again when it is needed; %s",
+                code,
+                f"handlers at work then: {', '.join(busy[:_BUSY_NAMED])}" if busy else "no handler was at work",
+            )
+
+    async def _watch(self) -> None:
+        """Kill a forkserver that gives no sign of life: without it no worker can start, and no end of one is seen."""
+        await self._started.wait()
+        while not self.is_lost:
+            self._pong.clear()
+            self._send({"op": "ping"})
+            for _ in range(_PING_STEPS):
+                if await _is_set_within(self._pong, _PING_S):
+                    break
+            else:
+                self._kill_process()
+                _logger.error("the forkserver did not answer for %g s; it was killed", _PING_S * _PING_STEPS)
+                return
+            await asyncio.wait({self._running}, timeout=_PING_S)
 
     def _handle(self, message: Mapping[str, Any]) -> None:
+        if message["op"] == "pong":
+            self._pong.set()
+            return
         if message["op"] == "exited":
+            self._channels.pop(message["pid"], None)
             self._exits.pop(message["pid"]).set_result(_describe_exit(message))
             return
         if message["op"] == "broken":
@@ -337,7 +395,7 @@ class _Connection:
 
     def _loss(self) -> ForkFailed:
         """Return the error for those who want something of a forkserver that is dead."""
-        return ForkFailed("the forkserver died") if self._why_broken is None else PreloadFailed(self._why_broken)
+        return ForkserverLost("the forkserver died") if self._why_broken is None else PreloadFailed(self._why_broken)
 
     def _lose(self) -> None:
         """Fail what waits for the forkserver, and make sure that its workers die with it."""
@@ -354,6 +412,7 @@ class _Connection:
                 os.killpg(pid, signal.SIGKILL)
             exited.set_result("was lost with the forkserver")
         self._exits.clear()
+        self._channels.clear()
 
     def _kill_process(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -387,7 +446,17 @@ def _is_open(opening: "asyncio.Task[_Connection]") -> bool:
     return not opening.cancelled() and opening.exception() is None and not opening.result().is_lost
 
 
+async def _is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
+    try:
+        await asyncio.wait_for(event.wait(), timeout_s)
+    except TimeoutError:
+        return False
+    return True
+
+
 def _describe_exit(message: Mapping[str, Any]) -> str:
+    if message.get("stopped"):
+        return "was stopped, and killed because it was not continued"
     if "code" in message:
         return f"exited with code {message['code']}"
     try:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
 from wfmgmt.serving.models.local.batches import HandlerMeasurements
+from wfmgmt.serving.models.local.budget import WorkerBudget
 from wfmgmt.serving.models.local.dispatching import Dispatcher, NodeRules
 from wfmgmt.serving.models.local.frames import Frame, InvalidFrame
 from wfmgmt.serving.models.local.launcher import ForkFailed
@@ -59,12 +60,14 @@ class PoolSettings:
         idle_timeout_s: After which a worker above the minimum goes.
         grace_s: Time in which a worker that is to go may leave by itself.
         on_measurements: Called with workflow, node and what a handler measured.
+        budget: How many workers all pools may have together.
     """
 
     queue_size: int = 100
     idle_timeout_s: float = 60.0
     grace_s: float = 2.0
     on_measurements: Callable[[str, str, HandlerMeasurements], None] = lambda _workflow, _node, _measurements: None
+    budget: WorkerBudget = field(default_factory=WorkerBudget)
 
 
 class Forks(Protocol):
@@ -141,7 +144,7 @@ class WorkerPool:
     @property
     def status(self) -> WorkerStatus:
         """How many workers there should be and are."""
-        ready = sum(slot.worker is not None for slot in self._slots)
+        ready = sum(slot.worker is not None and slot.worker.process.is_connected for slot in self._slots)
         errors = (slot.error for slot in self._slots if slot.worker is None) if ready < self._wanted else ()
         return WorkerStatus(wanted=self._wanted, ready=ready, error=next(filter(None, errors), None))
 
@@ -156,11 +159,13 @@ class WorkerPool:
         When a new one fails, or this is cancelled, all new ones are taken down and the others stay.
 
         Raises:
-            ModelNotLoaded: A new worker did not come up, or the pool was stopped.
+            ModelNotLoaded: A new worker did not come up, there may be no more, or the pool was stopped.
         """
         async with self._scaling:
             if self._stopped:
                 raise ModelNotLoaded(self.job.nodes[0], "it is being unloaded")
+            if not self.settings.budget.take(max(workers - len(self._slots), 0)):
+                raise ModelNotLoaded(self.job.nodes[0], self.settings.budget.refusal, Fault.NO_ROOM)
             wanted_before, self._wanted = self._wanted, workers
             # Workers that are not up go first, then the youngest.
             self._slots.sort(key=lambda slot: slot.worker is None)
@@ -192,23 +197,27 @@ class WorkerPool:
         Raises:
             ModelNotLoaded: It did not come up.
         """
-        node = self.job.nodes[0]
+        node, timeout_s = self.job.nodes[0], self.job.startup_timeout_s
+        deadline = asyncio.get_running_loop().time() + timeout_s
         try:
-            worker = await self._forkserver.fork(workflow=self.job.workflow, node=", ".join(self.job.nodes))
+            async with asyncio.timeout_at(deadline):
+                worker = await self._forkserver.fork(workflow=self.job.workflow, node=", ".join(self.job.nodes))
+        except TimeoutError:
+            raise ModelNotLoaded(node, f"no process was forked within startup_timeout of {timeout_s:g} s") from None
         except ForkFailed as exc:
             raise ModelNotLoaded(node, f"no worker could be started: {exc}") from exc
         try:
-            await self._load(worker)
+            await self._load(worker, deadline)
         except BaseException:
             await worker.stop(grace_s=0)
             raise
         return worker
 
-    async def _load(self, worker: WorkerProcess) -> None:
+    async def _load(self, worker: WorkerProcess, deadline: float) -> None:
         node = self.job.nodes[0]
         timeout_s = self.job.startup_timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout_at(deadline):
                 worker.send({**self.job.load, "gpu_id": next(self.job.gpu_ids)})
                 while (loading := _read_progress(worker, await worker.receive())) is not None:
                     node = loading
@@ -223,6 +232,7 @@ class WorkerPool:
         """Forget a place that ended by itself."""
         if slot in self._slots:
             self._slots.remove(slot)
+            self.settings.budget.give_back(1)
         self.on_change()
         if self.dispatcher.starving_s is not None:
             self._note_starving()
@@ -272,7 +282,11 @@ class WorkerPool:
             self._note_starving()
 
     def _grow(self) -> None:
+        """Start one more worker, unless there may be no more; then requests wait for those that there are."""
         if len(self._slots) < self.job.max_workers:
+            if not self.settings.budget.take(1):
+                self.note_failure(self.settings.budget.refusal)
+                return
             self._slots.append(_Slot(self, is_spare=True))
             self.on_change()
 
@@ -301,6 +315,7 @@ class WorkerPool:
         slots = tuple(slots)
         if not slots:
             return
+        permits = sum(slot in slots for slot in self._slots)
         self._slots = [slot for slot in self._slots if slot not in slots]
         await asyncio.gather(*(self.dispatcher.release(slot.worker) for slot in slots if slot.worker is not None))
         for slot in slots:
@@ -308,6 +323,7 @@ class WorkerPool:
             if not slot.task.cancelling():
                 slot.task.cancel()
         await asyncio.wait({slot.task for slot in slots})
+        self.settings.budget.give_back(permits)
         self.on_change()
 
 

@@ -103,10 +103,14 @@ class WorkerProcess:
         return "closed its connection"
 
     async def wait(self) -> str:
-        """Wait until the process is gone and return how it went: `exited with code 3`, `was killed by SIGSEGV`."""
-        # Awaiting the future itself would cancel it together with the caller.
-        await asyncio.wait({self._exited})
-        return self._exited.result()
+        """Wait until the worker is gone and return how it went: `exited with code 3`, `was killed by SIGSEGV`.
+
+        Its socket ends first, and is all that tells while the forkserver does not answer.
+        """
+        # Awaiting a future itself would cancel it together with the caller.
+        ends: set[asyncio.Future[Any]] = {self._exited, self._channel.ended}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        return await self._end()
 
     def kill(self, signal_number: signal.Signals) -> None:
         """Send a signal to the worker's process group; nothing happens when the worker is gone."""

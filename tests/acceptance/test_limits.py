@@ -1,0 +1,138 @@
+"""What handlers cannot take from the service, as an operator and as clients see it."""
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.factories import make_mar, make_war
+from tests.service import Service, command_line, parent_pid, pids_of, wait_until
+
+#: A user of nobody's, so that all processes that the kernel counts for it are the service's.
+USER = 61_234
+PROCESSES = 240
+#: How long a health check may call healthy what is not.
+MAX_BLIND_S = 10.0
+
+BOMB = """
+import os, time
+def handle(data, context):
+    if data is None:
+        return
+    forked = 0
+    try:
+        while True:
+            if os.fork() == 0:
+                time.sleep(120)
+                os._exit(0)
+            forked += 1
+    except OSError as error:
+        time.sleep(6)
+        return [f"{forked} {error.strerror}"]
+"""
+SPEC = "models: {min-workers: 1, max-workers: 1, timeout-ms: 60000, m: {url: NAME.mar}}\ndag: {m: []}\n"
+
+
+def put(service: Service, name: str, source: str | None = None) -> None:
+    """Put a workflow of one model into the stores."""
+    make_war(service.workflow_store, name=name, spec=SPEC.replace("NAME", name))
+    make_mar(service.model_store, name=name, **({} if source is None else {"source": source}))
+
+
+def ping(address: str) -> str:
+    """Return what a health check says."""
+    return str(requests.get(f"{address}/ping", timeout=5).json()["status"])
+
+
+def predict(service: Service, name: str) -> int:
+    """Return the status of a prediction."""
+    return requests.get(f"{service.inference}/wfpredict/{name}", timeout=60).status_code
+
+
+@pytest.fixture(name="bounded")
+def _bounded() -> Iterator[Service]:
+    """Run a deployment as a user without a name who may have few processes."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can run it as a user of its own, and the kernel counts the processes of a user")
+    folder = Path(tempfile.mkdtemp(prefix="wfmgmt-limits-"))
+    # The checkout and the interpreter may lie where only root can go.
+    privilege = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+    user = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", *privilege)
+    service = Service(folder / "instance", prefix=("prlimit", f"--nproc={PROCESSES}:{PROCESSES}", *user))
+    put(service, "bomb", BOMB)
+    put(service, "good")
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, USER, USER)
+    try:
+        yield service.start()
+    finally:
+        service.kill()
+        shutil.rmtree(folder)
+
+
+def test_service_goes_on_while_a_handler_has_all_processes(bounded: Service) -> None:
+    """A handler that forks to its limit leaves the service enough for a new worker, a new runtime and its end."""
+    assert [bounded.register(f"{name}.war").status_code for name in ("bomb", "good")] == [200, 200]
+    [good] = [pid for pid in bounded.worker_pids() if parent_pid(pid) != runtime_of(bounded)][-1:]
+    with pytest.raises(requests.ReadTimeout):
+        requests.get(f"{bounded.inference}/wfpredict/bomb", timeout=(5, 1))
+    wait_until(lambda: len(pids_of(bounded.instance)) > PROCESSES // 2, what="the bomb")
+    assert predict(bounded, "good") == 200
+    os.kill(good, signal.SIGKILL)
+    wait_until(lambda: predict(bounded, "good") == 200, timeout_s=30, what="a new worker")
+    os.kill(runtime_of(bounded), signal.SIGKILL)
+    wait_until(lambda: predict(bounded, "good") == 200, timeout_s=30, what="a new runtime")
+    assert bounded.stop() == 0
+    wait_until(lambda: pids_of(bounded.instance) == [], what="the end of all processes")
+
+
+def runtime_of(service: Service) -> int:
+    """Return the process id of the runtime."""
+    return next(pid for pid in pids_of(service.instance) if " runtime " in command_line(pid))
+
+
+def test_registration_over_the_bound_is_refused_in_words(tmp_path: Path) -> None:
+    """Nothing of it stays, the others go on, and there is room again when one of them goes."""
+    service = Service(tmp_path / "instance", max_workers=1)
+    for name in ("first", "second"):
+        put(service, name)
+    with service:
+        assert service.register("first.war").status_code == 200
+        answer = service.register("second.war")
+        assert (answer.status_code, answer.json()["type"]) == (503, "ServiceUnavailableException")
+        assert "there are 1 workers, and WFMGMT_MAX_WORKERS allows 1" in answer.json()["message"]
+        assert service.names() == ["first"]
+        assert predict(service, "first") == 200
+        assert service.unregister("first").status_code == 200
+        assert service.register("second.war").status_code == 200
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda each: each.name)
+@pytest.mark.parametrize("who", ["worker", "forkserver"])
+def test_health_check_tells_in_time_that_a_worker_is_missing(
+    tmp_path: Path, who: str, signal_number: signal.Signals
+) -> None:
+    """Whatever is killed or stopped, predictions work again within seconds, and no check calls healthy what is not."""
+    service = Service(tmp_path / "instance")
+    put(service, "good")
+    with service:
+        assert service.register("good.war").status_code == 200
+        [worker] = [pid for pid in service.worker_pids() if parent_pid(pid) != runtime_of(service)]
+        forkserver = parent_pid(worker)
+        assert forkserver is not None
+        os.kill(worker if who == "worker" else forkserver, signal_number)
+        if who == "forkserver" and signal_number is signal.SIGSTOP:
+            os.kill(worker, signal.SIGKILL)
+        began = time.monotonic()
+        wait_until(lambda: worker not in service.worker_pids(), timeout_s=MAX_BLIND_S, what="the end of the worker")
+        wait_until(lambda: predict(service, "good") == 200, timeout_s=30, what="a new worker")
+        blind_s = time.monotonic() - began
+        for address in (service.management, service.inference):
+            wait_until(lambda address=address: ping(address) == "Healthy", what="the health")
+    assert blind_s < 30
