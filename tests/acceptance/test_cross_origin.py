@@ -14,6 +14,7 @@ from tests.acceptance.evidence import assert_error, query
 from tests.acceptance.test_http import RawAnswer, assert_raw_error, exchange, read_answer
 from tests.factories import make_war
 from tests.service import Service, wait_until
+from wfmgmt.http.browser_guard import EXEMPT_PATHS
 
 PLANES = ("management", "inference")
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "PROPFIND")
@@ -71,9 +72,9 @@ def send(
 
 
 def routes(service: Service, plane: str) -> list[str]:
-    """Return every path that is served but the exempt one, with one that is not; a test compares them with the code."""
+    """Return every path that is served but those exempt, with one that is not; a test compares them with the code."""
     described = requests.get(f"{getattr(service, plane)}/api-description", timeout=10).json()["paths"]
-    return [*(path.replace("{name}", "seq?url=seq.war") for path in described if path != "/ping"), "/nosuch"]
+    return [*(path.replace("{name}", "seq?url=seq.war") for path in described if path not in EXEMPT_PATHS), "/nosuch"]
 
 
 def refused(service: Service, plane: str) -> float:

@@ -168,6 +168,7 @@ def test_path_that_starts_with_two_slashes_is_not_found(service: Service, plane:
         ("inference", "/metrics", "DELETE", {"GET", "HEAD"}),
         ("inference", "/", "GET", {"OPTIONS"}),
         ("inference", "/ping/", "OPTIONS", {"GET", "HEAD"}),
+        *((plane, path, "POST", {"GET", "HEAD"}) for plane in PLANES for path in ("/readyz", "/livez/")),
         ("inference", "/ping", "PATCH", {"GET", "HEAD"}),
     ],
 )

@@ -82,6 +82,19 @@ def test_ping_is_healthy_when_everything_runs(service: Service, plane: str) -> N
     assert (answer.status_code, answer.text) == (200, HEALTHY)
 
 
+@pytest.mark.parametrize(("path", "status"), [("/readyz", "Ready"), ("/livez", "Live")])
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize("plane", PLANES)
+def test_probes_are_answered_when_everything_runs(
+    service: Service, plane: str, path: str, slash: str, status: str
+) -> None:
+    """On both addresses, by GET and by HEAD."""
+    answer = get(service, plane, path + slash)
+    assert (answer.status_code, assert_json(answer)) == (200, {"status": status})
+    answer = requests.head(f"{getattr(service, plane)}{path}{slash}", timeout=10)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 @pytest.mark.parametrize("plane", PLANES)
 def test_ping_stays_healthy_during_a_registration(service: Service, gate: Path, plane: str) -> None:
     """Only registered workflows have to be ready; one that is just being registered is nobody's loss."""
@@ -224,6 +237,8 @@ def test_answers_are_as_the_api_description_says(service: Service, gate: Path) -
         ("/workflows/{name}", "get", "default"): get(service, "management", "/workflows/nosuch"),
         ("/workflows/{name}", "delete", "200"): service.unregister("gated"),
         ("/ping", "get", "200"): get(service, "management", "/ping"),
+        ("/readyz", "get", "200"): get(service, "management", "/readyz"),
+        ("/livez", "get", "200"): get(service, "management", "/livez"),
     }
     described = get(service, "management", "/api-description").json()
     for (path, method, status), answer in answers.items():

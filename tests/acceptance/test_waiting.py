@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -66,15 +67,22 @@ def loading(service: Service) -> Iterator[Path]:
     gate.touch()
     try:
         kill_runtime(service)
+        wait_until(lambda: len(health(service).get("notReady", ())) == 2, timeout_s=60, what="the new runtime")
         yield gate
     finally:
         gate.unlink(missing_ok=True)
-        wait_until(lambda: is_healthy(service), timeout_s=60, what="both workflows")
+        wait_until(lambda: health(service) == {"status": "Healthy"}, timeout_s=60, what="both workflows")
+        wait_until(lambda: "null" not in history_of(service), timeout_s=60, what="the history")
 
 
-def is_healthy(service: Service) -> bool:
-    """Tell whether all workflows are there, as the runtime itself says."""
-    return requests.get(f"{service.inference}/ping", timeout=30).json() == {"status": "Healthy"}
+def history_of(service: Service) -> str:
+    """Return what the next runtime knows about the loads, where null stands for one that failed or hung."""
+    return (service.run_folder / "loads.json").read_text(encoding="ascii")
+
+
+def health(service: Service) -> Any:
+    """Return what the runtime itself says about its health."""
+    return requests.get(f"{service.inference}/ping", timeout=60).json()
 
 
 def predict(service: Service, name: str, body: bytes = b"x") -> requests.Response:
@@ -118,26 +126,20 @@ def test_prediction_waits_as_long_as_its_workflow_has_to_answer(service: Service
 
 
 def test_as_many_requests_wait_as_may_queue(service: Service) -> None:
-    """One more is refused at once, and the place of a client that went away is free again."""
-    with loading(service) as gate, asked(service, "patient", QUEUE_SIZE) as answers:
-        wait_until(lambda: is_refused(service, "patient"), what="a refusal")
-        assert is_refused(service, "patient")
-        assert refusals(answers) == []
-        gate.unlink()
-        assert {each.result().status_code for each in answers} == {200}
-
-
-def is_refused(service: Service, name: str) -> bool:
-    """Tell whether one more request is too much; if it is not, it goes away again."""
-    try:
-        answer = requests.post(f"{service.inference}/wfpredict/{name}", data=b"x", timeout=0.3)
-    except requests.ReadTimeout:
-        return False
-    assert answer.status_code == 503
-    assert answer.json()["message"] == (
-        f"{QUEUE_SIZE} requests wait for workflow {name} to be loaded already; try again later."
-    )
-    return True
+    """One more is refused at once; clients that went away have given their places back."""
+    with loading(service) as gate:
+        for _ in range(QUEUE_SIZE):
+            with pytest.raises(requests.ReadTimeout):
+                requests.post(f"{service.inference}/wfpredict/patient", data=b"x", timeout=0.3)
+        assert predict(service, "nosuch").status_code == 404
+        with asked(service, "patient", QUEUE_SIZE + 1) as answers:
+            (refusal,) = wait_until(lambda: refusals(answers), timeout_s=60, what="a refusal")
+            assert (refusal.status_code, refusal.headers["Retry-After"]) == (503, "1")
+            assert refusal.json()["message"] == (
+                f"{QUEUE_SIZE} requests wait for workflow patient to be loaded already; try again later."
+            )
+            gate.unlink()
+            assert sorted(each.result().status_code for each in answers) == [200] * QUEUE_SIZE + [503]
 
 
 def test_failed_load_is_told_at_once(service: Service) -> None:
@@ -148,6 +150,47 @@ def test_failed_load_is_told_at_once(service: Service) -> None:
         answer = predict(service, "hasty")
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
         assert answer.json()["message"] == "Workflow hasty is not loaded: m: ValueError: told to fail"
+
+
+def probe(service: Service, plane: str, path: str) -> tuple[int, Any]:
+    """Return status and body of a probe."""
+    answer = requests.get(f"{getattr(service, plane)}{path}", timeout=30)
+    return answer.status_code, answer.json()
+
+
+@pytest.mark.parametrize("plane", ["management", "inference"])
+def test_service_is_ready_when_all_workflows_are_ready_again(service: Service, plane: str) -> None:
+    """Until then it tells which are not; it is alive meanwhile."""
+    reason = "m: 0 of 1 workers ready"
+    not_ready = {
+        "code": 503,
+        "type": "ServiceUnavailableException",
+        "message": "Workflows that are not ready again yet: 2.",
+        "status": "Not Ready",
+        "notReady": {"hasty": reason, "patient": reason},
+    }
+    with loading(service) as gate:
+        wait_until(
+            lambda: probe(service, plane, "/readyz") == (503, not_ready),
+            timeout_s=30,
+            what=lambda: str(probe(service, plane, "/readyz")),
+        )
+        assert probe(service, plane, "/livez") == (200, {"status": "Live"})
+        gate.unlink()
+        wait_until(lambda: probe(service, plane, "/readyz") == (200, {"status": "Ready"}), timeout_s=60)
+        assert predict(service, "hasty").status_code == 200
+
+
+def test_workflow_that_failed_before_the_last_start_is_not_awaited(service: Service) -> None:
+    """What was not ready before does not have to be ready again; health tells of it still."""
+    with loading(service) as gate:
+        gate.write_text("fail", encoding="ascii")
+        wait_until(lambda: history_of(service).count("null") == 2, timeout_s=30, what="two failures")
+        assert probe(service, "inference", "/readyz")[0] == 503
+        kill_runtime(service)
+        for plane in ("inference", "management"):
+            wait_until(lambda plane=plane: probe(service, plane, "/readyz")[0] == 200, timeout_s=30, what=plane)
+        assert set(probe(service, "inference", "/ping")[1]["notReady"]) == {"hasty", "patient"}
 
 
 def test_workflow_that_does_not_exist_is_told_before_its_body_is_read(service: Service) -> None:

@@ -5,7 +5,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from wfmgmt.api.description import MANAGEMENT_API
 from wfmgmt.api.metrics import Metrics
-from wfmgmt.domain.wire import NOT_READY_SHOWN, health, json_text
+from wfmgmt.domain.wire import LIVENESS, NOT_READY_SHOWN, health, json_text, readiness
 from wfmgmt.services.inspection import Inspection
 
 _DESCRIPTION = json_text(MANAGEMENT_API)
@@ -20,6 +20,17 @@ def operations_blueprint(*, inspection: Inspection, metrics: Metrics) -> Bluepri
         """Tell whether everything runs, or what does not."""
         status, body = health(inspection.problem(), *inspection.not_ready(NOT_READY_SHOWN))
         return Response(json_text(body), status, mimetype="application/json")
+
+    @blueprint.get("/readyz")
+    def readyz() -> Response:
+        """Tell whether all that was ready is ready again, or what is not."""
+        status, body = readiness(inspection.problem(), *inspection.awaited(NOT_READY_SHOWN))
+        return Response(json_text(body), status, mimetype="application/json")
+
+    @blueprint.get("/livez")
+    def livez() -> Response:
+        """Tell that the process serves."""
+        return Response(json_text(LIVENESS), mimetype="application/json")
 
     @blueprint.get("/metrics")
     def give_metrics() -> Response:

@@ -35,6 +35,17 @@ SHARED_SCHEMAS: dict[str, Any] = {
     },
 }
 
+_READINESS: dict[str, Any] = {
+    "type": "object",
+    "required": ["status"],
+    "properties": {
+        **SHARED_SCHEMAS["Health"]["properties"],
+        "status": {"type": "string", "enum": ["Ready", "Not Ready"]},
+        "code": {"type": "integer", "description": "503 unless it is ready, with type and message"},
+        "message": {"type": "string", "description": "Why it is not ready"},
+    },
+}
+
 
 def json_answer(description: str, schema: dict[str, Any]) -> dict[str, Any]:
     """Return a response object with a JSON body."""
@@ -51,6 +62,27 @@ SHARED_PATHS: dict[str, Any] = {
             "responses": {
                 "200": json_answer("All or some workflows can be served", _HEALTH),
                 "503": json_answer("Nothing can be served", _HEALTH),
+            },
+        }
+    },
+    "/readyz": {
+        "get": {
+            "operationId": "readyz",
+            "summary": "Tell whether all workflows that were ready before the last start are ready again",
+            "responses": {
+                "200": json_answer("They are", _READINESS),
+                "503": json_answer("They are not, or nothing can be served", _READINESS),
+            },
+        }
+    },
+    "/livez": {
+        "get": {
+            "operationId": "livez",
+            "summary": "Tell that the process serves",
+            "responses": {
+                "200": json_answer(
+                    "It does", {"type": "object", "properties": {"status": {"type": "string", "enum": ["Live"]}}}
+                )
             },
         }
     },

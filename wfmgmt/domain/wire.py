@@ -113,3 +113,26 @@ def health(problem: str, not_ready: Mapping[str, str], total: int) -> tuple[int,
     if total > len(not_ready):
         body["notReadyCount"] = total
     return 200, body
+
+
+def readiness(problem: str, awaited: Mapping[str, str], total: int) -> tuple[int, dict[str, object]]:
+    """Return status and body of a readiness check, whose arguments are those of `health`.
+
+    Args:
+        problem: Why nothing can be served at all; empty when something can.
+        awaited: Workflow name to why it is not ready again, for `NOT_READY_SHOWN` of them at most.
+        total: How many there are.
+    """
+    if not problem and not awaited:
+        return 200, {"status": "Ready"}
+    message = problem or f"Workflows that are not ready again yet: {total}."
+    body: dict[str, object] = {"code": 503, "type": FRAMEWORK_TYPES[503], "message": message, "status": "Not Ready"}
+    if awaited:
+        body["notReady"] = dict(awaited)
+    if total > len(awaited):
+        body["notReadyCount"] = total
+    return 503, body
+
+
+#: Body of a liveness check: that it is answered says all.
+LIVENESS = {"status": "Live"}

@@ -22,7 +22,7 @@ from wfmgmt.errors import CrossOriginRefused
 Header = Callable[[str], str | None]
 
 #: Health checks come from load balancers under any name, and change nothing.
-EXEMPT_PATHS = frozenset({"/ping", "/ping/"})
+EXEMPT_PATHS = frozenset({"/ping", "/ping/", "/readyz", "/readyz/", "/livez", "/livez/"})
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_SITES = frozenset({"same-origin", "none"})

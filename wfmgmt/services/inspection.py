@@ -86,6 +86,10 @@ class Inspection:
         """Return workflows that are not ready, each with why, and how many there are of them."""
         return self._view.not_ready(most)
 
+    def awaited(self, most: int) -> tuple[dict[str, str], int]:
+        """Return workflows that were ready before the runtime started and are not again, like `not_ready`."""
+        return self._view.awaited(most)
+
     def counts(self) -> dict[WorkflowStatus, int]:
         """Return how many workflows stand where."""
         with self._store.read() as reader:

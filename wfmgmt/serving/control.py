@@ -67,6 +67,7 @@ class WorkflowReport:
         fault: Whose fault it is, when a load failed; of several the one that the caller can do least about.
         is_out_of_space: Whether a load failed because the disk is full.
         is_registered: Whether the database has called it ready; a registration under way is not.
+        worked_before: Whether it came up when it was loaded last, as far as is known.
     """
 
     uid: str
@@ -77,6 +78,17 @@ class WorkflowReport:
     fault: Fault = Fault.MODEL
     is_out_of_space: bool = False
     is_registered: bool = False
+    worked_before: bool = True
+
+    @property
+    def awaited_for(self) -> str:
+        """What readiness waits for, in one line."""
+        return self.problem or "it is being loaded"
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether it was ready before the runtime started, and has not been since: readiness waits for it."""
+        return self.is_registered and self.worked_before and self.state is not LoadState.LOADED
 
     @property
     def is_missing(self) -> bool:
@@ -122,6 +134,7 @@ class WorkflowReport:
             fault=Fault(values["fault"]),
             is_out_of_space=bool(values["is_out_of_space"]),
             is_registered=bool(values["is_registered"]),
+            worked_before=bool(values["worked_before"]),
         )
 
 

@@ -45,6 +45,11 @@ class StatusFeed:
             self.catalog_error, self.is_complete = error, is_complete
             self._next()
 
+    @property
+    def problem(self) -> str:
+        """Why nothing is known of the workflows in the database; empty when something is."""
+        return self.catalog_error or ("" if self.is_complete else "The runtime has not read the database yet.")
+
     def reports(self) -> list[WorkflowReport]:
         """Return the newest report of every workflow."""
         return [report for _, report in self._reports.values()]

@@ -8,11 +8,13 @@ from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from wfmgmt.domain.wire import (
+    LIVENESS,
     NO_CACHE,
     NOT_READY_SHOWN,
     REQUEST_ID,
     health,
     json_text,
+    readiness,
     sane_request_id,
 )
 from wfmgmt.errors import RequestTooLarge, WfmgmtError
@@ -55,6 +57,10 @@ def inference_app(runtime: Runtime, *, metrics: InferenceMetrics, on_answer: OnA
             app.router.add_route(method, path, _predict, expect_handler=_expect)
     for path in ("/ping", "/ping/"):
         app.router.add_get(path, _ping, expect_handler=_expect)
+    for path in ("/readyz", "/readyz/"):
+        app.router.add_get(path, _readyz, expect_handler=_expect)
+    for path in ("/livez", "/livez/"):
+        app.router.add_get(path, _livez, expect_handler=_expect)
     for path in ("/metrics", "/metrics/"):
         app.router.add_get(path, _metrics, expect_handler=_expect)
     for path in ("/api-description", "/api-description/"):
@@ -169,11 +175,25 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def _ping(request: web.Request) -> web.Response:
     """Tell whether everything runs, or what does not."""
     feed = request.app[_RUNTIME].feed
-    problem = feed.catalog_error or ("" if feed.is_complete else "The runtime has not read the database yet.")
     not_ready = [report for report in feed.reports() if report.is_missing]
     shown = {report.workflow: report.problem for report in not_ready[:NOT_READY_SHOWN]}
-    status, body = health(problem, shown, len(not_ready))
+    status, body = health(feed.problem, shown, len(not_ready))
     return json_answer(json_text(body), status)
+
+
+async def _readyz(request: web.Request) -> web.Response:
+    """Tell whether all that was ready is ready again, or what is not."""
+    runtime = request.app[_RUNTIME]
+    awaited = [report for report in runtime.feed.reports() if report.is_awaited]
+    shown = {report.workflow: report.awaited_for for report in awaited[:NOT_READY_SHOWN]}
+    problem = "The server is stopping." if runtime.is_closing else runtime.feed.problem
+    status, body = readiness(problem, shown, len(awaited))
+    return json_answer(json_text(body), status)
+
+
+async def _livez(_request: web.Request) -> web.Response:
+    """Tell that the process serves."""
+    return json_answer(json_text(LIVENESS))
 
 
 async def _metrics(request: web.Request) -> web.Response:

@@ -16,6 +16,8 @@ FIRST_LANE = (4, 64)
 LAST_LANE = (2, 16)
 #: How long a load may keep its slot: twice the time that it took last, and a second, but no longer than this.
 MAX_HOLD_S = 10.0
+#: The least time between two writes of the history.
+_SAVE_PAUSE_S = 0.2
 #: What a load is taken to last of which nothing is known.
 _UNKNOWN_S = 2.0
 
@@ -33,7 +35,7 @@ class LoadHistory:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seconds: dict[str, float | None] = {}
-        self._is_saved = True
+        self._news = asyncio.Event()
         with contextlib.suppress(OSError, TypeError, ValueError, RecursionError):
             self._seconds = _checked(json.loads(path.read_bytes()))
 
@@ -47,8 +49,9 @@ class LoadHistory:
 
     def record(self, uid: str, took_s: float | None) -> None:
         """Record how a load went: how long it took, or None when it failed or takes longer than it should."""
-        self._is_saved &= uid in self._seconds and took_s == self._seconds[uid]
-        self._seconds[uid] = took_s
+        if uid not in self._seconds or took_s != self._seconds[uid]:
+            self._seconds[uid] = took_s
+            self._news.set()
 
     def keep(self, uids: Collection[str]) -> None:
         """Forget all workflows but these."""
@@ -56,13 +59,20 @@ class LoadHistory:
 
     async def save(self) -> None:
         """Write the file if there is news."""
-        if self._is_saved:
+        if not self._news.is_set():
             return
-        self._is_saved = True
+        self._news.clear()
         try:
             await asyncio.to_thread(self._write, json.dumps(self._seconds))
         except OSError as error:
             _log.warning("the order of loading cannot be saved: %s", error.strerror)
+
+    async def keep_saved(self) -> None:
+        """Write the file whenever there is news, and for ever."""
+        while True:
+            await self._news.wait()
+            await self.save()
+            await asyncio.sleep(_SAVE_PAUSE_S)
 
     def _write(self, text: str) -> None:
         unfinished = self._path.with_suffix(".unfinished")

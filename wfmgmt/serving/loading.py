@@ -98,6 +98,7 @@ class LoadedWorkflow:
             fault=next((fault for fault in _LEAST_TO_BE_DONE_FIRST if fault in self._faults), Fault.MODEL),
             is_out_of_space=self._is_out_of_space,
             is_registered=self.is_served,
+            worked_before=self.worked_before,
         )
 
     def _node_report(self, node: DeployedNode) -> NodeReport:

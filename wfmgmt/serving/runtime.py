@@ -60,6 +60,7 @@ class Runtime:
         feed: How the workflows are.
         measurements: What happens at their nodes.
         admission: The requests that are under way.
+        is_closing: Whether it is stopping.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class Runtime:
         self._nudged = asyncio.Event()
         self._retry = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._is_closing = False
+        self.is_closing = False
         self._check_interval_s = check_interval_s
         self._check_wanted = asyncio.Event()
         self._checking = asyncio.Lock()
@@ -115,7 +116,7 @@ class Runtime:
             WorkflowNotReady: It is registered, or may be, but cannot answer now.
             ShuttingDown: The runtime is stopping.
         """
-        if self._is_closing:
+        if self.is_closing:
             raise ShuttingDown("The server is stopping.")
         workflow = self._by_name.get(name)
         if workflow is None or not workflow.is_served:
@@ -184,7 +185,7 @@ class Runtime:
 
     def start_load(self, deployment: Deployment) -> None:
         """Begin to load a workflow for a registration; nothing happens when it is loaded or being loaded."""
-        if deployment.uid not in self._workflows and not self._is_closing:
+        if deployment.uid not in self._workflows and not self.is_closing:
             self._spawn(self._replace_and_load(deployment))
 
     async def _replace_and_load(self, deployment: Deployment) -> None:
@@ -244,6 +245,7 @@ class Runtime:
         Raises:
             SettingsInvalid: No worker can ever be started.
         """
+        self._spawn(self._history.keep_saved())
         await self._prepare()
         while True:
             self._nudged.clear()
@@ -254,7 +256,6 @@ class Runtime:
                 self.feed.note_catalog(str(error))
                 _log.warning("cannot read the workflows to load: %s", error)
             self._waiting.wake_all()
-            await self._history.save()
             await _wait(self._nudged, RECONCILE_INTERVAL_S)
 
     async def _reconcile(self) -> None:
@@ -376,14 +377,14 @@ class Runtime:
 
     async def drain(self) -> None:
         """Accept no more requests, and return when those accepted are answered or the time for that is over."""
-        self._is_closing = True
+        self.is_closing = True
         self._waiting.wake_all()
         timeout_s = self.admission.limits.drain_timeout_s
         await asyncio.gather(*(workflow.drain(timeout_s) for workflow in self._workflows.values()))
 
     async def close(self) -> None:
         """Take everything down."""
-        self._is_closing = True
+        self.is_closing = True
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:
