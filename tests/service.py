@@ -66,6 +66,8 @@ class Service:
             "WFMGMT_INSTANCE": str(instance),
             "WFMGMT_MANAGEMENT_ADDRESS": "127.0.0.1:0",
             "WFMGMT_INFERENCE_ADDRESS": "127.0.0.1:0",
+            # Tests make more registrations fail than clients do, and look for the event of each.
+            "WFMGMT_MAX_AUDITED_FAILURES": "1000000",
             **{f"WFMGMT_{name.upper()}": str(value) for name, value in settings.items()},
         }
         self.process: subprocess.Popen[bytes] | None = None

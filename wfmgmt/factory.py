@@ -28,6 +28,7 @@ from wfmgmt.domain.workflow import Deployment
 from wfmgmt.errors import SettingsInvalid
 from wfmgmt.http.browser_guard import BrowserGuard
 from wfmgmt.services.archives import StoreFolders
+from wfmgmt.services.failure_budget import FailureBudget
 from wfmgmt.services.inspection import Inspection
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
@@ -79,6 +80,7 @@ class Services:
             runtime=self.runtime,
             leases=self.leases,
             long_requests=self.long_requests,
+            failures=FailureBudget(max(1, settings.max_audited_failures // settings.web_workers)),
         )
         self.registration = Registration(
             store=self.store,

@@ -179,6 +179,7 @@ class Settings(BaseSettings):
     archive_unpacked_mb: int = Field(default=4096, ge=1)
     archive_ratio: int = Field(default=200, ge=1)
     dag_nodes: int = Field(default=1000, ge=1)
+    max_audited_failures: int = Field(default=120, ge=1)
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -55,6 +55,29 @@ def test_each_change_leaves_exactly_one_row(
     assert events_of(service, request_id) == events
 
 
+def test_failures_of_anonymous_clients_grow_the_trail_by_bounded_amounts(tmp_path: Path) -> None:
+    """Few of many get rows, whose texts are cut, and every change still has its own; the chain holds."""
+    service = Service(tmp_path / "i", max_audited_failures=20, web_workers=1)
+    make_war(service.workflow_store)
+    make_mar(service.model_store)
+    url = "http://192.0.2.1/" + "x" * 4000
+    with service, requests.Session() as session:
+        for number in range(200):
+            refused = session.post(f"{service.management}/workflows", json={"url": url if number % 2 else "x" * 60_000})
+            assert refused.status_code in {400, 404}
+        assert service.register("seq.war").status_code == 200
+        assert service.unregister("seq").status_code == 200
+        failed = rows(service, "SELECT detail FROM audit_event WHERE outcome = 'failed'")
+        changes = rows(service, "SELECT action FROM audit_event WHERE outcome = 'succeeded' ORDER BY id")
+        verified = service.command("audit", "verify")
+    # The test may last into a second minute, which has ten more.
+    assert len(failed) in {10, 20, 21}
+    assert max(len(detail) for (detail,) in failed) < 1200
+    assert any("more characters)" in detail for (detail,) in failed)
+    assert changes == [("register",), ("unregister",)]
+    assert verified.returncode == 0
+
+
 def test_change_does_not_happen_when_its_row_cannot_be_written(service: Service) -> None:
     """A database that refuses audit rows refuses the changes, and what was begun is reconciled later, with a row."""
     assert service.register("seq.war", workflow_name="old").status_code == 200

@@ -241,8 +241,8 @@ URLS = [
     url("subfolder", "Workflow not found in workflow store: sub/good.war", "sub/good.war"),
     Bad(
         name="url: very long",
-        answer=NOT_FOUND,
-        message="Workflow not found in workflow store: aaaa",
+        answer=BAD_REQUEST,
+        message="The url has 60000 bytes, and names of archives have 255 at most.",
         request={"json": {"url": "a" * 60_000}},
     ),
     url("folder", "Workflow not found in workflow store: folder.war", "folder.war"),

@@ -6,7 +6,7 @@ from json.encoder import encode_basestring
 from flask import Blueprint, Response, g, request
 
 from wfmgmt.api.parameters import list_parameters, registration_request
-from wfmgmt.domain.audit import Origin
+from wfmgmt.domain.audit import ANONYMOUS, Origin
 from wfmgmt.domain.wire import json_text
 from wfmgmt.errors import BadRequest
 from wfmgmt.services.inspection import REMEMBERED, Described, Inspection
@@ -66,7 +66,7 @@ def _json(text: str) -> Response:
 
 
 def _origin() -> Origin:
-    return Origin(actor="anonymous", address=request.remote_addr or "", request_id=g.request_id)
+    return Origin(actor=ANONYMOUS, address=request.remote_addr or "", request_id=g.request_id)
 
 
 def page_text(page: Page, next_page: dict[str, str]) -> str:

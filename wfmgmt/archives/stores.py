@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wfmgmt.domain.redaction import redacted_address
-from wfmgmt.errors import ArchiveNotFound, BadRequest, InsufficientStorage, RelativePathRefused, UrlNotAllowed
+from wfmgmt.errors import (
+    ArchiveNotFound,
+    BadRequest,
+    InsufficientStorage,
+    InvalidArchive,
+    RelativePathRefused,
+    UrlNotAllowed,
+)
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _OWNER = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -21,7 +28,8 @@ _STEM_LIMIT = 128
 _CHUNK_BYTES = 1024 * 1024
 # EFBIG stands for a quota on the size of one file.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES})
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+_MAX_NAME_BYTES = 255
 
 
 @contextlib.contextmanager
@@ -80,7 +88,8 @@ class ArchiveFolder:
             RelativePathRefused: The name has `..` in it.
             UrlNotAllowed: It is a `file:` address.
             ArchiveNotFound: The folder has no regular file of that name, or it is no plain name.
-            BadRequest: The name is not text, or the file's name does not end in the suffix.
+            BadRequest: The name is not text, longer than file names can be, or does not end in the suffix.
+            InvalidArchive: It cannot be found out what is there.
         """
         _check_text(name)
         shown = redacted_address(name)
@@ -212,7 +221,7 @@ class ArchiveFolder:
         except OSError as exc:
             if exc.errno in _ABSENT:
                 return False
-            raise
+            raise InvalidArchive(f"it cannot be read: {exc.strerror}") from exc
         return stat.S_ISREG(mode)
 
     def _files(self) -> dict[str, tuple[int, int]]:
@@ -241,9 +250,11 @@ def _check_text(name: str) -> None:
     if control := _CONTROL.search(name):
         raise BadRequest(f"The url contains the control character U+{ord(control[0]):04X}.")
     try:
-        name.encode()
+        size = len(name.encode())
     except UnicodeEncodeError as exc:
         raise BadRequest("The url contains half of a surrogate pair, which is not a character.") from exc
+    if size > _MAX_NAME_BYTES:
+        raise BadRequest(f"The url has {size} bytes, and names of archives have {_MAX_NAME_BYTES} at most.")
 
 
 def _is_plain(name: str) -> bool:

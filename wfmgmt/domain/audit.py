@@ -7,8 +7,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from wfmgmt.domain.redaction import redacted
+
 #: What the first event of a chain names as its predecessor.
 FIRST_PREVIOUS_HASH = "0" * 64
+#: The actor of requests: the API knows no users.
+ANONYMOUS = "anonymous"
+#: Longest text in the detail of an event; what comes from a client can be of any length.
+MAX_TEXT_CHARS = 1000
 
 
 class AuditAction(StrEnum):
@@ -58,6 +64,19 @@ class AuditEvent:
     workflow: str
     outcome: AuditOutcome
     detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+def bounded(value: object) -> object:
+    """Return a detail whose texts have no secrets of addresses and are cut where they are too long, saying how much."""
+    if isinstance(value, str):
+        text = redacted(value)
+        more = len(text) - MAX_TEXT_CHARS
+        return text if more <= 0 else f"{text[:MAX_TEXT_CHARS]}… ({more} more characters)"
+    if isinstance(value, Mapping):
+        return {str(bounded(key)): bounded(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [bounded(each) for each in value]
+    return value
 
 
 def canonical_json(value: object) -> str:

@@ -58,6 +58,8 @@ _LOAD_FAILURES = {
 }
 
 DEFAULT_TIMEOUT_S = 120
+#: Nodes that the event of a failed registration lists; a registered workflow lists all of them.
+MAX_FAILED_NODES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +127,7 @@ class Registration:
         self._limits = limits
         self._long_requests = long_requests
         self._lock = threading.Lock()
-        self._under_way: set[str] = set()
+        self._under_way: set[tuple[bool, str]] = set()
 
     def register(self, request: RegistrationRequest, origin: Origin) -> Registered:
         """Register a workflow: when this returns, all its workers are up and it survives any restart.
@@ -147,6 +149,9 @@ class Registration:
             if not attempt.is_recorded:
                 self._removal.record_failure(attempt.event(origin, error), error)
             raise
+        except Exception as error:  # The trail tells of our own defects, too; the log has the details.
+            self._removal.record_failure(attempt.event(origin, error), error)
+            raise
 
     def refuse(self, error: BadRequest, origin: Origin) -> None:
         """Record a registration whose request could not even be understood."""
@@ -158,13 +163,14 @@ class Registration:
 
         Without a name in the request, the same local archive means the same name.
         """
-        key = request.workflow_name or request.url
+        wanted = request.workflow_name or request.url
+        key = (request.workflow_name is not None, wanted)
         if request.workflow_name is None and is_remote(request.url):
             yield
             return
         with self._lock:
             if key in self._under_way:
-                raise WorkflowExists(key) if request.workflow_name else WorkflowBusy(key, "being registered")
+                raise WorkflowExists(wanted) if request.workflow_name else WorkflowBusy(wanted, "being registered")
             self._under_way.add(key)
         try:
             yield
@@ -276,10 +282,13 @@ class _Attempt:
     detail: dict[str, Any]
     is_recorded: bool = False
 
-    def event(self, origin: Origin, error: WfmgmtError | None) -> AuditEvent:
+    def event(self, origin: Origin, error: Exception | None) -> AuditEvent:
         detail = dict(self.detail)
         if error is not None:
-            detail["error"] = {"type": type(error).__name__, "message": str(error)}
+            message = str(error) if isinstance(error, WfmgmtError) else "Internal error; the log has the details."
+            detail["error"] = {"type": type(error).__name__, "message": message}
+            if len(detail.get("nodes", ())) > MAX_FAILED_NODES:
+                detail["nodes"] = f"{len(detail['nodes'])} nodes"
         return AuditEvent(
             origin=origin,
             action=AuditAction.REGISTER,

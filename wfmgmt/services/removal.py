@@ -10,6 +10,7 @@ from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.errors import RuntimeUnavailable, ShuttingDown, StoreUnavailable, WfmgmtError, WorkflowNotFound
 from wfmgmt.services.archives import StoreFolders
+from wfmgmt.services.failure_budget import FailureBudget
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
 from wfmgmt.serving.client import RuntimeClient
@@ -65,6 +66,7 @@ class Removal:
         runtime: Unloads workflows.
         leases: Proof that a change is still under way.
         long_requests: How many removals may wait for the runtime, and when they have to end.
+        failures: Bounds the audit events of failed registrations.
     """
 
     def __init__(
@@ -75,12 +77,14 @@ class Removal:
         runtime: RuntimeClient,
         leases: Leases,
         long_requests: LongRequests,
+        failures: FailureBudget,
     ) -> None:
         self._store = store
         self._folders = folders
         self._runtime = runtime
         self._leases = leases
         self._long_requests = long_requests
+        self._failure_budget = failures
         self._unrecorded: deque[AuditEvent] = deque(maxlen=UNRECORDED)
         self._failures: dict[str, _Failure] = {}
 
@@ -157,15 +161,17 @@ class Removal:
             with self._store.read() as reader:
                 claim = reader.claim(uid)
             if claim is not None and claim.status is WorkflowStatus.REGISTERING:
-                self._finish(claim, event)
+                self._finish(claim, event if self._failure_budget.admits(event) else None)
         except WfmgmtError as failure:
             _log.warning("could not undo the registration yet: %s", failure, extra={"workflow": event.workflow})
 
-    def record_failure(self, event: AuditEvent, error: WfmgmtError) -> None:
-        """Record a registration that failed with this error and changed nothing.
+    def record_failure(self, event: AuditEvent, error: Exception) -> None:
+        """Record a registration that failed with this error and changed nothing, unless too many failed lately.
 
         That is done later when the database was the reason: the client has waited for it already.
         """
+        if not self._failure_budget.admits(event):
+            return
         try:
             if not isinstance(error, StoreUnavailable):
                 self._record(event)
@@ -176,11 +182,14 @@ class Removal:
         self._unrecorded.append(event)
 
     def record_late(self) -> None:
-        """Record the failures that could not be recorded when they happened. For one thread of a process.
+        """Record the failures that could not be recorded when they happened, and those that were only counted.
+
+        For one thread of a process.
 
         Raises:
             StoreUnavailable, InsufficientStorage: It still cannot be done.
         """
+        self._unrecorded.extend(self._failure_budget.summaries())
         while self._unrecorded:
             event = self._unrecorded.popleft()
             try:
@@ -253,7 +262,7 @@ class Removal:
         with self._store.read() as reader:
             return reader.is_file_used(store, file, except_uid=except_uid)
 
-    def _finish(self, claim: Claim, event: AuditEvent, *, must_unload: bool = False) -> None:
+    def _finish(self, claim: Claim, event: AuditEvent | None, *, must_unload: bool = False) -> None:
         """Unload, remove downloads, delete the row and record it, in an order that can be repeated from any point."""
         try:
             self._runtime.unload(claim.uid, cancelled=lambda: must_unload and self._long_requests.is_stopping())
@@ -266,7 +275,7 @@ class Removal:
             if not self._is_used(store, file, except_uid=claim.uid):
                 self._folders.named(store).remove(file)
         with self._store.write() as writer:
-            if writer.remove(claim.uid):
+            if writer.remove(claim.uid) and event is not None:
                 writer.record(event)
 
     def _unload_patiently(self, uid: str) -> None:

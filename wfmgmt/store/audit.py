@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select
 
-from wfmgmt.domain.audit import FIRST_PREVIOUS_HASH, AuditEvent, canonical_json, event_hash
+from wfmgmt.domain.audit import FIRST_PREVIOUS_HASH, AuditEvent, bounded, canonical_json, event_hash
 from wfmgmt.store.tables import audit_event
 
 #: The columns under the hash, besides the row's number.
@@ -26,7 +26,7 @@ def append(connection: Connection, now: str, event: AuditEvent) -> None:
         "action": event.action.value,
         "workflow": event.workflow,
         "outcome": event.outcome.value,
-        "detail": canonical_json(dict(event.detail)),
+        "detail": canonical_json(bounded(event.detail)),
     }
     values = {
         **columns,

@@ -12,6 +12,7 @@ from wfmgmt.domain.audit import Origin
 from wfmgmt.errors import ShuttingDown, WorkflowNotFound
 from wfmgmt.services import removal as module
 from wfmgmt.services.archives import StoreFolders
+from wfmgmt.services.failure_budget import FailureBudget
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
 from wfmgmt.services.removal import Removal
@@ -51,6 +52,7 @@ def make_removal(
         runtime=runtime,
         leases=Leases(folder / "leases"),
         long_requests=long_requests or LongRequests(slots=1),
+        failures=FailureBudget(1000),
     )
 
 

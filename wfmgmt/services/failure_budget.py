@@ -1,0 +1,102 @@
+"""How many failed registrations of anonymous clients get an audit event of their own; the rest is counted."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from wfmgmt.domain.audit import ANONYMOUS, AuditAction, AuditEvent, AuditOutcome, Origin
+
+WINDOW_S = 60
+#: Addresses that are counted by themselves in one window, and named in its summary.
+MAX_ADDRESSES, MAX_NAMED = 1000, 10
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class FailureBudget:
+    """A bound on events a minute, all in all and for each address, which gets half of them. Thread-safe.
+
+    Anybody who can reach the server can make registrations fail as fast as the network allows, and what an audit trail
+    has, it keeps. Failures beyond the bound are counted, and each minute that had some gets one event that says so.
+
+    Args:
+        events: Events of their own in one minute.
+        clock: Gives the time, as an aware value.
+    """
+
+    def __init__(self, events: int, *, clock: Callable[[], datetime] = _utc_now) -> None:
+        self._events = events
+        self._events_per_address = max(1, events // 2)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._window = _Window(clock())
+        self._summaries: list[AuditEvent] = []
+
+    def admits(self, event: AuditEvent) -> bool:
+        """Return whether a failure gets an event of its own; if not, it has been counted."""
+        if event.origin.actor != ANONYMOUS:
+            return True
+        with self._lock:
+            self._close_window_if_over()
+            window, address = self._window, event.origin.address
+            if window.admitted.total() < self._events and window.admitted[address] < self._events_per_address:
+                window.admitted[address] += 1
+                return True
+            window.count(event)
+            return False
+
+    def summaries(self) -> list[AuditEvent]:
+        """Return the events about the failures that were only counted, of the minutes that are over; each once."""
+        with self._lock:
+            self._close_window_if_over()
+            summaries, self._summaries = self._summaries, []
+            return summaries
+
+    def _close_window_if_over(self) -> None:
+        now = self._clock()
+        # A clock that was set back begins a new minute, too.
+        if 0 <= (now - self._window.began).total_seconds() < WINDOW_S:
+            return
+        if self._window.counted:
+            self._summaries.append(self._window.summary(now))
+        self._window = _Window(now)
+
+
+class _Window:
+    """What failed since a moment."""
+
+    def __init__(self, began: datetime) -> None:
+        self.began = began
+        self.admitted: Counter[str] = Counter()
+        self.counted = 0
+        self._addresses: Counter[str] = Counter()
+        self._errors: Counter[str] = Counter()
+
+    def count(self, event: AuditEvent) -> None:
+        self.counted += 1
+        self._errors[str(event.detail["error"]["type"])] += 1
+        if event.origin.address in self._addresses or len(self._addresses) < MAX_ADDRESSES:
+            self._addresses[event.origin.address] += 1
+
+    def summary(self, until: datetime) -> AuditEvent:
+        message = f"{self.counted} more registrations failed; WFMGMT_MAX_AUDITED_FAILURES bounds those with own events."
+        detail: dict[str, Any] = {
+            "error": {"type": "FailuresCounted", "message": message},
+            "count": self.counted,
+            "since": self.began.isoformat(),
+            "until": until.isoformat(),
+            "addresses": dict(self._addresses.most_common(MAX_NAMED)),
+            "errors": dict(self._errors.most_common(MAX_NAMED)),
+        }
+        address = next(iter(self._addresses)) if len(self._addresses) == 1 else ""
+        return AuditEvent(
+            origin=Origin(actor=ANONYMOUS, address=address),
+            action=AuditAction.REGISTER,
+            workflow="",
+            outcome=AuditOutcome.FAILED,
+            detail=detail,
+        )
