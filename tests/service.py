@@ -150,6 +150,16 @@ class Service:
             self.process.wait(timeout=10)
             self.process = None
 
+    def inference_metrics(self) -> str:
+        """Return the metrics of the inference address as they are now; it keeps a text for a second."""
+
+        def read() -> str:
+            return requests.get(f"{self.inference}/metrics", timeout=10).text
+
+        kept = read()  # Each later text counts at least this request more.
+        text: str = wait_until(lambda: (text := read()) != kept and text, what="new metrics")
+        return text
+
     def text_of_log(self) -> str:
         """Return all that was logged."""
         return self.log.read_text(errors="replace")

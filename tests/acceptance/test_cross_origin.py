@@ -79,7 +79,10 @@ def routes(service: Service, plane: str) -> list[str]:
 
 def refused(service: Service, plane: str) -> float:
     """Return how many requests were refused so far."""
-    text = requests.get(f"{getattr(service, plane)}/metrics", timeout=10).text
+    if plane == "inference":
+        text = service.inference_metrics()
+    else:
+        text = requests.get(f"{service.management}/metrics", timeout=10).text
     counts = re.findall(r"^wfmgmt_cross_origin_refused_total{check=\"\w+\"} (\S+)$", text, re.MULTILINE)
     return sum(map(float, counts))
 

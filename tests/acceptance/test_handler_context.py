@@ -66,4 +66,4 @@ def test_metric_that_a_torchserve_declares_is_counted(service: Service) -> None:
     """A handler whose metrics stood in `metrics_config` finds them by their names."""
     assert ask(service, METRICS).text == "measured"
     wanted = 'wfmgmt_handler_count_total{name="InferenceRequestCount",node="pre",unit="count",workflow="context"} 1.0'
-    assert wanted in requests.get(f"{service.inference}/metrics", timeout=30).text
+    assert wanted in service.inference_metrics()

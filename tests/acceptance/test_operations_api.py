@@ -172,7 +172,7 @@ def test_metrics_tell_workflows_and_workers(service: Service, gate: Path) -> Non
 
     wait_until(told, what="the gauges")
     node = (("node", "m1"), ("workflow", "gated"))
-    assert samples(get(service, "inference", "/metrics").text)["wfmgmt_workers_ready", node] == 1
+    assert samples(service.inference_metrics())["wfmgmt_workers_ready", node] == 1
 
 
 @pytest.mark.parametrize("plane", PLANES)
@@ -182,8 +182,9 @@ def test_metrics_are_prometheus_text(service: Service, plane: str) -> None:
     answer = get(service, plane, "/metrics")
     assert answer.status_code == 200
     assert answer.headers["Content-Type"].startswith("text/plain; version=")
-    assert "/no/such/path" not in answer.text
-    assert 'route="unknown"' in answer.text
+    text = answer.text if plane == "management" else service.inference_metrics()
+    assert "/no/such/path" not in text
+    assert 'route="unknown"' in text
 
 
 @pytest.mark.parametrize("plane", PLANES)
@@ -215,7 +216,8 @@ def test_api_description_of_inference_is_what_is_served(service: Service, tmp_pa
 
     async def find_routes() -> list[AbstractRoute]:
         async with create_runtime(Settings.load({}, instance=tmp_path)) as runtime:
-            app = inference_app(runtime, metrics=InferenceMetrics(runtime), on_answer=lambda _request, _answer: None)
+            metrics = InferenceMetrics(runtime.measurements, runtime.feed)
+            app = inference_app(runtime, metrics=metrics, on_answer=lambda _request, _answer: None)
             return list(app.router.routes())
 
     routes = asyncio.run(find_routes())

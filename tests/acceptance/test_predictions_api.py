@@ -446,7 +446,7 @@ def impatient(service: Service, name: str) -> requests.Response | None:
 def test_metrics_count_what_happened(service: Service) -> None:
     """Requests, times and what handlers count are there per workflow and node."""
     predict(service, "obedient", b"model:count")
-    text = requests.get(f"{service.inference}/metrics", timeout=10).text
+    text = service.inference_metrics()
     assert 'wfmgmt_node_requests_total{node="model",workflow="obedient"}' in text
     assert 'wfmgmt_node_run_seconds_count{node="first",workflow="obedient"}' in text
     assert 'wfmgmt_handler_count_total{name="seen",node="model",unit="count",workflow="obedient"} 1.0' in text
@@ -482,7 +482,7 @@ def has_status(answer: requests.Response | None, status: int) -> bool:
 
 def is_under_way(service: Service, workflow: str) -> bool:
     """Tell whether a first request has reached the model of a workflow."""
-    text = requests.get(f"{service.inference}/metrics", timeout=10).text
+    text = service.inference_metrics()
     return f'wfmgmt_node_requests_total{{node="model",workflow="{workflow}"}} 1.0' in text
 
 

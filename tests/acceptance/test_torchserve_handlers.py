@@ -273,4 +273,4 @@ def test_handler_that_derives_from_torchserves_base_class_answers_batches(tmp_pa
         address = f"{service.inference}/wfpredict/letters"
         answers = list(pool.map(lambda text: requests.post(address, data=text, timeout=60).json(), ["ab", "b", "aaa"]))
         assert answers == [{"score": 211.0, "batch": 3}, {"score": 110.0, "batch": 3}, {"score": 303.0, "batch": 3}]
-        assert "wfmgmt_handler_" in requests.get(f"{service.inference}/metrics", timeout=10).text
+        assert "wfmgmt_handler_" in service.inference_metrics()

@@ -162,7 +162,7 @@ def test_server_that_was_restarted_empty_serves_again(fake: BackgroundFake, torc
         "found": "missing",
         "did": "register it again",
     }
-    metrics = requests.get(f"{torchserved.inference}/metrics", timeout=5).text
+    metrics = torchserved.inference_metrics()
     assert f'wfmgmt_drift_total{{kind="missing",server="{fake.management_url}"}}' in metrics
 
 

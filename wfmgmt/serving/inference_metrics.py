@@ -1,25 +1,35 @@
 """What is counted on the inference address, and its text for Prometheus."""
 
+import asyncio
+from collections.abc import Sequence
+
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from wfmgmt.serving.control import WorkflowReport
 from wfmgmt.serving.feed import StatusFeed
-from wfmgmt.serving.runtime import Runtime
+from wfmgmt.serving.measurements import Measurements
+
+#: How old the text may be that a scraper gets: the thread that makes it still takes time from the event loop.
+KEPT_S = 1.0
 
 
 class InferenceMetrics:
-    """Counts the answers of the inference address, whatever part of the server gives them.
+    """Counts the answers of the inference address, whatever part of the server gives them. For the event loop only.
 
     Args:
-        runtime: Whose workers and nodes are measured.
+        measurements: What happened at the nodes.
+        feed: How many workers they have.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, measurements: Measurements, feed: StatusFeed) -> None:
+        self._measurements = measurements
+        self._feed = feed
+        self._rendered: asyncio.Task[bytes] | None = None
+        self._rendered_at = 0.0
         self._registry = CollectorRegistry()
-        self._registry.register(_Workers(runtime.feed))
-        self._registry.register(runtime.measurements)
         self._requests = Counter(
             "wfmgmt_inference_requests",
             "Requests answered on the inference address",
@@ -47,23 +57,38 @@ class InferenceMetrics:
             self._counted[key] = self._requests.labels(*key)
         self._counted[key].inc()
 
-    def text(self) -> bytes:
-        """Return all metrics as Prometheus text."""
-        return generate_latest(self._registry)
+    async def text(self) -> bytes:
+        """Return all metrics as Prometheus text, made `KEPT_S` ago at most; one text is made at a time."""
+        now = asyncio.get_running_loop().time()
+        if self._rendered is None or (self._rendered.done() and now - self._rendered_at >= KEPT_S):
+            self._rendered_at = now
+            self._rendered = asyncio.create_task(self._render())
+        return await asyncio.shield(self._rendered)
+
+    async def _render(self) -> bytes:
+        """Note all numbers as they are now, and have a thread write them down."""
+        measured, reports = self._measurements.copy(), list(self._feed.reports())
+        return await asyncio.to_thread(self._written, measured, reports)
+
+    def _written(self, measured: Measurements, reports: Sequence[WorkflowReport]) -> bytes:
+        registry = CollectorRegistry()
+        registry.register(_Workers(reports))
+        registry.register(measured)
+        return generate_latest(registry) + generate_latest(self._registry)
 
 
 class _Workers(Collector):
-    """Workers per node, read from the feed when somebody asks."""
+    """Workers per node."""
 
-    def __init__(self, feed: StatusFeed) -> None:
-        self._feed = feed
+    def __init__(self, reports: Sequence[WorkflowReport]) -> None:
+        self._reports = reports
 
     def collect(self) -> list[Metric]:
         """Return both gauges."""
         labels = ["workflow", "node"]
         wanted = GaugeMetricFamily("wfmgmt_workers_wanted", "Worker processes that should be up", labels=labels)
         ready = GaugeMetricFamily("wfmgmt_workers_ready", "Worker processes that are up", labels=labels)
-        for report in self._feed.reports():
+        for report in self._reports:
             for name, node in report.nodes.items():
                 wanted.add_metric([report.workflow, name], node.wanted)
                 ready.add_metric([report.workflow, name], node.ready)

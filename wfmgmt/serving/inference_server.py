@@ -29,8 +29,11 @@ from wfmgmt.serving.runtime import Runtime
 
 _RUNTIME = web.AppKey("runtime", Runtime)
 _METRICS = web.AppKey("metrics", InferenceMetrics)
-#: Key of what a request holds until its answer is written.
-_HELD = "held"
+_DESCRIPTION = json_text(INFERENCE_API)
+#: Keys of a request: what it holds until its answer is written, its id, and the prediction whose trace is asked for.
+_HELD = web.RequestKey("held", ExitStack)
+_ID = web.RequestKey("id", str)
+_TRACED = web.RequestKey("traced", Prediction)
 #: Shorter answers fit into the buffers of the system, and are written without waiting for the client.
 _WRITTEN_AT_ONCE = 64 * 1024
 #: What aiohttp reads of a body ahead, at most: twice its limit.
@@ -73,7 +76,7 @@ async def _predict(request: web.Request) -> web.Response:
     """Have a workflow answer."""
     runtime = request.app[_RUNTIME]
     name = request.match_info["name"]
-    request_id = request[REQUEST_ID] = sane_request_id(request.headers.get(REQUEST_ID))
+    request_id = request[_ID] = sane_request_id(request.headers.get(REQUEST_ID))
     held = request[_HELD] = ExitStack()
     place = held.enter_context(runtime.admission.admit())
     waited_s = 0.0 if runtime.can_answer(name) else await _wait_before_body(request, place)
@@ -86,7 +89,7 @@ async def _predict(request: web.Request) -> web.Response:
     first = NodeRequest(request_id=request_id, headers=encode_headers(request), fields=fields)
     prediction = Prediction(request=first, place=place, waited_s=waited_s)
     if request.query.get(TRACE) == "1":
-        request[TRACE_HEADER] = prediction
+        request[_TRACED] = prediction
     answers = await workflow.predict(prediction)
     if sum(len(each.content) for each in answers.values()) <= _JOINED_AT_ONCE or len(answers) == 1:
         answer = joined(answers)
@@ -148,8 +151,8 @@ def _dress(on_answer: OnAnswer) -> Middleware:
         try:
             answer = await _answer(request, handler)
             answer.headers.update(NO_CACHE)
-            answer.headers[REQUEST_ID] = request.get(REQUEST_ID) or sane_request_id(request.headers.get(REQUEST_ID))
-            if (prediction := request.get(TRACE_HEADER)) is not None:
+            answer.headers[REQUEST_ID] = request.get(_ID) or sane_request_id(request.headers.get(REQUEST_ID))
+            if (prediction := request.get(_TRACED)) is not None:
                 answer.headers[TRACE_HEADER] = trace_text(prediction.traces)
             if _HELD in request and (answer.content_length or 0) > _WRITTEN_AT_ONCE:
                 on_answer(request, answer)
@@ -198,10 +201,12 @@ async def _livez(_request: web.Request) -> web.Response:
 
 async def _metrics(request: web.Request) -> web.Response:
     """Give the metrics as Prometheus text."""
-    text = request.app[_METRICS].text()
+    text = await request.app[_METRICS].text()
+    held = request[_HELD] = ExitStack()  # All scrapers share the text, but each may leave it unread for a while.
+    held.enter_context(request.app[_RUNTIME].admission.admit()).reserve(len(text))
     return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 async def _describe_api(_request: web.Request) -> web.Response:
     """Give the OpenAPI description of the inference address."""
-    return json_answer(json_text(INFERENCE_API))
+    return json_answer(_DESCRIPTION)

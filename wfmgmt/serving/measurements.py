@@ -39,6 +39,12 @@ class Distribution:
         self._counts[bisect_left(self._bounds, value)] += 1
         self.total += value
 
+    def copy(self) -> "Distribution":
+        """Return what was counted until now."""
+        copied = Distribution(self._bounds)
+        copied._counts, copied.total = self._counts.copy(), self.total
+        return copied
+
     def buckets(self) -> list[tuple[str, float]]:
         """Return each bound with how many values are not above it; the last bound is infinite."""
         buckets, count = [], 0
@@ -67,6 +73,14 @@ class NodeMeasurements:
         self.run_s = Distribution(SECONDS)
         self.batch_size = Distribution(BATCH_SIZES)
         self.handler: dict[tuple[str, str, str], tuple[int, float, float]] = {}
+
+    def copy(self) -> "NodeMeasurements":
+        """Return what was measured until now."""
+        copied = NodeMeasurements.__new__(NodeMeasurements)
+        copied.requests, copied.failures, copied.retries = self.requests, self.failures, self.retries
+        copied.queue_s, copied.run_s = self.queue_s.copy(), self.run_s.copy()
+        copied.batch_size, copied.handler = self.batch_size.copy(), self.handler.copy()
+        return copied
 
     def note_answer(self, answer: NodeAnswer) -> None:
         """Count an answer."""
@@ -100,11 +114,19 @@ def _printable(text: str) -> str:
 
 
 class Measurements(Collector):
-    """All nodes of all workflows that are loaded. For the event loop only."""
+    """All nodes of all workflows that are loaded. For the event loop only, but for copies that nobody changes."""
 
     def __init__(self) -> None:
         self._workflows: dict[str, dict[str, NodeMeasurements]] = {}
         self._drifts: Counter[tuple[str, str]] = Counter()
+
+    def copy(self) -> "Measurements":
+        """Return what was measured until now, which takes a small part of the time of `collect`."""
+        copied = Measurements()
+        copied._drifts = self._drifts.copy()
+        for workflow, nodes in self._workflows.items():
+            copied._workflows[workflow] = {node: measured.copy() for node, measured in nodes.items()}
+        return copied
 
     def start(self, workflow: str, nodes: Iterable[str]) -> dict[str, NodeMeasurements]:
         """Return new measurements of a workflow's nodes."""

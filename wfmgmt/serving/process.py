@@ -117,7 +117,7 @@ async def _serve_clients(
     runtime: Runtime, sock: socket.socket, limits: ConnectionLimits, browser_guard: BrowserGuard
 ) -> Callable[[], Awaitable[None]]:
     """Serve the inference address."""
-    metrics = InferenceMetrics(runtime)
+    metrics = InferenceMetrics(runtime.measurements, runtime.feed)
     guard = InferenceGuard(browser_guard, count_refused=metrics.count_refused)
 
     def on_answer(request: web.BaseRequest, answer: web.StreamResponse) -> None:
