@@ -47,6 +47,7 @@ def ask(service: Service, handler: str) -> requests.Response:
 def _nothing_left(service: Service) -> Iterator[None]:
     yield
     assert service.unregister("context").ok
+    (service.workflow_store / "context.war").unlink()
 
 
 def test_status_and_header_of_the_request_processor_reach_the_client(service: Service) -> None:

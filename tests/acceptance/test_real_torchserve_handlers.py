@@ -121,3 +121,46 @@ def test_specs_have_other_keys_beside_models_and_dag(both: Both) -> None:
     spec = "name: seq\ndefaults: &d {batch-size: 2}\nmodels: {m: {<<: *d, url: m1.mar}}\ndag: {m: []}\n"
     make_war(both.here.workflow_store, spec=spec, handler="")
     assert both.predict() == ("handled by handler", "handled by handler")
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "expected"),
+    [
+        ("minWorkers: 2\nmaxWorkers: 3\nbatchSize: 4\nmaxBatchDelay: 77\n", "", (2, 3, 1, 50)),
+        ("minWorkers: 2\nmaxWorkers: 3\n", ", min-workers: 1, max-workers: 1, batch-size: 2", (2, 3, 2, 50)),
+        ("minWorkers: 2\n", "", (1, 1, 1, 50)),
+        ("maxWorkers: 3\n", "", (1, 1, 1, 50)),
+        ("minWorkers: 3\nmaxWorkers: 2\n", "", (1, 1, 1, 50)),
+        ("minWorkers: 0\nmaxWorkers: 1\n", "", (1, 1, 1, 50)),
+        ("minWorkers: x\nmaxWorkers: -1\nresponseTimeout: 0\n", ", max-batch-delay: 20", (1, 1, 1, 20)),
+    ],
+)
+def test_configuration_of_a_model_counts_alike(
+    both: Both, config: str, settings: str, expected: tuple[int, int, int, int]
+) -> None:
+    """Workers are those of the file when it gives a range, batches those of the spec."""
+    _make_configured(both, config, settings)
+    keys = ("minWorkers", "maxWorkers", "batchSize", "maxBatchDelay")
+    for management in (both.there.management, both.here.management):
+        assert requests.post(f"{management}/workflows", params={"url": "seq.war"}, timeout=60).ok
+    (there,) = requests.get(f"{both.there.management}/models/seq__m", timeout=30).json()
+    (here,) = requests.get(f"{both.here.management}/workflows/seq", timeout=30).json()
+    (node,) = here["nodes"]
+    for management in (both.there.management, both.here.management):
+        assert requests.delete(f"{management}/workflows/seq", timeout=60).ok
+    assert tuple(there[key] for key in keys) == tuple(node[key] for key in keys) == expected
+
+
+def test_response_timeout_of_a_model_ends_its_answer(both: Both) -> None:
+    """A worker that takes longer than its file allows fails the request, though the spec gives it more."""
+    _make_configured(both, "responseTimeout: 1\n", ", timeout-ms: 20000, retry-attempts: 0", delay_s=4)
+    for answer in both.predict():
+        assert "Error executing m" in answer
+
+
+def _make_configured(both: Both, config: str, settings: str, delay_s: float = 0) -> None:
+    manifest = {"model": {"modelName": "m", "handler": "handler.py", "modelVersion": "1.0", "configFile": "c.yaml"}}
+    source = f"import time\ndef handle(data, context):\n    return data and [time.sleep({delay_s}) or 'ok']\n"
+    make_mar(both.here.model_store, source=source, manifest=manifest, extra_files={"c.yaml": config})
+    spec = f"models: {{m: {{url: m1.mar{settings}}}}}\ndag: {{m: []}}\n"
+    make_war(both.here.workflow_store, spec=spec, handler="")

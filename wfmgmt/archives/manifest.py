@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 from wfmgmt.archives.reading import ArchiveReader, open_archive
 from wfmgmt.domain.handler_strings import HandlerName, handler_file, parse_handler
 from wfmgmt.domain.limits import Limits
+from wfmgmt.domain.model_config import ModelConfig, parse_model_config
 from wfmgmt.domain.names import quoted
 from wfmgmt.errors import InvalidArchive, InvalidWorkflow
 
@@ -45,11 +46,13 @@ class ModelArchive:
         model_name: Name that the archiver was given.
         handler: `handler.py`, `handler.py:function`, `module:function`, or the name of a built-in handler.
         manifest: All of the manifest.
+        config: The configuration file that it names; None when it names none.
     """
 
     model_name: str
     handler: str
     manifest: dict[str, Any]
+    config: ModelConfig | None
 
 
 def read_war(source: Path | BinaryIO, limits: Limits, *, shown_name: str | None = None) -> WorkflowArchive:
@@ -91,7 +94,22 @@ def read_mar(source: Path | BinaryIO, limits: Limits) -> ModelArchive:
         model_name = _required_text(model, "modelName", f"{MAR_MANIFEST}: model")
         handler = _required_text(model, "handler", f"{MAR_MANIFEST}: model")
         _check_model_handler(handler, archive.names)
-        return ModelArchive(model_name=model_name, handler=handler, manifest=manifest)
+        config = _read_config(archive, model, limits)
+        return ModelArchive(model_name=model_name, handler=handler, manifest=manifest, config=config)
+
+
+def _read_config(archive: ArchiveReader, model: dict[str, Any], limits: Limits) -> ModelConfig | None:
+    """Return what the configuration file of a model says to the server.
+
+    Raises:
+        InvalidArchive: There is no such file, or it is not text, too long or no mapping.
+    """
+    where = f"{MAR_MANIFEST}: model"
+    file = _text(model, "configFile", where)
+    if file is None:
+        return None
+    text = _read_part(archive, file, f"{where}.configFile", (".yaml", ".yml"), limits.spec_bytes)
+    return parse_model_config(file, text)
 
 
 def _read_workflow(archive: ArchiveReader, limits: Limits) -> WorkflowArchive:

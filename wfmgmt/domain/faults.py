@@ -8,8 +8,8 @@ class Fault(StrEnum):
 
     #: The model: its archive, its handler or its worker.
     MODEL = "model"
-    #: The archive: its handler string leads to nothing that can be called.
-    NO_HANDLER = "no handler"
+    #: The archive: what its manifest names is not there, or cannot be read.
+    ARCHIVE = "archive"
     #: Somebody else's model has the name on the model server.
     NAME_TAKEN = "name taken"
     #: The model server cannot be reached, or refuses our key.

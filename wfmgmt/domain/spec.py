@@ -11,7 +11,7 @@ from wfmgmt.domain.yaml_text import load_yaml
 from wfmgmt.errors import InvalidWorkflow
 
 _MAX_COUNT = 2**31 - 1
-_MAX_WORKERS = 1000
+MAX_WORKERS = 1000
 _MAX_WARNINGS = 100
 _TOP_LEVEL_KEYS = ("models", "dag")
 #: Those without which no workflow makes sense, but for one of functions alone, which needs no `models`.
@@ -36,8 +36,8 @@ class _Option:
 
 
 _OPTIONS = {
-    "min-workers": _Option("min_workers", 0, _MAX_WORKERS),
-    "max-workers": _Option("max_workers", 1, _MAX_WORKERS),
+    "min-workers": _Option("min_workers", 0, MAX_WORKERS),
+    "max-workers": _Option("max_workers", 1, MAX_WORKERS),
     "batch-size": _Option("batch_size", 1, _MAX_COUNT),
     "max-batch-delay": _Option("max_batch_delay_ms", 0, _MAX_COUNT),
     "retry-attempts": _Option("retry_attempts", 0, _MAX_COUNT),

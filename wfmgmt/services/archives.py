@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wfmgmt.archives.fetching import Fetcher
@@ -12,6 +12,7 @@ from wfmgmt.archives.stores import ArchiveFolder
 from wfmgmt.archives.urls import RemoteUrl, is_remote, parse_url
 from wfmgmt.archives.verified import VerifiedFile, open_verified
 from wfmgmt.domain.limits import Limits
+from wfmgmt.domain.model_config import ModelConfig
 from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.errors import (
     ArchiveNotFound,
@@ -32,12 +33,14 @@ class ArchiveFile:
         shown_url: What the client asked for, without credentials and query.
         sha256: Digest of the bytes.
         wanted_name: The name a download is to get in the store; None when the file lies there already.
+        config: What a model's configuration file says; None when it has none.
     """
 
     path: Path
     shown_url: str
     sha256: str
     wanted_name: str | None
+    config: ModelConfig | None = None
 
     @property
     def shown_name(self) -> str:
@@ -122,11 +125,11 @@ class Acquisition:
         try:
             model, content = self._acquire(self._folders.model, url)
             with content:
-                read_mar(content, self._limits)
+                config = read_mar(content, self._limits).config
                 check_archive(content, self._limits)
         except InvalidArchive as error:
             raise InvalidArchive(f"{redacted_address(url)}: {error.reason}") from error
-        return model
+        return replace(model, config=config)
 
     def _acquire(self, folder: ArchiveFolder, url: str) -> tuple[ArchiveFile, VerifiedFile]:
         """Return an archive, open, so that what is checked is what its digest stands for."""

@@ -5,7 +5,7 @@ import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wfmgmt.archives.fetching import Fetcher
@@ -15,6 +15,7 @@ from wfmgmt.archives.urls import is_remote
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.limits import Limits
+from wfmgmt.domain.model_config import configure, longest_startup_s
 from wfmgmt.domain.names import check_workflow_name
 from wfmgmt.domain.redaction import redacted_yaml
 from wfmgmt.domain.spec import WorkflowSpec, parse_spec
@@ -49,7 +50,7 @@ _log = logging.getLogger("wfmgmt.registration")
 
 _LOAD_FAILURES = {
     Fault.MODEL: NodesFailedToLoad,
-    Fault.NO_HANDLER: NodesNotLoadable,
+    Fault.ARCHIVE: NodesNotLoadable,
     Fault.NAME_TAKEN: ModelNameTaken,
     Fault.UNREACHABLE: ModelServerUnreachable,
     Fault.BROKEN: ModelServerBroken,
@@ -237,6 +238,9 @@ class Registration:
             node.name: {"kind": node.kind.value, "sha256": models[node.name].sha256 if node.name in models else None}
             for node in spec.nodes
         }
+        configs = {node: model.config for node, model in models.items() if model.config is not None}
+        spec = configure(spec, configs, request.startup_timeout_s)
+        request = replace(request, startup_timeout_s=longest_startup_s(request.startup_timeout_s, configs))
         return _Prepared(request=request, name=name, archive=archive, contents=contents, spec=spec, models=models)
 
     def _check_free(self, name: str) -> None:
@@ -256,7 +260,7 @@ class Registration:
         if report.is_out_of_space:
             raise InsufficientStorage(f"No space is left to unpack the archives of workflow {new.name}.")
         if report.failures:
-            if report.fault is Fault.NO_HANDLER:
+            if report.fault is Fault.ARCHIVE:
                 _check_found(new, report.failures)
             raise _LOAD_FAILURES[report.fault](new.name, report.failures)
 

@@ -106,7 +106,7 @@ async def test_load_tells_a_handler_that_does_not_exist_from_one_that_fails(
         with pytest.raises(ModelNotLoaded) as raised:
             await servers.models.load(make_model(make_mar(tmp_path, handler=handler, source=None, extra_files=files)))
     assert raised.value.reason.startswith(reason)
-    assert raised.value.fault is Fault.NO_HANDLER
+    assert raised.value.fault is Fault.ARCHIVE
 
 
 @in_event_loop

@@ -341,7 +341,7 @@ def _read_progress(worker: WorkerProcess, frame: Frame) -> str | None:
             return node
         case {"op": "failed", "node": str(node), "error": str(error), "traceback": str(traceback)}:
             worker.output.log_failure(traceback)
-            raise ModelNotLoaded(node, error, Fault.NO_HANDLER if "not_found" in frame.header else Fault.MODEL)
+            raise ModelNotLoaded(node, error, Fault.ARCHIVE if "archive" in frame.header else Fault.MODEL)
     raise InvalidFrame("unknown message")
 
 

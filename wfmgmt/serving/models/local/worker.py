@@ -6,8 +6,8 @@ while it works; it answers them one at a time, in their order:
     runtime → worker   {"op": "load", "directory", "archive", "entries": [{"node", "handler", "model_name"}],
                         "answer_bytes", "gpu_id", "context": {"manifest", "system_properties"}}
     worker → runtime   {"op": "loading", "node"} before each entry, then {"op": "ready"},
-                       or {"op": "failed", "node", "error", "traceback"} followed by exit code 1, with "not_found"
-                       when the handler string leads to nothing
+                       or {"op": "failed", "node", "error", "traceback"} followed by exit code 1, with "archive"
+                       when what the manifest names is not there or cannot be read
     runtime → worker   {"op": "predict", "ticket", "node",
                         "requests": [[request id, H, [[name, content type, N], …]], …]}
                        with a payload: for each request H bytes of headers as a JSON object, then N bytes per field
@@ -102,7 +102,7 @@ class _Worker:
             except BaseException as exc:  # noqa: BLE001 - SystemExit and the like are failures to load, too
                 trace = "".join(traceback.format_exception(exc))[-_MAX_TRACEBACK_CHARS:]
                 failed = {"op": "failed", "node": entry["node"], "error": self._told(exc), "traceback": trace}
-                self._send({**failed, "not_found": True} if isinstance(exc, HandlerNotFound) else failed)
+                self._send({**failed, "archive": True} if isinstance(exc, HandlerNotFound) else failed)
                 return False
         self._send({"op": "ready"})
         return True
@@ -201,13 +201,20 @@ class _Worker:
 
 
 def _yaml_config(directory: str, manifest: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what stands in the configuration file that a manifest names."""
+    """Return what stands in the configuration file that a manifest names.
+
+    Raises:
+        HandlerNotFound: It is not YAML.
+    """
     file_name = (manifest or {}).get("model", {}).get("configFile")
     if not file_name:
         return {}
     yaml = importlib.import_module("yaml")  # Few archives have the file; the others' workers need no parser.
     with open(os.path.join(directory, file_name), encoding="utf-8") as file:  # noqa: PTH118, PTH123 - pathlib costs memory
-        return yaml.safe_load(file) or {}
+        try:
+            return yaml.safe_load(file) or {}
+        except yaml.YAMLError as exc:
+            raise HandlerNotFound(f"{file_name} is not YAML: {' '.join(str(exc).split())}") from exc
 
 
 def _wrong_answers(returned: object, expected: int) -> str | None:
