@@ -140,16 +140,22 @@ TABLE = [
         parameters={"startup_timeout": 1},
     ),
     code(
-        "has no entry point", "handler.py has neither a function handle nor a class", "x = 1\n", traceback="HandlerNot"
+        "has no entry point",
+        "handler.py has neither a function handle nor a class",
+        "x = 1\n",
+        traceback="HandlerNot",
+        answer=NOT_LOADABLE,
     ),
     Failing(
         name="lacks the function that its manifest names",
+        answer=NOT_LOADABLE,
         reason="handler.py has neither a function serve nor a class with a method handle]",
         write=mar(handler="handler.py:serve", source="x = 1\n"),
         traceback="HandlerNotFound",
     ),
     Failing(
         name="names a handler that is not built in",
+        answer=NOT_LOADABLE,
         reason="handler file image_classifier.py is not in the archive, and torchserve",
         write=mar(handler="image_classifier", source=None, extra_files={"model.py": ""}),
         traceback="HandlerNotFound",
@@ -255,8 +261,8 @@ def test_star_import_leaves_the_check_of_functions_to_the_load(service: Service,
     write_workflow(stores[0], "m1.mar", handler="from os.path import *\n")
     with nothing_left(service):
         answer = service.register("failing.war")
-    reason = "handler.py has neither a function pre_processing nor a class with a method handle]"
-    assert_error(answer, *FAILED, failed_to_register(pre_processing=reason))
+    message = "dag: pre_processing is neither under models nor a function of the handler file handler.py"
+    assert_error(answer, 400, "InvalidWorkflowException", message)
 
 
 def test_broken_model_that_no_node_uses_is_not_loaded(service: Service, stores: tuple[Path, Path]) -> None:

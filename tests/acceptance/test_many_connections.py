@@ -80,7 +80,7 @@ def test_connection_gets_503_while_all_others_are_busy(service: Service) -> None
 def test_half_of_the_descriptors_is_left_for_workers(tmp_path: Path) -> None:
     """Where the system allows few, there are fewer connections than the setting says."""
     with (
-        Service(tmp_path / "i", prefix=["prlimit", "--nofile=100:100"], web_workers=1) as service,
+        Service(tmp_path / "i", prefix=["prlimit", "--nofile=100:100"], web_workers=1, web_threads=2) as service,
         ExitStack() as opened,
     ):
         connections = [connect(service, opened) for _ in range(51)]
