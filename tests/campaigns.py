@@ -27,8 +27,10 @@ from wfmgmt.store.store import Store
 BAD_SOURCES = {"nosuch.war": {404}, "broken.war": {500}, "cyclic.war": {400}}
 #: What may be answered while parts of the service die; 409 for a name whose last change is being undone.
 WHILE_PARTS_DIE = frozenset({409, 503})
-#: Worker processes of each workflow that the campaigns register: one model, and one for all functions.
-PROCESSES_EACH = 2
+#: Worker processes of each workflow that the campaigns register: one model and two functions.
+PROCESSES_EACH = 3
+#: Archives that each of them has unpacked.
+ARCHIVES_EACH = 2
 
 
 class _QuietFiles(http.server.SimpleHTTPRequestHandler):
@@ -204,7 +206,9 @@ class Campaign:
         for name in sorted(listed):
             wait_until(lambda name=name: self._is_loaded(name), timeout_s=20, what=f"the models of {name}")
         wanted = PROCESSES_EACH * len(listed)
-        wait_until(lambda: len(self._unpacked()) == wanted, what=f"{wanted} unpacked archives")
+        archives = ARCHIVES_EACH * len(listed)
+        wait_until(lambda: len(self._folders("unpacked")) == archives, what=f"{archives} unpacked archives")
+        wait_until(lambda: len(self._folders("working")) == wanted, what=f"{wanted} working folders")
         # The forkserver, which the first load starts, is one of them.
         wait_until(lambda: max(len(service.worker_pids()) - 1, 0) == wanted, what=f"{wanted} workers")
         if is_fresh:
@@ -215,8 +219,8 @@ class Campaign:
         nodes = self.service.describe(name)["nodes"]
         return len(nodes) == 3 and all(node["readyWorkers"] == node["minWorkers"] for node in nodes)
 
-    def _unpacked(self) -> list[Path]:
-        return list((self.service.run_folder / "unpacked").iterdir())
+    def _folders(self, name: str) -> list[Path]:
+        return list((self.service.run_folder / name).iterdir())
 
     def _strays(self) -> set[str]:
         """Return files in the stores that nobody knows of, and leases without anybody who works."""

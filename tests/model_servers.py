@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from wfmgmt.archives.verified import open_verified
+from wfmgmt.serving.models.base import Model
 from wfmgmt.serving.models.local.launcher import Forkserver, Surroundings
-from wfmgmt.serving.models.local.server import FunctionGroup, LocalFunctions, LocalModelServer, LocalParts
+from wfmgmt.serving.models.local.server import UNPACKED, WORKING, LocalModelServer, LocalParts
+from wfmgmt.serving.models.local.trees import ArchiveKind
+from wfmgmt.testing import make_model
 
 
 @dataclass(frozen=True)
@@ -33,18 +36,28 @@ class LocalServers:
         forkserver: Starts the workers.
         models: Runs models.
         functions: Runs functions.
-        folder: Where archives are unpacked.
+        folder: Where archives are unpacked and workers work.
     """
 
     forkserver: Forkserver
     models: LocalModelServer
-    functions: LocalFunctions
+    functions: LocalModelServer
     folder: Path
 
     @property
     def unpacked(self) -> list[Path]:
         """The folders of archives that are unpacked now."""
-        return list(self.folder.iterdir()) if self.folder.exists() else []
+        return entries(self.folder / UNPACKED)
+
+    @property
+    def working(self) -> list[Path]:
+        """The folders of workers."""
+        return entries(self.folder / WORKING)
+
+
+def entries(folder: Path) -> list[Path]:
+    """Return what is in a folder, nothing when it does not exist."""
+    return list(folder.iterdir()) if folder.exists() else []
 
 
 def unpack(content: BinaryIO, folder: Path) -> None:
@@ -75,11 +88,9 @@ async def open_servers(
 ) -> AsyncIterator[LocalServers]:
     """Open servers that unpack below this folder, and close them in the end."""
     forkserver = Forkserver(surroundings)
-    parts = LocalParts(
-        forkserver=forkserver, folder=folder, open_archive=open_verified, on_change=on_change, **overrides
-    )
-    models = LocalModelServer(parts, unpack=unpack_mar)
-    functions = LocalFunctions(parts, unpack=unpack)
+    parts = LocalParts(forkserver=forkserver, folder=folder, on_change=on_change, **overrides)
+    models = LocalModelServer(parts, ArchiveKind(name="Model", unpack=unpack_mar, open_archive=open_verified))
+    functions = LocalModelServer(parts, ArchiveKind(name="Workflow archive", unpack=unpack, open_archive=open_verified))
     try:
         yield LocalServers(forkserver=forkserver, models=models, functions=functions, folder=folder)
     finally:
@@ -88,20 +99,15 @@ async def open_servers(
         await forkserver.close()
 
 
-def make_group(archive: Path, *functions: str, **overrides: Any) -> FunctionGroup:
-    """Return functions of a workflow archive as `make_war` writes it."""
-    values = {
-        "name": "w",
-        "workflow": "w",
-        "archive": archive,
-        "archive_sha256": digest(archive),
-        "handler": "handler.py",
-        "functions": functions,
-        "max_workers": len(functions),
-        "timeout_ms": 10_000,
-        "startup_timeout_s": 30.0,
-    }
-    return FunctionGroup(**{**values, **overrides})
+def make_function(archive: Path, function: str, **overrides: Any) -> Model:
+    """Return a function of a workflow archive as `make_war` writes it."""
+    values = {"name": f"uid/{function}", "node": function, "handler": f"handler.py:{function}"}
+    return make_model(archive, **{**values, **overrides})
+
+
+async def load_functions(servers: LocalServers, archive: Path, *functions: str, **overrides: Any) -> None:
+    """Load functions of one workflow at the same time, and raise what goes wrong first."""
+    await asyncio.gather(*(servers.functions.load(make_function(archive, name, **overrides)) for name in functions))
 
 
 def is_running(pid: int) -> bool:

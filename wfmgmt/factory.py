@@ -2,8 +2,11 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,11 +43,13 @@ from wfmgmt.serving.connections import ConnectionLimits
 from wfmgmt.serving.load_order import LoadHistory
 from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.models.base import Drift, ModelServer
-from wfmgmt.serving.models.local.accelerators import count_accelerators
+from wfmgmt.serving.models.local.accelerators import Accelerators, count_accelerators
 from wfmgmt.serving.models.local.budget import WorkerBudget
+from wfmgmt.serving.models.local.folders import remove_folders, replace_folder
 from wfmgmt.serving.models.local.launcher import Forkserver, Surroundings
 from wfmgmt.serving.models.local.pool import PoolSettings
-from wfmgmt.serving.models.local.server import LocalFunctions, LocalModelServer, LocalParts
+from wfmgmt.serving.models.local.server import UNPACKED, WORKING, LocalModelServer, LocalParts
+from wfmgmt.serving.models.local.trees import ArchiveKind
 from wfmgmt.serving.models.torchserve.keys import Keys, KeySet
 from wfmgmt.serving.models.torchserve.server import ServerAddress, TorchServeModelServer, TorchServeSettings
 from wfmgmt.serving.predictions import PredictionLimits
@@ -208,8 +213,7 @@ async def create_runtime(settings: Settings) -> AsyncIterator[Runtime]:
 
     parts = LocalParts(
         forkserver=forkserver,
-        folder=settings.run_folder / "unpacked",
-        open_archive=open_verified,
+        folder=settings.run_folder,
         on_change=on_change,
         pool_settings=PoolSettings(
             queue_size=settings.queue_size,
@@ -218,7 +222,6 @@ async def create_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             budget=WorkerBudget(settings.max_workers),
         ),
         answer_bytes=settings.response_limit_bytes,
-        accelerators=count_accelerators(visible=environment.get("CUDA_VISIBLE_DEVICES")),
     )
     catalog = StoreCatalog(store)
     models: ModelServer
@@ -230,10 +233,17 @@ async def create_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             on_forgotten=on_forgotten,
         )
     else:
-        models = LocalModelServer(parts, unpack=lambda content, folder: _unpack_model(content, folder, settings.limits))
+        gpus = count_accelerators(visible=environment.get("CUDA_VISIBLE_DEVICES"))
+        models = LocalModelServer(
+            replace(parts, accelerators=Accelerators(gpus)),
+            ArchiveKind(name="Model", unpack=partial(_unpack_model, settings.limits), open_archive=open_verified),
+        )
     runtime = Runtime(
         models=models,
-        functions=LocalFunctions(parts, unpack=lambda content, folder: _unpack(content, folder, settings.limits)),
+        functions=LocalModelServer(
+            parts,
+            ArchiveKind(name="Workflow archive", unpack=partial(_unpack, settings.limits), open_archive=open_verified),
+        ),
         catalog=catalog,
         workflow_store=settings.workflow_store,
         model_store=settings.model_store,
@@ -285,15 +295,31 @@ def _secret(value: SecretStr | None) -> str | None:
     return None if value is None else value.get_secret_value()
 
 
-def _unpack_model(content: BinaryIO, folder: Path, limits: Limits) -> ModelArchive:
+def _unpack_model(limits: Limits, content: BinaryIO, folder: Path) -> ModelArchive:
     manifest = read_mar(content, limits)
-    _unpack(content, folder, limits)
+    _unpack(limits, content, folder)
     return manifest
 
 
-def _unpack(content: BinaryIO, folder: Path, limits: Limits) -> None:
+def _unpack(limits: Limits, content: BinaryIO, folder: Path) -> None:
     with open_archive(content, limits) as reader:
         reader.unpack(folder)
+
+
+def renew_folders(run_folder: Path) -> None:
+    """Give a runtime new, empty folders; those of earlier ones are removed in the background.
+
+    Raises:
+        SettingsInvalid: That cannot be done.
+    """
+    try:
+        for name in (UNPACKED, WORKING):
+            replace_folder(run_folder / name)
+    except OSError as error:
+        raise SettingsInvalid(f"cannot create {error.filename}: {error.strerror}") from error
+    leftovers = list(run_folder.glob("*.old-*"))
+    if leftovers:
+        threading.Thread(target=remove_folders, args=(leftovers,), daemon=True).start()
 
 
 def run_runtime(settings: Settings, *, inference_socket: socket.socket, lifeline: int | None) -> None:

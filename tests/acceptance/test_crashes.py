@@ -48,8 +48,8 @@ def web_worker_at_work(service: Service) -> int:
 
 
 def loaded_pids(service: Service) -> list[int]:
-    """Return the worker processes, after waiting for the forkserver and two workers."""
-    pids: list[int] = wait_until(lambda: len(pids := service.worker_pids()) == 3 and pids, what="the workers")
+    """Return the worker processes, after waiting for the forkserver and three workers."""
+    pids: list[int] = wait_until(lambda: len(pids := service.worker_pids()) == 4 and pids, what="the workers")
     return pids
 
 
@@ -80,7 +80,7 @@ def test_killed_runtime_comes_back_with_everything_loaded(service: Service) -> N
     wait_until(lambda: not set(before) & set(pids_of(service.instance)), what="the end of the old processes")
     wait_until(lambda: service.ready_workers("seq") == [1, 1, 1], what="the models")
     assert runtime_pid(service) not in before
-    assert len(loaded_pids(service)) == 3
+    assert len(loaded_pids(service)) == 4
 
 
 def test_registration_under_way_survives_its_runtime(service: Service, gate: Path) -> None:

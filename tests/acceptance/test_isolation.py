@@ -40,7 +40,7 @@ def register(service: Service, url: str, name: str) -> set[int]:
 def test_workflows_of_the_same_files_have_workers_of_their_own(service: Service) -> None:
     """The removal of one takes its workers, and the other's run on."""
     first, second = register(service, "seq.war", "first"), register(service, "seq.war", "second")
-    assert (len(first), len(second)) == (2, 2)
+    assert (len(first), len(second)) == (3, 3)
     assert service.unregister("first").status_code == 200
     assert set(worker_pids(service)) == second
     wait_until(lambda: service.ready_workers("second") == [1, 1, 1], what="the report of the second one")

@@ -171,7 +171,7 @@ def test_register_takes_one_archive_under_several_names(service: Service) -> Non
     for name in ("one", "two"):
         assert service.register("seq.war", workflow_name=name).text == REGISTERED.format(name)
     assert service.names() == ["one", "two"]
-    assert len(set(service.worker_pids())) == 5, "the forkserver, and a model and a function worker for each"
+    assert len(set(service.worker_pids())) == 7, "the forkserver, and workers of a model and two functions for each"
 
 
 def test_register_refuses_a_name_that_is_taken(service: Service) -> None:
@@ -227,7 +227,7 @@ def test_describe_tells_what_each_node_runs_with(service: Service) -> None:
     assert service.register("par.war").status_code == 200
     nodes = described_with_workers(service, "par")["nodes"]
     digest = hashlib.sha256((service.model_store / "m1.mar").read_bytes()).hexdigest()
-    function = {"kind": "function", "url": None, "digest": None, "minWorkers": 1, "maxWorkers": 2, "batchSize": 1}
+    function = {"kind": "function", "url": None, "digest": None, "minWorkers": 1, "maxWorkers": 1, "batchSize": 1}
     model = {"kind": "model", "url": "m1.mar", "digest": digest, "minWorkers": 1, "maxWorkers": 2, "batchSize": 7}
     expected = [
         {"name": "pre_processing", **function, "maxBatchDelay": 0, "timeoutMs": 10_000},

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import random
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,7 +18,6 @@ from wfmgmt.serving.models.local.frames import Frame, InvalidFrame
 from wfmgmt.serving.models.local.launcher import ForkFailed, Forkserver
 from wfmgmt.serving.models.local.worker_process import WorkerExited, WorkerProcess
 
-_NODE = "model"
 _ANSWER_BYTES = 6_553_500
 _DIED = "Worker died."
 _READY, _NOT_READY = "READY", "UNLOADING"
@@ -287,7 +287,7 @@ class Worker:
         """Have a batch answered, and tell whether the process can go on. One failure fails all of the batch."""
         ticket = random.getrandbits(63)
         try:
-            process.send(*encode_batch(_NODE, [job.request for job in self._jobs], ticket))
+            process.send(*encode_batch([job.request for job in self._jobs], ticket))
             async with asyncio.timeout(self._model.settings.response_timeout_s):
                 frame = await process.receive()
             for job, answer in zip(self._jobs, _read_answers(frame), strict=True):
@@ -324,9 +324,7 @@ async def _load(process: WorkerProcess, model: ServedModel) -> None:
         InvalidFrame: It says something else.
     """
     process.send(_load_order(model))
-    while (frame := await process.receive()).header["op"] == "loading":
-        pass
-    if frame.header["op"] != "ready":
+    if (await process.receive()).header["op"] != "ready":
         raise _NotLoaded
 
 
@@ -334,17 +332,20 @@ def _load_order(model: ServedModel) -> dict[str, Any]:
     """Return the message that makes a worker load a model."""
     if model.unpacked is None:
         raise _NotLoaded
+    # The real one's workers share a folder; ours always make one of their own.
+    directory = f"{model.folder}-{uuid.uuid4().hex}"
     return {
         "op": "load",
-        "directory": str(model.folder),
+        "tree": str(model.folder),
+        "directory": directory,
         "archive": model.settings.url,
-        "entries": [{"node": _NODE, "handler": model.unpacked.handler, "model_name": model.settings.name}],
+        "handler": model.unpacked.handler,
+        "model_name": model.settings.name,
         "answer_bytes": _ANSWER_BYTES,
-        "gpu_id": None,
         "context": {
             "manifest": model.unpacked.manifest,
             "system_properties": {
-                "model_dir": str(model.folder),
+                "model_dir": directory,
                 "gpu_id": None,
                 "batch_size": model.settings.batch_size,
                 "server_name": "MMS",

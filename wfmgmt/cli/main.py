@@ -2,7 +2,6 @@
 
 import argparse
 import logging.config
-import shutil
 import socket
 import sys
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from wfmgmt.cli import takeover
 from wfmgmt.cli.actor import command_origin
 from wfmgmt.deployment.deployment import prepare_instance, runtime_lock
 from wfmgmt.errors import CannotStart, ResourcesExhausted, RuntimeUnavailable, WfmgmtError
-from wfmgmt.factory import Services, listen, run_runtime
+from wfmgmt.factory import Services, listen, renew_folders, run_runtime
 from wfmgmt.logs import logging_config, open_standard_streams, write_error
 from wfmgmt.serving.client import RuntimeClient
 from wfmgmt.settings import Settings
@@ -79,8 +78,7 @@ def _runtime(settings: Settings, options: argparse.Namespace) -> int:
     if not lock.acquire():
         write_error("wfmgmt: the runtime of this instance is running already")
         return 1
-    shutil.rmtree(settings.run_folder / "unpacked", ignore_errors=True)
-    (settings.run_folder / "unpacked").mkdir(mode=0o700)
+    renew_folders(settings.run_folder)
     if options.inference_fd is None:
         address = settings.inference_address
         sock = listen("WFMGMT_INFERENCE_ADDRESS", address.host, address.port)

@@ -42,9 +42,10 @@ def prepare_instance(settings: Settings) -> None:
     try:
         for folder in (settings.instance, settings.workflow_store, settings.model_store):
             folder.mkdir(parents=True, exist_ok=True)
-        for name in ("", "leases", "unpacked", "metrics"):
-            (settings.run_folder / name).mkdir(mode=0o700, exist_ok=True)
+        settings.run_folder.mkdir(mode=0o700, exist_ok=True)
         settings.run_folder.chmod(0o700)
+        for name in ("leases", "metrics"):
+            (settings.run_folder / name).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         kind = ResourcesExhausted if error.errno in ResourcesExhausted.ERRNOS else SettingsInvalid
         raise kind(f"cannot create {error.filename}: {error.strerror}") from error

@@ -13,7 +13,7 @@ from wfmgmt.errors import InvalidWorkflow
 _MAX_COUNT = 2**31 - 1
 MAX_WORKERS = 1000
 _MAX_WARNINGS = 100
-_TOP_LEVEL_KEYS = ("models", "dag")
+_TOP_LEVEL_KEYS = ("models", "functions", "dag")
 #: Those without which no workflow makes sense, but for one of functions alone, which needs no `models`.
 _REQUIRED_KEYS = ("models", "dag")
 #: What such keys mean is nobody's business but the author's: they hold anchors, notes, or what other programs read.
@@ -44,6 +44,9 @@ _OPTIONS = {
     "timeout-ms": _Option("timeout_ms", 1, _MAX_COUNT),
 }
 _MODEL_KEYS = (*_OPTIONS, "url")
+_FUNCTION_KEYS = ("min-workers", "max-workers", "retry-attempts", "timeout-ms")
+#: What the global settings of models do not change: a function has one process, and no batches.
+_ONE_PROCESS = {"min-workers": 1, "max-workers": 1, "batch-size": 1, "max-batch-delay": 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +71,13 @@ class _Models:
     """The part of the spec under `models`.
 
     Attributes:
-        defaults: The global settings.
+        written: The global options that the spec gives, by their keys.
+        defaults: The settings that follow from them.
         by_name: The models, also those that the graph does not use.
         unknown_keys: Pairs of a model and a key in its settings that means nothing.
     """
 
+    written: Mapping[str, int]
     defaults: NodeSettings
     by_name: Mapping[str, NodeSpec]
     unknown_keys: tuple[tuple[str, str], ...]
@@ -82,7 +87,8 @@ def parse_spec(text: str, limits: Limits) -> WorkflowSpec:
     """Return what the text of a spec file says.
 
     Global settings count wherever they stand under `models`. A name in the graph that is not a model is taken for a
-    function of the handler file; whether there is such a function is for the caller to find out.
+    function of the handler file; whether there is such a function is for the caller to find out. Functions may have
+    settings under a key `functions` of our own.
 
     Raises:
         InvalidWorkflow: The text is not YAML or has keys or values that do not belong there; the message gives the
@@ -102,10 +108,11 @@ def parse_spec(text: str, limits: Limits) -> WorkflowSpec:
         raise InvalidWorkflow("dag: expected a mapping of names to lists of names, but there is no key dag")
     models = _parse_models(document.get("models", {}))
     dag = Dag.from_mapping(_parse_dag(document["dag"]), limits.dag_nodes)
-    functions = sum(name not in models.by_name for name in dag.nodes)
+    names = [name for name in dag.nodes if name not in models.by_name]
+    functions = _parse_functions(document.get("functions", {}), names, models.written)
     return WorkflowSpec(
         defaults=models.defaults,
-        nodes=tuple(models.by_name.get(name) or _function_node(name, functions, models.defaults) for name in dag.nodes),
+        nodes=tuple(models.by_name.get(name) or functions[name] for name in dag.nodes),
         dag=dag,
         warnings=_warnings(unknown, models, dag),
     )
@@ -142,6 +149,7 @@ def _parse_models(value: object) -> _Models:
             raise InvalidWorkflow(f"models: {_unknown_key(key, _OPTIONS)}")
     written = _parse_options("models", value)
     return _Models(
+        written=written,
         defaults=_settings("models", {}, written),
         by_name={name: _parse_model(name, own, written) for name, own in own_maps.items()},
         unknown_keys=tuple((name, key) for name, own in own_maps.items() for key in own if key not in _MODEL_KEYS),
@@ -216,14 +224,43 @@ def _settings(path: str, inherited: Mapping[str, int], own: Mapping[str, int]) -
     raise InvalidWorkflow(f"{path}.min-workers: expected at most max-workers, which is {high}, got {low}")
 
 
-def _function_node(name: str, functions: int, defaults: NodeSettings) -> NodeSpec:
-    """Return the node for a function of the handler file, one of so many, which share their workers.
+def _parse_functions(value: object, names: Sequence[str], inherited: Mapping[str, int]) -> dict[str, NodeSpec]:
+    """Return the nodes for functions of the handler file.
+
+    Args:
+        value: What stands under `functions`.
+        names: The functions in the graph.
+        inherited: The global options that the spec gives.
+
+    Raises:
+        InvalidWorkflow: A name or key does not belong there, or a value is wrong.
 
     Source:
         TorchServe 0.12.0: functions have one worker each and no batches, whatever the global settings are.
     """
-    settings = replace(defaults, min_workers=1, max_workers=functions, batch_size=1, max_batch_delay_ms=0)
-    return NodeSpec(name=name, kind=NodeKind.FUNCTION, url=None, settings=settings)
+    if not isinstance(value, dict):
+        raise _unexpected("functions", "a mapping of functions to their settings", value)
+    for name, own in value.items():
+        if name not in names:
+            near = nearest(name, names)
+            hint = f", did you mean {near}?" if near else ""
+            raise InvalidWorkflow(f"functions: {_shown_key(name)} is not a function in the dag{hint}")
+        path = f"functions.{name}"
+        if not isinstance(own, dict):
+            raise _unexpected(path, f"a mapping with {', '.join(_FUNCTION_KEYS)}", own)
+        for key in own:
+            if key not in _FUNCTION_KEYS:
+                raise InvalidWorkflow(f"{path}: {_unknown_key(key, _FUNCTION_KEYS)}")
+    return {name: _function_node(name, value.get(name, {}), inherited) for name in names}
+
+
+def _function_node(name: str, own: Mapping[str, object], inherited: Mapping[str, int]) -> NodeSpec:
+    path = f"functions.{name}"
+    written = _parse_options(path, own)
+    scope = {**inherited, **_ONE_PROCESS}
+    if "max-workers" not in written:
+        del scope["max-workers"]  # So that a larger min-workers of its own raises it.
+    return NodeSpec(name=name, kind=NodeKind.FUNCTION, url=None, settings=_settings(path, scope, written))
 
 
 def _parse_dag(value: object) -> dict[str, tuple[str, ...]]:

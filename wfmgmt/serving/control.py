@@ -27,7 +27,7 @@ class NodeReport:
     """Workers of one node.
 
     Attributes:
-        kind: Model or function; all functions of a workflow share the same workers.
+        kind: Model or function.
         wanted: Processes that should be up.
         ready: Processes that are up and initialised.
         error: Why some are missing, as far as is known.
@@ -99,10 +99,8 @@ class WorkflowReport:
     @property
     def workers(self) -> tuple[int, int]:
         """How many worker processes should be up, and how many are."""
-        models = [node for node in self.nodes.values() if node.kind is NodeKind.MODEL]
-        functions = [node for node in self.nodes.values() if node.kind is NodeKind.FUNCTION][:1]
-        processes = models + functions
-        return sum(node.wanted for node in processes), sum(node.ready for node in processes)
+        nodes = self.nodes.values()
+        return sum(node.wanted for node in nodes), sum(node.ready for node in nodes)
 
     @property
     def problem(self) -> str:

@@ -11,8 +11,7 @@ from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.workflow import DeployedNode, Deployment, NodeKind
 from wfmgmt.serving.control import LoadState, NodeReport, WorkflowReport
 from wfmgmt.serving.measurements import Measurements, NodeMeasurements
-from wfmgmt.serving.models.base import Model, ModelNotLoaded, ModelServer, NodeAnswer, NodeRequest, WorkerStatus
-from wfmgmt.serving.models.local.server import FunctionGroup, LocalFunctions
+from wfmgmt.serving.models.base import Model, ModelNotLoaded, ModelServer, NodeAnswer, NodeRequest
 from wfmgmt.serving.predictions import Prediction, WorkflowRunner
 
 _log = logging.getLogger("wfmgmt.runtime")
@@ -54,7 +53,7 @@ class LoadedWorkflow:
         deployment: Deployment,
         *,
         models: ModelServer,
-        functions: LocalFunctions,
+        functions: ModelServer,
         workflow_store: Path,
         model_store: Path,
         measurements: Measurements,
@@ -65,8 +64,6 @@ class LoadedWorkflow:
         self.is_registered = False
         self.worked_before = True
         self.is_hopeful = False
-        self._models = models
-        self._functions = functions
         self._workflow_store = workflow_store
         self._model_store = model_store
         self._publish = publish
@@ -77,7 +74,7 @@ class LoadedWorkflow:
         self._measurements = measurements
         self._measured: dict[str, NodeMeasurements] = {}
         self._runner: WorkflowRunner | None = None
-        self._model_names = {node.name for node in deployment.nodes if node.kind is NodeKind.MODEL}
+        self._servers = {node.name: models if node.kind is NodeKind.MODEL else functions for node in deployment.nodes}
         self._under_way = 0
         self._is_quiet = asyncio.Event()
         self._is_quiet.set()
@@ -104,11 +101,7 @@ class LoadedWorkflow:
     def _node_report(self, node: DeployedNode) -> NodeReport:
         if self.state is not LoadState.LOADED:
             return NodeReport(kind=node.kind, wanted=node.settings.min_workers)
-        status: WorkerStatus
-        if node.kind is NodeKind.MODEL:
-            status = self._models.status(self.key(node.name))
-        else:
-            status = self._functions.status(self.deployment.uid)
+        status = self._servers[node.name].status(self.key(node.name))
         return NodeReport(kind=node.kind, wanted=status.wanted, ready=status.ready, error=status.error)
 
     @property
@@ -123,9 +116,7 @@ class LoadedWorkflow:
         return await self._runner.run(prediction)
 
     def _ask(self, node: str, request: NodeRequest, avoid: int | None) -> "asyncio.Future[NodeAnswer]":
-        if node in self._model_names:
-            return self._models.infer(self.key(node), request, avoid=avoid)
-        return self._functions.infer(self.deployment.uid, node, request, avoid=avoid)
+        return self._servers[node].infer(self.key(node), request, avoid=avoid)
 
     @contextmanager
     def accepting(self) -> Iterator[None]:
@@ -194,13 +185,9 @@ class LoadedWorkflow:
     async def _load_nodes(self) -> dict[str, str]:
         """Bring all nodes up at once; return the reasons of those that failed, in the order of the graph."""
         nodes = self.deployment.nodes
-        loads = {node.name: self._models.load(self._model(node)) for node in nodes if node.kind is NodeKind.MODEL}
-        functions = tuple(node.name for node in nodes if node.kind is NodeKind.FUNCTION)
-        if functions:
-            loads[functions[0]] = self._functions.load(self._group(functions))
-        outcomes = await asyncio.gather(*loads.values(), return_exceptions=True)
-        failures = dict(filter(None, map(self._failure, loads, outcomes)))
-        return {node.name: failures[node.name] for node in nodes if node.name in failures}
+        loads = [self._servers[node.name].load(self._model(node)) for node in nodes]
+        outcomes = await asyncio.gather(*loads, return_exceptions=True)
+        return dict(filter(None, map(self._failure, (node.name for node in nodes), outcomes)))
 
     def _failure(self, node: str, outcome: BaseException | None) -> tuple[str, str] | None:
         """Return which node failed and why, None for one that came up."""
@@ -217,32 +204,25 @@ class LoadedWorkflow:
         return node, f"the runtime failed: {type(outcome).__name__}"
 
     def _model(self, node: DeployedNode) -> Model:
-        settings = node.settings
+        deployment, settings = self.deployment, node.settings
+        is_function = node.kind is NodeKind.FUNCTION
+        if is_function:
+            archive, sha256 = self._workflow_store / deployment.archive_file, deployment.archive_sha256
+        else:
+            archive, sha256 = self._model_store / str(node.archive_file), str(node.archive_sha256)
         return Model(
             name=self.key(node.name),
-            workflow=self.deployment.workflow,
+            workflow=deployment.workflow,
             node=node.name,
-            archive=self._model_store / str(node.archive_file),
-            archive_sha256=str(node.archive_sha256),
+            archive=archive,
+            archive_sha256=sha256,
+            handler=f"{deployment.handler}:{node.name}" if is_function else None,
             min_workers=settings.min_workers,
             max_workers=settings.max_workers,
             batch_size=settings.batch_size,
             max_batch_delay_ms=settings.max_batch_delay_ms,
             timeout_ms=settings.timeout_ms,
-            startup_timeout_s=self.deployment.startup_timeout_s,
-        )
-
-    def _group(self, functions: tuple[str, ...]) -> FunctionGroup:
-        return FunctionGroup(
-            name=self.deployment.uid,
-            workflow=self.deployment.workflow,
-            archive=self._workflow_store / self.deployment.archive_file,
-            archive_sha256=self.deployment.archive_sha256,
-            handler=str(self.deployment.handler),
-            functions=functions,
-            max_workers=max(n.settings.max_workers for n in self.deployment.nodes if n.name in functions),
-            timeout_ms=min(n.settings.timeout_ms for n in self.deployment.nodes if n.name in functions),
-            startup_timeout_s=self.deployment.startup_timeout_s,
+            startup_timeout_s=deployment.startup_timeout_s,
         )
 
     async def unload(self, drain_timeout_s: float = 0.0) -> None:
@@ -256,5 +236,4 @@ class LoadedWorkflow:
         self.state = LoadState.ABSENT
 
     async def _unload_nodes(self) -> None:
-        unloads = [self._models.unload(self.key(n.name)) for n in self.deployment.nodes if n.kind is NodeKind.MODEL]
-        await asyncio.gather(*unloads, self._functions.unload(self.deployment.uid))
+        await asyncio.gather(*(server.unload(self.key(node)) for node, server in self._servers.items()))

@@ -16,7 +16,6 @@ from wfmgmt.serving.load_order import FIRST_LANE, LAST_LANE, Lane, LoadHistory
 from wfmgmt.serving.loading import LoadedWorkflow
 from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.models.base import Drift, ModelServer
-from wfmgmt.serving.models.local.server import LocalFunctions
 from wfmgmt.serving.predictions import Admission, PredictionLimits
 from wfmgmt.serving.waiting import WaitingRequests
 
@@ -67,7 +66,7 @@ class Runtime:
         self,
         *,
         models: ModelServer,
-        functions: LocalFunctions,
+        functions: ModelServer,
         catalog: Catalog,
         workflow_store: Path,
         model_store: Path,

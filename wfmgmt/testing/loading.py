@@ -26,12 +26,13 @@ import time
 def handle(data, context):
     time.sleep(60)
 """
+#: Fails in every worker but the first.
 SINGLE_HANDLER = """
 import os
 
 def handle(data, context):
     if data is None:
-        os.mkdir(context.system_properties["model_dir"] + "/taken")  # Fails in every worker but the first.
+        os.mkdir({folder!r})
 """
 
 NOT_LOADED = WorkerStatus(wanted=0, ready=0)
@@ -189,11 +190,12 @@ class LoadingConformance(Suite):
 
     @in_event_loop
     async def test_scale_keeps_the_number_when_new_workers_fail(
-        self, open_server: OpenServer, write_mar: WriteMar
+        self, open_server: OpenServer, write_mar: WriteMar, tmp_path: Path
     ) -> None:
         """Workers that cannot be had are no reason to lose those that there are."""
         async with open_server(ignore) as server:
-            await server.load(make_model(write_mar("m.mar", SINGLE_HANDLER)))
+            source = SINGLE_HANDLER.format(folder=str(tmp_path / "taken"))
+            await server.load(make_model(write_mar("m.mar", source)))
             with pytest.raises(ModelNotLoaded, match=re.escape(self.traits.failed_scale)) as raised:
                 await server.scale("w__m", 2)
             assert raised.value.node == "m"

@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,21 @@ def test_released_schemas_upgrade(tmp_path: Path, revision: str) -> None:
     upgrade(url_of(tmp_path / "old"))
     upgrade(url_of(tmp_path / "new"))
     assert dump(tmp_path / "old") == dump(tmp_path / "new")
+
+
+def test_upgrade_gives_functions_one_worker(tmp_path: Path) -> None:
+    """Functions that were recorded with the workers they shared have one each; models keep theirs."""
+    upgrade(url_of(tmp_path))
+    fill(tmp_path)
+    migrate(tmp_path, "0003", down=True)
+    with closing(sqlite3.connect(tmp_path / "wfmgmt.db")) as connection, connection:
+        connection.execute("UPDATE node SET max_workers = 3")
+    upgrade(url_of(tmp_path))
+    with closing(sqlite3.connect(tmp_path / "wfmgmt.db")) as connection:
+        workers = connection.execute(
+            "SELECT DISTINCT kind, min_workers, max_workers FROM node ORDER BY kind"
+        ).fetchall()
+    assert workers == [("function", 1, 1), ("model", 1, 3)]
 
 
 def test_migrations_and_tables_agree(tmp_path: Path) -> None:

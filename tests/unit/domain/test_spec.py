@@ -76,11 +76,46 @@ def test_spec_gives_functions_one_worker_and_the_global_times() -> None:
     assert settings_of(spec, "f") == NodeSettings(max_batch_delay_ms=0, retry_attempts=3, timeout_ms=500)
 
 
-def test_spec_lets_functions_have_a_worker_each_at_most() -> None:
-    """They share their workers, so that branches of functions can run at the same time."""
-    spec = parse("models: {m: {url: u, max-workers: 9}}\ndag: {f: [m, g], m: [h], g: [h]}")
-    workers = {node.name: (node.settings.min_workers, node.settings.max_workers) for node in spec.nodes}
-    assert workers == {"f": (1, 3), "m": (1, 9), "g": (1, 3), "h": (1, 3)}
+def test_spec_gives_functions_settings_of_their_own() -> None:
+    """What stands under `functions` wins over the global settings, and a larger minimum raises the maximum."""
+    spec = parse(
+        "models: {m: {url: u}, timeout-ms: 7, min-workers: 5, max-workers: 9}\n"
+        "functions: {f: {max-workers: 4, timeout-ms: 8}, g: {min-workers: 3, retry-attempts: 0}}\n"
+        "dag: {f: [m, g], m: [h], g: [h]}"
+    )
+    assert [settings_of(spec, name) for name in "fgh"] == [
+        NodeSettings(max_workers=4, timeout_ms=8, max_batch_delay_ms=0),
+        NodeSettings(min_workers=3, max_workers=3, timeout_ms=7, retry_attempts=0, max_batch_delay_ms=0),
+        NodeSettings(timeout_ms=7, max_batch_delay_ms=0),
+    ]
+
+
+FUNCTION_KEYS = "min-workers, max-workers, retry-attempts, timeout-ms"
+
+
+@pytest.mark.parametrize(
+    ("functions", "message"),
+    [
+        ("[f]", "functions: expected a mapping of functions to their settings, got a list"),
+        ("{ff: {max-workers: 2}}", "functions: ff is not a function in the dag, did you mean f?"),
+        ("{m: {max-workers: 2}}", "functions: m is not a function in the dag"),
+        ("{f: 2}", f"functions.f: expected a mapping with {FUNCTION_KEYS}, got 2"),
+        ("{f: {max-worker: 2}}", "functions.f: unknown key max-worker, did you mean max-workers?"),
+        ("{f: {batch-size: 2}}", "functions.f: unknown key batch-size"),
+        ("{f: {max-workers: 0}}", "functions.f.max-workers: expected a whole number from 1 to 1000, got 0"),
+        ("{f: {max-workers: many}}", "functions.f.max-workers: expected a whole number from 1 to 1000, got 'many'"),
+        (
+            "{f: {min-workers: 3, max-workers: 2}}",
+            "functions.f.max-workers: expected at least min-workers, which is 3, got 2",
+        ),
+    ],
+    ids=str,
+)
+def test_spec_is_refused_when_settings_of_functions_are_wrong(functions: str, message: str) -> None:
+    """The message gives the path and what belongs there."""
+    with pytest.raises(InvalidWorkflow) as caught:
+        parse(f"models: {{m: {{url: u}}}}\nfunctions: {functions}\ndag: {{f: [m]}}")
+    assert str(caught.value) == message
 
 
 def test_spec_needs_no_models_when_the_dag_has_functions_only() -> None:

@@ -11,9 +11,9 @@ def test_batch_has_the_documented_layout() -> None:
     """The header tells how long each part of the payload is, in their order."""
     fields = [InputField("body", b"abc"), InputField("picture", b"\xff", "image/png")]
     batch = [NodeRequest("id1", b'{"A": "b"}', fields), NodeRequest("id2", b"{}", [])]
-    header, payload = encode_batch("n", batch, 7)
+    header, payload = encode_batch(batch, 7)
     first = ["id1", 10, [["body", "", 3], ["picture", "image/png", 1]]]
-    assert header == {"op": "predict", "node": "n", "ticket": 7, "requests": [first, ["id2", 2, []]]}
+    assert header == {"op": "predict", "ticket": 7, "requests": [first, ["id2", 2, []]]}
     assert b"".join(payload) == b'{"A": "b"}abc\xff{}'
 
 

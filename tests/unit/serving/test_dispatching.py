@@ -73,10 +73,11 @@ class Line:
         self.starved = 0
         self.measured: list[Any] = []
         self.dispatcher = Dispatcher(
-            rules={"n": rules, "other": rules},
+            node="n",
+            rules=rules,
             queue_size=queue_size,
             on_starving=self._note_starving,
-            on_measurements=lambda node, measured: self.measured.append((node, measured)),
+            on_measurements=self.measured.append,
         )
         self.processes = [FakeProcess() for _ in range(workers)]
         self.workers = [self.add(process) for process in self.processes]
@@ -88,10 +89,10 @@ class Line:
         """Take in a worker."""
         return self.dispatcher.add(process)
 
-    def ask(self, body: str, node: str = "n", avoid: int | None = None) -> asyncio.Future[NodeAnswer]:
+    def ask(self, body: str, avoid: int | None = None) -> asyncio.Future[NodeAnswer]:
         """Submit a request."""
         request = NodeRequest("id", b"{}", [InputField("body", body.encode())])
-        return self.dispatcher.submit(node, request, avoid)
+        return self.dispatcher.submit(request, avoid)
 
 
 async def text_of(answer: asyncio.Future[NodeAnswer]) -> str:
@@ -148,7 +149,6 @@ async def test_request_is_refused_when_the_queue_is_full() -> None:
         line.ask(body)
     with pytest.raises(NoWorker, match="2 requests wait for n already"):
         await line.ask("d")
-    assert not line.ask("e", node="other").done()
 
 
 @in_event_loop
@@ -315,7 +315,7 @@ async def test_request_that_fits_no_message_holds_up_nobody() -> None:
     line = Line()
     line.ask("busy")
     fields = [InputField("x" * MAX_HEADER_BYTES, b"")]
-    bad = line.dispatcher.submit("n", NodeRequest("id", b"{}", fields))
+    bad = line.dispatcher.submit(NodeRequest("id", b"{}", fields))
     good = line.ask("good")
     line.processes[0].answer()
     with pytest.raises(PredictionRefused, match="cannot be handed to a worker: header of"):
@@ -338,7 +338,7 @@ async def test_one_answer_of_a_batch_can_fail() -> None:
         await answers[1]
     third = await answers[2]
     assert (third.content, third.status, third.headers) == (b"c", 201, {"x-a": "b"})
-    assert line.measured == [("n", measured)]
+    assert line.measured == [measured]
 
 
 @in_event_loop

@@ -105,15 +105,15 @@ def test_changes_survive_the_socket() -> None:
     in_loop(work)
 
 
-def test_functions_count_as_one_worker() -> None:
-    """All functions of a workflow share a process, so the sum over a workflow counts it once."""
+def test_workers_of_all_nodes_are_summed() -> None:
+    """Each node has workers of its own, functions too."""
     nodes = {
         "pre": NodeReport(kind=NodeKind.FUNCTION, wanted=1, ready=1),
         "m1": NodeReport(kind=NodeKind.MODEL, wanted=2, ready=1),
         "post": NodeReport(kind=NodeKind.FUNCTION, wanted=1, ready=1),
     }
     report = WorkflowReport(uid="a", workflow="a", state=LoadState.LOADED, nodes=nodes, is_registered=True)
-    assert report.workers == (3, 2)
+    assert report.workers == (4, 3)
     assert report.is_missing
     assert report.problem == "m1: 1 of 2 workers ready"
 

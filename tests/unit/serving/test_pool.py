@@ -1,7 +1,8 @@
 """Restarts and back-off of a pool, with workers and a clock that are not real."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from typing import Any
 
 import pytest
@@ -13,7 +14,13 @@ from wfmgmt.serving.models.local.launcher import ForkFailed
 from wfmgmt.serving.models.local.pool import Backoff, Job, WorkerPool
 from wfmgmt.serving.models.local.worker_process import WorkerExited
 
-JOB = Job(workflow="w", nodes=("n",), rules={"n": NodeRules()}, load={"op": "load"}, max_workers=3, startup_timeout_s=5)
+
+def equip() -> AbstractAsyncContextManager[Mapping[str, Any]]:
+    """Give a worker nothing but its message."""
+    return nullcontext({"op": "load"})
+
+
+JOB = Job(workflow="w", node="n", rules=NodeRules(), equip=equip, max_workers=3, startup_timeout_s=5)
 READY = Frame({"op": "ready"}, b"")
 
 
@@ -43,6 +50,9 @@ class FakeWorker:
 
     def send(self, _header: object) -> None:
         """Take a message."""
+
+    def own(self, equipment: AsyncExitStack) -> None:
+        """Take over what belongs to the worker."""
 
     async def receive(self) -> Frame:
         """Return the answer."""
@@ -213,7 +223,7 @@ def test_pool_gives_up_workers_that_are_down_first() -> None:
     [
         pytest.param({}, id="nothing"),
         pytest.param({"op": "hello"}, id="unknown"),
-        pytest.param({"op": "failed", "node": "n"}, id="incomplete"),
+        pytest.param({"op": "failed", "error": "no"}, id="incomplete"),
     ],
 )
 def test_pool_gives_up_a_worker_that_answers_garbage(header: dict[str, object]) -> None:

@@ -24,13 +24,13 @@ _FIELD_BYTES, _ESCAPED = 30, 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One model node, ready to be loaded.
+    """One node, ready to be loaded: a model, or a function of a workflow's handler file.
 
     Attributes:
         name: What the model server knows it by; chosen by the caller, unique among all that is loaded.
         workflow: Name of the workflow.
         node: Name of the node in the graph.
-        archive: The .mar file.
+        archive: The .mar file, or for a function the .war.
         archive_sha256: Digest of that file when it was registered, in lower-case hexadecimal.
         min_workers: Worker processes that are up once it is loaded, >= 0.
         max_workers: Worker processes at most, >= min_workers.
@@ -38,6 +38,7 @@ class Model:
         max_batch_delay_ms: Longest wait of a request for others to fill its batch, >= 0.
         timeout_ms: Longest run of one batch, >= 1.
         startup_timeout_s: Time each worker has from its start until its handler is initialised.
+        handler: Handler string of a function; None for models, whose manifest has it.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Model:
     max_batch_delay_ms: int
     timeout_ms: int
     startup_timeout_s: float
+    handler: str | None = None
 
 
 class InputField(NamedTuple):

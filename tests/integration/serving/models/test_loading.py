@@ -15,7 +15,8 @@ from tests.factories import make_mar, make_war
 from tests.model_servers import (
     LocalServers,
     is_running,
-    make_group,
+    load_functions,
+    make_function,
     open_descriptors,
     open_servers,
     unpack_mar,
@@ -27,6 +28,7 @@ from wfmgmt.errors import InvalidArchive
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
 from wfmgmt.serving.models.local.launcher import Forkserver
 from wfmgmt.serving.models.local.server import LocalModelServer, LocalParts
+from wfmgmt.serving.models.local.trees import ArchiveKind
 from wfmgmt.testing import in_event_loop, make_model
 from wfmgmt.testing.models import GOOD_HANDLER
 
@@ -57,7 +59,7 @@ def read_report(path: Path) -> list[Any]:
 
 async def check_nothing_left(servers: LocalServers, folder: Path) -> None:
     """Check that a failed load left no files, and harmed nothing that other models need."""
-    assert servers.unpacked == []
+    assert servers.unpacked == servers.working == []
     await servers.models.load(make_model(make_mar(folder, name="good", source=GOOD_HANDLER), name="good"))
     assert servers.models.status("good").ready == 1
 
@@ -108,7 +110,7 @@ async def test_load_gives_the_handler_its_context(tmp_path: Path) -> None:
     async with open_servers(tmp_path / "unpacked") as servers:
         await servers.models.load(make_model(archive, batch_size=3))
         [(name, manifest, properties, data)] = read_report(report)
-        assert Path(properties.pop("model_dir")) in servers.unpacked
+        assert Path(properties.pop("model_dir")) in servers.working
     assert (name, manifest["model"]["handler"], data) == ("w__m", "h.py", None)
     assert properties == {
         "gpu_id": None,
@@ -121,14 +123,14 @@ async def test_load_gives_the_handler_its_context(tmp_path: Path) -> None:
 
 @in_event_loop
 async def test_load_runs_the_handler_in_its_folder(tmp_path: Path) -> None:
-    """The archive is the working folder and the first place for imports, so that its other files are found."""
+    """The worker's own folder has the archive's files and is the first place for imports, so that these are found."""
     report = tmp_path / "report"
     source = "import labels\n" + report_to(report, "[labels.ALL, open('vocabulary.txt').read(), os.getcwd()]")
     extra_files = {"labels.py": "ALL = ['cat']\n", "vocabulary.txt": "meow"}
     archive = make_mar(tmp_path, handler="h.py", source=source, extra_files=extra_files)
     async with open_servers(tmp_path / "unpacked") as servers:
         await servers.models.load(make_model(archive))
-        assert read_report(report) == [[["cat"], "meow", str(servers.unpacked[0].resolve())]]
+        assert read_report(report) == [[["cat"], "meow", str(servers.working[0].resolve())]]
 
 
 @in_event_loop
@@ -243,48 +245,35 @@ async def test_load_survives_a_copy_of_the_worker(tmp_path: Path) -> None:
 
 
 @in_event_loop
-async def test_functions_share_one_process(tmp_path: Path) -> None:
-    """All functions of a workflow are called once, with no data, no manifest and their own names, in one process."""
+async def test_functions_have_a_process_each(tmp_path: Path) -> None:
+    """Each is called once, with no data, no manifest and its own name; the archive is unpacked once for all."""
     report = tmp_path / "report"
     source = report_to(report, "[os.getpid(), data, context.manifest, context.model_name]")
     source += (
         "def pre(data, context):\n    handle(data, context)\ndef post(data, context):\n    handle(data, context)\n"
     )
     async with open_servers(tmp_path / "unpacked") as servers:
-        await servers.functions.load(make_group(make_war(tmp_path, handler=source), "pre", "post", name="uid"))
-        assert servers.functions.status("uid") == WorkerStatus(wanted=1, ready=1)
-    [(first_pid, *first), (second_pid, *second)] = read_report(report)
-    assert first_pid == second_pid
-    assert (first, second) == ([None, None, "w__pre"], [None, None, "w__post"])
-
-
-@pytest.mark.parametrize(
-    ("fault", "reason"),
-    [
-        pytest.param("raise ValueError('no')", "ValueError: no", id="raises"),
-        pytest.param("os._exit(3)", "worker exited with code 3 while loading", id="exits"),
-        pytest.param("time.sleep(60)", r"not ready within startup_timeout of 0\.5 s", id="hangs"),
-    ],
-)
-@in_event_loop
-async def test_functions_name_the_one_that_fails(tmp_path: Path, fault: str, reason: str) -> None:
-    """Of several functions the one at fault is named, even when it takes the process with it."""
-    source = f"import os, time\ndef pre(data, context): ...\ndef post(data, context):\n    {fault}\n"
-    archive = make_war(tmp_path, handler=source)
-    async with open_servers(tmp_path / "unpacked") as servers:
-        with pytest.raises(ModelNotLoaded, match=f"^post: {reason}"):
-            await servers.functions.load(make_group(archive, "pre", "post", startup_timeout_s=0.5))
-        await check_nothing_left(servers, tmp_path)
+        await load_functions(servers, make_war(tmp_path, handler=source), "pre", "post", max_workers=1)
+        for name in ("uid/pre", "uid/post"):
+            assert servers.functions.status(name) == WorkerStatus(wanted=1, ready=1)
+        assert (len(servers.unpacked), len(servers.working)) == (1, 2)
+        await servers.functions.unload("uid/pre")
+        assert (len(servers.unpacked), len(servers.working)) == (1, 1)
+        await servers.functions.unload("uid/post")
+        assert (servers.unpacked, servers.working) == ([], [])
+    (first_pid, *first), (second_pid, *second) = sorted(read_report(report), key=lambda line: str(line[3]))
+    assert first_pid != second_pid
+    assert (first, second) == ([None, None, "w__post"], [None, None, "w__pre"])
 
 
 @in_event_loop
 async def test_functions_are_refused_when_their_archive_is_gone(tmp_path: Path) -> None:
     """The reason names the archive, not its folder."""
-    group = make_group(make_war(tmp_path, name="seq"), "pre_processing")
-    group.archive.unlink()
+    function = make_function(make_war(tmp_path, name="seq"), "pre_processing")
+    function.archive.unlink()
     async with open_servers(tmp_path / "unpacked") as servers:
         with pytest.raises(ModelNotLoaded) as raised:
-            await servers.functions.load(group)
+            await servers.functions.load(function)
     assert (raised.value.node, raised.value.reason) == ("pre_processing", "Workflow archive not found at: seq.war")
 
 
@@ -308,12 +297,12 @@ async def test_load_fails_when_the_archive_cannot_be_unpacked(tmp_path: Path, er
         raise error
 
     folder = tmp_path / "unpacked"
-    parts = LocalParts(forkserver=Forkserver(), folder=folder, open_archive=open_verified, on_change=lambda _: None)
-    server = LocalModelServer(parts, unpack=unpack_and_fail)
+    parts = LocalParts(forkserver=Forkserver(), folder=folder, on_change=lambda _: None)
+    server = LocalModelServer(parts, ArchiveKind(name="Model", unpack=unpack_and_fail, open_archive=open_verified))
     with pytest.raises(ModelNotLoaded) as raised:
         await server.load(make_model(make_mar(tmp_path)))
     assert (raised.value.reason, raised.value.__cause__) == (reason, error)
-    assert list(folder.iterdir()) == []
+    assert list((folder / "unpacked").iterdir()) == []
 
 
 @in_event_loop
@@ -332,7 +321,7 @@ async def test_unload_leaves_nothing(tmp_path: Path) -> None:
         await servers.models.unload("b")
         assert not any(is_running(pid) for pid in read_report(report))
         assert open_descriptors() == descriptors
-        assert servers.unpacked == []
+        assert servers.unpacked == servers.working == []
 
 
 @in_event_loop
@@ -373,4 +362,4 @@ async def test_twenty_models_load_at_once(tmp_path: Path) -> None:
         await asyncio.gather(*(servers.models.load(make_model(archive, name=name)) for name in names))
         assert all(servers.models.status(name).ready == 1 for name in names)
         await asyncio.gather(*(servers.models.unload(name) for name in names))
-        assert servers.unpacked == []
+        assert servers.unpacked == servers.working == []

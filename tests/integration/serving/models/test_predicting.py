@@ -1,7 +1,6 @@
 """Workers of this machine and handlers that do what they should not, for real."""
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Any
 import pytest
 import uvloop
 
-from tests.factories import make_mar, make_war
-from tests.model_servers import LocalServers, is_running, make_group, open_descriptors, open_servers, until
+from tests.factories import make_mar
+from tests.model_servers import LocalServers, is_running, open_descriptors, open_servers, until
 from wfmgmt.errors import WfmgmtError
-from wfmgmt.serving.models.base import InputField, NodeAnswer, NodeRequest, NoWorker, PredictionFailed, WorkerStatus
+from wfmgmt.serving.models.base import InputField, NodeAnswer, NodeRequest, PredictionFailed, WorkerStatus
+from wfmgmt.serving.models.local.accelerators import Accelerators
 from wfmgmt.serving.models.local.launcher import Surroundings
 from wfmgmt.serving.models.local.pool import PoolSettings
 from wfmgmt.testing import in_event_loop, make_model
@@ -287,16 +287,20 @@ async def test_pool_grows_one_at_a_time_up_to_its_maximum(tmp_path: Path) -> Non
 
 
 @in_event_loop
-async def test_workers_take_turns_with_accelerators(tmp_path: Path) -> None:
-    """Each worker is told the next device; without any it is told none."""
+async def test_workers_get_the_accelerator_that_fewest_have(tmp_path: Path) -> None:
+    """What the worker of a model that went had is the next one's; without any a worker is told none."""
     archive = make_mar(tmp_path, source=HANDLER)
-    async with open_servers(tmp_path / "u", accelerators=2) as servers:
-        gpus = []
-        for number in range(3):
-            await servers.models.load(make_model(archive, name=f"m{number}"))
-            answer = await servers.models.infer(f"m{number}", ordering("gpu"))
-            gpus.append(json.loads(bytes(answer.content)))
-        assert gpus == [0, 1, 0]
+    async with open_servers(tmp_path / "u", accelerators=Accelerators(2)) as servers:
+
+        async def load(name: str) -> int:
+            await servers.models.load(make_model(archive, name=name))
+            answer = await servers.models.infer(name, ordering("gpu"))
+            return int(bytes(answer.content))
+
+        assert [await load(name) for name in ("a", "b", "c")] == [0, 1, 0]
+        for name in ("a", "c"):
+            await servers.models.unload(name)
+        assert [await load(name) for name in ("d", "e")] == [0, 0]
     async with open_servers(tmp_path / "v") as servers:
         await servers.models.load(make_model(archive))
         assert await ask(servers, "gpu") == "null"
@@ -353,47 +357,6 @@ async def test_handler_reads_the_configuration_file_of_its_archive(tmp_path: Pat
     async with open_servers(tmp_path / "u") as servers:
         await servers.models.load(make_model(archive))
         assert await ask(servers, "a") == "0.5"
-
-
-@in_event_loop
-async def test_functions_share_one_worker(tmp_path: Path) -> None:
-    """Each function answers for itself; one process is enough while nobody waits."""
-    source = "import os\n" + "".join(
-        f"def {name}(data, context):\n    return data and [{{'name': '{name}', 'pid': os.getpid()}}]\n"
-        for name in ("first", "second")
-    )
-    async with open_servers(tmp_path / "u") as servers:
-        await servers.functions.load(make_group(make_war(tmp_path, handler=source), "first", "second"))
-        answers = [await servers.functions.infer("w", name, ordering("a")) for name in ("first", "second")]
-        told = [json.loads(bytes(answer.content)) for answer in answers]
-        assert [each["name"] for each in told] == ["first", "second"]
-        assert told[0]["pid"] == told[1]["pid"]
-        assert servers.functions.status("w") == WorkerStatus(wanted=1, ready=1)
-        with pytest.raises(NoWorker, match="not loaded"):
-            await servers.functions.infer("nosuch", "first", ordering("a"))
-
-
-@in_event_loop
-async def test_functions_get_workers_while_they_wait_for_each_other(tmp_path: Path) -> None:
-    """As many as there are functions, which can meet then; those above the first go when they have nothing to do."""
-    source = "import os, time\n" + "".join(
-        f"def {name}(data, context):\n"
-        "    if data is None:\n"
-        "        return None\n"
-        f"    open('{name}.here', 'w').close()\n"
-        "    while not all(os.path.exists(each + '.here') for each in ('a', 'b', 'c')):\n"
-        "        time.sleep(0.01)\n"
-        "    return [str(os.getpid())]\n"
-        for name in ("a", "b", "c")
-    )
-    async with open_servers(tmp_path / "u", pool_settings=PoolSettings(idle_timeout_s=0.3)) as servers:
-        await servers.functions.load(make_group(make_war(tmp_path, handler=source), "a", "b", "c"))
-        asked = [servers.functions.infer("w", name, ordering("a")) for name in ("a", "b", "c")]
-        answers = await asyncio.wait_for(asyncio.gather(*asked), 30)
-        assert len({bytes(answer.content) for answer in answers}) == 3
-        assert servers.functions.status("w") == WorkerStatus(wanted=1, ready=3)
-        await until(lambda: servers.functions.status("w") == WorkerStatus(wanted=1, ready=1))
-        assert int(bytes((await servers.functions.infer("w", "a", ordering("a"))).content)) > 0
 
 
 @in_event_loop

@@ -1,7 +1,33 @@
-"""Which accelerators workers take turns with."""
+"""The accelerators that workers share."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+class Accelerators:
+    """The accelerators of this machine and how many workers have each. For the event loop only.
+
+    Args:
+        count: How many there are.
+    """
+
+    def __init__(self, count: int = 0) -> None:
+        self._users = [0] * count
+
+    @contextmanager
+    def use(self) -> Iterator[int | None]:
+        """Give the accelerator that the fewest workers have, the first of several; None when there are none."""
+        if not self._users:
+            yield None
+            return
+        gpu_id = self._users.index(min(self._users))
+        self._users[gpu_id] += 1
+        try:
+            yield gpu_id
+        finally:
+            self._users[gpu_id] -= 1
 
 
 def count_accelerators(devices: Path = Path("/dev"), visible: str | None = None) -> int:

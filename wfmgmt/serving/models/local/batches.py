@@ -26,7 +26,7 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]{0,4096}")
 
 
-def encode_batch(node: str, batch: Sequence[NodeRequest], ticket: int) -> tuple[dict[str, Any], list[Content]]:
+def encode_batch(batch: Sequence[NodeRequest], ticket: int) -> tuple[dict[str, Any], list[Content]]:
     """Return header and payload of the message that asks a worker; the answer has to show the same ticket."""
     requests: list[Any] = []
     payload: list[Content] = []
@@ -34,7 +34,7 @@ def encode_batch(node: str, batch: Sequence[NodeRequest], ticket: int) -> tuple[
         fields = [[field.name, field.content_type, len(field.content)] for field in request.fields]
         requests.append([request.request_id, len(request.headers), fields])
         payload += [request.headers, *(field.content for field in request.fields)]
-    return {"op": "predict", "node": node, "ticket": ticket, "requests": requests}, payload
+    return {"op": "predict", "ticket": ticket, "requests": requests}, payload
 
 
 class BatchResult(NamedTuple):

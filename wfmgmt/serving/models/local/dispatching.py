@@ -5,8 +5,8 @@ import math
 import random
 import signal
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -49,30 +49,32 @@ class Dispatcher:
     """The queue of one pool. For the event loop only.
 
     Args:
-        rules: Each node of the pool with its rules; nodes of a pool with several have batches of one.
-        queue_size: Requests that may wait per node, and at least as many as its batches hold.
+        node: The node that the pool serves.
+        rules: How its requests reach a worker.
+        queue_size: Requests that may wait, and at least as many as its batches hold.
         on_starving: Called when a request waits and no worker is idle; it does not block.
-        on_measurements: Called with a node and what its handler measured.
+        on_measurements: Called with what the handler measured.
         clock: Seconds that only go forward.
     """
 
     def __init__(
         self,
         *,
-        rules: Mapping[str, NodeRules],
+        node: str,
+        rules: NodeRules,
         queue_size: int,
         on_starving: Callable[[], None],
-        on_measurements: Callable[[str, HandlerMeasurements], None],
+        on_measurements: Callable[[HandlerMeasurements], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._node = node
         self._rules = rules
-        self._places = {node: max(queue_size, each.batch_size) for node, each in rules.items()}
+        self._places = max(queue_size, rules.batch_size)
         self._on_starving = on_starving
         self._on_measurements = on_measurements
         self._clock = clock
         self._waiting: deque[Call] = deque()
-        self._waiting_of: Counter[str] = Counter()
-        self._run_s: dict[str, float] = {}
+        self._run_s = math.inf
         self._workers: dict[int, ReadyWorker] = {}
         self._idle: list[ReadyWorker] = []
         self._numbers = 0
@@ -90,26 +92,24 @@ class Dispatcher:
         """Workers that do nothing, those first that have done so for longest."""
         return sorted(self._idle, key=lambda worker: worker.idle_since)
 
-    def submit(self, node: str, request: NodeRequest, avoid: int | None = None) -> asyncio.Future[NodeAnswer]:
+    def submit(self, request: NodeRequest, avoid: int | None = None) -> asyncio.Future[NodeAnswer]:
         """Have a request answered; see `ModelServer.infer`."""
         answer: asyncio.Future[NodeAnswer] = asyncio.get_running_loop().create_future()
-        call = Call(node, request, avoid, answer, self._clock())
+        call = Call(request, avoid, answer, self._clock())
         if self._closed is not None:
             call.fail(NoWorker(self._closed))
             return answer
-        places = self._places[node]
-        if self._waiting_of[node] >= places:
+        if len(self._waiting) >= self._places:
             self._forget_cancelled()
-            if self._waiting_of[node] >= places:
-                call.fail(NoWorker(f"{places} requests wait for {node} already; try again later."))
+            if len(self._waiting) >= self._places:
+                call.fail(NoWorker(f"{self._places} requests wait for {self._node} already; try again later."))
                 return answer
-        if not self._waiting and avoid is None and self._rules[node].batch_size == 1:
+        if not self._waiting and avoid is None and self._rules.batch_size == 1:
             worker = self._free_worker(call)
             if worker is not None:
                 self._hand_over(worker, (call,))
                 return answer
         self._waiting.append(call)
-        self._waiting_of[node] += 1
         self._dispatch()
         return answer
 
@@ -152,9 +152,8 @@ class Dispatcher:
     def refuse_waiting(self, reason: str) -> None:
         """Fail what waits: no worker will come."""
         for call in self._waiting:
-            call.fail(NoWorker(f"{call.node} has no worker: {reason}"))
+            call.fail(NoWorker(f"{self._node} has no worker: {reason}"))
         self._waiting.clear()
-        self._waiting_of.clear()
 
     def close(self, reason: str) -> None:
         """Fail everything, now and later."""
@@ -170,7 +169,6 @@ class Dispatcher:
     def _forget_cancelled(self) -> None:
         if any(call.answer.done() for call in self._waiting):
             self._waiting = deque(call for call in self._waiting if not call.answer.done())
-            self._waiting_of = Counter(call.node for call in self._waiting)
 
     def _dispatch(self) -> None:
         """Hand over what can be handed over."""
@@ -195,7 +193,7 @@ class Dispatcher:
         first = self._pop(lambda call: not (others and call.avoid == worker.number))
         if first is None:
             return []
-        rules = self._rules[first.node]
+        rules = self._rules
         if rules.batch_size == 1 or first.is_alone:
             return [first]
         due_s = first.queued_at + rules.max_batch_delay_ms / 1000 - self._clock()
@@ -220,9 +218,8 @@ class Dispatcher:
         while self._waiting and found is None:
             call = self._waiting.popleft()
             if call.answer.done():
-                self._waiting_of[call.node] -= 1
-            elif is_fit(call):
-                self._waiting_of[call.node] -= 1
+                continue
+            if is_fit(call):
                 found = call
             else:
                 passed.append(call)
@@ -232,8 +229,6 @@ class Dispatcher:
     def _push_back(self, calls: Sequence[Call]) -> None:
         """Put requests where they were taken from."""
         self._waiting.extendleft(reversed(calls))
-        for call in calls:
-            self._waiting_of[call.node] += 1
 
     def _wake_in(self, seconds: float) -> None:
         if self._batch_timer is not None:
@@ -255,7 +250,7 @@ class Dispatcher:
 
     def _quickest(self, call: Call) -> ReadyWorker | None:
         """Return the busy worker that is done first, None when this request should not go to any of them."""
-        run_s = self._run_s.get(call.node, math.inf)
+        run_s = self._run_s
         if call.is_alone or run_s > _AHEAD_S or call.request.size_bytes > _AHEAD_BYTES:
             return None
         quickest, backlog_s = None, _AHEAD_S - run_s
@@ -267,10 +262,9 @@ class Dispatcher:
         return quickest if self._clock() - quickest.batches[0].begun_at < _STUCK_S else None
 
     def _hand_over(self, worker: ReadyWorker, calls: Sequence[Call]) -> None:
-        node = calls[0].node
         # Whatever a handler writes to the socket, now or for a later batch to find, cannot show the right number.
         ticket = random.getrandbits(63)
-        header, payload = encode_batch(node, [call.request for call in calls], ticket)
+        header, payload = encode_batch([call.request for call in calls], ticket)
         try:
             worker.process.send(header, payload)
         except InvalidFrame as error:
@@ -281,7 +275,7 @@ class Dispatcher:
                 call.fail(PredictionRefused(f"the request cannot be handed to a worker: {error}", 413))
             return
         # What has failed before may do so again, so nothing is given ahead behind it.
-        run_s = math.inf if calls[0].is_alone else self._run_s.get(node, math.inf)
+        run_s = math.inf if calls[0].is_alone else self._run_s
         worker.give(Batch(calls, ticket, run_s))
         if len(worker.batches) == 1:
             self._begin(worker)
@@ -290,7 +284,7 @@ class Dispatcher:
         """Take note that a worker works on the first of its batches from now on."""
         batch = worker.batches[0]
         batch.begun_at = self._clock()
-        timeout_s = self._rules[batch.node].timeout_ms / 1000
+        timeout_s = self._rules.timeout_ms / 1000
         worker.watch(batch.begun_at + timeout_s, timeout_s, self._check_time)
         worker.process.expect(worker.take)
 
@@ -316,7 +310,7 @@ class Dispatcher:
         if not worker.batches:
             return
         batch = worker.batches[0]
-        timeout_ms = self._rules[batch.node].timeout_ms
+        timeout_ms = self._rules.timeout_ms
         left_s = batch.begun_at + timeout_ms / 1000 - self._clock()
         if left_s > _CLOCK_S:
             worker.watch(batch.begun_at + timeout_ms / 1000, left_s, self._check_time)
@@ -350,7 +344,7 @@ class Dispatcher:
             self._lose(worker, f"its worker {fault}")
             return
         worker.finish()
-        self._note_run(batch.node, result.run_s)
+        self._note_run(result.run_s)
         if len(batch.calls) > 1 and isinstance(result.outcomes[0], PredictionRefused):
             self._run_alone(batch.calls)  # The handler meant one of them.
         else:
@@ -362,11 +356,13 @@ class Dispatcher:
         if self._waiting:
             self._dispatch()
         if result.measurements:
-            self._on_measurements(batch.node, result.measurements)
+            self._on_measurements(result.measurements)
 
-    def _note_run(self, node: str, run_s: float) -> None:
-        known_s = self._run_s.get(node, run_s)
-        self._run_s[node] = run_s if run_s > _SLOW_S else known_s + (run_s - known_s) * _WEIGHT
+    def _note_run(self, run_s: float) -> None:
+        if run_s > _SLOW_S or self._run_s == math.inf:
+            self._run_s = run_s
+        else:
+            self._run_s += (run_s - self._run_s) * _WEIGHT
 
     def _run_alone(self, calls: Sequence[Call]) -> None:
         """Put the requests of a batch back, each to be a batch of its own."""

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
-from itertools import repeat
 from typing import Any, Protocol
 
 from wfmgmt.domain.faults import Fault
@@ -34,21 +34,20 @@ class Job:
 
     Attributes:
         workflow: Workflow it belongs to.
-        nodes: Nodes that each worker hosts, in the order in which it loads them; at least one.
-        rules: How requests of each node reach a worker.
-        load: The message that makes a worker load them, as `worker` describes it.
+        node: Node whose handler it hosts.
+        rules: How its requests reach a worker.
+        equip: Prepares what one worker needs, and takes it back when that worker is gone. Gives the message that makes
+            the worker load its handler, as `worker` describes it. Entering raises ModelNotLoaded.
         max_workers: Workers at most, unless more are asked for.
-        startup_timeout_s: Time each worker has from its start until all is loaded.
-        gpu_ids: Gives each new worker its accelerator, None for none.
+        startup_timeout_s: Time each worker has from its start until its handler is initialised.
     """
 
     workflow: str
-    nodes: tuple[str, ...]
-    rules: Mapping[str, NodeRules]
-    load: Mapping[str, Any]
+    node: str
+    rules: NodeRules
+    equip: Callable[[], AbstractAsyncContextManager[Mapping[str, Any]]]
     max_workers: int
     startup_timeout_s: float
-    gpu_ids: Iterator[int | None] = field(default_factory=lambda: repeat(None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +55,7 @@ class PoolSettings:
     """What holds for all pools.
 
     Attributes:
-        queue_size: Requests that may wait per node.
+        queue_size: Requests that may wait.
         idle_timeout_s: After which a worker above the minimum goes.
         grace_s: Time in which a worker that is to go may leave by itself.
         on_measurements: Called with workflow, node and what a handler measured.
@@ -96,7 +95,7 @@ class WorkerPool:
     It belongs to one event loop.
 
     Attributes:
-        dispatcher: Takes the requests for its nodes.
+        dispatcher: Takes the requests for its node.
 
     Args:
         forkserver: Where workers come from.
@@ -123,10 +122,11 @@ class WorkerPool:
         self.clock = clock
         self.sleep = sleep
         self.dispatcher = Dispatcher(
+            node=job.node,
             rules=job.rules,
             queue_size=self.settings.queue_size,
             on_starving=self._note_starving,
-            on_measurements=lambda node, measured: self.settings.on_measurements(job.workflow, node, measured),
+            on_measurements=lambda measured: self.settings.on_measurements(job.workflow, job.node, measured),
             clock=clock,
         )
         self._forkserver = forkserver
@@ -163,9 +163,9 @@ class WorkerPool:
         """
         async with self._scaling:
             if self._stopped:
-                raise ModelNotLoaded(self.job.nodes[0], "it is being unloaded")
+                raise ModelNotLoaded(self.job.node, "it is being unloaded")
             if not self.settings.budget.take(max(workers - len(self._slots), 0)):
-                raise ModelNotLoaded(self.job.nodes[0], self.settings.budget.refusal, Fault.NO_ROOM)
+                raise ModelNotLoaded(self.job.node, self.settings.budget.refusal, Fault.NO_ROOM)
             wanted_before, self._wanted = self._wanted, workers
             # Workers that are not up go first, then the youngest.
             self._slots.sort(key=lambda slot: slot.worker is None)
@@ -185,7 +185,7 @@ class WorkerPool:
         """Take all workers down, also those that are still starting. Idempotent; the pool is of no use afterwards."""
         self._stopped = True
         self._wanted = 0
-        self.dispatcher.close(f"{', '.join(self.job.nodes)} of {self.job.workflow} is being unloaded")
+        self.dispatcher.close(f"{self.job.node} of {self.job.workflow} is being unloaded")
         for timer in (self._grow_timer, self._shrink_timer):
             if timer is not None:
                 timer.cancel()
@@ -197,30 +197,31 @@ class WorkerPool:
         Raises:
             ModelNotLoaded: It did not come up.
         """
-        node, timeout_s = self.job.nodes[0], self.job.startup_timeout_s
-        deadline = asyncio.get_running_loop().time() + timeout_s
+        node, timeout_s = self.job.node, self.job.startup_timeout_s
+        async with AsyncExitStack() as equipment:
+            load = await equipment.enter_async_context(self.job.equip())
+            deadline = asyncio.get_running_loop().time() + timeout_s
+            try:
+                async with asyncio.timeout_at(deadline):
+                    worker = await self._forkserver.fork(workflow=self.job.workflow, node=node)
+            except TimeoutError:
+                raise ModelNotLoaded(node, f"no process was forked within startup_timeout of {timeout_s:g} s") from None
+            except ForkFailed as exc:
+                raise ModelNotLoaded(node, f"no worker could be started: {exc}") from exc
+            worker.own(equipment.pop_all())
         try:
-            async with asyncio.timeout_at(deadline):
-                worker = await self._forkserver.fork(workflow=self.job.workflow, node=", ".join(self.job.nodes))
-        except TimeoutError:
-            raise ModelNotLoaded(node, f"no process was forked within startup_timeout of {timeout_s:g} s") from None
-        except ForkFailed as exc:
-            raise ModelNotLoaded(node, f"no worker could be started: {exc}") from exc
-        try:
-            await self._load(worker, deadline)
+            await self._load(worker, load, deadline)
         except BaseException:
             await worker.stop(grace_s=0)
             raise
         return worker
 
-    async def _load(self, worker: WorkerProcess, deadline: float) -> None:
-        node = self.job.nodes[0]
-        timeout_s = self.job.startup_timeout_s
+    async def _load(self, worker: WorkerProcess, load: Mapping[str, Any], deadline: float) -> None:
+        node, timeout_s = self.job.node, self.job.startup_timeout_s
         try:
             async with asyncio.timeout_at(deadline):
-                worker.send({**self.job.load, "gpu_id": next(self.job.gpu_ids)})
-                while (loading := _read_progress(worker, await worker.receive())) is not None:
-                    node = loading
+                worker.send(load)
+                _check_ready(node, worker, await worker.receive())
         except TimeoutError:
             raise ModelNotLoaded(node, f"not ready within startup_timeout of {timeout_s:g} s") from None
         except WorkerExited as exc:
@@ -251,7 +252,7 @@ class WorkerPool:
 
     def note_failed_growth(self, reason: str) -> None:
         """Take note that a worker above the minimum did not come up; the next one gets its try after a pause."""
-        _logger.warning("%s of %s: no further worker: %s", ", ".join(self.job.nodes), self.job.workflow, reason)
+        _logger.warning("%s of %s: no further worker: %s", self.job.node, self.job.workflow, reason)
         self._growth_error = reason
         self._no_growth_before = self.clock() + self._growth.delay_after(0)
         self.note_failure(reason)
@@ -327,21 +328,22 @@ class WorkerPool:
         self.on_change()
 
 
-def _read_progress(worker: WorkerProcess, frame: Frame) -> str | None:
-    """Return the node that the worker loads now, or None when it has loaded all.
+def _check_ready(node: str, worker: WorkerProcess, frame: Frame) -> None:
+    """Read what a worker says about its load.
 
     Raises:
-        ModelNotLoaded: A handler failed.
+        ModelNotLoaded: The handler failed; or the working folder could not be made, and an OSError is the cause.
         InvalidFrame: The message is none of those that a loading worker sends.
     """
     match frame.header:
         case {"op": "ready"}:
-            return None
-        case {"op": "loading", "node": str(node)}:
-            return node
-        case {"op": "failed", "node": str(node), "error": str(error), "traceback": str(traceback)}:
+            return
+        case {"op": "failed", "error": str(error), "traceback": str(traceback)}:
             worker.output.log_failure(traceback)
-            raise ModelNotLoaded(node, error, Fault.ARCHIVE if "archive" in frame.header else Fault.MODEL)
+            number = frame.header.get("errno")
+            raise ModelNotLoaded(node, error, Fault.ARCHIVE if "archive" in frame.header else Fault.MODEL) from (
+                OSError(number, error) if isinstance(number, int) else None
+            )
     raise InvalidFrame("unknown message")
 
 
@@ -381,7 +383,7 @@ class _Slot:
         try:
             worker = await pool.bring_up()
         except asyncio.CancelledError:
-            self._tell(ModelNotLoaded(pool.job.nodes[0], "it was unloaded while it was starting"))
+            self._tell(ModelNotLoaded(pool.job.node, "it was unloaded while it was starting"))
             raise
         except Exception as exc:  # noqa: BLE001 - it is raised again where `came_up` is awaited
             self.has_failed = True
@@ -422,7 +424,7 @@ class _Slot:
             pool.dispatcher.remove(worker)
             pool.on_change()
             await process.stop(grace_s=pool.settings.grace_s)
-        _logger.warning("%s of %s: %s", ", ".join(pool.job.nodes), pool.job.workflow, self.error)
+        _logger.warning("%s of %s: %s", pool.job.node, pool.job.workflow, self.error)
         up_s = max(pool.clock() - started, _STEADY_S if worker.has_answered else 0)
         return up_s, worker.died_working
 

@@ -14,20 +14,18 @@ class Call:
     """One request that waits for a worker or is with one.
 
     Attributes:
-        node: The node that is asked.
-        request: What it is asked.
+        request: What is asked.
         avoid: Number of a worker that should not have it.
         is_alone: Whether it must share no batch.
         answer: To be resolved.
         queued_at: When it came.
     """
 
-    __slots__ = ("answer", "avoid", "is_alone", "node", "queued_at", "request")
+    __slots__ = ("answer", "avoid", "is_alone", "queued_at", "request")
 
     def __init__(
-        self, node: str, request: NodeRequest, avoid: int | None, answer: asyncio.Future[NodeAnswer], queued_at: float
+        self, request: NodeRequest, avoid: int | None, answer: asyncio.Future[NodeAnswer], queued_at: float
     ) -> None:
-        self.node = node
         self.request = request
         self.avoid = avoid
         self.is_alone = avoid is not None
@@ -44,7 +42,7 @@ class Batch:
     """Requests that were handed over together.
 
     Attributes:
-        calls: The requests; at least one, all for one node.
+        calls: The requests; at least one.
         ticket: What its answer has to show.
         run_s: How long it is expected to take at most; infinite when nobody can tell.
         begun_at: When its worker began with it, or could have.
@@ -58,14 +56,9 @@ class Batch:
         self.run_s = run_s
         self.begun_at = 0.0
 
-    @property
-    def node(self) -> str:
-        """The node that is asked."""
-        return self.calls[0].node
-
 
 class ReadyWorker:
-    """A worker that has loaded its handlers.
+    """A worker that has loaded its handler.
 
     Attributes:
         process: The worker.

@@ -1,15 +1,14 @@
-"""The worker: a process that imports handlers, holds them initialised and calls them.
+"""The worker: a process that imports a handler, holds it initialised and calls it.
 
 It is forked by the forkserver and talks with the runtime over one socket, in frames. Questions may lie in the socket
 while it works; it answers them one at a time, in their order:
 
-    runtime → worker   {"op": "load", "directory", "archive", "entries": [{"node", "handler", "model_name"}],
-                        "answer_bytes", "gpu_id", "context": {"manifest", "system_properties"}}
-    worker → runtime   {"op": "loading", "node"} before each entry, then {"op": "ready"},
-                       or {"op": "failed", "node", "error", "traceback"} followed by exit code 1, with "archive"
-                       when what the manifest names is not there or cannot be read
-    runtime → worker   {"op": "predict", "ticket", "node",
-                        "requests": [[request id, H, [[name, content type, N], …]], …]}
+    runtime → worker   {"op": "load", "tree", "directory", "archive", "handler", "model_name", "answer_bytes",
+                        "context": {"manifest", "system_properties"}}
+    worker → runtime   {"op": "ready"}, or {"op": "failed", "error", "traceback"} followed by exit code 1, with
+                       "archive" when what the manifest names is not there or cannot be read, and with an "errno" when
+                       the working folder could not be made
+    runtime → worker   {"op": "predict", "ticket", "requests": [[request id, H, [[name, content type, N], …]], …]}
                        with a payload: for each request H bytes of headers as a JSON object, then N bytes per field
     worker → runtime   {"op": "answer", "ticket", "run_us", "answers": [[status, headers, N], …], "metrics"} with N
                        bytes per answer, where an answer that cannot be sent is {"error"} instead,
@@ -17,8 +16,9 @@ while it works; it answers them one at a time, in their order:
                        the ticket is the question's, run_us the microseconds since the question was read
     runtime → worker   {"op": "stop"}, or the end of the stream: exit code 0
 
-A worker hosts one model, or all functions of one workflow. Standard output and standard error are the log's
-(`worker_log`); the protocol has a socket of its own, so nothing that a handler prints can disturb it.
+A worker hosts one model or one function, in a working folder of its own: `directory`, which it makes from `tree`, the
+unpacked archive that it shares with others. Standard output and standard error are the log's (`worker_log`); the
+protocol has a socket of its own, so nothing that a handler prints can disturb it.
 """
 
 import contextlib
@@ -32,12 +32,13 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from wfmgmt.serving.models.local import frames, values, worker_log
 from wfmgmt.serving.models.local.context import Context, Exchange
 from wfmgmt.serving.models.local.handlers import EntryPoint, HandlerNotFound, load_entry_point
 from wfmgmt.serving.models.local.host_paths import hide_host_paths
+from wfmgmt.serving.models.local.working_folder import make_working_folder
 
 _MAX_ERROR_CHARS = 2_000
 _MAX_TRACEBACK_CHARS = 64_000
@@ -64,57 +65,51 @@ def main(sock: socket.socket) -> int:
         return 0
 
 
-class _Loaded(NamedTuple):
-    """One handler.
-
-    Attributes:
-        entry_point: What is to be called with data; it also keeps alive what the handler built.
-        context: What it is called with.
-    """
-
-    entry_point: EntryPoint
-    context: Context
-
-
 class _Worker:
-    """The handlers of one process."""
+    """The handler of one process."""
+
+    _entry_point: EntryPoint
+    _context: Context
 
     def __init__(self, sock: socket.socket, stream: frames.Stream, order: Mapping[str, Any]) -> None:
-        self._loaded: dict[str, _Loaded] = {}
         self._sock = sock
         self._stream = stream
         self._pid = os.getpid()
+        self._tree: str = order["tree"]
         self._directory: str = order["directory"]
         self._archive: str = order["archive"]
         self._answer_bytes: int = order["answer_bytes"]
 
     def load(self, order: Mapping[str, Any]) -> bool:
-        """Load all entries in their order, report, and tell whether all went well."""
+        """Load the handler, report, and tell whether all went well."""
+        try:
+            make_working_folder(self._tree, self._directory)
+        except OSError as exc:
+            error = f"its working folder cannot be made: {exc.strerror}"
+            self._send({"op": "failed", "error": error, "traceback": error, "errno": exc.errno})
+            return False
         os.chdir(self._directory)
         sys.path.insert(0, self._directory)
-        order["context"]["system_properties"]["gpu_id"] = order["gpu_id"]
-        for entry in order["entries"]:
-            self._send({"op": "loading", "node": entry["node"]})
-            try:
-                config = _yaml_config(self._directory, order["context"]["manifest"])
-                context = Context(model_name=entry["model_name"], model_yaml_config=config, **order["context"])
-                self._loaded[entry["node"]] = _Loaded(load_entry_point(entry["handler"], context), context)
-            except BaseException as exc:  # noqa: BLE001 - SystemExit and the like are failures to load, too
-                trace = "".join(traceback.format_exception(exc))[-_MAX_TRACEBACK_CHARS:]
-                failed = {"op": "failed", "node": entry["node"], "error": self._told(exc), "traceback": trace}
-                self._send({**failed, "archive": True} if isinstance(exc, HandlerNotFound) else failed)
-                return False
+        try:
+            config = _yaml_config(self._directory, order["context"]["manifest"])
+            self._context = Context(model_name=order["model_name"], model_yaml_config=config, **order["context"])
+            self._entry_point = load_entry_point(order["handler"], self._context)
+        except BaseException as exc:  # noqa: BLE001 - SystemExit and the like are failures to load, too
+            trace = "".join(traceback.format_exception(exc))[-_MAX_TRACEBACK_CHARS:]
+            failed = {"op": "failed", "error": self._told(exc), "traceback": trace}
+            self._send({**failed, "archive": True} if isinstance(exc, HandlerNotFound) else failed)
+            return False
         self._send({"op": "ready"})
         return True
 
     def predict(self, order: Mapping[str, Any]) -> None:
-        """Have a handler answer one batch, and send what it answers."""
-        entry_point, context = self._loaded[order["node"]]
+        """Have the handler answer one batch, and send what it answers."""
+        context = self._context
         ticket, began = order["ticket"], time.perf_counter_ns()
         exchanges, data = self._receive_batch(order["requests"])
         context.begin(exchanges)
         try:
-            returned = entry_point(data, context)
+            returned = self._entry_point(data, context)
         except BaseException as exc:  # noqa: BLE001 - a handler may raise what it likes; the worker lives on
             with contextlib.suppress(Exception):  # The exception's own class may fail.
                 worker_log.write(logging.ERROR, traceback.format_exc())
@@ -182,15 +177,19 @@ class _Worker:
 
     def _told(self, exc: BaseException) -> str:
         """Return an error as the caller may read it."""
-        return hide_host_paths(describe_error(exc), directory=self._directory, archive=self._archive)
+        return self._shown(describe_error(exc))
+
+    def _shown(self, text: str) -> str:
+        """Return a text as the caller may read it."""
+        inner = hide_host_paths(text, directory=self._directory, archive=self._archive)
+        return hide_host_paths(inner, directory=self._tree, archive=self._archive)
 
     def _refusal(self, exc: BaseException) -> dict[str, Any]:
         """Return the message and HTTP status that an error carries on purpose, in torchserve's way of doing so."""
         message, status = getattr(exc, "message", None), getattr(exc, "error_code", None)
         is_torchserves = any(kind.__name__ == "PredictionException" for kind in type(exc).__mro__)
         if is_torchserves and isinstance(status, int) and _LOWEST_ERROR <= status <= _HIGHEST_ERROR:
-            error = hide_host_paths(str(message), directory=self._directory, archive=self._archive)
-            return {"error": error[:_MAX_ERROR_CHARS], "status": status}
+            return {"error": self._shown(str(message))[:_MAX_ERROR_CHARS], "status": status}
         return {}
 
     def _send(self, header: Mapping[str, Any], payload: Sequence[bytes | bytearray] = ()) -> None:

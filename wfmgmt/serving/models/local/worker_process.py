@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 from wfmgmt.serving.models.local import frames
@@ -46,8 +47,13 @@ class WorkerProcess:
         self._exited = exited
         self._channel = channel
         self._pipe = pipe
+        self._equipment = AsyncExitStack()
         self._explaining: set[asyncio.Task[None]] = set()
         self._expecting: Callable[[Item], None]
+
+    def own(self, equipment: AsyncExitStack) -> None:
+        """Take over what is to be given back when the worker is gone."""
+        self._equipment = equipment
 
     @property
     def is_usable(self) -> bool:
@@ -118,7 +124,7 @@ class WorkerProcess:
             self._send_signal(self.pid, signal_number)
 
     async def stop(self, *, grace_s: float) -> None:
-        """End the worker and close what belonged to it.
+        """End the worker and give back what belonged to it.
 
         Args:
             grace_s: Time before it is killed; half of it after a message that asks it to stop, half after SIGTERM.
@@ -136,6 +142,7 @@ class WorkerProcess:
             self.kill(signal.SIGKILL)
             self._pipe.close()
             self._channel.close()
+            await self._equipment.aclose()
 
     async def _is_gone_within(self, seconds: float) -> bool:
         await asyncio.wait({self._exited}, timeout=seconds)

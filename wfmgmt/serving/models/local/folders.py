@@ -1,0 +1,149 @@
+"""Folders that untrusted code has written to: what they hold, and how they are removed."""
+
+import logging
+import os
+import stat
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+#: What a file or folder looked like: mode, inode and times, and of files the size too.
+Facts = tuple[int, ...]
+
+_O_PATH = getattr(os, "O_PATH", 0)  # Opens also what may not be read; Linux alone has it.
+_OWNER = 0o700
+
+_logger = logging.getLogger(__name__)
+
+
+def seal(folder: Path) -> None:
+    """Make a folder and all that is in it read-only.
+
+    Raises:
+        OSError: The system does not allow it.
+    """
+    for parent, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            os.chmod(os.path.join(parent, name), 0o444)  # noqa: PTH101, PTH118 - an archive has up to 10,000 of them
+        os.chmod(parent, 0o555)  # noqa: PTH101, S103 - the folder around it is private
+
+
+def record(folder: Path) -> dict[str, Facts]:
+    """Return what a folder holds, by paths relative to it; links are not followed.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    found: dict[str, Facts] = {"": _facts(folder.lstat())}
+    pending = [""]
+    while pending:
+        parent = pending.pop()
+        with os.scandir(f"{folder}/{parent}") as entries:
+            for entry in entries:
+                found[parent + entry.name] = _facts(entry.stat(follow_symlinks=False))
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(f"{parent}{entry.name}/")
+    return found
+
+
+def _facts(status: os.stat_result) -> Facts:
+    facts = (status.st_mode, status.st_ino, status.st_mtime_ns)
+    # A folder gets a new ctime when it is renamed, and its mtime tells what was added or removed.
+    return facts if stat.S_ISDIR(status.st_mode) else (*facts, status.st_ctime_ns, status.st_size)
+
+
+def difference(folder: Path, recorded: Mapping[str, Facts]) -> str | None:
+    """Say in what a folder differs from what was recorded of it, None when it does not.
+
+    Contents are not read: whoever changes a file and its times back cannot change its ctime back.
+    """
+    try:
+        found = record(folder)
+    except OSError as exc:
+        return f"they cannot be read: {exc.strerror}"
+    if found == recorded:
+        return None
+    for name in sorted(found.keys() | recorded.keys()):
+        if name not in found:
+            return f"{name} was removed"
+        if name not in recorded:
+            return f"{name} was added"
+        if found[name] != recorded[name] and not stat.S_ISDIR(found[name][0]):
+            return f"{name} was changed"
+    return "a folder was changed"
+
+
+def replace_folder(folder: Path) -> None:
+    """Make a new, empty folder, after moving aside what has its name, to a name with `.old-` in it.
+
+    Moving needs no permission on the folder itself, so nothing that was done to it gets in the way.
+
+    Raises:
+        OSError: The folder around it cannot be written to.
+    """
+    if os.path.lexists(folder):
+        folder.rename(folder.with_name(f"{folder.name}.old-{uuid.uuid4().hex}"))
+    folder.mkdir(mode=_OWNER, parents=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with all that is in it, as far as that can be done; log what is left.
+
+    Links are not followed, permissions do not matter where they can be corrected, and neither does depth: folders are
+    moved to the top, so there is no recursion and no path that is too long. It blocks.
+    """
+    if not os.path.lexists(folder):
+        return
+    try:
+        if folder.is_symlink() or not folder.is_dir():
+            folder.unlink()
+            return
+        top = _open_folder(str(folder))
+        try:
+            pending = _empty(top, top)
+            while pending:
+                name = pending.pop()
+                inner = _open_folder(name, top)
+                try:
+                    pending += _empty(inner, top)
+                finally:
+                    os.close(inner)
+                os.rmdir(name, dir_fd=top)
+        finally:
+            os.close(top)
+        folder.rmdir()
+    except OSError as exc:
+        _logger.error("%s could not be removed: %s", folder, exc.strerror)  # noqa: TRY400 - where it happened says nothing
+
+
+def remove_folders(folders: Iterable[Path]) -> None:
+    """Remove several folders, one after the other."""
+    for folder in folders:
+        remove_folder(folder)
+
+
+def _open_folder(name: str, dir_fd: int | None = None) -> int:
+    """Open a folder, and give its owner all permissions on it."""
+    handle = os.open(name, _O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=dir_fd)
+    try:
+        if os.fstat(handle).st_mode & _OWNER != _OWNER:
+            os.chmod(f"/proc/self/fd/{handle}", _OWNER)  # noqa: PTH101 - by its handle, since a name could be swapped
+        return os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=handle)
+    finally:
+        os.close(handle)
+
+
+def _empty(folder: int, top: int) -> list[str]:
+    """Remove the files of an open folder and move its folders to the top; return the names that these have there."""
+    moved: list[str] = []
+    with os.scandir(folder) as entries:
+        for entry in list(entries):
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.name, dir_fd=folder)
+            elif folder == top:
+                moved.append(entry.name)
+            else:
+                os.close(_open_folder(entry.name, folder))  # A folder that is moved has to be writable.
+                moved.append(uuid.uuid4().hex)
+                os.rename(entry.name, moved[-1], src_dir_fd=folder, dst_dir_fd=top)
+    return moved
