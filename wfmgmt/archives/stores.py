@@ -7,7 +7,7 @@ import re
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -74,6 +74,25 @@ class ArchiveFolder:
     def __init__(self, *, folder: Path, suffix: str) -> None:
         self._folder = folder
         self._suffix = suffix
+        self._planned: Mapping[str, Path] = {}
+
+    def with_copies(self, planned: Mapping[str, Path]) -> "ArchiveFolder":
+        """Return the folder as it will be with copies of files from elsewhere, by their names, for finding them."""
+        folder = ArchiveFolder(folder=self._folder, suffix=self._suffix)
+        folder._planned = planned
+        return folder
+
+    def check_room(self, size_bytes: int) -> None:
+        """Check that copies of so many bytes can be made.
+
+        Raises:
+            InsufficientStorage: The disk has less room.
+            OSError: The folder cannot be written.
+        """
+        if not os.access(self._folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        if size_bytes > shutil.disk_usage(self._folder).free:
+            raise InsufficientStorage("No space is left for the archive.")
 
     def find(self, name: str) -> Path:
         """Return the path of the archive of that name lying directly in the folder.
@@ -97,6 +116,8 @@ class ArchiveFolder:
             raise RelativePathRefused(shown)
         if name.lower().startswith("file:"):
             raise UrlNotAllowed(shown, f"file: addresses are never read, put the {self._suffix} file into the store")
+        if name in self._planned:
+            return self._planned[name]
         if not _is_plain(name) or not self._has_file(name):
             raise ArchiveNotFound(shown)
         if not name.endswith(self._suffix):

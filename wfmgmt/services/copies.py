@@ -116,6 +116,23 @@ def copied(
         folders.named(each.store).discard(part)
 
 
+def planned(archives: Sequence[FoundArchive], folders: StoreFolders) -> StoreFolders:
+    """Return our stores as they will be with copies of these archives, after checking that copies can be made.
+
+    Raises:
+        NotTakenOver: A store cannot be written.
+        InsufficientStorage: The disk has too little room.
+    """
+    stores: dict[str, ArchiveFolder] = {}
+    for store in ("workflow", "model"):
+        wanted = {each.name: each.path for each in archives if each.store == store}
+        stores[store] = folders.named(store).with_copies(wanted)
+        if wanted:
+            with _unreadable_reported(next(iter(wanted)), verb="copied"):
+                stores[store].check_room(sum(path.stat().st_size for path in wanted.values()))
+    return StoreFolders(**stores)
+
+
 def _copy(archive: FoundArchive, folder: ArchiveFolder, lease: str) -> Path:
     """Copy an archive into a folder under its name, and return the part that the copy still is."""
     with _unreadable_reported(archive.name, verb="copied"):

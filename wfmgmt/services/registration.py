@@ -3,13 +3,12 @@
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from wfmgmt.archives.fetching import Fetcher
-from wfmgmt.archives.handler_names import defined_names
 from wfmgmt.archives.manifest import WorkflowArchive, read_war
 from wfmgmt.archives.urls import is_remote
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
@@ -19,7 +18,7 @@ from wfmgmt.domain.model_config import configure, longest_startup_s
 from wfmgmt.domain.names import check_workflow_name
 from wfmgmt.domain.redaction import redacted_yaml
 from wfmgmt.domain.spec import WorkflowSpec, parse_spec
-from wfmgmt.domain.workflow import DeployedNode, Deployment, NodeKind
+from wfmgmt.domain.workflow import DeployedNode, Deployment
 from wfmgmt.errors import (
     BadRequest,
     InsufficientStorage,
@@ -39,6 +38,7 @@ from wfmgmt.errors import (
     WorkflowExists,
 )
 from wfmgmt.services.archives import Acquisition, ArchiveFile, StoreFolders
+from wfmgmt.services.functions import check_found, check_functions
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
 from wfmgmt.services.removal import Removal
@@ -154,6 +154,23 @@ class Registration:
             self._removal.record_failure(attempt.event(origin, error), error)
             raise
 
+    def rehearse(self, request: RegistrationRequest, folders: StoreFolders) -> WorkflowSpec:
+        """Check everything that `register` checks before it runs code, and change nothing; return what it would load.
+
+        Args:
+            request: What `register` would be asked.
+            folders: The stores as they would be then; downloads are made into them, and are gone afterwards.
+
+        Raises:
+            WfmgmtError: What `register` would raise.
+        """
+        with self._leases.take() as lease:
+            acquisition = self._acquisition(folders, lease)
+            try:
+                return self._prepare(request, acquisition, _Attempt(name="", detail={})).spec
+            finally:
+                acquisition.undo()
+
     def refuse(self, error: BadRequest, origin: Origin) -> None:
         """Record a registration whose request could not even be understood."""
         self._removal.record_failure(_Attempt(name="", detail={}).event(origin, error), error)
@@ -189,13 +206,7 @@ class Registration:
             yield
 
     def _register(self, request: RegistrationRequest, origin: Origin, attempt: "_Attempt", lease: str) -> Registered:
-        acquisition = Acquisition(
-            folders=self._folders,
-            fetcher=self._fetcher,
-            limits=self._limits,
-            lease=lease,
-            cancelled=self._long_requests.is_stopping,
-        )
+        acquisition = self._acquisition(self._folders, lease)
         try:
             prepared = self._prepare(request, acquisition, attempt)
             new = self._claim(prepared, acquisition, lease)
@@ -213,6 +224,15 @@ class Registration:
         self._open_for_clients(new)
         return Registered(name=new.name, warnings=prepared.spec.warnings)
 
+    def _acquisition(self, folders: StoreFolders, lease: str) -> Acquisition:
+        return Acquisition(
+            folders=folders,
+            fetcher=self._fetcher,
+            limits=self._limits,
+            lease=lease,
+            cancelled=self._long_requests.is_stopping,
+        )
+
     def _prepare(self, request: RegistrationRequest, acquisition: Acquisition, attempt: "_Attempt") -> "_Prepared":
         """Check everything that can be checked without running code."""
         if request.workflow_name is not None:
@@ -227,7 +247,7 @@ class Registration:
         attempt.name = check_workflow_name(name)
         self._check_free(name)
         spec = parse_spec(contents.spec_text, self._limits)
-        _check_functions(spec, contents)
+        check_functions(spec, contents)
         urls = {node.name: node.url for node in spec.nodes if node.url is not None}
         models, failures = acquisition.models(urls)
         if failures:
@@ -261,7 +281,7 @@ class Registration:
             raise InsufficientStorage(f"No space is left to unpack the archives of workflow {new.name}.")
         if report.failures:
             if report.fault is Fault.ARCHIVE:
-                _check_found(new, report.failures)
+                check_found(new, report.failures)
             raise _LOAD_FAILURES[report.fault](new.name, report.failures)
 
     def _finish(self, new: NewWorkflow, event: AuditEvent) -> None:
@@ -349,33 +369,6 @@ class _Prepared:
             nodes=tuple(nodes),
             edges=self.spec.dag.edges,
         )
-
-
-def _check_functions(spec: WorkflowSpec, contents: WorkflowArchive) -> None:
-    """Refuse a graph that names functions which the handler file does not have."""
-    functions = [node.name for node in spec.nodes if node.kind is NodeKind.FUNCTION]
-    if not functions:
-        return
-    if contents.handler is None:
-        raise InvalidWorkflow(
-            f"dag: {functions[0]} is not under models, so it has to be a function, but the archive has no handler file"
-        )
-    source = contents.handler_source
-    names = None if source is None else defined_names(source, contents.handler)
-    missing = [] if names is None else [name for name in functions if name not in names]
-    if missing:
-        raise _no_function(missing[0], contents.handler)
-
-
-def _check_found(new: NewWorkflow, missing: Collection[str]) -> None:
-    """Refuse a graph that names functions which a worker did not find in the handler file."""
-    for node in new.nodes:
-        if node.name in missing and node.kind is NodeKind.FUNCTION:
-            raise _no_function(node.name, new.handler)
-
-
-def _no_function(node: str, handler: str | None) -> InvalidWorkflow:
-    return InvalidWorkflow(f"dag: {node} is neither under models nor a function of the handler file {handler}")
 
 
 def _deployment(new: NewWorkflow) -> Deployment:

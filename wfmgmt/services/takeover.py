@@ -14,7 +14,7 @@ from wfmgmt.domain.spec import WorkflowSpec, parse_spec
 from wfmgmt.domain.workflow import NodeSettings
 from wfmgmt.errors import NotTakenOver, WfmgmtError
 from wfmgmt.services.archives import StoreFolders
-from wfmgmt.services.copies import ForeignStores, FoundArchive, copied, find_archive, find_there
+from wfmgmt.services.copies import ForeignStores, FoundArchive, copied, find_archive, find_there, planned
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.registration import Registration, RegistrationRequest
 from wfmgmt.services.torchserve_listing import Figures, ForeignWorkflow, TorchServeListing
@@ -24,6 +24,10 @@ from wfmgmt.store.store import Store
 
 _EDGES = re.compile(r"([^=,{}\[\]]+)=\[([^\[\]]*)\]")
 _FILE_SCHEME = re.compile(r"\Afile:.*/", re.IGNORECASE)
+
+
+#: Store and name of the archives that a dry run would have copied by now.
+_Plan = set[tuple[str, str]]
 
 
 class Verdict(StrEnum):
@@ -106,13 +110,15 @@ class Takeover:
             source: The other server.
             origin: Who asks, for the audit trail.
             only: Names to restrict it to; all when there are none.
-            is_dry: Change nothing, and find out what would be done.
+            is_dry: Change nothing, and find out what would be done, which needs no runtime.
 
         Raises:
             ListingFailed: The other server does not tell what it has.
-            RuntimeUnavailable: Nothing can be registered, or no longer; what was yielded before holds.
+            RuntimeUnavailable: Nothing can be registered, or no longer; what was yielded before holds. A dry run ends
+                with it.
         """
         listed = {each.name: each for each in source.listing.workflows()}
+        plan: _Plan | None = set() if is_dry else None
         for name in dict.fromkeys(only or listed):
             if not is_dry:
                 self._runtime.report("none")
@@ -120,15 +126,17 @@ class Takeover:
                 yield _refused(name, "TorchServe has no workflow of that name")
                 continue
             try:
-                outcome = self._take(listed[name], source, None if is_dry else origin)
+                outcome = self._take(listed[name], source, origin, plan)
             except WfmgmtError as error:
                 outcome = _refused(name, str(error))
             except OSError as error:  # Somebody takes files away, or keeps them from us.
                 outcome = _refused(name, f"a file cannot be read or written: {error.strerror}")
             yield outcome
+        if is_dry:
+            self._runtime.report("none")
 
-    def _take(self, listed: ForeignWorkflow, source: Source, origin: Origin | None) -> Outcome:
-        """Register one workflow, or only find out whether that could be done when there is no origin."""
+    def _take(self, listed: ForeignWorkflow, source: Source, origin: Origin, plan: "_Plan | None") -> Outcome:
+        """Register one workflow, or only find out whether that could be done when there is a plan."""
         check_workflow_name(listed.name)
         there = source.listing.figures(listed.name)
         with self._store.read() as reader:
@@ -136,9 +144,17 @@ class Takeover:
         if registered is not None:
             notes = [*_differences(there, _registered_figures(registered)), *self._compare(listed, registered, source)]
             return _outcome(listed, Verdict.HERE, notes)
-        if is_remote(listed.url):
-            return self._take_remote(listed, there, source, origin)
-        return self._take_local(listed, there, source, origin)
+        url, missing = self._needed(listed, source)
+        request = RegistrationRequest(url=url, workflow_name=listed.name)
+        if plan is not None:
+            return self._plan(listed, request, missing, there, plan)
+        warnings = self._register(request, missing, origin)
+        with self._store.read() as reader:
+            registered = reader.describe(listed.name)
+        notes = [] if registered is None else _differences(there, _registered_figures(registered))
+        return _outcome(
+            listed, Verdict.REGISTERED, [*_downloaded(url, ""), *_copies(missing, "copied"), *notes, *warnings]
+        )
 
     def _compare(self, listed: ForeignWorkflow, registered: DescribedWorkflow, source: Source) -> list[str]:
         """Refuse what is registered here from something else; say what else of it is different over there."""
@@ -151,36 +167,35 @@ class Takeover:
             raise NotTakenOver("it is registered here from another archive")
         return self._changed_models(registered, source)
 
-    def _take_local(self, listed: ForeignWorkflow, there: Figures, source: Source, origin: Origin | None) -> Outcome:
-        """Register from a file that is in our store or is copied there."""
+    def _needed(self, listed: ForeignWorkflow, source: Source) -> tuple[str, list[FoundArchive]]:
+        """Return by which url a workflow is to be registered, and which archives have to be copied first."""
+        if is_remote(listed.url):
+            # What it downloaded lies in its store, and tells which models will be needed.
+            seen = find_there("workflow", parse_url(listed.url).file_name, source.stores)
+            found = [] if seen is None else self._models(self._spec(seen), source)
+            return listed.url, [each for each in found if not each.is_here]
         war = self._find("workflow", _file_name(listed.url), source)
-        spec = self._spec(war)
-        missing = [each for each in (war, *self._models(spec, source)) if not each.is_here]
-        notes = _differences(there, _figures(spec.defaults, spec.dag.text))
-        if origin is None:
-            return _outcome(listed, Verdict.PLANNED, [*_copies(missing, "would be copied"), *notes])
-        warnings = self._register(war.name, listed.name, missing, origin)
-        return _outcome(listed, Verdict.REGISTERED, [*_copies(missing, "copied"), *notes, *warnings])
+        found = [war, *self._models(self._spec(war), source)]
+        return war.name, [each for each in found if not each.is_here]
 
-    def _take_remote(self, listed: ForeignWorkflow, there: Figures, source: Source, origin: Origin | None) -> Outcome:
-        """Have an archive downloaded again from where the other server got it."""
-        url = parse_url(listed.url)
-        # What it downloaded lies in its store, and tells which models will be needed.
-        seen = find_there("workflow", url.file_name, source.stores)
-        missing = [] if seen is None else [each for each in self._models(self._spec(seen), source) if not each.is_here]
-        if origin is None:
-            planned = f"would be downloaded from {url.shown}, which was not tried"
-            return _outcome(listed, Verdict.PLANNED, [planned, *_copies(missing, "would be copied")])
-        warnings = self._register(listed.url, listed.name, missing, origin)
-        with self._store.read() as reader:
-            registered = reader.describe(listed.name)
-        notes = [] if registered is None else _differences(there, _registered_figures(registered))
-        copies = _copies(missing, "copied")
-        return _outcome(listed, Verdict.REGISTERED, [f"downloaded from {url.shown}", *copies, *notes, *warnings])
+    def _plan(
+        self,
+        listed: ForeignWorkflow,
+        request: RegistrationRequest,
+        missing: list[FoundArchive],
+        there: Figures,
+        plan: "_Plan",
+    ) -> Outcome:
+        """Check all that a registration checks before it runs code, and say what would be done."""
+        spec = self._registration.rehearse(request, planned(missing, self._folders))
+        copies = [each for each in missing if (each.store, each.name) not in plan]
+        plan |= {(each.store, each.name) for each in missing}
+        differences = _differences(there, _figures(spec.defaults, spec.dag.text))
+        notes = [*_downloaded(request.url, "would be "), *_copies(copies, "would be copied"), *differences]
+        return _outcome(listed, Verdict.PLANNED, [*notes, *spec.warnings])
 
-    def _register(self, url: str, name: str, missing: list[FoundArchive], origin: Origin) -> tuple[str, ...]:
+    def _register(self, request: RegistrationRequest, missing: list[FoundArchive], origin: Origin) -> tuple[str, ...]:
         """Register as a client would, with copies of what is missing, and return the warnings."""
-        request = RegistrationRequest(url=url, workflow_name=name)
         with (
             self._leases.take() as lease,
             copied(missing, folders=self._folders, lease=lease, is_used=self._is_used),
@@ -229,6 +244,10 @@ class Takeover:
 def _file_name(url: str) -> str:
     """Return the name in its store: TorchServe copies what it registers by a file: address there."""
     return _FILE_SCHEME.sub("", url)
+
+
+def _downloaded(url: str, verb: str) -> list[str]:
+    return [f"{verb}downloaded from {parse_url(url).shown}"] if is_remote(url) else []
 
 
 def _copies(archives: list[FoundArchive], verb: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from tests.factories import SEQUENTIAL_SPEC, make_mar, make_war
 from tests.integration.archives.scripted_server import ScriptedServer
 from tests.listed_workflows import listing
 from tests.records import make_node, make_store, make_workflow
+from wfmgmt.archives.manifest import read_war
 from wfmgmt.archives.reading import sha256_of
 from wfmgmt.archives.stores import ArchiveFolder
 from wfmgmt.domain.audit import Origin
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.redaction import redacted_address
+from wfmgmt.domain.spec import WorkflowSpec, parse_spec
 from wfmgmt.errors import NodesFailedToLoad, RuntimeUnavailable
 from wfmgmt.services.archives import StoreFolders
 from wfmgmt.services.copies import ForeignStores, copied, find_archive
@@ -68,6 +71,17 @@ class FakeRegistration:
             writer.claim_name(new)
             writer.mark_ready(new.uid)
         return Registered(name=new.name, warnings=())
+
+    def rehearse(self, request: RegistrationRequest, folders: StoreFolders) -> WorkflowSpec:
+        """Find what there would be to register, or fail."""
+        if self.failure is not None:
+            raise self.failure
+        war = self.downloads.get(request.url) or folders.workflow.find(request.url)
+        spec = parse_spec(read_war(war, Limits()).spec_text, Limits())
+        for node in spec.nodes:
+            if node.url is not None:
+                folders.model.find(node.url)
+        return spec
 
 
 class Place:
@@ -311,15 +325,15 @@ def test_models_of_a_workflow_that_was_downloaded_are_copied(place: Place) -> No
     """TorchServe's own download tells which they are."""
     place.fill()
     url = "http://user:secret@h.example/path/seq.war"
+    place.registration.downloads = {url: place.theirs["workflow"] / "seq.war"}
     (planned,) = place.run({"seq": url}, is_dry=True)
     assert (planned.verdict, planned.notes) == (
         Verdict.PLANNED,
         (
-            "would be downloaded from http://h.example/path/seq.war, which was not tried",
+            "would be downloaded from http://h.example/path/seq.war",
             "m1.mar would be copied into the model store",
         ),
     )
-    place.registration.downloads = {url: place.theirs["workflow"] / "seq.war"}
     (outcome,) = place.run({"seq": url})
     assert (outcome.verdict, outcome.notes) == (
         Verdict.REGISTERED,
@@ -362,3 +376,22 @@ def test_figures_are_compared_as_what_they_mean(place: Place) -> None:
     (outcome,) = place.run({"seq": "seq.war"}, figures={"seq": other}, is_dry=True)
     expected = "workflowDag: {m1=[other]} there, {pre_processing=[m1], m1=[post_processing]} here"
     assert expected in outcome.notes
+
+
+def test_dry_run_plans_each_copy_once(place: Place) -> None:
+    """What one workflow has copied is here for the next one, as in the real run."""
+    place.fill()
+    make_war(place.theirs["workflow"], name="other")
+    urls = {"a": "seq.war", "b": "other.war"}
+    planned = [outcome.notes for outcome in place.run(urls, is_dry=True)]
+    done = [outcome.notes for outcome in place.run(urls)]
+    assert planned == [tuple(note.replace("copied", "would be copied") for note in notes) for notes in done]
+    assert [len(notes) for notes in done] == [2, 1]
+
+
+def test_dry_run_finds_that_there_is_no_room(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copies are weighed against the disk before anything is done."""
+    place.fill()
+    full = shutil.disk_usage("/")._replace(free=10)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    assert place.reason(is_dry=True) == "No space is left for the archive."
