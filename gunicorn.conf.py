@@ -28,6 +28,7 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_settings.metrics_folder)  # noqa: 
 
 from wfmgmt.deployment.deployment import Deployment  # noqa: E402
 from wfmgmt.deployment.host_limits import ensure_temporary_folder, raise_file_limit, web_connections  # noqa: E402
+from wfmgmt.deployment.inherited_sockets import InheritedSockets  # noqa: E402
 from wfmgmt.deployment.master import Master  # noqa: E402
 from wfmgmt.deployment.shared_metrics import empty_folder, reserve_files  # noqa: E402
 
@@ -59,8 +60,8 @@ def on_starting(server):
     """Prepare the instance before the first web worker."""
     Master.adopt(server, _deployment.shared)
     with _one_line():
-        has_sockets = "LISTEN_FDS" in os.environ  # noqa: TID251 - from systemd, which gunicorn prefers to addresses
-        _deployment.start([] if has_sockets else server.cfg.address)
+        inherited = InheritedSockets(os.environ)  # noqa: TID251 - where systemd tells of them
+        _deployment.start([] if inherited.has_management else server.cfg.address, inference=inherited.inference)
         ensure_temporary_folder(_settings)
         empty_folder(_settings)
 

@@ -70,6 +70,7 @@ class Service:
             "WFMGMT_MAX_AUDITED_FAILURES": "1000000",
             **{f"WFMGMT_{name.upper()}": str(value) for name, value in settings.items()},
         }
+        self.pass_fds: tuple[int, ...] = ()
         self.process: subprocess.Popen[bytes] | None = None
         self.management = self.inference = ""
 
@@ -102,6 +103,7 @@ class Service:
                 env=self.environment,
                 stdout=log,
                 stderr=log,
+                pass_fds=self.pass_fds,
                 start_new_session=True,
             )
         return self.process

@@ -76,11 +76,12 @@ class Deployment:
         deployment.settings = settings
         return deployment
 
-    def start(self, binds: Iterable[object]) -> None:
+    def start(self, binds: Iterable[object], *, inference: socket.socket | None = None) -> None:
         """Prepare everything that web workers rely on, before there are any.
 
         Args:
             binds: What gunicorn will listen on: pairs of host and port, or paths.
+            inference: A socket that listens in the place of the inference address.
 
         Raises:
             CannotStart: The settings, the database or the addresses do not allow it.
@@ -94,7 +95,7 @@ class Deployment:
             if isinstance(bind, tuple):  # gunicorn's own complaint would come late and among others.
                 _listen_patiently("WFMGMT_MANAGEMENT_ADDRESS", bind[0], bind[1]).close()
         address = settings.inference_address
-        self._inference = _listen_patiently("WFMGMT_INFERENCE_ADDRESS", address.host, address.port)
+        self._inference = inference or _listen_patiently("WFMGMT_INFERENCE_ADDRESS", address.host, address.port)
         self._lifeline = os.pipe()
         self._master = os.getpid()
         if warning := warning_about_sqlite():
@@ -162,6 +163,7 @@ class Deployment:
         """Take the runtime down: the pipe that it watches ends when the last process of the deployment lets go."""
         if self._inference is None:
             return
+        self._inference.close()
         os.close(self._lifeline[1])
         lock = runtime_lock(self.settings)
         deadline = time.monotonic() + self.settings.drain_timeout_s + RUNTIME_STOP_S

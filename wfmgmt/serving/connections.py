@@ -1,5 +1,7 @@
 """How many connections clients may keep open, and for how long without a request."""
 
+import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,10 +42,13 @@ class Connections:
 
     Attributes:
         limits: What is too much.
+        is_closing: Whether each connection ends with its next answer, which tells the client so.
     """
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
+        self.is_closing = False
+        self._all_gone = asyncio.Event()
         # Both in the order in which they came.
         self._open: dict[Connection, None] = {}
         self._refused: dict[Connection, None] = {}
@@ -67,6 +72,8 @@ class Connections:
         """Forget a connection that is gone."""
         self._open.pop(connection, None)
         self._refused.pop(connection, None)
+        if self.is_closing and not self._open:
+            self._all_gone.set()
 
     def _end_an_idle_one(self) -> bool:
         idle = {each: since for each in self._open if (since := each.idle_since) is not None}
@@ -76,3 +83,10 @@ class Connections:
         self.remove(connection)
         connection.end()
         return True
+
+    async def close_after_answers(self, max_s: float) -> None:
+        """Let clients go with the answers to their next requests; return when all are gone, or after a time."""
+        self.is_closing = True
+        if self._open:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_gone.wait(), max_s)

@@ -161,6 +161,8 @@ class InferenceProtocol(web.RequestHandler):
             resp.headers.update({**NO_CACHE, REQUEST_ID: sane_request_id(request.headers.get(REQUEST_ID))})
         if not resp.prepared:  # The application sends long answers by itself.
             self._on_answer(request, resp)
+            if self._connections.is_closing:
+                resp.force_close()
         return super().finish_response(request, resp, start_time)
 
     def log_exception(self, *args: Any, **kw: Any) -> None:  # noqa: ANN401 - as in the base class

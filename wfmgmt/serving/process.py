@@ -9,7 +9,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +32,8 @@ RequestHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 #: How long answers under way may take once the runtime has been told to stop.
 SHUTDOWN_TIMEOUT_S = 2.0
+#: How long connections without a request stay open then, for requests that are on their way.
+FAREWELL_S = 1.0
 #: Objects that are made before the youngest are looked through, and how many such rounds before older ones are.
 _GARBAGE_THRESHOLDS = (20_000, 10, 10)
 
@@ -63,7 +65,8 @@ async def serve(
     _use_memory_for_speed()
     async with make_runtime() as runtime:
         control = await _serve(control_app(runtime), web.RequestHandler, listen_privately(control_socket))
-        inference = await _serve_clients(runtime, inference_socket, connection_limits, guard)
+        connections = Connections(_affordable(connection_limits))
+        inference = await _serve_clients(runtime, inference_socket, connections, guard)
         keeping = [asyncio.create_task(each) for each in (runtime.keep_in_step(), runtime.keep_models_in_step())]
         stopped = asyncio.create_task(stop.wait())
         _log.info("runtime is up, inference at http://%s", "{}:{}".format(*inference_socket.getsockname()[:2]))
@@ -72,10 +75,14 @@ async def serve(
             if task.done():
                 task.result()  # Only a wrong setting or an unforeseen error ends a loop: let it be seen.
             task.cancel()
+        # New connections wait for the next runtime, if somebody holds the socket for it; those that are open end with
+        # an answer that says so, since a client that has just sent a request on one cannot know.
+        inference.stop_listening()
+        await connections.close_after_answers(FAREWELL_S)
         await runtime.drain()
         await asyncio.to_thread(control_socket.unlink, missing_ok=True)
-        for end in (control, inference):
-            await end()
+        for serving in (control, inference):
+            await serving.end()
     _log.info("runtime is down")
 
 
@@ -113,9 +120,26 @@ def _affordable(limits: ConnectionLimits) -> ConnectionLimits:
     return replace(limits, connections=min(limits.connections, descriptors // 2))
 
 
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    """An application that is served on a socket."""
+
+    listening: asyncio.Server
+    runner: web.AppRunner
+
+    def stop_listening(self) -> None:
+        """Accept no more connections."""
+        self.listening.close()
+
+    async def end(self) -> None:
+        """Stop serving, giving answers under way a moment."""
+        self.stop_listening()
+        await self.runner.cleanup()
+
+
 async def _serve_clients(
-    runtime: Runtime, sock: socket.socket, limits: ConnectionLimits, browser_guard: BrowserGuard
-) -> Callable[[], Awaitable[None]]:
+    runtime: Runtime, sock: socket.socket, connections: Connections, browser_guard: BrowserGuard
+) -> _Serving:
     """Serve the inference address."""
     metrics = InferenceMetrics(runtime.measurements, runtime.feed)
     guard = InferenceGuard(browser_guard, count_refused=metrics.count_refused)
@@ -124,7 +148,7 @@ async def _serve_clients(
         guard.add_headers(request, answer)
         metrics.count(request, answer.status)
 
-    protocol = partial(InferenceProtocol, connections=Connections(_affordable(limits)), on_answer=on_answer)
+    protocol = partial(InferenceProtocol, connections=connections, on_answer=on_answer)
     app = inference_app(runtime, metrics=metrics, on_answer=on_answer)
     return await _serve(app, protocol, sock, around=guard.around)
 
@@ -134,8 +158,8 @@ async def _serve(
     protocol: Callable[..., web.RequestHandler],
     sock: socket.socket,
     around: Callable[[RequestHandler], RequestHandler] = lambda handler: handler,
-) -> Callable[[], Awaitable[None]]:
-    """Serve an application on a socket; return what ends that, giving answers under way a moment."""
+) -> _Serving:
+    """Serve an application on a socket."""
     runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_TIMEOUT_S, handle_signals=False, handler_cancellation=True)
     await runner.setup()
     server, loop = runner.server, asyncio.get_running_loop()
@@ -143,12 +167,7 @@ async def _serve(
         raise RuntimeError("the runner was not set up")
     server.request_handler = around(server.request_handler)
     listening = await loop.create_server(lambda: protocol(server, loop=loop), sock=sock)
-
-    async def end() -> None:
-        listening.close()
-        await runner.cleanup()
-
-    return end
+    return _Serving(listening, runner)
 
 
 def _check_lifeline(lifeline: int, stop: asyncio.Event) -> None:

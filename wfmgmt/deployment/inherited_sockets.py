@@ -1,0 +1,61 @@
+"""Listening sockets that systemd, or what does as it does, holds for the service while that is not running."""
+
+import fcntl
+import os
+import socket
+from collections.abc import MutableMapping
+
+from wfmgmt.errors import SettingsInvalid
+
+#: The first descriptor that systemd passes.
+_FIRST = 3
+_MANAGEMENT, _INFERENCE = "management", "inference"
+_ORDER = (_MANAGEMENT, _INFERENCE)
+
+
+class InheritedSockets:
+    """What was passed to this process in the way of `sd_listen_fds(3)`.
+
+    gunicorn takes all passed sockets for its own, so that of the inference address is taken out before.
+
+    Attributes:
+        has_management: Whether there is one for the management address; gunicorn then takes it.
+        inference: That for the inference address, if there is one.
+
+    Args:
+        environ: The environment, from which all of it is removed that gunicorn must not see.
+
+    Raises:
+        SettingsInvalid: The sockets are too many, or their names do not tell which is which.
+    """
+
+    def __init__(self, environ: MutableMapping[str, str]) -> None:
+        self.has_management = False
+        self.inference: socket.socket | None = None
+        names = environ.pop("LISTEN_FDNAMES", "").split(":")
+        if environ.get("LISTEN_PID") != str(os.getpid()):
+            return
+        planes = _planes(int(environ.get("LISTEN_FDS", "0")), names)
+        taken = {plane: fcntl.fcntl(_FIRST + at, fcntl.F_DUPFD_CLOEXEC, 64) for at, plane in enumerate(planes)}
+        for at in range(len(planes)):
+            os.close(_FIRST + at)
+        if _INFERENCE in taken:
+            self.inference = socket.socket(fileno=taken[_INFERENCE])
+        if _MANAGEMENT in taken:
+            self.has_management = True
+            os.dup2(taken[_MANAGEMENT], _FIRST)
+            os.close(taken[_MANAGEMENT])
+            environ["LISTEN_FDS"] = "1"
+        else:
+            del environ["LISTEN_PID"], environ["LISTEN_FDS"]
+
+
+def _planes(count: int, names: list[str]) -> tuple[str, ...]:
+    """Return which plane each socket is for: by its name if all are named so, else in the order of the planes."""
+    if count > len(_ORDER):
+        raise SettingsInvalid(f"LISTEN_FDS: expected a socket for management and one for inference, got {count}")
+    if len(names) == count and set(names) <= set(_ORDER):
+        if len(set(names)) < count:
+            raise SettingsInvalid(f"LISTEN_FDNAMES: expected different names, got {':'.join(names)}")
+        return tuple(names)
+    return _ORDER[:count]
