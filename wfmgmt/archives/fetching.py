@@ -93,7 +93,7 @@ class Fetcher:
         with (
             full_disk_reported(),
             new_durable_file(into) as file,
-            Transfer(url, self._timeout_s, cancelled) as transfer,
+            Transfer(url, self._timeout_s, cancelled, timeout_setting="WFMGMT_DOWNLOAD_TIMEOUT_S") as transfer,
         ):
             return self._follow(url, file, transfer)
 
@@ -149,7 +149,7 @@ class Fetcher:
             raise transfer.failed(self._too_large())
 
     def _too_large(self) -> str:
-        return f"it is larger than {self._limit_bytes} bytes"
+        return f"it is larger than {self._limit_bytes} bytes (WFMGMT_DOWNLOAD_LIMIT_MB)"
 
 
 def _redirect_target(hop: RemoteUrl, response: requests.Response, transfer: Transfer) -> RemoteUrl:

@@ -182,12 +182,13 @@ class ArchiveReader:
         Raises:
             InvalidArchive: It is too much, as such or for the size of the archive.
         """
+        passed = f"{quoted(name)} passed the limit"
         most_bytes = self._limits.archive_unpacked_bytes
         if unpacked_bytes > most_bytes:
-            raise InvalidArchive(f"it unpacks to more than {most_bytes} bytes, {quoted(name)} passed the limit")
+            raise InvalidArchive(f"it unpacks to more than {most_bytes} bytes, {passed} (WFMGMT_ARCHIVE_UNPACKED_MB)")
         ratio = self._limits.archive_ratio
         if unpacked_bytes > _RATIO_CHECKED_FROM_BYTES and unpacked_bytes > ratio * self._packed_bytes:
-            raise InvalidArchive(f"it unpacks to more than {ratio} times its size, {quoted(name)} passed the limit")
+            raise InvalidArchive(f"it unpacks to more than {ratio} times its size, {passed} (WFMGMT_ARCHIVE_RATIO)")
 
     def _chunks(self, member: zipfile.ZipInfo) -> Iterator[bytes]:
         """Yield the content of a file in pieces.

@@ -24,6 +24,7 @@ from wfmgmt.errors import (
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _OWNER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PART = re.compile(r"\.([A-Za-z0-9._-]{1,64})-[0-9a-f]{32}\.part")
+_SLASH = re.compile(r"[/\\]")
 _STEM_LIMIT = 128
 _CHUNK_BYTES = 1024 * 1024
 # EFBIG stands for a quota on the size of one file.
@@ -265,6 +266,23 @@ class ArchiveFolder:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def model_file_name(url: str) -> str:
+    """Return the name in the model store that TorchServe takes the address of a model for, if it does not download it.
+
+    That is what follows the last slash, whether the rest is a folder, an absolute path or a file: address; what was
+    written for the folders of one host works on others that way.
+
+    Raises:
+        RelativePathRefused: The address has `..` in it.
+
+    Source:
+        TorchServe 0.12.0, ModelArchive.downloadModel.
+    """
+    if ".." in url:
+        raise RelativePathRefused(redacted_address(url))
+    return _SLASH.split(url)[-1]
 
 
 def _check_text(name: str) -> None:

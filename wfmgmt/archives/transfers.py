@@ -54,14 +54,22 @@ class Transfer:
         timeout_s: Time for the whole download.
         cancelled: Says True once the caller has lost interest.
         ca_bundle: File of the certificates to trust, instead of those that come with requests.
+        timeout_setting: What errors call the setting of that time.
     """
 
     def __init__(
-        self, url: RemoteUrl, timeout_s: float, cancelled: Callable[[], bool], *, ca_bundle: Path | None = None
+        self,
+        url: RemoteUrl,
+        timeout_s: float,
+        cancelled: Callable[[], bool],
+        *,
+        ca_bundle: Path | None = None,
+        timeout_setting: str = "",
     ) -> None:
         self._url = url
         self._ca_bundle = ca_bundle
         self._timeout_s = timeout_s
+        self._timeout_setting = timeout_setting
         self._deadline = time.monotonic() + timeout_s
         self._cancelled = cancelled
         self._verdict: str | None = None
@@ -174,7 +182,8 @@ class Transfer:
     def _ended(self) -> str | None:
         if self._verdict is None:
             if not self._remaining_s():
-                self._verdict = f"it was not complete after {self._timeout_s:g} s"
+                setting = f" ({self._timeout_setting})" if self._timeout_setting else ""
+                self._verdict = f"it was not complete after {self._timeout_s:g} s{setting}"
             elif self._cancelled():
                 self._verdict = "it was cancelled"
         return self._verdict

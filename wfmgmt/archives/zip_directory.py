@@ -139,11 +139,13 @@ def _check_entry_count(file: IO[bytes], table: _Table, max_entries: int) -> None
     Raises:
         InvalidArchive: There are too many, or not as many as the end record says.
     """
-    too_many = f"it has more than {max_entries} members"
+    too_many = f"it has more than {max_entries} members (WFMGMT_ARCHIVE_ENTRIES)"
     if table.entries > max_entries:
         raise InvalidArchive(too_many)
     if table.size > max_entries * _MAX_ENTRY_BYTES:
-        raise InvalidArchive(f"its table of contents has {table.size} bytes, too many for {max_entries} members")
+        raise InvalidArchive(
+            f"its table of contents has {table.size} bytes, too many for {max_entries} members (WFMGMT_ARCHIVE_ENTRIES)"
+        )
     file.seek(table.offset)
     entries = file.read(table.size)
     position = count = 0
@@ -224,7 +226,7 @@ def _check_paths(members: Sequence[zipfile.ZipInfo], max_entries: int) -> None:
             parent = parent.rpartition("/")[0]
         (folders if member.is_dir() else files).add(path)
         if len(folders) > max_entries:
-            raise InvalidArchive(f"its members lie in more than {max_entries} folders")
+            raise InvalidArchive(f"its members lie in more than {max_entries} folders (WFMGMT_ARCHIVE_ENTRIES)")
     both = next((path for path in files if path in folders), None)
     if both is not None:
         raise InvalidArchive(f"{quoted(both)} is a file and also the folder of another member")

@@ -55,7 +55,9 @@ class Dag:
         if not targets:
             raise InvalidDag("Not a valid DAG: it has no nodes")
         if len(targets) > max_nodes:
-            raise InvalidDag(f"Not a valid DAG: it has {len(targets)} nodes, the limit is {max_nodes}")
+            raise InvalidDag(
+                f"Not a valid DAG: it has {len(targets)} nodes, the limit is {max_nodes} (WFMGMT_DAG_NODES)"
+            )
         edges = tuple((source, target) for source, following in mapping.items() for target in following)
         _check_edges(edges)
         nodes = _sorted_topologically(targets)

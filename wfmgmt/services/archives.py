@@ -8,11 +8,12 @@ from pathlib import Path
 from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.manifest import read_mar
 from wfmgmt.archives.reading import check_archive
-from wfmgmt.archives.stores import ArchiveFolder
+from wfmgmt.archives.stores import ArchiveFolder, model_file_name
 from wfmgmt.archives.urls import RemoteUrl, is_remote, parse_url
 from wfmgmt.archives.verified import VerifiedFile, open_verified
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.model_config import ModelConfig
+from wfmgmt.domain.names import shortened
 from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.errors import (
     ArchiveNotFound,
@@ -58,6 +59,19 @@ class StoreFolders:
     def named(self, store: str) -> ArchiveFolder:
         """Return the folder of the `workflow` or the `model` store."""
         return self.workflow if store == "workflow" else self.model
+
+
+def folder_warnings(urls: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each model node whose url says more than the name of a file in the model store.
+
+    Args:
+        urls: Node name to what the spec names; the archives have been found.
+    """
+    return [
+        f"models.{node}.url: {shortened(redacted_address(url))} is taken for {model_file_name(url)} in the model store"
+        for node, url in urls.items()
+        if not is_remote(url) and model_file_name(url) != url
+    ]
 
 
 class Acquisition:
@@ -112,8 +126,8 @@ class Acquisition:
         for url in dict.fromkeys(urls.values()):
             try:
                 found[url] = self._model(url)
-            except ArchiveNotFound as error:
-                failures[url] = f"Model not found at: {error.url}"
+            except ArchiveNotFound:
+                failures[url] = f"Model not found at: {redacted_address(url)}"
             except (BadRequest, InvalidArchive, UrlNotAllowed, DownloadFailed) as error:
                 failures[url] = str(error)
         return (
@@ -123,7 +137,7 @@ class Acquisition:
 
     def _model(self, url: str) -> ArchiveFile:
         try:
-            model, content = self._acquire(self._folders.model, url)
+            model, content = self._acquire(self._folders.model, url if is_remote(url) else model_file_name(url))
             with content:
                 config = read_mar(content, self._limits).config
                 check_archive(content, self._limits)

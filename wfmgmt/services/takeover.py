@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from wfmgmt.archives.manifest import read_war
+from wfmgmt.archives.stores import model_file_name
 from wfmgmt.archives.urls import is_remote, parse_url
 from wfmgmt.domain.audit import Origin
 from wfmgmt.domain.limits import Limits
@@ -209,15 +210,17 @@ class Takeover:
     def _models(self, spec: WorkflowSpec, source: Source) -> list[FoundArchive]:
         """Find the archives of all models that are not downloaded; say all that is wrong with them at once."""
         urls = dict.fromkeys(node.url for node in spec.nodes if node.url is not None and not is_remote(node.url))
-        found, wrong = [], []
+        found: dict[str, FoundArchive] = {}
+        wrong = []
         for url in urls:
             try:
-                found.append(self._find("model", url, source))
+                name = model_file_name(url)
+                found.setdefault(name, self._find("model", name, source))
             except WfmgmtError as error:
                 wrong.append(str(error))
         if wrong:
             raise NotTakenOver("; ".join(wrong))
-        return found
+        return list(found.values())
 
     def _changed_models(self, registered: DescribedWorkflow, source: Source) -> list[str]:
         """Say which models the other server has other files of; what cannot be compared is left out."""

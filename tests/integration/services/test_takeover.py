@@ -153,6 +153,15 @@ def test_archives_are_copied_and_the_workflow_registered(place: Place) -> None:
     assert sha256_of(place.ours["model"] / "m1.mar") == sha256_of(place.theirs["model"] / "m1.mar")
 
 
+def test_models_are_found_by_all_addresses_that_torchserve_takes(place: Place) -> None:
+    """A folder before the name of a model means nothing, and one file is copied once."""
+    spec = "models: {a: {url: model-store/m1.mar}, b: {url: /models/m1.mar}}\ndag: {a: [b]}\n"
+    place.fill(spec=spec, handler=None)
+    (outcome,) = place.run({"seq": "seq.war"})
+    assert outcome.verdict is Verdict.REGISTERED, outcome.reason
+    assert place.copies() == ["seq.war", "m1.mar"]
+
+
 def test_archives_that_are_here_are_taken_as_they_are(place: Place) -> None:
     """Without the stores of the other server too."""
     make_war(place.ours["workflow"])
