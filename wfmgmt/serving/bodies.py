@@ -19,6 +19,7 @@ from wfmgmt.errors import BadRequest, RequestTooLarge, RequestTooSlow
 from wfmgmt.serving.compression import supported_encoding, unpacked
 from wfmgmt.serving.models.base import InputField, described_bytes
 from wfmgmt.serving.predictions import Place
+from wfmgmt.serving.timeouts import timeout_after
 
 #: How long a client may take to send a body.
 BODY_TIMEOUT_S = 60.0
@@ -52,7 +53,7 @@ async def read_fields(request: web.Request, place: Place) -> list[InputField]:
         if request.content.is_eof():  # It came with the head, like most.
             body = await _read(request, place)
         else:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
+            async with timeout_after(BODY_TIMEOUT_S):
                 body = await _read(request, place)
     except TimeoutError:
         raise RequestTooSlow("body", BODY_TIMEOUT_S) from None

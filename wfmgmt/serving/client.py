@@ -1,5 +1,6 @@
 """The management plane's side of the control socket."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -80,9 +81,18 @@ class _DeadlineSocket(socket.socket):
         super().sendall(data, flags)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0, /) -> int:  # noqa: ANN401 - as in the base class
-        """Receive what has come within the time that is left."""
-        self._limit_next_call()
-        return super().recv_into(buffer, nbytes, flags)
+        """Receive what has come within the time that is left, or lies there when it is over.
+
+        After a pause of the machine the time may be over although the answer came in time.
+        """
+        with contextlib.suppress(TimeoutError):
+            self._limit_next_call()
+            return super().recv_into(buffer, nbytes, flags)
+        self.settimeout(0)
+        try:
+            return super().recv_into(buffer, nbytes, flags)
+        except BlockingIOError:
+            raise TimeoutError from None
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -26,6 +26,7 @@ from wfmgmt.serving.models.base import (
     PredictionFailed,
     PredictionRefused,
 )
+from wfmgmt.serving.timeouts import timeout_after
 
 #: Asks a node: its name, the request, and the worker to avoid.
 Ask = Callable[[str, NodeRequest, int | None], "asyncio.Future[NodeAnswer]"]
@@ -197,7 +198,7 @@ class WorkflowRunner:
         """
         flow = DagRun[NodeAnswer](self._dag)
         try:
-            async with asyncio.timeout(self._response_timeout_s - prediction.waited_s):
+            async with timeout_after(self._response_timeout_s - prediction.waited_s):
                 await self._follow(flow, [flow.start()], prediction)
         except TimeoutError:
             raise WorkflowTimedOut(self._workflow, self._response_timeout_s) from None

@@ -235,3 +235,30 @@ def test_pool_gives_up_a_worker_that_answers_garbage(header: dict[str, object]) 
             await pool.scale(1)
 
     run_with_pool(forkserver, scenario)
+
+
+def test_pool_is_stopped_when_no_worker_lives() -> None:
+    """Also one that is being taken down already, for want of work or because fewer were asked for, is waited for."""
+    forkserver = FakeForkserver()
+
+    async def scenario(pool: WorkerPool, _time: Time) -> None:
+        await pool.scale(2)
+        going = asyncio.Event()
+
+        async def slow_stop(*, grace_s: float) -> None:
+            await going.wait()
+            await asyncio.sleep(0.01)
+            forkserver.workers[1].stopped = True
+
+        forkserver.workers[1].stop = slow_stop  # type: ignore[method-assign]
+        scaling = asyncio.create_task(pool.scale(1))
+        await asyncio.sleep(0)
+        stopping = asyncio.create_task(pool.stop())
+        await asyncio.wait([stopping], timeout=0.05)
+        assert not stopping.done()
+        scaling.cancel()
+        going.set()
+        await stopping
+        assert all(worker.stopped for worker in forkserver.workers)
+
+    run_with_pool(forkserver, scenario)

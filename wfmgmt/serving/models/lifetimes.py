@@ -1,6 +1,7 @@
 """What a model server has loaded under which name, from the beginning of each load to the end of its unload."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Generic, TypeVar
 
@@ -8,6 +9,8 @@ from wfmgmt.errors import ShuttingDown
 from wfmgmt.serving.models.base import ModelAlreadyLoaded, ModelNotLoaded
 
 T = TypeVar("T")
+
+_log = logging.getLogger("wfmgmt.runtime")
 
 
 class _Lifetime(Generic[T]):
@@ -31,7 +34,7 @@ class Lifetimes(Generic[T]):
 
     Args:
         bring_up: Makes an item ready; cancelled when it is to be unloaded meanwhile.
-        take_down: Takes down whatever is there of an item. It must not raise.
+        take_down: Takes down whatever is there of an item. It should not raise; what it raises is logged.
         on_change: Called with a name once it is free.
     """
 
@@ -112,9 +115,13 @@ class Lifetimes(Generic[T]):
     async def _finish(self, name: str, lifetime: _Lifetime[T]) -> None:
         lifetime.loading.cancel()
         await asyncio.gather(lifetime.loading, return_exceptions=True)
-        await self._take_down(lifetime.item)
-        self._lifetimes.pop(name, None)
-        self._on_change(name)
+        try:
+            await self._take_down(lifetime.item)
+        except Exception:  # noqa: BLE001 - a name that is kept for ever helps nobody, and the log has the reason
+            _log.error("%s was not taken down wholly", name, exc_info=True)
+        finally:
+            self._lifetimes.pop(name, None)
+            self._on_change(name)
 
 
 def _raise_failure(loading: asyncio.Task[None], node: str) -> None:

@@ -16,6 +16,7 @@ from wfmgmt.serving.models.local.channel import Item
 from wfmgmt.serving.models.local.frames import MAX_HEADER_BYTES, MAX_PAYLOAD_BYTES, Frame, InvalidFrame
 from wfmgmt.serving.models.local.ready_worker import Batch, Call, ReadyWorker
 from wfmgmt.serving.models.local.worker_process import WorkerProcess
+from wfmgmt.serving.timeouts import grace_s
 
 #: A batch is closed before it gets longer than this, so that it fits into one message.
 _BATCH_BYTES = MAX_PAYLOAD_BYTES // 2
@@ -306,7 +307,7 @@ class Dispatcher:
         return batches
 
     def _check_time(self, worker: ReadyWorker) -> None:
-        """Give up a worker that takes too long."""
+        """Kill a worker that takes too long, once what it may have sent has been read."""
         if not worker.batches:
             return
         batch = worker.batches[0]
@@ -314,6 +315,10 @@ class Dispatcher:
         left_s = batch.begun_at + timeout_ms / 1000 - self._clock()
         if left_s > _CLOCK_S:
             worker.watch(batch.begun_at + timeout_ms / 1000, left_s, self._check_time)
+        elif not batch.is_overdue:
+            batch.is_overdue = True
+            more_s = grace_s(-left_s)
+            worker.watch(self._clock() + more_s, more_s, self._check_time)
         else:
             self._lose(worker, f"no answer within timeout-ms of {timeout_ms} ms; its worker was killed")
 

@@ -20,6 +20,7 @@ from wfmgmt.serving.models.local import frames
 from wfmgmt.serving.models.local.channel import Channel, connect
 from wfmgmt.serving.models.local.output import OutputLog
 from wfmgmt.serving.models.local.worker_process import WorkerProcess
+from wfmgmt.serving.timeouts import timeout_after
 
 _MODULE = "wfmgmt.serving.models.local.forkserver"
 _IMPORT_ROOT = Path(__file__).parents[4]
@@ -298,7 +299,7 @@ class _Connection:
         self._forks[fork_id] = asyncio.get_running_loop().create_future()
         try:
             self._send({"op": "fork", "id": fork_id}, fds)
-            async with asyncio.timeout(answer_timeout_s):
+            async with timeout_after(answer_timeout_s):
                 return await self._forks[fork_id]
         except TimeoutError:
             self._kill_process()

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from wfmgmt.serving.models.local.frames import Frame, InvalidFrame
 from wfmgmt.serving.models.local.launcher import ForkFailed
 from wfmgmt.serving.models.local.ready_worker import ReadyWorker
 from wfmgmt.serving.models.local.worker_process import WorkerExited, WorkerProcess
+from wfmgmt.serving.timeouts import timeout_at
 
 #: A pool gets one more worker when requests have waited for so long that more than chance is at work.
 GROW_AFTER_S = 0.05
@@ -139,6 +140,7 @@ class WorkerPool:
         self._no_growth_before = 0.0
         self._growth_error: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[None]] = set()
         self._stopped = False
 
     @property
@@ -182,7 +184,10 @@ class WorkerPool:
             await self._remove(surplus)
 
     async def stop(self) -> None:
-        """Take all workers down, also those that are still starting. Idempotent; the pool is of no use afterwards."""
+        """Take all workers down; when this returns, none of them lives. Idempotent; the pool is over afterwards.
+
+        That goes for those that are still starting, and for those that something else is taking down.
+        """
         self._stopped = True
         self._wanted = 0
         self.dispatcher.close(f"{self.job.node} of {self.job.workflow} is being unloaded")
@@ -190,6 +195,17 @@ class WorkerPool:
             if timer is not None:
                 timer.cancel()
         await self._remove(tuple(self._slots))
+        for running in self._running:
+            _cancel_once(running)
+        if self._running or self._tasks:
+            await asyncio.wait(self._running | self._tasks)
+
+    def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start what a slot does; `stop` waits for its end, whatever becomes of the slot."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
 
     async def bring_up(self) -> WorkerProcess:
         """Start one worker and return it when it has loaded its job.
@@ -202,7 +218,7 @@ class WorkerPool:
             load = await equipment.enter_async_context(self.job.equip())
             deadline = asyncio.get_running_loop().time() + timeout_s
             try:
-                async with asyncio.timeout_at(deadline):
+                async with timeout_at(deadline):
                     worker = await self._forkserver.fork(workflow=self.job.workflow, node=node)
             except TimeoutError:
                 raise ModelNotLoaded(node, f"no process was forked within startup_timeout of {timeout_s:g} s") from None
@@ -219,7 +235,7 @@ class WorkerPool:
     async def _load(self, worker: WorkerProcess, load: Mapping[str, Any], deadline: float) -> None:
         node, timeout_s = self.job.node, self.job.startup_timeout_s
         try:
-            async with asyncio.timeout_at(deadline):
+            async with timeout_at(deadline):
                 worker.send(load)
                 _check_ready(node, worker, await worker.receive())
         except TimeoutError:
@@ -318,14 +334,23 @@ class WorkerPool:
             return
         permits = sum(slot in slots for slot in self._slots)
         self._slots = [slot for slot in self._slots if slot not in slots]
-        await asyncio.gather(*(self.dispatcher.release(slot.worker) for slot in slots if slot.worker is not None))
-        for slot in slots:
-            # A second cancellation would break off the graceful end that the first one began.
-            if not slot.task.cancelling():
-                slot.task.cancel()
-        await asyncio.wait({slot.task for slot in slots})
-        self.settings.budget.give_back(permits)
+        busy = [slot.worker for slot in slots if slot.worker is not None]
+        try:
+            try:
+                await asyncio.gather(*(self.dispatcher.release(worker) for worker in busy))
+            finally:  # When this is cancelled they go all the same.
+                for slot in slots:
+                    _cancel_once(slot.task)
+            await asyncio.wait({slot.task for slot in slots})
+        finally:
+            self.settings.budget.give_back(permits)
         self.on_change()
+
+
+def _cancel_once(task: asyncio.Task[None]) -> None:
+    """Cancel a task; a second cancellation would break off the graceful end that the first one began."""
+    if not task.cancelling():
+        task.cancel()
 
 
 def _check_ready(node: str, worker: WorkerProcess, frame: Frame) -> None:
@@ -369,7 +394,7 @@ class _Slot:
         self.came_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pool = pool
         self._is_spare = is_spare
-        self.task = asyncio.create_task(self._run())
+        self.task = pool.run(self._run())
         self.task.add_done_callback(self._note_end)
 
     def _note_end(self, task: asyncio.Task[None]) -> None:

@@ -16,6 +16,7 @@ from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import Content
 from wfmgmt.serving.models.torchserve.failures import ServerFailed, ServerRefused, foreign_errors_mapped, shape_checked
 from wfmgmt.serving.models.torchserve.keys import Keys, bearer
+from wfmgmt.serving.timeouts import timeout_after
 
 WRONG_KEY = "InvalidKeyException"
 FORGOTTEN = frozenset({"ModelNotFoundException", "ModelVersionNotFoundException"})
@@ -257,7 +258,7 @@ class TorchServe:
         try:
             with self._errors_mapped(self.name, self._timeout_s):
                 async with (
-                    asyncio.timeout(self._timeout_s),
+                    timeout_after(self._timeout_s),
                     self._session.request(
                         method, self.name + path, params=query, headers=bearer(key), allow_redirects=False
                     ) as answer,
@@ -298,7 +299,7 @@ class TorchServe:
         url = f"{self.name}/token"
         with self._errors_mapped(self.name, self._timeout_s):
             async with (
-                asyncio.timeout(self._timeout_s),
+                timeout_after(self._timeout_s),
                 self._session.get(url, params={"type": kind}, headers=bearer(api), allow_redirects=False) as answer,
             ):
                 await _body(answer, _LARGEST_MANAGEMENT_ANSWER, self.name)

@@ -11,6 +11,7 @@ from wfmgmt.serving.models.torchserve.connection import CONFLICT, Described, Rep
 from wfmgmt.serving.models.torchserve.exchange import decode, encode
 from wfmgmt.serving.models.torchserve.failures import ServerFailed, ServerRefused
 from wfmgmt.serving.models.torchserve.workforce import Workforce
+from wfmgmt.serving.timeouts import grace_s
 
 #: What TorchServe takes at most to replace the worker of a request that took too long, besides rounding to seconds.
 _REPLACEMENT_S = 2.0
@@ -221,9 +222,9 @@ class Replica:
         try:
             while not asked.done():
                 left_s = self._allowed_until(began) - time.monotonic()
-                if left_s <= 0:
+                await asyncio.wait({asked}, timeout=left_s if left_s > 0 else grace_s(-left_s))
+                if left_s <= 0 and not asked.done():
                     raise self._too_late()
-                await asyncio.wait({asked}, timeout=left_s)
             return asked.result()
         finally:
             asked.cancel()
