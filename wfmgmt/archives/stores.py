@@ -15,6 +15,7 @@ from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.errors import (
     ArchiveNotFound,
     BadRequest,
+    FolderUnavailable,
     InsufficientStorage,
     InvalidArchive,
     RelativePathRefused,
@@ -46,8 +47,15 @@ def full_disk_reported() -> Iterator[None]:
 
 @contextlib.contextmanager
 def new_durable_file(path: Path) -> Iterator[BinaryIO]:
-    """Create a file, hand it out for writing and make it durable; on any error it is gone again."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    """Create a file, hand it out for writing and make it durable; on any error it is gone again.
+
+    Raises:
+        FolderUnavailable: There is no folder for it.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    except FileNotFoundError as exc:
+        raise FolderUnavailable("store") from exc
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, not a path)
             yield file
@@ -306,4 +314,6 @@ def _linked(source: Path, target: Path) -> bool:
         os.link(source, target)
     except FileExistsError:
         return False
+    except FileNotFoundError as exc:
+        raise FolderUnavailable("store") from exc
     return True

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from wfmgmt import __version__
 from wfmgmt.cli import takeover
 from wfmgmt.cli.actor import command_origin
+from wfmgmt.deployment.database import inspect_database, prepare_database
 from wfmgmt.deployment.deployment import prepare_instance, runtime_lock
 from wfmgmt.errors import CannotStart, ResourcesExhausted, RuntimeUnavailable, WfmgmtError
 from wfmgmt.factory import Services, listen, renew_folders, run_runtime
 from wfmgmt.logs import logging_config, open_standard_streams, write_error
 from wfmgmt.serving.client import RuntimeClient
 from wfmgmt.settings import Settings
-from wfmgmt.store.schema import require_current, upgrade
+from wfmgmt.store.schema import require_current
 from wfmgmt.store.store import Store
 
 #: How long the model servers may take to be compared and mended.
@@ -55,8 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     runtime = commands.add_parser("runtime", help="run the runtime process; gunicorn starts it by itself")
     runtime.add_argument("--inference-fd", type=int, help="descriptor of a socket that listens already")
     runtime.add_argument("--lifeline-fd", type=int, help="descriptor of a pipe whose end ends the runtime")
+    runtime.add_argument("--database-file", type=int, nargs=2, help="device and inode of the SQLite database")
     runtime.set_defaults(run=_runtime)
     migrate = commands.add_parser("migrate", help="bring the database up to date; gunicorn does it by itself")
+    migrate.add_argument(
+        "--adopt", action="store_true", help="take a new database, or another one, for this instance's from now on"
+    )
     migrate.set_defaults(run=_migrate)
     reconcile = commands.add_parser(
         "reconcile", help="finish or undo what a dead process left unfinished, and bring model servers back in step"
@@ -84,13 +89,14 @@ def _runtime(settings: Settings, options: argparse.Namespace) -> int:
         sock = listen("WFMGMT_INFERENCE_ADDRESS", address.host, address.port)
     else:
         sock = socket.socket(fileno=options.inference_fd)
-    run_runtime(settings, inference_socket=sock, lifeline=options.lifeline_fd)
+    database_file = tuple(options.database_file) if options.database_file else None
+    run_runtime(settings, inference_socket=sock, lifeline=options.lifeline_fd, database_file=database_file)
     return 0
 
 
-def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
+def _migrate(settings: Settings, options: argparse.Namespace) -> int:
     prepare_instance(settings)
-    upgrade(settings.database)
+    prepare_database(settings, inspect_database(settings, adopt=options.adopt))
     return 0
 
 
