@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from wfmgmt import __version__
-from wfmgmt.cli import takeover
+from wfmgmt.cli import backup, takeover
 from wfmgmt.cli.actor import command_origin
 from wfmgmt.deployment.database import inspect_database, prepare_database
 from wfmgmt.deployment.deployment import prepare_instance, runtime_lock
@@ -71,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     takeover.describe_arguments(
         commands.add_parser("import-torchserve", help="register what a running TorchServe has, from the same archives")
     )
+    backup.describe_backup(commands.add_parser("backup", help="write a consistent copy while the service runs"))
+    backup.describe_restore(commands.add_parser("restore", help="put a backup into an instance without a database"))
     audit = commands.add_parser("audit", help="the audit trail").add_subparsers(required=True, metavar="COMMAND")
     verify = audit.add_parser("verify", help="recompute the chain of hashes; exit 1 at the first row that does not fit")
     verify.set_defaults(run=_verify)
