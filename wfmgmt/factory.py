@@ -191,12 +191,15 @@ def _audit_event(drift: Drift) -> AuditEvent:
 
 
 @asynccontextmanager
-async def create_runtime(settings: Settings, database_file: FileIdentity = None) -> AsyncIterator[Runtime]:
+async def create_runtime(
+    settings: Settings, database_file: FileIdentity = None, *, worker_umask: int | None = None
+) -> AsyncIterator[Runtime]:
     """Give the runtime with its model server; end all processes that it started at the end.
 
     Args:
         settings: The settings in force.
         database_file: The only file that is accepted as the SQLite database; any unless given.
+        worker_umask: The umask of workers, this process's own when None: what handlers write is theirs to protect.
     """
     environment = worker_environment(settings)
     forkserver = Forkserver(
@@ -205,6 +208,8 @@ async def create_runtime(settings: Settings, database_file: FileIdentity = None)
             preload=settings.preload,
             memory_bytes=None if settings.worker_memory_mb is None else settings.worker_memory_mb * MIB,
             log_level=settings.log_level,
+            umask=worker_umask,
+            label=str(settings.instance),
         )
     )
     store = Store(settings.database, connections=2)
@@ -332,7 +337,12 @@ def renew_folders(run_folder: Path) -> None:
 
 
 def run_runtime(
-    settings: Settings, *, inference_socket: socket.socket, lifeline: int | None, database_file: FileIdentity
+    settings: Settings,
+    *,
+    inference_socket: socket.socket,
+    lifeline: int | None,
+    database_file: FileIdentity,
+    worker_umask: int | None = None,
 ) -> None:
     """Run the runtime process until it is told to stop; see `wfmgmt.serving.process.serve`.
 
@@ -342,7 +352,7 @@ def run_runtime(
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(
             serve(
-                lambda: create_runtime(settings, database_file),
+                lambda: create_runtime(settings, database_file, worker_umask=worker_umask),
                 control_socket=settings.control_socket,
                 inference_socket=inference_socket,
                 lifeline=lifeline,

@@ -49,14 +49,17 @@ def full_disk_reported() -> Iterator[None]:
 def new_durable_file(path: Path) -> Iterator[BinaryIO]:
     """Create a file, hand it out for writing and make it durable; on any error it is gone again.
 
+    Who may read the folder may read the file: a store that TorchServe reads as another user stays of use to it.
+
     Raises:
         FolderUnavailable: There is no folder for it.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileNotFoundError as exc:
         raise FolderUnavailable("store") from exc
     try:
+        os.fchmod(descriptor, 0o600 | path.parent.stat().st_mode & 0o044)
         with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, not a path)
             yield file
             file.flush()

@@ -2,6 +2,7 @@
 
 import argparse
 import logging.config
+import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from wfmgmt import __version__
 from wfmgmt.cli import backup, takeover
 from wfmgmt.cli.actor import command_origin
 from wfmgmt.deployment.database import inspect_database, prepare_database
-from wfmgmt.deployment.deployment import prepare_instance, runtime_lock
+from wfmgmt.deployment.deployment import PRIVATE_UMASK, prepare_instance, runtime_lock
 from wfmgmt.errors import CannotStart, ResourcesExhausted, RuntimeUnavailable, WfmgmtError
 from wfmgmt.factory import Services, listen, renew_folders, run_runtime
 from wfmgmt.logs import logging_config, open_standard_streams, write_error
@@ -32,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     open_standard_streams()
     parser = _parser()
-    options = parser.parse_args(arguments)
+    operators_umask = os.umask(PRIVATE_UMASK)
+    options = parser.parse_args(arguments, argparse.Namespace(umask=operators_umask))
     try:
         settings = Settings.load()
         logging.config.dictConfig(logging_config(settings.log_format, settings.log_level))
@@ -57,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     runtime.add_argument("--inference-fd", type=int, help="descriptor of a socket that listens already")
     runtime.add_argument("--lifeline-fd", type=int, help="descriptor of a pipe whose end ends the runtime")
     runtime.add_argument("--database-file", type=int, nargs=2, help="device and inode of the SQLite database")
+    runtime.add_argument("--umask", type=lambda text: int(text, 8), default=argparse.SUPPRESS, help="that of handlers")
     runtime.set_defaults(run=_runtime)
     migrate = commands.add_parser("migrate", help="bring the database up to date; gunicorn does it by itself")
     migrate.add_argument(
@@ -92,7 +95,13 @@ def _runtime(settings: Settings, options: argparse.Namespace) -> int:
     else:
         sock = socket.socket(fileno=options.inference_fd)
     database_file = tuple(options.database_file) if options.database_file else None
-    run_runtime(settings, inference_socket=sock, lifeline=options.lifeline_fd, database_file=database_file)
+    run_runtime(
+        settings,
+        inference_socket=sock,
+        lifeline=options.lifeline_fd,
+        database_file=database_file,
+        worker_umask=options.umask,
+    )
     return 0
 
 

@@ -31,6 +31,8 @@ PREDECESSOR_S = 5.0
 RUNTIME_STOP_S = 5.0
 #: Pause after a web worker could not start.
 RETRY_S = 1.0
+#: What new files and folders of the service let others do: nothing.
+PRIVATE_UMASK = 0o077
 #: Tells prometheus-client to share counters; not for the runtime, which has none.
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -73,6 +75,7 @@ class Deployment:
         self._lifeline: tuple[int, int] = (-1, -1)
         self.shared = SharedState()
         self._master = 0
+        self._operators_umask = PRIVATE_UMASK
 
     @classmethod
     def of(cls, settings: Settings) -> "Deployment":
@@ -92,6 +95,7 @@ class Deployment:
             CannotStart: The settings, the database or the addresses do not allow it.
         """
         settings = self.settings
+        self._operators_umask = os.umask(PRIVATE_UMASK)
         prepare_instance(settings)
         self._only_one = lock_instance(settings, wait_s=PREDECESSOR_S)
         state = inspect_database(settings)
@@ -119,6 +123,8 @@ class Deployment:
             _log.info("inference at http://%s", _shown(self._inference.getsockname()))
         _log.info("workflow store: %s", self.settings.workflow_store)
         _log.info("model store: %s", self.settings.model_store)
+        if os.geteuid() == 0:
+            _log.warning("the service runs as root, and so do all handlers; give it a user of its own")
 
     def _write_address(self, plane: str, address: tuple[Any, ...]) -> None:
         path = self.settings.run_folder / f"{plane}.address"
@@ -132,7 +138,11 @@ class Deployment:
         environment = {name: value for name, value in os.environ.items() if name != _METRICS_VARIABLE}  # noqa: TID251
         services.store.pin(self._database_file)
         watchdog = RuntimeWatchdog(
-            command=runtime_command(inference_fd, self._lifeline[0], self._database_file),
+            command=[
+                *runtime_command(inference_fd, self._lifeline[0], self._database_file),
+                "--umask",
+                f"{self._operators_umask:03o}",
+            ],
             keep_open=(inference_fd, self._lifeline[0]),
             environment=environment,
             lock=runtime_lock(self.settings),
