@@ -21,6 +21,8 @@ from wfmgmt.serving.control import LoadState
 from wfmgmt.serving.inference_metrics import InferenceMetrics
 from wfmgmt.serving.inference_protocol import InferenceProtocol
 from wfmgmt.serving.inference_server import inference_app
+from wfmgmt.serving.models.local.channel import Channel
+from wfmgmt.serving.models.local.worker_process import WorkerProcess
 from wfmgmt.settings import Settings
 from wfmgmt.testing import in_event_loop
 
@@ -96,14 +98,16 @@ async def serving(instance: Path) -> AsyncIterator[Ask]:
             await until(lambda name=name: runtime.report(name).state is LoadState.LOADED, timeout_s=60)
             runtime.note_registered(name)
         runtime.feed.note_catalog("")
-        app = inference_app(runtime, metrics=InferenceMetrics(runtime), on_answer=lambda _request, _answer: None)
+        app = inference_app(
+            runtime, metrics=InferenceMetrics(runtime.measurements, runtime.feed), on_answer=lambda *_: None
+        )
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
         await runner.setup()
         protocol = partial(
             InferenceProtocol,
             runner.server,
             connections=Connections(ConnectionLimits()),
-            on_answer=lambda _request, _answer: None,
+            on_answer=lambda *_: None,
             loop=asyncio.get_running_loop(),
         )
         server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
@@ -162,3 +166,20 @@ async def test_requests_leave_nothing_behind(tmp_path: Path, name: str, word: by
             assert await ask(name, body) in (status, 503)
         # Two bodies may be on their way still; a leftover of each request would be many.
         await until(lambda: tracemalloc.get_traced_memory()[0] < before + 2 * BODY_BYTES, what="free memory")
+
+
+def living_workers() -> int:
+    """Return how many workers' objects there are, those included that nothing but each other refers to."""
+    return sum(isinstance(each, WorkerProcess | Channel) for each in gc.get_objects())
+
+
+@pytest.mark.usefixtures("_traced")
+@in_event_loop
+async def test_workers_that_died_leave_nothing_behind(tmp_path: Path) -> None:
+    """Whether they were at work or idle, their objects are gone when they are, with buffers and descriptors."""
+    async with serving(tmp_path / "instance") as ask:
+        assert await ask("w", b"fine    ") == 200
+        before = living_workers()
+        for _ in range(5):
+            assert await ask("w", b"exit    ") in (500, 503)
+        await until(lambda: living_workers() <= before, timeout_s=30, what="their end")
