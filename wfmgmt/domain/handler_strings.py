@@ -2,8 +2,6 @@
 
 from typing import NamedTuple
 
-#: Python imports the packages of a module one inside of the other, and fails when there are very many.
-_MAX_PARTS = 50
 _COMPILED = (".so", ".pyd", ".pyc")
 
 
@@ -38,8 +36,7 @@ def parse_handler(handler: str) -> HandlerName:
     """
     path, colon, function = handler.partition(":")
     folder, _, module = path.removesuffix(".py").rpartition("/")
-    parts = module.split(".")
-    if not all(parts) or len(parts) > _MAX_PARTS:
+    if not all(module.split(".")):
         raise ValueError(f"handler {handler!r} does not name a Python module")
     steps = [step for step in folder.split("/") if step not in {"", "."}]
     return HandlerName(

@@ -313,14 +313,14 @@ def test_archive_that_cannot_be_read_is_reported(place: Place) -> None:
 
 
 def test_store_that_cannot_be_written_is_reported(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As here, where its file system can only be read."""
+    """As here, where its file system has no hard links."""
     place.fill()
 
     def link(*_: object) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(os, "link", link)
-    assert place.reason() == "'seq.war' cannot be copied: Read-only file system"
+    assert place.reason() == "'seq.war' cannot be copied: Operation not permitted"
 
 
 def test_file_that_goes_meanwhile_is_reported(place: Place) -> None:

@@ -13,10 +13,8 @@ NEVER_ANSWERED = {
     errors.SettingsInvalid,
     errors.DatabaseUnusable,
     errors.ResourcesExhausted,
-    errors.AlreadyInUse,
     errors.ListingFailed,  # These two are a command's.
     errors.NotTakenOver,
-    errors.BackupRefused,
 }
 ALL = [
     kind

@@ -70,6 +70,10 @@ class Replica:
         Raises:
             ModelNotLoaded: It does not run there.
         """
+        async with self.workforce.changing:
+            await self._bring_up()
+
+    async def _bring_up(self) -> None:
         try:
             async with self.server.registering:
                 there = await self.server.describe(self.name)
@@ -117,8 +121,9 @@ class Replica:
             ServerFailed: The server could not be asked; it is unknown what it holds.
         """
         await self.workforce.stop()
-        there = await self.server.describe(self.name)
-        await remove_versions(self.server, self.name, there, lambda url: url == self._file)
+        async with self.workforce.changing:
+            there = await self.server.describe(self.name)
+            await remove_versions(self.server, self.name, there, lambda url: url == self._file)
 
     async def set_minimum(self, workers: int) -> None:
         """Run exactly so many workers, at least so many from then on.
@@ -127,7 +132,8 @@ class Replica:
             ModelNotLoaded: They did not come up; the number is as before.
         """
         try:
-            await self.workforce.set_minimum(workers)
+            async with self.workforce.changing:
+                await self.workforce.set_minimum(workers)
         except ServerFailed as failure:
             raise self._not_loaded(failure) from failure
 
@@ -171,11 +177,14 @@ class Replica:
         Raises:
             ServerFailed, ModelNotLoaded: It does not.
         """
-        with self.workforce.kept_waiting():
-            if kind is DriftKind.WORKERS:
-                await self.workforce.resize(self.workforce.workers)
-            else:
-                await self.bring_up()
+        async with self.workforce.changing:
+            if self.workforce.is_stopped:
+                return  # It was unloaded meanwhile.
+            with self.workforce.kept_waiting():
+                if kind is DriftKind.WORKERS:
+                    await self.workforce.resize(self.workforce.workers)
+                else:
+                    await self._bring_up()
 
     async def ask(self, request: NodeRequest) -> NodeAnswer:
         """Have the model answer: one try.

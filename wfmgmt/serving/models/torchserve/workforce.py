@@ -42,6 +42,9 @@ class Workforce:
         problem: Why they are not as they should be; None while they are.
         in_flight: Requests under way.
         version: What the server calls the version that is ours; empty before it is there.
+        changing: To be held around every change of the model on the server, be it its workers or its registration: one
+            at a time, so that none undoes what another one needs.
+        is_stopped: Whether the model is to go.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Workforce:
         self.problem: str | None = None
         self.in_flight = 0
         self.version = ""
+        self.changing = asyncio.Lock()
         self._server = server
         self._name = name
         self._file = file
@@ -69,12 +73,13 @@ class Workforce:
         self._may_work.set()
         self._timer: asyncio.TimerHandle | None = None
         self._resizing: asyncio.Task[None] | None = None
+        self.is_stopped = False
         self._pause_s, self._no_growth_before = _FIRST_PAUSE_S, 0.0
 
     @property
     def is_changing(self) -> bool:
         """Whether the number of workers is about to be another one."""
-        return self._resizing is not None
+        return self.changing.locked() or self._resizing is not None
 
     @property
     def at_once(self) -> int:
@@ -82,7 +87,7 @@ class Workforce:
         return max(self.workers * self._model.batch_size, 1)
 
     async def resize(self, workers: int) -> None:
-        """Have exactly so many workers, and wait until they are up and others gone.
+        """Have exactly so many workers, and wait until they are up and others gone; `changing` is held.
 
         Raises:
             ServerFailed: They are not, or nobody knows.
@@ -107,6 +112,8 @@ class Workforce:
         deadline, pause_s = time.monotonic() + startup_s, _FIRST_POLL_S
         loading: dict[str, int] = {}
         while True:
+            if self.is_stopped:
+                raise ServerFailed(self._server.name, f"is to let the model {self._name} go", Fault.BROKEN)
             there = await self._describe()
             if len(there.workers) == there.ready_workers == workers:
                 return
@@ -129,6 +136,8 @@ class Workforce:
 
     async def set_minimum(self, workers: int) -> None:
         """Have exactly so many workers, at least so many from then on; when that fails all is as before.
+
+        `changing` is held.
 
         Raises:
             ServerFailed: They did not come up.
@@ -160,7 +169,7 @@ class Workforce:
 
     @contextmanager
     def kept_waiting(self) -> Iterator[None]:
-        """Let no request through meanwhile."""
+        """Let no request through meanwhile; `changing` is held, so nobody else opens the gate."""
         self._may_work.clear()
         try:
             yield
@@ -174,12 +183,11 @@ class Workforce:
             ServerFailed: There is no worker, and none comes up.
         """
         await self._may_work.wait()
-        if not self.workers:
-            self._begin_to_resize(1)
-            if self._resizing is not None:
-                await asyncio.shield(self._resizing)
-            if not self.workers:
+        while self.workers < 1:
+            await asyncio.shield(self._begin_to_resize(1))
+            if self.workers < 1:
                 raise ServerFailed(self._server.name, f"has no worker: {self.problem}", Fault.UNREACHABLE)
+            await self._may_work.wait()
         self.in_flight += 1
         self._note_need()
 
@@ -209,16 +217,29 @@ class Workforce:
             self._timer = asyncio.get_running_loop().call_later(self._idle_timeout_s, self._shrink)
 
     def _shrink(self) -> None:
-        """TorchServe may lose or repeat a request whose worker goes, so there must be none meanwhile."""
         self._timer = None
-        if not self.in_flight and self.workers > self.minimum:
-            self._may_work.clear()
-            self._begin_to_resize(self.minimum)
+        self._begin_to_resize(self.minimum)
 
-    def _begin_to_resize(self, workers: int) -> None:
+    def _begin_to_resize(self, workers: int) -> asyncio.Task[None]:
+        """Change the number of workers, unless that is being done; return what does it."""
         if self._resizing is None:
             self._stop_timer()
-            self._resizing = asyncio.create_task(self._resize_or_stay(workers))
+            self._resizing = asyncio.create_task(self._resize_in_turn(workers))
+        return self._resizing
+
+    async def _resize_in_turn(self, workers: int) -> None:
+        try:
+            async with self.changing:
+                if workers > self.workers:
+                    await self._resize_or_stay(workers)
+                elif workers < self.workers and not self.in_flight:
+                    # TorchServe may lose or repeat a request whose worker goes, so there must be none meanwhile.
+                    with self.kept_waiting():
+                        await self._resize_or_stay(workers)
+        finally:
+            self._resizing = None
+        self._note_need()
+        self._watch_idling()
 
     async def _resize_or_stay(self, workers: int) -> None:
         before = self.workers
@@ -232,14 +253,10 @@ class Workforce:
             await self._fall_back(before)
             if not before:
                 self._note(0, failure.reason)
-        finally:
-            self._resizing = None
-            self._may_work.set()
-        self._note_need()
-        self._watch_idling()
 
     async def stop(self) -> None:
-        """Change nothing any more."""
+        """Change nothing any more, and end what waits for workers."""
+        self.is_stopped = True
         self._stop_timer()
         if self._resizing is not None:
             self._resizing.cancel()
