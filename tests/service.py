@@ -212,16 +212,28 @@ def parent_pid(pid: int) -> int | None:
 
 
 def pids_of(instance: Path) -> list[int]:
-    """Return the processes that have an instance folder in their environment, whoever their parents are."""
+    """Return the processes that have an instance folder in their environment, whoever their parents are.
+
+    Workers hide their environment from all but root, and have the folder in their command line.
+    """
     needle = f"WFMGMT_INSTANCE={instance}\0".encode()
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                environment = (entry / "environ").read_bytes() + b"\0"
+                environment = _environment(entry) + b"\0"
                 state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+                is_worker = f"\0{instance}\0".encode() in (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if needle in environment and state != "Z":
+            if (needle in environment or is_worker) and state != "Z":
                 found.append(int(entry.name))
     return found
+
+
+def _environment(process: Path) -> bytes:
+    """Return the environment of a process, nothing when it is hidden from us."""
+    try:
+        return (process / "environ").read_bytes()
+    except PermissionError:
+        return b""

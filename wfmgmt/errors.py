@@ -11,6 +11,7 @@ WfmgmtError
 ├── UrlNotAllowed               a download address that the settings do not let through
 ├── DownloadFailed              an allowed address did not deliver the archive
 ├── ListingFailed               another server does not tell which workflows it has
+├── BackupRefused               a backup cannot be written or restored there
 ├── NotTakenOver                a workflow of another server that cannot be taken over as it is
 ├── WorkflowExists              the name is taken
 ├── WorkflowBusy                the name is being registered or unregistered right now
@@ -30,6 +31,7 @@ WfmgmtError
 ├── NodeRefused                 a handler refused a prediction with an HTTP status of its choice
 ├── Unavailable                 the service cannot do this now; trying again later may help
 │   ├── StoreUnavailable        the database is locked or cannot be reached
+│   ├── FolderUnavailable       a folder of the service was removed while it runs
 │   ├── RuntimeUnavailable      the runtime does not answer or answers garbage
 │   │   └── RuntimeUnreachable   it is down, being started or hanging: another attempt may succeed soon
 │   ├── ModelServerUnreachable  the model server cannot be reached
@@ -43,6 +45,7 @@ WfmgmtError
 └── CannotStart                 the deployment must not come up like this
     ├── SettingsInvalid         a setting is unknown or has a wrong value
     ├── DatabaseUnusable        the database is corrupt, read-only or from a newer version
+    ├── AlreadyInUse            another service has the database or a store
     └── ResourcesExhausted      the host lacks space, processes or open files for now
 """
 
@@ -142,6 +145,10 @@ class ListingFailed(WfmgmtError):
         super().__init__(f"{url} does not tell its workflows: {reason}")
         self.url = url
         self.reason = reason
+
+
+class BackupRefused(WfmgmtError):
+    """A backup cannot be written or restored there."""
 
 
 class NotTakenOver(WfmgmtError):
@@ -306,6 +313,13 @@ class StoreUnavailable(Unavailable):
     """The database is locked by another process or cannot be reached."""
 
 
+class FolderUnavailable(Unavailable):
+    """A folder of the service was removed or renamed while it runs."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"The folder of the {what} was removed or renamed while the service runs.")
+
+
 class RuntimeUnavailable(Unavailable):
     """The runtime does not answer, or what it answers makes no sense."""
 
@@ -376,6 +390,12 @@ class SettingsInvalid(CannotStart):
 
 class DatabaseUnusable(CannotStart):
     """The database is corrupt, read-only or was written by a newer version."""
+
+    exit_code = 3
+
+
+class AlreadyInUse(CannotStart):
+    """Another service has the database or a store."""
 
     exit_code = 3
 

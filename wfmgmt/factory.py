@@ -28,7 +28,7 @@ from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.limits import MIB, Limits
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import Deployment
-from wfmgmt.errors import SettingsInvalid
+from wfmgmt.errors import ResourcesExhausted, SettingsInvalid
 from wfmgmt.http.browser_guard import BrowserGuard
 from wfmgmt.services.archives import StoreFolders
 from wfmgmt.services.failure_budget import FailureBudget
@@ -57,6 +57,7 @@ from wfmgmt.serving.process import serve
 from wfmgmt.serving.runtime import Runtime
 from wfmgmt.serving.view import RuntimeView
 from wfmgmt.settings import Settings, settings_in_force, worker_environment
+from wfmgmt.store.files import FileIdentity
 from wfmgmt.store.store import Store
 
 
@@ -190,8 +191,16 @@ def _audit_event(drift: Drift) -> AuditEvent:
 
 
 @asynccontextmanager
-async def create_runtime(settings: Settings) -> AsyncIterator[Runtime]:
-    """Give the runtime with its model server; end all processes that it started at the end."""
+async def create_runtime(
+    settings: Settings, database_file: FileIdentity = None, *, worker_umask: int | None = None
+) -> AsyncIterator[Runtime]:
+    """Give the runtime with its model server; end all processes that it started at the end.
+
+    Args:
+        settings: The settings in force.
+        database_file: The only file that is accepted as the SQLite database; any unless given.
+        worker_umask: The umask of workers, this process's own when None: what handlers write is theirs to protect.
+    """
     environment = worker_environment(settings)
     forkserver = Forkserver(
         Surroundings(
@@ -199,9 +208,12 @@ async def create_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             preload=settings.preload,
             memory_bytes=None if settings.worker_memory_mb is None else settings.worker_memory_mb * MIB,
             log_level=settings.log_level,
+            umask=worker_umask,
+            label=str(settings.instance),
         )
     )
     store = Store(settings.database, connections=2)
+    store.pin(database_file)
     measurements = Measurements()
     runtime: Runtime
 
@@ -311,18 +323,27 @@ def renew_folders(run_folder: Path) -> None:
 
     Raises:
         SettingsInvalid: That cannot be done.
+        ResourcesExhausted: There is no space for it.
     """
     try:
         for name in (UNPACKED, WORKING):
             replace_folder(run_folder / name)
     except OSError as error:
-        raise SettingsInvalid(f"cannot create {error.filename}: {error.strerror}") from error
+        kind = ResourcesExhausted if error.errno in ResourcesExhausted.ERRNOS else SettingsInvalid
+        raise kind(f"cannot create {error.filename}: {error.strerror}") from error
     leftovers = list(run_folder.glob("*.old-*"))
     if leftovers:
         threading.Thread(target=remove_folders, args=(leftovers,), daemon=True).start()
 
 
-def run_runtime(settings: Settings, *, inference_socket: socket.socket, lifeline: int | None) -> None:
+def run_runtime(
+    settings: Settings,
+    *,
+    inference_socket: socket.socket,
+    lifeline: int | None,
+    database_file: FileIdentity,
+    worker_umask: int | None = None,
+) -> None:
     """Run the runtime process until it is told to stop; see `wfmgmt.serving.process.serve`.
 
     Raises:
@@ -331,7 +352,7 @@ def run_runtime(settings: Settings, *, inference_socket: socket.socket, lifeline
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(
             serve(
-                lambda: create_runtime(settings),
+                lambda: create_runtime(settings, database_file, worker_umask=worker_umask),
                 control_socket=settings.control_socket,
                 inference_socket=inference_socket,
                 lifeline=lifeline,

@@ -15,6 +15,7 @@ from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.errors import (
     ArchiveNotFound,
     BadRequest,
+    FolderUnavailable,
     InsufficientStorage,
     InvalidArchive,
     RelativePathRefused,
@@ -23,12 +24,16 @@ from wfmgmt.errors import (
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _OWNER = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_PART = re.compile(r"\.([A-Za-z0-9._-]{1,64})-[0-9a-f]{32}\.part")
+_PART = re.compile(r"\.([A-Za-z0-9._-]{1,64})-[0-9a-f]{32}\.(part|moved)")
 _SLASH = re.compile(r"[/\\]")
 _STEM_LIMIT = 128
 _CHUNK_BYTES = 1024 * 1024
 # EFBIG stands for a quota on the size of one file.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+#: How file systems without hard links refuse them; EPERM is the word of FAT.
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK, errno.EINVAL})
+#: How some say that the names in a folder cannot be made durable.
+_NO_SYNC = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF})
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _MAX_NAME_BYTES = 255
 
@@ -46,9 +51,19 @@ def full_disk_reported() -> Iterator[None]:
 
 @contextlib.contextmanager
 def new_durable_file(path: Path) -> Iterator[BinaryIO]:
-    """Create a file, hand it out for writing and make it durable; on any error it is gone again."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    """Create a file, hand it out for writing and make it durable; on any error it is gone again.
+
+    Who may read the folder may read the file: a store that TorchServe reads as another user stays of use to it.
+
+    Raises:
+        FolderUnavailable: There is no folder for it.
+    """
     try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError as exc:
+        raise FolderUnavailable("store") from exc
+    try:
+        os.fchmod(descriptor, 0o600 | path.parent.stat().st_mode & 0o044)
         with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, not a path)
             yield file
             file.flush()
@@ -65,7 +80,8 @@ class ArchiveFolder:
     as a second link and stays a part until its owner discards that, after the registration has been recorded. So after
     a crash a part that is left over tells which archive nobody knows of.
 
-    The folder has to be on a file system with hard links. Several threads and processes may use it at once.
+    On a file system without hard links the part is renamed instead, after a second hidden file was made that tells the
+    name. Several threads and processes may use the folder at once.
 
     Args:
         folder: An existing folder.
@@ -182,7 +198,7 @@ class ArchiveFolder:
             InsufficientStorage: The disk is full; the archive has no visible name.
         """
         with full_disk_reported():
-            if not _linked(part, self._folder / name):
+            if not self._named(part, name):
                 return False
             try:
                 self._sync()
@@ -194,6 +210,7 @@ class ArchiveFolder:
     def discard(self, part: Path) -> None:
         """Remove a part if it is there."""
         with full_disk_reported():
+            _marker(part).unlink(missing_ok=True)
             part.unlink(missing_ok=True)
 
     def remove(self, name: str) -> bool:
@@ -221,21 +238,70 @@ class ArchiveFolder:
             is_alive: Tells whether an owner still runs.
             is_used: Tells whether an archive of that name is recorded.
         """
-        removed = []
         with full_disk_reported():
             files = self._files()
-            for part, identity in files.items():
-                match = _PART.fullmatch(part)
-                if match is None or is_alive(match[1]):
-                    continue
-                links = [name for name, other in files.items() if other == identity and not _PART.fullmatch(name)]
-                # The part goes last: as long as it is there, a sweep that is interrupted can be repeated.
-                removed += [*(name for name in links if not is_used(name)), part]
+            left = [name for name in files if (match := _PART.fullmatch(name)) and not is_alive(match[1])]
+            published = [name for part in left for name in self._names_of(part, files) if not is_used(name)]
+            # Parts go last, and what tells their names before them: a sweep that is interrupted can be repeated then.
+            removed = [*dict.fromkeys(published), *sorted(left, key=lambda name: name.endswith(".part"))]
             for name in removed:
                 (self._folder / name).unlink(missing_ok=True)
             if removed:
                 self._sync()
         return removed
+
+    def _named(self, part: Path, name: str) -> bool:
+        """Give a part a visible name that nothing has yet; return False if something has."""
+        target = self._folder / name
+        try:
+            os.link(part, target)
+        except FileExistsError:
+            return False
+        except FileNotFoundError as exc:
+            raise FolderUnavailable("store") from exc
+        except OSError as exc:
+            if exc.errno not in _NO_LINKS:
+                raise
+            return self._moved(part, target)
+        return True
+
+    def _moved(self, part: Path, target: Path) -> bool:
+        """Do the same by renaming, which would replace what is there: so an empty file takes the name first.
+
+        Once the part is gone while its marker is there, the file of that name is the part.
+        """
+        marker = _marker(part)
+        with new_durable_file(marker) as file:
+            file.write(target.name.encode())
+        self._sync()
+        try:
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        except OSError as exc:
+            marker.unlink()
+            if isinstance(exc, FileExistsError):
+                return False
+            raise
+        try:
+            part.replace(target)
+        except BaseException:
+            target.unlink()
+            marker.unlink()
+            raise
+        return True
+
+    def _names_of(self, part: str, files: dict[str, tuple[int, int]]) -> list[str]:
+        """Return the visible names that a part, or a marker of one, has been given."""
+        if part.endswith(".part"):
+            return [name for name, file in files.items() if file == files[part] and not _PART.fullmatch(name)]
+        try:
+            name = (self._folder / part).read_text(encoding="utf-8")
+            is_ours = _is_plain(name) and name in files
+            is_taken_only = part.removesuffix(".moved") + ".part" in files
+            if is_ours and is_taken_only:
+                is_ours = (self._folder / name).stat().st_size == 0
+        except (FileNotFoundError, UnicodeDecodeError):
+            return []
+        return [name] if is_ours else []
 
     def _has_file(self, name: str) -> bool:
         try:
@@ -264,6 +330,9 @@ class ArchiveFolder:
         descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
+        except OSError as exc:
+            if exc.errno not in _NO_SYNC:
+                raise
         finally:
             os.close(descriptor)
 
@@ -300,10 +369,6 @@ def _is_plain(name: str) -> bool:
     return bool(name) and not name.startswith(".") and "/" not in name and "\\" not in name
 
 
-def _linked(source: Path, target: Path) -> bool:
-    """Make a second link to a file; False if the target exists."""
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        return False
-    return True
+def _marker(part: Path) -> Path:
+    """Return where it is written down which name a part is given by renaming it."""
+    return part.with_suffix(".moved")

@@ -2,20 +2,22 @@
 
 import argparse
 import logging.config
+import os
 import socket
 import sys
 from collections.abc import Sequence
 
 from wfmgmt import __version__
-from wfmgmt.cli import takeover
+from wfmgmt.cli import backup, takeover
 from wfmgmt.cli.actor import command_origin
-from wfmgmt.deployment.deployment import prepare_instance, runtime_lock
+from wfmgmt.deployment.database import inspect_database, prepare_database
+from wfmgmt.deployment.deployment import PRIVATE_UMASK, prepare_instance, runtime_lock
 from wfmgmt.errors import CannotStart, ResourcesExhausted, RuntimeUnavailable, WfmgmtError
 from wfmgmt.factory import Services, listen, renew_folders, run_runtime
 from wfmgmt.logs import logging_config, open_standard_streams, write_error
 from wfmgmt.serving.client import RuntimeClient
 from wfmgmt.settings import Settings
-from wfmgmt.store.schema import require_current, upgrade
+from wfmgmt.store.schema import require_current
 from wfmgmt.store.store import Store
 
 #: How long the model servers may take to be compared and mended.
@@ -31,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     open_standard_streams()
     parser = _parser()
-    options = parser.parse_args(arguments)
+    operators_umask = os.umask(PRIVATE_UMASK)
+    options = parser.parse_args(arguments, argparse.Namespace(umask=operators_umask))
     try:
         settings = Settings.load()
         logging.config.dictConfig(logging_config(settings.log_format, settings.log_level))
@@ -55,8 +58,13 @@ def _parser() -> argparse.ArgumentParser:
     runtime = commands.add_parser("runtime", help="run the runtime process; gunicorn starts it by itself")
     runtime.add_argument("--inference-fd", type=int, help="descriptor of a socket that listens already")
     runtime.add_argument("--lifeline-fd", type=int, help="descriptor of a pipe whose end ends the runtime")
+    runtime.add_argument("--database-file", type=int, nargs=2, help="device and inode of the SQLite database")
+    runtime.add_argument("--umask", type=lambda text: int(text, 8), default=argparse.SUPPRESS, help="that of handlers")
     runtime.set_defaults(run=_runtime)
     migrate = commands.add_parser("migrate", help="bring the database up to date; gunicorn does it by itself")
+    migrate.add_argument(
+        "--adopt", action="store_true", help="take a new database, or another one, for this instance's from now on"
+    )
     migrate.set_defaults(run=_migrate)
     reconcile = commands.add_parser(
         "reconcile", help="finish or undo what a dead process left unfinished, and bring model servers back in step"
@@ -66,6 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     takeover.describe_arguments(
         commands.add_parser("import-torchserve", help="register what a running TorchServe has, from the same archives")
     )
+    backup.describe_backup(commands.add_parser("backup", help="write a consistent copy while the service runs"))
+    backup.describe_restore(commands.add_parser("restore", help="put a backup into an instance without a database"))
     audit = commands.add_parser("audit", help="the audit trail").add_subparsers(required=True, metavar="COMMAND")
     verify = audit.add_parser("verify", help="recompute the chain of hashes; exit 1 at the first row that does not fit")
     verify.set_defaults(run=_verify)
@@ -84,13 +94,20 @@ def _runtime(settings: Settings, options: argparse.Namespace) -> int:
         sock = listen("WFMGMT_INFERENCE_ADDRESS", address.host, address.port)
     else:
         sock = socket.socket(fileno=options.inference_fd)
-    run_runtime(settings, inference_socket=sock, lifeline=options.lifeline_fd)
+    database_file = tuple(options.database_file) if options.database_file else None
+    run_runtime(
+        settings,
+        inference_socket=sock,
+        lifeline=options.lifeline_fd,
+        database_file=database_file,
+        worker_umask=options.umask,
+    )
     return 0
 
 
-def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
+def _migrate(settings: Settings, options: argparse.Namespace) -> int:
     prepare_instance(settings)
-    upgrade(settings.database)
+    prepare_database(settings, inspect_database(settings, adopt=options.adopt))
     return 0
 
 

@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from wfmgmt.api.metrics import record_loop_failure
+from wfmgmt.deployment.database import inspect_database, prepare_database, record_clean_end
 from wfmgmt.deployment.election import Election
+from wfmgmt.deployment.exclusion import lock_database, lock_instance, lock_stores
 from wfmgmt.deployment.housekeeping import Housekeeping, RuntimeWatchdog, runtime_answers, runtime_command
 from wfmgmt.deployment.locks import LockFile
 from wfmgmt.deployment.shared_state import SharedState
-from wfmgmt.errors import ResourcesExhausted, SettingsInvalid
+from wfmgmt.errors import DatabaseUnusable, ResourcesExhausted, SettingsInvalid
 from wfmgmt.factory import Services, listen
 from wfmgmt.settings import Settings
-from wfmgmt.store.schema import upgrade, warning_about_sqlite
+from wfmgmt.store.files import FileIdentity, file_identity
+from wfmgmt.store.schema import sqlite_file, warning_about_sqlite
 
 _log = logging.getLogger("wfmgmt.deployment")
 
@@ -28,6 +31,8 @@ PREDECESSOR_S = 5.0
 RUNTIME_STOP_S = 5.0
 #: Pause after a web worker could not start.
 RETRY_S = 1.0
+#: What new files and folders of the service let others do: nothing.
+PRIVATE_UMASK = 0o077
 #: Tells prometheus-client to share counters; not for the runtime, which has none.
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -63,11 +68,14 @@ class Deployment:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._only_one = LockFile(settings.run_folder / "deployment.lock")
+        self._only_one: LockFile | None = None
+        self._exclusive: list[LockFile] = []
+        self._database_file: FileIdentity = None
         self._inference: socket.socket | None = None
         self._lifeline: tuple[int, int] = (-1, -1)
         self.shared = SharedState()
         self._master = 0
+        self._operators_umask = PRIVATE_UMASK
 
     @classmethod
     def of(cls, settings: Settings) -> "Deployment":
@@ -87,10 +95,15 @@ class Deployment:
             CannotStart: The settings, the database or the addresses do not allow it.
         """
         settings = self.settings
+        self._operators_umask = os.umask(PRIVATE_UMASK)
         prepare_instance(settings)
-        if not self._only_one.acquire(wait_s=PREDECESSOR_S):
-            raise SettingsInvalid(f"WFMGMT_INSTANCE: another deployment runs in {settings.instance}")
-        upgrade(settings.database)
+        self._only_one = lock_instance(settings, wait_s=PREDECESSOR_S)
+        state = inspect_database(settings)
+        self._exclusive += lock_database(settings, wait_s=PREDECESSOR_S)
+        self._exclusive += lock_stores(settings, wait_s=PREDECESSOR_S)
+        prepare_database(settings, state)
+        file = sqlite_file(settings.database)
+        self._database_file = None if file is None else file_identity(file)
         for bind in binds:
             if isinstance(bind, tuple):  # gunicorn's own complaint would come late and among others.
                 _listen_patiently("WFMGMT_MANAGEMENT_ADDRESS", bind[0], bind[1]).close()
@@ -110,6 +123,8 @@ class Deployment:
             _log.info("inference at http://%s", _shown(self._inference.getsockname()))
         _log.info("workflow store: %s", self.settings.workflow_store)
         _log.info("model store: %s", self.settings.model_store)
+        if os.geteuid() == 0:
+            _log.warning("the service runs as root, and so do all handlers; give it a user of its own")
 
     def _write_address(self, plane: str, address: tuple[Any, ...]) -> None:
         path = self.settings.run_folder / f"{plane}.address"
@@ -121,8 +136,13 @@ class Deployment:
         """Return the housekeeping of a web worker."""
         inference_fd = -1 if self._inference is None else self._inference.fileno()
         environment = {name: value for name, value in os.environ.items() if name != _METRICS_VARIABLE}  # noqa: TID251
+        services.store.pin(self._database_file)
         watchdog = RuntimeWatchdog(
-            command=runtime_command(inference_fd, self._lifeline[0]),
+            command=[
+                *runtime_command(inference_fd, self._lifeline[0], self._database_file),
+                "--umask",
+                f"{self._operators_umask:03o}",
+            ],
             keep_open=(inference_fd, self._lifeline[0]),
             environment=environment,
             lock=runtime_lock(self.settings),
@@ -135,7 +155,21 @@ class Deployment:
             election=Election(LockFile(self.settings.run_folder / "housekeeping.lock"), self.shared),
             shared=self.shared,
             on_failure=record_loop_failure,
+            check_instance=self.check_instance,
         )
+
+    def check_instance(self) -> None:
+        """End the deployment when its folder is gone: its parts no longer find each other, and others may start."""
+        if self._is_in_place() or self.exit_code:
+            return
+        file = sqlite_file(self.settings.database)
+        is_database_here = file is None or file_identity(file) == self._database_file
+        _log.error("%s was removed or replaced while the service runs; ending it", self.settings.run_folder)
+        # A restart makes the folder again, but must not go on without the database.
+        self._give_up(ResourcesExhausted.exit_code if is_database_here else DatabaseUnusable.exit_code)
+
+    def _is_in_place(self) -> bool:
+        return self._only_one is not None and self._only_one.is_in_place()
 
     def on_web_worker_started(self) -> None:
         """Record that one works. Runs in the web worker."""
@@ -165,6 +199,8 @@ class Deployment:
             return
         self._inference.close()
         os.close(self._lifeline[1])
+        if not self._is_in_place():
+            return  # What is in the folder now is not ours.
         lock = runtime_lock(self.settings)
         deadline = time.monotonic() + self.settings.drain_timeout_s + RUNTIME_STOP_S
         while lock.is_held() and time.monotonic() < deadline:
@@ -172,6 +208,8 @@ class Deployment:
         if (holder := lock.holder()) is not None:
             os.kill(holder, signal.SIGKILL)
             _log.error("the runtime did not stop; it was killed")
+        else:
+            record_clean_end(self.settings)
 
 
 def runtime_lock(settings: Settings) -> LockFile:

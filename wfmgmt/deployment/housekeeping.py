@@ -17,6 +17,7 @@ from wfmgmt.deployment.shared_state import SharedState
 from wfmgmt.errors import RuntimeUnavailable, SettingsInvalid
 from wfmgmt.factory import Services
 from wfmgmt.loops import Duties, Duty, FailureCounter, Loop
+from wfmgmt.store.files import FileIdentity
 
 _log = logging.getLogger("wfmgmt.housekeeping")
 
@@ -145,6 +146,7 @@ class Housekeeping:
         election: Decides which web worker acts.
         shared: Tells why this web worker is to end.
         on_failure: Counts failures of the threads.
+        check_instance: Ends the deployment when its folder is gone.
     """
 
     def __init__(
@@ -155,6 +157,7 @@ class Housekeeping:
         election: Election,
         shared: SharedState,
         on_failure: FailureCounter,
+        check_instance: Callable[[], None],
     ) -> None:
         self._services = services
         self._watchdog = watchdog
@@ -163,7 +166,9 @@ class Housekeeping:
         self._on_failure = on_failure
         removal = services.removal
         self._own_duties = Duties(
-            Duty(name="late-audit", work=removal.record_late, interval_s=WATCH_INTERVAL_S), on_failure=on_failure
+            Duty(name="instance", work=check_instance, interval_s=TIDY_INTERVAL_S),
+            Duty(name="late-audit", work=removal.record_late, interval_s=WATCH_INTERVAL_S),
+            on_failure=on_failure,
         )
         self._elected_duties = Duties(
             Duty(name="recovery", work=self._recover, interval_s=TIDY_INTERVAL_S),
@@ -247,8 +252,9 @@ def runtime_answers(services: Services) -> bool:
     return True
 
 
-def runtime_command(inference_fd: int, lifeline_fd: int) -> list[str]:
+def runtime_command(inference_fd: int, lifeline_fd: int, database_file: FileIdentity) -> list[str]:
     """Return the command line of the runtime process."""
+    file = [] if database_file is None else ["--database-file", *map(str, database_file)]
     return [
         sys.executable,
         "-m",
@@ -258,4 +264,5 @@ def runtime_command(inference_fd: int, lifeline_fd: int) -> list[str]:
         str(inference_fd),
         "--lifeline-fd",
         str(lifeline_fd),
+        *file,
     ]

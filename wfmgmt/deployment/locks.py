@@ -5,6 +5,8 @@ import os
 import time
 from pathlib import Path
 
+from wfmgmt.store.files import file_identity
+
 
 class LockFile:
     """A file that at most one process holds. The operating system lets go when that process ends, however it does.
@@ -29,6 +31,9 @@ class LockFile:
                     os.close(descriptor)
                     return False
                 time.sleep(0.05)
+            except OSError:
+                os.close(descriptor)
+                raise
             else:
                 os.truncate(descriptor, 0)
                 os.write(descriptor, str(os.getpid()).encode())
@@ -40,6 +45,13 @@ class LockFile:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def is_in_place(self) -> bool:
+        """Return whether the file that is held still lies at its path, where others look for it."""
+        if self._descriptor is None:
+            return False
+        held = os.fstat(self._descriptor)
+        return file_identity(self._path) == (held.st_dev, held.st_ino)
 
     def is_held(self) -> bool:
         """Return whether any process holds the lock."""

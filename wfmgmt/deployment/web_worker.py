@@ -43,6 +43,7 @@ CLIENT_TIMEOUT_S = 10
 STOPPING_TIMEOUT_S = 2
 #: How long a worker that is only replaced may go on for its clients: in effect, as long as they need.
 MAX_REPLACED_S = 24 * 3600
+_VERSION = (1, 1)
 _RECEIVE_BYTES = 64 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUSES = {LimitRequestLine: 414, LimitRequestHeaders: 431, ExpectationFailed: 417}
@@ -267,6 +268,7 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
                 req.body = io.BytesIO(req.body.read())
             except NoMoreData as error:
                 raise InvalidChunkSize(b"larger than the body") from error
+            req.version = min(req.version, _VERSION)  # gunicorn answers with that of the request, whatever it is.
         is_kept: bool = super().handle_request(req, conn)
         return is_kept
 

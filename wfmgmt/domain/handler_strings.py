@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+#: Python imports the packages of a module one inside of the other, and fails when there are very many.
+_MAX_PARTS = 50
 _COMPILED = (".so", ".pyd", ".pyc")
 
 
@@ -36,7 +38,8 @@ def parse_handler(handler: str) -> HandlerName:
     """
     path, colon, function = handler.partition(":")
     folder, _, module = path.removesuffix(".py").rpartition("/")
-    if not all(module.split(".")):
+    parts = module.split(".")
+    if not all(parts) or len(parts) > _MAX_PARTS:
         raise ValueError(f"handler {handler!r} does not name a Python module")
     steps = [step for step in folder.split("/") if step not in {"", "."}]
     return HandlerName(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wfmgmt.errors import InsufficientStorage
+from wfmgmt.errors import FolderUnavailable, InsufficientStorage
 
 
 class Leases:
@@ -80,4 +80,6 @@ def _create(path: Path) -> int:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InsufficientStorage("No space is left for the lease of this change.") from error
+        if error.errno == errno.ENOENT:
+            raise FolderUnavailable("instance") from error
         raise

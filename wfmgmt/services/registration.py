@@ -223,7 +223,7 @@ class Registration:
             self._removal.undo(new.uid, attempt.event(origin, error), error)
             raise
         self._open_for_clients(new)
-        return Registered(name=new.name, warnings=prepared.warnings)
+        return Registered(name=new.name, warnings=prepared.spec.warnings)
 
     def _acquisition(self, folders: StoreFolders, lease: str) -> Acquisition:
         return Acquisition(
@@ -262,15 +262,8 @@ class Registration:
         configs = {node: model.config for node, model in models.items() if model.config is not None}
         spec = configure(spec, configs, request.startup_timeout_s)
         request = replace(request, startup_timeout_s=longest_startup_s(request.startup_timeout_s, configs))
-        return _Prepared(
-            request=request,
-            name=name,
-            archive=archive,
-            contents=contents,
-            spec=spec,
-            models=models,
-            warnings=(*spec.warnings, *folder_warnings(urls)[:MAX_FOLDER_WARNINGS]),
-        )
+        spec = replace(spec, warnings=(*spec.warnings, *folder_warnings(urls)[:MAX_FOLDER_WARNINGS]))
+        return _Prepared(request=request, name=name, archive=archive, contents=contents, spec=spec, models=models)
 
     def _check_free(self, name: str) -> None:
         """Refuse a taken name early; the database decides for good when the name is claimed."""
@@ -341,7 +334,6 @@ class _Prepared:
     contents: WorkflowArchive
     spec: WorkflowSpec
     models: Mapping[str, ArchiveFile]
-    warnings: tuple[str, ...]
 
     def record(self, publish: Callable[[str, ArchiveFile], str], lease: str) -> NewWorkflow:
         """Return what is written to the database, giving downloads their names in the stores."""

@@ -1,8 +1,8 @@
 """What a client sends to a workflow, as the fields that the first handler gets.
 
 Source:
-    TorchServe 0.12.0: form fields and parts of a multipart body under their names, any other body as `body`, parameters
-    of the query beside them.
+    TorchServe 0.12.0: form fields and parts of a multipart body under their names, any other body as `body`. Parameters
+    of the query beside them, as it gives them to models; those of workflows do not reach handlers there.
 """
 
 import asyncio

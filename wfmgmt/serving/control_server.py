@@ -2,8 +2,14 @@
 
 import asyncio
 import json
+import logging
+import os
+import socket
+import struct
+import sys
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from wfmgmt.domain.workflow import Deployment
 from wfmgmt.errors import WfmgmtError
@@ -11,6 +17,10 @@ from wfmgmt.serving.control import LoadState
 from wfmgmt.serving.models.base import DriftKind
 from wfmgmt.serving.runtime import Runtime
 
+_log = logging.getLogger("wfmgmt.runtime")
+
+#: Process, user and group, as SO_PEERCRED has them.
+_CREDENTIALS = struct.Struct("iII")
 _RUNTIME = web.AppKey("runtime", Runtime)
 _LARGEST_DEPLOYMENT = 64 * 1024 * 1024
 _LONGEST_WAIT_S = 5.0
@@ -18,7 +28,7 @@ _LONGEST_WAIT_S = 5.0
 
 def control_app(runtime: Runtime) -> web.Application:
     """Return the application that listens on the control socket."""
-    app = web.Application(client_max_size=_LARGEST_DEPLOYMENT)
+    app = web.Application(client_max_size=_LARGEST_DEPLOYMENT, middlewares=[_refuse_other_users])
     app[_RUNTIME] = runtime
     app.router.add_put("/workflows/{uid}", _load)
     app.router.add_get("/workflows/{uid}", _wait)
@@ -28,6 +38,25 @@ def control_app(runtime: Runtime) -> web.Application:
     app.router.add_post("/nudge", _nudge)
     app.router.add_post("/check", _check)
     return app
+
+
+@web.middleware
+async def _refuse_other_users(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Serve processes of our own user, and root's; the socket's mode lets nobody else in unless that is changed."""
+    uid = _peer_uid(request)
+    if uid is not None and uid not in {os.geteuid(), 0}:
+        _log.warning("refused user %d on the control socket", uid)
+        raise web.HTTPForbidden(text="The control socket serves the user of the service only.")
+    return await handler(request)
+
+
+def _peer_uid(request: web.Request) -> int | None:
+    """Return the user whose process connected, None where the system does not tell."""
+    sock = request.get_extra_info("socket")
+    if sock is None or sys.platform != "linux":
+        return None
+    _, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return int(uid)
 
 
 def _wait_s(request: web.Request) -> float:

@@ -3,9 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from http import HTTPStatus
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, StreamReader, web
+from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
 
@@ -21,8 +23,13 @@ from wfmgmt.domain.wire import (
 )
 from wfmgmt.errors import RequestTooSlow, TooManyConnections, Unavailable, WfmgmtError
 from wfmgmt.serving.connections import Connections
+from wfmgmt.serving.request_heads import tolerant
 
 _NOT_FOUND, _NOT_ALLOWED, _INTERNAL = 404, 405, 500
+_VERSIONS = (HttpVersion11, HttpVersion10)
+_REASONS: dict[int, str] = {
+    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "This version of HTTP is not supported; expected HTTP/1.1."
+}
 _log = logging.getLogger("wfmgmt.inference")
 
 #: Called once with every answer, before it is sent.
@@ -65,7 +72,7 @@ class InferenceProtocol(web.RequestHandler):
     they still mean the same.
     """
 
-    __slots__ = ("_connections", "_head_timer", "_is_refused", "_on_answer", "_write_timer")
+    __slots__ = ("_connections", "_head_timer", "_is_refused", "_last_body", "_on_answer", "_write_timer")
 
     def __init__(
         self, manager: web.Server, connections: Connections, on_answer: OnAnswer, *, loop: asyncio.AbstractEventLoop
@@ -75,6 +82,7 @@ class InferenceProtocol(web.RequestHandler):
         self._connections = connections
         self._on_answer = on_answer
         self._is_refused = False
+        self._last_body: StreamReader | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
@@ -121,7 +129,9 @@ class InferenceProtocol(web.RequestHandler):
         if self._is_refused:
             self._refuse(TooManyConnections("All connections are busy; try again later."))
             return
-        super().data_received(data)
+        before = len(self._messages)
+        super().data_received(data if self._is_within_a_body() else tolerant(data))
+        self._check_versions(before)
         if self._messages:
             if self._head_timer is not None:
                 self._head_timer.cancel()
@@ -130,6 +140,17 @@ class InferenceProtocol(web.RequestHandler):
                 self._break_off_body()
         elif self._head_timer is None and self._waiter is not None:
             self._head_timer = self._loop.call_later(self._connections.limits.head_timeout_s, self._give_up_head)
+
+    def _is_within_a_body(self) -> bool:
+        return self._last_body is not None and not self._last_body.is_eof()
+
+    def _check_versions(self, first: int) -> None:
+        """Refuse new requests of versions that aiohttp takes for ours, and would repeat in its answer."""
+        for index in range(first, len(self._messages)):
+            message, self._last_body = self._messages[index]
+            if not isinstance(message, _ErrInfo) and message.version not in _VERSIONS:
+                error = BadHttpMessage("unknown version")
+                self._messages[index] = (_ErrInfo(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, error, ""), EMPTY_PAYLOAD)
 
     def _give_up_head(self) -> None:
         if self._waiter is not None:
@@ -187,7 +208,8 @@ class InferenceProtocol(web.RequestHandler):
             _log.error("unforeseen error", exc_info=exc)
             answer = _plain_error(status, "Internal server error.")
         else:
-            answer = _plain_error(status, "The request is not valid HTTP.")
+            answer = _plain_error(status, _REASONS.get(status, "The request is not valid HTTP."))
+        request._version = HttpVersion11  # noqa: SLF001 - that of such a request is made up, and would be answered with
         answer.headers.update({**NO_CACHE, REQUEST_ID: sane_request_id(None)})
         answer.force_close()
         return answer

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import ExitStack
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -134,8 +134,9 @@ async def _expect(request: web.Request) -> web.StreamResponse | None:
     if request.content_length is not None and request.content_length > limit_bytes:
         answer = own_error(RequestTooLarge(limit_bytes))
     elif request.headers["Expect"].strip().lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # That was not yet the answer.
+        if request.version >= HttpVersion11:  # Older clients do not wait for it, nor know what it is.
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # That was not yet the answer.
         return None
     else:
         raise web.HTTPExpectationFailed

@@ -24,6 +24,7 @@ from wfmgmt.serving.inference_metrics import InferenceMetrics
 from wfmgmt.serving.inference_protocol import InferenceProtocol
 from wfmgmt.serving.inference_server import inference_app
 from wfmgmt.serving.models.local.allocation import keep_freed_memory
+from wfmgmt.serving.request_heads import is_last
 from wfmgmt.serving.runtime import Runtime
 
 _log = logging.getLogger("wfmgmt.runtime")
@@ -146,6 +147,8 @@ async def _serve_clients(
 
     def on_answer(request: web.BaseRequest, answer: web.StreamResponse) -> None:
         guard.add_headers(request, answer)
+        if is_last(request):
+            answer.force_close()
         metrics.count(request, answer.status)
 
     protocol = partial(InferenceProtocol, connections=connections, on_answer=on_answer)

@@ -5,6 +5,7 @@ instead of failing half way; readers get connections that refuse to write. Check
 to 3.51.2 can lose the WAL when two connections checkpoint while a third commits, so only one process makes them.
 """
 
+import sqlite3
 from importlib.util import find_spec
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
@@ -13,13 +14,19 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from wfmgmt.errors import SettingsInvalid
+from wfmgmt.store.files import DatabaseFiles
 
 #: How long a writer waits for the write lock.
 BUSY_TIMEOUT_S = 5
 #: Key of the PostgreSQL advisory lock that lets one transaction write at a time, as SQLite does.
 ADVISORY_LOCK = 0x77666D67
+#: Where a connection keeps which files it has open.
+OPENED = "wfmgmt.opened"
+#: The write-ahead log is cut down to this once its content is in the database.
+LOG_LIMIT_BYTES = 1024 * 1024
 
 _PRAGMAS: dict[str, int | str] = {
     "busy_timeout": BUSY_TIMEOUT_S * 1000,
@@ -27,6 +34,7 @@ _PRAGMAS: dict[str, int | str] = {
     "journal_mode": "wal",
     "synchronous": 2,
     "wal_autocheckpoint": 0,
+    "journal_size_limit": LOG_LIMIT_BYTES,
 }
 
 
@@ -68,31 +76,38 @@ def shown_database(url: URL) -> str:
     return url.render_as_string(hide_password=True)
 
 
-def make_engine(url: URL, *, writes: bool, connections: int = 16) -> Engine:
+def make_engine(url: URL, *, writes: bool, connections: int = 16, files: DatabaseFiles | None = None) -> Engine:
     """Return an engine whose transactions all write, or all only read.
 
     Args:
         url: From `parse_database`.
         writes: Whether its transactions take the write lock; otherwise the database refuses changes.
         connections: Connections at most; a thread that wants one more waits.
+        files: The files of a SQLite database, which is never created here.
     """
     pool: dict[str, Any] = {"pool_size": connections, "max_overflow": 0, "pool_timeout": BUSY_TIMEOUT_S}
-    if url.get_backend_name() == "sqlite":
-        engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_S}, **pool)
-        _configure_sqlite(engine, writes=writes)
+    if files is not None:
+        uri = f"{Path(url.database or '').absolute().as_uri()}?mode=rw"
+        engine = create_engine(url, creator=lambda: _connect(uri), **pool)
+        _configure_sqlite(engine, files, writes=writes)
     else:
         engine = create_engine(url, isolation_level="REPEATABLE READ" if not writes else "READ COMMITTED", **pool)
         _configure_postgresql(engine, writes=writes)
     return engine
 
 
-def _configure_sqlite(engine: Engine, *, writes: bool) -> None:
+def _connect(uri: str) -> SqliteConnection:
+    return sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=BUSY_TIMEOUT_S)
+
+
+def _configure_sqlite(engine: Engine, files: DatabaseFiles, *, writes: bool) -> None:
     begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
 
     @event.listens_for(engine, "connect")
-    def _on_connect(connection: SqliteConnection, _record: object) -> None:
+    def _on_connect(connection: SqliteConnection, record: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # The driver must not begin transactions on its own.
         set_pragmas(connection, {**_PRAGMAS, "query_only": int(not writes)})
+        record.info[OPENED] = files.opened()
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, select
+from sqlalchemy import Connection, Row, Select, bindparam, func, literal, select, union
 
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import DeployedNode, Deployment, NodeKind, NodeSettings
-from wfmgmt.store.records import Claim, DescribedNode, DescribedWorkflow, ListedWorkflow, Page
+from wfmgmt.store.records import Claim, DescribedNode, DescribedWorkflow, ListedWorkflow, Page, RegisteredArchive
 from wfmgmt.store.tables import edge, node, workflow
 
 _READY = WorkflowStatus.READY.value
@@ -121,6 +121,21 @@ class Reader:
             archive_sha256=row.archive_sha256,
             downloads=tuple(dict.fromkeys(files)),
         )
+
+    def archives(self) -> list[RegisteredArchive]:
+        """Return the archives of all ready workflows, each once."""
+        ready = workflow.c.status == _READY
+        rows = self._connection.execute(
+            union(
+                select(literal("workflow").label("store"), workflow.c.archive_file, workflow.c.archive_sha256).where(
+                    ready
+                ),
+                select(literal("model"), node.c.model_file, node.c.model_sha256)
+                .join(workflow)
+                .where(ready, node.c.model_file.is_not(None)),
+            )
+        )
+        return [RegisteredArchive(*row) for row in rows]
 
     def is_file_used(self, store: str, file: str, *, except_uid: str = "") -> bool:
         """Return whether a workflow other than `except_uid` needs that file of the `workflow` or `model` store.

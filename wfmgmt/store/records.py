@@ -7,6 +7,20 @@ from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import NodeKind, NodeSettings
 
 
+class RegisteredArchive(NamedTuple):
+    """A file that a registered workflow needs.
+
+    Attributes:
+        store: `workflow` or `model`.
+        file: Its name there.
+        sha256: Its digest when it was registered.
+    """
+
+    store: str
+    file: str
+    sha256: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewNode:
     """A node to be recorded.

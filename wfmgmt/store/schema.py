@@ -4,9 +4,11 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import sqlalchemy
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -21,6 +23,8 @@ from wfmgmt.store.engine import ADVISORY_LOCK, BUSY_TIMEOUT_S, parse_database, s
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _SQLITE_MAGIC = b"SQLite format 3\x00"
+_VERSIONS = "alembic_version"
+_IDENTITY = sqlalchemy.text("SELECT identity FROM deployment")
 #: From this version on SQLite has no WAL-reset defect.
 SAFE_SQLITE = (3, 51, 3)
 
@@ -30,6 +34,57 @@ def alembic_config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))  # Options are interpolated.
     return config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseState:
+    """What is found in a database without changing it.
+
+    Attributes:
+        shown: How it is called in messages.
+        revisions: Those of its schema; none when it is not there or has no tables yet.
+        identity: What tells it from all others, None when it has none yet.
+    """
+
+    shown: str
+    revisions: tuple[str, ...] = ()
+    identity: str | None = None
+
+
+def sqlite_file(database: Path | str) -> Path | None:
+    """Return the file of a SQLite database, None when it is another one."""
+    url = parse_database(database)
+    return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+
+
+def inspect(database: Path | str, *, is_checked: bool = True) -> DatabaseState:
+    """Look into a database.
+
+    Args:
+        database: Path of a SQLite file, or a URL.
+        is_checked: Whether all of a SQLite file is read for damage.
+
+    Raises:
+        DatabaseUnusable: It cannot be read or written, is damaged, or newer than this version; it is unchanged.
+    """
+    url = parse_database(database)
+    shown = shown_database(url)
+    file = sqlite_file(database)
+    try:
+        if file is not None:
+            state = _inspect_file(file, is_checked=is_checked)
+        else:
+            engine = create_engine(url)
+            with engine.connect() as connection:
+                heads = MigrationContext.configure(connection).get_current_heads()
+                has_identity = "deployment" in sqlalchemy.inspect(connection).get_table_names()
+                identity = connection.execute(_IDENTITY).scalar_one_or_none() if has_identity else None
+            engine.dispose()
+            state = DatabaseState(shown=shown, revisions=tuple(heads), identity=identity)
+    except DBAPIError as error:
+        raise DatabaseUnusable(f"the database {shown} cannot be used: {error.orig}") from error
+    _refuse_newer(state.revisions, shown=shown)
+    return state
 
 
 def upgrade(database: Path | str) -> None:
@@ -44,8 +99,6 @@ def upgrade(database: Path | str) -> None:
     """
     url = parse_database(database)
     shown = shown_database(url)
-    if url.get_backend_name() == "sqlite":
-        _refuse_newer(check_sqlite_file(Path(url.database or "")), shown=shown)
     try:
         with locked_connection(database) as connection:
             _refuse_newer(MigrationContext.configure(connection).get_current_heads(), shown=shown)
@@ -64,21 +117,9 @@ def require_current(database: Path | str) -> None:
     Raises:
         DatabaseUnusable: It is missing, corrupt, read-only, older or newer than this version.
     """
-    url = parse_database(database)
-    shown = shown_database(url)
-    try:
-        if url.get_backend_name() == "sqlite":
-            heads = check_sqlite_file(Path(url.database or ""))
-        else:
-            engine = _migration_engine(url)
-            with engine.connect() as connection:
-                heads = list(MigrationContext.configure(connection).get_current_heads())
-            engine.dispose()
-    except DBAPIError as error:
-        raise DatabaseUnusable(f"the database {shown} cannot be used: {error.orig}") from error
-    _refuse_newer(heads, shown=shown)
-    if heads != ScriptDirectory.from_config(alembic_config()).get_heads():
-        raise DatabaseUnusable(f"the database {shown} is not there or not up to date; run `wfmgmt migrate`")
+    state = inspect(database)
+    if state.revisions != tuple(ScriptDirectory.from_config(alembic_config()).get_heads()):
+        raise DatabaseUnusable(f"the database {state.shown} is not there or not up to date; run `wfmgmt migrate`")
 
 
 @contextmanager
@@ -125,45 +166,42 @@ def _refuse_newer(heads: Iterable[str], *, shown: str) -> None:
         )
 
 
-def check_sqlite_file(path: Path) -> list[str]:
+def _inspect_file(path: Path, *, is_checked: bool) -> DatabaseState:
     """Refuse a file that SQLite should not be let near; a file that is not there is fine.
 
     The file is read through a connection that cannot write, since the last one that can empties the log into the file.
-
-    Returns:
-        The revisions of its schema; none when it has no tables yet.
-
-    Raises:
-        DatabaseUnusable: It is not a database, is damaged, or cannot be written.
     """
+    state = DatabaseState(shown=str(path))
     if not path.exists():
-        return []
+        return state
     try:
         with path.open("r+b") as file:
             start = file.read(len(_SQLITE_MAGIC))
         with tempfile.TemporaryFile(dir=path.parent):  # The write-ahead log needs the folder to be writable, too.
             pass
     except OSError as error:
+        if error.errno in ResourcesExhausted.ERRNOS:
+            raise ResourcesExhausted(f"the database {path} cannot be used: {error.strerror}") from error
         raise DatabaseUnusable(f"the database {path} cannot be written: {error.strerror}") from error
     if start and start != _SQLITE_MAGIC:
         raise DatabaseUnusable(f"the database {path} is not a SQLite database")
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
-        try:
-            findings = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            revisions = _revisions(connection) if findings == "ok" else []
-        finally:
-            connection.close()
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)) as found:
+            findings = found.execute("PRAGMA quick_check(1)").fetchone()[0] if is_checked else "ok"
+            if findings == "ok":
+                tables = {row[0] for row in found.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+                revisions = found.execute("SELECT version_num FROM alembic_version") if _VERSIONS in tables else ()
+                identities = found.execute(str(_IDENTITY)) if "deployment" in tables else ()
+                state = replace(
+                    state,
+                    revisions=tuple(row[0] for row in revisions),
+                    identity=next((row[0] for row in identities), None),
+                )
     except sqlite3.DatabaseError as error:
         raise DatabaseUnusable(f"the database {path} is damaged: {error}") from error
     if findings != "ok":
         raise DatabaseUnusable(f"the database {path} is damaged: {findings.splitlines()[0]}; restore a backup")
-    return revisions
-
-
-def _revisions(connection: sqlite3.Connection) -> list[str]:
-    found = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'alembic_version'").fetchone()
-    return [] if found is None else [row[0] for row in connection.execute("SELECT version_num FROM alembic_version")]
+    return state
 
 
 def warning_about_sqlite() -> str:

@@ -1,15 +1,22 @@
 """The database behind `read()` and `write()`."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from wfmgmt.store import audit
-from wfmgmt.store.engine import make_engine, parse_database
+from wfmgmt.store.engine import BUSY_TIMEOUT_S, LOG_LIMIT_BYTES, OPENED, make_engine, parse_database
 from wfmgmt.store.failures import translated
+from wfmgmt.store.files import DatabaseFiles, FileIdentity
 from wfmgmt.store.reading import Reader
 from wfmgmt.store.writing import Writer
+
+#: How long the emptying of the log waits for others, who wait meanwhile if they want to write.
+_TRUNCATE_WAIT_MS = 20
 
 
 def utc_now() -> datetime:
@@ -33,9 +40,15 @@ class Store:
 
     def __init__(self, database: Path | str, *, clock: Callable[[], datetime] = utc_now, connections: int = 16) -> None:
         url = parse_database(database)
-        self._read_engine = make_engine(url, writes=False, connections=connections)
-        self._write_engine = make_engine(url, writes=True, connections=connections)
+        self._files = DatabaseFiles(Path(url.database or "")) if url.get_backend_name() == "sqlite" else None
+        self._read_engine = make_engine(url, writes=False, connections=connections, files=self._files)
+        self._write_engine = make_engine(url, writes=True, connections=connections, files=self._files)
         self._clock = clock
+
+    def pin(self, identity: FileIdentity) -> None:
+        """Accept no other file than this one as the SQLite database."""
+        if self._files is not None:
+            self._files.pin(identity)
 
     @contextmanager
     def read(self) -> Iterator[Reader]:
@@ -44,8 +57,10 @@ class Store:
         Raises:
             StoreUnavailable: The database could not be read.
         """
-        with translated(), self._read_engine.connect() as connection, connection.begin():
-            yield Reader(connection)
+        with translated(), self._read_engine.connect() as connection:
+            self._check(connection)
+            with connection.begin():
+                yield Reader(connection)
 
     @contextmanager
     def write(self) -> Iterator[Writer]:
@@ -55,21 +70,51 @@ class Store:
             StoreUnavailable: The lock was not to be had within 5 s, or the database cannot be written.
             InsufficientStorage: No space is left.
         """
-        with translated(), self._write_engine.connect() as connection, connection.begin():
-            yield Writer(connection, timestamp(self._clock()))
+        with translated(), self._write_engine.connect() as connection:
+            self._check(connection)
+            with connection.begin():
+                yield Writer(connection, timestamp(self._clock()))
+                self._check(connection)  # What is acknowledged has to be in the file that a restart finds.
+
+    def _check(self, connection: Connection) -> None:
+        if self._files is not None:
+            self._files.check(connection.info[OPENED])
 
     def verify_audit(self) -> audit.ChainReport:
         """Recompute the chain of audit hashes."""
         with translated(), self._read_engine.connect() as connection, connection.begin():
             return audit.verify(connection)
 
+    def copy_to(self, path: Path) -> None:
+        """Copy one consistent state of a SQLite database into a new file, without keeping anybody from writing."""
+        with translated(), self._read_engine.connect() as connection, closing(sqlite3.connect(path)) as copy:
+            self._check(connection)
+            raw = connection.connection.driver_connection
+            if raw is None or self._files is None:
+                raise TypeError("only SQLite databases are copied")
+            path.chmod(0o600)
+            raw.backup(copy)
+            copy.execute("PRAGMA journal_mode = delete")  # One file is all that there is of the copy.
+
     def checkpoint(self) -> None:
-        """Move what the write-ahead log holds into the database file; one process at a time may do this."""
-        if self._write_engine.dialect.name == "sqlite":
-            with translated(), self._read_engine.connect() as connection:
-                raw = connection.connection.driver_connection
-                if raw is not None:
-                    raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        """Move what the write-ahead log holds into the database file; one process at a time may do this.
+
+        A long log is emptied when all of it is there and nobody reads it, so that no one has to wait.
+        """
+        if self._files is None:
+            return
+        with translated(), self._read_engine.connect() as connection:
+            self._check(connection)
+            raw = connection.connection.driver_connection
+            if raw is None:
+                return
+            _, frames, moved = raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if frames == moved and self._files.log_bytes() > LOG_LIMIT_BYTES:
+                try:
+                    raw.execute(f"PRAGMA busy_timeout = {_TRUNCATE_WAIT_MS}")
+                    raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                finally:
+                    raw.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
 
     def close(self) -> None:
         """Close all connections; a later use opens new ones."""

@@ -3,11 +3,15 @@
 import errno
 import os
 import socket
+import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.service import CHECKOUT
 from wfmgmt.archives.stores import ArchiveFolder
 from wfmgmt.errors import ArchiveNotFound, BadRequest, InsufficientStorage, RelativePathRefused, UrlNotAllowed
 
@@ -38,9 +42,11 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def store(folder: Path) -> ArchiveFolder:
-    """A workflow store over that folder."""
+@pytest.fixture(params=["hard links", "no hard links"])
+def store(folder: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ArchiveFolder:
+    """A workflow store over that folder, also on a file system like FAT."""
+    if request.param == "no hard links":
+        monkeypatch.setattr("os.link", fails_with(errno.EPERM))
     return ArchiveFolder(folder=folder, suffix=".war")
 
 
@@ -177,7 +183,7 @@ def test_publish_gives_the_part_its_name(store: ArchiveFolder, folder: Path) -> 
     """The archive appears whole under its name, and the part stays until it is discarded."""
     part = make_part(store)
     assert store.publish(part, "x.war") == "x.war"
-    assert names(folder) == [part.name, "x.war"]
+    assert [Path(name).stem for name in names(folder)] == [part.stem, "x"]
     store.discard(part)
     store.discard(part)
     assert store.find("x.war").read_bytes() == b"new"
@@ -290,8 +296,10 @@ def test_sweep_removes_what_the_dead_left(store: ArchiveFolder, folder: Path) ->
 
     removed = store.sweep(lambda owner: owner == "alive", lambda name: name == "recorded.war")
 
-    assert sorted(removed) == sorted([unwritten.name, unrecorded.name, "unrecorded.war", recorded.name])
-    assert names(folder) == sorted([".other.part", living.name, "living.war", "local.war", "recorded.war"])
+    gone = [unwritten.stem, unrecorded.stem, "unrecorded", recorded.stem]
+    assert sorted(Path(name).stem for name in removed) == sorted(gone)
+    stay = [".other", living.stem, "living", "local", "recorded"]
+    assert sorted(path.stem for path in folder.iterdir()) == sorted(stay)
 
 
 def test_sweep_does_nothing_when_all_live(store: ArchiveFolder, folder: Path) -> None:
@@ -299,3 +307,68 @@ def test_sweep_does_nothing_when_all_live(store: ArchiveFolder, folder: Path) ->
     part = make_part(store)
     assert store.sweep(lambda _: True, lambda _: False) == []
     assert names(folder) == [part.name]
+
+
+#: Publishes a part where there are no hard links, and dies at one moment of it: arguments are the part and the moment.
+_DIE = """
+import os, sys
+from pathlib import Path
+from wfmgmt.archives.stores import ArchiveFolder
+
+part, moment = Path(sys.argv[1]), sys.argv[2]
+replace = Path.replace
+
+def no_links(*_):
+    raise PermissionError(1, "Operation not permitted")
+
+def replace_and_die(source, target):
+    if moment == "renamed":
+        replace(source, target)
+    os._exit(9)
+
+real_open = os.open
+
+def open_and_die(path, *arguments):
+    if moment == "marked" and str(path).endswith("x.war"):
+        os._exit(9)
+    return real_open(path, *arguments)
+
+os.link, Path.replace, os.open = no_links, replace_and_die, open_and_die
+ArchiveFolder(folder=part.parent, suffix=".war").publish(part, "x.war")
+"""
+
+
+@pytest.mark.parametrize("theirs", [None, b"theirs"], ids=["free", "taken"])
+@pytest.mark.parametrize("moment", ["marked", "placed", "renamed"])
+def test_sweep_finds_what_one_who_died_while_renaming_left(
+    store: ArchiveFolder, folder: Path, moment: str, theirs: bytes | None
+) -> None:
+    """Whatever the moment, all that was ours goes and what is another's stays."""
+    part = make_part(store)
+    if theirs is not None:
+        (folder / "x.war").write_bytes(theirs)
+    died = subprocess.run([sys.executable, "-c", _DIE, str(part), moment], cwd=CHECKOUT, check=False, timeout=30)
+    assert died.returncode == 9
+    assert len(names(folder)) > 1
+    store.sweep(lambda _: False, lambda _: False)
+    assert names(folder) == ([] if theirs is None else ["x.war"])
+    if theirs is not None:
+        assert (folder / "x.war").read_bytes() == theirs
+
+
+def test_publish_does_without_syncing_folders(
+    store: ArchiveFolder, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some network file systems sync files only."""
+    fsync = os.fsync
+
+    def refuse_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr("os.fsync", refuse_folders)
+    part = make_part(store)
+    assert store.publish(part, "x.war") == "x.war"
+    store.discard(part)
+    assert names(folder) == ["x.war"]

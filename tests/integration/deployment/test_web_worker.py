@@ -115,11 +115,11 @@ def ask(port: int, path: str = "/") -> str:
         connection.close()
 
 
-def assert_answers_soon(port: int) -> None:
+def assert_answers_soon(port: int, *, within_s: float = SOON_S) -> None:
     """Check that an honest client does not wait for others."""
     began = time.monotonic()
     ask(port)
-    assert time.monotonic() - began < SOON_S
+    assert time.monotonic() - began < within_s
 
 
 def test_worker_answers_a_request_that_comes_byte_by_byte(port: int) -> None:
@@ -289,5 +289,5 @@ def test_connection_that_has_waited_longest_makes_way_for_a_new_one(tmp_path: Pa
                 if before:
                     assert read_answer(connection)[0] == 200
                 connection.sendall(sent)
-            assert_answers_soon(port)
+            assert_answers_soon(port, within_s=5)
         assert read_answer(taking) == (200, b"x" * LARGE_BYTES)

@@ -313,14 +313,14 @@ def test_archive_that_cannot_be_read_is_reported(place: Place) -> None:
 
 
 def test_store_that_cannot_be_written_is_reported(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As here, where its file system has no hard links."""
+    """As here, where its file system can only be read."""
     place.fill()
 
     def link(*_: object) -> None:
-        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(os, "link", link)
-    assert place.reason() == "'seq.war' cannot be copied: Operation not permitted"
+    assert place.reason() == "'seq.war' cannot be copied: Read-only file system"
 
 
 def test_file_that_goes_meanwhile_is_reported(place: Place) -> None:

@@ -13,8 +13,10 @@ NEVER_ANSWERED = {
     errors.SettingsInvalid,
     errors.DatabaseUnusable,
     errors.ResourcesExhausted,
+    errors.AlreadyInUse,
     errors.ListingFailed,  # These two are a command's.
     errors.NotTakenOver,
+    errors.BackupRefused,
 }
 ALL = [
     kind

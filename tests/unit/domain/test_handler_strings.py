@@ -30,7 +30,7 @@ def test_parse_handler_understands_torchserves_forms(handler: str, expected: Han
     assert parse_handler(handler) == expected
 
 
-@pytest.mark.parametrize("handler", ["", ".py", "pkg/", ":run", "..", ".hidden.py", "a..b"])
+@pytest.mark.parametrize("handler", ["", ".py", "pkg/", ":run", "..", ".hidden.py", "a..b", ".".join("a" * 51)])
 def test_parse_handler_refuses_what_names_no_module(handler: str) -> None:
     """A string that cannot be a module's name is quoted in the error."""
     with pytest.raises(ValueError, match="does not name a Python module") as raised:

@@ -89,12 +89,13 @@ async def test_load_finds_a_handler_that_comes_compiled(tmp_path: Path) -> None:
         ("h.other:handle", "handler file h.other.py is not in the archive"),
         ("h.py:nosuch", "h.py has neither a function nosuch nor a class with a method handle"),
         ("../../h2.py", "handler file h2.py is not in the archive"),
+        ("app", "handler file app.py is not in the archive, and torchserve"),
         (
             "nosuch",
             "handler file nosuch.py is not in the archive, and torchserve, which may have a handler of that name,",
         ),
     ],
-    ids=["file", "not a package", "function", "outside", "built in"],
+    ids=["file", "not a package", "function", "outside", "of the service", "built in"],
 )
 @in_event_loop
 async def test_load_tells_a_handler_that_does_not_exist_from_one_that_fails(

@@ -125,7 +125,6 @@ class Dispatcher:
         """Take in a worker that is ready."""
         self._numbers += 1
         worker = ReadyWorker(process, self._numbers, self._clock())
-        worker.take = partial(self._take_answer, worker)
         self._workers[worker.number] = worker
         self._idle.append(worker)
         self._dispatch()
@@ -287,7 +286,8 @@ class Dispatcher:
         batch.begun_at = self._clock()
         timeout_s = self._rules.timeout_ms / 1000
         worker.watch(batch.begun_at + timeout_s, timeout_s, self._check_time)
-        worker.process.expect(worker.take)
+        # Kept nowhere else: a worker that referred to it would be in a cycle with it, and outlive its end.
+        worker.process.expect(partial(self._take_answer, worker))
 
     def _rest(self, worker: ReadyWorker) -> None:
         """Take note that a worker has nothing to do."""

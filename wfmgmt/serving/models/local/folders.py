@@ -24,8 +24,8 @@ def seal(folder: Path) -> None:
     """
     for parent, _, files in os.walk(folder, topdown=False):
         for name in files:
-            os.chmod(os.path.join(parent, name), 0o444)  # noqa: PTH101, PTH118 - an archive has up to 10,000 of them
-        os.chmod(parent, 0o555)  # noqa: PTH101, S103 - the folder around it is private
+            os.chmod(os.path.join(parent, name), 0o400)  # noqa: PTH101, PTH118 - an archive has up to 10,000 of them
+        os.chmod(parent, 0o500)  # noqa: PTH101 - see above
 
 
 def record(folder: Path) -> dict[str, Facts]:

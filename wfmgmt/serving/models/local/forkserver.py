@@ -1,10 +1,10 @@
 """The forkserver: a small, clean process that forks the workers.
 
-The runtime starts it once, as `python -m wfmgmt.serving.models.local.forkserver FD OPTIONS`: FD is its end of a Unix
-stream socket, OPTIONS a JSON object: "preload", the modules that it imports at once for all workers; "memory_bytes" of
-address space that each worker may have, or null; "log_level" from which on workers log. It starts no thread and has few
-imports of its own, so a fork of it is safe, quick and shares nearly all memory. The runtime and the forkserver exchange
-frames:
+The runtime starts it once, as `python -m wfmgmt.serving.models.local.forkserver FD OPTIONS LABEL`: FD is its end of a
+Unix stream socket, OPTIONS a JSON object: "preload", the modules that it imports at once for all workers;
+"memory_bytes" of address space that each worker may have, or null; "log_level" from which on workers log; their
+"umask", or null. LABEL tells readers of the process list whose it is. It starts no thread and has few imports of its
+own, so a fork of it is safe, quick and shares nearly all memory. The runtime and the forkserver exchange frames:
 
     runtime → forkserver   {"op": "fork", "id"} with two descriptors: the worker's socket, the write end of its log pipe
                            {"op": "kill", "pid", "signal"}: to the whole process group of a worker that still exists
@@ -244,6 +244,8 @@ def _run_worker(
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         worker_log.configure(options["log_level"])
+        if options["umask"] is not None:
+            os.umask(options["umask"])
         hardening.harden_worker(processes=processes, memory_bytes=options["memory_bytes"])
         seed_loaded_modules()
         code = worker.main(socket.socket(fileno=worker_fd))

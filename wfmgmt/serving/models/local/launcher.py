@@ -63,6 +63,8 @@ class Surroundings:
         memory_bytes: Address space that each worker may have; None for no limit.
         message_bytes: Longest payload that a worker may send.
         log_level: Level from which on what handlers log is passed on.
+        umask: Their umask; None for that of this process.
+        label: Stands in their command lines, to tell whose they are.
     """
 
     environment: Mapping[str, str] | None = None
@@ -70,11 +72,18 @@ class Surroundings:
     memory_bytes: int | None = None
     message_bytes: int = frames.MAX_PAYLOAD_BYTES
     log_level: str = "info"
+    umask: int | None = None
+    label: str = ""
 
     def to_json(self) -> str:
         """Return what the forkserver has to know, as `forkserver` describes it."""
         return json.dumps(
-            {"preload": self.preload, "memory_bytes": self.memory_bytes, "log_level": self.log_level},
+            {
+                "preload": self.preload,
+                "memory_bytes": self.memory_bytes,
+                "log_level": self.log_level,
+                "umask": self.umask,
+            }
         )
 
 
@@ -433,6 +442,7 @@ async def _start_forkserver(
         _MODULE,
         str(control.fileno()),
         surroundings.to_json(),
+        surroundings.label,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=log_fd,
         stderr=log_fd,

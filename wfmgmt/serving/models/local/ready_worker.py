@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from wfmgmt.errors import WfmgmtError
 from wfmgmt.serving.models.base import NodeAnswer, NodeRequest
-from wfmgmt.serving.models.local.channel import Item
 from wfmgmt.serving.models.local.worker_process import WorkerProcess
 
 
@@ -72,10 +71,7 @@ class ReadyWorker:
         has_answered: Whether it has proved that it works.
         is_leaving: Whether it is to get nothing more.
         released: Done when it has answered what it has; None while nobody waits for that.
-        take: Takes what comes from it.
     """
-
-    take: Callable[[Item], None]
 
     def __init__(self, process: WorkerProcess, number: int, now: float) -> None:
         self.process = process

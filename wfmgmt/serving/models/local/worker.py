@@ -34,6 +34,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import wfmgmt
 from wfmgmt.serving.models.local import frames, values, worker_log
 from wfmgmt.serving.models.local.context import Context, Exchange
 from wfmgmt.serving.models.local.handlers import EntryPoint, HandlerNotFound, load_entry_point
@@ -44,6 +45,7 @@ _MAX_ERROR_CHARS = 2_000
 _MAX_TRACEBACK_CHARS = 64_000
 #: Headers that a handler may set, as JSON; those of a batch share the header of one message with much else.
 _MAX_HEADERS_BYTES, _BATCH_HEADERS_BYTES = 64 * 1024, frames.MAX_HEADER_BYTES // 2
+_CHECKOUT = os.path.dirname(os.path.dirname(wfmgmt.__file__))  # noqa: PTH120 - pathlib costs memory
 _BUFFER_BYTES = 64 * 1024
 _LOWEST_ERROR, _HIGHEST_ERROR = 400, 599
 
@@ -89,6 +91,9 @@ class _Worker:
             self._send({"op": "failed", "error": error, "traceback": error, "errno": exc.errno})
             return False
         os.chdir(self._directory)
+        if sys.path[0] == _CHECKOUT:
+            # `python -m` put it there; without it, the service's own `app.py` is nobody's handler.
+            del sys.path[0]
         sys.path.insert(0, self._directory)
         try:
             config = _yaml_config(self._directory, order["context"]["manifest"])

@@ -49,7 +49,7 @@ class WorkerProcess:
         self._pipe = pipe
         self._equipment = AsyncExitStack()
         self._explaining: set[asyncio.Task[None]] = set()
-        self._expecting: Callable[[Item], None]
+        self._expecting: Callable[[Item], None] | None = None
 
     def own(self, equipment: AsyncExitStack) -> None:
         """Take over what is to be given back when the worker is gone."""
@@ -91,12 +91,15 @@ class WorkerProcess:
         self._channel.expect(self._take)
 
     def _take(self, item: Item) -> None:
+        callback, self._expecting = self._expecting, None
+        if callback is None:
+            return
         if isinstance(item, EOFError):
-            explaining = asyncio.create_task(self._explain(self._expecting))
+            explaining = asyncio.create_task(self._explain(callback))
             self._explaining.add(explaining)
             explaining.add_done_callback(self._explaining.discard)
         else:
-            self._expecting(item)
+            callback(item)
 
     async def _explain(self, callback: Callable[[Item], None]) -> None:
         callback(WorkerExited(await self._end()))

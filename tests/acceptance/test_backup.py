@@ -1,0 +1,152 @@
+"""`wfmgmt backup` while the service is used, and `wfmgmt restore`."""
+
+import itertools
+import shutil
+import sqlite3
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.web_files import web_files
+from tests.factories import make_mar, make_war
+from tests.service import Service, wait_until
+
+
+@pytest.fixture(name="service")
+def _service(tmp_path: Path) -> Iterator[Service]:
+    service = Service(tmp_path / "instance", allowed_urls=r"http://127\.0\.0\.1:\d+/.*")
+    make_war(service.workflow_store)
+    make_mar(service.model_store)
+    service.start()
+    assert service.register("seq.war", workflow_name="kept").status_code == 200
+    yield service
+    service.kill()
+
+
+def churn(service: Service, url: str, stop: threading.Event, failed: list[str]) -> None:
+    """Register and remove workflows whose archives come and go with them."""
+    for number in itertools.count():
+        if stop.is_set():
+            return
+        name = f"w{number % 3}-{threading.get_ident()}"
+        answers = [service.register(url, workflow_name=name), service.unregister(name)]
+        failed.extend(answer.text for answer in answers if answer.status_code not in (200, 503))
+
+
+def test_backup_under_load_restores_to_what_was_registered(service: Service, tmp_path: Path) -> None:
+    """Every copy holds all archives that its database names; what is restored verifies, answers and runs."""
+    with web_files() as web:
+        url = web.put("/seq.war", make_war(tmp_path))
+        stop, failed = threading.Event(), []
+        threads = [threading.Thread(target=churn, args=(service, url, stop, failed)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            copies = [tmp_path / f"{number}.tar" for number in range(5)]
+            for copy in copies:
+                done = service.command("backup", "--archives", str(copy))
+                assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        assert failed == []
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+    for copy in copies:
+        restored = Service(tmp_path / f"of-{copy.stem}")
+        done = restored.command("restore", str(copy))
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        verified = restored.command("audit", "verify")
+        assert verified.returncode == 0, verified.stdout
+    with restored:
+        wait_until(lambda: restored.ready_workers("kept") == [1, 1, 1], what="the models")
+        wait_until(lambda: ready(restored), timeout_s=30, what="all that was registered")
+        assert restored.register("seq.war", workflow_name="another").status_code == 200
+
+
+def ready(service: Service) -> bool:
+    """Return whether every registered workflow runs."""
+    return all(service.ready_workers(name) == [1, 1, 1] for name in service.names())
+
+
+def test_backup_without_archives_is_a_database(service: Service, tmp_path: Path) -> None:
+    """One file, private, of one state; nothing is overwritten."""
+    copy = tmp_path / "copy.db"
+    assert service.command("backup", str(copy)).returncode == 0
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert sqlite3.connect(f"file:{copy}?mode=ro", uri=True).execute("SELECT name FROM workflow").fetchall() == [
+        ("kept",)
+    ]
+    again = service.command("backup", str(copy))
+    assert (again.returncode, again.stderr) == (1, f"wfmgmt: {copy} is there already\n")
+    restored = Service(tmp_path / "other")
+    assert restored.command("restore", str(copy)).returncode == 0
+
+
+def test_restore_is_refused_where_something_is(service: Service, tmp_path: Path) -> None:
+    """Neither a running service, nor a database, nor another archive of the same name is touched."""
+    copy = tmp_path / "copy.tar"
+    assert service.command("backup", "--archives", str(copy)).returncode == 0
+    assert service.command("restore", str(copy)).returncode == 2
+    service.stop()
+    refused = service.command("restore", str(copy))
+    assert refused.returncode == 1
+    assert f"{service.database} is there already" in refused.stderr
+    other = Service(tmp_path / "other")
+    other_archive = make_mar(other.model_store, source="other = 1\n")
+    content = other_archive.read_bytes()
+    refused = other.command("restore", str(copy))
+    assert (refused.returncode, refused.stderr) == (1, "wfmgmt: the model store has another m1.mar; move it away\n")
+    assert other_archive.read_bytes() == content
+    assert not other.database.exists()
+
+
+def test_lost_database_is_restored_into_its_instance(service: Service, tmp_path: Path) -> None:
+    """Archives that are there already stay; the service starts again."""
+    copy = tmp_path / "copy.tar"
+    assert service.command("backup", "--archives", str(copy)).returncode == 0
+    service.stop()
+    for file in service.instance.glob("wfmgmt.db*"):
+        file.unlink()
+    done = service.command("restore", str(copy))
+    assert (done.returncode, done.stdout) == (0, f"restored {service.database}; 1 audit rows fit, 2 archives\n")
+    service.start()
+    assert service.names() == ["kept"]
+
+
+def test_archives_that_are_not_what_was_registered_are_named(service: Service, tmp_path: Path) -> None:
+    """The backup is written, and exit code 1 says that it lacks something."""
+    (service.model_store / "m1.mar").unlink()
+    (service.workflow_store / "seq.war").write_bytes(b"something else")
+    done = service.command("backup", "--archives", str(tmp_path / "copy.tar"))
+    assert done.returncode == 1
+    assert sorted(done.stderr.splitlines()) == [
+        "wfmgmt: model store: m1.mar is not there",
+        "wfmgmt: workflow store: seq.war is not what was registered",
+    ]
+
+
+@pytest.mark.parametrize("damage", ["text", "tar without database", "truncated", "no file"])
+def test_what_is_no_backup_is_refused(tmp_path: Path, damage: str) -> None:
+    """One line, and nothing stays."""
+    file = tmp_path / "file"
+    if damage == "text":
+        file.write_text("not a backup")
+    elif damage == "tar without database":
+        with tarfile.open(file, "w") as tar:
+            tar.add(__file__, "other")
+    elif damage == "truncated":
+        with Service(tmp_path / "whole") as whole:
+            assert whole.command("backup", str(file)).returncode == 0
+        with file.open("r+b") as stream:
+            stream.truncate(file.stat().st_size // 2)
+        shutil.rmtree(tmp_path / "whole")
+    service = Service(tmp_path / "instance")
+    done = service.command("restore", str(file))
+    assert done.returncode in (1, 3)
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("wfmgmt: ")
+    assert [path.name for path in service.instance.glob("*.db*")] == ["wfmgmt.db.lock"]

@@ -1,0 +1,125 @@
+"""The database of an instance: brought up to date, and refused when it is not the one that the instance had before."""
+
+import logging
+from pathlib import Path
+
+from wfmgmt.errors import DatabaseUnusable, InsufficientStorage, ResourcesExhausted, StoreUnavailable
+from wfmgmt.settings import Settings
+from wfmgmt.store.files import file_identity
+from wfmgmt.store.schema import DatabaseState, inspect, sqlite_file, upgrade
+from wfmgmt.store.store import Store
+
+_log = logging.getLogger("wfmgmt.deployment")
+
+
+def inspect_database(settings: Settings, *, adopt: bool = False) -> DatabaseState:
+    """Look at the database without changing it.
+
+    Args:
+        settings: The settings in force.
+        adopt: Whether one that is new, or not the instance's, is wanted.
+
+    Raises:
+        DatabaseUnusable: It is damaged or newer than this version, or not the one that the instance had.
+    """
+    file = sqlite_file(settings.database)
+    state = inspect(settings.database, is_checked=file is None or _clean_end(settings) != _stamp(file))
+    if adopt:
+        return state
+    known = _known_identity(settings)
+    ways_out = "put that one back, restore a backup, or run `wfmgmt migrate --adopt` to go on with {}"
+    if not state.revisions and known:
+        raise DatabaseUnusable(
+            f"the database {state.shown} is not there, but {settings.instance} had one ({known}); "
+            + ways_out.format("a new one")
+        )
+    if not state.revisions and file is not None and file.with_name(f"{file.name}-wal").exists():
+        raise DatabaseUnusable(
+            f"the database {state.shown} is not there, but its write-ahead log is; " + ways_out.format("a new one")
+        )
+    if state.revisions and known and state.identity != known:
+        found = state.identity or "one without identity"
+        raise DatabaseUnusable(
+            f"the database {state.shown} ({found}) is not the one that {settings.instance} had ({known}); "
+            + ways_out.format("this one")
+        )
+    return state
+
+
+def prepare_database(settings: Settings, state: DatabaseState) -> None:
+    """Bring the database up to date, creating it when there is none, and record it as the instance's.
+
+    Raises:
+        DatabaseUnusable: It is read-only, locked or damaged.
+        ResourcesExhausted: There is no space for it.
+    """
+    upgrade(settings.database)
+    _clean_end_path(settings).unlink(missing_ok=True)
+    if not state.revisions:
+        _log.info("made a new database: %s", state.shown)
+    record_database(settings)
+
+
+def record_database(settings: Settings) -> None:
+    """Record the database as the instance's.
+
+    Raises:
+        DatabaseUnusable: It cannot be written.
+        ResourcesExhausted: There is no space for it.
+    """
+    identity = _identity(settings)
+    if identity != _known_identity(settings):
+        marker = _marker(settings)
+        unfinished = marker.with_suffix(".unfinished")
+        unfinished.write_text(f"{identity}\n", encoding="ascii")
+        unfinished.replace(marker)
+
+
+def _identity(settings: Settings) -> str:
+    store = Store(settings.database, connections=1)
+    try:
+        with store.write() as writer:
+            return writer.identity()
+    except InsufficientStorage as error:
+        raise ResourcesExhausted(str(error)) from error
+    except StoreUnavailable as error:
+        raise DatabaseUnusable(str(error)) from error
+    finally:
+        store.close()
+
+
+def record_clean_end(settings: Settings) -> None:
+    """Record that nobody has the database open any more, so that the next start need not look through all of it."""
+    file = sqlite_file(settings.database)
+    if file is not None and settings.run_folder.is_dir():
+        _clean_end_path(settings).write_text(_stamp(file), encoding="ascii")
+
+
+def _marker(settings: Settings) -> Path:
+    return settings.instance / "database.id"
+
+
+def _known_identity(settings: Settings) -> str:
+    try:
+        return _marker(settings).read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _clean_end_path(settings: Settings) -> Path:
+    return settings.run_folder / "clean-end"
+
+
+def _clean_end(settings: Settings) -> str:
+    try:
+        return _clean_end_path(settings).read_text(encoding="ascii")
+    except FileNotFoundError:
+        return ""
+
+
+def _stamp(file: Path) -> str:
+    """Return what is different when the file was changed by anybody."""
+    if file_identity(file) is None:
+        return "none"
+    found = file.stat()
+    return f"{found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns}"

@@ -1,0 +1,82 @@
+"""What one service has for itself: its database file and its stores.
+
+Two services with one of them would undo each other's registrations under way and remove each other's downloads.
+"""
+
+import errno
+import logging
+import os
+from pathlib import Path
+
+from wfmgmt.deployment.locks import LockFile
+from wfmgmt.errors import AlreadyInUse, ResourcesExhausted, SettingsInvalid
+from wfmgmt.settings import Settings
+from wfmgmt.store.schema import sqlite_file
+
+_log = logging.getLogger("wfmgmt.deployment")
+
+#: Name of the lock file in a store; hidden, so that neither this service nor TorchServe takes it for an archive.
+STORE_LOCK = ".wfmgmt.lock"
+_READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
+
+
+def lock_instance(settings: Settings, *, wait_s: float = 0) -> LockFile:
+    """Lock the instance, before anything in it is used.
+
+    Raises:
+        SettingsInvalid: Another deployment has it.
+    """
+    lock = LockFile(settings.run_folder / "deployment.lock")
+    if not lock.acquire(wait_s=wait_s):
+        raise SettingsInvalid(f"WFMGMT_INSTANCE: another deployment runs in {settings.instance}")
+    return lock
+
+
+def lock_database(settings: Settings, *, wait_s: float) -> list[LockFile]:
+    """Lock the file of a SQLite database.
+
+    Raises:
+        AlreadyInUse: Another service has it.
+    """
+    file = sqlite_file(settings.database)
+    if file is None:
+        return []
+    real = file.resolve()
+    return _lock("WFMGMT_DATABASE_URL", real, real.with_name(f"{real.name}.lock"), wait_s)
+
+
+def lock_stores(settings: Settings, *, wait_s: float) -> list[LockFile]:
+    """Lock the stores that can be written; into others nothing is downloaded, so they may be shared.
+
+    Raises:
+        AlreadyInUse: Another service has one of them.
+    """
+    locks: list[LockFile] = []
+    seen = set()
+    for setting, folder in (
+        ("WFMGMT_WORKFLOW_STORE", settings.workflow_store),
+        ("WFMGMT_MODEL_STORE", settings.model_store),
+    ):
+        found = folder.stat()
+        if (found.st_dev, found.st_ino) not in seen:  # Both may be one folder.
+            seen.add((found.st_dev, found.st_ino))
+            locks += _lock(setting, folder, folder / STORE_LOCK, wait_s)
+    return locks
+
+
+def _lock(setting: str, what: Path, path: Path, wait_s: float) -> list[LockFile]:
+    lock = LockFile(path)
+    try:
+        is_ours = lock.acquire(wait_s=wait_s)
+    except OSError as error:
+        if error.errno in _READ_ONLY and not os.access(path.parent, os.W_OK):
+            return []
+        if error.errno in _NO_LOCKS:
+            _log.warning("%s: %s cannot be locked; no other service may use it", setting, what)
+            return []
+        kind = ResourcesExhausted if error.errno in ResourcesExhausted.ERRNOS else AlreadyInUse
+        raise kind(f"{setting}: {path} cannot be locked: {error.strerror}") from error
+    if not is_ours:
+        raise AlreadyInUse(f"{setting}: another service uses {what}; each needs its own")
+    return [lock]

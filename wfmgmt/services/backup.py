@@ -1,0 +1,203 @@
+"""Backups: a consistent copy of the registry while it is used, with its archives if wanted, and the way back.
+
+With archives a backup is a tar file: the database first, then each archive under the name of its store.
+"""
+
+import hashlib
+import os
+import shutil
+import tarfile
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+from wfmgmt.archives.reading import sha256_of
+from wfmgmt.archives.stores import new_durable_file
+from wfmgmt.errors import ArchiveNotFound, BackupRefused, DatabaseUnusable
+from wfmgmt.services.archives import StoreFolders
+from wfmgmt.store.records import RegisteredArchive
+from wfmgmt.store.schema import inspect, upgrade
+from wfmgmt.store.store import Store
+
+_DATABASE = "wfmgmt.db"
+_OWNER = "restore"
+
+
+@dataclass(kw_only=True)
+class BackupReport:
+    """What a backup or a restore did.
+
+    Attributes:
+        archives: How many archives it holds.
+        problems: A sentence for each that it lacks.
+    """
+
+    archives: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def back_up(store: Store, folders: StoreFolders, target: Path, *, with_archives: bool) -> BackupReport:
+    """Write a backup, which appears whole or not at all.
+
+    Args:
+        store: The registry; others may change it meanwhile.
+        folders: The archive stores.
+        target: A path at which nothing is.
+        with_archives: Whether the archives of registered workflows go with it.
+
+    Raises:
+        BackupRefused: Something is at the path.
+        OSError: It cannot be written.
+    """
+    if target.exists():
+        raise BackupRefused(f"{target} is there already")
+    with _temporary(target) as database, _temporary(target) as unfinished, ExitStack() as opened:
+        if not with_archives:
+            store.copy_to(database)
+            _make_durable(database)
+            database.replace(target)
+            return BackupReport()
+        files: dict[RegisteredArchive, BinaryIO] = {}
+        report = BackupReport()
+        # While nobody can write, no archive of a registered workflow is removed; what is open stays readable.
+        with store.write() as writer:
+            store.copy_to(database)
+            for archive in writer.archives():
+                try:
+                    path = folders.named(archive.store).find(archive.file)
+                    files[archive] = opened.enter_context(path.open("rb"))
+                except (ArchiveNotFound, OSError):
+                    report.problems.append(f"{archive.store} store: {archive.file} is not there")
+        with new_durable_file(unfinished) as stream, tarfile.open(fileobj=stream, mode="w") as tar:
+            tar.add(database, _DATABASE)
+            for archive, file in files.items():
+                if _add(tar, archive, file) == archive.sha256:
+                    report.archives += 1
+                else:
+                    report.problems.append(f"{archive.store} store: {archive.file} is not what was registered")
+        unfinished.replace(target)
+        return report
+
+
+def _add(tar: tarfile.TarFile, archive: RegisteredArchive, file: BinaryIO) -> str:
+    """Add an archive and return the digest of what was added."""
+    info = tarfile.TarInfo(f"{archive.store}_store/{archive.file}")
+    info.size = os.fstat(file.fileno()).st_size
+    reader = _Hashing(file)
+    tar.addfile(info, cast("IO[bytes]", reader))
+    return reader.digest.hexdigest()
+
+
+class _Hashing:
+    """A file that keeps the digest of what was read from it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes."""
+        data = self._file.read(size)
+        self.digest.update(data)
+        return data
+
+
+def restore(backup: Path, database: Path, folders: StoreFolders) -> BackupReport:
+    """Put a backup where no database is; the database comes last, so that a restore that was broken off is repeated.
+
+    Args:
+        backup: A file that `back_up` wrote, or any copy of a database.
+        database: Where the database is to be; nobody may use it meanwhile.
+        folders: The archive stores, which may hold other archives already.
+
+    Raises:
+        BackupRefused: There is a database, an archive of another content, or no backup in the file.
+        DatabaseUnusable: The database in the backup is damaged, or newer than this version.
+    """
+    if database.exists() or database.with_name(f"{database.name}-wal").exists():
+        raise BackupRefused(f"{database} is there already; a backup is restored only where there is no database")
+    with ExitStack() as opened:
+        unfinished = opened.enter_context(_temporary(database))
+        tar = _opened_tar(backup, opened)
+        source = backup.open("rb") if tar is None else _member(tar, _DATABASE)
+        with opened.enter_context(source), new_durable_file(unfinished) as copy:
+            shutil.copyfileobj(source, copy)
+        if not inspect(unfinished).revisions:
+            raise DatabaseUnusable(f"{backup} holds no registry")
+        upgrade(unfinished)
+        report = BackupReport()
+        if tar is not None:
+            _restore_archives(tar, unfinished, folders, report)
+        _make_durable(unfinished)
+        unfinished.rename(database)
+    return report
+
+
+def _opened_tar(backup: Path, opened: ExitStack) -> tarfile.TarFile | None:
+    if not tarfile.is_tarfile(backup):
+        return None
+    return opened.enter_context(tarfile.open(backup))
+
+
+def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
+    try:
+        file = tar.extractfile(name)
+    except KeyError:
+        file = None
+    if file is None:
+        raise BackupRefused(f"{tar.name!s} holds no {name}")
+    return file
+
+
+def _restore_archives(tar: tarfile.TarFile, database: Path, folders: StoreFolders, report: BackupReport) -> None:
+    """Put each registered archive into its store, unless the same one is there."""
+    store = Store(database, connections=1)
+    try:
+        with store.read() as reader:
+            archives = reader.archives()
+    finally:
+        store.close()
+    names = set(tar.getnames())
+    for archive in archives:
+        folder = folders.named(archive.store)
+        name = f"{archive.store}_store/{archive.file}"
+        try:
+            if sha256_of(folder.find(archive.file)) != archive.sha256:
+                raise BackupRefused(f"the {archive.store} store has another {archive.file}; move it away")
+        except ArchiveNotFound:
+            pass
+        else:
+            report.archives += 1
+            continue
+        if name not in names:
+            report.problems.append(f"the backup has no {name}")
+            continue
+        part = folder.reserve(_OWNER)
+        try:
+            with _member(tar, name) as source, new_durable_file(part) as copy:
+                shutil.copyfileobj(source, copy)
+            if sha256_of(part) != archive.sha256:
+                report.problems.append(f"{name} in the backup is not what was registered")
+            elif folder.publish_as(part, archive.file):
+                report.archives += 1
+        finally:
+            folder.discard(part)
+
+
+@contextmanager
+def _temporary(beside: Path) -> Iterator[Path]:
+    """Give a path in the same folder; what is there in the end is removed, with what SQLite put beside it."""
+    path = beside.with_name(f".{beside.name[:100]}-{uuid.uuid4().hex}.part")
+    try:
+        yield path
+    finally:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _make_durable(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
