@@ -1,6 +1,7 @@
 """Supervision that goes on: processes that are killed or stopped, reloads, limits."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from tests.factories import make_mar, make_war
 from tests.load import web_workers
 from tests.service import Service, wait_until
 from wfmgmt.deployment.locks import LockFile
+from wfmgmt.loops import MAX_FAILURES
 
 #: For how long a health check may still call a service healthy that is not.
 MAX_BLIND_S = 10.0
@@ -77,6 +79,36 @@ def test_elected_web_worker_that_is_stopped_is_replaced(service: Service) -> Non
     wait_until(lambda: predicts(service), timeout_s=REPLACED_S, what="predictions")
     wait_until(lambda: len(web_workers(service)) == 2, timeout_s=REPLACED_S, what="a new web worker")
     assert stopped not in web_workers(service)
+
+
+def test_other_web_worker_that_is_stopped_is_replaced(service: Service) -> None:
+    """Its connections hang until gunicorn kills it; new ones are answered by others."""
+    stopped = next(pid for pid in web_workers(service) if pid != elected(service))
+    os.kill(stopped, signal.SIGSTOP)
+    wait_until(lambda: service.names() == ["seq"], what="an answer")
+    wait_until(lambda: stopped not in web_workers(service), timeout_s=REPLACED_S, what="the end of the stopped one")
+    wait_until(lambda: len(web_workers(service)) == 2, timeout_s=REPLACED_S, what="a new web worker")
+
+
+def test_web_worker_whose_supervision_keeps_failing_is_replaced(service: Service) -> None:
+    """The failures are counted; it gives its lock back and ends in good order, and so does each that fails alike."""
+    failing = elected(service)
+    lock = service.run_folder / "runtime.lock"
+    runtime = runtime_pid(service)
+    lock.unlink()
+    lock.mkdir()
+    os.kill(runtime, signal.SIGKILL)
+    try:
+        wait_until(lambda: failing not in web_workers(service), timeout_s=2 * REPLACED_S, what="the end of the elected")
+    finally:
+        lock.rmdir()
+    wait_until(lambda: elected(service) not in (None, failing), timeout_s=REPLACED_S, what="another one")
+    metrics = requests.get(f"{service.management}/metrics", timeout=5).text
+    counted = re.search(r'wfmgmt_loop_failures_total\{loop="supervision"\} (\d+)', metrics)
+    assert counted is not None
+    assert int(counted[1]) >= MAX_FAILURES
+    wait_until(lambda: predicts(service) and is_healthy(service), timeout_s=REPLACED_S, what="predictions")
+    assert service.stop() == 0
 
 
 def test_web_workers_that_are_killed_are_replaced(service: Service) -> None:

@@ -219,6 +219,7 @@ class Housekeeping:
     def end(self) -> None:
         """End the threads, letting another web worker take over."""
         for loop in self._loops:
+            self._election.beat()  # Each may take a while, and the main loop does not run any more.
             loop.stop()
         self._election.resign()
 

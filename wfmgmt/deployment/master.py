@@ -52,8 +52,8 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         """Start a web worker; when the system refuses for now, the next look after a second tries again."""
         try:
             return super().spawn_worker()
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # RuntimeError: the folder of gunicorn's own files is gone.
             if not self._stats["workers_spawned"]:
                 raise
-            _log.error("a web worker cannot be started yet: %s", error.strerror)
+            _log.error("a web worker cannot be started yet: %s", error)
             return None

@@ -1,0 +1,117 @@
+"""Supervision at the limit of processes and threads: it waits until there is room, and nothing of it ends meanwhile."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.campaigns import runtime_pid
+from tests.factories import make_mar, make_war
+from tests.load import web_workers
+from tests.service import Service, pids_of, wait_until
+
+#: A user of nobody's, so that all processes that the kernel counts for it are the service's.
+USER = 61_235
+AS_USER = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
+#: For how long a health check may call healthy what is not.
+MAX_BLIND_S = 10.0
+RECOVERED_S = 60.0
+
+
+@pytest.fixture(name="service")
+def _service() -> Iterator[Service]:
+    """Run a service as a user whose processes the kernel counts, with a workflow."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can run it as a user of its own, and the kernel counts the processes of a user")
+    folder = Path(tempfile.mkdtemp(prefix="wfmgmt-processes-"))
+    # The checkout and the interpreter may lie where only root can go.
+    service = Service(
+        folder / "instance",
+        prefix=(*AS_USER, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
+    )
+    make_war(service.workflow_store)
+    make_mar(service.model_store)
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, USER, USER)
+    try:
+        service.start()
+        assert service.register("seq.war").status_code == 200
+        yield service
+    finally:
+        service.kill()
+        shutil.rmtree(folder)
+
+
+def allow_processes(service: Service, count: int) -> None:
+    """Set the limit of all processes of the service, as their own user, who may do so without further rights."""
+    for pid in pids_of(service.instance):
+        subprocess.run([*AS_USER, "prlimit", f"--pid={pid}", f"--nproc={count}:"], check=False)
+
+
+def predicts(service: Service) -> bool:
+    """Return whether the workflow answers."""
+    try:
+        return requests.post(f"{service.inference}/wfpredict/seq", data=b"x", timeout=5).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+def log_lines(service: Service, text: str) -> int:
+    """Return how often something was logged."""
+    return service.text_of_log().count(text)
+
+
+def test_runtime_is_started_as_soon_as_there_is_room(service: Service) -> None:
+    """Meanwhile the management plane answers and says what is wrong, also to a new connection."""
+    web = set(web_workers(service))
+    allow_processes(service, 1)
+    os.kill(runtime_pid(service), signal.SIGKILL)
+    wait_until(
+        lambda: requests.get(f"{service.management}/ping", timeout=5).status_code == 503,
+        timeout_s=MAX_BLIND_S,
+        what="the health check",
+    )
+    wait_until(lambda: log_lines(service, "the runtime cannot be started") >= 3, timeout_s=30, what="attempts")
+    assert service.names() == ["seq"]
+    assert set(web_workers(service)) == web
+    allow_processes(service, 1000)
+    wait_until(lambda: predicts(service), timeout_s=RECOVERED_S, what="predictions")
+    assert service.stop() == 0
+
+
+def test_web_workers_are_started_as_soon_as_there_is_room(service: Service) -> None:
+    """The master survives forks that the system refuses, and the runtime serves on."""
+    killed = web_workers(service)
+    allow_processes(service, 1)
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: log_lines(service, "a web worker cannot be started") >= 2, timeout_s=30, what="attempts")
+    assert predicts(service)
+    assert web_workers(service) == []
+    allow_processes(service, 1000)
+    wait_until(lambda: len(web_workers(service)) == 2, timeout_s=RECOVERED_S, what="new web workers")
+    assert service.names() == ["seq"]
+    assert service.stop() == 0
+
+
+def test_web_worker_that_lacks_threads_is_tried_again(service: Service) -> None:
+    """One that can be forked but not have its threads ends for now, and never ends the service."""
+    [first, *_] = web_workers(service)
+    master = service.process
+    assert master is not None
+    threads = sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in pids_of(service.instance))
+    own = len(list(Path(f"/proc/{first}/task").iterdir()))
+    allow_processes(service, threads - own + 3)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: log_lines(service, "can't start new thread") >= 2, timeout_s=30, what="attempts")
+    assert master.poll() is None
+    assert service.names() == ["seq"]
+    allow_processes(service, 1000)
+    wait_until(lambda: len(web_workers(service)) == 2, timeout_s=RECOVERED_S, what="a new web worker")
+    assert service.stop() == 0
