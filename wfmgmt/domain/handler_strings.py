@@ -1,10 +1,10 @@
 """Handler strings: how manifests name the code that answers."""
 
+from importlib.machinery import all_suffixes
 from typing import NamedTuple
 
 #: Python imports the packages of a module one inside of the other, and fails when there are very many.
 _MAX_PARTS = 50
-_COMPILED = (".so", ".pyd", ".pyc")
 
 
 class HandlerName(NamedTuple):
@@ -61,11 +61,8 @@ def handler_file(name: HandlerName, files: frozenset[str]) -> str | None:
     for folder in dict.fromkeys(("", f"{name.folder}/" if name.folder else "")):
         # Dots are folders, but a file may also have them in its name.
         for stem in dict.fromkeys((name.module.replace(".", "/"), name.module)):
-            for candidate in (f"{folder}{stem}/__init__.py", f"{folder}{stem}.py"):
-                if candidate in files:
-                    return candidate
-            for file in files:
-                start = file.removeprefix(f"{folder}{stem}").removeprefix("/__init__")
-                if len(start) < len(file) and start.startswith(".") and "/" not in start and file.endswith(_COMPILED):
-                    return file
+            for base in (f"{folder}{stem}/__init__", f"{folder}{stem}"):
+                for suffix in all_suffixes():
+                    if f"{base}{suffix}" in files:
+                        return f"{base}{suffix}"
     return None
