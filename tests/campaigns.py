@@ -21,6 +21,7 @@ from urllib3.exceptions import NewConnectionError
 
 from tests.factories import make_mar, make_war
 from tests.service import Service, command_line, pids_of, wait_until
+from wfmgmt.deployment.exclusion import STORE_LOCK
 from wfmgmt.store.store import Store
 
 #: What a registration may ask for: archive to the statuses that it can end with while nothing is being killed.
@@ -226,7 +227,7 @@ class Campaign:
         """Return files in the stores that nobody knows of, and leases without anybody who works."""
         service = self.service
         used = rows(service, "SELECT archive_file FROM workflow UNION SELECT model_file FROM node")
-        known = self._own_files | {str(file) for (file,) in used}
+        known = self._own_files | {STORE_LOCK} | {str(file) for (file,) in used}
         folders = (service.workflow_store, service.model_store, service.run_folder / "leases")
         return {path.name for folder in folders for path in folder.iterdir()} - known
 

@@ -401,7 +401,7 @@ class AlreadyInUse(CannotStart):
 
 
 class ResourcesExhausted(CannotStart):
-    """The host lacks space, processes or open files; another start may work.
+    """The host lacks space, processes or open files, or the database server does not answer; another start may work.
 
     Attributes:
         ERRNOS: How the operating system says so.

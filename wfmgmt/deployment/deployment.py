@@ -13,15 +13,16 @@ from typing import Any
 from wfmgmt.api.metrics import record_loop_failure
 from wfmgmt.deployment.database import inspect_database, prepare_database, record_clean_end
 from wfmgmt.deployment.election import Election
-from wfmgmt.deployment.exclusion import lock_database, lock_instance, lock_stores
+from wfmgmt.deployment.exclusion import claim_database, holder_of, lock_database, lock_instance, lock_stores
 from wfmgmt.deployment.housekeeping import Housekeeping, RuntimeWatchdog, runtime_answers, runtime_command
 from wfmgmt.deployment.locks import LockFile
 from wfmgmt.deployment.shared_state import SharedState
-from wfmgmt.errors import DatabaseUnusable, ResourcesExhausted, SettingsInvalid
+from wfmgmt.errors import AlreadyInUse, DatabaseUnusable, ResourcesExhausted, SettingsInvalid, WfmgmtError
 from wfmgmt.factory import Services, listen
 from wfmgmt.settings import Settings
 from wfmgmt.store.files import FileIdentity, file_identity
 from wfmgmt.store.schema import sqlite_file, warning_about_sqlite
+from wfmgmt.store.store import Store
 
 _log = logging.getLogger("wfmgmt.deployment")
 
@@ -102,6 +103,7 @@ class Deployment:
         self._exclusive += lock_database(settings, wait_s=PREDECESSOR_S)
         self._exclusive += lock_stores(settings, wait_s=PREDECESSOR_S)
         prepare_database(settings, state)
+        claim_database(settings)
         file = sqlite_file(settings.database)
         self._database_file = None if file is None else file_identity(file)
         for bind in binds:
@@ -111,7 +113,7 @@ class Deployment:
         self._inference = inference or _listen_patiently("WFMGMT_INFERENCE_ADDRESS", address.host, address.port)
         self._lifeline = os.pipe()
         self._master = os.getpid()
-        if warning := warning_about_sqlite():
+        if file is not None and (warning := warning_about_sqlite()):
             _log.warning("%s", warning)
         self._write_address("inference", self._inference.getsockname())
 
@@ -156,6 +158,7 @@ class Deployment:
             shared=self.shared,
             on_failure=record_loop_failure,
             check_instance=self.check_instance,
+            beat=lambda: self._beat(services.store),
         )
 
     def check_instance(self) -> None:
@@ -167,6 +170,22 @@ class Deployment:
         _log.error("%s was removed or replaced while the service runs; ending it", self.settings.run_folder)
         # A restart makes the folder again, but must not go on without the database.
         self._give_up(ResourcesExhausted.exit_code if is_database_here else DatabaseUnusable.exit_code)
+
+    def _beat(self, store: Store) -> None:
+        """Show that this service uses its PostgreSQL database; end it when another one took it for dead."""
+        other = store.beat(holder_of(self.settings))
+        if other is not None and not self.exit_code:
+            _log.error("another service uses the database: %s; ending this one", other.holder)
+            self._give_up(AlreadyInUse.exit_code)
+
+    def _end_beat(self) -> None:
+        store = Store(self.settings.database, connections=1)
+        try:
+            store.end_beat(holder_of(self.settings))
+        except WfmgmtError as error:
+            _log.warning("others have to wait for the database: %s", error)
+        finally:
+            store.close()
 
     def _is_in_place(self) -> bool:
         return self._only_one is not None and self._only_one.is_in_place()
@@ -210,6 +229,7 @@ class Deployment:
             _log.error("the runtime did not stop; it was killed")
         else:
             record_clean_end(self.settings)
+        self._end_beat()
 
 
 def runtime_lock(settings: Settings) -> LockFile:

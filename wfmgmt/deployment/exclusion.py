@@ -6,17 +6,30 @@ Two services with one of them would undo each other's registrations under way an
 import errno
 import logging
 import os
+import socket
+import time
+import uuid
 from pathlib import Path
 
 from wfmgmt.deployment.locks import LockFile
-from wfmgmt.errors import AlreadyInUse, ResourcesExhausted, SettingsInvalid
+from wfmgmt.errors import (
+    AlreadyInUse,
+    DatabaseUnusable,
+    InsufficientStorage,
+    ResourcesExhausted,
+    SettingsInvalid,
+    StoreUnavailable,
+)
 from wfmgmt.settings import Settings
 from wfmgmt.store.schema import sqlite_file
+from wfmgmt.store.store import Store
 
 _log = logging.getLogger("wfmgmt.deployment")
 
 #: Name of the lock file in a store; hidden, so that neither this service nor TorchServe takes it for an archive.
 STORE_LOCK = ".wfmgmt.lock"
+#: How often a service that may be dead is looked at.
+_CLAIM_INTERVAL_S = 0.5
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 
@@ -44,6 +57,42 @@ def lock_database(settings: Settings, *, wait_s: float) -> list[LockFile]:
         return []
     real = file.resolve()
     return _lock("WFMGMT_DATABASE_URL", real, real.with_name(f"{real.name}.lock"), wait_s)
+
+
+def claim_database(settings: Settings) -> None:
+    """Show in a PostgreSQL database that this service uses it, once nobody else does.
+
+    A service that died without a word, on another host, is waited for: it is dead when it shows no sign of life for
+    `FRESH_S`, and alive when it shows another one.
+
+    Raises:
+        AlreadyInUse: Another service uses it.
+    """
+    store = Store(settings.database, connections=1)
+    try:
+        first = other = store.beat(holder_of(settings))
+        while other is not None:
+            if other != first:
+                raise AlreadyInUse(f"WFMGMT_DATABASE_URL: another service uses the database: {other.holder}")
+            time.sleep(_CLAIM_INTERVAL_S)
+            other = store.beat(holder_of(settings))
+    except InsufficientStorage as error:
+        raise ResourcesExhausted(str(error)) from error
+    except StoreUnavailable as error:
+        raise DatabaseUnusable(str(error)) from error
+    finally:
+        store.close()
+
+
+def holder_of(settings: Settings) -> str:
+    """Return what the service of an instance is called in the database, the same after a restart."""
+    path = settings.instance / "service.id"
+    try:
+        name = path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        name = uuid.uuid4().hex[:12]
+        path.write_text(f"{name}\n", encoding="ascii")
+    return f"{settings.instance} on {socket.gethostname()} ({name})"
 
 
 def lock_stores(settings: Settings, *, wait_s: float) -> list[LockFile]:

@@ -25,6 +25,8 @@ _log = logging.getLogger("wfmgmt.housekeeping")
 WATCH_INTERVAL_S = 0.2
 #: How often unfinished work is looked for and the write-ahead log is moved into the database.
 TIDY_INTERVAL_S = 1.0
+#: How often a PostgreSQL database is shown that this service uses it.
+BEAT_INTERVAL_S = 5.0
 #: How often stray files are looked for.
 SWEEP_INTERVAL_S = 60.0
 #: After the runtime ended, the wait before the next start doubles between these; a run this long resets it.
@@ -147,6 +149,7 @@ class Housekeeping:
         shared: Tells why this web worker is to end.
         on_failure: Counts failures of the threads.
         check_instance: Ends the deployment when its folder is gone.
+        beat: Shows that this service uses its database.
     """
 
     def __init__(
@@ -158,6 +161,7 @@ class Housekeeping:
         shared: SharedState,
         on_failure: FailureCounter,
         check_instance: Callable[[], None],
+        beat: Callable[[], None],
     ) -> None:
         self._services = services
         self._watchdog = watchdog
@@ -172,6 +176,7 @@ class Housekeeping:
         )
         self._elected_duties = Duties(
             Duty(name="recovery", work=self._recover, interval_s=TIDY_INTERVAL_S),
+            Duty(name="heartbeat", work=beat, interval_s=BEAT_INTERVAL_S),
             Duty(name="checkpoint", work=services.store.checkpoint, interval_s=TIDY_INTERVAL_S),
             Duty(name="sweep", work=self._sweep, interval_s=SWEEP_INTERVAL_S),
             on_failure=on_failure,

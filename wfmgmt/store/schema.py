@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from wfmgmt.domain.limits import MIB
 from wfmgmt.errors import DatabaseUnusable, ResourcesExhausted
@@ -66,6 +66,7 @@ def inspect(database: Path | str, *, is_checked: bool = True) -> DatabaseState:
 
     Raises:
         DatabaseUnusable: It cannot be read or written, is damaged, or newer than this version; it is unchanged.
+        ResourcesExhausted: Its server cannot be reached.
     """
     url = parse_database(database)
     shown = shown_database(url)
@@ -75,7 +76,7 @@ def inspect(database: Path | str, *, is_checked: bool = True) -> DatabaseState:
             state = _inspect_file(file, is_checked=is_checked)
         else:
             engine = create_engine(url)
-            with engine.connect() as connection:
+            with _reachable(shown), engine.connect() as connection:
                 heads = MigrationContext.configure(connection).get_current_heads()
                 has_identity = "deployment" in sqlalchemy.inspect(connection).get_table_names()
                 identity = connection.execute(_IDENTITY).scalar_one_or_none() if has_identity else None
@@ -85,6 +86,21 @@ def inspect(database: Path | str, *, is_checked: bool = True) -> DatabaseState:
         raise DatabaseUnusable(f"the database {shown} cannot be used: {error.orig}") from error
     _refuse_newer(state.revisions, shown=shown)
     return state
+
+
+@contextmanager
+def _reachable(shown: str) -> Iterator[None]:
+    """Tell a database server that may be there later from a database that cannot be used."""
+    try:
+        yield
+    except OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) is None:
+            raise ResourcesExhausted(f"the database {shown} cannot be reached: {_first_line(error)}") from error
+        raise
+
+
+def _first_line(error: DBAPIError) -> str:
+    return str(error.orig).strip().splitlines()[0]
 
 
 def upgrade(database: Path | str) -> None:

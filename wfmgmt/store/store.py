@@ -8,10 +8,11 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from wfmgmt.store import audit
+from wfmgmt.store import audit, heartbeat
 from wfmgmt.store.engine import BUSY_TIMEOUT_S, LOG_LIMIT_BYTES, OPENED, make_engine, parse_database
 from wfmgmt.store.failures import translated
 from wfmgmt.store.files import DatabaseFiles, FileIdentity
+from wfmgmt.store.heartbeat import Heartbeat
 from wfmgmt.store.reading import Reader
 from wfmgmt.store.writing import Writer
 
@@ -79,6 +80,22 @@ class Store:
     def _check(self, connection: Connection) -> None:
         if self._files is not None:
             self._files.check(connection.info[OPENED])
+
+    def beat(self, holder: str) -> Heartbeat | None:
+        """Show in a PostgreSQL database that this service uses it; return the last sign of life of another that does.
+
+        A SQLite file is locked instead.
+        """
+        if self._files is not None:
+            return None
+        with translated(), self._write_engine.connect() as connection, connection.begin():
+            return heartbeat.beat(connection, holder)
+
+    def end_beat(self, holder: str) -> None:
+        """Let others have a PostgreSQL database."""
+        if self._files is None:
+            with translated(), self._write_engine.connect() as connection, connection.begin():
+                heartbeat.end(connection, holder)
 
     def verify_audit(self) -> audit.ChainReport:
         """Recompute the chain of audit hashes."""

@@ -118,6 +118,16 @@ deployment = Table(
     sqlite_strict=True,
 )
 
+heartbeat = Table(
+    "heartbeat",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("seen_at", Text, nullable=False),
+    CheckConstraint("id = 1", name="only_row"),
+    sqlite_strict=True,
+)
+
 audit_event = Table(
     "audit_event",
     metadata,
