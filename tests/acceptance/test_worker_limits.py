@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,26 +112,40 @@ def test_registration_over_the_bound_is_refused_in_words(tmp_path: Path) -> None
         assert service.register("second.war").status_code == 200
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda each: each.name)
-@pytest.mark.parametrize("who", ["worker", "forkserver"])
-def test_health_check_tells_in_time_that_a_worker_is_missing(
-    tmp_path: Path, who: str, signal_number: signal.Signals
-) -> None:
-    """Whatever is killed or stopped, predictions work again within seconds, and no check calls healthy what is not."""
+@pytest.fixture(name="running")
+def _running(tmp_path: Path) -> Iterator[tuple[Service, int, int]]:
+    """Run a deployment with one worker; give it with the process ids of the worker and its forkserver."""
     service = Service(tmp_path / "instance")
     put(service, "good")
     with service:
         assert service.register("good.war").status_code == 200
         [worker] = [pid for pid in service.worker_pids() if parent_pid(pid) != runtime_of(service)]
-        forkserver = parent_pid(worker)
-        assert forkserver is not None
-        os.kill(worker if who == "worker" else forkserver, signal_number)
-        if who == "forkserver" and signal_number is signal.SIGSTOP:
-            os.kill(worker, signal.SIGKILL)
-        began = time.monotonic()
-        wait_until(lambda: worker not in service.worker_pids(), timeout_s=MAX_BLIND_S, what="the end of the worker")
-        wait_until(lambda: predict(service, "good") == 200, timeout_s=30, what="a new worker")
-        blind_s = time.monotonic() - began
-        for address in (service.management, service.inference):
-            wait_until(lambda address=address: ping(address) == "Healthy", what="the health")
-    assert blind_s < 30
+        yield service, worker, parent_pid(worker) or 0
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda each: each.name)
+@pytest.mark.parametrize("is_forkserver", [False, True], ids=["worker", "forkserver"])
+def test_what_is_killed_or_stopped_is_replaced(
+    running: tuple[Service, int, int], *, is_forkserver: bool, signal_number: signal.Signals
+) -> None:
+    """Without any request the workers come back, before a health check could call healthy for long what is not."""
+    service, worker, forkserver = running
+    os.kill(forkserver if is_forkserver else worker, signal_number)
+    wait_until(lambda: worker not in service.worker_pids(), timeout_s=MAX_BLIND_S, what="the end of the worker")
+    wait_until(lambda: len(service.worker_pids()) == 2, timeout_s=20, what="a new worker")
+    wait_until(lambda: predict(service, "good") == 200, what="a prediction")
+    for address in (service.management, service.inference):
+        wait_until(lambda address=address: ping(address) == "Healthy", what="the health")
+
+
+def test_health_checks_tell_that_a_worker_is_missing_while_none_can_be_started(
+    running: tuple[Service, int, int],
+) -> None:
+    """A stopped forkserver reports no end of a worker; its socket does."""
+    service, worker, forkserver = running
+    os.kill(forkserver, signal.SIGSTOP)
+    os.kill(worker, signal.SIGKILL)
+    for address in (service.management, service.inference):
+        wait_until(lambda address=address: ping(address) == "Partial Healthy", timeout_s=4, what="the bad news")
+    for address in (service.management, service.inference):
+        wait_until(lambda address=address: ping(address) == "Healthy", timeout_s=30, what="the health")

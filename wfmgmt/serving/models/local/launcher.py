@@ -1,90 +1,27 @@
-"""The runtime's side of the forkserver: starts it, asks it for workers, and tells when they are gone."""
+"""The runtime's side of the forkserver: has it started, and started again when it died, and asks it for workers."""
 
 import asyncio
 import contextlib
-import itertools
-import json
 import logging
-import os
-import signal
-import socket
-import sys
-from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from wfmgmt.errors import SettingsInvalid
-from wfmgmt.serving.models.local import frames
-from wfmgmt.serving.models.local.channel import Channel, connect
-from wfmgmt.serving.models.local.output import OutputLog
+from wfmgmt.serving.models.local.forkserver_connection import (
+    Connection,
+    ForkFailed,
+    ForkserverLost,
+    PreloadFailed,
+    Surroundings,
+)
 from wfmgmt.serving.models.local.worker_process import WorkerProcess
-from wfmgmt.serving.timeouts import timeout_after
 
-_MODULE = "wfmgmt.serving.models.local.forkserver"
-_IMPORT_ROOT = Path(__file__).parents[4]
+__all__ = ["ForkFailed", "Forkserver", "Surroundings"]
+
 # Each fork under way holds two descriptors in flight, of which the kernel allows only so many.
 _FORKS_AT_ONCE = 32
-_CLOSE_S = 5.0
-_LAST_WORDS_S = 0.5
-#: A forkserver is asked for a sign of life this often, and is killed when none comes in so many steps of a second each.
-#: It is steps and no time-out, so that a pause of the whole machine, after which its answer is there, is one of them.
-_PING_S, _PING_STEPS = 1.0, 5
 #: How long a fork that nobody wants any more is waited for before its worker is ended in the background.
 _CANCEL_S = 1.0
-#: Nodes that are named as those that may have killed the forkserver.
-_BUSY_NAMED = 5
-# So that most messages leave in one piece. The system grants less where net.core.wmem_max is smaller.
-_SEND_BUFFER_BYTES = 2 * 1024 * 1024
 
 _logger = logging.getLogger(__name__)
-
-
-class ForkFailed(Exception):
-    """No worker process could be started; the text says why. It never leaves the local model server."""
-
-
-class ForkserverLost(ForkFailed):
-    """The forkserver died before it forked."""
-
-
-class PreloadFailed(ForkFailed):
-    """The settings let no worker start; the text names the setting, and the module that cannot be imported."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What all workers are born with.
-
-    Attributes:
-        environment: Environment variables; None gives them those of this process.
-        preload: Modules that are imported once, before any worker is forked.
-        memory_bytes: Address space that each worker may have; None for no limit.
-        message_bytes: Longest payload that a worker may send.
-        log_level: Level from which on what handlers log is passed on.
-        umask: Their umask; None for that of this process.
-        label: Stands in their command lines, to tell whose they are.
-    """
-
-    environment: Mapping[str, str] | None = None
-    preload: tuple[str, ...] = ()
-    memory_bytes: int | None = None
-    message_bytes: int = frames.MAX_PAYLOAD_BYTES
-    log_level: str = "info"
-    umask: int | None = None
-    label: str = ""
-
-    def to_json(self) -> str:
-        """Return what the forkserver has to know, as `forkserver` describes it."""
-        return json.dumps(
-            {
-                "preload": self.preload,
-                "memory_bytes": self.memory_bytes,
-                "log_level": self.log_level,
-                "umask": self.umask,
-            }
-        )
 
 
 class Forkserver:
@@ -100,7 +37,7 @@ class Forkserver:
     def __init__(self, surroundings: Surroundings | None = None, *, answer_timeout_s: float = 120.0) -> None:
         self._surroundings = surroundings or Surroundings()
         self._answer_timeout_s = answer_timeout_s
-        self._opening: asyncio.Task[_Connection] | None = None
+        self._opening: asyncio.Task[Connection] | None = None
         self._forking = asyncio.Semaphore(_FORKS_AT_ONCE)
         self._undoing: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -131,24 +68,24 @@ class Forkserver:
             ForkFailed: The system does not allow another process, or the forkserver does not start or answer.
         """
         async with self._forking:
-            forking = asyncio.create_task(self._fork(workflow, node))
             try:
-                return await asyncio.shield(forking)
-            except asyncio.CancelledError:
-                undoing = asyncio.create_task(_undo(forking))
-                self._undoing.add(undoing)
-                undoing.add_done_callback(self._undoing.discard)
-                await asyncio.wait({undoing}, timeout=_CANCEL_S)
-                raise
+                return await self._fork(workflow, node)
+            except ForkserverLost:  # The next forkserver gets the same request.
+                return await self._fork(workflow, node)
 
     async def _fork(self, workflow: str, node: str) -> "WorkerProcess":
-        """Start one worker; when the forkserver dies meanwhile, the next one gets the same request."""
         connection = await self._connect()
+        forking = asyncio.create_task(
+            connection.fork(workflow=workflow, node=node, answer_timeout_s=self._answer_timeout_s)
+        )
         try:
-            return await connection.fork(workflow=workflow, node=node, answer_timeout_s=self._answer_timeout_s)
-        except ForkserverLost:
-            connection = await self._connect()
-            return await connection.fork(workflow=workflow, node=node, answer_timeout_s=self._answer_timeout_s)
+            return await asyncio.shield(forking)
+        except asyncio.CancelledError:
+            undoing = asyncio.create_task(_undo(forking))
+            self._undoing.add(undoing)
+            undoing.add_done_callback(self._undoing.discard)
+            await asyncio.wait({undoing}, timeout=_CANCEL_S)
+            raise
 
     async def close(self) -> None:
         """End the forkserver and every worker that it still has. Idempotent."""
@@ -159,11 +96,11 @@ class Forkserver:
         if self._undoing:
             await asyncio.wait(self._undoing)
 
-    async def _connect(self) -> "_Connection":
+    async def _connect(self) -> "Connection":
         if self._closed:
             raise ForkFailed("the model server is stopping")
         if self._opening is None or (self._opening.done() and not _is_open(self._opening)):
-            self._opening = asyncio.create_task(_Connection.open(self._surroundings))
+            self._opening = asyncio.create_task(Connection.open(self._surroundings))
         return await asyncio.shield(self._opening)
 
 
@@ -173,309 +110,5 @@ async def _undo(forking: "asyncio.Task[WorkerProcess]") -> None:
         await (await forking).stop(grace_s=0)
 
 
-class _Connection:
-    """One forkserver process, from its start to its death.
-
-    Attributes:
-        is_lost: Whether the process is dead or no longer answers.
-    """
-
-    def __init__(
-        self,
-        *,
-        process: asyncio.subprocess.Process,
-        incoming: Channel,
-        sending: socket.socket,
-        pipe: asyncio.ReadTransport,
-        output: OutputLog,
-        message_bytes: int,
-    ) -> None:
-        self.is_lost = False
-        self._process = process
-        self._incoming = incoming
-        self._sending = sending
-        self._pipe = pipe
-        self._output = output
-        self._message_bytes = message_bytes
-        self._outgoing: deque[tuple[bytes, Sequence[int]]] = deque()
-        self._ids = itertools.count(1)
-        self._forks: dict[int, asyncio.Future[tuple[int, asyncio.Future[str]]]] = {}
-        self._exits: dict[int, asyncio.Future[str]] = {}
-        self._closing = False
-        self._why_broken: str | None = None
-        self._started = asyncio.Event()
-        self._pong = asyncio.Event()
-        self._channels: dict[int, tuple[str, Channel]] = {}
-        self._watching = asyncio.create_task(self._watch())
-        self._running = asyncio.create_task(self._run())
-
-    @classmethod
-    async def open(cls, surroundings: Surroundings) -> "_Connection":
-        """Start a forkserver.
-
-        Raises:
-            ForkFailed: The system does not allow it.
-        """
-        try:
-            with contextlib.ExitStack() as opened:
-                near, far = socket.socketpair()
-                opened.enter_context(near)
-                log_read, log_write = os.pipe()
-                log = opened.enter_context(os.fdopen(log_read, "rb", buffering=0))
-                try:
-                    with far:
-                        process = await _start_forkserver(far, log_write, surroundings)
-                finally:
-                    os.close(log_write)
-                pipe, output = await asyncio.get_running_loop().connect_read_pipe(
-                    lambda: OutputLog(workflow="", node=""), log
-                )
-                opened.callback(pipe.close)
-                near.settimeout(0)
-                # Transports cannot send descriptors, and asyncio lets nobody else use a transport's own socket.
-                sending = opened.enter_context(near.dup())
-                incoming = await connect(near, Channel())
-                opened.pop_all()
-        except OSError as exc:
-            raise ForkFailed(exc.strerror or type(exc).__name__) from exc
-        return cls(
-            process=process,
-            incoming=incoming,
-            sending=sending,
-            pipe=pipe,
-            output=output,
-            message_bytes=surroundings.message_bytes,
-        )
-
-    async def wait_started(self) -> None:
-        """Wait until it can fork.
-
-        Raises:
-            PreloadFailed: A module cannot be imported.
-            ForkFailed: It died before.
-        """
-        await self._started.wait()
-        if self.is_lost:
-            raise self._loss()
-
-    async def fork(self, *, workflow: str, node: str, answer_timeout_s: float) -> WorkerProcess:
-        """Start one worker.
-
-        Raises:
-            ForkFailed: It was not possible.
-        """
-        loop = asyncio.get_running_loop()
-        try:
-            with contextlib.ExitStack() as near_ends, contextlib.ExitStack() as far_ends:
-                near, far = socket.socketpair()
-                near_ends.enter_context(near)
-                far_ends.enter_context(far)
-                for end in (near, far):
-                    end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-                log_read, log_write = os.pipe()
-                log = near_ends.enter_context(os.fdopen(log_read, "rb", buffering=0))
-                far_ends.callback(os.close, log_write)
-                pid, exited = await self._request_fork((far.fileno(), log_write), answer_timeout_s)
-                channel = await connect(near, Channel(self._message_bytes))
-                near_ends.callback(channel.close)
-                if pid in self._exits:
-                    self._channels[pid] = (f"{node} of {workflow}", channel)
-                pipe, output = await loop.connect_read_pipe(lambda: OutputLog(workflow=workflow, node=node), log)
-                near_ends.pop_all()
-        except OSError as exc:
-            raise ForkFailed(exc.strerror or type(exc).__name__) from exc
-        return WorkerProcess(pid=pid, send_signal=self.kill, exited=exited, channel=channel, pipe=pipe, output=output)
-
-    def kill(self, pid: int, signal_number: signal.Signals) -> None:
-        """Have the forkserver send a signal to a worker's process group."""
-        if not self.is_lost:
-            self._send({"op": "kill", "pid": pid, "signal": signal_number})
-
-    async def close(self) -> None:
-        """End the process, which kills its workers before it goes."""
-        self._closing = True
-        if not self.is_lost:
-            with contextlib.suppress(OSError):
-                self._sending.shutdown(socket.SHUT_WR)
-            await asyncio.wait({self._running}, timeout=_CLOSE_S)
-            self._kill_process()
-        await asyncio.wait({self._running})
-
-    async def _request_fork(self, fds: Sequence[int], answer_timeout_s: float) -> tuple[int, asyncio.Future[str]]:
-        if self.is_lost:
-            raise self._loss()
-        fork_id = next(self._ids)
-        self._forks[fork_id] = asyncio.get_running_loop().create_future()
-        try:
-            self._send({"op": "fork", "id": fork_id}, fds)
-            async with timeout_after(answer_timeout_s):
-                return await self._forks[fork_id]
-        except TimeoutError:
-            self._kill_process()
-            raise ForkFailed("the forkserver does not answer") from None
-        finally:
-            del self._forks[fork_id]
-
-    def _send(self, message: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
-        """Send now, or as soon as there is room; the descriptors are copied, so the caller may close its own."""
-        self._outgoing.append((frames.encode(message), [os.dup(fd) for fd in fds]))
-        self._flush()
-
-    def _flush(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while self._outgoing:
-                data, fds = self._outgoing[0]
-                sent = socket.send_fds(self._sending, [data], fds) if fds else self._sending.send(data)
-                _close_all(fds)
-                self._outgoing[0] = (data[sent:], ())
-                if sent == len(data):
-                    self._outgoing.popleft()
-        except BlockingIOError:
-            loop.add_writer(self._sending, self._flush)
-        except OSError:
-            # The forkserver is dead, as the end of its stream will tell.
-            self._drop_outgoing()
-        else:
-            loop.remove_writer(self._sending)
-
-    def _drop_outgoing(self) -> None:
-        asyncio.get_running_loop().remove_writer(self._sending)
-        while self._outgoing:
-            _close_all(self._outgoing.popleft()[1])
-
-    async def _run(self) -> None:
-        """Handle what the forkserver says until it is dead, then clean up after it."""
-        try:
-            while True:
-                self._handle((await self._incoming.receive()).header)
-        except (EOFError, frames.InvalidFrame):
-            self._kill_process()
-        finally:
-            self._watching.cancel()
-            busy = sorted(name for name, channel in self._channels.values() if channel.is_awaited)
-            self._lose()
-        self._incoming.close()
-        code = await self._process.wait()
-        await asyncio.wait({self._output.closed}, timeout=_LAST_WORDS_S)
-        self._pipe.close()
-        if not self._closing and self._why_broken is None:
-            _logger.error(
-                "the forkserver ended with code %d, with all workers; it is started again when it is needed; %s",
-                code,
-                f"handlers at work then: {', '.join(busy[:_BUSY_NAMED])}" if busy else "no handler was at work",
-            )
-
-    async def _watch(self) -> None:
-        """Kill a forkserver that gives no sign of life: without it no worker can start, and no end of one is seen."""
-        await self._started.wait()
-        while not self.is_lost:
-            self._pong.clear()
-            self._send({"op": "ping"})
-            for _ in range(_PING_STEPS):
-                if await _is_set_within(self._pong, _PING_S):
-                    break
-            else:
-                self._kill_process()
-                _logger.error("the forkserver did not answer for %g s; it was killed", _PING_S * _PING_STEPS)
-                return
-            await asyncio.wait({self._running}, timeout=_PING_S)
-
-    def _handle(self, message: Mapping[str, Any]) -> None:
-        if message["op"] == "pong":
-            self._pong.set()
-            return
-        if message["op"] == "exited":
-            self._channels.pop(message["pid"], None)
-            self._exits.pop(message["pid"]).set_result(_describe_exit(message))
-            return
-        if message["op"] == "broken":
-            self._why_broken = message["error"]
-            return
-        if message["op"] == "started":
-            self._started.set()
-            return
-        fork = self._forks.get(message["id"])
-        if message["op"] == "forked":
-            exited = self._exits[message["pid"]] = asyncio.get_running_loop().create_future()
-            if fork is not None and not fork.done():
-                fork.set_result((message["pid"], exited))
-        elif fork is not None and not fork.done():
-            fork.set_exception(ForkFailed(message["error"]))
-
-    def _loss(self) -> ForkFailed:
-        """Return the error for those who want something of a forkserver that is dead."""
-        return ForkserverLost("the forkserver died") if self._why_broken is None else PreloadFailed(self._why_broken)
-
-    def _lose(self) -> None:
-        """Fail what waits for the forkserver, and make sure that its workers die with it."""
-        self.is_lost = True
-        self._started.set()
-        self._drop_outgoing()
-        self._sending.close()
-        for fork in self._forks.values():
-            if not fork.done():
-                fork.set_exception(self._loss())
-        for pid, exited in self._exits.items():
-            # Linux kills the workers themselves, but not what they started, and other systems kill neither.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
-            exited.set_result("was lost with the forkserver")
-        self._exits.clear()
-        self._channels.clear()
-
-    def _kill_process(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-
-
-async def _start_forkserver(
-    control: socket.socket, log_fd: int, surroundings: Surroundings
-) -> asyncio.subprocess.Process:
-    """Start the process in a session of its own: signals to the runtime's group or terminal are not meant for it.
-
-    What modules print while they are imported goes into a pipe, too: who does not read the log must not hold them up.
-    """
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        _MODULE,
-        str(control.fileno()),
-        surroundings.to_json(),
-        surroundings.label,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=log_fd,
-        stderr=log_fd,
-        pass_fds=(control.fileno(),),
-        cwd=_IMPORT_ROOT,
-        env=surroundings.environment,
-        start_new_session=True,
-    )
-
-
-def _is_open(opening: "asyncio.Task[_Connection]") -> bool:
+def _is_open(opening: "asyncio.Task[Connection]") -> bool:
     return not opening.cancelled() and opening.exception() is None and not opening.result().is_lost
-
-
-async def _is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
-    try:
-        await asyncio.wait_for(event.wait(), timeout_s)
-    except TimeoutError:
-        return False
-    return True
-
-
-def _describe_exit(message: Mapping[str, Any]) -> str:
-    if message.get("stopped"):
-        return "was stopped, and killed because it was not continued"
-    if "code" in message:
-        return f"exited with code {message['code']}"
-    try:
-        return f"was killed by {signal.Signals(message['signal']).name}"
-    except ValueError:
-        return f"was killed by signal {message['signal']}"
-
-
-def _close_all(fds: Sequence[int]) -> None:
-    for fd in fds:
-        os.close(fd)
