@@ -66,6 +66,13 @@ def patched(old: bytes, new: bytes) -> Write:
     return write
 
 
+def misname(folder: Path) -> Path:
+    """Write an archive in which the name of a member is not the UTF-8 that it says it is."""
+    path = make_war(folder, name="bad", extra_files={"nötes.txt": "notes"})
+    path.write_bytes(path.read_bytes().replace("nötes".encode(), b"n\xff\xfetes"))
+    return path
+
+
 def encrypt(archive: zipfile.ZipFile) -> None:
     """Mark a member as encrypted."""
     archive.filelist[0].flag_bits |= 1

@@ -113,6 +113,7 @@ ZIPS = [
     zipped("overlap", "'spec.yaml' and 'handler.py' overlap", changed(bad_zips.overlap)),
     zipped("lie about a size", "'notes.txt' is damaged", changed(bad_zips.understate)),
     zipped("damaged", "'notes.txt' is damaged", patched(b"notes.txtnotes", b"notes.txtNOTES")),
+    zipped("name not UTF-8", "the table of contents is damaged: 'utf-8' codec", bad_zips.misname),
     zipped("packed by bzip2", "'x.bin' is packed by method 12", changed(bad_zips.pack_by_bzip2)),
 ]
 
@@ -399,3 +400,18 @@ def test_taken_name_is_refused_before_anything_is_loaded(service: Service) -> No
     for each in (answer, again):
         assert_error(each, 409, "ConflictStatusException", "Workflow resident is already registered.")
         assert_failure_is_audited(service, each, "resident")
+
+
+@pytest.mark.parametrize("bad", ZIPS, ids=lambda bad: bad.name)
+def test_model_archive_that_must_not_be_unpacked_is_refused(service: Service, bad: Bad, tmp_path: Path) -> None:
+    """What is wrong with a file as a zip archive is wrong with that of a model, too."""
+    archive = bad.write(tmp_path).rename(service.model_store / "bad.mar")
+    spec = "models: {m: {url: bad.mar}}\ndag: {m: []}\n"
+    workflow = make_war(service.workflow_store, name="w", spec=spec, handler=None)
+    with nothing_left(service):
+        answer = service.register("w.war")
+    archive.unlink()
+    workflow.unlink()
+    details = "Workflow Node w__m failed to register. Details: bad.mar: "
+    assert_error(answer, 400, "WorkflowException", f"Workflow w has failed to register. Failures: [{details}")
+    assert_failure_is_audited(service, answer, "w")

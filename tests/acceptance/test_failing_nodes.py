@@ -110,7 +110,17 @@ TABLE = [
         "no model in the manifest", "bad.mar: MAR-INF/MANIFEST.json: model: expected an", mar(manifest={"model": None})
     ),
     broken("no handler file", "bad.mar: MAR-INF/MANIFEST.json: model.handler is 'handler.py', but", mar(source=None)),
-    code("syntax error", "SyntaxError: ", "def handle(:\n", traceback="SyntaxError"),
+    broken("syntax error", "bad.mar: Handler handler.py: line 2: ", mar(source="\ndef handle(:\n")),
+    broken("handler with NUL", "bad.mar: Handler handler.py: ", mar(source=b"x = 1\0\n")),
+    broken("handler not UTF-8", "bad.mar: Handler handler.py: ", mar(source=b"x = '\xff'\n")),
+    broken("handler of unknown encoding", "bad.mar: Handler handler.py: ", mar(source=b"# coding: nosuch\n")),
+    broken("handler nested too deeply", "bad.mar: Handler handler.py: ", mar(source="(" * 5000 + ")" * 5000)),
+    Failing(
+        name="syntax error in another file",
+        reason="SyntaxError: ",
+        write=mar(source="import other\n", extra_files={"other.py": "def f(:\n"}),
+        traceback="SyntaxError",
+    ),
     code(
         "import error",
         "ModuleNotFoundError: No module named 'nosuch_module']",

@@ -45,7 +45,20 @@ def defined_names(source: str, filename: str) -> frozenset[str] | None:
     return frozenset(names.union(*(node.names for node in ast.walk(module) if isinstance(node, ast.Global))))
 
 
-def _parse(source: str, filename: str) -> ast.Module:
+def check_source(source: bytes, filename: str) -> None:
+    """Refuse what Python could not import, whatever it would do then.
+
+    Args:
+        source: Content of the file, in the encoding that it declares.
+        filename: How messages call it.
+
+    Raises:
+        InvalidWorkflow: The source is not a Python module.
+    """
+    _parse(source, filename)
+
+
+def _parse(source: str | bytes, filename: str) -> ast.Module:
     """Parse a module; a warning about its style is no business of the server's log.
 
     Raises:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from wfmgmt.archives.handler_names import check_source
 from wfmgmt.archives.reading import ArchiveReader, open_archive
 from wfmgmt.domain.handler_strings import HandlerName, handler_file, parse_handler
 from wfmgmt.domain.limits import Limits
@@ -93,7 +94,7 @@ def read_mar(source: Path | BinaryIO, limits: Limits) -> ModelArchive:
         model = _section(manifest, "model", MAR_MANIFEST)
         model_name = _required_text(model, "modelName", f"{MAR_MANIFEST}: model")
         handler = _required_text(model, "handler", f"{MAR_MANIFEST}: model")
-        _check_model_handler(handler, archive.names)
+        _check_model_handler(archive, handler, limits)
         config = _read_config(archive, model, limits)
         return ModelArchive(model_name=model_name, handler=handler, manifest=manifest, config=config)
 
@@ -259,17 +260,24 @@ def _decoded(content: bytes, what: str) -> str:
         raise InvalidArchive(f"{what} is not UTF-8 text, byte {exc.start} is the first that is wrong") from exc
 
 
-def _check_model_handler(handler: str, names: Sequence[str]) -> None:
-    """Refuse a handler that names a file which is not in the archive.
+def _check_model_handler(archive: ArchiveReader, handler: str, limits: Limits) -> None:
+    """Refuse a handler that names a file which is not in the archive, or which is no Python.
 
-    Without the suffix of a file, it may be installed or built in, which only its import can tell.
+    Without the suffix of a file, it may be installed or built in, which only its import can tell. So can only the
+    import of one that is longer than files are parsed here.
 
     Raises:
-        InvalidArchive: The file is missing.
+        InvalidArchive: The file is missing, or Python cannot read it.
     """
     where = f"{MAR_MANIFEST}: model.handler"
-    name = _handler_name(handler, where)
-    if name.is_file and handler_file(name, frozenset(names)) is None:
+    name, names = _handler_name(handler, where), archive.names
+    file = handler_file(name, frozenset(names))
+    if file is not None and file.endswith(".py") and archive.size(file) <= limits.handler_bytes:
+        try:
+            check_source(archive.read(file, limits.handler_bytes), file)
+        except InvalidWorkflow as exc:
+            raise InvalidArchive(str(exc)) from exc
+    if name.is_file and file is None:
         there = _listed([name for name in names if name.endswith(".py")], (".py",))
         raise InvalidArchive(
             f"{where} is {quoted(handler)}, but there is no file {quoted(f'{name.module}.py')} in the archive; "

@@ -116,6 +116,10 @@ class ArchiveReader:
         """The names of all files in the archive, in its order, without folders."""
         return tuple(member.filename for member in self._archive.infolist() if not member.is_dir())
 
+    def size(self, name: str) -> int:
+        """Return the size that a file declares; reading it fails when that is wrong."""
+        return self._archive.getinfo(name).file_size
+
     def read(self, name: str, max_bytes: int) -> bytes:
         """Return the content of a file.
 

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from wfmgmt.archives.handler_names import defined_names
+from wfmgmt.archives.handler_names import check_source, defined_names
 from wfmgmt.errors import InvalidWorkflow
 
 
@@ -107,3 +107,20 @@ def test_defined_names_runs_nothing_and_warns_of_nothing() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert defined_names("raise SystemExit('\\d')\na = 1 is 1", "handler.py") == {"a"}
+
+
+@pytest.mark.parametrize(
+    "source", [b"x = 1\n", b"\xef\xbb\xbfx = 1\n", b"# -*- coding: latin-1 -*-\nx = '\xe4'\n", b""]
+)
+def test_check_source_takes_what_python_takes(source: bytes) -> None:
+    """A file may have a mark at its beginning and declare another encoding."""
+    check_source(source, "handler.py")
+
+
+@pytest.mark.parametrize(
+    "source", [b"def f(:\n", b"x = '\xff'\n", b"# coding: nosuch\n", b"x\0", b"(" * 5000, b"if x:\n"]
+)
+def test_check_source_refuses_what_python_cannot_read(source: bytes) -> None:
+    """The message names the file."""
+    with pytest.raises(InvalidWorkflow, match=r"^Handler handler\.py:"):
+        check_source(source, "handler.py")
