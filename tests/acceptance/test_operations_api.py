@@ -175,6 +175,34 @@ def test_metrics_tell_workflows_and_workers(service: Service, gate: Path) -> Non
     assert samples(service.inference_metrics())["wfmgmt_workers_ready", node] == 1
 
 
+def test_workers_of_all_nodes_add_up_to_those_of_the_service(service: Service) -> None:
+    """Both addresses count processes, functions' too: one tells those of each node, the other all together."""
+    archives = [make_war(service.workflow_store, name="summed"), make_mar(service.model_store)]
+    assert service.register("summed.war").status_code == 200
+    try:
+        nodes = dict.fromkeys(("pre_processing", "m1", "post_processing"), 1)
+
+        def agree() -> bool:
+            told, counted = samples(service.inference_metrics()), samples(get(service, "management", "/metrics").text)
+            by_node = {
+                dict(labels)["node"]: value
+                for (name, labels), value in told.items()
+                if name == "wfmgmt_workers_ready" and ("workflow", "summed") in labels
+            }
+            sums = {
+                name: sum(value for (each, _), value in told.items() if each == name)
+                for name in ("wfmgmt_workers_wanted", "wfmgmt_workers_ready")
+            }
+            return by_node == nodes and all(counted[name, ()] == total for name, total in sums.items())
+
+        wait_until(agree, what="the same workers on both addresses")
+        assert sum(nodes.values()) == len(service.worker_pids()) - 1  # One is the forkserver.
+    finally:
+        assert service.unregister("summed").status_code == 200
+        for archive in archives:
+            archive.unlink()
+
+
 @pytest.mark.parametrize("plane", PLANES)
 def test_metrics_are_prometheus_text(service: Service, plane: str) -> None:
     """The content type is the one that Prometheus asks for, and unknown paths do not become labels."""

@@ -99,8 +99,8 @@ class _State(Collector):
         wanted, ready = self._inspection.workers()
         return [
             workflows,
-            GaugeMetricFamily("wfmgmt_workers_wanted", "Worker processes that should be up", value=wanted),
-            GaugeMetricFamily("wfmgmt_workers_ready", "Worker processes that are up", value=ready),
+            GaugeMetricFamily("wfmgmt_workers_wanted", "Worker processes of all nodes that should be up", value=wanted),
+            GaugeMetricFamily("wfmgmt_workers_ready", "Worker processes of all nodes that are up", value=ready),
         ]
 
 

@@ -78,7 +78,7 @@ class InferenceMetrics:
 
 
 class _Workers(Collector):
-    """Workers per node."""
+    """Workers per node; their sums are what the management address tells."""
 
     def __init__(self, reports: Sequence[WorkflowReport]) -> None:
         self._reports = reports
@@ -86,8 +86,10 @@ class _Workers(Collector):
     def collect(self) -> list[Metric]:
         """Return both gauges."""
         labels = ["workflow", "node"]
-        wanted = GaugeMetricFamily("wfmgmt_workers_wanted", "Worker processes that should be up", labels=labels)
-        ready = GaugeMetricFamily("wfmgmt_workers_ready", "Worker processes that are up", labels=labels)
+        wanted = GaugeMetricFamily(
+            "wfmgmt_workers_wanted", "Worker processes of a node that should be up", labels=labels
+        )
+        ready = GaugeMetricFamily("wfmgmt_workers_ready", "Worker processes of a node that are up", labels=labels)
         for report in self._reports:
             for name, node in report.nodes.items():
                 wanted.add_metric([report.workflow, name], node.wanted)
