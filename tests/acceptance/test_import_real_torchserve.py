@@ -54,8 +54,11 @@ def test_examples_are_taken_over_and_answer_alike(tmp_path: Path, *, with_tokens
             assert (refused.returncode, refused.stdout) == (1, "")
             assert "it wants a key" in refused.stderr
             arguments.append(f"--key-file={server.key_file}")
+        planned = service.command("import-torchserve", server.management, *arguments, "--dry-run")
         taken = service.command("import-torchserve", server.management, *arguments)
         assert taken.returncode == 0, taken.stdout + taken.stderr
+        in_words = planned.stdout.replace("would be registered", "registered").replace("would be copied", "copied")
+        assert in_words.replace("3 to register", "3 registered") == taken.stdout
         assert taken.stdout.splitlines()[-1] == "3 registered, 0 here already, 0 not taken over"
         assert "there" not in taken.stdout  # No number is different.
         for name in WORKFLOWS:

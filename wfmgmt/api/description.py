@@ -135,7 +135,11 @@ MANAGEMENT_API: dict[str, Any] = {
                 "required": ["status"],
                 "properties": {
                     "status": {"type": "string"},
-                    "warnings": {"type": "array", "items": {"type": "string"}},
+                    "warnings": {
+                        "type": "array",
+                        "description": "Settings of the spec and of models' configuration files that have no effect",
+                        "items": {"type": "string"},
+                    },
                 },
             },
             "Page": {
