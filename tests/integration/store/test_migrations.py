@@ -139,6 +139,26 @@ def test_upgrade_gives_functions_one_worker(tmp_path: Path) -> None:
     assert workers == [("function", 1, 1), ("model", 1, 3)]
 
 
+def test_upgrade_takes_tokens_out_of_addresses(tmp_path: Path) -> None:
+    """Nothing of a query is left in the file, in no column and between none; everything else stays."""
+    upgrade(url_of(tmp_path))
+    fill(tmp_path)
+    migrate(tmp_path, "0005", down=True)
+    spec = "# {0}\nmodels:\n  m: {{url: '{0}'}}\n"
+    with closing(sqlite3.connect(tmp_path / "wfmgmt.db")) as connection, connection:
+        given = "https://h/x.mar?sig=SECRET" + "SECRET" * 100
+        connection.execute("UPDATE workflow SET url = ?, spec = ? WHERE name = 'a'", (given, spec.format(given)))
+        connection.execute("UPDATE node SET model_url = ? WHERE kind = 'model'", (given,))
+    upgrade(url_of(tmp_path))
+    with closing(sqlite3.connect(tmp_path / "wfmgmt.db")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        urls = connection.execute("SELECT name, url, spec FROM workflow ORDER BY name LIMIT 2").fetchall()
+        model_urls = connection.execute("SELECT DISTINCT kind, model_url FROM node ORDER BY kind").fetchall()
+    assert urls == [("a", "https://h/x.mar", spec.format("https://h/x.mar")), ("b", "b.war", "dag: {}\n")]
+    assert model_urls == [("function", None), ("model", "https://h/x.mar")]
+    assert b"SECRET" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+
 def test_migrations_and_tables_agree(tmp_path: Path) -> None:
     """What the migrations make is what the code believes to be there; a generated migration would be empty."""
     upgrade(url_of(tmp_path))
