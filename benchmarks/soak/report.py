@@ -9,6 +9,8 @@ from benchmarks.soak.trial import LEAST_WORKERS, Trial
 from benchmarks.soak.workflows import STEADY
 
 _GROWTH_MB = 10
+#: What the runtime may grow by between the second and the last tenth of its last life.
+_GROWTH_SHARE = 0.05
 _MORE_DESCRIPTORS = 5
 _LONGEST_SILENCE_S = 60
 
@@ -76,18 +78,37 @@ def _growth(trial: Trial) -> list[Figure]:
     figures = []
     for who, lived, measure in watched:
         begin_mb, end_mb = begin_and_end([measure(sample) for sample in lived])
+        at_most_mb = begin_mb * (1 + _GROWTH_SHARE) if who == "the runtime" else begin_mb + _GROWTH_MB
         what = f"memory of {who} in its last life of {len(lived)} samples, PSS"
         figures += [
             Figure(what=f"{what}, second tenth", value=begin_mb, unit="MB"),
-            Figure(what=f"{what}, last tenth", value=end_mb, unit="MB", at_most=begin_mb + _GROWTH_MB),
+            Figure(what=f"{what}, last tenth", value=end_mb, unit="MB", at_most=at_most_mb),
         ]
     all_samples = trial.sampler.samples
     return [
         *figures,
+        *_garbage(trial, figures[0].value * (1 + _GROWTH_SHARE)),
         Figure(
             what="descriptors of the runtime, most", value=max(each.descriptors for each in all_samples), unit="open"
         ),
         Figure(what="processes, most", value=max(each.processes for each in all_samples), unit="running"),
+    ]
+
+
+def _garbage(trial: Trial, at_most_mb: float) -> list[Figure]:
+    """Return the runtime's memory at the end of the load, with and without garbage."""
+    before_mb, after_mb = trial.memory_mb
+    figures = [
+        Figure(what="memory of the runtime at the end, PSS, before gc.collect()", value=before_mb, unit="MB"),
+        Figure(what="the same after gc.collect()", value=after_mb, unit="MB", at_most=at_most_mb),
+    ]
+    if trial.memory is None:
+        return figures
+    return [
+        *figures,
+        Figure(what="unreachable objects that it found", value=trial.memory.unreachable, unit="objects"),
+        Figure(what="allocated bytes in use then", value=trial.memory.used_bytes / 1_000_000, unit="MB"),
+        Figure(what="bytes that the allocator keeps", value=trial.memory.free_bytes / 1_000_000, unit="MB"),
     ]
 
 

@@ -1,6 +1,7 @@
 """One soak from the first start to the last process's end."""
 
 import asyncio
+import contextlib
 import random
 import signal
 import threading
@@ -13,12 +14,15 @@ from pathlib import Path
 
 from benchmarks.soak.disturbances import Killer, Visitor
 from benchmarks.soak.load import Load
-from benchmarks.soak.processes import Census, Sampler, count_processes, descriptors
+from benchmarks.soak.processes import Census, Sampler, count_processes, descriptors, take_sample
 from benchmarks.soak.questions import Question, Questions
 from benchmarks.soak.verdicts import Tally
 from benchmarks.soak.workflows import NAUGHTY, STEADY, write_archives
 from tests.campaigns import kill_everything
 from tests.service import Service, pids_of
+from wfmgmt.errors import RuntimeUnavailable
+from wfmgmt.serving.client import RuntimeClient
+from wfmgmt.serving.memory import MemoryReport
 
 #: Workers that all workflows have together while nobody asks anything.
 LEAST_WORKERS = sum(workflow.processes for workflow in STEADY)
@@ -56,6 +60,8 @@ class Trial:
         visitor: What came and went.
         sampler: The samples.
         descriptors: Of the runtime, before the load and after it.
+        memory_mb: Of the runtime after the load, before a garbage collection and after it.
+        memory: What its memory was used for then, None when it was not there.
         census: The processes after the load.
         mute: Requests that did not get their own answers when it was over.
         exit_code: Of the service, None when it did not stop.
@@ -69,6 +75,8 @@ class Trial:
     visitor: Visitor
     sampler: Sampler
     descriptors: tuple[int, int] = (0, 0)
+    memory_mb: tuple[float, float] = (0.0, 0.0)
+    memory: MemoryReport | None = None
     census: Census | None = None
     mute: list[Question] = field(default_factory=list)
     exit_code: int | None = None
@@ -100,6 +108,7 @@ def run_trial(instance: Path, *, seconds: float, seed: int) -> Trial:
         _settle(service)
         before = descriptors(count_processes(service).runtime)
         _soak(service, questions, trial)
+        _collect_garbage(service, trial)
         trial.census = _settle(service)
         trial.descriptors = (before, descriptors(trial.census.runtime))
         _ask_each(service, questions, trial)
@@ -151,6 +160,14 @@ def _soak(service: Service, questions: Questions, trial: Trial) -> None:
     with _disturbed(trial):
         asyncio.run(Load(service.inference, questions, trial.tally).run(trial.seconds))
     trial.tally.end()
+
+
+def _collect_garbage(service: Service, trial: Trial) -> None:
+    """See how much of the runtime's memory is garbage."""
+    before_mb = take_sample(service).runtime_mb
+    with contextlib.suppress(RuntimeUnavailable):
+        trial.memory = RuntimeClient(service.run_folder / "runtime.sock").collect_garbage()
+    trial.memory_mb = (before_mb, take_sample(service).runtime_mb)
 
 
 @contextmanager

@@ -75,17 +75,17 @@ _MISCHIEF = (
 )
 
 NAUGHTY = SoakedWorkflow(
-    name="naughty", archive="naughty.war", weight=0, processes=2, trails=_IN_A_ROW, deeds=_MISCHIEF
+    name="naughty", archive="naughty.war", weight=0, processes=3, trails=_IN_A_ROW, deeds=_MISCHIEF
 )
 #: Those that are registered all the time.
 STEADY = (
     NAUGHTY,
-    SoakedWorkflow(name="row", archive="row.war", weight=20, processes=2, trails=_IN_A_ROW),
+    SoakedWorkflow(name="row", archive="row.war", weight=20, processes=3, trails=_IN_A_ROW),
     SoakedWorkflow(
         name="joined",
         archive="joined.war",
         weight=15,
-        processes=3,
+        processes=4,
         trails={"join": "W__pre>W__a+W__pre>W__b>W__join"},
     ),
     SoakedWorkflow(
@@ -101,7 +101,7 @@ STEADY = (
     SoakedWorkflow(name="lazy", archive="lazy.war", weight=5, processes=0, trails={"m": "W__m"}),
 )
 #: Comes and goes during the run.
-VISITOR = SoakedWorkflow(name="visitor", archive="row.war", weight=5, processes=2, trails=_IN_A_ROW)
+VISITOR = SoakedWorkflow(name="visitor", archive="row.war", weight=5, processes=3, trails=_IN_A_ROW)
 
 _ROW_DAG = "dag: {pre: [m], m: [post]}"
 _SPECS = {

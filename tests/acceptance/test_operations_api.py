@@ -21,6 +21,7 @@ from tests.acceptance.evidence import assert_json, nothing_left, ready_workers
 from tests.factories import make_mar, make_war
 from tests.service import Service, wait_until
 from wfmgmt.factory import create_app, create_runtime
+from wfmgmt.serving.client import RuntimeClient
 from wfmgmt.serving.inference_metrics import InferenceMetrics
 from wfmgmt.serving.inference_server import inference_app
 from wfmgmt.settings import Settings
@@ -128,6 +129,16 @@ def test_ping_and_describe_tell_what_is_not_ready_and_why(service: Service, gate
     gate.unlink()
     assert ready_workers(service, "gated") == {"m1": 1}
     wait_until(lambda: get(service, "inference", "/ping").text == HEALTHY, what="health")
+
+
+def test_runtime_tells_what_its_memory_is_used_for(service: Service) -> None:
+    """After a garbage collection, over the control socket, for those who look for a leak."""
+    client = RuntimeClient(service.run_folder / "runtime.sock")
+    client.collect_garbage()
+    report = client.collect_garbage()
+    assert report.unreachable < 1000
+    assert report.blocks > 100_000
+    assert report.used_bytes > report.free_bytes >= 0
 
 
 def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

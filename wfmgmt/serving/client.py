@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from wfmgmt.domain.workflow import Deployment
 from wfmgmt.errors import RuntimeUnavailable, RuntimeUnreachable, ShuttingDown
 from wfmgmt.serving.control import LoadState, StatusChanges, WorkflowReport
+from wfmgmt.serving.memory import MemoryReport
 
 #: How long one call may stay without an answer; longer waits are made of many calls.
 CALL_TIMEOUT_S = 5.0
@@ -225,6 +226,18 @@ class RuntimeClient:
         try:
             return [str(drift) for drift in values["drifts"]], bool(values["is_in_step"])
         except (KeyError, TypeError) as error:
+            raise RuntimeUnavailable("The runtime's answer makes no sense.") from error
+
+    def collect_garbage(self) -> MemoryReport:
+        """Have the runtime collect garbage, and return what its memory is used for then.
+
+        Raises:
+            RuntimeUnavailable: The runtime is down, hangs or answers garbage.
+        """
+        values = self._call("POST", "/collect")
+        try:
+            return MemoryReport(**values)
+        except TypeError as error:
             raise RuntimeUnavailable("The runtime's answer makes no sense.") from error
 
     def is_down(self) -> bool:

@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler
 from wfmgmt.domain.workflow import Deployment
 from wfmgmt.errors import WfmgmtError
 from wfmgmt.serving.control import LoadState
+from wfmgmt.serving.memory import collect_garbage
 from wfmgmt.serving.models.base import DriftKind
 from wfmgmt.serving.runtime import Runtime
 
@@ -37,6 +38,7 @@ def control_app(runtime: Runtime) -> web.Application:
     app.router.add_get("/status", _status)
     app.router.add_post("/nudge", _nudge)
     app.router.add_post("/check", _check)
+    app.router.add_post("/collect", _collect)
     return app
 
 
@@ -126,3 +128,8 @@ async def _check(request: web.Request) -> web.Response:
         raise web.HTTPServiceUnavailable(text=str(error)) from error
     failed = [drift for drift in drifts if drift.kind is DriftKind.UNKNOWN or not (drift.is_mended or dry_run)]
     return web.json_response({"drifts": [str(drift) for drift in drifts], "is_in_step": not failed})
+
+
+async def _collect(_request: web.Request) -> web.Response:
+    """Collect garbage now, and tell what the memory is used for: for those who look for a leak."""
+    return web.json_response(collect_garbage().to_json())

@@ -23,7 +23,7 @@ from wfmgmt.serving.inference_guard import InferenceGuard
 from wfmgmt.serving.inference_metrics import InferenceMetrics
 from wfmgmt.serving.inference_protocol import InferenceProtocol
 from wfmgmt.serving.inference_server import inference_app
-from wfmgmt.serving.models.local.allocation import keep_freed_memory
+from wfmgmt.serving.models.local.allocation import keep_freed_memory, trim_memory
 from wfmgmt.serving.request_heads import is_last
 from wfmgmt.serving.runtime import Runtime
 
@@ -35,6 +35,8 @@ RequestHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 SHUTDOWN_TIMEOUT_S = 2.0
 #: How long connections without a request stay open then, for requests that are on their way.
 FAREWELL_S = 1.0
+#: How often freed memory is given back to the system.
+TRIM_INTERVAL_S = 20.0
 #: Objects that are made before the youngest are looked through, and how many such rounds before older ones are.
 _GARBAGE_THRESHOLDS = (20_000, 10, 10)
 
@@ -68,7 +70,8 @@ async def serve(
         control = await _serve(control_app(runtime), web.RequestHandler, listen_privately(control_socket))
         connections = Connections(_affordable(connection_limits))
         inference = await _serve_clients(runtime, inference_socket, connections, guard)
-        keeping = [asyncio.create_task(each) for each in (runtime.keep_in_step(), runtime.keep_models_in_step())]
+        loops = (runtime.keep_in_step(), runtime.keep_models_in_step(), _keep_memory_trimmed())
+        keeping = [asyncio.create_task(each) for each in loops]
         stopped = asyncio.create_task(stop.wait())
         _log.info("runtime is up, inference at http://%s", "{}:{}".format(*inference_socket.getsockname()[:2]))
         await asyncio.wait([*keeping, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -111,6 +114,13 @@ def _use_memory_for_speed() -> None:
     keep_freed_memory()
     gc.freeze()
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
+
+
+async def _keep_memory_trimmed() -> None:
+    """Give back what was freed now and then: seldom enough that requests find it meanwhile."""
+    while True:
+        await asyncio.sleep(TRIM_INTERVAL_S)
+        trim_memory()
 
 
 def _affordable(limits: ConnectionLimits) -> ConnectionLimits:

@@ -21,3 +21,17 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _FROM_HEAP_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def trim_memory() -> None:
+    """Give freed memory back to the system, wherever it lies; it takes milliseconds.
+
+    The allocator itself gives back only what is free at the end of the heap. What lies between blocks in use stays, and
+    grows with every peak: tens of megabytes after minutes of mixed load, of which nothing is in use.
+
+    Source:
+        GNU C library, malloc_trim(3).
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

@@ -1,0 +1,53 @@
+"""What the memory of this process is used for, on request."""
+
+import ctypes
+import gc
+import sys
+from dataclasses import asdict, dataclass
+
+
+class _MallInfo(ctypes.Structure):
+    """What mallinfo2(3) of the GNU C library returns."""
+
+    _fields_ = (
+        *((name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd")),
+        *((name, ctypes.c_size_t) for name in ("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryReport:
+    """The memory after a garbage collection.
+
+    Attributes:
+        unreachable: Objects that the collection found.
+        blocks: Blocks that the interpreter has allocated.
+        used_bytes: Bytes in use of what the allocator of the C library got from the system.
+        free_bytes: Bytes of it that it keeps for later, holes between used blocks included.
+    """
+
+    unreachable: int
+    blocks: int
+    used_bytes: int
+    free_bytes: int
+
+    def to_json(self) -> dict[str, int]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+def collect_garbage() -> MemoryReport:
+    """Free what is unreachable, and return what the memory is used for then.
+
+    It looks at every object and so holds up all else; the runtime does it by itself now and then.
+    """
+    unreachable = gc.collect()
+    mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None) if sys.platform == "linux" else None
+    used_bytes = free_bytes = 0
+    if mallinfo is not None:
+        mallinfo.restype = _MallInfo
+        info = mallinfo()
+        used_bytes, free_bytes = info.uordblks + info.hblkhd, info.fordblks
+    return MemoryReport(
+        unreachable=unreachable, blocks=sys.getallocatedblocks(), used_bytes=used_bytes, free_bytes=free_bytes
+    )
