@@ -20,8 +20,7 @@ import requests
 from urllib3.exceptions import NewConnectionError
 
 from tests.factories import make_mar, make_war
-from tests.service import Service, command_line, pids_of, wait_until
-from wfmgmt.deployment.exclusion import STORE_LOCK
+from tests.service import Service, command_line, pids_of, stored_files, wait_until
 from wfmgmt.store.store import Store
 
 #: What a registration may ask for: archive to the statuses that it can end with while nothing is being killed.
@@ -227,9 +226,9 @@ class Campaign:
         """Return files in the stores that nobody knows of, and leases without anybody who works."""
         service = self.service
         used = rows(service, "SELECT archive_file FROM workflow UNION SELECT model_file FROM node")
-        known = self._own_files | {STORE_LOCK} | {str(file) for (file,) in used}
+        known = self._own_files | {str(file) for (file,) in used}
         folders = (service.workflow_store, service.model_store, service.run_folder / "leases")
-        return {path.name for folder in folders for path in folder.iterdir()} - known
+        return {path.name for folder in folders for path in stored_files(folder)} - known
 
     def _check_audit(self, listed: set[str]) -> None:
         """Compare every answer with its audit row, and the registry with what the audit trail says of it."""

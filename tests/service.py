@@ -12,6 +12,8 @@ from typing import Any, Self
 
 import requests
 
+from wfmgmt.deployment.exclusion import STORE_LOCK
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 START_S = 20.0
 
@@ -193,6 +195,11 @@ class Service:
     def worker_pids(self) -> list[int]:
         """Return the process ids of all worker processes of this deployment."""
         return [pid for pid in pids_of(self.instance) if "forkserver" in command_line(pid)]
+
+
+def stored_files(store: Path) -> list[Path]:
+    """Return the files in a store, hidden ones too, but for the lock of the service that uses it."""
+    return sorted(path for path in store.iterdir() if path.name != STORE_LOCK)
 
 
 def command_line(pid: int) -> str:

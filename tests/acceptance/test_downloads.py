@@ -23,7 +23,7 @@ from tests.acceptance.evidence import (
 from tests.acceptance.web_files import WebFiles, web_files
 from tests.factories import make_mar, make_war
 from tests.integration.archives.scripted_server import Behaviour, ScriptedServer, answer, drip, flood, redirect, stall
-from tests.service import Service
+from tests.service import Service, stored_files
 
 NOT_ALLOWED = (404, "WorkflowNotFoundException")
 DOWNLOAD_FAILED = (400, "DownloadArchiveException")
@@ -85,7 +85,7 @@ def model_spec(*urls: str) -> str:
 
 def files_in(store: Path) -> set[str]:
     """Return the names of all files, hidden ones too."""
-    return {path.name for path in store.iterdir()}
+    return {path.name for path in stored_files(store)}
 
 
 @pytest.mark.parametrize("host", [*LOOPBACK, *NOT_PUBLIC])

@@ -11,7 +11,7 @@ from tests.acceptance.web_files import WebFiles, web_files
 from tests.factories import SEQUENTIAL_SPEC, make_mar, make_war
 from tests.integration.archives.scripted_server import ScriptedServer
 from tests.listed_workflows import listing
-from tests.service import Service
+from tests.service import Service, stored_files
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Place:
 
     def files(self) -> list[Path]:
         """List the files in our stores, hidden ones too."""
-        return [path for store in (self.service.workflow_store, self.service.model_store) for path in store.iterdir()]
+        stores = (self.service.workflow_store, self.service.model_store)
+        return [path for store in stores for path in stored_files(store)]
 
 
 @pytest.fixture(name="deployment", scope="module")

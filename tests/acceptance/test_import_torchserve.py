@@ -15,7 +15,7 @@ from tests.campaigns import rows
 from tests.factories import SEQUENTIAL_SPEC, make_mar, make_war
 from tests.integration.archives.scripted_server import ScriptedServer, answer
 from tests.listed_workflows import listing
-from tests.service import CHECKOUT, Service, wait_until
+from tests.service import CHECKOUT, Service, stored_files, wait_until
 from tests.slow_workflow import make_slow_workflow
 from wfmgmt.errors import UrlNotAllowed
 from wfmgmt.factory import Services
@@ -62,7 +62,7 @@ def _service(deployment: Service) -> Iterator[Service]:
 
 def stored(service: Service) -> list[Path]:
     """List the files in the stores of a service, hidden ones too."""
-    return [path for store in (service.workflow_store, service.model_store) for path in sorted(store.iterdir())]
+    return [path for store in (service.workflow_store, service.model_store) for path in stored_files(store)]
 
 
 @pytest.fixture(name="take_over")

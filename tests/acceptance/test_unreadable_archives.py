@@ -10,7 +10,7 @@ import pytest
 from tests.acceptance.conftest import deployed
 from tests.acceptance.evidence import assert_error, assert_failure_is_audited, nothing_left
 from tests.factories import make_mar, make_war
-from tests.service import Service
+from tests.service import Service, stored_files
 
 INVALID, NOT_FOUND = (400, "InvalidWorkflowException"), (404, "WorkflowNotFoundException")
 #: The superuser reads everything; without capabilities it is a user like others.
@@ -84,7 +84,7 @@ UNREADABLE = {
 def _tidy(service: Service) -> Iterator[None]:
     yield
     for store in (service.workflow_store, service.model_store):
-        for path in store.iterdir():
+        for path in stored_files(store):
             if path.is_dir() and not path.is_symlink():
                 path.chmod(0o700)
                 shutil.rmtree(path)
