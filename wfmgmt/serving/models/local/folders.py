@@ -73,6 +73,17 @@ def difference(folder: Path, recorded: Mapping[str, Facts]) -> str | None:
     return "a folder was changed"
 
 
+def ensure_folder(folder: Path) -> None:
+    """Make a private folder, unless it is there, and give its owner back what a handler took away.
+
+    Raises:
+        OSError: That cannot be done.
+    """
+    folder.mkdir(mode=_OWNER, parents=True, exist_ok=True)
+    if stat.S_IMODE(folder.stat().st_mode) != _OWNER:
+        folder.chmod(_OWNER)
+
+
 def replace_folder(folder: Path) -> None:
     """Make a new, empty folder, after moving aside what has its name, to a name with `.old-` in it.
 

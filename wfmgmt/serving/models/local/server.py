@@ -22,7 +22,7 @@ from wfmgmt.serving.models.base import (
 from wfmgmt.serving.models.lifetimes import Lifetimes
 from wfmgmt.serving.models.local.accelerators import Accelerators
 from wfmgmt.serving.models.local.dispatching import NodeRules
-from wfmgmt.serving.models.local.folders import remove_folder
+from wfmgmt.serving.models.local.folders import ensure_folder, remove_folder
 from wfmgmt.serving.models.local.launcher import Forkserver
 from wfmgmt.serving.models.local.pool import Job, PoolSettings, WorkerPool
 from wfmgmt.serving.models.local.trees import ArchiveKind, BlockingWork, UnpackedTree, UnpackedTrees
@@ -155,7 +155,12 @@ class LocalModelServer:
     @asynccontextmanager
     async def _equip(self, entry: _Entry, tree: UnpackedTree) -> AsyncIterator[Mapping[str, Any]]:
         """Give the message that makes a new worker load the model, as `worker` describes it."""
-        await tree.ensure(entry.model.node)
+        node = entry.model.node
+        await tree.ensure(node)
+        try:
+            await self._work.run(functools.partial(ensure_folder, self._working))
+        except OSError as exc:
+            raise ModelNotLoaded(node, f"no working folder can be made: {exc.strerror}") from exc
         folder = self._working / uuid.uuid4().hex
         with self._parts.accelerators.use() as gpu_id:
             try:

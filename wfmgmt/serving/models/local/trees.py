@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Protocol, TypeVar
 
 from wfmgmt.errors import InvalidArchive, InvalidWorkflow
 from wfmgmt.serving.models.base import ModelNotLoaded
-from wfmgmt.serving.models.local.folders import Facts, difference, record, remove_folder, seal
+from wfmgmt.serving.models.local.folders import Facts, difference, ensure_folder, record, remove_folder, seal
 
 T = TypeVar("T")
 
@@ -174,7 +174,8 @@ class UnpackedTree:
         """Unpack beside the folder, then let that take its name; return what it holds."""
         fresh, aside = (self.folder.with_name(uuid.uuid4().hex) for _ in range(2))
         try:
-            fresh.mkdir(mode=0o700, parents=True)
+            ensure_folder(fresh.parent)
+            fresh.mkdir(mode=0o700)
             self.description = self._kind.unpack(content, fresh)
             seal(fresh)
             recorded = record(fresh)

@@ -1,0 +1,42 @@
+"""Folders that handlers of an earlier runtime left behind."""
+
+import os
+from pathlib import Path
+
+from tests.acceptance.conftest import deployed
+from tests.factories import make_mar, make_war
+from tests.service import wait_until
+
+#: Makes its folder, and one in it, as hard to remove as it can, with a link to somewhere else in it.
+HOSTILE = """
+import os
+
+def handle(data, context):
+    if data is None:
+        os.makedirs("closed/inner")
+        os.symlink(OUTSIDE, "closed/link")
+        os.chmod("closed/inner", 0)
+        os.chmod("closed", 0o500)
+        os.chmod("..", 0o500)
+        os.chmod(".", 0)
+    return data
+"""
+
+
+def test_folders_that_may_not_be_entered_do_not_keep_the_service_from_starting(tmp_path: Path) -> None:
+    """The workflow is up again after a kill, what was left is removed in the background, and links are not followed."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("here")
+    with deployed(tmp_path / "d") as service:
+        make_mar(service.model_store, source=HOSTILE.replace("OUTSIDE", repr(str(outside))))
+        make_war(service.workflow_store)
+        assert service.register("seq.war").status_code == 200
+        service.kill()
+        for name in ("unpacked", "working"):
+            (service.run_folder / name).chmod(0)
+        service.start()
+        wait_until(lambda: service.ready_workers("seq") == [1, 1, 1], what="the workflow")
+        wait_until(lambda: not list(service.run_folder.glob("*.old-*")), what="the end of what was left")
+        assert len(os.listdir(service.run_folder / "working")) == 3  # noqa: PTH208 - only their number is of interest
+    assert (outside / "precious").read_text() == "here"
