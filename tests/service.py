@@ -230,7 +230,8 @@ def pids_of(instance: Path) -> list[int]:
             try:
                 environment = _environment(entry) + b"\0"
                 state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-                is_worker = f"\0{instance}\0".encode() in (entry / "cmdline").read_bytes()
+                line = (entry / "cmdline").read_bytes()
+                is_worker = b"forkserver" in line and f"\0{instance}\0".encode() in line
             except OSError:
                 continue
             if (needle in environment or is_worker) and state != "Z":
