@@ -24,19 +24,24 @@ BODIES = {
 
 @pytest.fixture(name="stores", scope="module")
 def _stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Return the stores with all examples, which everybody shares."""
-    folder = tmp_path_factory.mktemp("stores")
-    stores = {"workflow_store": folder / "workflow_store", "model_store": folder / "model_store"}
-    build(**stores)
-    return stores
+    """Return the stores with all examples, of the one deployment that has its models on TorchServe at a time."""
+    return build_stores(tmp_path_factory.mktemp("stores"))
 
 
 @pytest.fixture(name="local", scope="module")
-def _local(stores: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Return a deployment that runs the models of all examples itself."""
-    with deployed(tmp_path_factory.mktemp("local"), **stores) as service:
+def _local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Return a deployment that runs the models of all examples itself, from stores of its own."""
+    folder = tmp_path_factory.mktemp("local")
+    with deployed(folder / "instance", **build_stores(folder)) as service:
         register_all(service)
         yield service
+
+
+def build_stores(folder: Path) -> dict[str, Path]:
+    """Build all examples into stores in a folder."""
+    stores = {"workflow_store": folder / "workflow_store", "model_store": folder / "model_store"}
+    build(**stores)
+    return stores
 
 
 def register_all(service: Service) -> None:
