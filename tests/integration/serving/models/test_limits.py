@@ -17,7 +17,7 @@ from wfmgmt.domain.faults import Fault
 from wfmgmt.errors import SettingsInvalid
 from wfmgmt.serving.models.base import InputField, ModelNotLoaded, NodeRequest, NoWorker, PredictionFailed
 from wfmgmt.serving.models.local.budget import WorkerBudget
-from wfmgmt.serving.models.local.hardening import RESERVED_PROCESSES
+from wfmgmt.serving.models.local.hardening import RESERVED_PROCESSES, cgroup_limits
 from wfmgmt.serving.models.local.launcher import Forkserver, Surroundings
 from wfmgmt.serving.models.local.pool import PoolSettings
 from wfmgmt.testing import in_event_loop, make_model
@@ -232,6 +232,17 @@ async def test_workers_are_hardened(tmp_path: Path) -> None:
     own, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     assert 0 < soft <= own - min(RESERVED_PROCESSES, own // 4)
     assert facts == {"no_new_privs": 1, "oom_score_adj": 500, "dumpable": 0, "descriptors": True}
+
+
+def test_limits_of_control_groups_count_too(tmp_path: Path) -> None:
+    """A service of systemd has a limit of tasks that is lower than that of its user as a rule."""
+    listing = tmp_path / "cgroup"
+    listing.write_text("1:name=systemd:/old\n0::/system.slice/wfmgmt.service\n")
+    groups = "", "system.slice/", "system.slice/wfmgmt.service/"
+    assert cgroup_limits(str(listing), "/c") == [f"/c/{group}pids.max" for group in groups]
+    listing.write_text("0::/\n")
+    assert cgroup_limits(str(listing), "/c") == ["/c/pids.max"]
+    assert cgroup_limits(str(tmp_path / "none")) == []
 
 
 @in_event_loop

@@ -51,12 +51,25 @@ def process_limit() -> int | None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     if soft != resource.RLIM_INFINITY:
         limits.append(soft)
-    for path in _SYSTEM_LIMITS:
+    for path in (*_SYSTEM_LIMITS, *cgroup_limits()):
         with contextlib.suppress(OSError, ValueError), open(path, encoding="ascii") as file:  # noqa: PTH123 - pathlib costs memory
             limits.append(int(file.read()))
     if not limits:
         return None
     return min(limits) - min(RESERVED_PROCESSES, min(limits) // 4)
+
+
+def cgroup_limits(listing: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup") -> list[str]:
+    """Return the files with the process limit of our control group, such as systemd's TasksMax, and of those around it.
+
+    Where there is no limit, the file says `max` or does not exist.
+    """
+    with contextlib.suppress(OSError), open(listing, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs memory
+        for line in file:
+            if line.startswith("0::/"):
+                names = [name for name in line[4:].strip().split("/") if name]
+                return ["/".join((root, *names[:depth], "pids.max")) for depth in range(len(names) + 1)]
+    return []
 
 
 def harden_worker(*, processes: int | None, memory_bytes: int | None) -> None:
