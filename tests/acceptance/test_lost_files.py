@@ -135,3 +135,16 @@ def test_service_ends_without_its_folder(
     if expected == 75:
         service.start()
         assert service.names() == ["seq"]
+
+
+def test_only_a_clean_end_spares_the_search_for_damage(service: Service) -> None:
+    """It is recorded by a service that stops, and holds until the next one starts."""
+    record = service.run_folder / "clean-end"
+    assert not record.exists()
+    service.kill()
+    assert not record.exists()
+    service.start()
+    assert service.stop() == 0
+    assert record.exists()
+    service.start()
+    assert not record.exists()
