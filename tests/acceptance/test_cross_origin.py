@@ -185,6 +185,19 @@ def test_refusals_are_logged_now_and_then(guarded: Service) -> None:
     assert guarded.text_of_log().count("refused a request from") < 50
 
 
+def test_body_of_a_refused_request_need_not_be_sent_over_a_unix_socket(tmp_path: Path) -> None:
+    """Clients there have no address."""
+    path = tmp_path / "web.sock"
+    with (
+        Service(tmp_path / "i", "-b", "127.0.0.1:0", "-b", f"unix:{path}", web_workers=1),
+        socket.socket(socket.AF_UNIX) as connection,
+    ):
+        connection.settimeout(10)
+        connection.connect(str(path))
+        connection.sendall(b"POST /workflows HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\nContent-Length: 9\r\n\r\n")
+        assert read_answer(connection).status == 403
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [

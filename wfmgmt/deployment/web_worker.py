@@ -233,7 +233,8 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
             return ",".join(values) if values else None
 
         path = unquote_to_wsgi_str(parsed.path)
-        request.refused = self.guard.refusal(parsed.method, path, header, client=str(conn.client[0]))
+        client = conn.client[0] if isinstance(conn.client, tuple) else ""  # That of a Unix socket has no address.
+        request.refused = self.guard.refusal(parsed.method, path, header, client=client)
         return request.refused is not None
 
     def _proceed(self, conn: TConn) -> None:

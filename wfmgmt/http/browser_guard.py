@@ -113,9 +113,10 @@ class BrowserGuard:
                     check="host",
                 )
         elif method not in _SAFE_METHODS and not self._is_own_page(host, header) and path not in EXEMPT_PATHS:
-            sender = header("Origin") or "another site"
+            origin = header("Origin")
+            sender = _shown(origin) if origin else "another origin"
             raise CrossOriginRefused(
-                f"A web page of {_shown(sender)} must not send {_shown(method)} requests to this server; "
+                f"A web page of {sender} must not send {_shown(method)} requests to this server; "
                 "WFMGMT_CORS_ORIGINS lists the origins whose pages may.",
                 check="origin",
             )

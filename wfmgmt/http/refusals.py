@@ -37,4 +37,6 @@ class Refusals:
                 return
             self._next_line, self._unlogged = now + LOG_INTERVAL_S, 0
         more = f" ({unlogged} more were refused since the last such line)" if unlogged else ""
-        _log.warning("refused a request from %s: %s%s", client, error, more, extra={"request_id": request_id})
+        _log.warning(
+            "refused a request from %s: %s%s", client or "a local client", error, more, extra={"request_id": request_id}
+        )
