@@ -77,7 +77,11 @@ def _register() -> dict[str, Any]:
 _NODE = {
     "name": {"type": "string"},
     "kind": {"type": "string", "enum": ["model", "function"]},
-    "url": {"type": "string", "nullable": True, "description": "The model's archive as the spec names it"},
+    "url": {
+        "type": "string",
+        "nullable": True,
+        "description": "The model's archive: its name in the model store, or its address without credentials and query",
+    },
     "digest": {"type": "string", "nullable": True, "description": "SHA-256 of the model's archive"},
     "minWorkers": {"type": "integer"},
     "maxWorkers": {"type": "integer"},
