@@ -99,7 +99,7 @@ def worker_exit(server, worker):
 
 
 def child_exit(server, worker):
-    """Take note of a web worker that ended before it had started."""
+    """Record the end of a web worker that had not started."""
     is_stopping = not server.LISTENERS
     if not worker.has_started[0] and not is_stopping:
         _deployment.on_web_worker_failed()

@@ -87,7 +87,7 @@ def _growth(trial: Trial) -> list[Figure]:
     all_samples = trial.sampler.samples
     return [
         *figures,
-        *_garbage(trial, figures[0].value * (1 + _GROWTH_SHARE)),
+        *_unreachable(trial, figures[0].value * (1 + _GROWTH_SHARE)),
         Figure(
             what="descriptors of the runtime, most", value=max(each.descriptors for each in all_samples), unit="open"
         ),
@@ -95,8 +95,8 @@ def _growth(trial: Trial) -> list[Figure]:
     ]
 
 
-def _garbage(trial: Trial, at_most_mb: float) -> list[Figure]:
-    """Return the runtime's memory at the end of the load, with and without garbage."""
+def _unreachable(trial: Trial, at_most_mb: float) -> list[Figure]:
+    """Return the runtime's memory at the end of the load, with and without unreachable objects."""
     before_mb, after_mb = trial.memory_mb
     figures = [
         Figure(what="memory of the runtime at the end, PSS, before gc.collect()", value=before_mb, unit="MB"),

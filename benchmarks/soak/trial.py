@@ -163,7 +163,7 @@ def _soak(service: Service, questions: Questions, trial: Trial) -> None:
 
 
 def _collect_garbage(service: Service, trial: Trial) -> None:
-    """See how much of the runtime's memory is garbage."""
+    """Measure the runtime's memory before and after a garbage collection."""
     before_mb = take_sample(service).runtime_mb
     with contextlib.suppress(RuntimeUnavailable):
         trial.memory = RuntimeClient(service.run_folder / "runtime.sock").collect_garbage()

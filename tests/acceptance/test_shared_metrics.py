@@ -47,7 +47,7 @@ def web_workers(service: Service) -> list[int]:
 def test_counters_outlive_web_workers_in_files_that_do_not_pile_up(tmp_path: Path) -> None:
     """Web workers that end after a few requests leave their counts to the next ones."""
     # The old worker of a slot may still be ending when the new one starts.
-    most_files = 2 * 2 * WORKERS
+    max_files = 2 * 2 * WORKERS
     with Service(tmp_path / "i", "--max-requests", "5", web_workers=WORKERS) as service:
         before = 0.0
         for _ in range(6):
@@ -55,7 +55,7 @@ def test_counters_outlive_web_workers_in_files_that_do_not_pile_up(tmp_path: Pat
                 ask(service)
             after = wait_until(lambda: counted(service), what="the metrics")
             assert after >= before + 10
-            assert len(files(service)) <= most_files
+            assert len(files(service)) <= max_files
             before = after
 
 

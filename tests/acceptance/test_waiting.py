@@ -106,7 +106,7 @@ def test_prediction_waits_for_a_workflow_that_is_being_loaded(service: Service) 
     """It is answered as soon as the workflow is there, as if nothing had happened."""
     with loading(service) as gate, asked(service, "patient", QUEUE_SIZE) as answers:
         with ThreadPoolExecutor(1) as threads:
-            # A request that gives up only after the others had all the time to be refused.
+            # A request that times out only after the others had all the time to be refused.
             assert threads.submit(predict, service, "hasty").result().status_code == 503
         assert refusals(answers) == []
         gate.unlink()

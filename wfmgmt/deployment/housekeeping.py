@@ -129,14 +129,14 @@ class RuntimeWatchdog:
             self._unanswered_calls = 0
             return
         self._unanswered_calls += 1
-        silent_s = self._clock() - self._answered_at
-        is_hanging = self._unanswered_calls >= MAX_UNANSWERED_CALLS and silent_s > (
+        unanswered_s = self._clock() - self._answered_at
+        is_hanging = self._unanswered_calls >= MAX_UNANSWERED_CALLS and unanswered_s > (
             HANGING_S if self._has_answered else STARTING_S
         )
         if is_hanging and (holder := self._lock.holder()) is not None:
             os.kill(holder, signal.SIGKILL)
             self._answered_at = self._clock()
-            _log.error("the runtime did not answer for %.0f s; killed it", silent_s)
+            _log.error("the runtime did not answer for %.0f s; killed it", unanswered_s)
 
 
 class Housekeeping:

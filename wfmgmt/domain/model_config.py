@@ -119,7 +119,7 @@ def configure(spec: WorkflowSpec, configs: Mapping[str, ModelConfig], startup_ti
     return replace(spec, nodes=tuple(nodes), warnings=tuple(warnings))
 
 
-def longest_startup_s(startup_timeout_s: int, configs: Mapping[str, ModelConfig]) -> int:
+def max_startup_s(startup_timeout_s: int, configs: Mapping[str, ModelConfig]) -> int:
     """Return the time that each worker of a workflow has to come up: the registration's, or what a model needs."""
     return max([startup_timeout_s, *(config.values.get("startupTimeout", 0) for config in configs.values())])
 

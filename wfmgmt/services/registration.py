@@ -14,7 +14,7 @@ from wfmgmt.archives.urls import is_remote
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.limits import Limits
-from wfmgmt.domain.model_config import configure, longest_startup_s
+from wfmgmt.domain.model_config import configure, max_startup_s
 from wfmgmt.domain.names import check_workflow_name
 from wfmgmt.domain.redaction import redacted_yaml
 from wfmgmt.domain.spec import WorkflowSpec, parse_spec
@@ -261,7 +261,7 @@ class Registration:
         }
         configs = {node: model.config for node, model in models.items() if model.config is not None}
         spec = configure(spec, configs, request.startup_timeout_s)
-        request = replace(request, startup_timeout_s=longest_startup_s(request.startup_timeout_s, configs))
+        request = replace(request, startup_timeout_s=max_startup_s(request.startup_timeout_s, configs))
         spec = replace(spec, warnings=(*spec.warnings, *folder_warnings(urls)[:MAX_FOLDER_WARNINGS]))
         return _Prepared(request=request, name=name, archive=archive, contents=contents, spec=spec, models=models)
 

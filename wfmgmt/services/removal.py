@@ -141,7 +141,7 @@ class Removal:
             return next((claim for claim in reader.claims() if claim.name == name), None)
 
     def _take_over(self, claim: Claim, origin: Origin) -> bool:
-        """Finish a removal that was given up; return False when another one was faster."""
+        """Finish an abandoned removal; return False when another one was faster."""
         with self._leases.take() as lease:
             with self._store.write() as writer:
                 is_ours = writer.take_over(claim.uid, old_lease=claim.lease, new_lease=lease)
@@ -203,7 +203,7 @@ class Removal:
             writer.record(event)
 
     def recover(self, origin: Origin = HOUSEKEEPING) -> "Recovery":
-        """Finish or undo everything whose process died or gave up, each workflow on its own.
+        """Finish or undo everything whose process died or abandoned it, each workflow on its own.
 
         What fails is logged, and left alone by later calls for a growing while; others do not wait for it.
 

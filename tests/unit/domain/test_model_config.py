@@ -3,7 +3,7 @@
 import pytest
 
 from wfmgmt.domain.limits import Limits
-from wfmgmt.domain.model_config import configure, longest_startup_s, parse_model_config
+from wfmgmt.domain.model_config import configure, max_startup_s, parse_model_config
 from wfmgmt.domain.spec import WorkflowSpec, parse_spec
 from wfmgmt.domain.workflow import NodeSettings
 from wfmgmt.errors import InvalidArchive
@@ -85,10 +85,10 @@ def test_settings_that_replace_those_of_the_spec_are_told() -> None:
     )
 
 
-def test_longest_startup_is_what_a_model_needs() -> None:
+def test_max_startup_is_what_a_model_needs() -> None:
     """A model that is slow to load gets its time, though the registration asks for less."""
     configs = {"m": parse_model_config("c.yaml", "startupTimeout: 60")}
-    assert [longest_startup_s(asked, configs) for asked in (3, 120)] == [60, 120]
+    assert [max_startup_s(asked, configs) for asked in (3, 120)] == [60, 120]
 
 
 @pytest.mark.parametrize(

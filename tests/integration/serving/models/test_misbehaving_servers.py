@@ -224,7 +224,7 @@ async def test_unload_is_fine_when_the_model_is_gone(tmp_path: Path) -> None:
         assert server.status("uid1/m") == WorkerStatus(wanted=0, ready=0)
 
 
-@pytest.mark.parametrize("moment", ["load", "mend"])
+@pytest.mark.parametrize("moment", ["load", "repair"])
 @in_event_loop
 async def test_archive_that_is_written_over_while_a_server_reads_it_never_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
@@ -238,7 +238,7 @@ async def test_archive_that_is_written_over_while_a_server_reads_it_never_runs(
             model.archive.write_bytes(model.archive.read_bytes() + b"x")
             return await register(parameters)
 
-        if moment == "mend":
+        if moment == "repair":
             await server.load(model)
             fake.forget_models()
         monkeypatch.setattr(fake.registry, "register", write_over_and_register)

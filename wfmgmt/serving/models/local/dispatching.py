@@ -349,7 +349,7 @@ class Dispatcher:
             self._lose(worker, f"its worker {fault}")
             return
         worker.finish()
-        self._note_run(result.run_s)
+        self._record_run(result.run_s)
         if len(batch.calls) > 1 and isinstance(result.outcomes[0], PredictionRefused):
             self._run_alone(batch.calls)  # The handler meant one of them.
         else:
@@ -363,7 +363,7 @@ class Dispatcher:
         if result.measurements:
             self._on_measurements(result.measurements)
 
-    def _note_run(self, run_s: float) -> None:
+    def _record_run(self, run_s: float) -> None:
         if run_s > _SLOW_S or self._run_s == math.inf:
             self._run_s = run_s
         else:

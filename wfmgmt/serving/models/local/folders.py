@@ -55,7 +55,7 @@ def _facts(status: os.stat_result) -> Facts:
 def difference(folder: Path, recorded: Mapping[str, Facts]) -> str | None:
     """Say in what a folder differs from what was recorded of it, None when it does not.
 
-    Contents are not read: whoever changes a file and its times back cannot change its ctime back.
+    Contents are not read: one that was changed and got its times back still has another ctime.
     """
     try:
         found = record(folder)

@@ -218,7 +218,7 @@ class UnpackedTrees:
         return tree
 
     async def give_back(self, tree: UnpackedTree) -> None:
-        """Take note that somebody does not need a tree any more; the last one has it removed."""
+        """Release a tree; it is removed when its last user has released it."""
         tree.users -= 1
         if tree.users == 0:
             self._trees = {key: other for key, other in self._trees.items() if other is not tree}
