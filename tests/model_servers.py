@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tests.service import parent_pid
 from wfmgmt.archives.verified import open_verified
 from wfmgmt.serving.models.base import Model
 from wfmgmt.serving.models.local.launcher import Forkserver, Surroundings
@@ -108,6 +109,13 @@ def make_function(archive: Path, function: str, **overrides: Any) -> Model:
 async def load_functions(servers: LocalServers, archive: Path, *functions: str, **overrides: Any) -> None:
     """Load functions of one workflow at the same time, and raise what goes wrong first."""
     await asyncio.gather(*(servers.functions.load(make_function(archive, name, **overrides)) for name in functions))
+
+
+def forkserver_of(worker: int) -> int:
+    """Return the process that a worker was forked from."""
+    parent = parent_pid(worker)
+    assert parent is not None
+    return parent
 
 
 def is_running(pid: int) -> bool:

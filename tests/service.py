@@ -123,6 +123,24 @@ class Service:
             raise
         return self
 
+    def refusal(self, timeout_s: float = 20) -> tuple[int, str]:
+        """Launch it where it cannot start; return the exit code and the one line that says why.
+
+        Raises:
+            AssertionError: It starts, says more or less than that, or leaves something running.
+        """
+        before = len(self.text_of_log()) if self.log.exists() else 0
+        try:
+            code = self.launch().wait(timeout_s)
+        finally:
+            self.kill()
+        assert pids_of(self.instance) == []
+        said = self.text_of_log()[before:]
+        assert "Traceback" not in said
+        lines = [line for line in said.splitlines() if line.startswith("wfmgmt: ")]
+        assert len(lines) == 1, said
+        return code, lines[0]
+
     def has_addresses(self) -> bool:
         """Return whether it has told where it listens."""
         return all((self.run_folder / f"{plane}.address").exists() for plane in ("management", "inference"))
@@ -175,6 +193,13 @@ class Service:
     def unregister(self, name: str) -> requests.Response:
         """Unregister a workflow."""
         return requests.delete(f"{self.management}/workflows/{name}", timeout=60)
+
+    def predicts(self) -> bool:
+        """Return whether the workflow `seq` answers."""
+        try:
+            return requests.post(f"{self.inference}/wfpredict/seq", data=b"x", timeout=5).status_code == 200
+        except requests.RequestException:
+            return False
 
     def describe(self, name: str) -> dict[str, Any]:
         """Return the one object of a description."""

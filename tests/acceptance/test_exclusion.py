@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.factories import make_mar, make_war
-from tests.service import Service, pids_of
+from tests.service import Service
 
 
 @pytest.fixture(name="first", scope="module")
@@ -22,15 +22,9 @@ def test_second_service_is_refused(first: Service, tmp_path: Path, what: str) ->
     linked.symlink_to(first.instance)
     shared = f"sqlite:///{linked}/wfmgmt.db" if what == "database_url" else linked / what
     second = Service(tmp_path / "second", **{what: shared})
-    process = second.launch()
-    try:
-        assert process.wait(30) == 3, second.text_of_log()
-    finally:
-        second.kill()
-    said = [line for line in second.text_of_log().splitlines() if line.startswith("wfmgmt: ")]
-    assert len(said) == 1
-    assert said[0].startswith(f"wfmgmt: WFMGMT_{what.upper()}: another service uses {first.instance}")
-    assert pids_of(second.instance) == []
+    code, said = second.refusal(30)
+    assert code == 3
+    assert said.startswith(f"wfmgmt: WFMGMT_{what.upper()}: another service uses {first.instance}")
 
 
 def test_both_stores_may_be_one_folder(tmp_path: Path) -> None:

@@ -23,19 +23,6 @@ def _service(tmp_path: Path) -> Iterator[Service]:
     service.kill()
 
 
-def refusal(service: Service) -> tuple[int, str]:
-    """Return the code and the last line of a service that cannot start."""
-    before = len(service.text_of_log()) if service.log.exists() else 0
-    process = service.launch()
-    try:
-        code = process.wait(20)
-    finally:
-        service.kill()
-    said = service.text_of_log()[before:]
-    assert "Traceback" not in said
-    return code, [line for line in said.splitlines() if line.startswith("wfmgmt: ")][-1]
-
-
 def status(service: Service, method: str, path: str) -> int:
     """Return the status of an answer of the management address."""
     return requests.request(method, f"{service.management}/{path}", timeout=20).status_code
@@ -54,7 +41,7 @@ def test_nothing_is_acknowledged_without_the_database(service: Service) -> None:
     wait_until(lambda: "removed or replaced while the service runs" in service.text_of_log(), what="a line in the log")
     assert not service.database.exists()
     assert service.stop() == 0
-    code, said = refusal(service)
+    code, said = service.refusal()
     assert code == 3
     assert f"the database {service.database} is not there, but {service.instance} had one" in said
     assert not service.database.exists()
@@ -73,7 +60,7 @@ def test_database_of_another_instance_is_refused(service: Service, tmp_path: Pat
         assert f"made a new database: {other.database}" in other.text_of_log()
     before = other.database.read_bytes()
     shutil.copyfile(tmp_path / "copy.db", other.database)
-    code, said = refusal(other)
+    code, said = other.refusal()
     assert code == 3
     assert "is not the one that" in said
     assert other.database.read_bytes() == (tmp_path / "copy.db").read_bytes()
@@ -87,7 +74,7 @@ def test_log_without_its_database_is_refused(tmp_path: Path) -> None:
     service = Service(tmp_path / "instance")
     log = tmp_path / "instance/wfmgmt.db-wal"
     log.write_bytes(b"x" * 100)
-    code, said = refusal(service)
+    code, said = service.refusal()
     assert (code, log.read_bytes()) == (3, b"x" * 100)
     assert "its write-ahead log is" in said
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.factories import make_mar, make_war
 from tests.postgresql import postgresql
-from tests.service import Service, pids_of, wait_until
+from tests.service import Service, wait_until
 from wfmgmt.store.schema import locked_connection
 
 
@@ -41,19 +41,6 @@ def show_another(database: str, *, age_s: int) -> None:
     execute(database, f"INSERT INTO heartbeat VALUES (1, 'other', {seen_at})", age_s, form)  # noqa: S608 - constants
 
 
-def refusal(service: Service, timeout_s: float = 20) -> tuple[int, str]:
-    """Return the code and the line of a service that cannot start."""
-    process = service.launch()
-    try:
-        code = process.wait(timeout_s)
-    finally:
-        service.kill()
-    assert pids_of(service.instance) == []
-    (said,) = [line for line in service.text_of_log().splitlines() if line.startswith("wfmgmt: ")]
-    assert "Traceback" not in service.text_of_log()
-    return code, said
-
-
 def test_registered_workflows_survive_a_restart_and_a_kill(service: Service) -> None:
     """Nothing stands in the way of the same service, not even its own last sign of life."""
     service.start()
@@ -75,7 +62,7 @@ def test_second_service_is_refused_while_the_first_one_lives(service: Service, t
     """It says which one that is; once it has stopped, the second one starts."""
     service.start()
     second = Service(tmp_path / "second", database_url=database)
-    code, said = refusal(second)
+    code, said = second.refusal()
     assert code == 3
     assert said.startswith(f"wfmgmt: WFMGMT_DATABASE_URL: another service uses the database: {service.instance} on ")
     assert service.stop() == 0
@@ -99,7 +86,7 @@ def test_abandoned_database_is_taken_and_its_late_holder_ends(service: Service, 
 def test_server_that_is_not_there_may_come(tmp_path: Path) -> None:
     """Exit code 75, after which a restart may help, and one line without the password."""
     service = Service(tmp_path / "instance", database_url="postgresql://u:secret@127.0.0.1:1/x")
-    code, said = refusal(service)
+    code, said = service.refusal()
     assert code == 75
     assert "cannot be reached" in said
     assert "secret" not in said
@@ -110,7 +97,7 @@ def test_database_that_was_emptied_is_refused(service: Service, database: str) -
     service.start()
     assert service.stop() == 0
     execute(database, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    code, said = refusal(service)
+    code, said = service.refusal()
     assert code == 3
     assert "is not there, but" in said
     assert service.command("migrate", "--adopt").returncode == 0

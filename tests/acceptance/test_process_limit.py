@@ -54,14 +54,6 @@ def allow_processes(service: Service, count: int) -> None:
         subprocess.run([*AS_USER, "prlimit", f"--pid={pid}", f"--nproc={count}:"], check=False)
 
 
-def predicts(service: Service) -> bool:
-    """Return whether the workflow answers."""
-    try:
-        return requests.post(f"{service.inference}/wfpredict/seq", data=b"x", timeout=5).status_code == 200
-    except requests.RequestException:
-        return False
-
-
 def log_lines(service: Service, text: str) -> int:
     """Return how often something was logged."""
     return service.text_of_log().count(text)
@@ -81,7 +73,7 @@ def test_runtime_is_started_as_soon_as_there_is_room(service: Service) -> None:
     assert service.names() == ["seq"]
     assert set(web_workers(service)) == web
     allow_processes(service, 1000)
-    wait_until(lambda: predicts(service), timeout_s=RECOVERED_S, what="predictions")
+    wait_until(service.predicts, timeout_s=RECOVERED_S, what="predictions")
     assert service.stop() == 0
 
 
@@ -92,7 +84,7 @@ def test_web_workers_are_started_as_soon_as_there_is_room(service: Service) -> N
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: log_lines(service, "a web worker cannot be started") >= 2, timeout_s=30, what="attempts")
-    assert predicts(service)
+    assert service.predicts()
     assert web_workers(service) == []
     allow_processes(service, 1000)
     wait_until(lambda: len(web_workers(service)) == 2, timeout_s=RECOVERED_S, what="new web workers")

@@ -7,7 +7,8 @@ from pathlib import Path
 import requests
 
 from tests.acceptance.test_operations_api import samples
-from tests.service import Service, parent_pid, pids_of, wait_until
+from tests.load import web_workers
+from tests.service import Service, wait_until
 
 WORKERS = 2
 COUNTED = (
@@ -36,12 +37,6 @@ def counted(service: Service) -> float:
 def files(service: Service) -> list[Path]:
     """Return the files of counters."""
     return list((service.run_folder / "metrics").glob("*.db"))
-
-
-def web_workers(service: Service) -> list[int]:
-    """Return the process ids of the web workers."""
-    assert service.process
-    return [pid for pid in pids_of(service.instance) if parent_pid(pid) == service.process.pid]
 
 
 def test_counters_outlive_web_workers_in_files_that_do_not_pile_up(tmp_path: Path) -> None:

@@ -41,15 +41,6 @@ def elected(service: Service) -> int | None:
     return LockFile(service.run_folder / "housekeeping.lock").holder()
 
 
-def predicts(service: Service) -> bool:
-    """Return whether the workflow answers."""
-    try:
-        answer = requests.post(f"{service.inference}/wfpredict/seq", data=b"x", timeout=5)
-    except requests.RequestException:
-        return False
-    return answer.status_code == 200
-
-
 def is_healthy(service: Service) -> bool:
     """Return whether the management plane says that all is well."""
     try:
@@ -66,7 +57,7 @@ def test_runtime_that_is_stopped_is_seen_at_once_and_replaced(service: Service) 
     began = time.monotonic()
     wait_until(lambda: not is_healthy(service), timeout_s=MAX_BLIND_S, what="the health check")
     assert time.monotonic() - began < MAX_BLIND_S
-    wait_until(lambda: runtime_pid(service) != stopped and predicts(service), timeout_s=REPLACED_S, what="predictions")
+    wait_until(lambda: runtime_pid(service) != stopped and service.predicts(), timeout_s=REPLACED_S, what="predictions")
 
 
 def test_elected_web_worker_that_is_stopped_is_replaced(service: Service) -> None:
@@ -76,7 +67,7 @@ def test_elected_web_worker_that_is_stopped_is_replaced(service: Service) -> Non
     os.kill(stopped, signal.SIGSTOP)
     os.kill(runtime_pid(service), signal.SIGKILL)
     wait_until(lambda: elected(service) not in (None, stopped), timeout_s=15, what="the takeover")
-    wait_until(lambda: predicts(service), timeout_s=REPLACED_S, what="predictions")
+    wait_until(service.predicts, timeout_s=REPLACED_S, what="predictions")
     wait_until(lambda: len(web_workers(service)) == 2, timeout_s=REPLACED_S, what="a new web worker")
     assert stopped not in web_workers(service)
 
@@ -107,7 +98,7 @@ def test_web_worker_whose_supervision_keeps_failing_is_replaced(service: Service
     counted = re.search(r'wfmgmt_loop_failures_total\{loop="supervision"\} (\d+)', metrics)
     assert counted is not None
     assert int(counted[1]) >= MAX_FAILURES
-    wait_until(lambda: predicts(service) and is_healthy(service), timeout_s=REPLACED_S, what="predictions")
+    wait_until(lambda: service.predicts() and is_healthy(service), timeout_s=REPLACED_S, what="predictions")
     assert service.stop() == 0
 
 
@@ -117,7 +108,7 @@ def test_web_workers_that_are_killed_are_replaced(service: Service) -> None:
     killed = web_workers(service)
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
-    assert predicts(service)
+    assert service.predicts()
     wait_until(lambda: len(set(web_workers(service)) - set(killed)) == 2, timeout_s=REPLACED_S, what="new ones")
     wait_until(lambda: is_healthy(service), timeout_s=REPLACED_S, what="the health check")
     assert runtime_pid(service) == runtime
@@ -129,7 +120,7 @@ def test_service_goes_on_while_its_master_is_stopped(service: Service) -> None:
     service.process.send_signal(signal.SIGSTOP)
     try:
         os.kill(runtime_pid(service), signal.SIGKILL)
-        wait_until(lambda: is_healthy(service) and predicts(service), timeout_s=REPLACED_S, what="predictions")
+        wait_until(lambda: is_healthy(service) and service.predicts(), timeout_s=REPLACED_S, what="predictions")
     finally:
         service.process.send_signal(signal.SIGCONT)
     assert service.stop() == 0
@@ -147,6 +138,6 @@ def test_reloaded_service_still_looks_after_its_runtime(service: Service) -> Non
     assert runtime_pid(service) == runtime
     (service.instance / "wfmgmt.toml").unlink()
     os.kill(runtime, signal.SIGKILL)
-    wait_until(lambda: predicts(service), timeout_s=REPLACED_S, what="predictions")
+    wait_until(service.predicts, timeout_s=REPLACED_S, what="predictions")
     wait_until(lambda: is_healthy(service), timeout_s=REPLACED_S, what="the health check")
     assert service.stop() == 0

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.campaigns import runtime_pid
 from tests.factories import make_mar, make_war
-from tests.service import CHECKOUT, Service, command_line, pids_of, wait_until
+from tests.service import CHECKOUT, Service, pids_of, wait_until
 
 TALKATIVE = """
 import logging
@@ -52,11 +53,6 @@ def _service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service
     assert pids_of(service.instance) == []
 
 
-def runtime_pid(service: Service) -> int:
-    """Return the process id of the runtime, 0 when there is none."""
-    return next((pid for pid in pids_of(service.instance) if " runtime " in command_line(pid)), 0)
-
-
 def predict(service: Service) -> str:
     """Return what the workflow answers, or the status when it is no success."""
     try:
@@ -73,7 +69,7 @@ def test_everything_works_without_a_log(service: Service) -> None:
     assert [predict(service) for _ in range(50)] == ["fine"] * 50
     killed = runtime_pid(service)
     os.kill(killed, signal.SIGKILL)
-    wait_until(lambda: runtime_pid(service) not in {0, killed}, timeout_s=20, what="a new runtime")
+    wait_until(lambda: runtime_pid(service) != killed, timeout_s=20, what="a new runtime")
     wait_until(lambda: predict(service) == "fine", timeout_s=20, what="a prediction by the new runtime")
     assert service.stop() == 0
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.factories import make_mar
-from tests.model_servers import LocalServers, is_running, open_servers, until
+from tests.model_servers import LocalServers, forkserver_of, is_running, open_servers, until
 from tests.service import wait_until
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
 from wfmgmt.serving.models.local.launcher import ForkFailed, Forkserver, Surroundings
@@ -225,11 +225,6 @@ async def test_workers_get_the_environment_they_are_given() -> None:
         await worker.stop(grace_s=1)
     finally:
         await forkserver.close()
-
-
-def forkserver_of(pid: int) -> int:
-    """Return the parent of a worker."""
-    return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
 
 
 def environment_of(pid: int) -> dict[str, str]:

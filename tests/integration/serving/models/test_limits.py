@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.factories import make_mar
-from tests.model_servers import LocalServers, is_running, open_servers, until
-from tests.service import parent_pid
+from tests.model_servers import LocalServers, forkserver_of, is_running, open_servers, until
 from wfmgmt.domain.faults import Fault
 from wfmgmt.errors import SettingsInvalid
 from wfmgmt.serving.models.base import InputField, ModelNotLoaded, NodeRequest, NoWorker, PredictionFailed
@@ -57,13 +56,6 @@ async def load(servers: LocalServers, folder: Path, **overrides: object) -> int:
     name = str(overrides.get("name", "w__m"))
     await servers.models.load(make_model(make_mar(folder, source=HANDLER), **overrides))
     return await ask(servers, name=name)
-
-
-def forkserver_of(worker: int) -> int:
-    """Return the process that a worker was forked from."""
-    parent = parent_pid(worker)
-    assert parent is not None
-    return parent
 
 
 @in_event_loop
