@@ -11,8 +11,9 @@ from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
 from wfmgmt.serving.models.local.dispatching import NodeRules
 from wfmgmt.serving.models.local.frames import Frame
 from wfmgmt.serving.models.local.launcher import ForkFailed
-from wfmgmt.serving.models.local.pool import Backoff, Job, WorkerPool
+from wfmgmt.serving.models.local.pool import Backoff, WorkerPool
 from wfmgmt.serving.models.local.worker_process import WorkerExited
+from wfmgmt.serving.models.local.worker_start import Job
 
 
 def equip() -> AbstractAsyncContextManager[Mapping[str, Any]]:

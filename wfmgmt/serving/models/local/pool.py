@@ -3,21 +3,18 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
 from wfmgmt.serving.models.local.batches import HandlerMeasurements
 from wfmgmt.serving.models.local.budget import WorkerBudget
-from wfmgmt.serving.models.local.dispatching import Dispatcher, NodeRules
-from wfmgmt.serving.models.local.frames import Frame, InvalidFrame
-from wfmgmt.serving.models.local.launcher import ForkFailed
+from wfmgmt.serving.models.local.dispatching import Dispatcher
 from wfmgmt.serving.models.local.ready_worker import ReadyWorker
-from wfmgmt.serving.models.local.worker_process import WorkerExited, WorkerProcess
-from wfmgmt.serving.timeouts import timeout_at
+from wfmgmt.serving.models.local.worker_process import WorkerProcess
+from wfmgmt.serving.models.local.worker_start import Forks, Job, bring_up
 
 #: A pool gets one more worker when requests have waited for so long that more than chance is at work.
 GROW_AFTER_S = 0.05
@@ -27,28 +24,6 @@ _LONGEST_DELAY_S = 30.0
 _STEADY_S = 30.0
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What each worker of a pool does.
-
-    Attributes:
-        workflow: Workflow it belongs to.
-        node: Node whose handler it hosts.
-        rules: How its requests reach a worker.
-        equip: Prepares what one worker needs, and takes it back when that worker is gone. Gives the message that makes
-            the worker load its handler, as `worker` describes it. Entering raises ModelNotLoaded.
-        max_workers: Workers at most, unless more are asked for.
-        startup_timeout_s: Time each worker has from its start until its handler is initialised.
-    """
-
-    workflow: str
-    node: str
-    rules: NodeRules
-    equip: Callable[[], AbstractAsyncContextManager[Mapping[str, Any]]]
-    max_workers: int
-    startup_timeout_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +43,6 @@ class PoolSettings:
     grace_s: float = 2.0
     on_measurements: Callable[[str, str, HandlerMeasurements], None] = lambda _workflow, _node, _measurements: None
     budget: WorkerBudget = field(default_factory=WorkerBudget)
-
-
-class Forks(Protocol):
-    """The part of `launcher.Forkserver` that a pool uses."""
-
-    async def fork(self, *, workflow: str, node: str) -> WorkerProcess:
-        """Start one worker, which waits for its first message."""
 
 
 class Backoff:
@@ -130,7 +98,7 @@ class WorkerPool:
             on_measurements=lambda measured: self.settings.on_measurements(job.workflow, job.node, measured),
             clock=clock,
         )
-        self._forkserver = forkserver
+        self.forkserver = forkserver
         self._wanted = 0
         self._slots: list[_Slot] = []
         self._scaling = asyncio.Lock()
@@ -206,44 +174,6 @@ class WorkerPool:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
-
-    async def bring_up(self) -> WorkerProcess:
-        """Start one worker and return it when it has loaded its job.
-
-        Raises:
-            ModelNotLoaded: It did not come up.
-        """
-        node, timeout_s = self.job.node, self.job.startup_timeout_s
-        async with AsyncExitStack() as equipment:
-            load = await equipment.enter_async_context(self.job.equip())
-            deadline = asyncio.get_running_loop().time() + timeout_s
-            try:
-                async with timeout_at(deadline):
-                    worker = await self._forkserver.fork(workflow=self.job.workflow, node=node)
-            except TimeoutError:
-                raise ModelNotLoaded(node, f"no process was forked within startup_timeout of {timeout_s:g} s") from None
-            except ForkFailed as exc:
-                raise ModelNotLoaded(node, f"no worker could be started: {exc}") from exc
-            worker.own(equipment.pop_all())
-        try:
-            await self._load(worker, load, deadline)
-        except BaseException:
-            await worker.stop(grace_s=0)
-            raise
-        return worker
-
-    async def _load(self, worker: WorkerProcess, load: Mapping[str, Any], deadline: float) -> None:
-        node, timeout_s = self.job.node, self.job.startup_timeout_s
-        try:
-            async with timeout_at(deadline):
-                worker.send(load)
-                _check_ready(node, worker, await worker.receive())
-        except TimeoutError:
-            raise ModelNotLoaded(node, f"not ready within startup_timeout of {timeout_s:g} s") from None
-        except WorkerExited as exc:
-            raise ModelNotLoaded(node, f"worker {exc} while loading") from exc
-        except InvalidFrame as exc:
-            raise ModelNotLoaded(node, f"broken connection to the worker: {exc}") from exc
 
     def drop(self, slot: "_Slot") -> None:
         """Forget a place that ended by itself."""
@@ -353,25 +283,6 @@ def _cancel_once(task: asyncio.Task[None]) -> None:
         task.cancel()
 
 
-def _check_ready(node: str, worker: WorkerProcess, frame: Frame) -> None:
-    """Read what a worker says about its load.
-
-    Raises:
-        ModelNotLoaded: The handler failed; or the working folder could not be made, and an OSError is the cause.
-        InvalidFrame: The message is none of those that a loading worker sends.
-    """
-    match frame.header:
-        case {"op": "ready"}:
-            return
-        case {"op": "failed", "error": str(error), "traceback": str(traceback)}:
-            worker.output.log_failure(traceback)
-            number = frame.header.get("errno")
-            raise ModelNotLoaded(node, error, Fault.ARCHIVE if "archive" in frame.header else Fault.MODEL) from (
-                OSError(number, error) if isinstance(number, int) else None
-            )
-    raise InvalidFrame("unknown message")
-
-
 class _Slot:
     """The place of one worker: owns the worker, and puts a new one there when it dies.
 
@@ -406,7 +317,7 @@ class _Slot:
     async def _run(self) -> None:
         pool = self._pool
         try:
-            worker = await pool.bring_up()
+            worker = await bring_up(pool.job, pool.forkserver)
         except asyncio.CancelledError:
             self._tell(ModelNotLoaded(pool.job.node, "it was unloaded while it was starting"))
             raise
@@ -460,7 +371,7 @@ class _Slot:
             if delay_s:
                 await pool.sleep(delay_s)
             try:
-                return await pool.bring_up()
+                return await bring_up(pool.job, pool.forkserver)
             except ModelNotLoaded as exc:
                 self.error, self.has_failed = exc.reason, True
                 pool.on_change()

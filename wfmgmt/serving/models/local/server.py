@@ -24,8 +24,9 @@ from wfmgmt.serving.models.local.accelerators import Accelerators
 from wfmgmt.serving.models.local.dispatching import NodeRules
 from wfmgmt.serving.models.local.folders import ensure_folder, remove_folder
 from wfmgmt.serving.models.local.launcher import Forkserver
-from wfmgmt.serving.models.local.pool import Job, PoolSettings, WorkerPool
+from wfmgmt.serving.models.local.pool import PoolSettings, WorkerPool
 from wfmgmt.serving.models.local.trees import ArchiveKind, BlockingWork, UnpackedTree, UnpackedTrees
+from wfmgmt.serving.models.local.worker_start import Job
 
 #: Folders below that of `LocalParts`.
 UNPACKED, WORKING = "unpacked", "working"

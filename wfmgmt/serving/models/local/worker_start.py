@@ -1,0 +1,103 @@
+"""Starting one worker of a job: a process is forked, and loads its handler."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from wfmgmt.domain.faults import Fault
+from wfmgmt.serving.models.base import ModelNotLoaded
+from wfmgmt.serving.models.local.dispatching import NodeRules
+from wfmgmt.serving.models.local.frames import Frame, InvalidFrame
+from wfmgmt.serving.models.local.launcher import ForkFailed
+from wfmgmt.serving.models.local.worker_process import WorkerExited, WorkerProcess
+from wfmgmt.serving.timeouts import timeout_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What each worker of a pool does.
+
+    Attributes:
+        workflow: Workflow it belongs to.
+        node: Node whose handler it hosts.
+        rules: How its requests reach a worker.
+        equip: Prepares what one worker needs, and takes it back when that worker is gone. Gives the message that makes
+            the worker load its handler, as `worker` describes it. Entering raises ModelNotLoaded.
+        max_workers: Workers at most, unless more are asked for.
+        startup_timeout_s: Time each worker has from its start until its handler is initialised.
+    """
+
+    workflow: str
+    node: str
+    rules: NodeRules
+    equip: Callable[[], AbstractAsyncContextManager[Mapping[str, Any]]]
+    max_workers: int
+    startup_timeout_s: float
+
+
+class Forks(Protocol):
+    """The part of `launcher.Forkserver` that starting a worker uses."""
+
+    async def fork(self, *, workflow: str, node: str) -> WorkerProcess:
+        """Start one worker, which waits for its first message."""
+
+
+async def bring_up(job: Job, forkserver: Forks) -> WorkerProcess:
+    """Start one worker and return it when it has loaded its job.
+
+    Raises:
+        ModelNotLoaded: It did not come up.
+    """
+    node, timeout_s = job.node, job.startup_timeout_s
+    async with AsyncExitStack() as equipment:
+        load = await equipment.enter_async_context(job.equip())
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        try:
+            async with timeout_at(deadline):
+                worker = await forkserver.fork(workflow=job.workflow, node=node)
+        except TimeoutError:
+            raise ModelNotLoaded(node, f"no process was forked within startup_timeout of {timeout_s:g} s") from None
+        except ForkFailed as exc:
+            raise ModelNotLoaded(node, f"no worker could be started: {exc}") from exc
+        worker.own(equipment.pop_all())
+    try:
+        await _load(job, worker, load, deadline)
+    except BaseException:
+        await worker.stop(grace_s=0)
+        raise
+    return worker
+
+
+async def _load(job: Job, worker: WorkerProcess, load: Mapping[str, Any], deadline: float) -> None:
+    node, timeout_s = job.node, job.startup_timeout_s
+    try:
+        async with timeout_at(deadline):
+            worker.send(load)
+            _check_ready(node, worker, await worker.receive())
+    except TimeoutError:
+        raise ModelNotLoaded(node, f"not ready within startup_timeout of {timeout_s:g} s") from None
+    except WorkerExited as exc:
+        raise ModelNotLoaded(node, f"worker {exc} while loading") from exc
+    except InvalidFrame as exc:
+        raise ModelNotLoaded(node, f"broken connection to the worker: {exc}") from exc
+
+
+def _check_ready(node: str, worker: WorkerProcess, frame: Frame) -> None:
+    """Read what a worker says about its load.
+
+    Raises:
+        ModelNotLoaded: The handler failed; or the working folder could not be made, and an OSError is the cause.
+        InvalidFrame: The message is none of those that a loading worker sends.
+    """
+    match frame.header:
+        case {"op": "ready"}:
+            return
+        case {"op": "failed", "error": str(error), "traceback": str(traceback)}:
+            worker.output.log_failure(traceback)
+            number = frame.header.get("errno")
+            raise ModelNotLoaded(node, error, Fault.ARCHIVE if "archive" in frame.header else Fault.MODEL) from (
+                OSError(number, error) if isinstance(number, int) else None
+            )
+    raise InvalidFrame("unknown message")
