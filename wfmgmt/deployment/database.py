@@ -1,6 +1,8 @@
 """The database of an instance: brought up to date, and refused when it is not the one that the instance had before."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from wfmgmt.errors import DatabaseUnusable, InsufficientStorage, ResourcesExhausted, StoreUnavailable
@@ -76,10 +78,21 @@ def record_database(settings: Settings) -> None:
 
 
 def _identity(settings: Settings) -> str:
+    with store_at_start(settings) as store, store.write() as writer:
+        return writer.identity()
+
+
+@contextmanager
+def store_at_start(settings: Settings) -> Iterator[Store]:
+    """Open the database, with failures that end the start.
+
+    Raises:
+        DatabaseUnusable: It cannot be read or written.
+        ResourcesExhausted: There is no space for it.
+    """
     store = Store(settings.database, connections=1)
     try:
-        with store.write() as writer:
-            return writer.identity()
+        yield store
     except InsufficientStorage as error:
         raise ResourcesExhausted(str(error)) from error
     except StoreUnavailable as error:

@@ -11,18 +11,11 @@ import time
 import uuid
 from pathlib import Path
 
+from wfmgmt.deployment.database import store_at_start
 from wfmgmt.deployment.locks import LockFile
-from wfmgmt.errors import (
-    AlreadyInUse,
-    DatabaseUnusable,
-    InsufficientStorage,
-    ResourcesExhausted,
-    SettingsInvalid,
-    StoreUnavailable,
-)
+from wfmgmt.errors import AlreadyInUse, ResourcesExhausted, SettingsInvalid
 from wfmgmt.settings import Settings
 from wfmgmt.store.schema import sqlite_file
-from wfmgmt.store.store import Store
 
 _log = logging.getLogger("wfmgmt.deployment")
 
@@ -68,20 +61,13 @@ def claim_database(settings: Settings) -> None:
     Raises:
         AlreadyInUse: Another service uses it.
     """
-    store = Store(settings.database, connections=1)
-    try:
+    with store_at_start(settings) as store:
         first = other = store.beat(holder_of(settings))
         while other is not None:
             if other != first:
                 raise AlreadyInUse(f"WFMGMT_DATABASE_URL: another service uses the database: {other.holder}")
             time.sleep(_CLAIM_INTERVAL_S)
             other = store.beat(holder_of(settings))
-    except InsufficientStorage as error:
-        raise ResourcesExhausted(str(error)) from error
-    except StoreUnavailable as error:
-        raise DatabaseUnusable(str(error)) from error
-    finally:
-        store.close()
 
 
 def holder_of(settings: Settings) -> str:

@@ -7,11 +7,12 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -70,15 +71,8 @@ async def serve(
         control = await _serve(control_app(runtime), web.RequestHandler, listen_privately(control_socket))
         connections = Connections(_affordable(connection_limits))
         inference = await _serve_clients(runtime, inference_socket, connections, guard)
-        loops = (runtime.keep_in_step(), runtime.keep_models_in_step(), _keep_memory_trimmed())
-        keeping = [asyncio.create_task(each) for each in loops]
-        stopped = asyncio.create_task(stop.wait())
         _log.info("runtime is up, inference at http://%s", "{}:{}".format(*inference_socket.getsockname()[:2]))
-        await asyncio.wait([*keeping, stopped], return_when=asyncio.FIRST_COMPLETED)
-        for task in keeping:
-            if task.done():
-                task.result()  # Only a wrong setting or an unforeseen error ends a loop: let it be seen.
-            task.cancel()
+        await _run_until(stop, runtime.keep_in_step(), runtime.keep_models_in_step(), _keep_memory_trimmed())
         # New connections wait for the next runtime, if somebody holds the socket for it; those that are open end with
         # an answer that says so, since a client that has just sent a request on one cannot know.
         inference.stop_listening()
@@ -88,6 +82,17 @@ async def serve(
         for serving in (control, inference):
             await serving.end()
     _log.info("runtime is down")
+
+
+async def _run_until(stop: asyncio.Event, *loops: Coroutine[Any, Any, None]) -> None:
+    """Run loops until the event is set. Only a wrong setting or an unforeseen error ends one before, and is raised."""
+    running = [asyncio.create_task(each) for each in loops]
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait([*running, stopped], return_when=asyncio.FIRST_COMPLETED)
+    for task in running:
+        if task.done():
+            task.result()
+        task.cancel()
 
 
 def _stop_event(lifeline: int | None) -> asyncio.Event:
