@@ -4,6 +4,7 @@ import logging
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
@@ -15,7 +16,7 @@ from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
 from wfmgmt.serving.client import RuntimeClient
 from wfmgmt.store.records import Claim
-from wfmgmt.store.store import Store
+from wfmgmt.store.store import Store, timestamp, utc_now
 
 _log = logging.getLogger("wfmgmt.removal")
 
@@ -25,6 +26,8 @@ UNRECORDED = 10_000
 FIRST_RETRY_S, MAX_RETRY_S = 1.0, 30.0
 #: How often it is looked whether a removal that others finish is finished.
 WAIT_INTERVAL_S = 0.1
+#: How long a client may take to repeat a removal that it was not told the end of.
+REPEAT_TIME = timedelta(minutes=10)
 #: What the leases of recovered changes begin with: nobody was told that they are finished.
 RECOVERY = "recovery-"
 #: Who acts when nobody asked.
@@ -91,7 +94,8 @@ class Removal:
     def unregister(self, name: str, origin: Origin) -> None:
         """Remove a workflow: when this returns, its workers are gone and the name is free.
 
-        A removal that was begun and not finished is finished; one that housekeeping is finishing is waited for.
+        A removal that was begun and not finished is finished; one that housekeeping is finishing is waited for, and one
+        that housekeeping has finished within the last `REPEAT_TIME` counts as this request's own.
 
         Raises:
             WorkflowNotFound: No ready workflow has the name, or another request removed it meanwhile.
@@ -123,8 +127,14 @@ class Removal:
                 if not may_wait:
                     break
                 self._wait_for_end(claim, deadline)
-        if not is_recovered:
+        if not is_recovered and not self._was_recovered(name):
             raise WorkflowNotFound(name)  # Of several requests that remove it one is told that it did.
+
+    def _was_recovered(self, name: str) -> bool:
+        """Return whether housekeeping removed the workflow lately, for a client that did not hear of the end."""
+        with self._store.read() as reader:
+            at, detail = reader.last_change(name)
+        return detail.get("found") == WorkflowStatus.UNREGISTERING and at >= timestamp(utc_now() - REPEAT_TIME)
 
     def _wait_for_end(self, claim: Claim, deadline: float) -> None:
         while self._leases.is_alive(claim.lease):

@@ -1,6 +1,7 @@
 """Questions to the registry; every one sees a single consistent state."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, func, literal, select, union
@@ -8,7 +9,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, func, literal, select
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import DeployedNode, Deployment, NodeKind, NodeSettings
 from wfmgmt.store.records import Claim, DescribedNode, DescribedWorkflow, ListedWorkflow, Page, RegisteredArchive
-from wfmgmt.store.tables import edge, node, workflow
+from wfmgmt.store.tables import audit_event, edge, node, workflow
 
 _READY = WorkflowStatus.READY.value
 _SETTINGS = ("min_workers", "max_workers", "batch_size", "max_batch_delay_ms", "retry_attempts", "timeout_ms")
@@ -26,6 +27,12 @@ _UID = select(workflow.c.uid).where(workflow.c.name == bindparam("name"), workfl
 _DESCRIBED = select(workflow).where(workflow.c.name == bindparam("name"), workflow.c.status == _READY)
 _NODES = select(node).where(node.c.workflow_id == bindparam("workflow_id")).order_by(node.c.position)
 _STATUS = select(workflow.c.status).where(workflow.c.name == bindparam("name"))
+_LAST_EVENT = (
+    select(audit_event.c.at, audit_event.c.detail)
+    .where(audit_event.c.workflow == bindparam("name"), audit_event.c.outcome == "succeeded")
+    .order_by(audit_event.c.id.desc())
+    .limit(1)
+)
 
 
 def _settings(row: Row[Any]) -> NodeSettings:
@@ -93,6 +100,11 @@ class Reader:
         """Return where the workflow stands, None when the name is free."""
         status = self._connection.execute(_STATUS, {"name": name}).scalar()
         return None if status is None else WorkflowStatus(status)
+
+    def last_change(self, name: str) -> tuple[str, Mapping[str, Any]]:
+        """Return time and detail of the last change of that name in the audit trail; both empty without one."""
+        row = self._connection.execute(_LAST_EVENT, {"name": name}).one_or_none()
+        return ("", {}) if row is None else (row.at, json.loads(row.detail))
 
     def counts(self) -> dict[WorkflowStatus, int]:
         """Return how many workflows stand where."""

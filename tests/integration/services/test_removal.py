@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,29 @@ def test_removal_that_was_begun_is_finished_or_waited_for(tmp_path: Path, status
     else:
         repeated.result(10)
     assert removal.abandoned() == []
+    store.close()
+
+
+def test_removal_that_housekeeping_has_finished_is_told_as_done_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that was answered 503 hears of success however late it repeats its request, within minutes."""
+    store, runtime = make_store(tmp_path), HalfBroken(tmp_path)
+    removal = make_removal(tmp_path, store, runtime)
+    workflow, undone = make_workflow("seq"), make_workflow("undone", lease="dead")
+    with store.write() as writer:
+        writer.claim_name(workflow)
+        writer.mark_ready(workflow.uid)
+        writer.mark_unregistering(workflow.uid, "dead")
+        writer.claim_name(undone)
+    assert removal.recover().failed == []
+    removal.unregister("seq", Origin(actor="client"))
+    for name in ("undone", "other"):
+        with pytest.raises(WorkflowNotFound):
+            removal.unregister(name, Origin(actor="client"))
+    monkeypatch.setattr(module, "REPEAT_TIME", timedelta(0))
+    with pytest.raises(WorkflowNotFound):
+        removal.unregister("seq", Origin(actor="client"))
     store.close()
 
 
