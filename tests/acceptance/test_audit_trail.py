@@ -1,6 +1,7 @@
 """The audit trail of a running service: one row for every change, in the same transaction."""
 
 import json
+import signal
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -76,6 +77,29 @@ def test_failures_of_anonymous_clients_grow_the_trail_by_bounded_amounts(tmp_pat
     assert any("more characters)" in detail for (detail,) in failed)
     assert changes == [("register",), ("unregister",)]
     assert verified.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_failures_that_were_only_counted_outlive_their_web_workers(tmp_path: Path, number: signal.Signals) -> None:
+    """The minute under way is recorded when a web worker ends, whether it is replaced or the service stops."""
+    service = Service(tmp_path / "i", max_audited_failures=4)
+    with service:
+        for _ in range(30):
+            assert service.register("missing.war").status_code == 404
+        process = service.process
+        assert process is not None
+        process.send_signal(number)
+        if number == signal.SIGHUP:
+            wait_until(lambda: counted_failures(service) == 30, timeout_s=60, what="all failures in the trail")
+        else:
+            assert process.wait(30) == 0
+    assert counted_failures(service) == 30
+
+
+def counted_failures(service: Service) -> int:
+    """Return how many failed registrations the trail tells of."""
+    failed = rows(service, "SELECT detail FROM audit_event WHERE outcome = 'failed'")
+    return sum(json.loads(detail).get("count", 1) for (detail,) in failed)
 
 
 def test_change_does_not_happen_when_its_row_cannot_be_written(service: Service) -> None:

@@ -8,13 +8,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 
 from wfmgmt.deployment.election import Election
 from wfmgmt.deployment.locks import LockFile
 from wfmgmt.deployment.shared_state import SharedState
-from wfmgmt.errors import RuntimeUnavailable, SettingsInvalid
+from wfmgmt.errors import RuntimeUnavailable, SettingsInvalid, WfmgmtError
 from wfmgmt.factory import Services
 from wfmgmt.loops import Duties, Duty, FailureCounter, Loop
 from wfmgmt.store.files import FileIdentity
@@ -40,6 +41,8 @@ MAX_UNANSWERED_CALLS, HANGING_S = 3, 12.0
 STARTING_S = 30.0
 #: How long registrations under way may go on once the server has been told to stop.
 GRACE_S = 2.0
+#: How long the end of a web worker waits for the audit events that it still has.
+MAX_LAST_AUDIT_S = 2.0
 
 
 class RuntimeWatchdog:
@@ -226,7 +229,27 @@ class Housekeeping:
         for loop in self._loops:
             self._election.beat()  # Each may take a while, and the main loop does not run any more.
             loop.stop()
+        self._election.beat()
+        self._record_last()
         self._election.resign()
+
+    def _record_last(self) -> None:
+        """Record the failures that are not in the audit trail yet, unless the database keeps us waiting."""
+        last = threading.Thread(target=self._record_at_end, name="last-audit", daemon=True)
+        try:
+            last.start()
+        except RuntimeError:  # The system has no room for another thread.
+            self._record_at_end()
+            return
+        last.join(MAX_LAST_AUDIT_S)
+        if last.is_alive():
+            _log.warning("failed registrations may be missing in the audit trail: the database does not answer")
+
+    def _record_at_end(self) -> None:
+        try:
+            self._services.removal.record_late(at_end=True)
+        except WfmgmtError as error:
+            _log.warning("failed registrations are missing in the audit trail: %s", error)
 
     def _supervise(self) -> None:
         if self._election.take_part():

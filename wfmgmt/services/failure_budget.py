@@ -49,10 +49,17 @@ class FailureBudget:
             window.count(event)
             return False
 
-    def summaries(self) -> list[AuditEvent]:
-        """Return the events about the failures that were only counted, of the minutes that are over; each once."""
+    def summaries(self, *, at_end: bool = False) -> list[AuditEvent]:
+        """Return the events about the failures that were only counted, each once.
+
+        Args:
+            at_end: Whether the minute under way is told, too, and not only those that are over.
+        """
         with self._lock:
-            self._close_window_if_over()
+            if at_end:
+                self._close_window(self._clock())
+            else:
+                self._close_window_if_over()
             summaries, self._summaries = self._summaries, []
             return summaries
 
@@ -61,6 +68,9 @@ class FailureBudget:
         # A clock that was set back begins a new minute, too.
         if 0 <= (now - self._window.began).total_seconds() < WINDOW_S:
             return
+        self._close_window(now)
+
+    def _close_window(self, now: datetime) -> None:
         if self._window.counted:
             self._summaries.append(self._window.summary(now))
         self._window = _Window(now)

@@ -191,15 +191,18 @@ class Removal:
         _log.warning("a failed registration has to be recorded later: %s %s", event, error)
         self._unrecorded.append(event)
 
-    def record_late(self) -> None:
+    def record_late(self, *, at_end: bool = False) -> None:
         """Record the failures that could not be recorded when they happened, and those that were only counted.
 
         For one thread of a process.
 
+        Args:
+            at_end: Whether this is the last time, so that what was counted in the minute under way is recorded, too.
+
         Raises:
             StoreUnavailable, InsufficientStorage: It still cannot be done.
         """
-        self._unrecorded.extend(self._failure_budget.summaries())
+        self._unrecorded.extend(self._failure_budget.summaries(at_end=at_end))
         while self._unrecorded:
             event = self._unrecorded.popleft()
             try:

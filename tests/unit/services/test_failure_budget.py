@@ -110,3 +110,12 @@ def test_clock_that_is_set_back_begins_a_new_minute() -> None:
     clock.step(-3600)
     assert budget.admits(failure())
     assert [summary.detail["count"] for summary in budget.summaries()] == [1]
+
+
+def test_minute_under_way_is_told_at_the_end() -> None:
+    """Its summary comes once, and counting goes on."""
+    budget = FailureBudget(2, clock=Clock())
+    for _ in range(4):
+        budget.admits(failure())
+    assert [summary.detail["count"] for summary in budget.summaries(at_end=True)] == [3]
+    assert budget.summaries(at_end=True) == []
