@@ -3,6 +3,7 @@
 import fcntl
 import os
 import socket
+import stat
 from collections.abc import MutableMapping
 
 from wfmgmt.errors import SettingsInvalid
@@ -26,7 +27,7 @@ class InheritedSockets:
         environ: The environment, from which all of it is removed that gunicorn must not see.
 
     Raises:
-        SettingsInvalid: The sockets are too many, or their names do not tell which is which.
+        SettingsInvalid: They are no sockets or too many, or their names do not tell which is which.
     """
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
@@ -35,7 +36,7 @@ class InheritedSockets:
         names = environ.pop("LISTEN_FDNAMES", "").split(":")
         if environ.get("LISTEN_PID") != str(os.getpid()):
             return
-        planes = _planes(int(environ.get("LISTEN_FDS", "0")), names)
+        planes = _planes(_count(environ.get("LISTEN_FDS", "0")), names)
         taken = {plane: fcntl.fcntl(_FIRST + at, fcntl.F_DUPFD_CLOEXEC, 64) for at, plane in enumerate(planes)}
         for at in range(len(planes)):
             os.close(_FIRST + at)
@@ -47,7 +48,23 @@ class InheritedSockets:
             os.close(taken[_MANAGEMENT])
             environ["LISTEN_FDS"] = "1"
         else:
-            del environ["LISTEN_PID"], environ["LISTEN_FDS"]
+            del environ["LISTEN_PID"]
+            environ.pop("LISTEN_FDS", None)
+
+
+def _count(text: str) -> int:
+    """Return how many sockets there are, all of which have to be open."""
+    if not (text.isascii() and text.isdigit()):
+        raise SettingsInvalid(f"LISTEN_FDS: expected a number of sockets, got {text[:100]!r}")
+    count = int(text[:100])
+    for at in range(min(count, len(_ORDER))):
+        try:
+            is_socket = stat.S_ISSOCK(os.fstat(_FIRST + at).st_mode)
+        except OSError:
+            is_socket = False
+        if not is_socket:
+            raise SettingsInvalid(f"LISTEN_FDS: expected descriptor {_FIRST + at} to be a socket, got {count} sockets")
+    return count
 
 
 def _planes(count: int, names: list[str]) -> tuple[str, ...]:

@@ -1,0 +1,23 @@
+"""What systemd says of the sockets that it passes, when it is wrong."""
+
+import os
+
+import pytest
+
+from wfmgmt.deployment.inherited_sockets import InheritedSockets
+from wfmgmt.errors import SettingsInvalid
+
+
+@pytest.mark.parametrize("count", ["two", "", "-1", "1.5", "²", "3"])
+def test_number_that_makes_no_sense_is_refused(count: str) -> None:
+    """The message names the variable and shows what it is."""
+    with pytest.raises(SettingsInvalid, match=r"^LISTEN_FDS: expected .*, got "):
+        InheritedSockets({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": count})
+
+
+@pytest.mark.parametrize("count", [{}, {"LISTEN_FDS": "0"}], ids=["no number", "none"])
+def test_no_sockets(count: dict[str, str]) -> None:
+    """Both addresses then get new ones."""
+    environ = {"LISTEN_PID": str(os.getpid()), **count}
+    inherited = InheritedSockets(environ)
+    assert (inherited.has_management, inherited.inference, environ) == (False, None, {})
