@@ -31,7 +31,7 @@ WfmgmtError
 ├── NodeRefused                 a handler refused a prediction with an HTTP status of its choice
 ├── Unavailable                 the service cannot do this now; trying again later may help
 │   ├── StoreUnavailable        the database is locked or cannot be reached
-│   ├── FolderUnavailable       a folder of the service was removed while it runs
+│   ├── FolderUnavailable       a folder of the service was removed, replaced or closed while it runs
 │   ├── RuntimeUnavailable      the runtime does not answer or answers garbage
 │   │   └── RuntimeUnreachable   it is down, being started or hanging: another attempt may succeed soon
 │   ├── ModelServerUnreachable  the model server cannot be reached
@@ -314,10 +314,24 @@ class StoreUnavailable(Unavailable):
 
 
 class FolderUnavailable(Unavailable):
-    """A folder of the service was removed or renamed while it runs."""
+    """A folder of the service was removed, replaced or closed to it while it runs.
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"The folder of the {what} was removed or renamed while the service runs.")
+    Args:
+        what: Whose folder it is.
+        error: What the system said; that there is no folder unless given.
+    """
+
+    def __init__(self, what: str, error: OSError | None = None) -> None:
+        super().__init__(f"The folder of the {what} {how_lost(error)}.")
+
+
+def how_lost(error: OSError | None) -> str:
+    """Say what became of a folder that the service had."""
+    if error is None or error.errno == errno.ENOENT:
+        return "was removed or renamed while the service runs"
+    if error.errno == errno.ENOTDIR:
+        return "was replaced while the service runs"
+    return f"cannot be used: {error.strerror}"
 
 
 class RuntimeUnavailable(Unavailable):

@@ -1,6 +1,8 @@
 """Files that are taken from under a running service, and what a start makes of what is left."""
 
+import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,12 +10,16 @@ import pytest
 import requests
 
 from tests.factories import make_mar, make_war
+from tests.load import web_workers
 from tests.service import Service, pids_of, wait_until
+
+#: As root it takes this to be refused a folder.
+WITHOUT_PRIVILEGES = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
 
 
 @pytest.fixture(name="service")
 def _service(tmp_path: Path) -> Iterator[Service]:
-    service = Service(tmp_path / "instance")
+    service = Service(tmp_path / "instance", prefix=WITHOUT_PRIVILEGES)
     make_war(service.workflow_store)
     make_mar(service.model_store)
     service.start()
@@ -94,13 +100,33 @@ def rename_instance(service: Service) -> None:
     service.instance.rename(service.instance.with_name("elsewhere"))
 
 
+def replace_run(service: Service) -> None:
+    """Put a file in its place."""
+    rename_run(service)
+    service.run_folder.touch()
+
+
+def close_run(service: Service) -> None:
+    """Leave nobody a permission on it."""
+    service.run_folder.chmod(0)
+
+
+_LOST = "was removed or renamed while the service runs"
+
+
 @pytest.mark.parametrize(
-    ("change", "expected"),
-    [(remove_run, 75), (rename_run, 75), (rename_instance, 3)],
-    ids=["run removed", "run renamed", "instance renamed"],
+    ("change", "expected", "reason"),
+    [
+        (remove_run, 75, _LOST),
+        (rename_run, 75, _LOST),
+        (rename_instance, 3, _LOST),
+        (replace_run, 75, "was replaced while the service runs"),
+        (close_run, 75, "cannot be used: Permission denied"),
+    ],
+    ids=["run removed", "run renamed", "instance renamed", "run replaced", "run without permissions"],
 )
 def test_service_ends_without_its_folder(
-    service: Service, change: Callable[[Service], None], expected: int, tmp_path: Path
+    service: Service, change: Callable[[Service], None], expected: int, reason: str, tmp_path: Path
 ) -> None:
     """It says so in one line, ends with all its processes, and answers what arrives meanwhile with 503."""
     process = service.process
@@ -111,17 +137,45 @@ def test_service_ends_without_its_folder(
     while process.poll() is None:
         try:
             answered = status(service, "POST", "workflows?url=seq.war&workflow_name=b")
+            metrics = status(service, "GET", "metrics")
+            removed = status(service, "DELETE", "workflows/seq")
         except requests.ConnectionError:
             break
         assert answered in (503, 404)  # The store went, too.
+        assert removed == 503
+        assert metrics in (200, 503)  # What the web workers have open already they go on with.
     assert process.wait(60) == expected, service.text_of_log()
     assert pids_of(service.instance) == []
     said = service.text_of_log()
-    assert "was removed or replaced while the service runs; ending it" in said
+    assert f"{service.run_folder} {reason}; ending it" in said
     assert "Traceback" not in said
+    if service.run_folder.is_file():
+        service.run_folder.unlink()
     if expected == 75:
         service.start()
         assert service.names() == ["seq"]
+
+
+@pytest.mark.parametrize("name", ["leases", "metrics", "unpacked", "working"])
+def test_folder_that_was_removed_is_made_again(service: Service, name: str) -> None:
+    """Something that removes what nobody used for long may take it; web workers and models that come later need it."""
+    shutil.rmtree(service.run_folder / name)
+    assert status(service, "GET", "metrics") == 200
+    assert service.register("seq.war", workflow_name="b").status_code == 200
+    assert service.unregister("b").status_code == 200
+    before = web_workers(service)
+    assert service.process is not None
+    service.process.send_signal(signal.SIGHUP)
+    wait_until(
+        lambda: len(web_workers(service)) == 2 and not set(before) & set(web_workers(service)),
+        timeout_s=60,
+        what="new web workers",
+    )
+    assert service.register("seq.war", workflow_name="b").status_code == 200
+    assert "wfmgmt_requests_total{" in requests.get(f"{service.management}/metrics", timeout=10).text
+    assert (service.run_folder / name).stat().st_mode & 0o777 == 0o700
+    assert service.stop() == 0
+    assert "Traceback" not in service.text_of_log()
 
 
 def test_only_a_clean_end_spares_the_search_for_damage(service: Service) -> None:

@@ -1,6 +1,7 @@
 """Metrics of the management plane, right under any number of web workers."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -8,7 +9,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from wfmgmt.errors import WfmgmtError
+from wfmgmt.errors import FolderUnavailable, WfmgmtError
 from wfmgmt.services.inspection import Inspection
 
 # These live as long as the process: in the shared folder of several web workers their files are never made twice.
@@ -36,7 +37,13 @@ _LOOP_FAILURES = Counter(
 
 def record_loop_failure(loop: str) -> None:
     """Count a failure of a background loop or of one of its duties."""
-    _LOOP_FAILURES.labels(loop).inc()
+    with _counting():
+        _LOOP_FAILURES.labels(loop).inc()
+
+
+def _counting() -> suppress:
+    """Return a block that goes on when the shared folder is gone: nothing that was done fails for being counted."""
+    return suppress(OSError)
 
 
 class Metrics:
@@ -53,21 +60,30 @@ class Metrics:
 
     def count(self, *, method: str, route: str, status: int, duration_s: float) -> None:
         """Count one answer."""
-        _REQUESTS.labels(method, route, status).inc()
-        _DURATIONS.labels(method, route).observe(duration_s)
+        with _counting():
+            _REQUESTS.labels(method, route, status).inc()
+            _DURATIONS.labels(method, route).observe(duration_s)
 
     def count_refused(self, check: str) -> None:
         """Count one request that a web page may have sent."""
-        _REFUSED.labels(check).inc()
+        with _counting():
+            _REFUSED.labels(check).inc()
 
     def text(self) -> bytes:
-        """Return all metrics as Prometheus text."""
+        """Return all metrics as Prometheus text.
+
+        Raises:
+            FolderUnavailable: What other web workers counted cannot be read.
+        """
         registry = CollectorRegistry()
         registry.register(self._state)
         if self._shared_folder is None:
             return generate_latest(registry) + generate_latest(_OWN)
         registry.register(_Shared(Path(self._shared_folder)))
-        return generate_latest(registry)
+        try:
+            return generate_latest(registry)
+        except OSError as error:
+            raise FolderUnavailable("instance", error) from error
 
 
 class _Shared(Collector):

@@ -17,7 +17,7 @@ from wfmgmt.deployment.exclusion import claim_database, holder_of, lock_database
 from wfmgmt.deployment.housekeeping import Housekeeping, RuntimeWatchdog, runtime_answers, runtime_command
 from wfmgmt.deployment.locks import LockFile
 from wfmgmt.deployment.shared_state import SharedState
-from wfmgmt.errors import AlreadyInUse, DatabaseUnusable, ResourcesExhausted, SettingsInvalid, WfmgmtError
+from wfmgmt.errors import AlreadyInUse, DatabaseUnusable, ResourcesExhausted, SettingsInvalid, WfmgmtError, how_lost
 from wfmgmt.factory import Services, listen
 from wfmgmt.settings import Settings
 from wfmgmt.store.files import FileIdentity, file_identity
@@ -167,9 +167,16 @@ class Deployment:
             return
         file = sqlite_file(self.settings.database)
         is_database_here = file is None or file_identity(file) == self._database_file
-        _log.error("%s was removed or replaced while the service runs; ending it", self.settings.run_folder)
+        _log.error("%s %s; ending it", self.settings.run_folder, self._how_lost())
         # A restart makes the folder again, but must not go on without the database.
         self._give_up(ResourcesExhausted.exit_code if is_database_here else DatabaseUnusable.exit_code)
+
+    def _how_lost(self) -> str:
+        try:
+            os.stat(f"{self.settings.run_folder}/.")  # noqa: PTH116 - pathlib drops the dot, which needs a folder that is open
+        except OSError as error:
+            return how_lost(error)
+        return "was replaced while the service runs"
 
     def _beat(self, store: Store) -> None:
         """Show that this service uses its PostgreSQL database; end it when another one took it for dead."""

@@ -37,6 +37,7 @@ def reserve_files(settings: Settings) -> None:
     prometheus-client maps sparse files into memory. When the disk is full, counting would end the process with SIGBUS.
     """
     try:
+        settings.metrics_folder.mkdir(mode=0o700, exist_ok=True)  # It may have been removed while the service ran.
         slot = _take_slot(settings.metrics_folder)
         for kind in _KINDS:
             with (settings.metrics_folder / f"{kind}_{slot}.db").open("ab") as file:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from wfmgmt.errors import FolderUnavailable
 from wfmgmt.services import leases
 from wfmgmt.services.leases import Leases
 
@@ -56,7 +57,7 @@ def test_sweep_removes_a_file_whose_process_did_not_live_to_name_it(tmp_path: Pa
 
 def test_take_is_not_disturbed_by_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sweep that takes a file which is just being made for a dead process's costs nothing but another file."""
-    create, swept = leases._create, []  # noqa: SLF001 - the moment in between can be had here only
+    create, swept = leases._open_new, []  # noqa: SLF001 - the moment in between can be had here only
 
     def create_and_sweep(path: Path) -> int:
         descriptor = create(path)
@@ -65,7 +66,31 @@ def test_take_is_not_disturbed_by_a_sweep(tmp_path: Path, monkeypatch: pytest.Mo
             Leases(tmp_path).sweep()
         return descriptor
 
-    monkeypatch.setattr(leases, "_create", create_and_sweep)
+    monkeypatch.setattr(leases, "_open_new", create_and_sweep)
     with Leases(tmp_path).take() as lease:
         assert not swept[0].exists()
         assert Leases(tmp_path).is_alive(lease)
+
+
+def test_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    """As private as it was; the sweep has nothing to do without it."""
+    held = Leases(tmp_path / "leases")
+    held.sweep()
+    with held.take() as lease:
+        assert held.is_alive(lease)
+    assert (tmp_path / "leases").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("what", ["removed", "replaced"])
+def test_folder_around_it_is_not_made_again(tmp_path: Path, what: str) -> None:
+    """Others may use its path then; what is asked meanwhile cannot be told."""
+    run = tmp_path / "run"
+    if what == "replaced":
+        run.touch()
+    held = Leases(run / "leases")
+    with pytest.raises(FolderUnavailable, match=f"was {what}"), held.take():
+        pass
+    if what == "replaced":
+        with pytest.raises(FolderUnavailable, match="was replaced"):
+            held.is_alive("lease")
+    assert not run.is_dir()
