@@ -202,6 +202,7 @@ async def create_runtime(
         worker_umask: The umask of workers, this process's own when None: what handlers write is theirs to protect.
     """
     environment = worker_environment(settings)
+    measurements = Measurements()
     forkserver = Forkserver(
         Surroundings(
             environment=environment,
@@ -210,11 +211,11 @@ async def create_runtime(
             log_level=settings.log_level,
             umask=worker_umask,
             label=str(settings.instance),
-        )
+        ),
+        on_dropped=measurements.record_dropped,
     )
     store = Store(settings.database, connections=2)
     store.pin(database_file)
-    measurements = Measurements()
     runtime: Runtime
 
     def on_change(key: str) -> None:

@@ -16,6 +16,7 @@ def test_access_log_has_a_line_for_each_request(tmp_path: Path) -> None:
     path, errors = tmp_path / "access.log", tmp_path / "error.log"
     arguments = ["--access-logfile", str(path), "--error-logfile", str(errors)]
     with Service(tmp_path / "i", *arguments, web_workers=1) as service:
+        assert [file.stat().st_mode & 0o777 for file in (path, errors)] == [0o600, 0o600]
         path.write_text("")
         for sent, headers in (
             ("/workflows?limit=1&x=secret", {"User-Agent": b"a\x9b2Jb"}),

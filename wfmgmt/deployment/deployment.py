@@ -76,7 +76,8 @@ class Deployment:
         self._lifeline: tuple[int, int] = (-1, -1)
         self.shared = SharedState()
         self._master = 0
-        self._operators_umask = PRIVATE_UMASK
+        # Before gunicorn opens its log files.
+        self._operators_umask = os.umask(PRIVATE_UMASK)
 
     @classmethod
     def of(cls, settings: Settings) -> "Deployment":
@@ -96,7 +97,6 @@ class Deployment:
             CannotStart: The settings, the database or the addresses do not allow it.
         """
         settings = self.settings
-        self._operators_umask = os.umask(PRIVATE_UMASK)
         prepare_instance(settings)
         self._only_one = lock_instance(settings, wait_s=PREDECESSOR_S)
         state = inspect_database(settings)

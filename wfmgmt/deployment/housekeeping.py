@@ -83,6 +83,7 @@ class RuntimeWatchdog:
         self._unanswered_calls = 0
         self._pause_s = 0.0
         self._has_given_up = False
+        self._has_seen_another = False  # That is, a runtime which another web worker started.
 
     def watch(self) -> None:
         """Look once, and act if need be."""
@@ -93,6 +94,7 @@ class RuntimeWatchdog:
             return
         if self._lock.is_held():
             self._process = None  # Another web worker started it before it ended.
+            self._has_seen_another = True
             self._end_if_hanging()
             return
         if self._process is not None and self._process.returncode == SettingsInvalid.exit_code:
@@ -101,6 +103,9 @@ class RuntimeWatchdog:
             return
         if self._process is not None:
             self._note_end(self._process.returncode)
+        elif self._has_seen_another:  # Only its parent, which may have ended, could know how.
+            _log.warning("the runtime is gone; starting it again")
+        self._has_seen_another = False
         if self._clock() - self._started_at >= self._pause_s:
             self._start()
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from wfmgmt.errors import CrossOriginRefused
 
-#: One line in this time at most; it says how many requests there were since the line before.
-LOG_INTERVAL_S = 10.0
+#: In this time each sender gets one line, and so many senders do; a line says how many requests got none before it.
+LOG_INTERVAL_S, MAX_SENDERS = 10.0, 30
 _log = logging.getLogger("wfmgmt.guard")
 
 
@@ -24,18 +24,24 @@ class Refusals:
         self._count = count
         self._clock = clock
         self._lock = threading.Lock()
-        self._next_line = 0.0
+        self._next_interval = 0.0
+        self._logged: set[tuple[str, str]] = set()
         self._unlogged = 0
 
     def record(self, error: CrossOriginRefused, *, client: str, request_id: str) -> None:
-        """Count a request, and log it unless another one was logged just now."""
+        """Count a request, and log it unless one like it, or too many others, were logged just now."""
         self._count(error.check)
+        sender = (client, str(error))  # The text names the host or the origin, shortened.
         with self._lock:
-            now, unlogged = self._clock(), self._unlogged
-            if now < self._next_line:
+            now = self._clock()
+            if now >= self._next_interval:
+                self._next_interval = now + LOG_INTERVAL_S
+                self._logged.clear()
+            if sender in self._logged or len(self._logged) >= MAX_SENDERS:
                 self._unlogged += 1
                 return
-            self._next_line, self._unlogged = now + LOG_INTERVAL_S, 0
+            self._logged.add(sender)
+            unlogged, self._unlogged = self._unlogged, 0
         more = f" ({unlogged} more were refused since the last such line)" if unlogged else ""
         _log.warning(
             "refused a request from %s: %s%s", client or "a local client", error, more, extra={"request_id": request_id}

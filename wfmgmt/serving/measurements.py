@@ -64,11 +64,12 @@ class NodeMeasurements:
         queue_s: How long requests waited for a worker and for their batch to fill.
         run_s: How long workers took.
         batch_size: In how large a batch each request was.
+        dropped_lines: Lines of output that were too many to be logged.
         handler: By kind, name and unit: how often the handler measured it, the sum, and the last value.
     """
 
     def __init__(self) -> None:
-        self.requests = self.failures = self.retries = 0
+        self.requests = self.failures = self.retries = self.dropped_lines = 0
         self.queue_s = Distribution(SECONDS)
         self.run_s = Distribution(SECONDS)
         self.batch_size = Distribution(BATCH_SIZES)
@@ -78,6 +79,7 @@ class NodeMeasurements:
         """Return what was measured until now."""
         copied = NodeMeasurements.__new__(NodeMeasurements)
         copied.requests, copied.failures, copied.retries = self.requests, self.failures, self.retries
+        copied.dropped_lines = self.dropped_lines
         copied.queue_s, copied.run_s = self.queue_s.copy(), self.run_s.copy()
         copied.batch_size, copied.handler = self.batch_size.copy(), self.handler.copy()
         return copied
@@ -148,6 +150,12 @@ class Measurements(Collector):
                 case [str(kind), str(name), str(unit), float(value)]:
                     found.note_handler(kind, name, unit, value)
 
+    def record_dropped(self, workflow: str, node: str, lines: int) -> None:
+        """Count lines of output that were not logged."""
+        found = self._workflows.get(workflow, {}).get(node)
+        if found is not None:
+            found.dropped_lines += lines
+
     def note_drift(self, drift: Drift) -> None:
         """Count a difference between a model server and what it should hold."""
         self._drifts[drift.server, drift.kind.value] += 1
@@ -173,11 +181,15 @@ class Measurements(Collector):
         requests = CounterMetricFamily("wfmgmt_node_requests", "Tries to have a node answer", labels=_LABELS)
         failures = CounterMetricFamily("wfmgmt_node_failures", "Tries that failed", labels=_LABELS)
         retries = CounterMetricFamily("wfmgmt_node_retries", "Tries after a failure", labels=_LABELS)
+        dropped = CounterMetricFamily(
+            "wfmgmt_handler_output_dropped", "Lines of handlers' output that were too many to be logged", labels=_LABELS
+        )
         for labels, measured in self._nodes():
+            dropped.add_metric(labels, measured.dropped_lines)
             requests.add_metric(labels, measured.requests)
             failures.add_metric(labels, measured.failures)
             retries.add_metric(labels, measured.retries)
-        return [requests, failures, retries]
+        return [requests, failures, retries, dropped]
 
     def _distributions(self) -> list[Metric]:
         queue = HistogramMetricFamily(

@@ -162,3 +162,17 @@ def test_watch_starts_the_runtime_as_soon_as_the_system_has_room_for_it(rig: Rig
     rig.refusal = None
     rig.run(5)
     assert len(rig.started) == 1
+
+
+def test_watch_tells_of_the_end_of_a_runtime_that_another_web_worker_started(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing but its lock shows that it ended; a new one starts with the same look, and there is one line."""
+    rig.lock.pid = 1
+    rig.run(5)
+    assert caplog.messages == []
+    rig.lock.pid = None
+    rig.watchdog.watch()
+    assert rig.started == [rig.now]
+    rig.run(5)
+    assert caplog.messages == ["the runtime is gone; starting it again"]

@@ -3,7 +3,7 @@
 import pytest
 
 from wfmgmt.errors import CrossOriginRefused
-from wfmgmt.http.refusals import LOG_INTERVAL_S, Refusals
+from wfmgmt.http.refusals import LOG_INTERVAL_S, MAX_SENDERS, Refusals
 
 
 def test_thousands_of_refusals_are_counted_and_make_a_line_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
@@ -28,3 +28,24 @@ def test_thousands_of_refusals_are_counted_and_make_a_line_now_and_then(caplog: 
         f"{line} (999 more were refused since the last such line)",
         line,
     ]
+
+
+def test_each_new_sender_gets_a_line_of_its_own_up_to_a_bound(caplog: pytest.LogCaptureFixture) -> None:
+    """A page that goes through thousands of names fills no log, and hides the others for ten seconds at most."""
+    now = [100.0]
+    refusals = Refusals(lambda _check: None, clock=lambda: now[0])
+
+    def refuse(name: str) -> None:
+        refusals.record(CrossOriginRefused(name, check="host"), client="127.0.0.1", request_id="r1")
+
+    for number in range(MAX_SENDERS + 5):
+        for _ in range(2):
+            refuse(f"n{number}")
+    line = "refused a request from 127.0.0.1: n"
+    assert len(caplog.messages) == MAX_SENDERS
+    assert [message.split(" (")[0] for message in caplog.messages] == [
+        f"{line}{number}" for number in range(MAX_SENDERS)
+    ]
+    now[0] += LOG_INTERVAL_S
+    refuse("n33")
+    assert caplog.messages[-1] == f"{line}33 (11 more were refused since the last such line)"

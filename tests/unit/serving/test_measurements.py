@@ -85,3 +85,13 @@ def test_workflow_that_is_gone_is_forgotten_unless_its_name_was_taken() -> None:
 def test_metrics_tell_what_the_log_lacks() -> None:
     """Lines that were dropped are counted."""
     assert "wfmgmt_log_dropped_total 0.0" in text_of(Measurements()).splitlines()
+
+
+def test_lines_of_output_that_were_not_logged_are_counted() -> None:
+    """By node; those of a workflow that is gone are not."""
+    measurements = Measurements()
+    measurements.start("w", ["n"])
+    measurements.record_dropped("w", "n", 7)
+    measurements.record_dropped("gone", "n", 1)
+    lines = [line for line in text_of(measurements).splitlines() if line.startswith("wfmgmt_handler_output_dropped_t")]
+    assert lines == ['wfmgmt_handler_output_dropped_total{node="n",workflow="w"} 7.0']

@@ -126,3 +126,25 @@ def test_output_below_the_level_of_the_log_costs_nothing(log: pytest.LogCaptureF
     """What is not logged takes no room from what is."""
     log_all(b"\x1e10 detail\n" * (MAX_LINES_PER_SECOND + 1) + b"\x1e40 wrong\n")
     assert log.messages == ["wrong"]
+
+
+def test_output_says_how_much_was_dropped_though_nothing_more_is_printed(log: pytest.LogCaptureFixture) -> None:
+    """A timer tells of it, the count is handed on, and the end says nothing twice."""
+    counted: list[int] = []
+
+    async def run() -> None:
+        told = asyncio.Event()
+
+        def on_dropped(lines: int) -> None:
+            counted.append(lines)
+            told.set()
+
+        output = OutputLog(workflow="w", node="n", on_dropped=on_dropped)
+        output.data_received(b"line\n" * (MAX_LINES_PER_SECOND + 3))
+        async with asyncio.timeout(30):
+            await told.wait()
+        output.connection_lost(None)
+
+    asyncio.run(run())
+    assert counted == [3]
+    assert log.messages[MAX_LINES_PER_SECOND:] == ["3 more lines were printed and not logged"]

@@ -236,3 +236,40 @@ def environment_of(pid: int) -> dict[str, str]:
 def children_of(pid: int) -> set[int]:
     """Return the children of a process."""
     return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()}
+
+
+@in_event_loop
+async def test_forkserver_stays_quick_with_thousands_of_processes_that_a_worker_left_behind(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They become its children when the worker ends, all at once; another node's worker lives on."""
+    source = (
+        "import os, time\n"
+        f"for _ in range(0 if os.path.exists({str(tmp_path / 'crowded pids')!r}) else 1000):\n"
+        "    if os.fork() == 0:\n"
+        "        time.sleep(300)\n"
+        "        os._exit(0)\n" + note_pids(tmp_path / "crowded pids")
+    )
+    async with open_servers(tmp_path / "unpacked") as servers:
+        [(other, forkserver, _)] = await load_and_note(servers, tmp_path, 1)
+        crowded = make_model(make_mar(tmp_path, name="crowded", source=source), name="crowded")
+        await servers.models.load(crowded)
+        [(worker, _, child)] = read_pids(tmp_path / "crowded pids")
+        os.kill(worker, signal.SIGKILL)
+        await until(lambda: not is_running(child), timeout_s=60)
+        await servers.models.scale("w__m", 2)
+        assert read_pids(tmp_path / "pids")[1][1] == forkserver
+        assert is_running(other)
+    assert not [message for message in caplog.messages if "forkserver" in message]
+
+
+@in_event_loop
+async def test_node_that_worked_just_before_the_forkserver_died_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its handler has answered already; what it started may have killed the forkserver a moment later."""
+    async with open_servers(tmp_path / "unpacked") as servers:
+        [(_, forkserver, _)] = await load_and_note(servers, tmp_path, 1)
+        os.kill(forkserver, signal.SIGKILL)
+        told = "handlers at work then: none; others at work in the 10 s before: m of w"
+        await until(lambda: any(told in each for each in caplog.messages))

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
@@ -25,6 +27,7 @@ class Channel(asyncio.BufferedProtocol):
     Attributes:
         transport: What it is connected to.
         is_open: Whether the other side is still there, as far as is known.
+        answered_at: When the last message arrived, in monotonic seconds.
         ended: Done when it is not.
     """
 
@@ -32,6 +35,7 @@ class Channel(asyncio.BufferedProtocol):
 
     def __init__(self, max_payload_bytes: int = frames.MAX_PAYLOAD_BYTES) -> None:
         self.is_open = True
+        self.answered_at = -math.inf
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._ended_awaited = False
         self._decoder = frames.Decoder(max_payload_bytes)
@@ -111,6 +115,7 @@ class Channel(asyncio.BufferedProtocol):
         """Give away the messages that are whole now."""
         try:
             for frame in self._decoder.received(nbytes):
+                self.answered_at = time.monotonic()
                 self._give(frame)
         except frames.InvalidFrame as error:
             self._end(error)

@@ -27,6 +27,7 @@ import contextlib
 import gc
 import importlib
 import io
+import itertools
 import json
 import os
 import selectors
@@ -44,6 +45,9 @@ from wfmgmt.serving.models.local.randomness import seed_loaded_modules
 
 #: How long a worker may be stopped; a pause of all processes together does not count, since its end is seen, too.
 STOPPED_S = 3.0
+
+#: So many children are reaped before the next message is answered: a handler can leave thousands behind.
+MAX_REAPED = 64
 
 _FDS_PER_FORK = 2
 #: Address space that a worker needs for itself beside what it shares with the forkserver.
@@ -106,6 +110,7 @@ class _Forkserver:
         # Those that are stopped, with the time until which they may be; and those that were killed for it.
         self._stopped: dict[int, float] = {}
         self._overdue: set[int] = set()
+        self._has_unreaped = False
         self._signals, self._wakeup = socket.socketpair()
         self._signals.settimeout(0)
         self._wakeup.settimeout(0)
@@ -124,6 +129,8 @@ class _Forkserver:
                 selector.register(self._control, selectors.EVENT_READ, self._answer)
                 selector.register(self._signals, selectors.EVENT_READ, self._handle_signals)
                 while all(key.data() for key, _ in selector.select(self._patience_s())):
+                    if self._has_unreaped:
+                        self._reap()
                     self._kill_stopped()
         except (EOFError, ConnectionError):
             return
@@ -147,9 +154,9 @@ class _Forkserver:
         return True
 
     def _handle_signals(self) -> bool:
-        """Reap children; return whether to go on."""
+        """Have children reaped; return whether to go on."""
         received = self._signals.recv(4096)
-        self._reap()
+        self._has_unreaped = True
         return signal.SIGTERM not in received
 
     def _fork(self, fds: Sequence[int]) -> dict[str, Any]:
@@ -171,19 +178,25 @@ class _Forkserver:
         return {"op": "forked", "pid": pid}
 
     def _reap(self) -> None:
-        """Reap all children that have ended, kill what they left behind, and see who was stopped or continued."""
-        for pid, status in _changed_children():
+        """Reap some children that have ended, kill what they left behind, and see who was stopped or continued."""
+        seen = 0
+        has_ended = False
+        for pid, status in itertools.islice(_changed_children(), MAX_REAPED):
+            seen += 1
             if os.WIFSTOPPED(status):
                 self._stopped.setdefault(pid, time.monotonic() + STOPPED_S)
                 continue
             self._stopped.pop(pid, None)
             if os.WIFCONTINUED(status):
                 continue
+            has_ended = True
             if pid in self._workers:
                 self._workers.remove(pid)
                 # A group that still has members keeps its number, and an empty one's is not given away this soon.
                 _kill_group(pid, signal.SIGKILL)
                 self._report({"op": "exited", "pid": pid, **self._describe_end(pid, status)})
+        self._has_unreaped = seen == MAX_REAPED
+        if has_ended:  # Once for all of them: it looks at every child.
             self._kill_strays()
 
     def _describe_end(self, pid: int, status: int) -> dict[str, Any]:
@@ -196,6 +209,8 @@ class _Forkserver:
 
     def _patience_s(self) -> float | None:
         """Return for how long nothing has to be done unless something happens."""
+        if self._has_unreaped:
+            return 0
         if not self._stopped:
             return None
         return max(min(self._stopped.values()) - time.monotonic(), 0)
@@ -225,6 +240,8 @@ class _Forkserver:
             while True:
                 self._kill_strays()
                 os.waitpid(-1, 0)
+                for _ in _changed_children():
+                    pass  # All that have ended by now, before the rest is looked for again.
 
     def _report(self, message: Mapping[str, Any]) -> None:
         frames.send(self._control, message)

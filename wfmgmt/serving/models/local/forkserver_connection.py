@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import json
 import logging
@@ -9,8 +10,9 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,8 @@ _LAST_WORDS_S = 0.5
 #: A forkserver is asked for a sign of life this often, and is killed when none comes in so many steps of a second each.
 #: It is steps and no time-out, so that a pause of the whole machine, after which its answer is there, is one of them.
 _PING_S, _PING_STEPS = 1.0, 5
-#: Nodes that are named as those that may have killed the forkserver.
-_BUSY_NAMED = 5
+#: Nodes that are named as those that may have killed the forkserver, and how long before its end they last worked.
+MAX_NAMED, RECENT_S = 5, 10.0
 # So that most messages leave in one piece. The system grants less where net.core.wmem_max is smaller.
 _SEND_BUFFER_BYTES = 2 * 1024 * 1024
 
@@ -115,6 +117,8 @@ class Connection:
         self._started = asyncio.Event()
         self._pong = asyncio.Event()
         self._channels: dict[int, tuple[str, Channel]] = {}
+        # Workers that have ended: when each last answered, and its node.
+        self._ended: deque[tuple[float, str]] = deque(maxlen=MAX_NAMED)
         self._watching = asyncio.create_task(self._watch())
         self._running = asyncio.create_task(self._run())
 
@@ -167,7 +171,9 @@ class Connection:
         if self.is_lost:
             raise self._loss()
 
-    async def fork(self, *, workflow: str, node: str, answer_timeout_s: float) -> WorkerProcess:
+    async def fork(
+        self, *, workflow: str, node: str, answer_timeout_s: float, on_dropped: Callable[[str, str, int], None]
+    ) -> WorkerProcess:
         """Start one worker.
 
         Raises:
@@ -189,7 +195,10 @@ class Connection:
                 near_ends.callback(channel.close)
                 if pid in self._exits:
                     self._channels[pid] = (f"{node} of {workflow}", channel)
-                pipe, output = await loop.connect_read_pipe(lambda: OutputLog(workflow=workflow, node=node), log)
+                count = functools.partial(on_dropped, workflow, node)
+                pipe, output = await loop.connect_read_pipe(
+                    lambda: OutputLog(workflow=workflow, node=node, on_dropped=count), log
+                )
                 near_ends.pop_all()
         except OSError as exc:
             raise ForkFailed(exc.strerror or type(exc).__name__) from exc
@@ -262,7 +271,7 @@ class Connection:
             self._kill_process()
         finally:
             self._watching.cancel()
-            busy = sorted(name for name, channel in self._channels.values() if channel.is_awaited)
+            suspects = self._suspects()
             self._lose()
         self._incoming.close()
         code = await self._process.wait()
@@ -272,7 +281,7 @@ class Connection:
             _logger.error(
                 "the forkserver ended with code %d, with all workers; it is started again when it is needed; %s",
                 code,
-                f"handlers at work then: {', '.join(busy[:_BUSY_NAMED])}" if busy else "no handler was at work",
+                suspects,
             )
 
     async def _watch(self) -> None:
@@ -295,7 +304,9 @@ class Connection:
             self._pong.set()
             return
         if message["op"] == "exited":
-            self._channels.pop(message["pid"], None)
+            if (found := self._channels.pop(message["pid"], None)) is not None:
+                name, channel = found
+                self._ended.append((channel.answered_at, name))
             self._exits.pop(message["pid"]).set_result(_describe_exit(message))
             return
         if message["op"] == "broken":
@@ -311,6 +322,17 @@ class Connection:
                 fork.set_result((message["pid"], exited))
         elif fork is not None and not fork.done():
             fork.set_exception(ForkFailed(message["error"]))
+
+    def _suspects(self) -> str:
+        """Return the nodes whose handlers, or what these started, may have killed the forkserver."""
+        busy = sorted({name for name, channel in self._channels.values() if channel.is_awaited})
+        answered = [*self._ended, *((channel.answered_at, name) for name, channel in self._channels.values())]
+        since = time.monotonic() - RECENT_S
+        recent = dict.fromkeys(name for at, name in sorted(answered, reverse=True) if at >= since and name not in busy)
+        return (
+            f"handlers at work then: {', '.join(busy[:MAX_NAMED]) or 'none'}; "
+            f"others at work in the {RECENT_S:g} s before: {', '.join(list(recent)[:MAX_NAMED]) or 'none'}"
+        )
 
     def _loss(self) -> ForkFailed:
         """Return the error for those who want something of a forkserver that is dead."""

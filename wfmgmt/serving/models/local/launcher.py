@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 
 from wfmgmt.errors import SettingsInvalid
 from wfmgmt.serving.models.local.forkserver_connection import (
@@ -32,11 +33,19 @@ class Forkserver:
     Args:
         surroundings: What workers are born with.
         answer_timeout_s: A forkserver that takes longer to answer is killed, with its workers, and started again.
+        on_dropped: Called with workflow, node and how many lines of output were not logged.
     """
 
-    def __init__(self, surroundings: Surroundings | None = None, *, answer_timeout_s: float = 120.0) -> None:
+    def __init__(
+        self,
+        surroundings: Surroundings | None = None,
+        *,
+        answer_timeout_s: float = 120.0,
+        on_dropped: Callable[[str, str, int], None] = lambda _workflow, _node, _lines: None,
+    ) -> None:
         self._surroundings = surroundings or Surroundings()
         self._answer_timeout_s = answer_timeout_s
+        self._on_dropped = on_dropped
         self._opening: asyncio.Task[Connection] | None = None
         self._forking = asyncio.Semaphore(_FORKS_AT_ONCE)
         self._undoing: set[asyncio.Task[None]] = set()
@@ -76,7 +85,9 @@ class Forkserver:
     async def _fork(self, workflow: str, node: str) -> "WorkerProcess":
         connection = await self._connect()
         forking = asyncio.create_task(
-            connection.fork(workflow=workflow, node=node, answer_timeout_s=self._answer_timeout_s)
+            connection.fork(
+                workflow=workflow, node=node, answer_timeout_s=self._answer_timeout_s, on_dropped=self._on_dropped
+            )
         )
         try:
             return await asyncio.shield(forking)

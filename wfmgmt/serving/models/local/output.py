@@ -11,6 +11,8 @@ from wfmgmt.serving.models.local.worker_log import RECORD
 MAX_LINE_BYTES = 8 * 1024
 MAX_LINES_PER_SECOND = 500
 MAX_BYTES_PER_SECOND = 256 * 1024
+#: So long after the first line that is not logged, at the latest, the log says how many were not.
+REPORT_S = 1.0
 
 _RECORD = RECORD.encode()
 _LEVEL = re.compile(re.escape(_RECORD) + rb"([0-9]{1,3}) ")
@@ -25,18 +27,33 @@ class OutputLog(asyncio.Protocol):
     `MAX_BYTES_PER_SECOND` bytes within a second the rest is only counted: a handler that floods its output is slowed
     down by nothing and fills nobody's disk.
 
+    Args:
+        workflow: Workflow that the lines name.
+        node: Node that the lines name.
+        on_dropped: Called with how many lines were not logged.
+        clock: Monotonic seconds.
+
     Attributes:
         closed: Done once everything that was printed has been logged.
     """
 
-    def __init__(self, *, workflow: str, node: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        workflow: str,
+        node: str,
+        on_dropped: Callable[[int], None] = lambda _lines: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._extra = {"workflow": workflow, "node": node}
+        self._on_dropped = on_dropped
         self._clock = clock
         self._line = bytearray()
         self._second = clock()
         self._logged = self._logged_bytes = 0
         self._dropped = 0
+        self._reporting: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
         """Log the lines that are complete and keep the beginning of the next."""
@@ -86,6 +103,8 @@ class OutputLog(asyncio.Protocol):
             self._logged = self._logged_bytes = 0
         if self._logged >= MAX_LINES_PER_SECOND or self._logged_bytes >= MAX_BYTES_PER_SECOND:
             self._dropped += 1
+            if self._reporting is None:
+                self._reporting = asyncio.get_running_loop().call_later(REPORT_S, self._report_dropped)
             return
         self._logged += 1
         self._logged_bytes += len(line)
@@ -94,6 +113,10 @@ class OutputLog(asyncio.Protocol):
         )
 
     def _report_dropped(self) -> None:
+        if self._reporting is not None:
+            self._reporting.cancel()
+            self._reporting = None
         if self._dropped:
             _logger.warning("%d more lines were printed and not logged", self._dropped, extra=self._extra)
+            self._on_dropped(self._dropped)
             self._dropped = 0
