@@ -347,7 +347,7 @@ class ModelServerUnreachable(_NodeFailures, Unavailable):
 
 
 class TooManyWorkers(_NodeFailures, Unavailable):
-    """Nodes need more workers than the setting MAX_WORKERS leaves."""
+    """Nodes need more workers than the setting MAX_WORKERS leaves, or than the host has room for."""
 
 
 class TooManyRegistrations(Unavailable):

@@ -25,7 +25,7 @@ from wfmgmt.archives.reading import open_archive, sha256_of
 from wfmgmt.archives.stores import ArchiveFolder
 from wfmgmt.archives.verified import open_verified
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
-from wfmgmt.domain.limits import MIB, Limits
+from wfmgmt.domain.limits import LISTEN_BACKLOG, MIB, Limits
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import Deployment
 from wfmgmt.errors import ResourcesExhausted, SettingsInvalid
@@ -377,7 +377,7 @@ def listen(settings_name: str, host: str, port: int) -> socket.socket:
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(address)
-            sock.listen(1024)
+            sock.listen(LISTEN_BACKLOG)
         except OSError:
             sock.close()
             raise

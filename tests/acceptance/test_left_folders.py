@@ -40,3 +40,26 @@ def test_folders_that_may_not_be_entered_do_not_keep_the_service_from_starting(t
         wait_until(lambda: not list(service.run_folder.glob("*.old-*")), what="the end of what was left")
         assert len(os.listdir(service.run_folder / "working")) == 3  # noqa: PTH208 - only their number is of interest
     assert (outside / "precious").read_text() == "here"
+
+
+def test_folders_that_a_handler_replaced_by_files_are_made_again(tmp_path: Path) -> None:
+    """The next worker finds them as they should be."""
+    with deployed(tmp_path / "d") as service:
+        make_mar(service.model_store)
+        make_war(service.workflow_store)
+        for name in ("working", "unpacked"):
+            folder = service.run_folder / name
+            folder.rename(folder.with_name(f"{name}.gone"))
+            folder.write_text("no folder")
+        assert service.register("seq.war").status_code == 200
+        assert service.predicts()
+
+
+def test_end_that_cannot_be_recorded_is_one_warning(tmp_path: Path) -> None:
+    """It costs the next start a little time, and nothing else."""
+    with deployed(tmp_path / "d") as service:
+        (service.run_folder / "clean-end").mkdir()
+        assert service.stop() == 0
+        said = service.text_of_log()
+    assert said.count("the next start will look through all of the database: ") == 1
+    assert "Traceback" not in said

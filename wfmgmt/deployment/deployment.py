@@ -235,8 +235,14 @@ class Deployment:
             os.kill(holder, signal.SIGKILL)
             _log.error("the runtime did not stop; it was killed")
         else:
-            record_clean_end(self.settings)
+            self._record_clean_end()
         self._end_beat()
+
+    def _record_clean_end(self) -> None:
+        try:
+            record_clean_end(self.settings)
+        except OSError as error:
+            _log.warning("the next start will look through all of the database: %s", error.strerror)
 
 
 def runtime_lock(settings: Settings) -> LockFile:

@@ -1,6 +1,10 @@
 """Whose fault it is when a model does not come up or does not answer."""
 
+import errno
 from enum import StrEnum
+
+#: How the operating system says that it is out of processes, memory or descriptors.
+_LACKS = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 
 
 class Fault(StrEnum):
@@ -10,6 +14,8 @@ class Fault(StrEnum):
     MODEL = "model"
     #: The archive: what its manifest names is not there, or cannot be read.
     ARCHIVE = "archive"
+    #: The file of the archive: it is missing, broken, or not the one that was checked.
+    FILE = "file"
     #: Somebody else's model has the name on the model server.
     NAME_TAKEN = "name taken"
     #: The model server cannot be reached, or refuses our key.
@@ -18,5 +24,10 @@ class Fault(StrEnum):
     BROKEN = "broken"
     #: The model server did not answer in time.
     SILENT = "silent"
-    #: There are as many workers as the settings allow.
+    #: There are as many workers as the settings allow, or as the host has processes, memory and descriptors for.
     NO_ROOM = "no room"
+
+
+def is_lack(number: object) -> bool:
+    """Return whether an error number says that the host is out of something that others may give back."""
+    return number in _LACKS

@@ -30,3 +30,7 @@ class Limits:
     spec_values: int = 50_000
     dag_nodes: int = 1000
     handler_bytes: int = 512 * 1024
+
+
+#: Connections that may wait on the inference address until they are accepted.
+LISTEN_BACKLOG = 1024

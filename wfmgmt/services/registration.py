@@ -50,6 +50,7 @@ _log = logging.getLogger("wfmgmt.registration")
 
 _LOAD_FAILURES = {
     Fault.MODEL: NodesFailedToLoad,
+    Fault.FILE: NodesNotLoadable,
     Fault.ARCHIVE: NodesNotLoadable,
     Fault.NAME_TAKEN: ModelNameTaken,
     Fault.UNREACHABLE: ModelServerUnreachable,

@@ -23,6 +23,7 @@ _LEAST_TO_BE_DONE_FIRST = (
     Fault.NAME_TAKEN,
     Fault.NO_ROOM,
     Fault.MODEL,
+    Fault.FILE,
     Fault.ARCHIVE,
 )
 

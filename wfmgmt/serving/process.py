@@ -16,6 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
+from wfmgmt.domain.limits import LISTEN_BACKLOG
 from wfmgmt.http.browser_guard import BrowserGuard
 from wfmgmt.serving.client import short_socket_path
 from wfmgmt.serving.connections import ConnectionLimits, Connections
@@ -184,7 +185,8 @@ async def _serve(
     if server is None:
         raise RuntimeError("the runner was not set up")
     server.request_handler = around(server.request_handler)
-    listening = await loop.create_server(lambda: protocol(server, loop=loop), sock=sock)
+    # It listens again, with this backlog.
+    listening = await loop.create_server(lambda: protocol(server, loop=loop), sock=sock, backlog=LISTEN_BACKLOG)
     return _Serving(listening, runner)
 
 

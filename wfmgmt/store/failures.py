@@ -23,14 +23,15 @@ _REASONS = {
 }
 
 
-def translate(error: DBAPIError) -> WfmgmtError:
-    """Return our error for one of the database driver."""
-    code = getattr(error.orig, "sqlite_errorcode", None)
+def translate(error: DBAPIError | sqlite3.Error) -> WfmgmtError:
+    """Return our error for one of the database driver, wrapped by SQLAlchemy or not."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(original, "sqlite_errorcode", None)
     if code is not None:
         if code & _PRIMARY_CODE == sqlite3.SQLITE_FULL:
             return InsufficientStorage("No space is left for the database.")
         reason = _REASONS.get(code & _PRIMARY_CODE, "it failed")
-    elif getattr(error.orig, "sqlstate", None) == _DISK_FULL:
+    elif getattr(original, "sqlstate", None) == _DISK_FULL:
         return InsufficientStorage("No space is left for the database.")
     else:
         reason = "it cannot be reached"
@@ -44,5 +45,5 @@ def translated() -> Iterator[None]:
         yield
     except PoolTimeoutError as error:
         raise StoreUnavailable("The database cannot be used now: all connections are busy.") from error
-    except DBAPIError as error:
+    except (DBAPIError, sqlite3.Error) as error:
         raise translate(error) from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from wfmgmt.domain.faults import Fault
 from wfmgmt.errors import ShuttingDown
 from wfmgmt.serving.models.base import ModelAlreadyLoaded, ModelNotLoaded, WorkerStatus
 from wfmgmt.testing.models import GOOD_HANDLER, OpenServer, Suite, WriteMar, ignore, in_event_loop, make_model
@@ -107,14 +108,16 @@ class LoadingConformance(Suite):
             with pytest.raises(ModelNotLoaded) as raised:
                 await server.load(make_model(tmp_path / "nosuch.mar"))
             assert raised.value.reason == "Model not found at: nosuch.mar"
+            assert raised.value.fault is Fault.FILE
 
     @in_event_loop
     async def test_load_refuses_a_changed_archive(self, open_server: OpenServer, write_mar: WriteMar) -> None:
         """An archive that is not the registered one is not run."""
         async with open_server(ignore) as server:
             model = make_model(write_mar("m.mar", GOOD_HANDLER), archive_sha256="0" * 64)
-            with pytest.raises(ModelNotLoaded, match=r"m\.mar is not the file that was registered"):
+            with pytest.raises(ModelNotLoaded, match=r"m\.mar is not the file that was registered") as raised:
                 await server.load(model)
+            assert raised.value.fault is Fault.FILE
 
     @in_event_loop
     async def test_load_leaves_nothing_when_it_is_cancelled(self, open_server: OpenServer, write_mar: WriteMar) -> None:

@@ -3,6 +3,7 @@
 import logging
 import os
 import stat
+import threading
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ _O_PATH = getattr(os, "O_PATH", 0)  # Opens also what may not be read; Linux alo
 _OWNER = 0o700
 
 _logger = logging.getLogger(__name__)
+#: Held while a folder is made, so that nobody moves aside what another thread has just made.
+_making = threading.Lock()
 
 
 def seal(folder: Path) -> None:
@@ -76,12 +79,18 @@ def difference(folder: Path, recorded: Mapping[str, Facts]) -> str | None:
 def ensure_folder(folder: Path) -> None:
     """Make a private folder, unless it is there, and give its owner back what a handler took away.
 
+    Anything else that has its name is moved aside.
+
     Raises:
         OSError: That cannot be done.
     """
-    folder.mkdir(mode=_OWNER, parents=True, exist_ok=True)
-    if stat.S_IMODE(folder.stat().st_mode) != _OWNER:
-        folder.chmod(_OWNER)
+    with _making:
+        if os.path.lexists(folder) and not stat.S_ISDIR(folder.lstat().st_mode):
+            _logger.warning("%s is no folder any more; it is made again", folder.name)
+            replace_folder(folder)
+        folder.mkdir(mode=_OWNER, parents=True, exist_ok=True)
+        if stat.S_IMODE(folder.stat().st_mode) != _OWNER:
+            folder.chmod(_OWNER)
 
 
 def replace_folder(folder: Path) -> None:

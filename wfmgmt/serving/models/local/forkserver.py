@@ -11,7 +11,7 @@ own, so a fork of it is safe, quick and shares nearly all memory. The runtime an
                            {"op": "ping"}
     forkserver → runtime   {"op": "started"} when all modules are imported,
                            or {"op": "broken", "error"} when one cannot be; then it exits
-                           {"op": "forked", "id", "pid"} or {"op": "failed", "id", "error"}
+                           {"op": "forked", "id", "pid"} or {"op": "failed", "id", "error", "errno"}
                            {"op": "exited", "pid", "code"} or {"op": "exited", "pid", "signal"}, and "stopped" when it
                            was killed because it had been stopped
                            {"op": "pong"}
@@ -24,6 +24,7 @@ kills everything and exits. When the forkserver itself is killed, Linux kills it
 """
 
 import contextlib
+import errno
 import gc
 import importlib
 import io
@@ -162,7 +163,7 @@ class _Forkserver:
     def _fork(self, fds: Sequence[int]) -> dict[str, Any]:
         """Fork one worker and return the answer for the runtime."""
         if len(fds) != _FDS_PER_FORK:
-            return {"op": "failed", "error": "too many open files"}
+            return {"op": "failed", "error": "too many open files", "errno": errno.EMFILE}
         parent = os.getpid()
         try:
             with _signals_blocked() as mask:
@@ -170,7 +171,7 @@ class _Forkserver:
                 if pid == 0:
                     _run_worker(*fds, parent=parent, mask=mask, options=self._options, processes=self._processes)
         except OSError as exc:
-            return {"op": "failed", "error": exc.strerror}
+            return {"op": "failed", "error": exc.strerror, "errno": exc.errno}
         # Both sides set the group, so that it exists before either goes on.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.setpgid(pid, pid)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wfmgmt.domain.faults import is_lack
 from wfmgmt.serving.models.local import frames
 from wfmgmt.serving.models.local.channel import Channel, connect
 from wfmgmt.serving.models.local.output import OutputLog
@@ -39,7 +40,15 @@ _logger = logging.getLogger(__name__)
 
 
 class ForkFailed(Exception):
-    """No worker process could be started; the text says why. It never leaves the local model server."""
+    """No worker process could be started; the text says why. It never leaves the local model server.
+
+    Attributes:
+        is_lack: Whether the host is out of processes, memory or descriptors.
+    """
+
+    def __init__(self, reason: str, number: object = None) -> None:
+        super().__init__(reason)
+        self.is_lack = is_lack(number)
 
 
 class ForkserverLost(ForkFailed):
@@ -150,7 +159,7 @@ class Connection:
                 incoming = await connect(near, Channel())
                 opened.pop_all()
         except OSError as exc:
-            raise ForkFailed(exc.strerror or type(exc).__name__) from exc
+            raise ForkFailed(exc.strerror or type(exc).__name__, exc.errno) from exc
         return cls(
             process=process,
             incoming=incoming,
@@ -201,7 +210,7 @@ class Connection:
                 )
                 near_ends.pop_all()
         except OSError as exc:
-            raise ForkFailed(exc.strerror or type(exc).__name__) from exc
+            raise ForkFailed(exc.strerror or type(exc).__name__, exc.errno) from exc
         return WorkerProcess(pid=pid, send_signal=self.kill, exited=exited, channel=channel, pipe=pipe, output=output)
 
     def kill(self, pid: int, signal_number: signal.Signals) -> None:
@@ -321,7 +330,7 @@ class Connection:
             if fork is not None and not fork.done():
                 fork.set_result((message["pid"], exited))
         elif fork is not None and not fork.done():
-            fork.set_exception(ForkFailed(message["error"]))
+            fork.set_exception(ForkFailed(message["error"], message.get("errno")))
 
     def _suspects(self) -> str:
         """Return the nodes whose handlers, or what these started, may have killed the forkserver."""

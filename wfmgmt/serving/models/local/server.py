@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wfmgmt import __version__
+from wfmgmt.domain.faults import Fault, is_lack
 from wfmgmt.serving.models.base import (
     Drift,
     Model,
@@ -161,7 +162,8 @@ class LocalModelServer:
         try:
             await self._work.run(functools.partial(ensure_folder, self._working))
         except OSError as exc:
-            raise ModelNotLoaded(node, f"no working folder can be made: {exc.strerror}") from exc
+            fault = Fault.NO_ROOM if is_lack(exc.errno) else Fault.MODEL
+            raise ModelNotLoaded(node, f"no working folder can be made: {exc.strerror}", fault) from exc
         folder = self._working / uuid.uuid4().hex
         with self._parts.accelerators.use() as gpu_id:
             try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Protocol, TypeVar
 
+from wfmgmt.domain.faults import Fault, is_lack
 from wfmgmt.errors import InvalidArchive, InvalidWorkflow
 from wfmgmt.serving.models.base import ModelNotLoaded
 from wfmgmt.serving.models.local.folders import Facts, difference, ensure_folder, record, remove_folder, seal
@@ -135,9 +136,10 @@ class UnpackedTree:
             try:
                 await _run_to_the_end(self._unpack)
             except _Unusable as exc:
-                raise ModelNotLoaded(node, f"{changed}{exc}") from exc.__cause__
+                raise ModelNotLoaded(node, f"{changed}{exc}", exc.fault) from exc.__cause__
             except RuntimeError as exc:  # The system allows no thread.
-                raise ModelNotLoaded(node, f"{self._archive.name} cannot be unpacked now: {exc}") from exc
+                reason = f"{self._archive.name} cannot be unpacked now: {exc}"
+                raise ModelNotLoaded(node, reason, Fault.NO_ROOM) from exc
 
     async def remove(self) -> None:
         """Remove the folder."""
@@ -156,7 +158,8 @@ class UnpackedTree:
         except FileNotFoundError as exc:
             raise _Unusable(f"{self._kind.name} not found at: {file_name}") from exc
         except InvalidArchive as exc:
-            raise _Unusable(f"{file_name}: {exc}") from exc
+            lacks = isinstance(exc.__cause__, OSError) and is_lack(exc.__cause__.errno)
+            raise _Unusable(f"{file_name}: {exc}", Fault.NO_ROOM if lacks else Fault.FILE) from exc
         with archive as content:
             if archive.sha256 != self._sha256:
                 raise _Unusable(
@@ -168,7 +171,8 @@ class UnpackedTree:
             except (InvalidArchive, InvalidWorkflow) as exc:
                 raise _Unusable(f"{file_name}: {exc}") from exc
             except OSError as exc:
-                raise _Unusable(f"{file_name} cannot be unpacked: {exc.strerror}") from exc
+                fault = Fault.NO_ROOM if is_lack(exc.errno) else Fault.MODEL
+                raise _Unusable(f"{file_name} cannot be unpacked: {exc.strerror}", fault) from exc
 
     def _put_in_place(self, content: BinaryIO) -> Mapping[str, Facts]:
         """Unpack beside the folder, then let that take its name; return what it holds."""
@@ -190,6 +194,10 @@ class UnpackedTree:
 
 class _Unusable(Exception):
     """An archive cannot be unpacked; the text says why. It never leaves this module."""
+
+    def __init__(self, reason: str, fault: Fault = Fault.FILE) -> None:
+        super().__init__(reason)
+        self.fault = fault
 
 
 class UnpackedTrees:

@@ -60,7 +60,8 @@ async def bring_up(job: Job, forkserver: Forks) -> WorkerProcess:
         except TimeoutError:
             raise ModelNotLoaded(node, f"no process was forked within startup_timeout of {timeout_s:g} s") from None
         except ForkFailed as exc:
-            raise ModelNotLoaded(node, f"no worker could be started: {exc}") from exc
+            fault = Fault.NO_ROOM if exc.is_lack else Fault.MODEL
+            raise ModelNotLoaded(node, f"no worker could be started: {exc}", fault) from exc
         worker.own(equipment.pop_all())
     try:
         await _load(job, worker, load, deadline)

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import Model, ModelNotLoaded
 
 #: How file systems say that they have no such links: EPERM is FAT's word, and the kernel's for files of other users.
@@ -53,7 +54,7 @@ class PinnedArchives:
             pinned.unlink(missing_ok=True)
             _name(archive.resolve(strict=True), pinned)
         except FileNotFoundError as error:
-            raise ModelNotLoaded(model.node, f"Model not found at: {archive.name}") from error
+            raise ModelNotLoaded(model.node, f"Model not found at: {archive.name}", Fault.FILE) from error
         except OSError as error:
             raise ModelNotLoaded(model.node, f"{archive.name} cannot be pinned: {error.strerror}") from error
 
@@ -69,7 +70,7 @@ class PinnedArchives:
         try:
             digest = self._digest(archive.parent / self.file_of(model))
         except FileNotFoundError as error:
-            raise ModelNotLoaded(model.node, f"Model not found at: {archive.name}") from error
+            raise ModelNotLoaded(model.node, f"Model not found at: {archive.name}", Fault.FILE) from error
         except OSError as error:
             raise ModelNotLoaded(model.node, f"{archive.name} cannot be read: {error.strerror}") from error
         if digest != model.archive_sha256:
@@ -77,6 +78,7 @@ class PinnedArchives:
                 model.node,
                 f"{archive.name} is not the file that was registered (sha256 {model.archive_sha256}, now {digest}); "
                 "register the workflow again",
+                Fault.FILE,
             )
 
     def unpin(self, model: Model) -> None:
