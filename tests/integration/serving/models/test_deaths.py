@@ -245,7 +245,7 @@ async def test_forkserver_stays_quick_with_thousands_of_processes_that_a_worker_
     """They become its children when the worker ends, all at once; another node's worker lives on."""
     source = (
         "import os, time\n"
-        f"for _ in range(0 if os.path.exists({str(tmp_path / 'crowded pids')!r}) else 1000):\n"
+        f"for _ in range(0 if os.path.exists({str(tmp_path / 'crowded pids')!r}) else 2000):\n"
         "    if os.fork() == 0:\n"
         "        time.sleep(300)\n"
         "        os._exit(0)\n" + note_pids(tmp_path / "crowded pids")
