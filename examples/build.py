@@ -5,6 +5,7 @@ would have another digest, and what is registered runs only from the very file t
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -34,9 +35,13 @@ def build(workflow_store: Path, model_store: Path) -> None:
 
 def _archive(program: str, *arguments: str | Path) -> None:
     *options, handler, folder = arguments
-    with tempfile.TemporaryDirectory() as made:
-        subprocess.run([BIN / program, *options, "--handler", handler, "--export-path", made], check=True)
-        (archive,) = Path(made).iterdir()
+    with tempfile.TemporaryDirectory() as scratch:
+        made = Path(scratch, "made")
+        made.mkdir()
+        # The archivers build in a folder of a fixed name in that of temporary files, where it may be somebody else's.
+        command = [BIN / program, *options, "--handler", handler, "--export-path", made]
+        subprocess.run(command, check=True, env={**os.environ, "TMPDIR": scratch})
+        (archive,) = made.iterdir()
         there = Path(folder) / archive.name
         if not there.exists() or _contents(there) != _contents(archive):
             shutil.move(archive, there)

@@ -226,7 +226,10 @@ class RequestTooLarge(WfmgmtError):
     """The body of a prediction is longer than the settings allow."""
 
     def __init__(self, limit_bytes: int) -> None:
-        super().__init__(f"The body of the request is longer than {limit_bytes} bytes, the limit of this server.")
+        super().__init__(
+            f"The body of the request is longer than {limit_bytes} bytes, the limit of this server "
+            "(WFMGMT_REQUEST_LIMIT_BYTES)."
+        )
         self.limit_bytes = limit_bytes
 
 

@@ -172,14 +172,14 @@ class Settings(BaseSettings):
     response_limit_bytes: int = Field(default=6_553_500, ge=1, le=MAX_MESSAGE_BYTES)
     idle_timeout_s: float = Field(default=60, ge=0.1, le=MAX_WAIT_S)
     drain_timeout_s: float = Field(default=30, ge=0, le=MAX_WAIT_S)
-    max_workers: int = Field(default=1000, ge=1)
+    max_workers: int = Field(default=1000, ge=1, le=100_000)
     worker_memory_mb: int | None = Field(default=None, ge=1)
     preload: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_modules)] = ()
     archive_entries: int = Field(default=10_000, ge=1)
     archive_unpacked_mb: int = Field(default=4096, ge=1)
     archive_ratio: int = Field(default=200, ge=1)
     dag_nodes: int = Field(default=1000, ge=1)
-    max_audited_failures: int = Field(default=120, ge=1)
+    max_audited_failures: int = Field(default=120, ge=1, le=1_000_000)
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

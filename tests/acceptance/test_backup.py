@@ -13,6 +13,7 @@ import pytest
 from tests.acceptance.web_files import web_files
 from tests.factories import make_mar, make_war
 from tests.service import Service, wait_until
+from tests.small_disk import SmallDisks
 
 
 @pytest.fixture(name="service")
@@ -72,6 +73,37 @@ def ready(service: Service) -> bool:
     return all(service.ready_workers(name) == [1, 1, 1] for name in service.names())
 
 
+@pytest.mark.parametrize("options", [[], ["--archives"]], ids=["database", "archives"])
+def test_backup_is_private_and_says_why_it_cannot_be_written(
+    service: Service, tmp_path: Path, options: list[str]
+) -> None:
+    """Nobody else reads it; what is in the way of one is said in a line, and nothing stays."""
+    folder = tmp_path / "copies"
+    folder.mkdir(0o755)
+    assert service.command("backup", *options, str(folder / "copy")).returncode == 0
+    assert (folder / "copy").stat().st_mode & 0o777 == 0o600
+    for target, reason in (
+        (folder / "nosuch" / "copy", "cannot be written: No such file or directory"),
+        (folder / "copy" / "within", "cannot be written: Not a directory"),
+        (folder, "is there already"),
+    ):
+        done = service.command("backup", *options, str(target))
+        assert (done.returncode, done.stderr) == (1, f"wfmgmt: {target} {reason}\n")
+    assert [path.name for path in folder.iterdir()] == ["copy"]
+
+
+@pytest.mark.parametrize("options", [[], ["--archives"]], ids=["database", "archives"])
+def test_backup_onto_a_full_disk_is_refused(service: Service, tmp_path: Path, options: list[str]) -> None:
+    """One line names the file; nothing of it stays."""
+    folder = tmp_path / "copies"
+    with SmallDisks(folder, size="64k") as disk:
+        done = Service(service.instance, prefix=disk.prefix).command("backup", *options, str(folder / "copy"))
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"wfmgmt: {folder / 'copy'} cannot be written: ")
+        assert done.stderr.count("\n") == 1
+        assert disk.files() == set()
+
+
 def test_backup_without_archives_is_a_database(service: Service, tmp_path: Path) -> None:
     """One file, private, of one state; nothing is overwritten."""
     copy = tmp_path / "copy.db"
@@ -127,6 +159,21 @@ def test_archives_that_are_not_what_was_registered_are_named(service: Service, t
         "wfmgmt: model store: m1.mar is not there",
         "wfmgmt: workflow store: seq.war is not what was registered",
     ]
+
+
+@pytest.mark.parametrize("command", [["reconcile"], ["backup", "copy"], ["audit", "verify"]], ids=" ".join)
+def test_commands_explain_that_the_database_is_gone(service: Service, command: list[str]) -> None:
+    """They do not send the operator to another command for it."""
+    service.stop()
+    for file in service.instance.glob("wfmgmt.db*"):
+        file.unlink()
+    done = service.command(*command)
+    assert done.returncode == 3
+    assert done.stderr.startswith(
+        f"wfmgmt: the database {service.database} is not there, but {service.instance} had one"
+    )
+    assert "restore a backup" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("damage", ["text", "tar without database", "truncated", "no file"])

@@ -218,7 +218,7 @@ def test_large_body_is_refused(service: Service, content_type: str, size: int) -
 
 def test_large_chunked_body_is_refused(service: Service) -> None:
     """A body that does not tell its length is counted."""
-    head = b"POST /workflows HTTP/1.1\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"POST /workflows HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunk = b"8000\r\n" + b" " * 0x8000 + b"\r\n"
     assert_raw_error(exchange(service, "management", head + chunk * 3 + b"0\r\n\r\n"), 413)
 
@@ -239,6 +239,8 @@ def test_chunked_body_is_read(service: Service) -> None:
         (b"nonsense\r\n\r\n", {400}),
         (b"GET\r\n\r\n", {400}),
         (b"GET /ping HTTP/9.9\r\nHost: [::1]\r\n\r\n", {400, 505}),
+        (b"GET /ping HTTP/2.0\r\nHost: [::1]\r\n\r\n", {505}),
+        (b"GET /ping HTTP/1.1\r\n\r\n", {400}),
         (b"GET /ping FTP/1.1\r\nHost: [::1]\r\n\r\n", {400}),
         (b"GET ping HTTP/1.1\r\nHost: [::1]\r\n\r\n", {400, 404}),
         (b"G\x00T /ping HTTP/1.1\r\nHost: [::1]\r\n\r\n", {400}),
@@ -261,6 +263,8 @@ def test_chunked_body_is_read(service: Service) -> None:
         "nonsense",
         "no path",
         "unknown version",
+        "HTTP/2",
+        "no host",
         "other protocol",
         "relative path",
         "NUL in the method",

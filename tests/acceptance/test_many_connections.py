@@ -68,7 +68,7 @@ def test_connection_gets_503_while_all_others_are_busy(service: Service) -> None
         refused = connect(service, opened)
         answer = ping(refused)
         assert_raw_error(answer, 503)
-        assert json.loads(answer.body)["message"] == "All connections are busy; try again later."
+        assert json.loads(answer.body)["message"] == "All connections are busy (WFMGMT_CONNECTIONS); try again later."
         assert answer.headers["retry-after"] == "1"
         assert refused.recv(1) == b""
         for connection in busy:

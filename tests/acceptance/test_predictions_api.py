@@ -421,7 +421,7 @@ def test_full_queue_answers_at_once(service: Service) -> None:
     for answer in refused:
         body = answer.json()
         assert (body["type"], body["node"]) == ("ServiceUnavailableException", "model")
-        assert body["message"].startswith("2 requests wait for model already")
+        assert body["message"].startswith("2 requests wait for model already (WFMGMT_QUEUE_SIZE)")
         assert answer.headers["Retry-After"] == "1"
 
 

@@ -136,7 +136,8 @@ def test_as_many_requests_wait_as_may_queue(service: Service) -> None:
             (refusal,) = wait_until(lambda: refusals(answers), timeout_s=60, what="a refusal")
             assert (refusal.status_code, refusal.headers["Retry-After"]) == (503, "1")
             assert refusal.json()["message"] == (
-                f"{QUEUE_SIZE} requests wait for workflow patient to be loaded already; try again later."
+                f"{QUEUE_SIZE} requests wait for workflow patient to be loaded already (WFMGMT_QUEUE_SIZE); "
+                "try again later."
             )
             gate.unlink()
             assert sorted(each.result().status_code for each in answers) == [200] * QUEUE_SIZE + [503]

@@ -105,7 +105,7 @@ def test_registration_over_the_bound_is_refused_in_words(tmp_path: Path) -> None
         assert service.register("first.war").status_code == 200
         answer = service.register("second.war")
         assert (answer.status_code, answer.json()["type"]) == (503, "ServiceUnavailableException")
-        assert "there are 1 workers, and WFMGMT_MAX_WORKERS allows 1" in answer.json()["message"]
+        assert "1 more is needed, 1 runs, WFMGMT_MAX_WORKERS allows 1" in answer.json()["message"]
         assert service.names() == ["first"]
         assert predict(service, "first") == 200
         assert service.unregister("first").status_code == 200

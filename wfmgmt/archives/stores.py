@@ -50,10 +50,11 @@ def full_disk_reported() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def new_durable_file(path: Path) -> Iterator[BinaryIO]:
+def new_durable_file(path: Path, *, is_private: bool = False) -> Iterator[BinaryIO]:
     """Create a file, hand it out for writing and make it durable; on any error it is gone again.
 
-    Who may read the folder may read the file: a store that TorchServe reads as another user stays of use to it.
+    Who may read the folder may read the file, unless it is private: a store that TorchServe reads as another user stays
+    of use to it.
 
     Raises:
         FolderUnavailable: There is no folder for it.
@@ -63,7 +64,8 @@ def new_durable_file(path: Path) -> Iterator[BinaryIO]:
     except FileNotFoundError as exc:
         raise FolderUnavailable("store") from exc
     try:
-        os.fchmod(descriptor, 0o600 | path.parent.stat().st_mode & 0o044)
+        if not is_private:
+            os.fchmod(descriptor, 0o600 | path.parent.stat().st_mode & 0o044)
         with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, not a path)
             yield file
             file.flush()

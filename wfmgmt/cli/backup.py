@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from wfmgmt.archives.stores import ArchiveFolder
-from wfmgmt.deployment.database import record_database
+from wfmgmt.deployment.database import inspect_database, record_database
 from wfmgmt.deployment.deployment import prepare_instance
 from wfmgmt.deployment.exclusion import lock_database, lock_instance, lock_stores
 from wfmgmt.deployment.host_limits import raise_file_limit
@@ -34,7 +34,7 @@ def describe_restore(parser: argparse.ArgumentParser) -> None:
 
 def _back_up(settings: Settings, options: argparse.Namespace) -> int:
     _sqlite_database(settings, "pg_dump")
-    require_current(settings.database)
+    require_current(inspect_database(settings))
     raise_file_limit()
     store = Store(settings.database, connections=2)
     report = back_up(store, _folders(settings), options.file, with_archives=options.archives)

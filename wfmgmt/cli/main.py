@@ -112,7 +112,7 @@ def _migrate(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _reconcile(settings: Settings, options: argparse.Namespace) -> int:
-    require_current(settings.database)
+    require_current(inspect_database(settings))
     prepare_instance(settings)
     services = Services(settings)
     runtime = RuntimeClient(settings.control_socket, call_timeout_s=_CHECK_S)
@@ -139,7 +139,7 @@ def _reconcile(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _verify(settings: Settings, _options: argparse.Namespace) -> int:
-    require_current(settings.database)
+    require_current(inspect_database(settings))
     report = Store(settings.database).verify_audit()
     if report.broken_at is not None:
         print(f"row {report.broken_at} does not fit: {report.reason}; the {report.events} rows before it do")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wfmgmt.archives.stores import ArchiveFolder
 from wfmgmt.cli.actor import command_origin
+from wfmgmt.deployment.database import inspect_database
 from wfmgmt.deployment.deployment import prepare_instance
 from wfmgmt.errors import BadRequest, RuntimeUnavailable, WfmgmtError
 from wfmgmt.factory import Services
@@ -47,7 +48,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     Raises:
         WfmgmtError: Nothing could be begun.
     """
-    require_current(settings.database)
+    require_current(inspect_database(settings))
     prepare_instance(settings)
     source = _source(options)
     origin = command_origin()

@@ -21,6 +21,7 @@ from typing import Any
 from gunicorn.http.errors import (
     ExpectationFailed,
     InvalidChunkSize,
+    InvalidHTTPVersion,
     LimitRequestHeaders,
     LimitRequestLine,
     NoMoreData,
@@ -35,7 +36,15 @@ from wfmgmt.api.application import LARGEST_BODY_BYTES
 from wfmgmt.api.guard import ManagementGuard
 from wfmgmt.deployment.housekeeping import Housekeeping
 from wfmgmt.deployment.partial_request import PartialRequest
-from wfmgmt.domain.wire import FRAMEWORK_TYPES, NO_CACHE, REQUEST_ID, error_body, sane_request_id, status_and_type
+from wfmgmt.domain.wire import (
+    FRAMEWORK_TYPES,
+    NO_CACHE,
+    REQUEST_ID,
+    WRONG_VERSION,
+    error_body,
+    sane_request_id,
+    status_and_type,
+)
 
 #: How long a client may take to send a request, to accept an answer, and to close its end.
 CLIENT_TIMEOUT_S = 10
@@ -52,6 +61,13 @@ _TOO_LARGE = {
     414: "The request line is too long.",
     431: "The headers are too large.",
 }
+
+
+class _NoHost(ParseException):  # type: ignore[misc]  # gunicorn has no types
+    """A request of HTTP/1.1 does not name a host, as RFC 9112 has it."""
+
+    def __str__(self) -> str:
+        return "the header Host is missing"
 
 
 class ClientSocket(socket.socket):
@@ -269,6 +285,8 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
                 req.body = io.BytesIO(req.body.read())
             except NoMoreData as error:
                 raise InvalidChunkSize(b"larger than the body") from error
+            if req.version >= _VERSION and not any(name == "HOST" for name, _ in req.headers):
+                raise _NoHost
             req.version = min(req.version, _VERSION)  # gunicorn answers with that of the request, whatever it is.
         is_kept: bool = super().handle_request(req, conn)
         return is_kept
@@ -350,7 +368,9 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
     def handle_error(self, req: object, client: socket.socket, addr: object, exc: BaseException) -> None:
         """Answer a request that is not HTTP in the one shape that errors have."""
         del req, addr
-        if isinstance(exc, ParseException):
+        if isinstance(exc, InvalidHTTPVersion) and isinstance(exc.version, tuple):  # Else it is another protocol.
+            _answer(client, 505, WRONG_VERSION)
+        elif isinstance(exc, ParseException):
             _answer(client, _STATUSES.get(type(exc), 400), f"The request is not valid HTTP: {exc}")
         else:
             self.log.error("Error handling a request", exc_info=exc)

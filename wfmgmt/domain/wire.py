@@ -18,6 +18,7 @@ REQUEST_ID = "x-request-id"
 NOT_READY_SHOWN = 100
 
 UNKNOWN_PATH = "Requested resource is not found, please refer to API document."
+WRONG_VERSION = "This version of HTTP is not supported; expected HTTP/1.1."
 WRONG_METHOD = "Requested method is not allowed, please refer to API document."
 
 #: HTTP status to the type of a framework's own errors; ours have types of their own.

@@ -6,6 +6,7 @@ With archives a backup is a tar file: the database first, then each archive unde
 import hashlib
 import os
 import shutil
+import sqlite3
 import tarfile
 import uuid
 from collections.abc import Iterator
@@ -49,12 +50,17 @@ def back_up(store: Store, folders: StoreFolders, target: Path, *, with_archives:
         with_archives: Whether the archives of registered workflows go with it.
 
     Raises:
-        BackupRefused: Something is at the path.
-        OSError: It cannot be written.
+        BackupRefused: Something is at the path, or it cannot be written.
     """
-    if target.exists():
-        raise BackupRefused(f"{target} is there already")
-    with _temporary(target) as database, _temporary(target) as unfinished, ExitStack() as opened:
+    with (
+        _failures_told(target),
+        _temporary(target) as database,
+        _temporary(target) as unfinished,
+        ExitStack() as opened,
+    ):
+        if target.exists():
+            raise BackupRefused(f"{target} is there already")
+        database.touch(0o600, exist_ok=False)  # SQLite would not say why it cannot create a file.
         if not with_archives:
             store.copy_to(database)
             _make_durable(database)
@@ -71,7 +77,7 @@ def back_up(store: Store, folders: StoreFolders, target: Path, *, with_archives:
                     files[archive] = opened.enter_context(path.open("rb"))
                 except (ArchiveNotFound, OSError):
                     report.problems.append(f"{archive.store} store: {archive.file} is not there")
-        with new_durable_file(unfinished) as stream, tarfile.open(fileobj=stream, mode="w") as tar:
+        with new_durable_file(unfinished, is_private=True) as stream, tarfile.open(fileobj=stream, mode="w") as tar:
             tar.add(database, _DATABASE)
             for archive, file in files.items():
                 if _add(tar, archive, file) == archive.sha256:
@@ -123,7 +129,7 @@ def restore(backup: Path, database: Path, folders: StoreFolders) -> BackupReport
         unfinished = opened.enter_context(_temporary(database))
         tar = _opened_tar(backup, opened)
         source = backup.open("rb") if tar is None else _member(tar, _DATABASE)
-        with opened.enter_context(source), new_durable_file(unfinished) as copy:
+        with opened.enter_context(source), new_durable_file(unfinished, is_private=True) as copy:
             shutil.copyfileobj(source, copy)
         if not inspect(unfinished).revisions:
             raise DatabaseUnusable(f"{backup} holds no registry")
@@ -185,6 +191,17 @@ def _restore_archives(tar: tarfile.TarFile, database: Path, folders: StoreFolder
                 report.archives += 1
         finally:
             folder.discard(part)
+
+
+@contextmanager
+def _failures_told(target: Path) -> Iterator[None]:
+    """Say of a file that cannot be written which one and why."""
+    try:
+        yield
+    except OSError as error:
+        raise BackupRefused(f"{target} cannot be written: {error.strerror}") from error
+    except sqlite3.Error as error:
+        raise BackupRefused(f"{target} cannot be written: {error}") from error
 
 
 @contextmanager

@@ -204,7 +204,9 @@ class Registration:
             raise ShuttingDown("The server is stopping.")
         with self._long_requests.slot() as is_free:
             if not is_free:
-                raise TooManyRegistrations("As many registrations as allowed are under way; try again later.")
+                raise TooManyRegistrations(
+                    "As many registrations as allowed are under way (WFMGMT_REGISTRATIONS); try again later."
+                )
             yield
 
     def _register(self, request: RegistrationRequest, origin: Origin, attempt: "_Attempt", lease: str) -> Registered:

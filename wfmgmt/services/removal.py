@@ -188,7 +188,13 @@ class Removal:
                 return
         except WfmgmtError as failure:
             error = failure
-        _log.warning("a failed registration has to be recorded later: %s %s", event, error)
+        _log.warning(
+            "the failed registration of %s (%s) has to be recorded later: %s",
+            f"workflow {event.workflow}" if event.workflow else "a workflow without a name",
+            event.detail["error"]["type"],
+            error,
+            extra={"workflow": event.workflow},
+        )
         self._unrecorded.append(event)
 
     def record_late(self, *, at_end: bool = False) -> None:

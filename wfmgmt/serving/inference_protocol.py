@@ -17,6 +17,7 @@ from wfmgmt.domain.wire import (
     REQUEST_ID,
     UNKNOWN_PATH,
     WRONG_METHOD,
+    WRONG_VERSION,
     error_body,
     sane_request_id,
     status_and_type,
@@ -27,9 +28,7 @@ from wfmgmt.serving.request_heads import tolerant
 
 _NOT_FOUND, _NOT_ALLOWED, _INTERNAL = 404, 405, 500
 _VERSIONS = (HttpVersion11, HttpVersion10)
-_REASONS: dict[int, str] = {
-    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "This version of HTTP is not supported; expected HTTP/1.1."
-}
+_REASONS: dict[int, str] = {HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: WRONG_VERSION}
 _log = logging.getLogger("wfmgmt.inference")
 
 #: Called once with every answer, before it is sent.
@@ -127,7 +126,7 @@ class InferenceProtocol(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Take what the client sends; when it stops being HTTP within a body, whoever reads that body hears of it."""
         if self._is_refused:
-            self._refuse(TooManyConnections("All connections are busy; try again later."))
+            self._refuse(TooManyConnections("All connections are busy (WFMGMT_CONNECTIONS); try again later."))
             return
         before = len(self._messages)
         super().data_received(data if self._is_within_a_body() else tolerant(data))

@@ -138,7 +138,9 @@ class LoadedWorkflow:
             await asyncio.wait_for(self._is_quiet.wait(), timeout_s)
         except TimeoutError:
             extra = {"workflow": self.deployment.workflow}
-            _log.warning("gave up on %d requests that took longer than the drain", self._under_way, extra=extra)
+            _log.warning(
+                "gave up on %d requests that took longer than WFMGMT_DRAIN_TIMEOUT_S", self._under_way, extra=extra
+            )
 
     def note_registered(self) -> None:
         """Take note that the database calls the workflow ready."""

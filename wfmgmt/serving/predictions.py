@@ -96,7 +96,9 @@ class Place:
         """
         admission = self._admission
         if admission.requests >= admission.limits.requests:
-            raise TooManyRequests(f"{admission.limits.requests} requests are under way already; try again later.")
+            raise TooManyRequests(
+                f"{admission.limits.requests} requests are under way already (WFMGMT_REQUESTS); try again later."
+            )
         admission.requests += 1
         self._is_under_way = True
 
@@ -123,7 +125,9 @@ class Place:
             TooManyRequests: There is no room for them now.
         """
         if self._admission.held_bytes + size_bytes > self._admission.limits.held_bytes:
-            raise TooManyRequests("The requests under way hold too many bytes already; try again later.")
+            raise TooManyRequests(
+                "The requests under way hold too many bytes already (WFMGMT_HELD_MB); try again later."
+            )
         self.held_bytes += size_bytes
         self._admission.held_bytes += size_bytes
 

@@ -29,7 +29,8 @@ class WaitingRequests:
         """
         if self._waiting[name] >= self._max_waiting:
             raise TooManyRequests(
-                f"{self._max_waiting} requests wait for workflow {name} to be loaded already; try again later."
+                f"{self._max_waiting} requests wait for workflow {name} to be loaded already (WFMGMT_QUEUE_SIZE); "
+                "try again later."
             )
         self._waiting[name] += 1
         try:

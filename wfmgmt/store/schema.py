@@ -127,13 +127,12 @@ def upgrade(database: Path | str) -> None:
         raise DatabaseUnusable(f"the database {shown} cannot be used: {error.orig}") from error
 
 
-def require_current(database: Path | str) -> None:
-    """Refuse a database that is not there or whose schema is not this version's; nothing is created or changed.
+def require_current(state: DatabaseState) -> None:
+    """Refuse a database that is not there or whose schema is not this version's.
 
     Raises:
-        DatabaseUnusable: It is missing, corrupt, read-only, older or newer than this version.
+        DatabaseUnusable: It is one of these.
     """
-    state = inspect(database)
     if state.revisions != tuple(ScriptDirectory.from_config(alembic_config()).get_heads()):
         raise DatabaseUnusable(f"the database {state.shown} is not there or not up to date; run `wfmgmt migrate`")
 

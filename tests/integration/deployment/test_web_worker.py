@@ -213,6 +213,8 @@ def test_worker_sends_all_of_an_answer_that_is_read_slowly(port: int) -> None:
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 1\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\nx", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", 400),
+        (b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
         (b"GET /fails HTTP/1.1\r\nHost: x\r\n\r\n", 500),
     ],
     ids=[
@@ -229,6 +231,8 @@ def test_worker_sends_all_of_an_answer_that_is_read_slowly(port: int) -> None:
         "trailer",
         "coding",
         "two lengths",
+        "version",
+        "no host",
         "failure",
     ],
 )

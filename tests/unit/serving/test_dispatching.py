@@ -147,7 +147,7 @@ async def test_request_is_refused_when_the_queue_is_full() -> None:
     line = Line(queue_size=2)
     for body in "abc":  # One is with the worker, two wait.
         line.ask(body)
-    with pytest.raises(NoWorker, match="2 requests wait for n already"):
+    with pytest.raises(NoWorker, match=r"2 requests wait for n already \(WFMGMT_QUEUE_SIZE\)"):
         await line.ask("d")
 
 

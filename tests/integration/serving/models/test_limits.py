@@ -157,9 +157,9 @@ async def test_workers_are_bounded_all_together(tmp_path: Path) -> None:
     """A load over the bound fails in words, starts nothing, and works when others are gone."""
     async with open_servers(tmp_path / "unpacked", pool_settings=with_budget(3)) as servers:
         await load(servers, tmp_path, min_workers=2)
-        refusal = "m: there are 2 workers, and WFMGMT_MAX_WORKERS allows 3"
+        refusal = "m: 2 more are needed, 2 run, WFMGMT_MAX_WORKERS allows 3"
         with pytest.raises(ModelNotLoaded, match=f"^{refusal}$") as raised:
-            await load(servers, tmp_path, name="w__second", min_workers=2)
+            await load(servers, tmp_path, name="v__m", workflow="v", min_workers=2)
         assert raised.value.fault is Fault.NO_ROOM
         with pytest.raises(ModelNotLoaded, match=f"^{refusal}$"):
             await servers.models.scale("w__m", 4)
@@ -169,6 +169,17 @@ async def test_workers_are_bounded_all_together(tmp_path: Path) -> None:
         await load(servers, tmp_path, name="w__second", min_workers=2)
         await servers.models.unload("w__second")
         await load(servers, tmp_path, name="w__third", min_workers=2)
+
+
+@in_event_loop
+async def test_workers_of_a_workflow_that_is_being_loaded_are_needed_and_do_not_run(tmp_path: Path) -> None:
+    """What its first node got is part of what the second one lacks room for."""
+    async with open_servers(tmp_path / "unpacked", pool_settings=with_budget(4)) as servers:
+        await load(servers, tmp_path)
+        await load(servers, tmp_path, name="v__a", workflow="v", node="a", min_workers=2)
+        refusal = "b: 4 more are needed, 1 runs, WFMGMT_MAX_WORKERS allows 4"
+        with pytest.raises(ModelNotLoaded, match=f"^{refusal}$"):
+            await load(servers, tmp_path, name="v__b", workflow="v", node="b", min_workers=2)
 
 
 @in_event_loop
@@ -190,7 +201,7 @@ async def test_requests_are_told_the_bound_when_there_is_no_worker_for_them(tmp_
     async with open_servers(tmp_path / "unpacked", pool_settings=with_budget(1)) as servers:
         await load(servers, tmp_path)
         await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER), name="w__none", min_workers=0))
-        with pytest.raises(NoWorker, match="m has no worker: there are 1 workers, and WFMGMT_MAX_WORKERS allows 1"):
+        with pytest.raises(NoWorker, match="m has no worker: 1 more is needed, 1 runs, WFMGMT_MAX_WORKERS allows 1"):
             await ask(servers, name="w__none")
         await servers.models.unload("w__m")
         await ask(servers, name="w__none")

@@ -115,7 +115,7 @@ async def reason_of(servers: LocalServers, order: str) -> str:
         ("systemexit", "SystemExit: 7"),
         ("base", "BaseException: base"),
         ("memory", "MemoryError"),
-        ("huge", "its answer has 2000 bytes, the limit is 1000"),
+        ("huge", "its answer has 2000 bytes, the limit is 1000 (WFMGMT_RESPONSE_LIMIT_BYTES)"),
         ("status", "it set the status 99; expected 200 to 599"),
         ("one long header", "its headers have 2000009 bytes, the limit is 65536"),
         ("many headers", "its headers have 40"),

@@ -103,7 +103,8 @@ class Dispatcher:
         if len(self._waiting) >= self._places:
             self._forget_cancelled()
             if len(self._waiting) >= self._places:
-                call.fail(NoWorker(f"{self._places} requests wait for {self._node} already; try again later."))
+                reason = f"{self._places} requests wait for {self._node} already (WFMGMT_QUEUE_SIZE); try again later."
+                call.fail(NoWorker(reason))
                 return answer
         if not self._waiting and avoid is None and self._rules.batch_size == 1:
             worker = self._free_worker(call)

@@ -134,8 +134,10 @@ class WorkerPool:
         async with self._scaling:
             if self._stopped:
                 raise ModelNotLoaded(self.job.node, "it is being unloaded")
-            if not self.settings.budget.take(max(workers - len(self._slots), 0)):
-                raise ModelNotLoaded(self.job.node, self.settings.budget.refusal, Fault.NO_ROOM)
+            more = max(workers - len(self._slots), 0)
+            if not self.settings.budget.take(more, self.job.workflow):
+                loading = "" if self._wanted else self.job.workflow
+                raise ModelNotLoaded(self.job.node, self.settings.budget.refusal(more, loading), Fault.NO_ROOM)
             wanted_before, self._wanted = self._wanted, workers
             # Workers that are not up go first, then the youngest.
             self._slots.sort(key=lambda slot: slot.worker is None)
@@ -179,7 +181,7 @@ class WorkerPool:
         """Forget a place that ended by itself."""
         if slot in self._slots:
             self._slots.remove(slot)
-            self.settings.budget.give_back(1)
+            self.settings.budget.give_back(1, self.job.workflow)
         self.on_change()
         if self.dispatcher.starving_s is not None:
             self._note_starving()
@@ -231,8 +233,8 @@ class WorkerPool:
     def _grow(self) -> None:
         """Start one more worker, unless there may be no more; then requests wait for those that there are."""
         if len(self._slots) < self.job.max_workers:
-            if not self.settings.budget.take(1):
-                self.note_failure(self.settings.budget.refusal)
+            if not self.settings.budget.take(1, self.job.workflow):
+                self.note_failure(self.settings.budget.refusal(1))
                 return
             self._slots.append(_Slot(self, is_spare=True))
             self.on_change()
@@ -273,7 +275,7 @@ class WorkerPool:
                     _cancel_once(slot.task)
             await asyncio.wait({slot.task for slot in slots})
         finally:
-            self.settings.budget.give_back(permits)
+            self.settings.budget.give_back(permits, self.job.workflow)
         self.on_change()
 
 

@@ -171,7 +171,9 @@ class _Worker:
             headers_bytes += own_bytes
             size_bytes += len(content)
             if len(content) > self._answer_bytes or size_bytes > frames.MAX_PAYLOAD_BYTES:
-                limit = f"{self._answer_bytes}, and {frames.MAX_PAYLOAD_BYTES} for the batch"
+                limit = (
+                    f"{self._answer_bytes} (WFMGMT_RESPONSE_LIMIT_BYTES), and {frames.MAX_PAYLOAD_BYTES} for the batch"
+                )
                 size_bytes -= len(content)
                 error = f"its answer has {len(content)} bytes, the limit is {limit}"
                 answers.append({"error": error})

@@ -233,7 +233,7 @@ class TorchServe:
         keyed = {**headers, **bearer(key)}
         with self._errors_mapped(self.inference_url, math.inf):
             async with self._session.post(url, data=data, headers=keyed, allow_redirects=False) as answer:
-                content = await _body(answer, self._answer_bytes, self.inference_url)
+                content = await _body(answer, self._answer_bytes, self.inference_url, " (WFMGMT_RESPONSE_LIMIT_BYTES)")
                 return Reply(answer.status, answer.reason or "", answer.headers, content)
 
     async def _manage(self, method: str, path: str, query: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401 - any JSON
@@ -305,14 +305,14 @@ class TorchServe:
                 await _body(answer, _LARGEST_MANAGEMENT_ANSWER, self.name)
 
 
-async def _body(answer: aiohttp.ClientResponse, limit_bytes: int, server: str) -> bytes:
+async def _body(answer: aiohttp.ClientResponse, limit_bytes: int, server: str, setting: str = "") -> bytes:
     if (answer.content_length or 0) <= limit_bytes and answer.content_length is not None:
         return await answer.read()
     content = await answer.content.read(limit_bytes + 1)
     while len(content) <= limit_bytes and (more := await answer.content.read(limit_bytes + 1 - len(content))):
         content += more
     if len(content) > limit_bytes:
-        raise ServerFailed(server, f"answered more than {limit_bytes} bytes", Fault.BROKEN)
+        raise ServerFailed(server, f"answered more than {limit_bytes} bytes{setting}", Fault.BROKEN)
     return content
 
 

@@ -217,7 +217,7 @@ class TorchServeModelServer:
         model = entry.model
         places = max(self._settings.queue_size, model.batch_size)
         if len(entry.asked) >= places + len(self._servers) * max(model.max_workers, 1) * model.batch_size:
-            return f"{places} requests wait for {model.node} already; try again later."
+            return f"{places} requests wait for {model.node} already (WFMGMT_QUEUE_SIZE); try again later."
         return None
 
     async def _answer(self, entry: _Entry, request: NodeRequest, avoid: int | None) -> NodeAnswer:
