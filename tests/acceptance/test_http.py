@@ -218,7 +218,8 @@ def test_large_body_is_refused(service: Service, content_type: str, size: int) -
 
 def test_large_chunked_body_is_refused(service: Service) -> None:
     """A body that does not tell its length is counted."""
-    head = b"POST /workflows HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"POST /workflows HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/json\r\n"
+    head += b"Transfer-Encoding: chunked\r\n\r\n"
     chunk = b"8000\r\n" + b" " * 0x8000 + b"\r\n"
     assert_raw_error(exchange(service, "management", head + chunk * 3 + b"0\r\n\r\n"), 413)
 
