@@ -267,7 +267,7 @@ def _do_not_close(client: socket.socket, over: threading.Event) -> None:
 
 _SLOW: dict[str, Callable[[socket.socket, threading.Event], None]] = {
     "silent": _wait_for_the_end,
-    "head": lambda client, over: _drip(client, over, b"GET /ping HTTP/1.1\r\nX: "),
+    "head": lambda client, over: _drip(client, over, b"GET /ping HTTP/1.1\r\nHost: localhost\r\nX: "),
     "body": lambda client, over: _drip(
         client, over, b"POST /workflows HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n"
     ),
@@ -390,7 +390,8 @@ class Fuzzer:
 
     def _by_query(self) -> None:
         key = self._random.choice(["limit", "next_page_token", "after", self._quoted()])
-        self._send(f"GET /workflows?{key}={self._quoted()}&limit={self._quoted()} HTTP/1.1\r\n\r\n".encode())
+        query = f"{key}={self._quoted()}&limit={self._quoted()}"
+        self._send(f"GET /workflows?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
     def _by_headers(self) -> None:
         names = ["Host", "Content-Type", "Content-Length", "Transfer-Encoding", "Expect", "Connection", "SCRIPT_NAME"]
@@ -412,7 +413,7 @@ class Fuzzer:
             b'{"url": ' + b"9" * 5000 + b"}",
         ]
         body = self._random.choice(bodies)
-        head = f"POST /workflows HTTP/1.1\r\nContent-Type: {self._random.choice(kinds)}\r\n"
+        head = f"POST /workflows HTTP/1.1\r\nHost: localhost\r\nContent-Type: {self._random.choice(kinds)}\r\n"
         if self._random.random() < 0.5:
             self._send(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         else:
