@@ -63,7 +63,8 @@ def test_truncated_compressed_body_is_refused(service: Service, pack: Pack, enco
 def test_body_that_unpacks_to_too_much_is_refused(service: Service) -> None:
     """What counts is the unpacked length."""
     answer = predict(service, gzip.compress(bytes(20 * LIMIT_BYTES)), "gzip")
-    message = f"is longer than {LIMIT_BYTES} bytes, the limit of this server (WFMGMT_REQUEST_LIMIT_BYTES)."
+    limit = f"{LIMIT_BYTES} bytes, the limit of this server (WFMGMT_REQUEST_LIMIT_BYTES)."
+    message = f"The body of the request is longer than {limit}"
     assert_error(answer, 413, "RequestEntityTooLargeException", message)
 
 

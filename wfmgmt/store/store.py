@@ -1,5 +1,6 @@
 """The database behind `read()` and `write()`."""
 
+import errno
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -103,15 +104,23 @@ class Store:
             return audit.verify(connection)
 
     def copy_to(self, path: Path) -> None:
-        """Copy one consistent state of a SQLite database into a new file, without keeping anybody from writing."""
+        """Copy one consistent state of a SQLite database into a new file, without keeping anybody from writing.
+
+        Raises:
+            OSError: The file cannot be written.
+            StoreUnavailable: The database cannot be read.
+        """
         with translated(), self._read_engine.connect() as connection, closing(sqlite3.connect(path)) as copy:
             self._check(connection)
             raw = connection.connection.driver_connection
             if raw is None or self._files is None:
                 raise TypeError("only SQLite databases are copied")
             path.chmod(0o600)
-            raw.backup(copy)
-            copy.execute("PRAGMA journal_mode = delete")  # One file is all that there is of the copy.
+            try:
+                raw.backup(copy)
+                copy.execute("PRAGMA journal_mode = delete")  # One file is all that there is of the copy.
+            except sqlite3.Error as error:  # The copy's; what is wrong with the database has shown before.
+                raise OSError(errno.EIO, str(error), str(path)) from error
 
     def checkpoint(self) -> None:
         """Move what the write-ahead log holds into the database file; one process at a time may do this.
