@@ -29,7 +29,7 @@ def in_container(instance: Path) -> list[str]:
     prefix = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _CONTAINER, str(instance)]
     if (tried := subprocess.run([*prefix, "true"], capture_output=True, text=True, check=False)).returncode:
         pytest.skip(f"needs user namespaces: {tried.stderr.strip()}")
-    for attempt in (["touch", "/tmp/x"], ["touch", "/dev/shm/x"], ["touch", "x"], ["id", "-un"]):  # noqa: S108
+    for attempt in (["touch", "/tmp/x"], ["touch", "/dev/shm/x"], ["touch", "x"], ["id", "-un"]):  # noqa: S108 - folders that have to be read-only
         assert subprocess.run([*prefix, *attempt], capture_output=True, cwd=CHECKOUT, check=False).returncode != 0
     return prefix
 

@@ -46,7 +46,7 @@ def defined_names(source: str, filename: str) -> frozenset[str] | None:
 
 
 def check_source(source: bytes, filename: str) -> None:
-    """Refuse what Python could not import, whatever it would do then.
+    """Refuse what Python could not import.
 
     Args:
         source: Content of the file, in the encoding that it declares.

@@ -287,7 +287,7 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
                 raise InvalidChunkSize(b"larger than the body") from error
             if req.version >= _VERSION and not any(name == "HOST" for name, _ in req.headers):
                 raise _NoHost
-            req.version = min(req.version, _VERSION)  # gunicorn answers with that of the request, whatever it is.
+            req.version = min(req.version, _VERSION)  # gunicorn would answer with that of the request.
         is_kept: bool = super().handle_request(req, conn)
         return is_kept
 

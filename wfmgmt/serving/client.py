@@ -201,7 +201,7 @@ class RuntimeClient:
         """Return how a workflow is, now.
 
         Raises:
-            RuntimeUnavailable: The runtime is down, hangs or answers garbage.
+            RuntimeUnavailable: The runtime is down, hangs or sends malformed answers.
         """
         return self._report("GET", f"/workflows/{uid}")
 
@@ -209,7 +209,7 @@ class RuntimeClient:
         """Let the runtime compare itself with the database now, and try failed loads again.
 
         Raises:
-            RuntimeUnavailable: The runtime is down, hangs or answers garbage.
+            RuntimeUnavailable: The runtime is down, hangs or sends malformed answers.
         """
         self._call("POST", "/nudge")
 
@@ -220,7 +220,7 @@ class RuntimeClient:
             A sentence per difference, and whether everything could be compared and mended.
 
         Raises:
-            RuntimeUnavailable: The runtime is down, hangs or answers garbage.
+            RuntimeUnavailable: The runtime is down, hangs or sends malformed answers.
         """
         values = self._call("POST", "/check?dry_run" if dry_run else "/check")
         try:
@@ -232,7 +232,7 @@ class RuntimeClient:
         """Have the runtime collect garbage, and return what its memory is used for then.
 
         Raises:
-            RuntimeUnavailable: The runtime is down, hangs or answers garbage.
+            RuntimeUnavailable: The runtime is down, hangs or sends malformed answers.
         """
         values = self._call("POST", "/collect")
         try:
@@ -260,7 +260,7 @@ class RuntimeClient:
         """Return what changed since a sequence number, after waiting for a change for at most `wait_s`.
 
         Raises:
-            RuntimeUnavailable: The runtime is down, hangs or answers garbage.
+            RuntimeUnavailable: The runtime is down, hangs or sends malformed answers.
         """
         values = self._call("GET", f"/status?epoch={epoch}&since={since}&wait_s={wait_s}")
         try:

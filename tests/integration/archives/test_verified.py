@@ -35,7 +35,7 @@ def no_descriptor_left() -> Iterator[None]:
     """Check that the block closes what it opens."""
     before = len(os.listdir("/dev/fd"))  # noqa: PTH208 - only their number is of interest
     yield
-    assert len(os.listdir("/dev/fd")) == before  # noqa: PTH208
+    assert len(os.listdir("/dev/fd")) == before  # noqa: PTH208 - as above
 
 
 @pytest.mark.parametrize("size", SIZES)
