@@ -26,13 +26,13 @@ with _one_line():
 # Web workers share their counters there; prometheus-client looks for this when something imports it, as all below does.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_settings.metrics_folder)  # noqa: TID251 - its only way to be told
 
-from wfmgmt.deployment.deployment import Deployment  # noqa: E402
+from wfmgmt.deployment.arbiter import ResilientArbiter  # noqa: E402
+from wfmgmt.deployment.gunicorn_master import GunicornMaster  # noqa: E402
 from wfmgmt.deployment.host_limits import ensure_temporary_folder, raise_file_limit, web_connections  # noqa: E402
 from wfmgmt.deployment.inherited_sockets import InheritedSockets  # noqa: E402
-from wfmgmt.deployment.master import Master  # noqa: E402
 from wfmgmt.deployment.shared_metrics import empty_folder, reserve_files  # noqa: E402
 
-_deployment = Deployment.of(_settings)
+_master = GunicornMaster.of(_settings)
 
 bind = str(_settings.management_address)
 workers = _settings.web_workers
@@ -58,17 +58,17 @@ control_socket_disable = True
 
 def on_starting(server):
     """Prepare the instance before the first web worker."""
-    Master.adopt(server, _deployment.shared)
+    ResilientArbiter.adopt(server, _master.shared)
     with _one_line():
         inherited = InheritedSockets(os.environ)  # noqa: TID251 - where systemd tells of them
-        _deployment.start([] if inherited.has_management else server.cfg.address, inference=inherited.inference)
+        _master.start([] if inherited.has_management else server.cfg.address, inference=inherited.inference)
         ensure_temporary_folder(_settings)
         empty_folder(_settings)
 
 
 def when_ready(server):
     """Tell where everything is."""
-    _deployment.announce(server.LISTENERS[0].sock.getsockname())
+    _master.announce(server.LISTENERS[0].sock.getsockname())
 
 
 def pre_fork(server, worker):
@@ -86,10 +86,10 @@ def post_worker_init(worker):
     with _one_line():
         reserve_files(_settings)
         worker.guard = worker.wsgi.extensions["wfmgmt.guard"]
-        worker.housekeeping = _deployment.housekeeping(worker.wsgi.extensions["wfmgmt"])
+        worker.housekeeping = _master.housekeeping(worker.wsgi.extensions["wfmgmt"])
         worker.housekeeping.start()
     worker.has_started[0] = True
-    _deployment.on_web_worker_started()
+    _master.on_web_worker_started()
 
 
 def worker_exit(server, worker):
@@ -102,11 +102,11 @@ def child_exit(server, worker):
     """Record the end of a web worker that had not started."""
     is_stopping = not server.LISTENERS
     if not worker.has_started[0] and not is_stopping:
-        _deployment.on_web_worker_failed()
+        _master.on_web_worker_failed()
 
 
 def on_exit(server):
     """Take the runtime down."""
-    _deployment.stop()
-    if _deployment.exit_code:
-        sys.exit(_deployment.exit_code)
+    _master.stop()
+    if _master.exit_code:
+        sys.exit(_master.exit_code)

@@ -13,7 +13,7 @@ from benchmarks.figures import Figure
 from benchmarks.processes import memory_mb, web_workers
 from tests.records import fill
 from tests.service import Service, wait_until
-from wfmgmt.store.schema import upgrade
+from wfmgmt.registry.schema import upgrade
 
 MANY, SOME = 100_000, 1_000
 _LIMIT = 100

@@ -1,11 +1,11 @@
-"""Run the migrations, on the connection of `wfmgmt.store.schema` or on one for the `alembic` command."""
+"""Run the migrations, on the connection of `wfmgmt.registry.schema` or on one for the `alembic` command."""
 
 from alembic import context
 from sqlalchemy import Connection, text
 
+from wfmgmt.registry.schema import locked_connection
+from wfmgmt.registry.tables import metadata
 from wfmgmt.settings import Settings
-from wfmgmt.store.schema import locked_connection
-from wfmgmt.store.tables import metadata
 
 
 def run(connection: Connection) -> None:

@@ -21,7 +21,7 @@ from urllib3.exceptions import NewConnectionError
 
 from tests.factories import make_mar, make_war
 from tests.service import Service, command_line, pids_of, stored_files, wait_until
-from wfmgmt.store.store import Store
+from wfmgmt.registry.registry import Registry
 
 #: What a registration may ask for: archive to the statuses that it can end with while nothing is being killed.
 BAD_SOURCES = {"nosuch.war": {404}, "broken.war": {500}, "cyclic.war": {400}}
@@ -243,11 +243,11 @@ class Campaign:
         for answer in self.ledger.answers[self._seen :]:
             self._check_rows(answer, found[answer.request_id])
         self._seen = len(self.ledger.answers)
-        store = Store(f"sqlite:///{self.service.database}")
+        registry = Registry(f"sqlite:///{self.service.database}")
         try:
-            assert store.verify_audit().broken_at is None
+            assert registry.verify_audit().broken_at is None
         finally:
-            store.close()
+            registry.close()
 
     @staticmethod
     def _replay(registered: set[object], action: str, name: str, outcome: str, detail: dict[str, str]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from tests.service import parent_pid
 from wfmgmt.archives.verified import open_verified
 from wfmgmt.serving.models.base import Model
-from wfmgmt.serving.models.local.launcher import Forkserver, Surroundings
+from wfmgmt.serving.models.local.forkserver_client import ForkserverClient, WorkerEnvironment
 from wfmgmt.serving.models.local.server import UNPACKED, WORKING, LocalModelServer, LocalParts
 from wfmgmt.serving.models.local.trees import ArchiveKind
 from wfmgmt.testing import make_model
@@ -40,7 +40,7 @@ class LocalServers:
         folder: Where archives are unpacked and workers work.
     """
 
-    forkserver: Forkserver
+    forkserver: ForkserverClient
     models: LocalModelServer
     functions: LocalModelServer
     folder: Path
@@ -84,11 +84,11 @@ async def open_servers(
     folder: Path,
     on_change: Callable[[str], None] = lambda _: None,
     *,
-    surroundings: Surroundings | None = None,
+    surroundings: WorkerEnvironment | None = None,
     **overrides: Any,
 ) -> AsyncIterator[LocalServers]:
     """Open servers that unpack below this folder, and close them in the end."""
-    forkserver = Forkserver(surroundings)
+    forkserver = ForkserverClient(surroundings)
     parts = LocalParts(forkserver=forkserver, folder=folder, on_change=on_change, **overrides)
     models = LocalModelServer(parts, ArchiveKind(name="Model", unpack=unpack_mar, open_archive=open_verified))
     functions = LocalModelServer(parts, ArchiveKind(name="Workflow archive", unpack=unpack, open_archive=open_verified))

@@ -1,4 +1,4 @@
-"""Values for tests of the store, each with sensible defaults that a test overrides."""
+"""Values for tests of the registry, each with sensible defaults that a test overrides."""
 
 import uuid
 from dataclasses import asdict
@@ -9,20 +9,20 @@ from sqlalchemy import create_engine, insert
 
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.workflow import NodeKind, NodeSettings
-from wfmgmt.store import tables
-from wfmgmt.store.records import NewNode, NewWorkflow
-from wfmgmt.store.schema import upgrade
-from wfmgmt.store.store import Store
+from wfmgmt.registry import tables
+from wfmgmt.registry.records import NewNode, NewWorkflow
+from wfmgmt.registry.registry import Registry
+from wfmgmt.registry.schema import upgrade
 
 SHA = "a" * 64
 MOMENT = "2026-01-31T12:00:00.000000Z"
 
 
-def make_store(folder: Path) -> Store:
-    """Return a store over a new SQLite file with the current schema."""
+def make_registry(folder: Path) -> Registry:
+    """Return a registry over a new SQLite file with the current schema."""
     url = f"sqlite:///{folder / 'wfmgmt.db'}"
     upgrade(url)
-    return Store(url)
+    return Registry(url)
 
 
 def make_node(name: str = "m1", **overrides: Any) -> NewNode:
@@ -78,11 +78,11 @@ def make_event(workflow: str = "seq", **overrides: Any) -> AuditEvent:
     return AuditEvent(**{**values, **overrides})
 
 
-def register(store: Store, *names: str) -> None:
+def register(registry: Registry, *names: str) -> None:
     """Record ready workflows."""
     for name in names:
         new = make_workflow(name)
-        with store.write() as writer:
+        with registry.write() as writer:
             writer.claim_name(new)
             writer.mark_ready(new.uid)
             writer.record(make_event(name))

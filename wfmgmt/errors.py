@@ -12,25 +12,25 @@ WfmgmtError
 ├── DownloadFailed              an allowed address did not deliver the archive
 ├── ListingFailed               another server does not tell which workflows it has
 ├── BackupRefused               a backup cannot be written or restored there
-├── NotTakenOver                a workflow of another server that cannot be taken over as it is
+├── NotImported                a workflow of another server that cannot be taken over as it is
 ├── WorkflowExists              the name is taken
 ├── WorkflowBusy                the name is being registered or unregistered right now
 ├── CrossOriginRefused          a web page that has no business here may have sent it
 ├── NodesNotLoadable            model files that are missing or broken, found without running code
 ├── NodesFailedToLoad           workers that did not come up
 ├── ModelNameTaken              the model server has somebody else's model of that name
-├── ModelServerBroken           the model server failed while it was to load models
-├── ModelServerSilent           the model server did not answer in time then
+├── ModelServerFailed           the model server failed while it was to load models
+├── ModelServerTimedOut           the model server did not answer in time then
 ├── RequestTooLarge             the body of a prediction is longer than the settings allow
 ├── RequestTooSlow              the head or the body of a prediction did not arrive in time
 ├── UnsupportedEncoding         the body of a prediction is compressed in a way that is not read
 ├── NodeFailed                  a node could not answer a prediction, in all its tries
-│   ├── NodeServerBroken        because its model server failed
-│   └── NodeServerSilent        because its model server did not answer in time
+│   ├── NodeServerFailed        because its model server failed
+│   └── NodeServerTimedOut        because its model server did not answer in time
 ├── WorkflowTimedOut            a workflow did not answer a prediction within its response_timeout
 ├── NodeRefused                 a handler refused a prediction with an HTTP status of its choice
 ├── Unavailable                 the service cannot do this now; trying again later may help
-│   ├── StoreUnavailable        the database is locked or cannot be reached
+│   ├── RegistryUnavailable        the database is locked or cannot be reached
 │   ├── FolderUnavailable       a folder of the service was removed, replaced or closed while it runs
 │   ├── RuntimeUnavailable      the runtime does not answer or answers garbage
 │   │   └── RuntimeUnreachable   it is down, being started or hanging: another attempt may succeed soon
@@ -151,7 +151,7 @@ class BackupRefused(WfmgmtError):
     """A backup cannot be written or restored there."""
 
 
-class NotTakenOver(WfmgmtError):
+class NotImported(WfmgmtError):
     """A workflow of another server cannot be taken over as it is."""
 
 
@@ -214,11 +214,11 @@ class ModelNameTaken(_NodeFailures):
     """The model server holds models of these names that are not ours, and that we leave alone."""
 
 
-class ModelServerBroken(_NodeFailures):
+class ModelServerFailed(_NodeFailures):
     """The model server failed, broke off or answered what makes no sense."""
 
 
-class ModelServerSilent(_NodeFailures):
+class ModelServerTimedOut(_NodeFailures):
     """The model server did not answer in time."""
 
 
@@ -269,11 +269,11 @@ class NodeFailed(WfmgmtError):
         self.reason = reason
 
 
-class NodeServerBroken(NodeFailed):
+class NodeServerFailed(NodeFailed):
     """The model server of a node failed, broke off or answered what makes no sense."""
 
 
-class NodeServerSilent(NodeFailed):
+class NodeServerTimedOut(NodeFailed):
     """The model server of a node did not answer in time."""
 
 
@@ -312,7 +312,7 @@ class Unavailable(WfmgmtError):
     retry_after_s = 5
 
 
-class StoreUnavailable(Unavailable):
+class RegistryUnavailable(Unavailable):
     """The database is locked by another process or cannot be reached."""
 
 

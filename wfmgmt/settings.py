@@ -153,7 +153,7 @@ class Settings(BaseSettings):
     download_limit_mb: int = Field(default=512, ge=1)
     web_workers: int = Field(default=2, ge=1, le=256)
     web_threads: int = Field(default=8, ge=2, le=1024)
-    registrations: int = Field(default=0, ge=0)
+    max_operations: int = Field(default=0, ge=0)
     model_server: Literal["local", "torchserve"] = "local"
     torchserve_management_urls: _Urls = ()
     torchserve_inference_urls: _Urls = ()
@@ -165,9 +165,9 @@ class Settings(BaseSettings):
     torchserve_timeout_s: float = Field(default=10, ge=0.1, le=MAX_WAIT_S)
     torchserve_check_s: float = Field(default=60, ge=1, le=MAX_WAIT_S)
     queue_size: int = Field(default=100, ge=1)
-    requests: int = Field(default=1000, ge=1)
-    connections: int = Field(default=2000, ge=1)
-    held_mb: int = Field(default=512, ge=1)
+    max_inflight_requests: int = Field(default=1000, ge=1)
+    max_connections: int = Field(default=2000, ge=1)
+    max_inflight_mb: int = Field(default=512, ge=1)
     request_limit_bytes: int = Field(default=6_553_500, ge=1, le=MAX_MESSAGE_BYTES)
     response_limit_bytes: int = Field(default=6_553_500, ge=1, le=MAX_MESSAGE_BYTES)
     idle_timeout_s: float = Field(default=60, ge=0.1, le=MAX_WAIT_S)
@@ -219,15 +219,15 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _leave_threads_free(self) -> Self:
         """Registrations may hang for minutes, so they must not be able to take every thread."""
-        if self.registrations >= self.web_threads:
-            raise ValueError(f"registrations: expected fewer than web_threads ({self.web_threads})")
+        if self.max_operations >= self.web_threads:
+            raise ValueError(f"max_operations: expected fewer than web_threads ({self.web_threads})")
         return self
 
     @model_validator(mode="after")
     def _hold_a_request(self) -> Self:
         """A body that is allowed has to find room some time."""
-        if self.held_mb * MIB < self.request_limit_bytes + self.response_limit_bytes:
-            raise ValueError("held_mb: expected room for request_limit_bytes and response_limit_bytes together")
+        if self.max_inflight_mb * MIB < self.request_limit_bytes + self.response_limit_bytes:
+            raise ValueError("max_inflight_mb: expected room for request_limit_bytes and response_limit_bytes together")
         return self
 
     @model_validator(mode="after")
@@ -305,9 +305,14 @@ class Settings(BaseSettings):
         )
 
     @property
+    def known_hosts(self) -> tuple[str, ...]:
+        """Names under which requests may reach the service: those allowed, and those that it was told to listen on."""
+        return (*self.allowed_hosts, self.management_address.host, self.inference_address.host)
+
+    @property
     def concurrent_registrations(self) -> int:
         """Registrations that one web worker carries out at a time; half its threads unless set."""
-        return self.registrations or self.web_threads // 2
+        return self.max_operations or self.web_threads // 2
 
 
 @cache
@@ -329,7 +334,18 @@ def worker_environment(settings: Settings) -> dict[str, str]:
     return {**environment, f"{ENV_PREFIX}INSTANCE": str(settings.instance)}
 
 
+#: Settings of earlier versions, each with what it is called now.
+_RENAMED = {
+    "requests": "max_inflight_requests",
+    "connections": "max_connections",
+    "registrations": "max_operations",
+    "held_mb": "max_inflight_mb",
+}
+
+
 def _check_known(key: str, place: str) -> None:
+    if key in _RENAMED:
+        raise SettingsInvalid(f"{place}: this setting is called {ENV_PREFIX}{_RENAMED[key].upper()} now")
     if key not in Settings.model_fields:
         nearest = difflib.get_close_matches(key, Settings.model_fields, n=1)
         hint = f", did you mean {ENV_PREFIX}{nearest[0].upper()}?" if nearest else ""

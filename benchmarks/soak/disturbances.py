@@ -77,7 +77,7 @@ class Killer:
                 requests.get(f"{self._service.inference}/ping", timeout=RECOVERY_S)
                 outage.ended_at = time.monotonic()
                 return
-        self._tally.note_wrong(f"the runtime was not back within {RECOVERY_S:g} s")
+        self._tally.record_wrong(f"the runtime was not back within {RECOVERY_S:g} s")
 
     def _kill(self, pid: int, kind: str) -> None:
         if not command_line(pid):
@@ -120,7 +120,7 @@ class Visitor:
             if self._service.unregister(VISITOR.name).status_code in (OK, NOT_FOUND):
                 return
             time.sleep(0.2)
-        self._tally.note_wrong(f"{VISITOR.name} could not be unregistered within {RECOVERY_S:g} s")
+        self._tally.record_wrong(f"{VISITOR.name} could not be unregistered within {RECOVERY_S:g} s")
 
     def _change(self, what: str) -> None:
         try:
@@ -129,11 +129,11 @@ class Visitor:
             else:
                 answer = self._service.unregister(VISITOR.name)
         except requests.RequestException as error:
-            self._tally.note_wrong(f"management: {error!r}; {what}")
+            self._tally.record_wrong(f"management: {error!r}; {what}")
             return
         self.answers[f"{what} {answer.status_code}"] += 1
         if answer.status_code == OK:
             return
         problem = error_problem(answer.status_code, answer.headers, answer.content, self._service.instance)
         if problem is not None:
-            self._tally.note_wrong(f"{problem}; {what}: {answer.status_code} {answer.text}")
+            self._tally.record_wrong(f"{problem}; {what}: {answer.status_code} {answer.text}")

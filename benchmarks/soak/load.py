@@ -70,9 +70,9 @@ class Load:
         try:
             async with session.post(address, data=body, headers=headers) as got:
                 content = await got.read()
-                return self._tally.note_answer(question, got.status, got.headers, content, began_at)
+                return self._tally.record_answer(question, got.status, got.headers, content, began_at)
         except TimeoutError:
-            self._tally.note_wrong(f"no answer within {ANSWER_TIMEOUT_S:g} s; {question}")
+            self._tally.record_wrong(f"no answer within {ANSWER_TIMEOUT_S:g} s; {question}")
         except (aiohttp.ClientError, OSError) as error:
-            self._tally.note_broken(question, error, began_at)
+            self._tally.record_broken(question, error, began_at)
         return False

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from benchmarks.soak.workflows import STEADY, VISITOR, SoakedWorkflow
 
-LARGEST_PAD_CHARS = 200_000
+MAX_PAD_CHARS = 200_000
 _CHUNK_BYTES = 10_000
 _FORMS = ("json", "raw", "text", "chunked", "form", "multipart")
 #: What bodies are cut from: mostly letters, and now and then something that an encoding has to do something about.
@@ -89,7 +89,7 @@ class Questions:
         self._workflows = (*STEADY, VISITOR)
         self._weights = [workflow.weight for workflow in self._workflows]
         letters = string.ascii_letters * 8 + _ODD
-        self._text = "".join(chance.choices(letters, k=2 * LARGEST_PAD_CHARS))
+        self._text = "".join(chance.choices(letters, k=2 * MAX_PAD_CHARS))
         self._asked = 0
 
     def next(self) -> Question:
@@ -99,9 +99,9 @@ class Questions:
     def ask(self, workflow: SoakedWorkflow) -> Question:
         """Return a new one for a workflow."""
         self._asked += 1
-        start = self._chance.randrange(LARGEST_PAD_CHARS)
+        start = self._chance.randrange(MAX_PAD_CHARS)
         # Most are short, but all lengths have their chance.
-        length = int(LARGEST_PAD_CHARS ** self._chance.random()) - 1
+        length = int(MAX_PAD_CHARS ** self._chance.random()) - 1
         return Question(
             token=f"k{self._asked:09}",
             workflow=workflow,

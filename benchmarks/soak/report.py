@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.figures import Figure
 from benchmarks.soak.processes import Sample, begin_and_end
-from benchmarks.soak.trial import LEAST_WORKERS, Trial
+from benchmarks.soak.trial import MIN_WORKERS, Trial
 from benchmarks.soak.workflows import STEADY
 
 _GROWTH_MB = 10
 #: What the runtime may grow by between the second and the last tenth of its last life.
 _GROWTH_SHARE = 0.05
 _MORE_DESCRIPTORS = 5
-_LONGEST_SILENCE_S = 60
+_MAX_SILENCE_S = 60
 
 
 def figures_of(trial: Trial) -> list[Figure]:
@@ -46,7 +46,7 @@ def _answers(trial: Trial) -> list[Figure]:
             what=f"longest time without an own answer of a workflow, {name}",
             value=silence_s,
             unit="s",
-            at_most=_LONGEST_SILENCE_S,
+            at_most=_MAX_SILENCE_S,
         ),
     ]
 
@@ -121,7 +121,7 @@ def _end(trial: Trial) -> list[Figure]:
         Figure(
             what="descriptors of the runtime after it", value=after, unit="open", at_most=before + _MORE_DESCRIPTORS
         ),
-        Figure(what="workers after it", value=workers, unit="running", at_most=LEAST_WORKERS, at_least=LEAST_WORKERS),
+        Figure(what="workers after it", value=workers, unit="running", at_most=MIN_WORKERS, at_least=MIN_WORKERS),
         Figure(what="stray processes after it", value=strays, unit="running", at_most=0),
         Figure(
             what="workflows without an own answer, idle", value=len(trial.mute), unit=f"of {len(STEADY)}", at_most=0

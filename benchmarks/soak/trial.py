@@ -20,12 +20,12 @@ from benchmarks.soak.verdicts import Tally
 from benchmarks.soak.workflows import NAUGHTY, STEADY, write_archives
 from tests.campaigns import kill_everything
 from tests.service import Service, pids_of
+from wfmgmt.control.client import RuntimeClient
+from wfmgmt.control.messages import MemoryReport
 from wfmgmt.errors import RuntimeUnavailable
-from wfmgmt.serving.client import RuntimeClient
-from wfmgmt.serving.memory import MemoryReport
 
 #: Workers that all workflows have together while nobody asks anything.
-LEAST_WORKERS = sum(workflow.processes for workflow in STEADY)
+MIN_WORKERS = sum(workflow.processes for workflow in STEADY)
 _IDLE_TIMEOUT_S = 3
 #: How long it may take after the load until all is as before it, in s: idle timeouts, and pauses before new workers.
 _SETTLE_S = 60.0
@@ -150,7 +150,7 @@ def _settle(service: Service) -> Census:
     deadline = time.monotonic() + _SETTLE_S
     while True:
         census = count_processes(service)
-        if (len(census.workers) == LEAST_WORKERS and not census.strays) or time.monotonic() > deadline:
+        if (len(census.workers) == MIN_WORKERS and not census.strays) or time.monotonic() > deadline:
             return census
         time.sleep(0.2)
 

@@ -86,13 +86,13 @@ class Tally:
         """How many requests were made."""
         return self.own.total() + self.clean.total() + self.wrong
 
-    def note_answer(
+    def record_answer(
         self, question: Question, status: int, headers: Mapping[str, str], content: bytes, began_at: float
     ) -> bool:
         """Take in an answer; return whether it was the request's own."""
         problem = self._problem(question, status, headers, content)
         if problem is not None:
-            self.note_wrong(f"{problem}; {question}: {status} {_cut(content)}")
+            self.record_wrong(f"{problem}; {question}: {status} {_cut(content)}")
             return False
         if status == OK:
             now = time.monotonic()
@@ -105,15 +105,15 @@ class Tally:
             self.spoilt[str(status)] += 1
         return False
 
-    def note_broken(self, question: Question, error: Exception, began_at: float) -> None:
+    def record_broken(self, question: Question, error: Exception, began_at: float) -> None:
         """Take in a connection that broke before the answer was there."""
         if any(began_at <= outage.ended_at + _AFTERMATH_S for outage in self.outages):
             self.clean["broken off"] += 1
             self.spoilt["broken off"] += 1
         else:
-            self.note_wrong(f"the connection broke: {error!r}; {question}")
+            self.record_wrong(f"the connection broke: {error!r}; {question}")
 
-    def note_wrong(self, detail: str) -> None:
+    def record_wrong(self, detail: str) -> None:
         """Take in what must not be."""
         self.wrong += 1
         if len(self.details) < _KEPT_DETAILS:

@@ -18,7 +18,7 @@ from tests.listed_workflows import listing
 from tests.service import CHECKOUT, Service, stored_files, wait_until
 from tests.slow_workflow import make_slow_workflow
 from wfmgmt.errors import UrlNotAllowed
-from wfmgmt.factory import Services
+from wfmgmt.management import Services
 from wfmgmt.settings import Settings
 
 URLS = {"first": "first.war", "second": "renamed.war", "third": "third.war"}
@@ -229,5 +229,5 @@ def test_command_that_is_ended_half_way_leaves_nothing(
     wait_until(lambda: not rows(service, "SELECT 1 FROM workflow"), what="the end of the registration")
     services = Services(Settings.load(service.environment))
     services.removal.sweep()
-    services.store.close()
+    services.registry.close()
     assert stored(service) == []

@@ -26,7 +26,7 @@ from tests.load import (
 )
 from tests.records import fill
 from tests.service import Service, wait_until
-from wfmgmt.store.schema import upgrade
+from wfmgmt.registry.schema import upgrade
 
 SLEEPER = """
 import time
@@ -127,7 +127,7 @@ def _assert_answers_quickly(service: Service, name: str) -> None:
 
 def test_registrations_that_hang_leave_the_rest_of_the_service_alone(tmp_path: Path) -> None:
     """Twenty that wait for a source or a model keep nothing from answering; one more is sent away."""
-    settings = {"web_workers": 1, "web_threads": 24, "registrations": 20, "download_timeout_s": 30}
+    settings = {"web_workers": 1, "web_threads": 24, "max_operations": 20, "download_timeout_s": 30}
     with (
         silent_source() as (url, waiting),
         deployed(tmp_path, allowed_urls=r"http://127\.0\.0\.1:.*", **settings) as service,

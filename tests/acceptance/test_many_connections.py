@@ -21,7 +21,7 @@ HALF_SENT = b"POST /wfpredict/echo HTTP/1.1\r\nHost: localhost\r\nContent-Length
 
 @pytest.fixture(scope="module", name="service")
 def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with deployed(tmp_path_factory.mktemp("c"), connections=CONNECTIONS) as service:
+    with deployed(tmp_path_factory.mktemp("c"), max_connections=CONNECTIONS) as service:
         make_war(service.workflow_store, name="echo", spec="dag: {echo: []}\n", handler=ECHO)
         assert service.register("echo.war").status_code == 200
         yield service
@@ -68,7 +68,9 @@ def test_connection_gets_503_while_all_others_are_busy(service: Service) -> None
         refused = connect(service, opened)
         answer = ping(refused)
         assert_raw_error(answer, 503)
-        assert json.loads(answer.body)["message"] == "All connections are busy (WFMGMT_CONNECTIONS); try again later."
+        assert (
+            json.loads(answer.body)["message"] == "All connections are busy (WFMGMT_MAX_CONNECTIONS); try again later."
+        )
         assert answer.headers["retry-after"] == "1"
         assert refused.recv(1) == b""
         for connection in busy:

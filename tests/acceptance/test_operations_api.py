@@ -20,8 +20,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.acceptance.evidence import assert_json, nothing_left, ready_workers
 from tests.factories import make_mar, make_war
 from tests.service import Service, wait_until
-from wfmgmt.factory import create_app, create_runtime
-from wfmgmt.serving.client import RuntimeClient
+from wfmgmt.control.client import RuntimeClient
+from wfmgmt.management import create_app
+from wfmgmt.runtime_factory import create_runtime
 from wfmgmt.serving.inference_metrics import InferenceMetrics
 from wfmgmt.serving.inference_server import inference_app
 from wfmgmt.settings import Settings

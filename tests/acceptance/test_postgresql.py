@@ -8,7 +8,7 @@ import pytest
 from tests.factories import make_mar, make_war
 from tests.postgresql import postgresql
 from tests.service import Service, wait_until
-from wfmgmt.store.schema import locked_connection
+from wfmgmt.registry.schema import locked_connection
 
 
 @pytest.fixture(name="database", scope="module")

@@ -9,8 +9,8 @@ from tests.campaigns import rows
 from tests.factories import make_mar, make_war
 from tests.records import make_workflow
 from tests.service import Service
-from wfmgmt.store.schema import upgrade
-from wfmgmt.store.store import Store
+from wfmgmt.registry.registry import Registry
+from wfmgmt.registry.schema import upgrade
 
 
 @pytest.fixture(name="service")
@@ -21,14 +21,14 @@ def _service(tmp_path: Path) -> Iterator[Service]:
     make_mar(service.model_store)
     url = f"sqlite:///{service.database}"
     upgrade(url)
-    store = Store(url)
+    registry = Registry(url)
     removed = make_workflow("removed", lease="dead1")
-    with store.write() as writer:
+    with registry.write() as writer:
         writer.claim_name(make_workflow("begun", lease="dead2"))
         writer.claim_name(removed)
         writer.mark_ready(removed.uid)
         writer.mark_unregistering(removed.uid, "dead1")
-    store.close()
+    registry.close()
     yield service
     service.kill()
 

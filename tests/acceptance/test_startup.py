@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from tests.factories import make_mar, make_war
-from tests.records import make_store, register
+from tests.records import make_registry, register
 from tests.service import CHECKOUT, Service, pids_of, wait_until
 
 #: How much CPU time a deployment that cannot start takes at most to say so, which is its time on a machine of its own.
@@ -31,9 +31,9 @@ def _database(tmp_path: Path) -> Path:
     """Return a database of several hundred pages in a folder of its own, as the instance would have it."""
     instance = tmp_path / "instance"
     instance.mkdir()
-    store = make_store(instance)
-    register(store, *(f"w{number}" for number in range(200)))
-    store.close()
+    registry = make_registry(instance)
+    register(registry, *(f"w{number}" for number in range(200)))
+    registry.close()
     return instance / "wfmgmt.db"
 
 

@@ -16,7 +16,7 @@ _CACHING = {
     "Expires": "Thu, 01 Jan 1970 00:00:00 UTC",
 }
 _OWN = frozenset({REQUEST_ID, "content-length", "connection"})
-_LOWEST_ERROR = 400
+_MIN_ERROR_STATUS = 400
 
 
 class OwnError(Exception):
@@ -89,7 +89,7 @@ def _answer(status: int, reason: str, body: bytes, content_type: str | None) -> 
     else:
         headers["content-type"] = content_type
         response = web.Response(status=status, reason=reason, body=body, headers=headers)
-    if status >= _LOWEST_ERROR:
+    if status >= _MIN_ERROR_STATUS:
         response.headers["connection"] = "close"
         response.force_close()
     return response

@@ -14,8 +14,8 @@ from tests.fake_torchserve.answers import INTERNAL, HandlerAnswer, OwnError
 from tests.model_servers import UnpackedMar
 from wfmgmt.serving.models.base import NodeRequest
 from wfmgmt.serving.models.local.batches import encode_batch
+from wfmgmt.serving.models.local.forkserver_client import ForkFailed, ForkserverClient
 from wfmgmt.serving.models.local.frames import Frame, InvalidFrame
-from wfmgmt.serving.models.local.launcher import ForkFailed, Forkserver
 from wfmgmt.serving.models.local.worker_process import WorkerExited, WorkerProcess
 
 _ANSWER_BYTES = 6_553_500
@@ -38,7 +38,7 @@ class Host:
         leaving: Workers that are on their way out.
     """
 
-    forkserver: Forkserver
+    forkserver: ForkserverClient
     restart_s: Sequence[float] = (1.0, 1.0, 2.0, 3.0, 5.0, 8.0)
     queue_size: int = 100
     requeues: bool = False

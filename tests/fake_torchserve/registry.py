@@ -32,7 +32,7 @@ class Registry:
 
     def __init__(self, host: Host, store: Path, folder: Path) -> None:
         self._host = host
-        self._store = store
+        self._registry = store
         self._folder = folder
         self._models: dict[str, dict[str, ServedModel]] = {}
         self._defaults: dict[str, str] = {}
@@ -156,7 +156,7 @@ class Registry:
             raise _no_archive("empty url")
         if ".." in url:
             raise _no_archive(f"Relative path is not allowed in url: {url}")
-        archive = self._store / url.rpartition("/")[2]
+        archive = self._registry / url.rpartition("/")[2]
         if not archive.is_file():
             raise _no_archive(f"Model not found at: {url}")
         return archive
@@ -165,9 +165,9 @@ class Registry:
         source = Path(unquote(urlsplit(url).path))
         if not source.is_file():
             raise OwnError(400, "DownloadArchiveException", f"Failed to download archive from: {url}")
-        if (self._store / source.name).exists():
+        if (self._registry / source.name).exists():
             raise OwnError(500, INTERNAL, f"Model file already exists {source.name}")
-        return Path(shutil.copy(source, self._store))
+        return Path(shutil.copy(source, self._registry))
 
     def _forget(self, model: ServedModel) -> None:
         settings = model.settings
@@ -179,7 +179,7 @@ class Registry:
             self._models.pop(settings.name, None)
             self._defaults.pop(settings.name, None)
         if settings.url.startswith("file://"):
-            (self._store / Path(unquote(urlsplit(settings.url).path)).name).unlink(missing_ok=True)
+            (self._registry / Path(unquote(urlsplit(settings.url).path)).name).unlink(missing_ok=True)
 
 
 def number_of(parameters: Mapping[str, str], name: str, default: int) -> int:

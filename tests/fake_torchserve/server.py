@@ -30,7 +30,7 @@ from tests.fake_torchserve.registry import Registry
 from tests.fake_torchserve.threads import Threads
 from tests.fake_torchserve.tokens import Tokens
 from wfmgmt.serving.models.base import NodeRequest
-from wfmgmt.serving.models.local.launcher import Forkserver
+from wfmgmt.serving.models.local.forkserver_client import ForkserverClient
 
 MAX_REQUEST_BYTES = 6_553_500
 
@@ -304,7 +304,7 @@ async def fake_torchserve(
         overrides: Values of its `Host`.
     """
     with tempfile.TemporaryDirectory() as folder:
-        host = Host(forkserver=Forkserver(), worker_ids=itertools.count(9000), **overrides)
+        host = Host(forkserver=ForkserverClient(), worker_ids=itertools.count(9000), **overrides)
         registry = Registry(host, model_store, Path(folder))
         keys = Tokens(token_folder) if token_folder is not None else None
         fake = FakeTorchServe(host, registry, model_api=model_api, keys=keys)

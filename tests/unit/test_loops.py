@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from wfmgmt import loops
-from wfmgmt.errors import StoreUnavailable
+from wfmgmt.errors import RegistryUnavailable
 from wfmgmt.loops import MAX_DUTY_PAUSE_S, MAX_FAILURES, Duties, Duty, Loop
 
 
@@ -76,7 +76,7 @@ def test_loop_can_be_stopped_before_it_was_started() -> None:
 def test_duty_that_fails_delays_itself_alone() -> None:
     """Its pauses double up to a bound, and end with its failures; the other duty is called each time."""
     now = 0.0
-    error: list[Exception] = [StoreUnavailable("locked")]
+    error: list[Exception] = [RegistryUnavailable("locked")]
     failing: list[float] = []
     other: list[float] = []
     counted: list[str] = []

@@ -89,7 +89,14 @@ def test_servers_are_listed_in_the_same_order() -> None:
         ({"WFMGMT_CORS_ORIGINS": "https://*.example"}, "WFMGMT_CORS_ORIGINS: expected exact origins"),
         ({"WFMGMT_CORS_ORIGINS": "https://a.example/x"}, "WFMGMT_CORS_ORIGINS: expected exact origins"),
         ({"WFMGMT_MODEL_SERVER": "elsewhere"}, "WFMGMT_MODEL_SERVER: "),
-        ({"WFMGMT_REGISTRATIONS": "8"}, "registrations: expected fewer than web_threads"),
+        (
+            {"WFMGMT_REQUESTS": "9"},
+            "environment variable WFMGMT_REQUESTS: this setting is called WFMGMT_MAX_INFLIGHT_REQUESTS now",
+        ),
+        ({"WFMGMT_CONNECTIONS": "9"}, "WFMGMT_MAX_CONNECTIONS now"),
+        ({"WFMGMT_REGISTRATIONS": "9"}, "WFMGMT_MAX_OPERATIONS now"),
+        ({"WFMGMT_HELD_MB": "9"}, "WFMGMT_MAX_INFLIGHT_MB now"),
+        ({"WFMGMT_MAX_OPERATIONS": "8"}, "max_operations: expected fewer than web_threads"),
         ({"WFMGMT_MODEL_SERVER": "torchserve"}, "torchserve_management_urls: expected at least one"),
         (
             {"WFMGMT_TORCHSERVE_MANAGEMENT_URLS": "localhost:8081"},
@@ -212,7 +219,7 @@ def test_addresses_are_shown_as_they_are_written(text: str) -> None:
 
 def test_error_over_several_settings_shows_none_of_them() -> None:
     """The database's password is not printed because of another setting."""
-    environ = {"WFMGMT_REGISTRATIONS": "9", "WFMGMT_DATABASE_URL": "postgresql://u:secret@h/x"}
+    environ = {"WFMGMT_MAX_OPERATIONS": "9", "WFMGMT_DATABASE_URL": "postgresql://u:secret@h/x"}
     with pytest.raises(SettingsInvalid) as caught:
         Settings.load(environ)
     assert "secret" not in str(caught.value)

@@ -7,10 +7,10 @@ from werkzeug.exceptions import NotFound
 
 from wfmgmt.api.errors import register_error_handlers
 from wfmgmt.api.metrics import Metrics
-from wfmgmt.domain.wire import NO_CACHE, REQUEST_ID, sane_request_id
+from wfmgmt.http.answers import NO_CACHE, REQUEST_ID, sane_request_id
 
 #: A request to the management API is a few parameters.
-LARGEST_BODY_BYTES = 64 * 1024
+MAX_BODY_BYTES = 64 * 1024
 
 
 def make_app(metrics: Metrics) -> Flask:
@@ -19,8 +19,8 @@ def make_app(metrics: Metrics) -> Flask:
     Slashes are taken as they come: a trailing one is tolerated, doubled ones are another path, nothing redirects.
     """
     app = Flask("wfmgmt", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES
-    app.config["MAX_FORM_MEMORY_SIZE"] = LARGEST_BODY_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.config["MAX_FORM_MEMORY_SIZE"] = MAX_BODY_BYTES
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False

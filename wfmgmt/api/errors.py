@@ -6,7 +6,7 @@ from flask import Flask, Response, g
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from wfmgmt import errors
-from wfmgmt.domain.wire import FRAMEWORK_TYPES, UNKNOWN_PATH, WRONG_METHOD, error_body, status_and_type
+from wfmgmt.http.answers import FRAMEWORK_TYPES, UNKNOWN_PATH, WRONG_METHOD, error_body, status_and_type
 
 _log = logging.getLogger("wfmgmt.api")
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from wfmgmt.api.metrics import Metrics
-from wfmgmt.domain.wire import NO_CACHE, REQUEST_ID, error_body, sane_request_id, status_and_type
 from wfmgmt.errors import CrossOriginRefused
+from wfmgmt.http.answers import NO_CACHE, REQUEST_ID, error_body, sane_request_id, status_and_type
 from wfmgmt.http.browser_guard import BrowserGuard, Header
 from wfmgmt.http.refusals import Refusals
 

@@ -3,9 +3,9 @@
 from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from wfmgmt.api.description import MANAGEMENT_API
 from wfmgmt.api.metrics import Metrics
-from wfmgmt.domain.wire import LIVENESS, NOT_READY_SHOWN, health, json_text, readiness
+from wfmgmt.api.openapi import MANAGEMENT_API
+from wfmgmt.http.answers import LIVENESS, NOT_READY_SHOWN, health, json_text, readiness
 from wfmgmt.services.inspection import Inspection
 
 _DESCRIPTION = json_text(MANAGEMENT_API)

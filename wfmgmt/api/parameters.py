@@ -14,9 +14,9 @@ from wfmgmt.domain.redaction import redacted
 from wfmgmt.errors import BadRequest
 from wfmgmt.services.registration import DEFAULT_TIMEOUT_S, RegistrationRequest
 
-DEFAULT_LIMIT, LARGEST_LIMIT = 100, 1000
-LARGEST_TOKEN = 2**31 - 1
-LARGEST_TIMEOUT_S = 86_400
+DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
+MAX_TOKEN = 2**31 - 1
+MAX_TIMEOUT_S = 86_400
 REGISTRATION_PARAMETERS = (
     "url",
     "workflow_name",
@@ -69,8 +69,8 @@ def list_parameters(arguments: MultiDict[str, str]) -> tuple[int, int, str | Non
     if after is not None and offset:
         raise BadRequest("Parameters next_page_token and after: give one of them, not both.")
     return (
-        whole_number("limit", limit, least=1, most=LARGEST_LIMIT) if limit else DEFAULT_LIMIT,
-        whole_number("next_page_token", offset, least=0, most=LARGEST_TOKEN) if offset else 0,
+        whole_number("limit", limit, least=1, most=MAX_LIMIT) if limit else DEFAULT_LIMIT,
+        whole_number("next_page_token", offset, least=0, most=MAX_TOKEN) if offset else 0,
         after if after is None else _after(after),
     )
 
@@ -107,7 +107,7 @@ def registration_request(request: Request) -> RegistrationRequest:
 def _timeout(name: str, value: object) -> int:
     if value is None or value == "":
         return DEFAULT_TIMEOUT_S
-    return whole_number(name, value, least=1, most=LARGEST_TIMEOUT_S)
+    return whole_number(name, value, least=1, most=MAX_TIMEOUT_S)
 
 
 def _first_values(values: MultiDict[str, str]) -> dict[str, Any]:

@@ -6,14 +6,14 @@ from json.encoder import encode_basestring
 from flask import Blueprint, Response, g, request
 
 from wfmgmt.api.parameters import list_parameters, registration_request
+from wfmgmt.control.messages import NodeReport
 from wfmgmt.domain.audit import ANONYMOUS, Origin
-from wfmgmt.domain.wire import json_text
 from wfmgmt.errors import BadRequest
+from wfmgmt.http.answers import json_text
+from wfmgmt.registry.records import ListedWorkflow, NodeDetail, Page
 from wfmgmt.services.inspection import REMEMBERED, Described, Inspection
 from wfmgmt.services.registration import Registration
 from wfmgmt.services.removal import Removal
-from wfmgmt.serving.control import NodeReport
-from wfmgmt.store.records import DescribedNode, ListedWorkflow, Page
 
 
 def workflows_blueprint(*, registration: Registration, removal: Removal, inspection: Inspection) -> Blueprint:
@@ -116,7 +116,7 @@ def _described(described: Described) -> dict[str, object]:
     }
 
 
-def _described_node(node: DescribedNode, report: NodeReport, failure: str | None) -> dict[str, object]:
+def _described_node(node: NodeDetail, report: NodeReport, failure: str | None) -> dict[str, object]:
     return {
         "name": node.name,
         "kind": node.kind.value,

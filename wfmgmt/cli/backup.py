@@ -6,15 +6,15 @@ from pathlib import Path
 
 from wfmgmt.archives.stores import ArchiveFolder
 from wfmgmt.deployment.database import inspect_database, record_database
-from wfmgmt.deployment.deployment import prepare_instance
 from wfmgmt.deployment.exclusion import lock_database, lock_instance, lock_stores
+from wfmgmt.deployment.gunicorn_master import prepare_instance
 from wfmgmt.deployment.host_limits import raise_file_limit
 from wfmgmt.errors import SettingsInvalid
+from wfmgmt.registry.registry import Registry
+from wfmgmt.registry.schema import require_current, sqlite_file
 from wfmgmt.services.archives import StoreFolders
 from wfmgmt.services.backup import BackupReport, back_up, restore
 from wfmgmt.settings import Settings
-from wfmgmt.store.schema import require_current, sqlite_file
-from wfmgmt.store.store import Store
 
 
 def describe_backup(parser: argparse.ArgumentParser) -> None:
@@ -36,9 +36,9 @@ def _back_up(settings: Settings, options: argparse.Namespace) -> int:
     _sqlite_database(settings, "pg_dump")
     require_current(inspect_database(settings))
     raise_file_limit()
-    store = Store(settings.database, connections=2)
-    report = back_up(store, _folders(settings), options.file, with_archives=options.archives)
-    store.close()
+    registry = Registry(settings.database, connections=2)
+    report = back_up(registry, _folders(settings), options.file, with_archives=options.archives)
+    registry.close()
     return _tell(f"wrote {options.file}", report, with_archives=options.archives)
 
 
@@ -48,7 +48,7 @@ def _restore(settings: Settings, options: argparse.Namespace) -> int:
     locks = [lock_instance(settings), *lock_database(settings, wait_s=0), *lock_stores(settings, wait_s=0)]
     report = restore(options.file, database, _folders(settings))
     record_database(settings)
-    chain = Store(settings.database, connections=1).verify_audit()
+    chain = Registry(settings.database, connections=1).verify_audit()
     for lock in locks:
         lock.release()
     if chain.broken_at is not None:

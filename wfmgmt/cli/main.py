@@ -8,17 +8,19 @@ import sys
 from collections.abc import Sequence
 
 from wfmgmt import __version__
-from wfmgmt.cli import backup, takeover
+from wfmgmt.cli import backup, torchserve_import
 from wfmgmt.cli.actor import command_origin
+from wfmgmt.control.client import RuntimeClient
 from wfmgmt.deployment.database import inspect_database, prepare_database
-from wfmgmt.deployment.deployment import PRIVATE_UMASK, prepare_instance, runtime_lock
+from wfmgmt.deployment.gunicorn_master import PRIVATE_UMASK, prepare_instance, runtime_lock
+from wfmgmt.deployment.listening import listen
 from wfmgmt.errors import CannotStart, ResourcesExhausted, RuntimeUnavailable, WfmgmtError
-from wfmgmt.factory import Services, listen, renew_folders, run_runtime
 from wfmgmt.logs import logging_config, open_standard_streams, write_error
-from wfmgmt.serving.client import RuntimeClient
+from wfmgmt.management import Services
+from wfmgmt.registry.registry import Registry
+from wfmgmt.registry.schema import require_current
+from wfmgmt.runtime_factory import renew_folders, run_runtime
 from wfmgmt.settings import Settings
-from wfmgmt.store.schema import require_current
-from wfmgmt.store.store import Store
 
 #: How long the model servers may take to be compared and mended.
 _CHECK_S = 600.0
@@ -71,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     reconcile.add_argument("--dry-run", action="store_true", help="only say what would be done")
     reconcile.set_defaults(run=_reconcile)
-    takeover.describe_arguments(
+    torchserve_import.describe_arguments(
         commands.add_parser("import-torchserve", help="register what a running TorchServe has, from the same archives")
     )
     backup.describe_backup(commands.add_parser("backup", help="write a consistent copy while the service runs"))
@@ -124,7 +126,7 @@ def _reconcile(settings: Settings, options: argparse.Namespace) -> int:
         sentences, failed = recovery.done, recovery.failed
     try:
         if not options.dry_run:
-            runtime.nudge()
+            runtime.reconcile_now()
         drifts, is_known = runtime.check(dry_run=options.dry_run)
         sentences += drifts
     except RuntimeUnavailable as error:
@@ -140,7 +142,7 @@ def _reconcile(settings: Settings, options: argparse.Namespace) -> int:
 
 def _verify(settings: Settings, _options: argparse.Namespace) -> int:
     require_current(inspect_database(settings))
-    report = Store(settings.database).verify_audit()
+    report = Registry(settings.database).verify_audit()
     if report.broken_at is not None:
         print(f"row {report.broken_at} does not fit: {report.reason}; the {report.events} rows before it do")
         return 1

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wfmgmt.errors import DatabaseUnusable, InsufficientStorage, ResourcesExhausted, StoreUnavailable
+from wfmgmt.errors import DatabaseUnusable, InsufficientStorage, RegistryUnavailable, ResourcesExhausted
+from wfmgmt.registry.files import file_identity
+from wfmgmt.registry.registry import Registry
+from wfmgmt.registry.schema import DatabaseState, inspect, sqlite_file, upgrade
 from wfmgmt.settings import Settings
-from wfmgmt.store.files import file_identity
-from wfmgmt.store.schema import DatabaseState, inspect, sqlite_file, upgrade
-from wfmgmt.store.store import Store
 
 _log = logging.getLogger("wfmgmt.deployment")
 
@@ -78,27 +78,27 @@ def record_database(settings: Settings) -> None:
 
 
 def _identity(settings: Settings) -> str:
-    with store_at_start(settings) as store, store.write() as writer:
+    with registry_at_start(settings) as registry, registry.write() as writer:
         return writer.identity()
 
 
 @contextmanager
-def store_at_start(settings: Settings) -> Iterator[Store]:
+def registry_at_start(settings: Settings) -> Iterator[Registry]:
     """Open the database, with failures that end the start.
 
     Raises:
         DatabaseUnusable: It cannot be read or written.
         ResourcesExhausted: There is no space for it.
     """
-    store = Store(settings.database, connections=1)
+    registry = Registry(settings.database, connections=1)
     try:
-        yield store
+        yield registry
     except InsufficientStorage as error:
         raise ResourcesExhausted(str(error)) from error
-    except StoreUnavailable as error:
+    except RegistryUnavailable as error:
         raise DatabaseUnusable(str(error)) from error
     finally:
-        store.close()
+        registry.close()
 
 
 def record_clean_end(settings: Settings) -> None:

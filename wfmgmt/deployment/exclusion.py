@@ -11,11 +11,11 @@ import time
 import uuid
 from pathlib import Path
 
-from wfmgmt.deployment.database import store_at_start
+from wfmgmt.deployment.database import registry_at_start
 from wfmgmt.deployment.locks import LockFile
 from wfmgmt.errors import AlreadyInUse, ResourcesExhausted, SettingsInvalid
+from wfmgmt.registry.schema import sqlite_file
 from wfmgmt.settings import Settings
-from wfmgmt.store.schema import sqlite_file
 
 _log = logging.getLogger("wfmgmt.deployment")
 
@@ -61,13 +61,13 @@ def claim_database(settings: Settings) -> None:
     Raises:
         AlreadyInUse: Another service uses it.
     """
-    with store_at_start(settings) as store:
-        first = other = store.beat(holder_of(settings))
+    with registry_at_start(settings) as registry:
+        first = other = registry.beat(holder_of(settings))
         while other is not None:
             if other != first:
                 raise AlreadyInUse(f"WFMGMT_DATABASE_URL: another service uses the database: {other.holder}")
             time.sleep(_CLAIM_INTERVAL_S)
-            other = store.beat(holder_of(settings))
+            other = registry.beat(holder_of(settings))
 
 
 def holder_of(settings: Settings) -> str:

@@ -16,9 +16,9 @@ from wfmgmt.deployment.election import Election
 from wfmgmt.deployment.locks import LockFile
 from wfmgmt.deployment.shared_state import SharedState
 from wfmgmt.errors import RuntimeUnavailable, SettingsInvalid, WfmgmtError
-from wfmgmt.factory import Services
 from wfmgmt.loops import Duties, Duty, FailureCounter, Loop
-from wfmgmt.store.files import FileIdentity
+from wfmgmt.management import Services
+from wfmgmt.registry.files import FileIdentity
 
 _log = logging.getLogger("wfmgmt.housekeeping")
 
@@ -185,7 +185,7 @@ class Housekeeping:
         self._elected_duties = Duties(
             Duty(name="recovery", work=self._recover, interval_s=TIDY_INTERVAL_S),
             Duty(name="heartbeat", work=beat, interval_s=BEAT_INTERVAL_S),
-            Duty(name="checkpoint", work=services.store.checkpoint, interval_s=TIDY_INTERVAL_S),
+            Duty(name="checkpoint", work=services.registry.checkpoint, interval_s=TIDY_INTERVAL_S),
             Duty(name="sweep", work=self._sweep, interval_s=SWEEP_INTERVAL_S),
             on_failure=on_failure,
         )

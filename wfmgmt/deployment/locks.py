@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from wfmgmt.store.files import file_identity
+from wfmgmt.registry.files import file_identity
 
 
 class LockFile:

@@ -5,18 +5,18 @@ Only lengths are read here. Whatever is wrong with a request otherwise, gunicorn
 
 import re
 
-from wfmgmt.api.application import LARGEST_BODY_BYTES
+from wfmgmt.api.application import MAX_BODY_BYTES
 from wfmgmt.api.guard import Refusal
 
 #: Request line and headers; gunicorn's limits on the line and on each header are smaller.
-LARGEST_HEAD_BYTES = 64 * 1024
+MAX_HEAD_BYTES = 64 * 1024
 #: gunicorn's limit on the request line.
-LARGEST_LINE_BYTES = 4094
+MAX_LINE_BYTES = 4094
 #: What a chunked body may need on the wire; each chunk has a frame around it.
-_LARGEST_CHUNKED_BYTES = 4 * LARGEST_BODY_BYTES
+_MAX_CHUNKED_BYTES = 4 * MAX_BODY_BYTES
 
 #: Digits that are read of a length; so many are too large already.
-_LONGEST_LENGTH = 18
+_MAX_LENGTH = 18
 
 _LINE_END, _HEAD_END = b"\r\n", b"\r\n\r\n"
 _BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -62,7 +62,7 @@ class PartialRequest:
             return self._is_hopeless()
         if self._chunked:
             return self._read_chunks()
-        if self._length > LARGEST_BODY_BYTES:
+        if self._length > MAX_BODY_BYTES:
             self.refusal = 413
         return bool(self.refusal) or len(self.received) >= self._body_start + self._length
 
@@ -75,7 +75,7 @@ class PartialRequest:
         head = self.head = bytes(self.received[: self._body_start])
         self._chunked = _CHUNKED.search(head) is not None
         if (length := _LENGTH.search(head)) is not None:
-            self._length = int(length[1][:_LONGEST_LENGTH])
+            self._length = int(length[1][:_MAX_LENGTH])
         self.expects_continue = _EXPECTS.search(head) is not None
         if (request_id := _REQUEST_ID.search(head)) is not None:
             self.request_id = request_id[1].decode("ascii")
@@ -86,8 +86,8 @@ class PartialRequest:
         if _BARE_LF.search(self.received, max(self._searched - 1, 0)):
             return True  # gunicorn refuses it.
         self._searched = len(self.received)
-        if len(self.received) > LARGEST_HEAD_BYTES:
-            self.refusal = 414 if self.received.find(_LINE_END, 0, LARGEST_LINE_BYTES) < 0 else 431
+        if len(self.received) > MAX_HEAD_BYTES:
+            self.refusal = 414 if self.received.find(_LINE_END, 0, MAX_LINE_BYTES) < 0 else 431
         return bool(self.refusal)
 
     def _read_chunks(self) -> bool:
@@ -99,12 +99,12 @@ class PartialRequest:
             if int(size[1], 16) == 0:
                 return self._read_trailers(line_end)
             after = line_end + len(_LINE_END) + int(size[1], 16) + len(_LINE_END)
-            if after > self._body_start + _LARGEST_CHUNKED_BYTES:
+            if after > self._body_start + _MAX_CHUNKED_BYTES:
                 break
             if after > len(self.received):
                 return False
             self._searched = after
-        if line_end >= 0 or len(self.received) > self._body_start + _LARGEST_CHUNKED_BYTES:
+        if line_end >= 0 or len(self.received) > self._body_start + _MAX_CHUNKED_BYTES:
             self.refusal = 413
         return bool(self.refusal)
 
@@ -112,6 +112,6 @@ class PartialRequest:
         """Return whether the empty line that ends a chunked body is there."""
         if self.received.find(_HEAD_END, last_chunk) >= 0:
             return True
-        if len(self.received) > last_chunk + LARGEST_HEAD_BYTES:
+        if len(self.received) > last_chunk + MAX_HEAD_BYTES:
             self.refusal = 431
         return bool(self.refusal)

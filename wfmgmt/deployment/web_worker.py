@@ -32,11 +32,11 @@ from gunicorn.http.unreader import IterUnreader
 from gunicorn.util import unquote_to_wsgi_str
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from wfmgmt.api.application import LARGEST_BODY_BYTES
+from wfmgmt.api.application import MAX_BODY_BYTES
 from wfmgmt.api.guard import ManagementGuard
 from wfmgmt.deployment.housekeeping import Housekeeping
 from wfmgmt.deployment.partial_request import PartialRequest
-from wfmgmt.domain.wire import (
+from wfmgmt.http.answers import (
     FRAMEWORK_TYPES,
     NO_CACHE,
     REQUEST_ID,
@@ -57,7 +57,7 @@ _RECEIVE_BYTES = 64 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUSES = {LimitRequestLine: 414, LimitRequestHeaders: 431, ExpectationFailed: 417}
 _TOO_LARGE = {
-    413: f"The body is larger than {LARGEST_BODY_BYTES} bytes.",
+    413: f"The body is larger than {MAX_BODY_BYTES} bytes.",
     414: "The request line is too long.",
     431: "The headers are too large.",
 }

@@ -21,9 +21,9 @@ class Fault(StrEnum):
     #: The model server cannot be reached, or refuses our key.
     UNREACHABLE = "unreachable"
     #: The model server answered what makes no sense, failed itself, or broke off.
-    BROKEN = "broken"
+    FAILED = "failed"
     #: The model server did not answer in time.
-    SILENT = "silent"
+    TIMED_OUT = "timed out"
     #: There are as many workers as the settings allow, or as the host has processes, memory and descriptors for.
     NO_ROOM = "no room"
 

@@ -73,7 +73,7 @@ class DeployedNode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
+class LoadRequest:
     """All that the runtime needs to load one workflow, as it crosses the control socket.
 
     Attributes:
@@ -103,7 +103,7 @@ class Deployment:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Deployment":
+    def from_json(cls, values: Mapping[str, Any]) -> "LoadRequest":
         """Build the deployment that `to_json` described.
 
         Raises:

@@ -18,10 +18,10 @@ from typing import IO, BinaryIO, cast
 from wfmgmt.archives.reading import sha256_of
 from wfmgmt.archives.stores import new_durable_file
 from wfmgmt.errors import ArchiveNotFound, BackupRefused, DatabaseUnusable
+from wfmgmt.registry.records import RegisteredArchive
+from wfmgmt.registry.registry import Registry
+from wfmgmt.registry.schema import inspect, upgrade
 from wfmgmt.services.archives import StoreFolders
-from wfmgmt.store.records import RegisteredArchive
-from wfmgmt.store.schema import inspect, upgrade
-from wfmgmt.store.store import Store
 
 _DATABASE = "wfmgmt.db"
 _OWNER = "restore"
@@ -40,11 +40,11 @@ class BackupReport:
     problems: list[str] = field(default_factory=list)
 
 
-def back_up(store: Store, folders: StoreFolders, target: Path, *, with_archives: bool) -> BackupReport:
+def back_up(registry: Registry, folders: StoreFolders, target: Path, *, with_archives: bool) -> BackupReport:
     """Write a backup, which appears whole or not at all.
 
     Args:
-        store: The registry; others may change it meanwhile.
+        registry: The registry; others may change it meanwhile.
         folders: The archive stores.
         target: A path at which nothing is.
         with_archives: Whether the archives of registered workflows go with it.
@@ -62,15 +62,15 @@ def back_up(store: Store, folders: StoreFolders, target: Path, *, with_archives:
             raise BackupRefused(f"{target} is there already")
         database.touch(0o600, exist_ok=False)  # SQLite would not say why it cannot create a file.
         if not with_archives:
-            store.copy_to(database)
+            registry.copy_to(database)
             _make_durable(database)
             database.replace(target)
             return BackupReport()
         files: dict[RegisteredArchive, BinaryIO] = {}
         report = BackupReport()
         # While nobody can write, no archive of a registered workflow is removed; what is open stays readable.
-        with store.write() as writer:
-            store.copy_to(database)
+        with registry.write() as writer:
+            registry.copy_to(database)
             for archive in writer.archives():
                 try:
                     path = folders.named(archive.store).find(archive.file)
@@ -160,12 +160,12 @@ def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
 
 def _restore_archives(tar: tarfile.TarFile, database: Path, folders: StoreFolders, report: BackupReport) -> None:
     """Put each registered archive into its store, unless the same one is there."""
-    store = Store(database, connections=1)
+    registry = Registry(database, connections=1)
     try:
-        with store.read() as reader:
+        with registry.read() as reader:
             archives = reader.archives()
     finally:
-        store.close()
+        registry.close()
     names = set(tar.getnames())
     for archive in archives:
         folder = folders.named(archive.store)

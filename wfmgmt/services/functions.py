@@ -7,7 +7,7 @@ from wfmgmt.archives.manifest import WorkflowArchive
 from wfmgmt.domain.spec import WorkflowSpec
 from wfmgmt.domain.workflow import NodeKind
 from wfmgmt.errors import InvalidWorkflow
-from wfmgmt.store.records import NewWorkflow
+from wfmgmt.registry.records import NewWorkflow
 
 
 def check_functions(spec: WorkflowSpec, contents: WorkflowArchive) -> None:

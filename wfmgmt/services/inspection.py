@@ -3,12 +3,12 @@
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from wfmgmt.control.messages import WorkflowReport
+from wfmgmt.control.status_cache import StatusCache
 from wfmgmt.domain.status import WorkflowStatus
-from wfmgmt.errors import StoreUnavailable, WorkflowNotFound
-from wfmgmt.serving.control import WorkflowReport
-from wfmgmt.serving.view import RuntimeView
-from wfmgmt.store.records import DescribedWorkflow, Page
-from wfmgmt.store.store import Store
+from wfmgmt.errors import RegistryUnavailable, WorkflowNotFound
+from wfmgmt.registry.records import Page, WorkflowDetail
+from wfmgmt.registry.registry import Registry
 
 #: Workflows whose descriptions are remembered.
 REMEMBERED = 1024
@@ -21,7 +21,7 @@ class Described:
     It stays the same object as long as both stay the same, so what is derived from it can be remembered with it.
     """
 
-    workflow: DescribedWorkflow
+    workflow: WorkflowDetail
     report: WorkflowReport | None
 
 
@@ -29,23 +29,23 @@ class Inspection:
     """The use cases. Thread-safe.
 
     Args:
-        store: The registry.
+        registry: The registry.
         view: What the runtime reported.
     """
 
-    def __init__(self, *, store: Store, view: RuntimeView) -> None:
-        self._store = store
+    def __init__(self, *, registry: Registry, view: StatusCache) -> None:
+        self._registry = registry
         self._view = view
         self._described: OrderedDict[str, Described] = OrderedDict()
 
     def page(self, *, limit: int, offset: int) -> Page:
         """Return one page of the list, in name order."""
-        with self._store.read() as reader:
+        with self._registry.read() as reader:
             return reader.page(limit=limit, offset=offset)
 
     def page_after(self, name: str, *, limit: int) -> Page:
         """Return the page of the list that follows a name."""
-        with self._store.read() as reader:
+        with self._registry.read() as reader:
             return reader.page_after(name, limit=limit)
 
     def describe(self, name: str) -> Described:
@@ -56,7 +56,7 @@ class Inspection:
         Raises:
             WorkflowNotFound: No ready workflow has the name.
         """
-        with self._store.read() as reader:
+        with self._registry.read() as reader:
             uid = reader.uid(name)
             known = None if uid is None else self._described.get(uid)
             workflow = known.workflow if known is not None else reader.describe(name)
@@ -76,9 +76,9 @@ class Inspection:
     def problem(self) -> str:
         """Return why nothing can be served, an empty text when something can."""
         try:
-            with self._store.read() as reader:
+            with self._registry.read() as reader:
                 reader.uid("")
-        except StoreUnavailable as error:
+        except RegistryUnavailable as error:
             return str(error)
         return self._view.problem()
 
@@ -92,7 +92,7 @@ class Inspection:
 
     def counts(self) -> dict[WorkflowStatus, int]:
         """Return how many workflows stand where."""
-        with self._store.read() as reader:
+        with self._registry.read() as reader:
             return reader.counts()
 
     def workers(self) -> tuple[int, int]:

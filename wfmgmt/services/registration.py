@@ -11,6 +11,7 @@ from typing import Any
 from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.manifest import WorkflowArchive, read_war
 from wfmgmt.archives.urls import is_remote
+from wfmgmt.control.client import RuntimeClient
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.limits import Limits
@@ -18,14 +19,14 @@ from wfmgmt.domain.model_config import configure, max_startup_s
 from wfmgmt.domain.names import check_workflow_name
 from wfmgmt.domain.redaction import redacted_yaml
 from wfmgmt.domain.spec import WorkflowSpec, parse_spec
-from wfmgmt.domain.workflow import DeployedNode, Deployment
+from wfmgmt.domain.workflow import DeployedNode, LoadRequest
 from wfmgmt.errors import (
     BadRequest,
     InsufficientStorage,
     InvalidWorkflow,
     ModelNameTaken,
-    ModelServerBroken,
-    ModelServerSilent,
+    ModelServerFailed,
+    ModelServerTimedOut,
     ModelServerUnreachable,
     NodesFailedToLoad,
     NodesNotLoadable,
@@ -37,14 +38,13 @@ from wfmgmt.errors import (
     WorkflowBusy,
     WorkflowExists,
 )
+from wfmgmt.registry.records import NewNode, NewWorkflow
+from wfmgmt.registry.registry import Registry
 from wfmgmt.services.archives import Acquisition, ArchiveFile, StoreFolders, folder_warnings
 from wfmgmt.services.functions import check_found, check_functions
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
 from wfmgmt.services.removal import Removal
-from wfmgmt.serving.client import RuntimeClient
-from wfmgmt.store.records import NewNode, NewWorkflow
-from wfmgmt.store.store import Store
 
 _log = logging.getLogger("wfmgmt.registration")
 
@@ -54,8 +54,8 @@ _LOAD_FAILURES = {
     Fault.ARCHIVE: NodesNotLoadable,
     Fault.NAME_TAKEN: ModelNameTaken,
     Fault.UNREACHABLE: ModelServerUnreachable,
-    Fault.BROKEN: ModelServerBroken,
-    Fault.SILENT: ModelServerSilent,
+    Fault.FAILED: ModelServerFailed,
+    Fault.TIMED_OUT: ModelServerTimedOut,
     Fault.NO_ROOM: TooManyWorkers,
 }
 
@@ -99,7 +99,7 @@ class Registration:
     """The use case. Thread-safe; each call works in the caller's thread and may take as long as the workers need.
 
     Args:
-        store: The registry.
+        registry: The registry.
         folders: The archive stores.
         fetcher: Downloads archives.
         runtime: Loads workflows.
@@ -112,7 +112,7 @@ class Registration:
     def __init__(
         self,
         *,
-        store: Store,
+        registry: Registry,
         folders: StoreFolders,
         fetcher: Fetcher,
         runtime: RuntimeClient,
@@ -121,7 +121,7 @@ class Registration:
         limits: Limits,
         long_requests: LongRequests,
     ) -> None:
-        self._store = store
+        self._registry = registry
         self._folders = folders
         self._fetcher = fetcher
         self._runtime = runtime
@@ -205,7 +205,7 @@ class Registration:
         with self._long_requests.slot() as is_free:
             if not is_free:
                 raise TooManyRegistrations(
-                    "As many registrations as allowed are under way (WFMGMT_REGISTRATIONS); try again later."
+                    "As many registrations as allowed are under way (WFMGMT_MAX_OPERATIONS); try again later."
                 )
             yield
 
@@ -270,18 +270,18 @@ class Registration:
 
     def _check_free(self, name: str) -> None:
         """Refuse a taken name early; the database decides for good when the name is claimed."""
-        with self._store.read() as reader:
+        with self._registry.read() as reader:
             if reader.uid(name) is not None:
                 raise WorkflowExists(name)
 
     def _claim(self, prepared: "_Prepared", acquisition: Acquisition, lease: str) -> NewWorkflow:
         new = prepared.record(acquisition.publish, lease)
-        with self._store.write() as writer:
+        with self._registry.write() as writer:
             writer.claim_name(new)
         return new
 
     def _load(self, new: NewWorkflow) -> None:
-        report = self._runtime.load(_deployment(new), cancelled=self._long_requests.is_stopping)
+        report = self._runtime.load(_load_request(new), cancelled=self._long_requests.is_stopping)
         if report.is_out_of_space:
             raise InsufficientStorage(f"No space is left to unpack the archives of workflow {new.name}.")
         if report.failures:
@@ -290,7 +290,7 @@ class Registration:
             raise _LOAD_FAILURES[report.fault](new.name, report.failures)
 
     def _finish(self, new: NewWorkflow, event: AuditEvent) -> None:
-        with self._store.write() as writer:
+        with self._registry.write() as writer:
             if not writer.mark_ready(new.uid):
                 raise ShuttingDown(f"Workflow {new.name} was taken back by a reconciliation; try again.")
             writer.record(event)
@@ -298,7 +298,7 @@ class Registration:
     def _open_for_clients(self, new: NewWorkflow) -> None:
         """Have the runtime serve what is registered now; it would find out by itself a little later."""
         try:
-            self._runtime.note_registered(new.uid)
+            self._runtime.on_registered(new.uid)
         except RuntimeUnavailable as error:
             _log.warning("the runtime could not be told of the registration: %s", error, extra={"workflow": new.name})
 
@@ -376,8 +376,8 @@ class _Prepared:
         )
 
 
-def _deployment(new: NewWorkflow) -> Deployment:
-    return Deployment(
+def _load_request(new: NewWorkflow) -> LoadRequest:
+    return LoadRequest(
         uid=new.uid,
         workflow=new.name,
         archive_file=new.archive_file,

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
+from wfmgmt.control.client import RuntimeClient
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.status import WorkflowStatus
-from wfmgmt.errors import RuntimeUnavailable, ShuttingDown, StoreUnavailable, WfmgmtError, WorkflowNotFound
+from wfmgmt.errors import RegistryUnavailable, RuntimeUnavailable, ShuttingDown, WfmgmtError, WorkflowNotFound
+from wfmgmt.registry.records import Claim
+from wfmgmt.registry.registry import Registry, timestamp, utc_now
 from wfmgmt.services.archives import StoreFolders
 from wfmgmt.services.failure_budget import FailureBudget
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
-from wfmgmt.serving.client import RuntimeClient
-from wfmgmt.store.records import Claim
-from wfmgmt.store.store import Store, timestamp, utc_now
 
 _log = logging.getLogger("wfmgmt.removal")
 
@@ -64,7 +64,7 @@ class Removal:
     """The use cases. Thread-safe.
 
     Args:
-        store: The registry.
+        registry: The registry.
         folders: The archive stores.
         runtime: Unloads workflows.
         leases: Proof that a change is still under way.
@@ -75,14 +75,14 @@ class Removal:
     def __init__(
         self,
         *,
-        store: Store,
+        registry: Registry,
         folders: StoreFolders,
         runtime: RuntimeClient,
         leases: Leases,
         long_requests: LongRequests,
         failures: FailureBudget,
     ) -> None:
-        self._store = store
+        self._registry = registry
         self._folders = folders
         self._runtime = runtime
         self._leases = leases
@@ -101,10 +101,10 @@ class Removal:
             WorkflowNotFound: No ready workflow has the name, or another request removed it meanwhile.
             RuntimeUnavailable: The runtime hangs. The workflow is no longer served; its removal will be finished.
             ShuttingDown: The server stops meanwhile; the same holds.
-            StoreUnavailable, InsufficientStorage: The database could not be written.
+            RegistryUnavailable, InsufficientStorage: The database could not be written.
         """
         with self._leases.take() as lease:
-            with self._store.write() as writer:
+            with self._registry.write() as writer:
                 uid = writer.uid(name)
                 is_ours = uid is not None and writer.mark_unregistering(uid, lease)
                 claim = writer.claim(uid) if uid is not None and is_ours else None
@@ -132,7 +132,7 @@ class Removal:
 
     def _was_recovered(self, name: str) -> bool:
         """Return whether housekeeping removed the workflow lately, for a client that did not hear of the end."""
-        with self._store.read() as reader:
+        with self._registry.read() as reader:
             at, detail = reader.last_change(name)
         return detail.get("found") == WorkflowStatus.UNREGISTERING and at >= timestamp(utc_now() - REPEAT_TIME)
 
@@ -145,7 +145,7 @@ class Removal:
             time.sleep(WAIT_INTERVAL_S)
 
     def _unfinished_removal(self, name: str) -> Claim | None:
-        with self._store.read() as reader:
+        with self._registry.read() as reader:
             if reader.status(name) is not WorkflowStatus.UNREGISTERING:
                 return None
             return next((claim for claim in reader.claims() if claim.name == name), None)
@@ -153,7 +153,7 @@ class Removal:
     def _take_over(self, claim: Claim, origin: Origin) -> bool:
         """Finish an abandoned removal; return False when another one was faster."""
         with self._leases.take() as lease:
-            with self._store.write() as writer:
+            with self._registry.write() as writer:
                 is_ours = writer.take_over(claim.uid, old_lease=claim.lease, new_lease=lease)
             if is_ours:
                 self._finish(claim, _unregistered(claim, origin), must_unload=True)
@@ -165,10 +165,10 @@ class Removal:
         When that fails too, the row stays with a dead lease, and housekeeping tries again until it succeeds. It is left
         to housekeeping at once when the database was the reason: the client has waited for it already.
         """
-        if isinstance(error, StoreUnavailable):
+        if isinstance(error, RegistryUnavailable):
             return
         try:
-            with self._store.read() as reader:
+            with self._registry.read() as reader:
                 claim = reader.claim(uid)
             if claim is not None and claim.status is WorkflowStatus.REGISTERING:
                 self._finish(claim, event if self._failure_budget.admits(event) else None)
@@ -183,7 +183,7 @@ class Removal:
         if not self._failure_budget.admits(event):
             return
         try:
-            if not isinstance(error, StoreUnavailable):
+            if not isinstance(error, RegistryUnavailable):
                 self._record(event)
                 return
         except WfmgmtError as failure:
@@ -206,7 +206,7 @@ class Removal:
             at_end: Whether this is the last time, so that what was counted in the minute under way is recorded, too.
 
         Raises:
-            StoreUnavailable, InsufficientStorage: It still cannot be done.
+            RegistryUnavailable, InsufficientStorage: It still cannot be done.
         """
         self._unrecorded.extend(self._failure_budget.summaries(at_end=at_end))
         while self._unrecorded:
@@ -218,7 +218,7 @@ class Removal:
                 raise
 
     def _record(self, event: AuditEvent) -> None:
-        with self._store.write() as writer:
+        with self._registry.write() as writer:
             writer.record(event)
 
     def recover(self, origin: Origin = HOUSEKEEPING) -> "Recovery":
@@ -227,7 +227,7 @@ class Removal:
         What fails is logged, and left alone by later calls for a growing while; others do not wait for it.
 
         Raises:
-            StoreUnavailable: The database cannot be read.
+            RegistryUnavailable: The database cannot be read.
         """
         recovery = Recovery()
         abandoned = self._abandoned()
@@ -258,13 +258,13 @@ class Removal:
         return [_sentence(claim) for claim in self._abandoned().values()]
 
     def _abandoned(self) -> dict[str, Claim]:
-        with self._store.read() as reader:
+        with self._registry.read() as reader:
             claims = reader.claims()
         return {claim.uid: claim for claim in claims if not self._leases.is_alive(claim.lease)}
 
     def _recover(self, claim: Claim, origin: Origin) -> None:
         with self._leases.take(prefix=RECOVERY) as lease:
-            with self._store.write() as writer:
+            with self._registry.write() as writer:
                 taken = writer.take_over(claim.uid, old_lease=claim.lease, new_lease=lease)
             if taken:
                 self._finish(claim, _reconciled(claim, origin))
@@ -278,7 +278,7 @@ class Removal:
         return removed
 
     def _is_used(self, store: str, file: str, except_uid: str = "") -> bool:
-        with self._store.read() as reader:
+        with self._registry.read() as reader:
             return reader.is_file_used(store, file, except_uid=except_uid)
 
     def _finish(self, claim: Claim, event: AuditEvent | None, *, must_unload: bool = False) -> None:
@@ -293,7 +293,7 @@ class Removal:
         for store, file in claim.downloads:
             if not self._is_used(store, file, except_uid=claim.uid):
                 self._folders.named(store).remove(file)
-        with self._store.write() as writer:
+        with self._registry.write() as writer:
             if writer.remove(claim.uid) and event is not None:
                 writer.record(event)
 

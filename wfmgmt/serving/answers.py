@@ -12,7 +12,7 @@ TRACE_HEADER = "x-wfmgmt-trace"
 #: TorchServe's content type for all answers, whatever they are.
 DEFAULT_CONTENT_TYPE = "application/json"
 
-_LONGEST_TRACE = 4096
+_MAX_TRACE = 4096
 
 
 def joined(answers: Mapping[str, NodeAnswer]) -> NodeAnswer:
@@ -64,7 +64,7 @@ def trace_text(traces: Mapping[str, NodeTrace]) -> str:
         for node, trace in traces.items()
     ]
     text = "{" + ", ".join(entries) + "}"
-    if len(text) <= _LONGEST_TRACE:
+    if len(text) <= _MAX_TRACE:
         return text
-    kept = entries[: _LONGEST_TRACE * len(entries) // len(text)]
+    kept = entries[: _MAX_TRACE * len(entries) // len(text)]
     return "{" + ", ".join([*kept, f'"more": {len(entries) - len(kept)}']) + "}"

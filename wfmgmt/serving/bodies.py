@@ -28,10 +28,10 @@ TRACE = "trace"
 
 _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
-_MOST_FIELDS = 1000
+_MAX_FIELDS = 1000
 #: All that is told to a worker about one request besides its values has to fit into the header of a message.
-_LONGEST_DESCRIPTION, _LONGEST_CONTENT_TYPE = 512 * 1024, 200
-_LONGEST_PART_HEAD = 16 * 1024
+_MAX_DESCRIPTION, _MAX_CONTENT_TYPE = 512 * 1024, 200
+_MAX_PART_HEAD = 16 * 1024
 #: Longer forms are read in a thread, so that others are served meanwhile.
 _PARSED_AT_ONCE = 64 * 1024
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
@@ -86,14 +86,14 @@ def _fields_of_form(request: web.Request, body: bytes) -> list[InputField]:
 
 def _content_type(text: str) -> str:
     """Return a content type, none when it is longer than any that means something."""
-    return text if len(text) <= _LONGEST_CONTENT_TYPE else ""
+    return text if len(text) <= _MAX_CONTENT_TYPE else ""
 
 
 def _check(fields: list[InputField]) -> None:
     """Refuse more than can be handed to a worker in one message."""
-    if len(fields) > _MOST_FIELDS:
-        raise BadRequest(f"The body is not a form of at most {_MOST_FIELDS} fields.")
-    if described_bytes(fields) > _LONGEST_DESCRIPTION:
+    if len(fields) > _MAX_FIELDS:
+        raise BadRequest(f"The body is not a form of at most {_MAX_FIELDS} fields.")
+    if described_bytes(fields) > _MAX_DESCRIPTION:
         raise BadRequest("The names and content types of the fields are too long to be handed over together.")
 
 
@@ -122,7 +122,7 @@ async def _read(request: web.Request, place: Place) -> bytes:
 def _form_fields(body: bytes) -> list[InputField]:
     """Read a form as browsers and curl encode it."""
     fields = []
-    for pair in body.split(b"&", _MOST_FIELDS + 1):
+    for pair in body.split(b"&", _MAX_FIELDS + 1):
         name, _, value = pair.partition(b"=")
         if pair:
             fields.append(InputField(_unquoted(name).decode("utf-8", "replace"), _unquoted(value)))
@@ -146,13 +146,13 @@ def _multipart_fields(content_type: str, body: bytes) -> list[InputField]:
     if not boundary:
         raise BadRequest("The multipart body cannot be read: its content type names no boundary.")
     delimiter = b"\r\n--" + boundary.encode("latin-1", "replace")
-    _, *parts = (b"\r\n" + body).split(delimiter, _MOST_FIELDS + 1)
+    _, *parts = (b"\r\n" + body).split(delimiter, _MAX_FIELDS + 1)
     fields: list[InputField] = []
     for part in parts:
         if part.startswith(b"--"):
             return fields
         head, separator, content = part.partition(b"\r\n\r\n")
-        if not separator or len(head) > _LONGEST_PART_HEAD:
+        if not separator or len(head) > _MAX_PART_HEAD:
             raise BadRequest(f"The multipart body cannot be read: part {len(fields) + 1} has no head of its own.")
         headers = _message(head.lstrip(b" \t\r\n"))
         name = collapse_rfc2231_value(headers.get_param("name", "", header="Content-Disposition"))

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from wfmgmt.domain.status import WorkflowStatus
-from wfmgmt.domain.workflow import Deployment
+from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.serving.models.base import Drift
 
 
@@ -18,7 +18,7 @@ class Catalog(Protocol):
             WfmgmtError: The database cannot be read.
         """
 
-    def deployments(self, uids: list[str]) -> Iterable[Deployment]:
+    def load_requests(self, uids: list[str]) -> Iterable[LoadRequest]:
         """Return what is needed to load these; those that are no longer ready are left out.
 
         Raises:

@@ -21,7 +21,7 @@ _READ_BYTES, _PIECE_BYTES = 16 * 1024, 64 * 1024
 #: Steps that are taken at once; further ones are taken in a thread, this many at a time.
 _AT_ONCE, _IN_THREAD = 2, 16
 #: A gzip body may be several files in a row, but each costs time however little is in it.
-_MOST_MEMBERS = 10_000
+_MAX_MEMBERS = 10_000
 
 
 def supported_encoding(header: str) -> str:
@@ -65,7 +65,7 @@ def _steps(body: bytes | bytearray, encoding: str) -> Iterator[bytes]:
     position = members = 0
     try:
         while position < len(data):
-            if members and (encoding != "gzip" or members >= _MOST_MEMBERS):
+            if members and (encoding != "gzip" or members >= _MAX_MEMBERS):
                 raise BadRequest(f"The body cannot be decoded: more follows where its {encoding} data ends.")
             position = yield from _member(data, position, encoding)
             members += 1

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 #: Refused connections that wait to be told so; whoever was refused first goes without a word when there are more.
-_MOST_REFUSED = 64
+_MAX_REFUSED = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class Connections:
             self._open[connection] = None
             return True
         self._refused[connection] = None
-        if len(self._refused) > _MOST_REFUSED:
+        if len(self._refused) > _MAX_REFUSED:
             first = next(iter(self._refused))
             self.remove(first)
             first.end()

@@ -11,9 +11,9 @@ import sys
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from wfmgmt.domain.workflow import Deployment
+from wfmgmt.control.messages import LoadState
+from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.errors import WfmgmtError
-from wfmgmt.serving.control import LoadState
 from wfmgmt.serving.memory import collect_garbage
 from wfmgmt.serving.models.base import DriftKind
 from wfmgmt.serving.runtime import Runtime
@@ -23,20 +23,20 @@ _log = logging.getLogger("wfmgmt.runtime")
 #: Process, user and group, as SO_PEERCRED has them.
 _CREDENTIALS = struct.Struct("iII")
 _RUNTIME = web.AppKey("runtime", Runtime)
-_LARGEST_DEPLOYMENT = 64 * 1024 * 1024
-_LONGEST_WAIT_S = 5.0
+_MAX_LOAD_REQUEST_BYTES = 64 * 1024 * 1024
+_MAX_WAIT_S = 5.0
 
 
 def control_app(runtime: Runtime) -> web.Application:
     """Return the application that listens on the control socket."""
-    app = web.Application(client_max_size=_LARGEST_DEPLOYMENT, middlewares=[_refuse_other_users])
+    app = web.Application(client_max_size=_MAX_LOAD_REQUEST_BYTES, middlewares=[_refuse_other_users])
     app[_RUNTIME] = runtime
     app.router.add_put("/workflows/{uid}", _load)
     app.router.add_get("/workflows/{uid}", _wait)
     app.router.add_delete("/workflows/{uid}", _unload)
     app.router.add_post("/workflows/{uid}/registered", _note_registered)
     app.router.add_get("/status", _status)
-    app.router.add_post("/nudge", _nudge)
+    app.router.add_post("/reconcile_now", _reconcile_now)
     app.router.add_post("/check", _check)
     app.router.add_post("/collect", _collect)
     return app
@@ -63,7 +63,7 @@ def _peer_uid(request: web.Request) -> int | None:
 
 def _wait_s(request: web.Request) -> float:
     try:
-        return min(max(float(request.query.get("wait_s", "0")), 0.0), _LONGEST_WAIT_S)
+        return min(max(float(request.query.get("wait_s", "0")), 0.0), _MAX_WAIT_S)
     except ValueError as error:
         raise web.HTTPBadRequest(text="wait_s: expected a number") from error
 
@@ -71,12 +71,12 @@ def _wait_s(request: web.Request) -> float:
 async def _load(request: web.Request) -> web.Response:
     """Begin to load what the body describes; a second call for the same identity changes nothing."""
     try:
-        deployment = Deployment.from_json(json.loads(await request.read()))
+        target = LoadRequest.from_json(json.loads(await request.read()))
     except (KeyError, TypeError, ValueError) as error:
-        raise web.HTTPBadRequest(text=f"not a deployment: {error}") from error
+        raise web.HTTPBadRequest(text=f"not a target: {error}") from error
     runtime = request.app[_RUNTIME]
-    runtime.start_load(deployment)
-    return web.json_response(runtime.report(deployment.uid).to_json())
+    runtime.start_load(target)
+    return web.json_response(runtime.report(target.uid).to_json())
 
 
 async def _wait(request: web.Request) -> web.Response:
@@ -91,7 +91,7 @@ async def _wait(request: web.Request) -> web.Response:
 
 async def _note_registered(request: web.Request) -> web.Response:
     """Take note that the database calls a workflow ready, so that clients may know of it at once."""
-    request.app[_RUNTIME].note_registered(request.match_info["uid"])
+    request.app[_RUNTIME].on_registered(request.match_info["uid"])
     return web.json_response({})
 
 
@@ -113,9 +113,9 @@ async def _status(request: web.Request) -> web.Response:
     return web.json_response(changes.to_json())
 
 
-async def _nudge(request: web.Request) -> web.Response:
+async def _reconcile_now(request: web.Request) -> web.Response:
     """Compare the loaded workflows with the database now, and try failed loads again at once."""
-    request.app[_RUNTIME].nudge()
+    request.app[_RUNTIME].reconcile_now()
     return web.json_response({})
 
 
@@ -126,7 +126,7 @@ async def _check(request: web.Request) -> web.Response:
         drifts = await request.app[_RUNTIME].check_models(dry_run=dry_run)
     except WfmgmtError as error:
         raise web.HTTPServiceUnavailable(text=str(error)) from error
-    failed = [drift for drift in drifts if drift.kind is DriftKind.UNKNOWN or not (drift.is_mended or dry_run)]
+    failed = [drift for drift in drifts if drift.kind is DriftKind.UNKNOWN or not (drift.is_repaired or dry_run)]
     return web.json_response({"drifts": [str(drift) for drift in drifts], "is_in_step": not failed})
 
 

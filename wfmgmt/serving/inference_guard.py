@@ -5,8 +5,8 @@ from functools import partial
 
 from aiohttp import web
 
-from wfmgmt.domain.wire import NO_CACHE, REQUEST_ID, sane_request_id
 from wfmgmt.errors import CrossOriginRefused
+from wfmgmt.http.answers import NO_CACHE, REQUEST_ID, sane_request_id
 from wfmgmt.http.browser_guard import BrowserGuard
 from wfmgmt.http.refusals import Refusals
 from wfmgmt.serving.inference_protocol import own_error

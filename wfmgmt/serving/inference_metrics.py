@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from wfmgmt.serving.control import WorkflowReport
-from wfmgmt.serving.feed import StatusFeed
+from wfmgmt.control.messages import WorkflowReport
 from wfmgmt.serving.measurements import Measurements
+from wfmgmt.serving.status_log import StatusLog
 
 #: How old the text may be that a scraper gets: the thread that makes it still takes time from the event loop.
 KEPT_S = 1.0
@@ -24,7 +24,7 @@ class InferenceMetrics:
         feed: How many workers they have.
     """
 
-    def __init__(self, measurements: Measurements, feed: StatusFeed) -> None:
+    def __init__(self, measurements: Measurements, feed: StatusLog) -> None:
         self._measurements = measurements
         self._feed = feed
         self._rendered: asyncio.Task[bytes] | None = None

@@ -11,7 +11,8 @@ from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
 
-from wfmgmt.domain.wire import (
+from wfmgmt.errors import RequestTooSlow, TooManyConnections, Unavailable, WfmgmtError
+from wfmgmt.http.answers import (
     FRAMEWORK_TYPES,
     NO_CACHE,
     REQUEST_ID,
@@ -22,7 +23,6 @@ from wfmgmt.domain.wire import (
     sane_request_id,
     status_and_type,
 )
-from wfmgmt.errors import RequestTooSlow, TooManyConnections, Unavailable, WfmgmtError
 from wfmgmt.serving.connections import Connections
 from wfmgmt.serving.request_heads import tolerant
 
@@ -126,7 +126,7 @@ class InferenceProtocol(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Take what the client sends; when it stops being HTTP within a body, whoever reads that body hears of it."""
         if self._is_refused:
-            self._refuse(TooManyConnections("All connections are busy (WFMGMT_CONNECTIONS); try again later."))
+            self._refuse(TooManyConnections("All connections are busy (WFMGMT_MAX_CONNECTIONS); try again later."))
             return
         before = len(self._messages)
         super().data_received(data if self._is_within_a_body() else tolerant(data))

@@ -7,7 +7,8 @@ from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from wfmgmt.domain.wire import (
+from wfmgmt.errors import RequestTooLarge, WfmgmtError
+from wfmgmt.http.answers import (
     LIVENESS,
     NO_CACHE,
     NOT_READY_SHOWN,
@@ -17,13 +18,12 @@ from wfmgmt.domain.wire import (
     readiness,
     sane_request_id,
 )
-from wfmgmt.errors import RequestTooLarge, WfmgmtError
 from wfmgmt.serving.answers import DEFAULT_CONTENT_TYPE, TRACE_HEADER, joined, trace_text
 from wfmgmt.serving.bodies import TRACE, encode_headers, read_fields
-from wfmgmt.serving.description import INFERENCE_API
 from wfmgmt.serving.inference_metrics import InferenceMetrics
 from wfmgmt.serving.inference_protocol import OnAnswer, framework_error, json_answer, own_error
 from wfmgmt.serving.models.base import NodeRequest
+from wfmgmt.serving.openapi import INFERENCE_API
 from wfmgmt.serving.predictions import Place, Prediction
 from wfmgmt.serving.runtime import Runtime
 

@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from wfmgmt.control.messages import LoadState, NodeReport, WorkflowReport
 from wfmgmt.domain.faults import Fault
-from wfmgmt.domain.workflow import DeployedNode, Deployment, NodeKind
-from wfmgmt.serving.control import LoadState, NodeReport, WorkflowReport
+from wfmgmt.domain.workflow import DeployedNode, LoadRequest, NodeKind
 from wfmgmt.serving.measurements import Measurements, NodeMeasurements
 from wfmgmt.serving.models.base import Model, ModelNotLoaded, ModelServer, NodeAnswer, NodeRequest
 from wfmgmt.serving.predictions import Prediction, WorkflowRunner
 
 _log = logging.getLogger("wfmgmt.runtime")
 
-_LEAST_TO_BE_DONE_FIRST = (
+_FAULTS_BY_PRECEDENCE = (
     Fault.UNREACHABLE,
-    Fault.SILENT,
-    Fault.BROKEN,
+    Fault.TIMED_OUT,
+    Fault.FAILED,
     Fault.NAME_TAKEN,
     Fault.NO_ROOM,
     Fault.MODEL,
@@ -32,7 +32,7 @@ class LoadedWorkflow:
     """The nodes of one registration. For the event loop only.
 
     Args:
-        deployment: What to load.
+        target: What to load.
         models: Where model nodes run.
         functions: Where function nodes run.
         workflow_store: Folder of the .war files.
@@ -41,7 +41,7 @@ class LoadedWorkflow:
         publish: Called with a new report whenever something changed.
 
     Attributes:
-        deployment: What is loaded.
+        target: What is loaded.
         state: How far that is.
         is_registered: Whether the database calls the workflow ready.
         is_leaving: Whether it is to be taken down.
@@ -51,7 +51,7 @@ class LoadedWorkflow:
 
     def __init__(
         self,
-        deployment: Deployment,
+        target: LoadRequest,
         *,
         models: ModelServer,
         functions: ModelServer,
@@ -60,7 +60,7 @@ class LoadedWorkflow:
         measurements: Measurements,
         publish: Callable[[WorkflowReport], None],
     ) -> None:
-        self.deployment = deployment
+        self.target = target
         self.state = LoadState.LOADING
         self.is_registered = False
         self.worked_before = True
@@ -75,7 +75,7 @@ class LoadedWorkflow:
         self._measurements = measurements
         self._measured: dict[str, NodeMeasurements] = {}
         self._runner: WorkflowRunner | None = None
-        self._servers = {node.name: models if node.kind is NodeKind.MODEL else functions for node in deployment.nodes}
+        self._servers = {node.name: models if node.kind is NodeKind.MODEL else functions for node in target.nodes}
         self._under_way = 0
         self._is_quiet = asyncio.Event()
         self._is_quiet.set()
@@ -83,17 +83,17 @@ class LoadedWorkflow:
 
     def key(self, node: str) -> str:
         """Return what the model server knows a node by: registrations never share a worker, whatever their names."""
-        return f"{self.deployment.uid}/{node}"
+        return f"{self.target.uid}/{node}"
 
     def report(self) -> WorkflowReport:
         """Return how the workflow is."""
         return WorkflowReport(
-            uid=self.deployment.uid,
-            workflow=self.deployment.workflow,
+            uid=self.target.uid,
+            workflow=self.target.workflow,
             state=self.state,
-            nodes={node.name: self._node_report(node) for node in self.deployment.nodes},
+            nodes={node.name: self._node_report(node) for node in self.target.nodes},
             failures=self._failures,
-            fault=next((fault for fault in _LEAST_TO_BE_DONE_FIRST if fault in self._faults), Fault.MODEL),
+            fault=next((fault for fault in _FAULTS_BY_PRECEDENCE if fault in self._faults), Fault.MODEL),
             is_out_of_space=self._is_out_of_space,
             is_registered=self.is_served,
             worked_before=self.worked_before,
@@ -113,7 +113,7 @@ class LoadedWorkflow:
     async def predict(self, prediction: Prediction) -> Mapping[str, NodeAnswer]:
         """Take a request through the graph of a workflow that is loaded; see `WorkflowRunner.run`."""
         if self._runner is None:
-            raise RuntimeError(f"{self.deployment.workflow} was never loaded")
+            raise RuntimeError(f"{self.target.workflow} was never loaded")
         return await self._runner.run(prediction)
 
     def _ask(self, node: str, request: NodeRequest, avoid: int | None) -> "asyncio.Future[NodeAnswer]":
@@ -137,12 +137,12 @@ class LoadedWorkflow:
         try:
             await asyncio.wait_for(self._is_quiet.wait(), timeout_s)
         except TimeoutError:
-            extra = {"workflow": self.deployment.workflow}
+            extra = {"workflow": self.target.workflow}
             _log.warning(
                 "gave up on %d requests that took longer than WFMGMT_DRAIN_TIMEOUT_S", self._under_way, extra=extra
             )
 
-    def note_registered(self) -> None:
+    def on_registered(self) -> None:
         """Take note that the database calls the workflow ready."""
         if not self.is_registered:
             self.is_registered = True
@@ -167,8 +167,8 @@ class LoadedWorkflow:
             if not self._failures:
                 self._start_runner()
         except Exception as error:  # noqa: BLE001 - whatever went wrong, waiting for it is over
-            _log.error("loading broke off", exc_info=error, extra={"workflow": self.deployment.workflow})
-            self._failures = {self.deployment.nodes[0].name: f"the runtime failed: {type(error).__name__}"}
+            _log.error("loading broke off", exc_info=error, extra={"workflow": self.target.workflow})
+            self._failures = {self.target.nodes[0].name: f"the runtime failed: {type(error).__name__}"}
         try:
             if self._failures:
                 await self._unload_nodes()
@@ -176,18 +176,18 @@ class LoadedWorkflow:
             self._task = None
         self.state = LoadState.FAILED if self._failures else LoadState.LOADED
         for node, reason in self._failures.items() - failed_before.items():
-            _log.warning("not loaded: %s", reason, extra={"workflow": self.deployment.workflow, "node": node})
+            _log.warning("not loaded: %s", reason, extra={"workflow": self.target.workflow, "node": node})
         self.tell()
 
     def _start_runner(self) -> None:
         """Make what is needed only for a workflow that runs; there may be very many that do not."""
-        deployment = self.deployment
-        self._measured = self._measurements.start(deployment.workflow, [node.name for node in deployment.nodes])
-        self._runner = WorkflowRunner(deployment, ask=self._ask, measured=self._measured)
+        target = self.target
+        self._measured = self._measurements.start(target.workflow, [node.name for node in target.nodes])
+        self._runner = WorkflowRunner(target, ask=self._ask, measured=self._measured)
 
     async def _load_nodes(self) -> dict[str, str]:
         """Bring all nodes up at once; return the reasons of those that failed, in the order of the graph."""
-        nodes = self.deployment.nodes
+        nodes = self.target.nodes
         loads = [self._servers[node.name].load(self._model(node)) for node in nodes]
         outcomes = await asyncio.gather(*loads, return_exceptions=True)
         return dict(filter(None, map(self._failure, (node.name for node in nodes), outcomes)))
@@ -203,29 +203,29 @@ class LoadedWorkflow:
             return outcome.node, outcome.reason
         if not isinstance(outcome, Exception):
             raise outcome
-        _log.error("loading broke off", exc_info=outcome, extra={"workflow": self.deployment.workflow, "node": node})
+        _log.error("loading broke off", exc_info=outcome, extra={"workflow": self.target.workflow, "node": node})
         return node, f"the runtime failed: {type(outcome).__name__}"
 
     def _model(self, node: DeployedNode) -> Model:
-        deployment, settings = self.deployment, node.settings
+        target, settings = self.target, node.settings
         is_function = node.kind is NodeKind.FUNCTION
         if is_function:
-            archive, sha256 = self._workflow_store / deployment.archive_file, deployment.archive_sha256
+            archive, sha256 = self._workflow_store / target.archive_file, target.archive_sha256
         else:
             archive, sha256 = self._model_store / str(node.archive_file), str(node.archive_sha256)
         return Model(
             name=self.key(node.name),
-            workflow=deployment.workflow,
+            workflow=target.workflow,
             node=node.name,
             archive=archive,
             archive_sha256=sha256,
-            handler=f"{deployment.handler}:{node.name}" if is_function else None,
+            handler=f"{target.handler}:{node.name}" if is_function else None,
             min_workers=settings.min_workers,
             max_workers=settings.max_workers,
             batch_size=settings.batch_size,
             max_batch_delay_ms=settings.max_batch_delay_ms,
             timeout_ms=settings.timeout_ms,
-            startup_timeout_s=deployment.startup_timeout_s,
+            startup_timeout_s=target.startup_timeout_s,
         )
 
     async def unload(self, drain_timeout_s: float = 0.0) -> None:
@@ -235,7 +235,7 @@ class LoadedWorkflow:
             self._task.cancel()
             await asyncio.wait([self._task])
         await self._unload_nodes()
-        self._measurements.stop(self.deployment.workflow, self._measured)
+        self._measurements.stop(self.target.workflow, self._measured)
         self.state = LoadState.ABSENT
 
     async def _unload_nodes(self) -> None:

@@ -17,7 +17,7 @@ from wfmgmt.serving.models.base import Drift, NodeAnswer
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 #: Metrics of its own that one node's handler may have; a handler that makes up names does not fill the memory.
-MOST_OF_A_HANDLER = 100
+MAX_PER_HANDLER = 100
 
 _LABELS = ("workflow", "node")
 
@@ -84,17 +84,17 @@ class NodeMeasurements:
         copied.batch_size, copied.handler = self.batch_size.copy(), self.handler.copy()
         return copied
 
-    def note_answer(self, answer: NodeAnswer) -> None:
+    def record_answer(self, answer: NodeAnswer) -> None:
         """Count an answer."""
         self.queue_s.observe(answer.queued_s)
         self.run_s.observe(answer.run_s)
         self.batch_size.observe(answer.batch_size)
 
-    def note_handler(self, kind: str, name: str, unit: str, value: float) -> None:
+    def record_handler(self, kind: str, name: str, unit: str, value: float) -> None:
         """Count what the handler measured; what is no number, and new names beyond the limit, are left out."""
         kind = kind if kind in {"counter", "time"} else "gauge"
         key = (kind, _printable(name)[:100], _printable(unit)[:20])
-        if not math.isfinite(value) or (key not in self.handler and len(self.handler) >= MOST_OF_A_HANDLER):
+        if not math.isfinite(value) or (key not in self.handler and len(self.handler) >= MAX_PER_HANDLER):
             return
         if kind != "gauge" and value < 0:
             return  # Counters only grow.
@@ -140,7 +140,7 @@ class Measurements(Collector):
         if self._workflows.get(workflow) is measured:
             del self._workflows[workflow]
 
-    def note_handler(self, workflow: str, node: str, measured: Iterable[Sequence[object]]) -> None:
+    def record_handler(self, workflow: str, node: str, measured: Iterable[Sequence[object]]) -> None:
         """Take what a handler measured, which may be anything."""
         found = self._workflows.get(workflow, {}).get(node)
         if found is None:
@@ -148,7 +148,7 @@ class Measurements(Collector):
         for each in measured:
             match each:
                 case [str(kind), str(name), str(unit), float(value)]:
-                    found.note_handler(kind, name, unit, value)
+                    found.record_handler(kind, name, unit, value)
 
     def record_dropped(self, workflow: str, node: str, lines: int) -> None:
         """Count lines of output that were not logged."""
@@ -156,7 +156,7 @@ class Measurements(Collector):
         if found is not None:
             found.dropped_lines += lines
 
-    def note_drift(self, drift: Drift) -> None:
+    def record_drift(self, drift: Drift) -> None:
         """Count a difference between a model server and what it should hold."""
         self._drifts[drift.server, drift.kind.value] += 1
 

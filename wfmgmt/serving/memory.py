@@ -3,7 +3,8 @@
 import ctypes
 import gc
 import sys
-from dataclasses import asdict, dataclass
+
+from wfmgmt.control.messages import MemoryReport
 
 
 class _MallInfo(ctypes.Structure):
@@ -13,27 +14,6 @@ class _MallInfo(ctypes.Structure):
         *((name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd")),
         *((name, ctypes.c_size_t) for name in ("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")),
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryReport:
-    """The memory after a garbage collection.
-
-    Attributes:
-        unreachable: Objects that the collection found.
-        blocks: Blocks that the interpreter has allocated.
-        used_bytes: Bytes in use of what the allocator of the C library got from the system.
-        free_bytes: Bytes of it that it keeps for later, holes between used blocks included.
-    """
-
-    unreachable: int
-    blocks: int
-    used_bytes: int
-    free_bytes: int
-
-    def to_json(self) -> dict[str, int]:
-        """Return plain JSON values."""
-        return asdict(self)
 
 
 def collect_garbage() -> MemoryReport:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from wfmgmt.domain.dag import Dag, DagRun, Step
 from wfmgmt.domain.faults import Fault
-from wfmgmt.domain.workflow import Deployment
+from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.errors import (
     NodeFailed,
     NodeRefused,
-    NodeServerBroken,
-    NodeServerSilent,
+    NodeServerFailed,
+    NodeServerTimedOut,
     TooManyRequests,
     WorkflowNotReady,
     WorkflowTimedOut,
@@ -31,8 +31,8 @@ from wfmgmt.serving.timeouts import timeout_after
 #: Asks a node: its name, the request, and the worker to avoid.
 Ask = Callable[[str, NodeRequest, int | None], "asyncio.Future[NodeAnswer]"]
 
-_LOWEST_ERROR = 400
-_FAILURES = {Fault.BROKEN: NodeServerBroken, Fault.SILENT: NodeServerSilent}
+_MIN_ERROR_STATUS = 400
+_FAILURES = {Fault.FAILED: NodeServerFailed, Fault.TIMED_OUT: NodeServerTimedOut}
 #: Stands for "any worker, but in no batch", for a try after a failure that was no worker's.
 _NO_WORKER = 0
 
@@ -44,31 +44,31 @@ class PredictionLimits:
     Attributes:
         requests: Requests under way.
         queue_size: Requests that may wait for a workflow to be loaded.
-        held_bytes: Bytes of bodies and answers that are held for them.
+        in_flight_bytes: Bytes of bodies and answers that are held for them.
         request_bytes: Longest body of one request.
         drain_timeout_s: How long accepted requests may take once their workflow or the server goes.
     """
 
     requests: int = 1000
     queue_size: int = 100
-    held_bytes: int = 512 * 1024 * 1024
+    in_flight_bytes: int = 512 * 1024 * 1024
     request_bytes: int = 6_553_500
     drain_timeout_s: float = 30.0
 
 
-class Admission:
+class AdmissionControl:
     """Counts what is under way, and refuses what is too much. For the event loop only.
 
     Attributes:
         limits: What is too much.
         requests: Requests under way.
-        held_bytes: Bytes that are held for them.
+        in_flight_bytes: Bytes that are held for them.
     """
 
     def __init__(self, limits: PredictionLimits) -> None:
         self.limits = limits
         self.requests = 0
-        self.held_bytes = 0
+        self.in_flight_bytes = 0
 
     @contextmanager
     def admit(self) -> Iterator["Place"]:
@@ -83,10 +83,10 @@ class Admission:
 class Place:
     """What one request that was admitted takes up."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: AdmissionControl) -> None:
         self._admission = admission
         self._is_under_way = False
-        self.held_bytes = 0
+        self.in_flight_bytes = 0
 
     def begin(self) -> None:
         """Count the request as under way.
@@ -97,14 +97,15 @@ class Place:
         admission = self._admission
         if admission.requests >= admission.limits.requests:
             raise TooManyRequests(
-                f"{admission.limits.requests} requests are under way already (WFMGMT_REQUESTS); try again later."
+                f"{admission.limits.requests} requests are under way already (WFMGMT_MAX_INFLIGHT_REQUESTS); "
+                "try again later."
             )
         admission.requests += 1
         self._is_under_way = True
 
     def end(self) -> None:
         """Give everything back."""
-        self.release(self.held_bytes)
+        self.release(self.in_flight_bytes)
         self._admission.requests -= self._is_under_way
         self._is_under_way = False
 
@@ -115,8 +116,8 @@ class Place:
 
     def release(self, size_bytes: int) -> None:
         """Give bytes back."""
-        self.held_bytes -= size_bytes
-        self._admission.held_bytes -= size_bytes
+        self.in_flight_bytes -= size_bytes
+        self._admission.in_flight_bytes -= size_bytes
 
     def reserve(self, size_bytes: int) -> None:
         """Take note of more bytes that are held.
@@ -124,12 +125,12 @@ class Place:
         Raises:
             TooManyRequests: There is no room for them now.
         """
-        if self._admission.held_bytes + size_bytes > self._admission.limits.held_bytes:
+        if self._admission.in_flight_bytes + size_bytes > self._admission.limits.in_flight_bytes:
             raise TooManyRequests(
-                "The requests under way hold too many bytes already (WFMGMT_HELD_MB); try again later."
+                "The requests under way hold too many bytes already (WFMGMT_MAX_INFLIGHT_MB); try again later."
             )
-        self.held_bytes += size_bytes
-        self._admission.held_bytes += size_bytes
+        self.in_flight_bytes += size_bytes
+        self._admission.in_flight_bytes += size_bytes
 
 
 @dataclass(slots=True, kw_only=True)
@@ -178,16 +179,16 @@ class WorkflowRunner:
     """Takes requests through the graph of one workflow. For the event loop only.
 
     Args:
-        deployment: The workflow.
+        target: The workflow.
         ask: Asks one of its nodes.
         measured: Where to count what happens at each node.
     """
 
-    def __init__(self, deployment: Deployment, *, ask: Ask, measured: Mapping[str, NodeMeasurements]) -> None:
-        self._workflow = deployment.workflow
-        self._response_timeout_s = deployment.response_timeout_s
-        self._dag = Dag.from_edges([node.name for node in deployment.nodes], deployment.edges)
-        self._retries = {node.name: node.settings.retry_attempts for node in deployment.nodes}
+    def __init__(self, target: LoadRequest, *, ask: Ask, measured: Mapping[str, NodeMeasurements]) -> None:
+        self._workflow = target.workflow
+        self._response_timeout_s = target.response_timeout_s
+        self._dag = Dag.from_edges([node.name for node in target.nodes], target.edges)
+        self._retries = {node.name: node.settings.retry_attempts for node in target.nodes}
         self._ask = ask
         self._measured = measured
 
@@ -248,13 +249,13 @@ class WorkflowRunner:
                 raise WorkflowNotReady(str(error), node) from None
             else:
                 break
-        measured.note_answer(answer)
+        measured.record_answer(answer)
         prediction.place.reserve(len(answer.content))
         for parent, used in step.inputs.items():
             if len(self._dag.targets[parent]) == 1:
                 prediction.place.release(len(used.content))
         trace.queued_s, trace.run_s, trace.size_bytes = answer.queued_s, answer.run_s, len(answer.content)
-        if answer.status >= _LOWEST_ERROR:
+        if answer.status >= _MIN_ERROR_STATUS:
             raise _Ended(node, answer)
         return answer
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from aiohttp import web
 
+from wfmgmt.control.client import short_socket_path
 from wfmgmt.domain.limits import LISTEN_BACKLOG
 from wfmgmt.http.browser_guard import BrowserGuard
-from wfmgmt.serving.client import short_socket_path
 from wfmgmt.serving.connections import ConnectionLimits, Connections
 from wfmgmt.serving.control_server import control_app
 from wfmgmt.serving.inference_guard import InferenceGuard

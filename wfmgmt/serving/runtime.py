@@ -6,17 +6,17 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 
+from wfmgmt.control.messages import LoadState, WorkflowReport
 from wfmgmt.domain.status import WorkflowStatus
-from wfmgmt.domain.workflow import Deployment
+from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.errors import ShuttingDown, WfmgmtError, WorkflowNotFound, WorkflowNotReady
 from wfmgmt.serving.catalog import Catalog
-from wfmgmt.serving.control import LoadState, WorkflowReport
-from wfmgmt.serving.feed import StatusFeed
 from wfmgmt.serving.load_order import FIRST_LANE, LAST_LANE, Lane, LoadHistory
 from wfmgmt.serving.loading import LoadedWorkflow
 from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.models.base import Drift, ModelServer
-from wfmgmt.serving.predictions import Admission, PredictionLimits
+from wfmgmt.serving.predictions import AdmissionControl, PredictionLimits
+from wfmgmt.serving.status_log import StatusLog
 from wfmgmt.serving.waiting import WaitingRequests
 
 _log = logging.getLogger("wfmgmt.runtime")
@@ -76,9 +76,9 @@ class Runtime:
         prepare: Callable[[], Awaitable[None]],
         history: LoadHistory,
     ) -> None:
-        self.feed = StatusFeed()
+        self.feed = StatusLog()
         self.measurements = measurements
-        self.admission = Admission(limits)
+        self.admission = AdmissionControl(limits)
         self._waiting = WaitingRequests(limits.queue_size)
         self._prepare = prepare
         self._models = models
@@ -93,7 +93,7 @@ class Runtime:
         self._unloads: dict[str, asyncio.Task[None]] = {}
         self._history = history
         self._first_lane, self._last_lane = Lane(*FIRST_LANE), Lane(*LAST_LANE)
-        self._nudged = asyncio.Event()
+        self._reconcile_wanted = asyncio.Event()
         self._retry = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self.is_closing = False
@@ -166,15 +166,15 @@ class Runtime:
         if workflow is None or not workflow.is_served:
             return UNREAD_WAIT_S
         is_coming = workflow.state is LoadState.LOADING or workflow.is_hopeful
-        return workflow.deployment.response_timeout_s if is_coming else 0.0
+        return workflow.target.response_timeout_s if is_coming else 0.0
 
-    def note_registered(self, uid: str) -> None:
+    def on_registered(self, uid: str) -> None:
         """Take note that a registration is finished: clients may know of the workflow."""
         workflow = self._workflows.get(uid)
         if workflow is not None:
-            workflow.note_registered()
+            workflow.on_registered()
         else:
-            self._nudged.set()  # This runtime was started after that workflow was loaded.
+            self._reconcile_wanted.set()  # This runtime was started after that workflow was loaded.
 
     def node_changed(self, key: str) -> None:
         """Take note that the workers of a node changed; `key` is the model server's name for it."""
@@ -182,21 +182,21 @@ class Runtime:
         if workflow is not None and workflow.state is LoadState.LOADED:
             workflow.tell()
 
-    def start_load(self, deployment: Deployment) -> None:
+    def start_load(self, target: LoadRequest) -> None:
         """Begin to load a workflow for a registration; nothing happens when it is loaded or being loaded."""
-        if deployment.uid not in self._workflows and not self.is_closing:
-            self._spawn(self._replace_and_load(deployment))
+        if target.uid not in self._workflows and not self.is_closing:
+            self._spawn(self._replace_and_load(target))
 
-    async def _replace_and_load(self, deployment: Deployment) -> None:
-        workflow = self._add(deployment)
+    async def _replace_and_load(self, target: LoadRequest) -> None:
+        workflow = self._add(target)
         for other in list(self._workflows.values()):
-            if other is not workflow and other.deployment.workflow == deployment.workflow:
-                await self.unload(other.deployment.uid)  # The database gave the name away, so that one is gone.
+            if other is not workflow and other.target.workflow == target.workflow:
+                await self.unload(other.target.uid)  # The database gave the name away, so that one is gone.
         await self._load(workflow)
 
-    def _add(self, deployment: Deployment) -> LoadedWorkflow:
+    def _add(self, target: LoadRequest) -> LoadedWorkflow:
         workflow = LoadedWorkflow(
-            deployment,
+            target,
             models=self._models,
             functions=self._functions,
             workflow_store=self._workflow_store,
@@ -204,7 +204,7 @@ class Runtime:
             measurements=self.measurements,
             publish=self._publish,
         )
-        self._workflows[deployment.uid] = self._by_name[deployment.workflow] = workflow
+        self._workflows[target.uid] = self._by_name[target.workflow] = workflow
         workflow.tell()
         return workflow
 
@@ -219,9 +219,9 @@ class Runtime:
         if workflow is not None:
             await workflow.unload(self.admission.limits.drain_timeout_s)
             self._workflows.pop(uid, None)
-            if self._by_name.get(workflow.deployment.workflow) is workflow:
-                del self._by_name[workflow.deployment.workflow]
-            self._waiting.wake(workflow.deployment.workflow)
+            if self._by_name.get(workflow.target.workflow) is workflow:
+                del self._by_name[workflow.target.workflow]
+            self._waiting.wake(workflow.target.workflow)
         self.feed.forget(uid)
 
     async def unload_within(self, uid: str, wait_s: float) -> None:
@@ -232,9 +232,9 @@ class Runtime:
             task.add_done_callback(lambda _: self._unloads.pop(uid, None))
         await asyncio.wait([task], timeout=wait_s)
 
-    def nudge(self) -> None:
+    def reconcile_now(self) -> None:
         """Compare with the database now, and try failed loads again."""
-        self._nudged.set()
+        self._reconcile_wanted.set()
         self._retry.set()
         self._retry = asyncio.Event()
 
@@ -247,15 +247,15 @@ class Runtime:
         self._spawn(self._history.keep_saved())
         await self._prepare()
         while True:
-            self._nudged.clear()
+            self._reconcile_wanted.clear()
             try:
                 await self._reconcile()
-                self.feed.note_catalog("")
+                self.feed.record_catalog("")
             except WfmgmtError as error:
-                self.feed.note_catalog(str(error))
+                self.feed.record_catalog(str(error))
                 _log.warning("cannot read the workflows to load: %s", error)
             self._waiting.wake_all()
-            await _wait(self._nudged, RECONCILE_INTERVAL_S)
+            await _wait(self._reconcile_wanted, RECONCILE_INTERVAL_S)
 
     async def _reconcile(self) -> None:
         loaded_before = set(self._workflows)
@@ -267,7 +267,7 @@ class Runtime:
             await self.unload_within(uid, 0)
         ready = {uid for uid, status in recorded.items() if status is WorkflowStatus.READY}
         for uid in ready & self._workflows.keys():
-            self._workflows[uid].note_registered()
+            self._workflows[uid].on_registered()
         for uid in self._workflows.keys() & recorded.keys() - ready:
             if recorded[uid] is WorkflowStatus.UNREGISTERING:
                 self._workflows[uid].is_leaving = True
@@ -275,14 +275,14 @@ class Runtime:
         batch = sorted(missing, key=lambda uid: (self._history.has_failed(uid), uid))[:LOADS_PER_ROUND]
         self._unread = len(missing) - len(batch)
         if self._unread:
-            self._nudged.set()
+            self._reconcile_wanted.set()
         self._history.keep(recorded.keys() | self._workflows.keys())
-        deployments = await asyncio.to_thread(lambda: list(self._catalog.deployments(batch)))
-        for deployment in sorted(deployments, key=lambda each: (self._history.has_failed(each.uid), each.workflow)):
-            if deployment.uid not in self._workflows and deployment.uid not in self._unloaded_meanwhile:
-                workflow = self._add(deployment)
-                workflow.worked_before = workflow.is_hopeful = not self._history.has_failed(deployment.uid)
-                workflow.note_registered()
+        deployments = await asyncio.to_thread(lambda: list(self._catalog.load_requests(batch)))
+        for target in sorted(deployments, key=lambda each: (self._history.has_failed(each.uid), each.workflow)):
+            if target.uid not in self._workflows and target.uid not in self._unloaded_meanwhile:
+                workflow = self._add(target)
+                workflow.worked_before = workflow.is_hopeful = not self._history.has_failed(target.uid)
+                workflow.on_registered()
                 self._spawn(self._load_until_it_works(workflow))
 
     async def keep_models_in_step(self) -> None:
@@ -311,11 +311,11 @@ class Runtime:
             known = {*await asyncio.to_thread(self._catalog.uids), *self._workflows}
             drifts = await self._models.check(known, dry_run=dry_run)
             if not dry_run:
-                standing = {(drift.server, drift.model, drift.kind.value) for drift in drifts if not drift.is_mended}
+                standing = {(drift.server, drift.model, drift.kind.value) for drift in drifts if not drift.is_repaired}
                 for drift in drifts:
                     if (drift.server, drift.model, drift.kind.value) not in self._standing:
                         _log.warning("%s", drift, extra={"workflow": drift.workflow})
-                        self.measurements.note_drift(drift)
+                        self.measurements.record_drift(drift)
                         self._unrecorded.append(drift)
                 self._standing = standing
                 await self._record_drifts()
@@ -333,11 +333,11 @@ class Runtime:
 
     def _name(self, uid: str) -> str:
         workflow = self._workflows.get(uid)
-        return workflow.deployment.workflow if workflow else ""
+        return workflow.target.workflow if workflow else ""
 
     async def _load_until_it_works(self, workflow: LoadedWorkflow) -> None:
         """Load a workflow of the database; while that fails, try again with growing pauses, after all others."""
-        uid, pause_s, failures = workflow.deployment.uid, FIRST_RETRY_S, 0
+        uid, pause_s, failures = workflow.target.uid, FIRST_RETRY_S, 0
         while self._workflows.get(uid) is workflow:
             lane = self._first_lane
             if self._history.has_failed(uid):
@@ -352,7 +352,7 @@ class Runtime:
             failures += 1
             if failures >= PATIENT_RETRIES:
                 workflow.is_hopeful = False
-                self._waiting.wake(workflow.deployment.workflow)
+                self._waiting.wake(workflow.target.workflow)
             await _wait(self._retry, pause_s)
             pause_s = min(2 * pause_s, LAST_RETRY_S)
 
@@ -362,7 +362,7 @@ class Runtime:
         await workflow.load()
         if workflow.state is not LoadState.ABSENT:
             took_s = round(clock() - began, 3) if workflow.state is LoadState.LOADED else None
-            self._history.record(workflow.deployment.uid, took_s)
+            self._history.record(workflow.target.uid, took_s)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.records import make_event, make_function, make_node, make_store, make_workflow
+from tests.records import make_event, make_function, make_node, make_registry, make_workflow
 from wfmgmt.domain.audit import AuditOutcome
+from wfmgmt.registry.registry import Registry
+from wfmgmt.registry.tables import metadata
 from wfmgmt.settings import Settings
-from wfmgmt.store.store import Store
-from wfmgmt.store.tables import metadata
 
 ROOT = Path(__file__).resolve().parents[3]
 DATABASE = (ROOT / "docs" / "database.md").read_text(encoding="utf-8")
@@ -42,18 +42,18 @@ EXPECTED = [
 @pytest.fixture(name="database", scope="module")
 def _database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
     folder = tmp_path_factory.mktemp("docs")
-    make_store(folder).close()
-    store = Store(f"sqlite:///{folder / 'wfmgmt.db'}", clock=lambda: NOON)
+    make_registry(folder).close()
+    registry = Registry(f"sqlite:///{folder / 'wfmgmt.db'}", clock=lambda: NOON)
     nodes = (make_function("pre"), make_node("sentiment"), make_function("post"))
     workflow = make_workflow("sequential", nodes=nodes, edges=(("pre", "sentiment"), ("sentiment", "post")))
-    with store.write() as writer:
+    with registry.write() as writer:
         writer.claim_name(workflow)
         writer.mark_ready(workflow.uid)
         writer.record(make_event("sequential"))
         writer.claim_name(make_workflow("half", nodes=(make_function("pre"),), edges=()))
         failed = {"error": {"message": "no such file"}}
         writer.record(make_event("broken", outcome=AuditOutcome.FAILED, detail=failed))
-    store.close()
+    registry.close()
     connection = sqlite3.connect(f"file:{folder / 'wfmgmt.db'}?mode=ro", uri=True)
     yield connection
     connection.close()

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.records import make_store, register
+from tests.records import make_registry, register
+from wfmgmt.control.messages import LoadState, WorkflowReport
 from wfmgmt.errors import WorkflowNotFound
+from wfmgmt.registry.registry import Registry
 from wfmgmt.services import inspection
 from wfmgmt.services.inspection import Inspection
-from wfmgmt.serving.control import LoadState, WorkflowReport
-from wfmgmt.store.store import Store
 
 
 class FakeView:
@@ -23,9 +23,9 @@ class FakeView:
         return self.reports.get(uid)
 
 
-@pytest.fixture(name="store")
-def _store(tmp_path: Path) -> Store:
-    return make_store(tmp_path)
+@pytest.fixture(name="registry")
+def _registry(tmp_path: Path) -> Registry:
+    return make_registry(tmp_path)
 
 
 @pytest.fixture(name="view")
@@ -34,61 +34,61 @@ def _view() -> FakeView:
 
 
 @pytest.fixture(name="inspected")
-def _inspected(store: Store, view: FakeView) -> Inspection:
-    return Inspection(store=store, view=view)  # type: ignore[arg-type]  # a fake
+def _inspected(registry: Registry, view: FakeView) -> Inspection:
+    return Inspection(registry=registry, view=view)  # type: ignore[arg-type]  # a fake
 
 
-def remove(store: Store, name: str) -> None:
+def remove(registry: Registry, name: str) -> None:
     """Remove a workflow as a removal does."""
-    with store.write() as writer:
+    with registry.write() as writer:
         uid = writer.uid(name)
         assert uid is not None
         assert writer.mark_unregistering(uid, "lease")
         assert writer.remove(uid)
 
 
-def test_description_is_the_same_object_while_nothing_changes(store: Store, inspected: Inspection) -> None:
+def test_description_is_the_same_object_while_nothing_changes(registry: Registry, inspected: Inspection) -> None:
     """What was made from it can be used again."""
-    register(store, "a")
+    register(registry, "a")
     assert inspected.describe("a") is inspected.describe("a")
 
 
 def test_description_is_new_when_the_runtime_reports_something(
-    store: Store, view: FakeView, inspected: Inspection
+    registry: Registry, view: FakeView, inspected: Inspection
 ) -> None:
     """A report is shown as soon as it is there."""
-    register(store, "a")
+    register(registry, "a")
     before = inspected.describe("a")
     report = WorkflowReport(uid=before.workflow.uid, workflow="a", state=LoadState.LOADED)
     view.reports[before.workflow.uid] = report
     assert inspected.describe("a").report is report
 
 
-def test_description_is_gone_with_its_workflow(store: Store, inspected: Inspection) -> None:
+def test_description_is_gone_with_its_workflow(registry: Registry, inspected: Inspection) -> None:
     """What is remembered does not outlive the registration."""
-    register(store, "a")
+    register(registry, "a")
     inspected.describe("a")
-    remove(store, "a")
+    remove(registry, "a")
     with pytest.raises(WorkflowNotFound):
         inspected.describe("a")
 
 
-def test_description_is_that_of_the_new_registration_of_a_name(store: Store, inspected: Inspection) -> None:
+def test_description_is_that_of_the_new_registration_of_a_name(registry: Registry, inspected: Inspection) -> None:
     """A name that was given away again stands for the new workflow only."""
-    register(store, "a")
+    register(registry, "a")
     before = inspected.describe("a").workflow
-    remove(store, "a")
-    register(store, "a")
+    remove(registry, "a")
+    register(registry, "a")
     assert inspected.describe("a").workflow.uid != before.uid
 
 
 def test_descriptions_of_a_bounded_number_are_remembered(
-    store: Store, inspected: Inspection, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, inspected: Inspection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many workflows do not fill the memory; those that were forgotten are read again."""
     monkeypatch.setattr(inspection, "REMEMBERED", 2)
     names = ("a", "b", "c")
-    register(store, *names)
+    register(registry, *names)
     first = [inspected.describe(name) for name in names]
     again = [inspected.describe(name) for name in reversed(names)]
     assert [old is new for old, new in zip(first, reversed(again), strict=True)] == [False, True, True]

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.records import make_store, make_workflow
+from tests.records import make_registry, make_workflow
 from wfmgmt.archives.stores import ArchiveFolder
+from wfmgmt.control.client import RuntimeClient
 from wfmgmt.domain.audit import Origin
 from wfmgmt.errors import ShuttingDown, WorkflowNotFound
+from wfmgmt.registry.registry import Registry
 from wfmgmt.services import removal as module
 from wfmgmt.services.archives import StoreFolders
 from wfmgmt.services.failure_budget import FailureBudget
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
 from wfmgmt.services.removal import Removal
-from wfmgmt.serving.client import RuntimeClient
-from wfmgmt.store.store import Store
 
 
 class HalfBroken(RuntimeClient):
@@ -38,7 +38,7 @@ class HalfBroken(RuntimeClient):
 
 
 def make_removal(
-    folder: Path, store: Store, runtime: RuntimeClient, long_requests: LongRequests | None = None
+    folder: Path, registry: Registry, runtime: RuntimeClient, long_requests: LongRequests | None = None
 ) -> Removal:
     """Return the use cases over stores in a folder."""
     for name in ("leases", "workflow", "model"):
@@ -48,7 +48,7 @@ def make_removal(
         model=ArchiveFolder(folder=folder / "model", suffix=".mar"),
     )
     return Removal(
-        store=store,
+        registry=registry,
         folders=folders,
         runtime=runtime,
         leases=Leases(folder / "leases"),
@@ -62,10 +62,10 @@ def test_recovery_of_one_workflow_does_not_wait_for_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """The one that fails is told, left alone for a while, and finished once that is possible."""
-    store, runtime = make_store(tmp_path), HalfBroken(tmp_path)
-    removal = make_removal(tmp_path, store, runtime)
+    registry, runtime = make_registry(tmp_path), HalfBroken(tmp_path)
+    removal = make_removal(tmp_path, registry, runtime)
     stuck, good = make_workflow("stuck", lease="dead1"), make_workflow("good", lease="dead2")
-    with store.write() as writer:
+    with registry.write() as writer:
         writer.claim_name(stuck)
         writer.claim_name(good)
     runtime.broken[stuck.uid] = error
@@ -80,18 +80,18 @@ def test_recovery_of_one_workflow_does_not_wait_for_another(
     runtime.broken.clear()
     assert removal.recover().done == ["undo the unfinished registration of stuck"]
     assert removal.abandoned() == []
-    store.close()
+    registry.close()
 
 
 @pytest.mark.parametrize("status", ["abandoned", "being recovered", "being removed by another request"])
 def test_removal_that_was_begun_is_finished_or_waited_for(tmp_path: Path, status: str) -> None:
     """A request that is repeated after a 503 is told of success; of two at the same time, only one."""
-    store, runtime = make_store(tmp_path), HalfBroken(tmp_path)
-    removal = make_removal(tmp_path, store, runtime)
+    registry, runtime = make_registry(tmp_path), HalfBroken(tmp_path)
+    removal = make_removal(tmp_path, registry, runtime)
     leases = Leases(tmp_path / "leases")
     workflow = make_workflow("seq")
     with ThreadPoolExecutor(1) as pool, leases.take(prefix=module.RECOVERY if "recovered" in status else "") as lease:
-        with store.write() as writer:
+        with registry.write() as writer:
             writer.claim_name(workflow)
             writer.mark_ready(workflow.uid)
             writer.mark_unregistering(workflow.uid, "dead" if status == "abandoned" else lease)
@@ -102,24 +102,24 @@ def test_removal_that_was_begun_is_finished_or_waited_for(tmp_path: Path, status
         else:
             with pytest.raises(TimeoutError):
                 repeated.result(5 * module.WAIT_INTERVAL_S)
-        with store.write() as writer:
+        with registry.write() as writer:
             writer.remove(workflow.uid)
     if "another" in status:
         assert isinstance(repeated.exception(10), WorkflowNotFound)
     else:
         repeated.result(10)
     assert removal.abandoned() == []
-    store.close()
+    registry.close()
 
 
 def test_removal_that_housekeeping_has_finished_is_told_as_done_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that was answered 503 hears of success however late it repeats its request, within minutes."""
-    store, runtime = make_store(tmp_path), HalfBroken(tmp_path)
-    removal = make_removal(tmp_path, store, runtime)
+    registry, runtime = make_registry(tmp_path), HalfBroken(tmp_path)
+    removal = make_removal(tmp_path, registry, runtime)
     workflow, undone = make_workflow("seq"), make_workflow("undone", lease="dead")
-    with store.write() as writer:
+    with registry.write() as writer:
         writer.claim_name(workflow)
         writer.mark_ready(workflow.uid)
         writer.mark_unregistering(workflow.uid, "dead")
@@ -132,21 +132,21 @@ def test_removal_that_housekeeping_has_finished_is_told_as_done_for_a_while(
     monkeypatch.setattr(module, "REPEAT_TIME", timedelta(0))
     with pytest.raises(WorkflowNotFound):
         removal.unregister("seq", Origin(actor="client"))
-    store.close()
+    registry.close()
 
 
 def test_removal_that_waits_ends_when_the_server_stops(tmp_path: Path) -> None:
     """The client is told that it will be finished."""
-    store = make_store(tmp_path)
+    registry = make_registry(tmp_path)
     long_requests = LongRequests(slots=1)
-    removal = make_removal(tmp_path, store, HalfBroken(tmp_path), long_requests)
+    removal = make_removal(tmp_path, registry, HalfBroken(tmp_path), long_requests)
     workflow = make_workflow("seq")
     with ThreadPoolExecutor(1) as pool, Leases(tmp_path / "leases").take() as lease:
-        with store.write() as writer:
+        with registry.write() as writer:
             writer.claim_name(workflow)
             writer.mark_ready(workflow.uid)
             writer.mark_unregistering(workflow.uid, lease)
         waiting = pool.submit(removal.unregister, "seq", Origin(actor="client"))
         long_requests.stop()
         assert isinstance(waiting.exception(10), ShuttingDown)
-    store.close()
+    registry.close()

@@ -14,10 +14,10 @@ from aiohttp import web
 
 from tests.factories import make_mar
 from tests.model_servers import digest, until
-from wfmgmt.domain.workflow import DeployedNode, Deployment, NodeKind, NodeSettings
-from wfmgmt.factory import create_runtime
+from wfmgmt.control.messages import LoadState
+from wfmgmt.domain.workflow import DeployedNode, LoadRequest, NodeKind, NodeSettings
+from wfmgmt.runtime_factory import create_runtime
 from wfmgmt.serving.connections import ConnectionLimits, Connections
-from wfmgmt.serving.control import LoadState
 from wfmgmt.serving.inference_metrics import InferenceMetrics
 from wfmgmt.serving.inference_protocol import InferenceProtocol
 from wfmgmt.serving.inference_server import inference_app
@@ -56,11 +56,11 @@ def handle(data, context):
 GRAPH = {"pre": ["a", "b"], "a": [], "b": []}
 
 
-def make_deployment(store: Path, name: str, *, response_timeout_s: int) -> Deployment:
+def make_deployment(store: Path, name: str, *, response_timeout_s: int) -> LoadRequest:
     """Return a workflow that branches, and write its archive."""
     archive = make_mar(store, name="m", source=SOURCE)
     settings = NodeSettings(retry_attempts=0, timeout_ms=2000)
-    return Deployment(
+    return LoadRequest(
         uid=name,
         workflow=name,
         archive_file="w.war",
@@ -96,8 +96,8 @@ async def serving(instance: Path) -> AsyncIterator[Ask]:
             deployment = make_deployment(settings.model_store, name, response_timeout_s=response_timeout_s)
             runtime.start_load(deployment)
             await until(lambda name=name: runtime.report(name).state is LoadState.LOADED, timeout_s=60)
-            runtime.note_registered(name)
-        runtime.feed.note_catalog("")
+            runtime.on_registered(name)
+        runtime.feed.record_catalog("")
         app = inference_app(
             runtime, metrics=InferenceMetrics(runtime.measurements, runtime.feed), on_answer=lambda *_: None
         )

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from wfmgmt.factory import create_runtime
+from wfmgmt.runtime_factory import create_runtime
 from wfmgmt.serving import inference_metrics
-from wfmgmt.serving.feed import StatusFeed
 from wfmgmt.serving.inference_metrics import InferenceMetrics
 from wfmgmt.serving.inference_server import inference_app
 from wfmgmt.serving.measurements import Measurements
+from wfmgmt.serving.status_log import StatusLog
 from wfmgmt.settings import Settings
 from wfmgmt.testing import in_event_loop
 
@@ -43,7 +43,7 @@ async def test_text_is_written_by_one_thread_at_a_time_and_kept(monkeypatch: pyt
     """Scrapers in a loop neither stop the event loop nor multiply the work, and one that leaves ends it for none."""
     monkeypatch.setattr(inference_metrics, "KEPT_S", 3600)
     measurements = HeldMeasurements()
-    metrics = InferenceMetrics(measurements, StatusFeed())
+    metrics = InferenceMetrics(measurements, StatusLog())
     scrapers = [asyncio.ensure_future(metrics.text()) for _ in range(50)]
     await asyncio.to_thread(measurements.has_begun.wait, 30)
     scrapers.pop(0).cancel()
@@ -65,12 +65,12 @@ async def test_text_has_the_numbers_of_one_moment() -> None:
     measurements = Measurements()
     node = measurements.start("seq", ["m1"])["m1"]
     node.requests = 1
-    node.note_handler("counter", "seen", "count", 2.0)
+    node.record_handler("counter", "seen", "count", 2.0)
     copied = measurements.copy()
     node.requests += 1
     node.queue_s.observe(1.0)
-    node.note_handler("counter", "seen", "count", 2.0)
-    text = (await InferenceMetrics(copied, StatusFeed()).text()).decode()
+    node.record_handler("counter", "seen", "count", 2.0)
+    text = (await InferenceMetrics(copied, StatusLog()).text()).decode()
     assert 'wfmgmt_node_requests_total{node="m1",workflow="seq"} 1.0' in text
     assert 'wfmgmt_node_queue_seconds_count{node="m1",workflow="seq"} 0.0' in text
     assert 'wfmgmt_handler_count_total{name="seen",node="m1",unit="count",workflow="seq"} 2.0' in text
@@ -84,12 +84,12 @@ async def test_answers_that_are_not_taken_count_like_predictions(tmp_path: Path)
         app = inference_app(runtime, metrics=metrics, on_answer=lambda _request, _answer: None)
         admission = runtime.admission
         async with TestClient(TestServer(app)) as client:
-            admission.held_bytes = admission.limits.held_bytes
+            admission.in_flight_bytes = admission.limits.in_flight_bytes
             refused = await client.get("/metrics")
             assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
-            admission.held_bytes = 0
+            admission.in_flight_bytes = 0
             answered = await client.get("/metrics")
             assert answered.status == 200
             assert "wfmgmt_inference_requests_total" in await answered.text()
-        assert admission.held_bytes == 0
+        assert admission.in_flight_bytes == 0
         assert admission.requests == 0

@@ -3,8 +3,8 @@
 import pytest
 
 from wfmgmt.api.workflows import page_text
-from wfmgmt.domain.wire import json_text
-from wfmgmt.store.records import ListedWorkflow, Page
+from wfmgmt.http.answers import json_text
+from wfmgmt.registry.records import ListedWorkflow, Page
 
 
 @pytest.mark.parametrize("next_page", [{"nextPageToken": "3"}, {}], ids=["more follow", "last"])

@@ -2,8 +2,8 @@
 
 import pytest
 
-from wfmgmt.api.application import LARGEST_BODY_BYTES
-from wfmgmt.deployment.partial_request import LARGEST_HEAD_BYTES, LARGEST_LINE_BYTES, PartialRequest
+from wfmgmt.api.application import MAX_BODY_BYTES
+from wfmgmt.deployment.partial_request import MAX_HEAD_BYTES, MAX_LINE_BYTES, PartialRequest
 
 POST = b"POST /workflows HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -26,14 +26,14 @@ HOPELESS = {
     "negative chunk": CHUNKED + b"-1\r\n",
 }
 TOO_LARGE = {
-    "length": (413, POST + b"Content-Length: %d\r\n\r\n" % (LARGEST_BODY_BYTES + 1)),
+    "length": (413, POST + b"Content-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1)),
     "huge length": (413, POST + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n"),
     "chunk": (413, CHUNKED + b"ffffffffffff\r\n"),
-    "chunks": (413, CHUNKED + b"1\r\na\r\n" * LARGEST_BODY_BYTES),
-    "line of a chunk": (413, CHUNKED + b"1" * 5 * LARGEST_BODY_BYTES),
-    "line": (414, b"GET /" + b"a" * LARGEST_HEAD_BYTES),
-    "head": (431, b"GET / HTTP/1.1\r\nX: " + b"a" * LARGEST_HEAD_BYTES),
-    "trailers": (431, CHUNKED + b"0\r\nX: " + b"a" * LARGEST_HEAD_BYTES),
+    "chunks": (413, CHUNKED + b"1\r\na\r\n" * MAX_BODY_BYTES),
+    "line of a chunk": (413, CHUNKED + b"1" * 5 * MAX_BODY_BYTES),
+    "line": (414, b"GET /" + b"a" * MAX_HEAD_BYTES),
+    "head": (431, b"GET / HTTP/1.1\r\nX: " + b"a" * MAX_HEAD_BYTES),
+    "trailers": (431, CHUNKED + b"0\r\nX: " + b"a" * MAX_HEAD_BYTES),
 }
 
 
@@ -73,8 +73,8 @@ def test_request_is_refused_when_it_is_too_large(status: int, request_bytes: byt
 def test_request_line_may_be_as_long_as_gunicorn_lets_it() -> None:
     """A long line in a head that is too large is not what is wrong with it."""
     partial = PartialRequest()
-    line = b"GET /".ljust(LARGEST_LINE_BYTES - 11, b"a") + b" HTTP/1.1\r\n"
-    assert partial.add(line + b"X: " + b"a" * LARGEST_HEAD_BYTES)
+    line = b"GET /".ljust(MAX_LINE_BYTES - 11, b"a") + b" HTTP/1.1\r\n"
+    assert partial.add(line + b"X: " + b"a" * MAX_HEAD_BYTES)
     assert partial.refusal == 431
 
 

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from wfmgmt import errors
-from wfmgmt.domain.wire import STATUS_AND_TYPE, status_and_type
+from wfmgmt.http.answers import STATUS_AND_TYPE, status_and_type
 
 NEVER_ANSWERED = {
     errors.WfmgmtError,
@@ -15,7 +15,7 @@ NEVER_ANSWERED = {
     errors.ResourcesExhausted,
     errors.AlreadyInUse,
     errors.ListingFailed,  # These two are a command's.
-    errors.NotTakenOver,
+    errors.NotImported,
     errors.BackupRefused,
 }
 ALL = [

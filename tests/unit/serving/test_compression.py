@@ -9,16 +9,16 @@ import pytest
 
 from wfmgmt.errors import BadRequest, RequestTooLarge, TooManyRequests, UnsupportedEncoding
 from wfmgmt.serving.compression import supported_encoding, unpacked
-from wfmgmt.serving.predictions import Admission, Place, PredictionLimits
+from wfmgmt.serving.predictions import AdmissionControl, Place, PredictionLimits
 from wfmgmt.testing import in_event_loop
 
 MIB = 1024 * 1024
 TEXT = b"".join(b"line %d\n" % number for number in range(50_000))
 
 
-def make_place(request_bytes: int = 8 * MIB, held_bytes: int = 512 * MIB) -> Place:
+def make_place(request_bytes: int = 8 * MIB, in_flight_bytes: int = 512 * MIB) -> Place:
     """Return the place of a request within these limits."""
-    return Place(Admission(PredictionLimits(request_bytes=request_bytes, held_bytes=held_bytes)))
+    return Place(AdmissionControl(PredictionLimits(request_bytes=request_bytes, in_flight_bytes=in_flight_bytes)))
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -43,7 +43,7 @@ async def test_whole_body_is_unpacked_and_accounted_for(pack, encoding: str, con
     """What was packed comes out, and its bytes are held."""
     place = make_place()
     assert await unpacked(pack(content), encoding, place) == content
-    assert place.held_bytes == len(content)
+    assert place.in_flight_bytes == len(content)
 
 
 @pytest.mark.parametrize(("pack", "encoding"), [(gzip.compress, "gzip"), (zlib.compress, "deflate")])
@@ -93,7 +93,7 @@ async def test_bomb_is_refused_before_it_goes_off() -> None:
 async def test_body_needs_room_for_what_it_unpacks_to() -> None:
     """What all requests hold is bounded by unpacked lengths."""
     with pytest.raises(TooManyRequests):
-        await unpacked(gzip.compress(bytes(3 * MIB)), "gzip", make_place(held_bytes=2 * MIB))
+        await unpacked(gzip.compress(bytes(3 * MIB)), "gzip", make_place(in_flight_bytes=2 * MIB))
 
 
 @in_event_loop

@@ -76,13 +76,13 @@ class Line:
             node="n",
             rules=rules,
             queue_size=queue_size,
-            on_starving=self._note_starving,
+            on_saturated=self._record_saturation,
             on_measurements=self.measured.append,
         )
         self.processes = [FakeProcess() for _ in range(workers)]
         self.workers = [self.add(process) for process in self.processes]
 
-    def _note_starving(self) -> None:
+    def _record_saturation(self) -> None:
         self.starved += 1
 
     def add(self, process: Any) -> ReadyWorker:
@@ -169,12 +169,12 @@ async def test_need_is_told_when_nobody_is_idle() -> None:
     """Whoever can bring more workers hears of a request that has to wait, and not of one that has not."""
     line = Line()
     line.ask("a")
-    assert (line.starved, line.dispatcher.starving_s) == (0, None)
+    assert (line.starved, line.dispatcher.saturated_s) == (0, None)
     line.ask("b")
     assert line.starved == 1
-    assert line.dispatcher.starving_s is not None
+    assert line.dispatcher.saturated_s is not None
     line.add(FakeProcess())
-    assert line.dispatcher.starving_s is None
+    assert line.dispatcher.saturated_s is None
 
 
 @in_event_loop

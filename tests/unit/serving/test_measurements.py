@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from wfmgmt.serving.measurements import MOST_OF_A_HANDLER, Distribution, Measurements
+from wfmgmt.serving.measurements import MAX_PER_HANDLER, Distribution, Measurements
 from wfmgmt.serving.models.base import NodeAnswer
 
 
@@ -27,7 +27,7 @@ def test_metrics_are_per_workflow_and_node() -> None:
     measurements = Measurements()
     node = measurements.start("w", ["n"])["n"]
     node.requests, node.failures, node.retries = 3, 2, 1
-    node.note_answer(NodeAnswer(content=b"", batch_size=4, queued_s=0.02, run_s=0.3))
+    node.record_answer(NodeAnswer(content=b"", batch_size=4, queued_s=0.02, run_s=0.3))
     text = text_of(measurements)
     for line in (
         'wfmgmt_node_requests_total{node="n",workflow="w"} 3.0',
@@ -47,7 +47,7 @@ def test_handlers_add_their_own() -> None:
     measurements.start("w", ["n"])
     measured = [["counter", "seen", "count", 2.0], ["time", "spent", "s", 0.25], ["gauge", "level", "dB", 3.0]]
     for _ in range(2):
-        measurements.note_handler("w", "n", measured)
+        measurements.record_handler("w", "n", measured)
     text = text_of(measurements)
     for line in (
         'wfmgmt_handler_count_total{name="seen",node="n",unit="count",workflow="w"} 4.0',
@@ -63,12 +63,12 @@ def test_nonsense_of_handlers_is_left_out() -> None:
     measurements = Measurements()
     node = measurements.start("w", ["n"])["n"]
     nonsense = [["counter", "a", "b", float("nan")], ["x"], [1, 2, 3, 4], ["counter", "a", "b", 10**400]]
-    measurements.note_handler("w", "n", [*nonsense, ["counter", "falls", "count", -1.0], 7])
+    measurements.record_handler("w", "n", [*nonsense, ["counter", "falls", "count", -1.0], 7])
     assert node.handler == {}
-    measurements.note_handler("w", "n", [["counter", f"\ud800 {number}", "count", 1.0] for number in range(1000)])
-    assert len(node.handler) == MOST_OF_A_HANDLER
+    measurements.record_handler("w", "n", [["counter", f"\ud800 {number}", "count", 1.0] for number in range(1000)])
+    assert len(node.handler) == MAX_PER_HANDLER
     assert 'name="? 1"' in text_of(measurements)
-    measurements.note_handler("nosuch", "n", [["counter", "a", "count", 1.0]])
+    measurements.record_handler("nosuch", "n", [["counter", "a", "count", 1.0]])
 
 
 def test_workflow_that_is_gone_is_forgotten_unless_its_name_was_taken() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
 from wfmgmt.serving.models.local.dispatching import NodeRules
+from wfmgmt.serving.models.local.forkserver_client import ForkFailed
 from wfmgmt.serving.models.local.frames import Frame
-from wfmgmt.serving.models.local.launcher import ForkFailed
 from wfmgmt.serving.models.local.pool import Backoff, WorkerPool
 from wfmgmt.serving.models.local.worker_process import WorkerExited
 from wfmgmt.serving.models.local.worker_start import Job

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from wfmgmt.domain.workflow import DeployedNode, Deployment, NodeKind, NodeSettings
+from wfmgmt.domain.workflow import DeployedNode, LoadRequest, NodeKind, NodeSettings
 from wfmgmt.errors import NodeFailed, NodeRefused, TooManyRequests, WorkflowNotReady, WorkflowTimedOut
 from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.models.base import (
@@ -20,7 +20,7 @@ from wfmgmt.serving.models.base import (
     PredictionFailed,
     PredictionRefused,
 )
-from wfmgmt.serving.predictions import Admission, Prediction, PredictionLimits, WorkflowRunner
+from wfmgmt.serving.predictions import AdmissionControl, Prediction, PredictionLimits, WorkflowRunner
 from wfmgmt.testing import in_event_loop
 
 #: What a fake node does when it is asked: it returns an answer or raises.
@@ -28,10 +28,10 @@ Node = Callable[[NodeRequest], bytes | NodeAnswer]
 PARALLEL = {"pre": ["a", "b"], "a": ["join"], "b": ["join"], "join": []}
 
 
-def make_deployment(graph: Mapping[str, list[str]], *, retries: int, timeout_s: int) -> Deployment:
+def make_deployment(graph: Mapping[str, list[str]], *, retries: int, timeout_s: int) -> LoadRequest:
     """Return a workflow of models with this graph."""
     settings = NodeSettings(retry_attempts=retries)
-    return Deployment(
+    return LoadRequest(
         uid="uid",
         workflow="w",
         archive_file="w.war",
@@ -79,7 +79,7 @@ class Workflow:
 
     async def run(self, body: Content = b"x") -> dict[str, str]:
         """Send a request through; return the text of each leaf."""
-        with Admission(PredictionLimits()).admit() as place:
+        with AdmissionControl(PredictionLimits()).admit() as place:
             place.begin()
             prediction = Prediction(request=NodeRequest("id", b"{}", [InputField("body", body)]), place=place)
             self.traces = prediction.traces
@@ -264,14 +264,14 @@ async def test_request_that_fails_frees_its_body_at_once(
 
 def test_admission_is_bounded_in_number_and_bytes() -> None:
     """What is too much is refused, and what ends makes room."""
-    admission = Admission(PredictionLimits(requests=2, held_bytes=100))
+    admission = AdmissionControl(PredictionLimits(requests=2, in_flight_bytes=100))
     with admission.admit() as first, admission.admit() as second, admission.admit() as third:
         first.begin()
         second.begin()
         with pytest.raises(TooManyRequests, match="2 requests are under way"):
             third.begin()
         first.reserve(60)
-        with pytest.raises(TooManyRequests, match=r"hold too many bytes already \(WFMGMT_HELD_MB\)"):
+        with pytest.raises(TooManyRequests, match=r"hold too many bytes already \(WFMGMT_MAX_INFLIGHT_MB\)"):
             second.reserve(41)
         second.reserve(40)
-    assert (admission.requests, admission.held_bytes) == (0, 0)
+    assert (admission.requests, admission.in_flight_bytes) == (0, 0)

@@ -225,7 +225,7 @@ class Drift:
         workflow: Name of the workflow; empty for a model whose workflow is not known any more.
         kind: What is different.
         did: What was done about it, or would be; why not, when nothing can be.
-        is_mended: Whether that succeeded.
+        is_repaired: Whether that succeeded.
     """
 
     server: str
@@ -233,7 +233,7 @@ class Drift:
     workflow: str
     kind: DriftKind
     did: str
-    is_mended: bool
+    is_repaired: bool
 
     def __str__(self) -> str:
         return ": ".join(filter(None, (self.server, self.model, self.kind.value, self.did)))

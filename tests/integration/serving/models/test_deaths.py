@@ -15,13 +15,13 @@ from tests.factories import make_mar
 from tests.model_servers import LocalServers, forkserver_of, is_running, open_servers, until
 from tests.service import wait_until
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
-from wfmgmt.serving.models.local.launcher import ForkFailed, Forkserver, Surroundings
+from wfmgmt.serving.models.local.forkserver_client import ForkFailed, ForkserverClient, WorkerEnvironment
 from wfmgmt.testing import in_event_loop, make_model
 
 CHECKOUT = Path(__file__).parents[4]
 
 
-def note_pids(path: Path) -> str:
+def record_pids(path: Path) -> str:
     """Return a handler that notes its worker, the forkserver, and a child that ignores SIGTERM, in this order."""
     return (
         "import os, signal, time\n"
@@ -42,7 +42,7 @@ def read_pids(path: Path) -> list[list[int]]:
 
 async def load_and_note(servers: LocalServers, folder: Path, workers: int) -> list[list[int]]:
     """Load a model whose workers note their processes, and return these."""
-    archive = make_mar(folder, source=note_pids(folder / "pids"))
+    archive = make_mar(folder, source=record_pids(folder / "pids"))
     await servers.models.load(make_model(archive, min_workers=workers))
     return read_pids(folder / "pids")
 
@@ -78,7 +78,7 @@ async def test_load_fails_cleanly_when_the_forkserver_dies(tmp_path: Path) -> No
     """A load under way ends with a reason, and the next one works."""
     async with open_servers(tmp_path / "unpacked") as servers:
         [(_, forkserver, _)] = await load_and_note(servers, tmp_path, 1)
-        source = note_pids(tmp_path / "hanging pids") + "    time.sleep(60)\n"
+        source = record_pids(tmp_path / "hanging pids") + "    time.sleep(60)\n"
         hanging = make_model(make_mar(tmp_path, name="hanging", source=source), name="hanging")
         loading = asyncio.create_task(servers.models.load(hanging))
         await until((tmp_path / "hanging pids").exists)
@@ -103,7 +103,7 @@ async def test_forkserver_ignores_sigint(tmp_path: Path) -> None:
 @contextmanager
 def running_owner(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Run a process that owns a server with three workers, and kill it in the end."""
-    archive = make_mar(folder, source=note_pids(folder / "pids"))
+    archive = make_mar(folder, source=record_pids(folder / "pids"))
     command = [sys.executable, "-m", "tests.integration.serving.models.owner", str(archive), str(folder / "unpacked")]
     with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as owner:
         try:
@@ -145,7 +145,7 @@ def test_workers_die_with_the_forkserver_when_their_owner_cannot_act(tmp_path: P
 @in_event_loop
 async def test_fork_leaves_no_worker_when_it_is_cancelled() -> None:
     """Whoever gives up on a fork gets no worker, and the forkserver goes on."""
-    forkserver = Forkserver()
+    forkserver = ForkserverClient()
     try:
         first = await forkserver.fork(workflow="w", node="n")
         forking = asyncio.create_task(forkserver.fork(workflow="w", node="n"))
@@ -163,7 +163,7 @@ async def test_fork_leaves_no_worker_when_it_is_cancelled() -> None:
 @in_event_loop
 async def test_fork_gets_a_new_forkserver_when_the_old_one_does_not_answer() -> None:
     """A forkserver that hangs fails the fork in time and makes room for one that works."""
-    forkserver = Forkserver(answer_timeout_s=0.5)
+    forkserver = ForkserverClient(answer_timeout_s=0.5)
     try:
         first = await forkserver.fork(workflow="w", node="n")
         os.kill(forkserver_of(first.pid), signal.SIGSTOP)
@@ -179,7 +179,7 @@ async def test_fork_gets_a_new_forkserver_when_the_old_one_does_not_answer() -> 
 @in_event_loop
 async def test_requests_wait_when_the_forkserver_is_slow() -> None:
     """More requests than the socket holds are kept in their order, and block nobody meanwhile."""
-    forkserver = Forkserver()
+    forkserver = ForkserverClient()
     try:
         worker = await forkserver.fork(workflow="w", node="n")
         pid = forkserver_of(worker.pid)
@@ -197,7 +197,7 @@ async def test_requests_wait_when_the_forkserver_is_slow() -> None:
 @in_event_loop
 async def test_fork_fails_when_the_forkserver_is_closed() -> None:
     """A closed forkserver is not started again."""
-    forkserver = Forkserver()
+    forkserver = ForkserverClient()
     await forkserver.close()
     with pytest.raises(ForkFailed, match="stopping"):
         await forkserver.fork(workflow="w", node="n")
@@ -206,7 +206,7 @@ async def test_fork_fails_when_the_forkserver_is_closed() -> None:
 @in_event_loop
 async def test_close_ends_workers_that_nobody_stopped() -> None:
     """Closing the forkserver takes its workers along and tells those who wait for them."""
-    forkserver = Forkserver()
+    forkserver = ForkserverClient()
     worker = await forkserver.fork(workflow="w", node="n")
     await forkserver.close()
     assert await worker.wait()
@@ -218,7 +218,7 @@ async def test_close_ends_workers_that_nobody_stopped() -> None:
 async def test_workers_get_the_environment_they_are_given() -> None:
     """The owner decides what of its environment handlers see."""
     environment = {"PATH": os.defpath, "GREETING": "hello"}
-    forkserver = Forkserver(Surroundings(environment=environment))
+    forkserver = ForkserverClient(WorkerEnvironment(environment=environment))
     try:
         worker = await forkserver.fork(workflow="w", node="n")
         assert environment_of(forkserver_of(worker.pid)) == environment
@@ -248,7 +248,7 @@ async def test_forkserver_stays_quick_with_thousands_of_processes_that_a_worker_
         f"for _ in range(0 if os.path.exists({str(tmp_path / 'crowded pids')!r}) else 2000):\n"
         "    if os.fork() == 0:\n"
         "        time.sleep(300)\n"
-        "        os._exit(0)\n" + note_pids(tmp_path / "crowded pids")
+        "        os._exit(0)\n" + record_pids(tmp_path / "crowded pids")
     )
     async with open_servers(tmp_path / "unpacked") as servers:
         [(other, forkserver, _)] = await load_and_note(servers, tmp_path, 1)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.factories import make_mar
 from tests.model_servers import LocalServers, open_servers
-from wfmgmt.serving.models.local.launcher import Surroundings
+from wfmgmt.serving.models.local.forkserver_client import WorkerEnvironment
 from wfmgmt.testing import in_event_loop, make_model
 
 TORCH = """
@@ -58,7 +58,7 @@ async def test_workers_draw_numbers_of_their_own(tmp_path: Path, module: str, ex
         pytest.importorskip(module)
     (tmp_path / "torch.py").write_text(TORCH)
     (tmp_path / "stub_torch.py").write_text("import torch\ntorch.manual_seed(1)\n")
-    surroundings = Surroundings(environment={"PYTHONPATH": str(tmp_path)}, preload=(module,))
+    surroundings = WorkerEnvironment(environment={"PYTHONPATH": str(tmp_path)}, preload=(module,))
     async with open_servers(tmp_path / "unpacked", surroundings=surroundings) as servers:
         await draw(servers, tmp_path, expression)
     assert len(set(numbers_in(tmp_path))) == 3
@@ -71,7 +71,7 @@ async def test_workers_start_when_a_generator_cannot_be_seeded(
     """It is said in the log, and everything else goes on."""
     caplog.set_level("INFO", logger="wfmgmt.handler")
     (tmp_path / "shuffled.py").write_text(SHUFFLED)
-    surroundings = Surroundings(environment={"PYTHONPATH": str(tmp_path)}, preload=("shuffled",))
+    surroundings = WorkerEnvironment(environment={"PYTHONPATH": str(tmp_path)}, preload=("shuffled",))
     async with open_servers(tmp_path / "unpacked", surroundings=surroundings) as servers:
         await draw(servers, tmp_path, "1")
     assert numbers_in(tmp_path) == [1.0] * 3

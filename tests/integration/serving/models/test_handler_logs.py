@@ -9,7 +9,7 @@ import pytest
 from tests.factories import make_mar
 from tests.model_servers import open_servers
 from wfmgmt.serving.models.base import InputField, NodeRequest, PredictionFailed
-from wfmgmt.serving.models.local.launcher import Surroundings
+from wfmgmt.serving.models.local.forkserver_client import WorkerEnvironment
 from wfmgmt.testing import in_event_loop, make_model
 
 HANDLER = """
@@ -34,7 +34,7 @@ def handle(data, context):
 async def records_of(folder: Path, caplog: pytest.LogCaptureFixture, source: str, level: str) -> list[tuple[str, str]]:
     """Run a handler once and return level and message of all that it logged."""
     caplog.set_level(logging.DEBUG, logger="wfmgmt.handler")
-    surroundings = Surroundings(log_level=level)
+    surroundings = WorkerEnvironment(log_level=level)
     async with open_servers(folder / "unpacked", surroundings=surroundings) as servers:
         await servers.models.load(make_model(make_mar(folder, source=source)))
         request = NodeRequest("r", b"{}", [InputField("body", b"x")])

@@ -16,8 +16,8 @@ from wfmgmt.domain.faults import Fault
 from wfmgmt.errors import SettingsInvalid
 from wfmgmt.serving.models.base import InputField, ModelNotLoaded, NodeRequest, NoWorker, PredictionFailed
 from wfmgmt.serving.models.local.budget import WorkerBudget
+from wfmgmt.serving.models.local.forkserver_client import ForkserverClient, WorkerEnvironment
 from wfmgmt.serving.models.local.hardening import RESERVED_PROCESSES, cgroup_limits
-from wfmgmt.serving.models.local.launcher import Forkserver, Surroundings
 from wfmgmt.serving.models.local.pool import PoolSettings
 from wfmgmt.testing import in_event_loop, make_model
 
@@ -251,7 +251,7 @@ def test_limits_of_control_groups_count_too(tmp_path: Path) -> None:
 @in_event_loop
 async def test_too_little_memory_for_workers_is_a_wrong_setting() -> None:
     """What could run no handler at all is refused, and the least that can is named."""
-    forkserver = Forkserver(Surroundings(memory_bytes=20 * 1024 * 1024))
+    forkserver = ForkserverClient(WorkerEnvironment(memory_bytes=20 * 1024 * 1024))
     try:
         with pytest.raises(
             SettingsInvalid, match=r"WFMGMT_WORKER_MEMORY_MB: 20 is too little .* at least ([0-9]+)"
@@ -260,7 +260,7 @@ async def test_too_little_memory_for_workers_is_a_wrong_setting() -> None:
     finally:
         await forkserver.close()
     least = int(str(e.value).split("at least ")[1].split()[0])
-    forkserver = Forkserver(Surroundings(memory_bytes=least * 1024 * 1024))
+    forkserver = ForkserverClient(WorkerEnvironment(memory_bytes=least * 1024 * 1024))
     try:
         await forkserver.preload()
         worker = await forkserver.fork(workflow="w", node="n")

@@ -26,7 +26,7 @@ from wfmgmt import __version__
 from wfmgmt.archives.verified import open_verified
 from wfmgmt.errors import InvalidArchive
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
-from wfmgmt.serving.models.local.launcher import Forkserver
+from wfmgmt.serving.models.local.forkserver_client import ForkserverClient
 from wfmgmt.serving.models.local.server import LocalModelServer, LocalParts
 from wfmgmt.serving.models.local.trees import ArchiveKind
 from wfmgmt.testing import in_event_loop, make_model
@@ -297,7 +297,7 @@ async def test_load_fails_when_the_archive_cannot_be_unpacked(tmp_path: Path, er
         raise error
 
     folder = tmp_path / "unpacked"
-    parts = LocalParts(forkserver=Forkserver(), folder=folder, on_change=lambda _: None)
+    parts = LocalParts(forkserver=ForkserverClient(), folder=folder, on_change=lambda _: None)
     server = LocalModelServer(parts, ArchiveKind(name="Model", unpack=unpack_and_fail, open_archive=open_verified))
     with pytest.raises(ModelNotLoaded) as raised:
         await server.load(make_model(make_mar(tmp_path)))

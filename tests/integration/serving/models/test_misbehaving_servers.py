@@ -51,13 +51,13 @@ ARCHIVE = "m.mar"
 CERTIFICATE = CHECKOUT / "tests" / "self_signed.pem"
 FAILING = "raise ValueError('bad weather')\n"
 FAULTS = [
-    (Misbehaviour.RESET, Fault.BROKEN),
-    (Misbehaviour.RESET_AFTER_HEAD, Fault.BROKEN),
-    (Misbehaviour.TRUNCATED, Fault.BROKEN),
-    (Misbehaviour.NO_HTTP, Fault.BROKEN),
-    (Misbehaviour.NEVER, Fault.SILENT),
-    (Misbehaviour.ERROR_503, Fault.BROKEN),
-    (Misbehaviour.ERROR_507, Fault.BROKEN),
+    (Misbehaviour.RESET, Fault.FAILED),
+    (Misbehaviour.RESET_AFTER_HEAD, Fault.FAILED),
+    (Misbehaviour.TRUNCATED, Fault.FAILED),
+    (Misbehaviour.NO_HTTP, Fault.FAILED),
+    (Misbehaviour.NEVER, Fault.TIMED_OUT),
+    (Misbehaviour.ERROR_503, Fault.FAILED),
+    (Misbehaviour.ERROR_507, Fault.FAILED),
 ]
 
 
@@ -207,10 +207,10 @@ async def test_unload_removes_what_can_be_reached_and_the_check_the_rest(tmp_pat
         assert (names_in(up), names_in(down)) == ([], ["w__m"])
         await down.open()
         (drift,) = await server.check({"uid2"}, dry_run=True)
-        assert (drift.server, drift.kind, drift.is_mended) == (down.management_url, DriftKind.EXTRA, False)
+        assert (drift.server, drift.kind, drift.is_repaired) == (down.management_url, DriftKind.EXTRA, False)
         assert names_in(down) == ["w__m"]
         (drift,) = await server.check({"uid2"}, dry_run=False)
-        assert drift.is_mended
+        assert drift.is_repaired
         assert names_in(down) == []
 
 
@@ -247,7 +247,7 @@ async def test_archive_that_is_written_over_while_a_server_reads_it_never_runs(
                 await server.load(model)
         else:
             (drift,) = await server.check({"uid1"}, dry_run=False)
-            assert (drift.is_mended, drift.kind) == (False, DriftKind.MISSING)
+            assert (drift.is_repaired, drift.kind) == (False, DriftKind.MISSING)
             assert "is not the file that was registered" in drift.did
         assert names_in(fake) == []
 
@@ -304,7 +304,7 @@ async def test_load_leaves_out_a_server_that_cannot_be_reached(tmp_path: Path) -
             await text_of(server)
         await down.open()
         (drift,) = await server.check({"uid1"}, dry_run=False)
-        assert (drift.kind, drift.server, drift.is_mended) == (DriftKind.MISSING, down.management_url, True)
+        assert (drift.kind, drift.server, drift.is_repaired) == (DriftKind.MISSING, down.management_url, True)
         assert server.status("uid1/m") == WorkerStatus(wanted=2, ready=2)
         assert names_in(up) == names_in(down) == ["w__m"]
 
@@ -312,11 +312,11 @@ async def test_load_leaves_out_a_server_that_cannot_be_reached(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("kind", "fault", "reason"),
     [
-        (Misbehaviour.RESET, Fault.BROKEN, "broke off its answer"),
-        (Misbehaviour.RESET_AFTER_HEAD, Fault.BROKEN, "broke off its answer"),
-        (Misbehaviour.TRUNCATED, Fault.BROKEN, "broke off its answer"),
-        (Misbehaviour.NO_HTTP, Fault.BROKEN, "answered what is not valid HTTP"),
-        (Misbehaviour.NEVER, Fault.SILENT, "no answer within timeout-ms of 500 ms"),
+        (Misbehaviour.RESET, Fault.FAILED, "broke off its answer"),
+        (Misbehaviour.RESET_AFTER_HEAD, Fault.FAILED, "broke off its answer"),
+        (Misbehaviour.TRUNCATED, Fault.FAILED, "broke off its answer"),
+        (Misbehaviour.NO_HTTP, Fault.FAILED, "answered what is not valid HTTP"),
+        (Misbehaviour.NEVER, Fault.TIMED_OUT, "no answer within timeout-ms of 500 ms"),
     ],
     ids=lambda value: value.name.lower() if isinstance(value, Misbehaviour) else "",
 )
@@ -359,7 +359,7 @@ async def test_forgotten_model_is_asked_for_elsewhere_and_told(tmp_path: Path) -
         with pytest.raises(NoWorker, match="does not hold the model"):
             await text_of(server)
         drifts = await server.check({"uid1"}, dry_run=False)
-        assert [(drift.kind, drift.is_mended) for drift in drifts] == [(DriftKind.MISSING, True)] * 2
+        assert [(drift.kind, drift.is_repaired) for drift in drifts] == [(DriftKind.MISSING, True)] * 2
         assert await text_of(server) == "echo"
 
 
@@ -382,7 +382,7 @@ async def replace_model(fake: FakeTorchServe) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "kind", "is_mended"),
+    ("change", "kind", "is_repaired"),
     [
         (change_workers, DriftKind.WORKERS, True),
         (change_batches, DriftKind.SETTINGS, True),
@@ -391,7 +391,7 @@ async def replace_model(fake: FakeTorchServe) -> None:
 )
 @in_event_loop
 async def test_check_mends_what_was_changed(
-    tmp_path: Path, change: Callable[[FakeTorchServe], Any], kind: DriftKind, *, is_mended: bool
+    tmp_path: Path, change: Callable[[FakeTorchServe], Any], kind: DriftKind, *, is_repaired: bool
 ) -> None:
     """What somebody changed is found and set right, once; what is somebody else's is only told."""
     async with open_both(tmp_path) as (server, (fake,)):
@@ -400,8 +400,8 @@ async def test_check_mends_what_was_changed(
         await change(fake)
         (dry,) = await server.check({"uid1"}, dry_run=True)
         (drift,) = await server.check({"uid1"}, dry_run=False)
-        assert (dry.kind, drift.kind, drift.workflow, drift.is_mended) == (kind, kind, "w", is_mended)
-        if is_mended:
+        assert (dry.kind, drift.kind, drift.workflow, drift.is_repaired) == (kind, kind, "w", is_repaired)
+        if is_repaired:
             assert await server.check({"uid1"}, dry_run=False) == []
             assert await text_of(server) == "echo"
             (described,) = fake.registry.describe("w__m", None)
@@ -413,7 +413,7 @@ async def test_check_mends_what_was_changed(
                 await text_of(server)
             fake.registry.unregister("w__m", None)
             (mended,) = await server.check({"uid1"}, dry_run=False)
-            assert (mended.kind, mended.is_mended) == (DriftKind.MISSING, True)
+            assert (mended.kind, mended.is_repaired) == (DriftKind.MISSING, True)
             assert await text_of(server) == "echo"
 
 
@@ -451,7 +451,7 @@ async def test_model_that_cannot_be_removed_does_not_end_the_check(tmp_path: Pat
         async with open_torchserve_models(tmp_path, address_of(fake)) as server:
             fake.misbehave("DELETE /models", Misbehaviour.ERROR_500)
             failed, mended = await server.check(set(), dry_run=False)
-            assert (failed.model, failed.is_mended, mended.model, mended.is_mended) == (
+            assert (failed.model, failed.is_repaired, mended.model, mended.is_repaired) == (
                 "first__m",
                 False,
                 "second__m",
@@ -475,7 +475,7 @@ async def test_silent_server_is_left_out_until_it_answers(tmp_path: Path) -> Non
         assert len(names_in(up)) == 2
         silent.behave()
         (drift,) = await server.check({"uid1", "uid2"}, dry_run=False)
-        assert (drift.kind, drift.is_mended) == (DriftKind.MISSING, True)
+        assert (drift.kind, drift.is_repaired) == (DriftKind.MISSING, True)
         before = len(silent.requests_of("POST /predictions"))
         for _ in range(4):
             await text_of(server)
@@ -506,7 +506,7 @@ async def test_check_tells_of_a_server_that_fails(tmp_path: Path) -> None:
         await server.load(a_model(tmp_path))
         fake.misbehave("GET /models", Misbehaviour.OTHER_JSON)
         (drift,) = await server.check({"uid1"}, dry_run=False)
-        assert (drift.server, drift.kind, drift.is_mended) == (fake.management_url, DriftKind.UNKNOWN, False)
+        assert (drift.server, drift.kind, drift.is_repaired) == (fake.management_url, DriftKind.UNKNOWN, False)
         assert "JSON that makes no sense" in drift.did
         assert "JSON that makes no sense" in str(server.status("uid1/m").error)
         assert await server.check({"uid1"}, dry_run=False) == []
@@ -572,7 +572,7 @@ async def test_handler_that_takes_too_long_is_told_as_such(tmp_path: Path) -> No
         await server.load(a_model(tmp_path, timeout_ms=1000, max_batch_delay_ms=200))
         with pytest.raises(PredictionFailed, match="no answer within timeout-ms of 1000 ms") as raised:
             await text_of(server, "sleep 20")
-        assert raised.value.fault is Fault.SILENT
+        assert raised.value.fault is Fault.TIMED_OUT
 
 
 @in_event_loop

@@ -14,7 +14,7 @@ from tests.model_servers import LocalServers, is_running, open_descriptors, open
 from wfmgmt.errors import WfmgmtError
 from wfmgmt.serving.models.base import InputField, NodeAnswer, NodeRequest, PredictionFailed, WorkerStatus
 from wfmgmt.serving.models.local.accelerators import Accelerators
-from wfmgmt.serving.models.local.launcher import Surroundings
+from wfmgmt.serving.models.local.forkserver_client import WorkerEnvironment
 from wfmgmt.serving.models.local.pool import PoolSettings
 from wfmgmt.testing import in_event_loop, make_model
 
@@ -125,7 +125,7 @@ async def reason_of(servers: LocalServers, order: str) -> str:
 @in_event_loop
 async def test_worker_survives_its_handler(tmp_path: Path, order: str, reason: str) -> None:
     """Whatever a handler raises or returns fails its request with the reason, and the same worker goes on."""
-    surroundings = Surroundings(memory_bytes=2 << 30)
+    surroundings = WorkerEnvironment(memory_bytes=2 << 30)
     async with open_servers(tmp_path / "u", surroundings=surroundings, answer_bytes=1000) as servers:
         await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER), max_workers=1))
         pid = await ask(servers, "pid")
@@ -311,7 +311,7 @@ async def test_preloaded_modules_are_there_before_the_handler(tmp_path: Path) ->
     """Workers are forked from a process that has imported them."""
     archive = make_mar(tmp_path, source=HANDLER)
     for preload, expected in (((), "false"), (("xml.dom.minidom",), "true")):
-        async with open_servers(tmp_path / "u", surroundings=Surroundings(preload=preload)) as servers:
+        async with open_servers(tmp_path / "u", surroundings=WorkerEnvironment(preload=preload)) as servers:
             await servers.models.load(make_model(archive))
             assert await ask(servers, "preloaded") == expected
 
@@ -319,7 +319,7 @@ async def test_preloaded_modules_are_there_before_the_handler(tmp_path: Path) ->
 @in_event_loop
 async def test_load_names_the_module_that_cannot_be_preloaded(tmp_path: Path) -> None:
     """The reason names the setting and the module."""
-    async with open_servers(tmp_path / "u", surroundings=Surroundings(preload=("nosuch",))) as servers:
+    async with open_servers(tmp_path / "u", surroundings=WorkerEnvironment(preload=("nosuch",))) as servers:
         with pytest.raises(WfmgmtError, match="WFMGMT_PRELOAD: nosuch cannot be imported: ModuleNotFoundError"):
             await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER)))
 

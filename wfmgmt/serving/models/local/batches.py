@@ -20,7 +20,7 @@ HandlerMeasurements = Sequence[tuple[str, str, str, float]]
 #: What became of one request.
 Outcome = NodeAnswer | PredictionFailed | PredictionRefused
 
-_LOWEST_STATUS, _LOWEST_ERROR, _HIGHEST_STATUS = 200, 400, 599
+_MIN_STATUS, _MIN_ERROR_STATUS, _HIGHEST_STATUS = 200, 400, 599
 _CONTENT_TYPE = "content-type"
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]{0,4096}")
@@ -63,7 +63,7 @@ def read_result(frame: Frame, size: int, ticket: int) -> BatchResult:
     run_s = max(float(header["run_us"]) / 1_000_000, 0.0)
     if header["op"] == "failed":
         error, status = str(header["error"]), header.get("status")
-        if isinstance(status, int) and _LOWEST_ERROR <= status <= _HIGHEST_STATUS:
+        if isinstance(status, int) and _MIN_ERROR_STATUS <= status <= _HIGHEST_STATUS:
             return BatchResult([PredictionRefused(error, status) for _ in range(size)], (), run_s)
         return BatchResult([PredictionFailed(error) for _ in range(size)], (), run_s)
     answers = header["answers"]
@@ -92,8 +92,8 @@ def _part(payload: Content, position: int, size_bytes: int) -> Content:
 
 def _answer(status: int, headers: Mapping[str, str], content: Content) -> NodeAnswer | PredictionFailed:
     """Return one answer, or what of it HTTP cannot carry."""
-    if not _LOWEST_STATUS <= status <= _HIGHEST_STATUS:
-        return PredictionFailed(f"it set the status {status}; expected {_LOWEST_STATUS} to {_HIGHEST_STATUS}")
+    if not _MIN_STATUS <= status <= _HIGHEST_STATUS:
+        return PredictionFailed(f"it set the status {status}; expected {_MIN_STATUS} to {_HIGHEST_STATUS}")
     if not headers:
         return NodeAnswer(content=content, status=status)
     for name, value in headers.items():

@@ -13,7 +13,7 @@ from typing import Any, cast
 from wfmgmt.serving.models.local import frames
 
 #: Messages that may lie unread; the other side sends so many, or one with a payload, only when it is not to be trusted.
-_MOST_UNREAD = 10_000
+_MAX_UNREAD = 10_000
 
 Item = frames.Frame | Exception
 
@@ -146,7 +146,7 @@ class Channel(asyncio.BufferedProtocol):
         if self._expecting is not None:
             callback, self._expecting = self._expecting, None
             callback(item)
-        elif len(self._unread) < _MOST_UNREAD and not (isinstance(item, frames.Frame) and item.payload):
+        elif len(self._unread) < _MAX_UNREAD and not (isinstance(item, frames.Frame) and item.payload):
             self._unread.append(item)
         else:
             self.transport.abort()

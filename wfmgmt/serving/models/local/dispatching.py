@@ -22,7 +22,7 @@ from wfmgmt.serving.timeouts import grace_s
 _BATCH_BYTES = MAX_PAYLOAD_BYTES // 2
 _BATCH_HEADER_BYTES = MAX_HEADER_BYTES // 2
 #: Work that a busy worker is given ahead, by how long its node takes as a rule, and in how many batches at most.
-_AHEAD_S, _MOST_AHEAD = 0.002, 16
+_AHEAD_S, _MAX_PREFETCHED = 0.002, 16
 #: A worker whose batch takes longer than this is given nothing ahead, nor is one given a longer payload.
 _STUCK_S, _AHEAD_BYTES = 0.01, 64 * 1024
 #: What one run says about the next ones. A slow run says everything: a node that is slow now and then is not quick.
@@ -53,7 +53,7 @@ class Dispatcher:
         node: The node that the pool serves.
         rules: How its requests reach a worker.
         queue_size: Requests that may wait, and at least as many as its batches hold.
-        on_starving: Called when a request waits and no worker is idle; it does not block.
+        on_saturated: Called when a request waits and no worker is idle; it does not block.
         on_measurements: Called with what the handler measured.
         clock: Seconds that only go forward.
     """
@@ -64,14 +64,14 @@ class Dispatcher:
         node: str,
         rules: NodeRules,
         queue_size: int,
-        on_starving: Callable[[], None],
+        on_saturated: Callable[[], None],
         on_measurements: Callable[[HandlerMeasurements], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._node = node
         self._rules = rules
         self._places = max(queue_size, rules.batch_size)
-        self._on_starving = on_starving
+        self._on_saturated = on_saturated
         self._on_measurements = on_measurements
         self._clock = clock
         self._waiting: deque[Call] = deque()
@@ -83,7 +83,7 @@ class Dispatcher:
         self._closed: str | None = None
 
     @property
-    def starving_s(self) -> float | None:
+    def saturated_s(self) -> float | None:
         """For how long the oldest request has waited, when no worker is idle; None when nobody starves."""
         self._forget_cancelled()
         return self._clock() - self._waiting[0].queued_at if self._waiting and not self._idle else None
@@ -186,7 +186,7 @@ class Dispatcher:
         if self._waiting and not self._idle:
             self._hand_ahead()
         if self._waiting and not self._idle:
-            self._on_starving()
+            self._on_saturated()
 
     def _next_batch(self, worker: ReadyWorker) -> list[Call]:
         """Take the requests that a worker is to get now; none when it is not time yet or they should go to another."""
@@ -258,7 +258,7 @@ class Dispatcher:
         for worker in self._workers.values():
             if worker.batches and worker.backlog_s <= backlog_s and worker.can_work:
                 quickest, backlog_s = worker, worker.backlog_s
-        if quickest is None or len(quickest.batches) > _MOST_AHEAD:
+        if quickest is None or len(quickest.batches) > _MAX_PREFETCHED:
             return None
         return quickest if self._clock() - quickest.batches[0].begun_at < _STUCK_S else None
 

@@ -60,7 +60,7 @@ class PreloadFailed(ForkFailed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class WorkerEnvironment:
     """What all workers are born with.
 
     Attributes:
@@ -132,7 +132,7 @@ class Connection:
         self._running = asyncio.create_task(self._run())
 
     @classmethod
-    async def open(cls, surroundings: Surroundings) -> "Connection":
+    async def open(cls, surroundings: WorkerEnvironment) -> "Connection":
         """Start a forkserver.
 
         Raises:
@@ -370,7 +370,7 @@ class Connection:
 
 
 async def _start_forkserver(
-    control: socket.socket, log_fd: int, surroundings: Surroundings
+    control: socket.socket, log_fd: int, surroundings: WorkerEnvironment
 ) -> asyncio.subprocess.Process:
     """Start the process in a session of its own: signals to the runtime's group or terminal are not meant for it.
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 #: Measurements of one batch that are kept; a handler that makes more loses the rest.
-MOST_PER_BATCH = 1000
+MAX_PER_BATCH = 1000
 
 #: The two gauges that TorchServe's own configuration declares.
 _DECLARED = ("HandlerTime", "PredictionTime")
@@ -166,7 +166,7 @@ class HandlerMetrics:
 
     def note(self, kind: str, name: str, unit: str, value: float) -> None:
         """Keep one measurement until the batch is answered."""
-        if len(self._noted) < MOST_PER_BATCH:
+        if len(self._noted) < MAX_PER_BATCH:
             self._noted.append((kind, str(name), str(unit), float(value)))
 
     def take(self) -> list[tuple[str, str, str, float]]:

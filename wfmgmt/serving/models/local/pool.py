@@ -20,7 +20,7 @@ from wfmgmt.serving.models.local.worker_start import Forks, Job, bring_up
 GROW_AFTER_S = 0.05
 
 _FIRST_DELAY_S = 0.1
-_LONGEST_DELAY_S = 30.0
+_MAX_DELAY_S = 30.0
 _STEADY_S = 30.0
 
 _logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Backoff:
     def delay_after(self, up_s: float) -> float:
         """Return the seconds to wait after a worker that was up for `up_s` seconds, 0 when it never was."""
         delay_s = _FIRST_DELAY_S if up_s >= _STEADY_S else self._next_s
-        self._next_s = min(delay_s * 2, _LONGEST_DELAY_S)
+        self._next_s = min(delay_s * 2, _MAX_DELAY_S)
         return delay_s
 
 
@@ -94,7 +94,7 @@ class WorkerPool:
             node=job.node,
             rules=job.rules,
             queue_size=self.settings.queue_size,
-            on_starving=self._note_starving,
+            on_saturated=self._record_saturation,
             on_measurements=lambda measured: self.settings.on_measurements(job.workflow, job.node, measured),
             clock=clock,
         )
@@ -183,37 +183,37 @@ class WorkerPool:
             self._slots.remove(slot)
             self.settings.budget.give_back(1, self.job.workflow)
         self.on_change()
-        if self.dispatcher.starving_s is not None:
-            self._note_starving()
+        if self.dispatcher.saturated_s is not None:
+            self._record_saturation()
 
-    def note_ready(self) -> None:
+    def on_ready(self) -> None:
         """Take note that a worker came up."""
         self._growth, self._growth_error = Backoff(), None
         if self.is_above_minimum:
             self._watch_idlers(self.settings.idle_timeout_s)
         self.on_change()
 
-    def note_failure(self, reason: str) -> None:
+    def record_failure(self, reason: str) -> None:
         """Take note that a worker did not come up; when none is there and none can be hoped for, nobody need wait."""
         if all(slot.has_failed for slot in self._slots):
             self.dispatcher.refuse_waiting(reason)
 
-    def note_failed_growth(self, reason: str) -> None:
+    def record_failed_growth(self, reason: str) -> None:
         """Take note that a worker above the minimum did not come up; the next one gets its try after a pause."""
         _logger.warning("%s of %s: no further worker: %s", self.job.node, self.job.workflow, reason)
         self._growth_error = reason
         self._no_growth_before = self.clock() + self._growth.delay_after(0)
-        self.note_failure(reason)
+        self.record_failure(reason)
 
-    def _note_starving(self) -> None:
+    def _record_saturation(self) -> None:
         """Get a worker: at once when there is none, else when the need has lasted."""
         if self._stopped:
             return
         if all(slot.has_failed for slot in self._slots):
             if self._slots:
-                self.note_failure(str(self._slots[0].error))
+                self.record_failure(str(self._slots[0].error))
             elif self._growth_error is not None and self.clock() < self._no_growth_before:
-                self.note_failure(self._growth_error)
+                self.record_failure(self._growth_error)
             else:
                 self._grow()
         elif self._grow_timer is None and len(self._slots) < self.job.max_workers:
@@ -221,20 +221,20 @@ class WorkerPool:
 
     def _grow_if_needed(self) -> None:
         self._grow_timer = None
-        starving_s = self.dispatcher.starving_s
+        saturated_s = self.dispatcher.saturated_s
         is_starting = any(slot.worker is None for slot in self._slots)
-        if starving_s is None or is_starting or self.clock() < self._no_growth_before:
+        if saturated_s is None or is_starting or self.clock() < self._no_growth_before:
             return  # The next request that has to wait asks again, and a worker that comes up looks at the queue.
-        if starving_s >= GROW_AFTER_S:
+        if saturated_s >= GROW_AFTER_S:
             self._grow()
         else:
-            self._note_starving()
+            self._record_saturation()
 
     def _grow(self) -> None:
         """Start one more worker, unless there may be no more; then requests wait for those that there are."""
         if len(self._slots) < self.job.max_workers:
             if not self.settings.budget.take(1, self.job.workflow):
-                self.note_failure(self.settings.budget.refusal(1))
+                self.record_failure(self.settings.budget.refusal(1))
                 return
             self._slots.append(_Slot(self, is_spare=True))
             self.on_change()
@@ -328,7 +328,7 @@ class _Slot:
             self._tell(exc)
             if self._is_spare:
                 pool.drop(self)
-                pool.note_failed_growth(exc.reason if isinstance(exc, ModelNotLoaded) else type(exc).__name__)
+                pool.record_failed_growth(exc.reason if isinstance(exc, ModelNotLoaded) else type(exc).__name__)
             return
         if not self.came_up.done():
             self.came_up.set_result(None)
@@ -354,7 +354,7 @@ class _Slot:
         started = pool.clock()
         self.error, self.has_failed = None, False
         worker = self.worker = pool.dispatcher.add(process)
-        pool.note_ready()
+        pool.on_ready()
         try:
             self.error = f"worker {await process.wait()}"
         finally:
@@ -377,5 +377,5 @@ class _Slot:
             except ModelNotLoaded as exc:
                 self.error, self.has_failed = exc.reason, True
                 pool.on_change()
-                pool.note_failure(exc.reason)
+                pool.record_failure(exc.reason)
             delay_s = backoff.delay_after(0)

@@ -24,7 +24,7 @@ from wfmgmt.serving.models.lifetimes import Lifetimes
 from wfmgmt.serving.models.local.accelerators import Accelerators
 from wfmgmt.serving.models.local.dispatching import NodeRules
 from wfmgmt.serving.models.local.folders import ensure_folder, remove_folder
-from wfmgmt.serving.models.local.launcher import Forkserver
+from wfmgmt.serving.models.local.forkserver_client import ForkserverClient
 from wfmgmt.serving.models.local.pool import PoolSettings, WorkerPool
 from wfmgmt.serving.models.local.trees import ArchiveKind, BlockingWork, UnpackedTree, UnpackedTrees
 from wfmgmt.serving.models.local.worker_start import Job
@@ -47,7 +47,7 @@ class LocalParts:
         accelerators: What workers share.
     """
 
-    forkserver: Forkserver
+    forkserver: ForkserverClient
     folder: Path
     on_change: Callable[[str], None]
     pool_settings: PoolSettings = field(default_factory=PoolSettings)

@@ -47,7 +47,7 @@ _MAX_TRACEBACK_CHARS = 64_000
 _MAX_HEADERS_BYTES, _BATCH_HEADERS_BYTES = 64 * 1024, frames.MAX_HEADER_BYTES // 2
 _CHECKOUT = os.path.dirname(os.path.dirname(wfmgmt.__file__))  # noqa: PTH120 - pathlib costs memory
 _BUFFER_BYTES = 64 * 1024
-_LOWEST_ERROR, _HIGHEST_ERROR = 400, 599
+_MIN_ERROR_STATUS, _HIGHEST_ERROR = 400, 599
 
 
 def main(sock: socket.socket) -> int:
@@ -195,7 +195,7 @@ class _Worker:
         """Return the message and HTTP status that an error carries on purpose, in torchserve's way of doing so."""
         message, status = getattr(exc, "message", None), getattr(exc, "error_code", None)
         is_torchserves = any(kind.__name__ == "PredictionException" for kind in type(exc).__mro__)
-        if is_torchserves and isinstance(status, int) and _LOWEST_ERROR <= status <= _HIGHEST_ERROR:
+        if is_torchserves and isinstance(status, int) and _MIN_ERROR_STATUS <= status <= _HIGHEST_ERROR:
             return {"error": self._shown(str(message))[:_MAX_ERROR_CHARS], "status": status}
         return {}
 

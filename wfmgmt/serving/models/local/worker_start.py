@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import ModelNotLoaded
 from wfmgmt.serving.models.local.dispatching import NodeRules
+from wfmgmt.serving.models.local.forkserver_client import ForkFailed
 from wfmgmt.serving.models.local.frames import Frame, InvalidFrame
-from wfmgmt.serving.models.local.launcher import ForkFailed
 from wfmgmt.serving.models.local.worker_process import WorkerExited, WorkerProcess
 from wfmgmt.serving.timeouts import timeout_at
 
@@ -38,7 +38,7 @@ class Job:
 
 
 class Forks(Protocol):
-    """The part of `launcher.Forkserver` that starting a worker uses."""
+    """The part of `launcher.ForkserverClient` that starting a worker uses."""
 
     async def fork(self, *, workflow: str, node: str) -> WorkerProcess:
         """Start one worker, which waits for its first message."""

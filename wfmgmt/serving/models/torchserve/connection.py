@@ -22,16 +22,16 @@ WRONG_KEY = "InvalidKeyException"
 FORGOTTEN = frozenset({"ModelNotFoundException", "ModelVersionNotFoundException"})
 CONFLICT = "ConflictStatusException"
 
-_OK, _MULTIPLE_CHOICES, _LOWEST_ERROR = 200, 300, 400
+_OK, _MULTIPLE_CHOICES, _MIN_ERROR_STATUS = 200, 300, 400
 _PAGE = 100
 #: More pages than any server has models for: an offset that does not grow must not be followed for ever.
-_MOST_PAGES = 10_000
+_MAX_PAGES = 10_000
 _REGISTRATIONS_AT_ONCE = 4
 #: A server that cannot be reached is left out for these times, doubling.
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.5, 10.0
 #: Longer bodies are sent in pieces, so that others are served meanwhile.
 _SENT_AT_ONCE = 1024 * 1024
-_LARGEST_MANAGEMENT_ANSWER = 16 * 1024 * 1024
+_MAX_MANAGEMENT_RESPONSE_BYTES = 16 * 1024 * 1024
 
 
 class HeldModel(NamedTuple):
@@ -196,7 +196,7 @@ class TorchServe:
         """Return all that the server holds."""
         held: list[HeldModel] = []
         offset = 0
-        for _ in range(_MOST_PAGES):
+        for _ in range(_MAX_PAGES):
             page = await self._manage("GET", "/models", {"limit": _PAGE, "next_page_token": offset})
             with shape_checked(self.name):
                 held += [HeldModel(str(each["modelName"]), str(each["modelUrl"])) for each in page["models"]]
@@ -206,7 +206,7 @@ class TorchServe:
                 if int(following) <= offset:
                     break
                 offset = int(following)
-        raise ServerFailed(self.name, "lists its models without an end", Fault.BROKEN)
+        raise ServerFailed(self.name, "lists its models without an end", Fault.FAILED)
 
     async def describe(self, name: str) -> list[Described]:
         """Return every version of a model, the default one first; none when there is no such model."""
@@ -224,7 +224,11 @@ class TorchServe:
         url = self.inference_url + _path("/predictions", name, version)
         key = self._keys.current.inference
         reply = await self._ask(url, body, headers, key)
-        if reply.status == _LOWEST_ERROR and WRONG_KEY.encode() in reply.body and await self._renew("inference", key):
+        if (
+            reply.status == _MIN_ERROR_STATUS
+            and WRONG_KEY.encode() in reply.body
+            and await self._renew("inference", key)
+        ):
             reply = await self._ask(url, body, headers, self._keys.current.inference)
         return reply
 
@@ -246,12 +250,12 @@ class TorchServe:
         texts = {key: str(value) for key, value in (query or {}).items()}
         key = self._keys.current.management
         status, values = await self._manage_once(method, path, texts, key)
-        if status == _LOWEST_ERROR and values.get("type") == WRONG_KEY and await self._renew("management", key):
+        if status == _MIN_ERROR_STATUS and values.get("type") == WRONG_KEY and await self._renew("management", key):
             status, values = await self._manage_once(method, path, texts, self._keys.current.management)
-        if status >= _LOWEST_ERROR:
+        if status >= _MIN_ERROR_STATUS:
             raise self._refusal(status, values)
         if not _OK <= status < _MULTIPLE_CHOICES:
-            raise ServerFailed(self.name, f"answered with status {status}", Fault.BROKEN)
+            raise ServerFailed(self.name, f"answered with status {status}", Fault.FAILED)
         return values
 
     async def _manage_once(self, method: str, path: str, query: Mapping[str, str], key: str | None) -> tuple[int, Any]:
@@ -263,17 +267,17 @@ class TorchServe:
                         method, self.name + path, params=query, headers=bearer(key), allow_redirects=False
                     ) as answer,
                 ):
-                    content = await _body(answer, _LARGEST_MANAGEMENT_ANSWER, self.name)
+                    content = await _body(answer, _MAX_MANAGEMENT_RESPONSE_BYTES, self.name)
             self._is_silent = False
         except ServerFailed as failure:
-            self._is_silent = failure.fault is Fault.SILENT
+            self._is_silent = failure.fault is Fault.TIMED_OUT
             raise
         try:
             values = json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise ServerFailed(self.name, "answered what is no JSON", Fault.BROKEN) from error
-        if answer.status >= _LOWEST_ERROR and not isinstance(values, dict):
-            raise ServerFailed(self.name, f"answered with status {answer.status}", Fault.BROKEN)
+            raise ServerFailed(self.name, "answered what is no JSON", Fault.FAILED) from error
+        if answer.status >= _MIN_ERROR_STATUS and not isinstance(values, dict):
+            raise ServerFailed(self.name, f"answered with status {answer.status}", Fault.FAILED)
         return answer.status, values
 
     def _refusal(self, status: int, values: Mapping[str, Any]) -> ServerFailed:
@@ -302,7 +306,7 @@ class TorchServe:
                 timeout_after(self._timeout_s),
                 self._session.get(url, params={"type": kind}, headers=bearer(api), allow_redirects=False) as answer,
             ):
-                await _body(answer, _LARGEST_MANAGEMENT_ANSWER, self.name)
+                await _body(answer, _MAX_MANAGEMENT_RESPONSE_BYTES, self.name)
 
 
 async def _body(answer: aiohttp.ClientResponse, limit_bytes: int, server: str, setting: str = "") -> bytes:
@@ -312,7 +316,7 @@ async def _body(answer: aiohttp.ClientResponse, limit_bytes: int, server: str, s
     while len(content) <= limit_bytes and (more := await answer.content.read(limit_bytes + 1 - len(content))):
         content += more
     if len(content) > limit_bytes:
-        raise ServerFailed(server, f"answered more than {limit_bytes} bytes{setting}", Fault.BROKEN)
+        raise ServerFailed(server, f"answered more than {limit_bytes} bytes{setting}", Fault.FAILED)
     return content
 
 

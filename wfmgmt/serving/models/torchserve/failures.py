@@ -35,7 +35,7 @@ class ServerRefused(ServerFailed):
     """
 
     def __init__(self, server: str, status: int, kind: str, message: str) -> None:
-        super().__init__(server, f"answered {status} {kind}: {message}", Fault.BROKEN)
+        super().__init__(server, f"answered {status} {kind}: {message}", Fault.FAILED)
         self.status = status
         self.kind = kind
         self.message = message
@@ -49,11 +49,11 @@ def foreign_errors_mapped(server: str, timeout_s: float) -> Iterator[None]:
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
         raise ServerFailed(server, f"cannot be reached: {_why(error)}", Fault.UNREACHABLE) from error
     except TimeoutError as error:
-        raise ServerFailed(server, f"did not answer within {timeout_s:g} s", Fault.SILENT) from error
+        raise ServerFailed(server, f"did not answer within {timeout_s:g} s", Fault.TIMED_OUT) from error
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientPayloadError) as error:
-        raise ServerFailed(server, "broke off its answer", Fault.BROKEN) from error
+        raise ServerFailed(server, "broke off its answer", Fault.FAILED) from error
     except (aiohttp.ClientError, ValueError) as error:
-        raise ServerFailed(server, "answered what is not valid HTTP", Fault.BROKEN) from error
+        raise ServerFailed(server, "answered what is not valid HTTP", Fault.FAILED) from error
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def shape_checked(server: str) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ServerFailed(server, "answered JSON that makes no sense", Fault.BROKEN) from error
+        raise ServerFailed(server, "answered JSON that makes no sense", Fault.FAILED) from error
 
 
 def _why(error: BaseException) -> str:

@@ -22,12 +22,12 @@ from wfmgmt.serving.models.base import (
     WorkerStatus,
 )
 from wfmgmt.serving.models.lifetimes import Lifetimes
+from wfmgmt.serving.models.torchserve.codec import ModelForgotten
 from wfmgmt.serving.models.torchserve.connection import HeldModel, TorchServe
-from wfmgmt.serving.models.torchserve.exchange import ModelForgotten
 from wfmgmt.serving.models.torchserve.failures import ServerFailed
 from wfmgmt.serving.models.torchserve.keys import Keys
 from wfmgmt.serving.models.torchserve.pinning import PinnedArchives, registration_of
-from wfmgmt.serving.models.torchserve.replica import Replica, remove_versions
+from wfmgmt.serving.models.torchserve.server_model import ServerModel, remove_versions
 
 _log = logging.getLogger("wfmgmt.torchserve")
 
@@ -84,14 +84,14 @@ class _Entry:
         is_leaving: Whether it is being unloaded.
     """
 
-    def __init__(self, model: Model, replicas: Sequence[Replica]) -> None:
+    def __init__(self, model: Model, replicas: Sequence[ServerModel]) -> None:
         self.model = model
         self.replicas = replicas
         self.asked: set[asyncio.Task[NodeAnswer]] = set()
         self.is_leaving = False
         self._turn = 0
 
-    def in_turn(self, avoid: int | None) -> list[Replica]:
+    def in_turn(self, avoid: int | None) -> list[ServerModel]:
         """Return the replicas in the order in which a request should try them."""
         self._turn = (self._turn + 1) % len(self.replicas)
         turned = [*self.replicas[self._turn :], *self.replicas[: self._turn]]
@@ -142,9 +142,9 @@ class TorchServeModelServer:
         """Register a model; see `ModelServer.load`. A server that cannot be reached is left out, but not all."""
         await self._lifetimes.load(model.name, model.node, _Entry(model, self._replicas(model)))
 
-    def _replicas(self, model: Model) -> list[Replica]:
+    def _replicas(self, model: Model) -> list[ServerModel]:
         return [
-            Replica(
+            ServerModel(
                 server=server,
                 number=number if len(self._servers) > 1 else None,
                 model=model,
@@ -168,7 +168,7 @@ class TorchServeModelServer:
         for replica, outcome in zip(entry.replicas, outcomes, strict=True):
             if isinstance(outcome, ModelNotLoaded):
                 _log.warning("%s is left out: %s", replica.name, outcome.reason)
-                replica.note_problem(outcome.reason)
+                replica.on_problem(outcome.reason)
 
     async def _take_down(self, entry: _Entry) -> None:
         entry.is_leaving = True
@@ -274,25 +274,25 @@ class TorchServeModelServer:
             held = {model.name: model for model in await server.models()}
         except ServerFailed as failure:
             for _, replica in self._ready_on(server):
-                replica.note_problem(failure.reason)
+                replica.on_problem(failure.reason)
             return [_unknown(server, failure)]
         for entry, replica in self._ready_on(server):
             try:
                 drift = await self._compare(entry, replica, held, dry_run=dry_run)
             except ServerFailed as failure:
-                replica.note_problem(failure.reason)
+                replica.on_problem(failure.reason)
                 drift = _unknown(server, failure, replica.name)
             if drift is not None:
                 drifts.append(drift)
         extra = [model for model in held.values() if self._is_extra(model, known)]
         return drifts + [await self._remove_extra(server, model, dry_run=dry_run) for model in extra]
 
-    def _ready_on(self, server: TorchServe) -> list[tuple[_Entry, Replica]]:
+    def _ready_on(self, server: TorchServe) -> list[tuple[_Entry, ServerModel]]:
         ready = [entry for entry in self._lifetimes if self._lifetimes.find_ready(entry.model.name) is entry]
         return [(entry, replica) for entry in ready for replica in entry.replicas if replica.server is server]
 
     async def _compare(
-        self, entry: _Entry, replica: Replica, held: dict[str, HeldModel], *, dry_run: bool
+        self, entry: _Entry, replica: ServerModel, held: dict[str, HeldModel], *, dry_run: bool
     ) -> Drift | None:
         """Compare one model with what its server holds, and mend it."""
         there = await replica.server.describe(replica.name) if replica.name in held else []
@@ -300,20 +300,20 @@ class TorchServeModelServer:
         if self._lifetimes.find_ready(entry.model.name) is not entry:
             return None  # It was unloaded meanwhile.
         if kind is None:
-            replica.note_seen(there)
+            replica.on_seen(there)
             return None
-        did, is_mended = _MENDING[kind], False
+        did, is_repaired = _MENDING[kind], False
         if kind is DriftKind.NAME_TAKEN:
             problem = f"TorchServe at {replica.server.name} has a model {replica.name} that is not ours"
-            replica.note_problem(problem, is_foreign=True)
+            replica.on_problem(problem, is_foreign=True)
         elif not dry_run:
             try:
                 await replica.mend(kind)
-                is_mended = True
+                is_repaired = True
             except (ServerFailed, ModelNotLoaded) as failure:
-                replica.note_problem(failure.reason)
+                replica.on_problem(failure.reason)
                 did = f"{did}: {failure.reason}"
-        return _drift(replica.server, replica.name, kind, did, is_mended=is_mended)
+        return _drift(replica.server, replica.name, kind, did, is_repaired=is_repaired)
 
     def _is_extra(self, model: HeldModel, known: Collection[str]) -> bool:
         """Return whether a model is ours, but of a registration that is not known and not loaded."""
@@ -323,15 +323,15 @@ class TorchServeModelServer:
         return model.url not in loaded and self._pinned.registration(model.url) not in known
 
     async def _remove_extra(self, server: TorchServe, model: HeldModel, *, dry_run: bool) -> Drift:
-        did, is_mended = _MENDING[DriftKind.EXTRA], False
+        did, is_repaired = _MENDING[DriftKind.EXTRA], False
         if not dry_run:
             try:
                 there = await server.describe(model.name)
                 await remove_versions(server, model.name, there, lambda url: url == model.url)
-                is_mended = True
+                is_repaired = True
             except ServerFailed as failure:
                 did = f"{did}: {failure.reason}"
-        return _drift(server, model.name, DriftKind.EXTRA, did, is_mended=is_mended)
+        return _drift(server, model.name, DriftKind.EXTRA, did, is_repaired=is_repaired)
 
     async def close(self) -> None:
         """Let the servers go; what they hold stays there. See `ModelServer.close`."""
@@ -348,18 +348,18 @@ _MENDING = {
 }
 
 
-def _drift(server: TorchServe, model: str, kind: DriftKind, did: str, *, is_mended: bool) -> Drift:
+def _drift(server: TorchServe, model: str, kind: DriftKind, did: str, *, is_repaired: bool) -> Drift:
     return Drift(
-        server=server.name, model=model, workflow=model.partition("__")[0], kind=kind, did=did, is_mended=is_mended
+        server=server.name, model=model, workflow=model.partition("__")[0], kind=kind, did=did, is_repaired=is_repaired
     )
 
 
 def _unknown(server: TorchServe, failure: ServerFailed, model: str = "") -> Drift:
-    return _drift(server, model, DriftKind.UNKNOWN, failure.reason, is_mended=False)
+    return _drift(server, model, DriftKind.UNKNOWN, failure.reason, is_repaired=False)
 
 
 def _is_unreachable(failure: BaseException) -> bool:
-    return isinstance(failure, ModelNotLoaded) and failure.fault in {Fault.UNREACHABLE, Fault.SILENT}
+    return isinstance(failure, ModelNotLoaded) and failure.fault in {Fault.UNREACHABLE, Fault.TIMED_OUT}
 
 
 def _session(settings: TorchServeSettings) -> aiohttp.ClientSession:

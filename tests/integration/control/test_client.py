@@ -1,0 +1,229 @@
+"""The management plane's client against a runtime that misbehaves, on a real socket."""
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from wfmgmt.control.client import RuntimeClient
+from wfmgmt.control.messages import LoadState, WorkflowReport
+from wfmgmt.domain.workflow import LoadRequest
+from wfmgmt.errors import RuntimeUnavailable, ShuttingDown
+from wfmgmt.serving.process import listen_privately
+
+LOAD_REQUEST = LoadRequest(
+    uid="u1", workflow="seq", archive_file="seq.war", archive_sha256="a" * 64, handler=None, startup_timeout_s=1,
+    response_timeout_s=60, nodes=(), edges=(),
+)  # fmt: skip
+CALL_TIMEOUT_S = 0.3
+
+
+def answer(body: str, status: str = "200 OK") -> bytes:
+    """Return a whole HTTP answer."""
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+def report(state: LoadState) -> bytes:
+    """Return the answer that tells how a workflow is."""
+    return answer(json.dumps(WorkflowReport(uid="u1", workflow="seq", state=state).to_json()))
+
+
+def receive_request(connection: socket.socket) -> None:
+    """Take in a whole request; closing before its end would reset the connection."""
+    with connection.makefile("rb") as stream:
+        length = 0
+        while (line := stream.readline()) not in (b"\r\n", b""):
+            if line.lower().startswith(b"content-length"):
+                length = int(line.split(b":")[1])
+        stream.read(length)
+
+
+@contextmanager
+def fake_runtime(path: Path, behave: Callable[[socket.socket], None]) -> Iterator[RuntimeClient]:
+    """Listen in the runtime's place; `behave` gets each connection after its request has arrived."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    threads: list[threading.Thread] = []
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            receive_request(connection)
+            try:
+                behave(connection)
+            except OSError:
+                return
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threads.append(threading.Thread(target=serve, args=(connection,)))
+            threads[-1].start()
+
+    acceptor = threading.Thread(target=accept)
+    acceptor.start()
+    try:
+        yield RuntimeClient(path, call_timeout_s=CALL_TIMEOUT_S)
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        acceptor.join()
+        for thread in threads:
+            thread.join()
+
+
+def hang(connection: socket.socket) -> None:
+    """Say nothing until the client gives up."""
+    connection.recv(1)
+
+
+def drip(connection: socket.socket) -> None:
+    """Send an endless answer, byte by byte."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+    never = threading.Event()
+    while not never.wait(0.02):
+        connection.sendall(b" ")
+
+
+MISBEHAVIOURS: dict[str, Callable[[socket.socket], None]] = {
+    "hangs": hang,
+    "drips": drip,
+    "closes": lambda _connection: None,
+    "half an answer": lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"),
+    "not HTTP": lambda connection: connection.sendall(b"garbage\r\n\r\n"),
+    "not JSON": lambda connection: connection.sendall(answer("garbage")),
+    "not an object": lambda connection: connection.sendall(answer("[]")),
+    "another object": lambda connection: connection.sendall(answer('{"uid": 1}')),
+    "an error": lambda connection: connection.sendall(answer("{}", "500 Internal Server Error")),
+}
+
+
+@pytest.mark.parametrize("behave", MISBEHAVIOURS.values(), ids=MISBEHAVIOURS.keys())
+@pytest.mark.parametrize("call", ["load", "unload", "changes"])
+def test_misbehaving_runtime_is_unavailable_within_the_call_timeout(
+    tmp_path: Path, behave: Callable[[socket.socket], None], call: str
+) -> None:
+    """Whatever the runtime does, the caller gets a clear error and does not wait for the start-up timeout."""
+    with fake_runtime(tmp_path / "s", behave) as client:
+        began = time.monotonic()
+        with pytest.raises(RuntimeUnavailable):
+            if call == "load":
+                client.load(LOAD_REQUEST, cancelled=lambda: False)
+            elif call == "unload":
+                client.unload("u1")
+            else:
+                client.changes(epoch="", since=0, wait_s=0)
+        assert time.monotonic() - began < CALL_TIMEOUT_S + 5
+        assert not client.is_down()
+
+
+def test_calls_work_when_no_thread_can_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the limit of processes supervision has to go on, and time-outs have to hold."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeUnavailable, match="does not answer"):
+            RuntimeClient(tmp_path / "s", call_timeout_s=CALL_TIMEOUT_S).report("u1")
+
+
+def test_call_to_a_runtime_that_accepts_nothing_ends_in_time(tmp_path: Path) -> None:
+    """As when the runtime is stopped and many callers have connected already."""
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as callers:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen(1)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                caller = callers.enter_context(socket.socket(socket.AF_UNIX))
+                caller.settimeout(0)
+                caller.connect(str(tmp_path / "s"))
+        began = time.monotonic()
+        with pytest.raises(RuntimeUnavailable, match="does not answer"):
+            RuntimeClient(tmp_path / "s", call_timeout_s=CALL_TIMEOUT_S).report("u1")
+        assert time.monotonic() - began >= CALL_TIMEOUT_S
+
+
+@pytest.mark.parametrize("stale", [False, True], ids=["no socket", "stale socket"])
+def test_runtime_is_down_for_certain_only_when_its_socket_is_stale(tmp_path: Path, *, stale: bool) -> None:
+    """A socket that nobody listens on is a dead runtime's; a missing one may have been removed under a living one."""
+    if stale:
+        with socket.socket(socket.AF_UNIX) as left_behind:
+            left_behind.bind(str(tmp_path / "s"))
+    client = RuntimeClient(tmp_path / "s")
+    assert client.is_down() is stale
+    with pytest.raises(RuntimeUnavailable, match="The runtime is down"):
+        client.report("u1")
+
+
+def test_load_tells_when_the_runtime_forgot_the_workflow(tmp_path: Path) -> None:
+    """A runtime that was restarted half way does not know the workflow any more."""
+    with (
+        fake_runtime(tmp_path / "s", lambda connection: connection.sendall(report(LoadState.ABSENT))) as client,
+        pytest.raises(RuntimeUnavailable, match="was restarted"),
+    ):
+        client.load(LOAD_REQUEST, cancelled=lambda: False)
+
+
+@pytest.mark.parametrize("first", ["down", "closes", "forgets"])
+def test_load_begins_again_when_the_runtime_is_back(tmp_path: Path, first: str) -> None:
+    """A runtime that is being started, or was restarted half way, is waited for within the start-up time."""
+    calls: list[str] = []
+
+    def behave(connection: socket.socket) -> None:
+        calls.append(first)
+        if len(calls) > 1 or first == "down":
+            connection.sendall(report(LoadState.LOADED))
+        elif first == "forgets":
+            connection.sendall(report(LoadState.ABSENT))
+
+    deployment = replace(LOAD_REQUEST, startup_timeout_s=30)
+    with ThreadPoolExecutor(1) as pool:
+        client = RuntimeClient(tmp_path / "s", call_timeout_s=CALL_TIMEOUT_S)
+        loaded = pool.submit(client.load, deployment, cancelled=lambda: False)
+        with fake_runtime(tmp_path / "s", behave):
+            assert loaded.result(20).state is LoadState.LOADED
+    assert len(calls) >= 2
+
+
+def test_load_of_a_runtime_that_is_down_can_be_cancelled(tmp_path: Path) -> None:
+    """A server that stops waits for nothing."""
+    with pytest.raises(ShuttingDown):
+        RuntimeClient(tmp_path / "s").load(replace(LOAD_REQUEST, startup_timeout_s=30), cancelled=lambda: True)
+
+
+def test_load_ends_when_it_is_cancelled(tmp_path: Path) -> None:
+    """A server that stops does not wait for a model that loads for minutes."""
+    with (
+        fake_runtime(tmp_path / "s", lambda connection: connection.sendall(report(LoadState.LOADING))) as client,
+        pytest.raises(ShuttingDown),
+    ):
+        client.load(LOAD_REQUEST, cancelled=lambda: True)
+
+
+def test_load_returns_the_final_report(tmp_path: Path) -> None:
+    """A workflow that came up is told as such."""
+    with fake_runtime(tmp_path / "s", lambda connection: connection.sendall(report(LoadState.LOADED))) as client:
+        assert client.load(LOAD_REQUEST, cancelled=lambda: False).state is LoadState.LOADED
+
+
+def test_socket_path_may_be_longer_than_a_socket_address(tmp_path: Path) -> None:
+    """An instance folder deep down in the file system works as well."""
+    folder = tmp_path / ("d" * 120)
+    folder.mkdir()
+    with listen_privately(folder / "runtime.sock"):
+        assert not RuntimeClient(folder / "runtime.sock").is_down()

@@ -1,0 +1,72 @@
+"""What the management plane says of the runtime when news stop, whatever the reason."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.service import wait_until
+from wfmgmt.control.client import RuntimeClient
+from wfmgmt.control.messages import StatusChanges
+from wfmgmt.control.status_cache import MAX_NEWS_AGE_S, StatusCache
+from wfmgmt.errors import RuntimeUnavailable
+
+NEWS = StatusChanges(
+    epoch="e", sequence=1, catalog_error="", is_complete=True, is_whole=True, workflows=(), gone=()
+)  # fmt: skip
+
+
+class Client(RuntimeClient):
+    """A client whose calls can be made to hang or to fail."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("unused"))
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self.error: Exception | None = None
+
+    def changes(self, *, epoch: str, since: int, wait_s: float) -> StatusChanges:
+        """Answer, fail or hang."""
+        del epoch, since, wait_s
+        if self.error is not None:
+            raise self.error
+        self.may_answer.wait()
+        return NEWS
+
+
+def test_view_says_so_when_there_has_been_no_news_for_long() -> None:
+    """The thread that asks may hang or have ended: what it said last is not believed for ever."""
+    client, late_s = Client(), [0.0]
+    view = StatusCache(client, clock=lambda: late_s[0])
+    wait_until(lambda: view.problem() == "", what="news")
+    client.may_answer.clear()
+    assert view.problem() == ""
+    late_s[0] += MAX_NEWS_AGE_S + 1
+    wait_until(lambda: "no news from the runtime for 9 s" in view.problem(), what="the problem")
+    client.may_answer.set()
+    wait_until(lambda: view.problem() == "", what="news")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("unforeseen"), RuntimeUnavailable("down")], ids=repr)
+def test_view_goes_on_after_an_error(error: Exception) -> None:
+    """Foreseen ones are the problem that it tells; others are counted."""
+    client, counted = Client(), [""]
+    view = StatusCache(client, on_failure=counted.append)
+    wait_until(lambda: view.problem() == "", what="news")
+    client.error = error
+    wait_until(lambda: view.problem() == "down" or counted[-1] == "runtime-view", what="the error")
+    client.error = None
+    wait_until(lambda: view.problem() == "", what="news")
+
+
+def test_view_says_so_when_its_thread_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A health check at the limit of processes gets an answer, and the next one may find the thread running."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    view = StatusCache(Client())
+    with monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", refuse)
+        assert view.problem() == "The runtime cannot be asked: can't start new thread."
+    wait_until(lambda: view.problem() == "", what="news")

@@ -1,0 +1,228 @@
+"""The migrations on a real SQLite file: up, down, interrupted, and by several processes at once."""
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from tests.records import make_event, make_workflow
+from wfmgmt.registry import schema
+from wfmgmt.registry.registry import Registry
+from wfmgmt.registry.schema import alembic_config, locked_connection, upgrade
+from wfmgmt.registry.tables import metadata
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+REVISIONS = [
+    script.revision for script in reversed(list(ScriptDirectory.from_config(alembic_config()).walk_revisions()))
+]
+HEAD = REVISIONS[-1]
+
+#: Upgrades copies of a database, the n-th of them in a process that is killed at its n-th change.
+KILLED_UPGRADES = """
+import itertools, os, shutil, signal, sys
+from sqlalchemy import Engine, event
+from wfmgmt.registry.schema import upgrade
+
+def kill_at(number):
+    left = itertools.count(number, -1)
+
+    @event.listens_for(Engine, "before_cursor_execute")
+    def count(connection, cursor, statement, parameters, context, executemany):
+        changes = statement.lstrip().split()[0].upper() in ("CREATE", "DROP", "ALTER", "INSERT", "UPDATE", "DELETE")
+        if changes and next(left) == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+for number in range(100):
+    copy = f"{sys.argv[2]}/{number}/wfmgmt.db"
+    os.mkdir(os.path.dirname(copy))
+    shutil.copy(sys.argv[1], copy)
+    child = os.fork()
+    if child == 0:
+        kill_at(number)
+        upgrade(f"sqlite:///{copy}")
+        os._exit(0)
+    if os.waitpid(child, 0)[1] != signal.SIGKILL:
+        break
+"""
+
+
+def url_of(folder: Path) -> str:
+    """Return the address of the database."""
+    return f"sqlite:///{folder / 'wfmgmt.db'}"
+
+
+def migrate(folder: Path, revision: str, *, down: bool = False) -> None:
+    """Bring the schema to a revision."""
+    with locked_connection(url_of(folder)) as connection:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        (command.downgrade if down else command.upgrade)(config, revision)
+
+
+def dump(folder: Path, *, schema_only: bool = False) -> dict[str, list[tuple[object, ...]]]:
+    """Return the schema, and the rows of every table."""
+    connection = sqlite3.connect(folder / "wfmgmt.db")
+    try:
+        schema = connection.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name").fetchall()
+        tables = [] if schema_only else [name for kind, name, _ in schema if kind == "table"]
+        rows = {name: connection.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall() for name in tables}  # noqa: S608
+    finally:
+        connection.close()
+    return {"schema": schema, **rows}
+
+
+def fill(folder: Path) -> None:
+    """Write workflows in every status, with nodes, edges and audit events."""
+    registry = Registry(url_of(folder))
+    try:
+        for name in ("a", "b", "c"):
+            new = make_workflow(name)
+            with registry.write() as writer:
+                writer.claim_name(new)
+                writer.mark_ready(new.uid)
+                writer.record(make_event(name))
+        with registry.write() as writer:
+            writer.identity()
+            writer.claim_name(make_workflow("half"))
+            writer.mark_unregistering(writer.uid("b") or "", "lease")
+    finally:
+        registry.close()
+
+
+@pytest.mark.parametrize("revision", ["base", *REVISIONS])
+def test_migrations_go_down_and_up_again_with_the_rows_intact(tmp_path: Path, revision: str) -> None:
+    """Every table that the older schema has keeps its rows, and the newest schema comes back exactly."""
+    upgrade(url_of(tmp_path))
+    fill(tmp_path)
+    before = dump(tmp_path)
+    migrate(tmp_path, revision, down=True)
+    older = dump(tmp_path)
+    kept = older.keys() - {"schema", "alembic_version"}
+    assert {name: older[name] for name in kept} == {name: before[name] for name in kept}
+    upgrade(url_of(tmp_path))
+    after = dump(tmp_path)
+    assert after["schema"] == before["schema"]
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_released_schemas_upgrade(tmp_path: Path, revision: str) -> None:
+    """A database as an earlier version left it becomes the same as a new one."""
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    migrate(tmp_path / "old", revision)
+    upgrade(url_of(tmp_path / "old"))
+    upgrade(url_of(tmp_path / "new"))
+    assert dump(tmp_path / "old") == dump(tmp_path / "new")
+
+
+def test_upgrade_gives_functions_one_worker(tmp_path: Path) -> None:
+    """Functions that were recorded with the workers they shared have one each; models keep theirs."""
+    upgrade(url_of(tmp_path))
+    fill(tmp_path)
+    migrate(tmp_path, "0003", down=True)
+    with closing(sqlite3.connect(tmp_path / "wfmgmt.db")) as connection, connection:
+        connection.execute("UPDATE node SET max_workers = 3")
+    upgrade(url_of(tmp_path))
+    with closing(sqlite3.connect(tmp_path / "wfmgmt.db")) as connection:
+        workers = connection.execute(
+            "SELECT DISTINCT kind, min_workers, max_workers FROM node ORDER BY kind"
+        ).fetchall()
+    assert workers == [("function", 1, 1), ("model", 1, 3)]
+
+
+def test_upgrade_takes_tokens_out_of_addresses(tmp_path: Path) -> None:
+    """Nothing of a query is left in the file, in no column and between none; everything else stays."""
+    upgrade(url_of(tmp_path))
+    fill(tmp_path)
+    migrate(tmp_path, "0005", down=True)
+    spec = "# {0}\nmodels:\n  m: {{url: '{0}'}}\n"
+    with closing(sqlite3.connect(tmp_path / "wfmgmt.db")) as connection, connection:
+        given = "https://h/x.mar?sig=SECRET" + "SECRET" * 100
+        connection.execute("UPDATE workflow SET url = ?, spec = ? WHERE name = 'a'", (given, spec.format(given)))
+        connection.execute("UPDATE node SET model_url = ? WHERE kind = 'model'", (given,))
+    upgrade(url_of(tmp_path))
+    with closing(sqlite3.connect(tmp_path / "wfmgmt.db")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        urls = connection.execute("SELECT name, url, spec FROM workflow ORDER BY name LIMIT 2").fetchall()
+        model_urls = connection.execute("SELECT DISTINCT kind, model_url FROM node ORDER BY kind").fetchall()
+    assert urls == [("a", "https://h/x.mar", spec.format("https://h/x.mar")), ("b", "b.war", "dag: {}\n")]
+    assert model_urls == [("function", None), ("model", "https://h/x.mar")]
+    assert b"SECRET" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_migrations_and_tables_agree(tmp_path: Path) -> None:
+    """What the migrations make is what the code believes to be there; a generated migration would be empty."""
+    upgrade(url_of(tmp_path))
+    with locked_connection(url_of(tmp_path)) as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_migrations_make_what_no_model_describes(tmp_path: Path) -> None:
+    """Views, triggers, and the strictness and checks of every table are there."""
+    upgrade(url_of(tmp_path))
+    schema = dump(tmp_path, schema_only=True)["schema"]
+    assert {name for kind, name, _ in schema if kind == "view"} == {"v_workflow", "v_audit"}
+    assert {name for kind, name, _ in schema if kind == "trigger"} == {
+        f"audit_event_refuses_{operation}" for operation in ("update", "delete", "replace")
+    }
+    made = {str(name): str(sql) for kind, name, sql in schema if kind == "table"}
+    for table in metadata.sorted_tables:
+        assert made[table.name].split()[-1] == "STRICT"
+        checks = {str(each.name) for each in table.constraints if str(each.name).startswith("ck_")}
+        assert {check for check in checks if check not in made[table.name]} == set()
+
+
+@pytest.mark.parametrize("revision", ["base", *REVISIONS[:-1]])
+def test_upgrade_killed_at_any_statement_leaves_the_old_schema_with_its_rows(tmp_path: Path, revision: str) -> None:
+    """Whichever change was the last one, the database is as before; the next start finds it and migrates it."""
+    upgrade(url_of(tmp_path))
+    fill(tmp_path)
+    migrate(tmp_path, revision, down=True)
+    old = dump(tmp_path)
+    (tmp_path / "copies").mkdir()
+    subprocess.run(
+        [sys.executable, "-c", KILLED_UPGRADES, tmp_path / "wfmgmt.db", tmp_path / "copies"], cwd=CHECKOUT, check=True
+    )
+    *killed, finished = sorted((tmp_path / "copies").iterdir(), key=lambda copy: int(copy.name))
+    assert len(killed) >= 2  # A new table, and the new revision.
+    new = dump(finished)
+    assert new.keys() >= old.keys()
+    for copy in killed:
+        assert dump(copy) == old
+        upgrade(url_of(copy))
+        assert dump(copy) == new
+
+
+def test_processes_that_start_at_once_migrate_once(tmp_path: Path) -> None:
+    """All wait for the one that is first, and find its work done."""
+    code = "import sys; from wfmgmt.registry.schema import upgrade; sys.stdin.read(); upgrade(sys.argv[1])"
+    starters = [
+        subprocess.Popen([sys.executable, "-c", code, url_of(tmp_path)], cwd=CHECKOUT, stdin=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    for starter in starters:
+        assert starter.stdin is not None
+        starter.stdin.close()
+    assert [starter.wait(30) for starter in starters] == [0, 0, 0, 0]
+    (tmp_path / "new").mkdir()
+    upgrade(url_of(tmp_path / "new"))
+    assert dump(tmp_path) == dump(tmp_path / "new")
+
+
+def test_checkout_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alembic interpolates its options, and a percent sign in the path of the migrations is none of them."""
+    folder = tmp_path / "50% %(here)s" / "migrations"
+    shutil.copytree(schema.MIGRATIONS, folder)
+    monkeypatch.setattr(schema, "MIGRATIONS", folder)
+    upgrade(tmp_path / "wfmgmt.db")
+    assert dump(tmp_path)["alembic_version"] == [(HEAD,)]

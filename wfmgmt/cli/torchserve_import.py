@@ -1,0 +1,105 @@
+"""`wfmgmt import-torchserve`: take over the workflows that a running TorchServe has."""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from wfmgmt.archives.stores import ArchiveFolder
+from wfmgmt.cli.actor import command_origin
+from wfmgmt.deployment.database import inspect_database
+from wfmgmt.deployment.gunicorn_master import prepare_instance
+from wfmgmt.errors import BadRequest, RuntimeUnavailable, WfmgmtError
+from wfmgmt.management import Services
+from wfmgmt.registry.schema import require_current
+from wfmgmt.services.staging import ForeignStores
+from wfmgmt.services.torchserve_import import Outcome, Source, Verdict
+from wfmgmt.services.torchserve_listing import TorchServeListing
+from wfmgmt.settings import Settings
+
+_INTERRUPTED = 130
+_COUNTED = {
+    Verdict.REGISTERED: "registered",
+    Verdict.PLANNED: "to register",
+    Verdict.HERE: "here already",
+    Verdict.NOT_TAKEN: "not taken over",
+}
+
+
+def describe_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes to its parser."""
+    parser.add_argument("url", metavar="URL", help="management address of the TorchServe, like http://127.0.0.1:8081")
+    parser.add_argument("--workflow-store", type=Path, metavar="FOLDER", help="its workflow store, to copy .war from")
+    parser.add_argument("--model-store", type=Path, metavar="FOLDER", help="its model store, to copy .mar files from")
+    parser.add_argument("--key-file", type=Path, metavar="FILE", help="its key_file.json, unless it wants no tokens")
+    parser.add_argument("--ca-bundle", type=Path, metavar="FILE", help="certificates to trust for https")
+    parser.add_argument("--workflow", action="append", default=[], metavar="NAME", help="only this one; repeatable")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.set_defaults(run=run)
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Take workflows over and say what became of each.
+
+    Returns:
+        0 when everything was taken over or is here already, 1 otherwise.
+
+    Raises:
+        WfmgmtError: Nothing could be begun.
+    """
+    require_current(inspect_database(settings))
+    prepare_instance(settings)
+    source = _source(options)
+    origin = command_origin()
+    outcomes = Services(settings).takeover.take_over(source, origin, only=options.workflow, is_dry=options.dry_run)
+    try:
+        return _report(outcomes, is_dry=options.dry_run)
+    except KeyboardInterrupt:
+        # What was under way is undone by the service, as after any death of this process.
+        print("wfmgmt: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _source(options: argparse.Namespace) -> Source:
+    return Source(
+        listing=TorchServeListing(options.url, key_file=options.key_file, ca_bundle=options.ca_bundle),
+        stores=ForeignStores(
+            workflow=_folder("--workflow-store", options.workflow_store, ".war"),
+            model=_folder("--model-store", options.model_store, ".mar"),
+        ),
+    )
+
+
+def _folder(option: str, folder: Path | None, suffix: str) -> ArchiveFolder | None:
+    if folder is None:
+        return None
+    try:
+        next(folder.iterdir(), None)
+    except OSError as error:
+        raise BadRequest(f"{option}: {folder} is no folder that can be read: {error.strerror}") from error
+    return ArchiveFolder(folder=folder, suffix=suffix)
+
+
+def _report(outcomes: Iterator[Outcome], *, is_dry: bool) -> int:
+    """Print a line for each workflow as it comes, what there is to note on it, and the counts."""
+    counts: Counter[Verdict] = Counter()
+    failure: WfmgmtError | None = None
+    try:
+        for outcome in outcomes:
+            counts[outcome.verdict] += 1
+            reason = f": {outcome.reason}" if outcome.reason else ""
+            print(_printable(f"{outcome.workflow}: {outcome.verdict}{reason}"), flush=True)
+            for note in outcome.notes:
+                print(_printable(f"  {note}"), flush=True)
+    except RuntimeUnavailable as error:
+        failure = error
+        print(f"wfmgmt: {error} Workflows can only be taken over while the service runs.", file=sys.stderr)
+    unused = Verdict.REGISTERED if is_dry else Verdict.PLANNED
+    print(", ".join(f"{counts[verdict]} {words}" for verdict, words in _COUNTED.items() if verdict is not unused))
+    return 1 if counts[Verdict.NOT_TAKEN] or failure else 0
+
+
+def _printable(text: str) -> str:
+    """Return text of another server on one line, without what a terminal would obey."""
+    return "".join(character if character.isprintable() else " " for character in text)

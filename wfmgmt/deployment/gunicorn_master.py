@@ -1,0 +1,273 @@
+"""A gunicorn deployment: what its master process prepares, hands to the web workers and takes down again."""
+
+import errno
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from wfmgmt.api.metrics import record_loop_failure
+from wfmgmt.deployment.database import inspect_database, prepare_database, record_clean_end
+from wfmgmt.deployment.election import Election
+from wfmgmt.deployment.exclusion import claim_database, holder_of, lock_database, lock_instance, lock_stores
+from wfmgmt.deployment.housekeeping import Housekeeping, RuntimeWatchdog, runtime_answers, runtime_command
+from wfmgmt.deployment.listening import listen
+from wfmgmt.deployment.locks import LockFile
+from wfmgmt.deployment.shared_state import SharedState
+from wfmgmt.errors import AlreadyInUse, DatabaseUnusable, ResourcesExhausted, SettingsInvalid, WfmgmtError, how_lost
+from wfmgmt.management import Services
+from wfmgmt.registry.files import FileIdentity, file_identity
+from wfmgmt.registry.registry import Registry
+from wfmgmt.registry.schema import sqlite_file, warning_about_sqlite
+from wfmgmt.settings import Settings
+
+_log = logging.getLogger("wfmgmt.deployment")
+
+#: How long the processes of a deployment that was killed may take to disappear.
+PREDECESSOR_S = 5.0
+#: How long the runtime may take to stop, once accepted requests are answered, before it is killed.
+RUNTIME_STOP_S = 5.0
+#: Pause after a web worker could not start.
+RETRY_S = 1.0
+#: What new files and folders of the service let others do: nothing.
+PRIVATE_UMASK = 0o077
+#: Tells prometheus-client to share counters; not for the runtime, which has none.
+_METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def prepare_instance(settings: Settings) -> None:
+    """Create the folders that the server writes to.
+
+    Raises:
+        SettingsInvalid: A folder cannot be created.
+        ResourcesExhausted: There is no space for it.
+    """
+    try:
+        for folder in (settings.instance, settings.workflow_store, settings.model_store):
+            folder.mkdir(parents=True, exist_ok=True)
+        settings.run_folder.mkdir(mode=0o700, exist_ok=True)
+        settings.run_folder.chmod(0o700)
+        for name in ("leases", "metrics"):
+            (settings.run_folder / name).mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        kind = ResourcesExhausted if error.errno in ResourcesExhausted.ERRNOS else SettingsInvalid
+        raise kind(f"cannot create {error.filename}: {error.strerror}") from error
+
+
+_MASTERS: dict[Path, "GunicornMaster"] = {}
+
+
+class GunicornMaster:
+    """The gunicorn master's part.
+
+    Args:
+        settings: The settings in force.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._only_one: LockFile | None = None
+        self._exclusive: list[LockFile] = []
+        self._database_file: FileIdentity = None
+        self._inference: socket.socket | None = None
+        self._lifeline: tuple[int, int] = (-1, -1)
+        self.shared = SharedState()
+        self._master = 0
+        # Before gunicorn opens its log files.
+        self._operators_umask = os.umask(PRIVATE_UMASK)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "GunicornMaster":
+        """Return the one deployment of an instance: at SIGHUP gunicorn reads its configuration once more."""
+        deployment = _MASTERS.setdefault(settings.instance, cls(settings))
+        deployment.settings = settings
+        return deployment
+
+    def start(self, binds: Iterable[object], *, inference: socket.socket | None = None) -> None:
+        """Prepare everything that web workers rely on, before there are any.
+
+        Args:
+            binds: What gunicorn will listen on: pairs of host and port, or paths.
+            inference: A socket that listens in the place of the inference address.
+
+        Raises:
+            CannotStart: The settings, the database or the addresses do not allow it.
+        """
+        settings = self.settings
+        prepare_instance(settings)
+        self._only_one = lock_instance(settings, wait_s=PREDECESSOR_S)
+        state = inspect_database(settings)
+        self._exclusive += lock_database(settings, wait_s=PREDECESSOR_S)
+        self._exclusive += lock_stores(settings, wait_s=PREDECESSOR_S)
+        prepare_database(settings, state)
+        claim_database(settings)
+        file = sqlite_file(settings.database)
+        self._database_file = None if file is None else file_identity(file)
+        for bind in binds:
+            if isinstance(bind, tuple):  # gunicorn's own complaint would come late and among others.
+                _listen_patiently("WFMGMT_MANAGEMENT_ADDRESS", bind[0], bind[1]).close()
+        address = settings.inference_address
+        self._inference = inference or _listen_patiently("WFMGMT_INFERENCE_ADDRESS", address.host, address.port)
+        self._lifeline = os.pipe()
+        self._master = os.getpid()
+        if file is not None and (warning := warning_about_sqlite()):
+            _log.warning("%s", warning)
+        self._write_address("inference", self._inference.getsockname())
+
+    def announce(self, management: tuple[Any, ...]) -> None:
+        """Tell where everything is."""
+        self._write_address("management", management)
+        _log.info("management at http://%s", _shown(management))
+        if self._inference is not None:
+            _log.info("inference at http://%s", _shown(self._inference.getsockname()))
+        _log.info("workflow store: %s", self.settings.workflow_store)
+        _log.info("model store: %s", self.settings.model_store)
+        if os.geteuid() == 0:
+            _log.warning("the service runs as root, and so do all handlers; give it a user of its own")
+
+    def _write_address(self, plane: str, address: tuple[Any, ...]) -> None:
+        path = self.settings.run_folder / f"{plane}.address"
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.write_text(f"{_shown(address)}\n", encoding="ascii")
+        unfinished.replace(path)  # Whoever waits for the file never sees a part of it.
+
+    def housekeeping(self, services: Services) -> Housekeeping:
+        """Return the housekeeping of a web worker."""
+        inference_fd = -1 if self._inference is None else self._inference.fileno()
+        environment = {name: value for name, value in os.environ.items() if name != _METRICS_VARIABLE}  # noqa: TID251
+        services.registry.pin(self._database_file)
+        watchdog = RuntimeWatchdog(
+            command=[
+                *runtime_command(inference_fd, self._lifeline[0], self._database_file),
+                "--umask",
+                f"{self._operators_umask:03o}",
+            ],
+            keep_open=(inference_fd, self._lifeline[0]),
+            environment=environment,
+            lock=runtime_lock(self.settings),
+            answers=lambda: runtime_answers(services),
+            give_up=self._give_up,
+        )
+        return Housekeeping(
+            services=services,
+            watchdog=watchdog,
+            election=Election(LockFile(self.settings.run_folder / "housekeeping.lock"), self.shared),
+            shared=self.shared,
+            on_failure=record_loop_failure,
+            check_instance=self.check_instance,
+            beat=lambda: self._beat(services.registry),
+        )
+
+    def check_instance(self) -> None:
+        """End the deployment when its folder is gone: its parts no longer find each other, and others may start."""
+        if self._is_in_place() or self.exit_code:
+            return
+        file = sqlite_file(self.settings.database)
+        is_database_here = file is None or file_identity(file) == self._database_file
+        _log.error("%s %s; ending it", self.settings.run_folder, self._how_lost())
+        # A restart makes the folder again, but must not go on without the database.
+        self._give_up(ResourcesExhausted.exit_code if is_database_here else DatabaseUnusable.exit_code)
+
+    def _how_lost(self) -> str:
+        try:
+            os.stat(f"{self.settings.run_folder}/.")  # noqa: PTH116 - pathlib drops the dot, which needs a folder that is open
+        except OSError as error:
+            return how_lost(error)
+        return "was replaced while the service runs"
+
+    def _beat(self, registry: Registry) -> None:
+        """Show that this service uses its PostgreSQL database; end it when another one took it for dead."""
+        other = registry.beat(holder_of(self.settings))
+        if other is not None and not self.exit_code:
+            _log.error("another service uses the database: %s; ending this one", other.holder)
+            self._give_up(AlreadyInUse.exit_code)
+
+    def _end_beat(self) -> None:
+        registry = Registry(self.settings.database, connections=1)
+        try:
+            registry.end_beat(holder_of(self.settings))
+        except WfmgmtError as error:
+            _log.warning("others have to wait for the database: %s", error)
+        finally:
+            registry.close()
+
+    def _is_in_place(self) -> bool:
+        return self._only_one is not None and self._only_one.is_in_place()
+
+    def on_web_worker_started(self) -> None:
+        """Record that one works. Runs in the web worker."""
+        self.shared.record_service()
+
+    def on_web_worker_failed(self) -> None:
+        """End the deployment when no web worker has ever started; otherwise pause before gunicorn starts another."""
+        if self.shared.has_served:
+            _log.error("a web worker could not start; starting another in %g s", RETRY_S)
+            time.sleep(RETRY_S)
+        else:
+            self._give_up(ResourcesExhausted.exit_code)
+
+    def _give_up(self, code: int) -> None:
+        """End the deployment, from within any of its processes."""
+        self.shared.exit_code = code
+        os.kill(self._master, signal.SIGTERM)
+
+    @property
+    def exit_code(self) -> int:
+        """What to exit with: 0 unless the web workers or the runtime could not start."""
+        return self.shared.exit_code
+
+    def stop(self) -> None:
+        """Take the runtime down: the pipe that it watches ends when the last process of the deployment lets go."""
+        if self._inference is None:
+            return
+        self._inference.close()
+        os.close(self._lifeline[1])
+        if not self._is_in_place():
+            return  # What is in the folder now is not ours.
+        lock = runtime_lock(self.settings)
+        deadline = time.monotonic() + self.settings.drain_timeout_s + RUNTIME_STOP_S
+        while lock.is_held() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if (holder := lock.holder()) is not None:
+            os.kill(holder, signal.SIGKILL)
+            _log.error("the runtime did not stop; it was killed")
+        else:
+            self._record_clean_end()
+        self._end_beat()
+
+    def _record_clean_end(self) -> None:
+        try:
+            record_clean_end(self.settings)
+        except OSError as error:
+            _log.warning("the next start will look through all of the database: %s", error.strerror)
+
+
+def runtime_lock(settings: Settings) -> LockFile:
+    """Return the lock that the runtime of an instance holds."""
+    return LockFile(settings.run_folder / "runtime.lock")
+
+
+def _listen_patiently(setting: str, host: str, port: int) -> socket.socket:
+    """Listen, giving the processes of a deployment that was killed a moment to let go of the address."""
+    deadline = time.monotonic() + PREDECESSOR_S
+    while True:
+        try:
+            sock = listen(setting, host, port)
+        except SettingsInvalid as error:
+            cause = error.__cause__
+            is_taken = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
+            if not is_taken or time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            sock.set_inheritable(False)
+            return sock
+
+
+def _shown(address: tuple[Any, ...]) -> str:
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,139 @@
+"""What both planes answer alike: errors, headers and request ids, as TorchServe 0.12.0 has them."""
+
+import json
+import re
+import uuid
+from collections.abc import Mapping
+
+from wfmgmt import errors
+
+#: Headers that every answer carries; TorchServe separates the directives with semicolons, HTTP wants commas.
+NO_CACHE = {
+    "Pragma": "no-cache",
+    "Cache-Control": "no-cache, no-store, must-revalidate, private",
+    "Expires": "Thu, 01 Jan 1970 00:00:00 UTC",
+}
+REQUEST_ID = "x-request-id"
+#: Workflows that a health check names at most.
+NOT_READY_SHOWN = 100
+
+UNKNOWN_PATH = "Requested resource is not found, please refer to API document."
+WRONG_VERSION = "This version of HTTP is not supported; expected HTTP/1.1."
+WRONG_METHOD = "Requested method is not allowed, please refer to API document."
+
+#: HTTP status to the type of a framework's own errors; ours have types of their own.
+FRAMEWORK_TYPES = {
+    400: "BadRequestException",
+    404: "ResourceNotFoundException",
+    405: "MethodNotAllowedException",
+    408: "RequestTimeoutException",
+    413: "RequestEntityTooLargeException",
+    414: "RequestUriTooLongException",
+    415: "UnsupportedMediaTypeException",
+    417: "ExpectationFailedException",
+    431: "RequestHeaderFieldsTooLargeException",
+    500: "InternalServerException",
+    501: "NotImplementedException",
+    503: "ServiceUnavailableException",
+    505: "HttpVersionNotSupportedException",
+}
+
+#: Error class to HTTP status and TorchServe's name for it; a class stands for its subclasses that have no line, and an
+#: error that has a status of its own goes with that.
+STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
+    errors.BadRequest: (400, "BadRequestException"),
+    errors.InvalidArchive: (400, "InvalidWorkflowException"),
+    errors.InvalidWorkflow: (400, "InvalidWorkflowException"),
+    errors.InvalidDag: (400, "InvalidDAGException"),
+    errors.WorkflowNotFound: (404, "WorkflowNotFoundException"),
+    errors.ArchiveNotFound: (404, "WorkflowNotFoundException"),
+    errors.UrlNotAllowed: (404, "WorkflowNotFoundException"),
+    errors.DownloadFailed: (400, "DownloadArchiveException"),
+    errors.WorkflowExists: (409, "ConflictStatusException"),
+    errors.WorkflowBusy: (409, "ConflictStatusException"),
+    errors.CrossOriginRefused: (403, "CrossOriginException"),
+    errors.NodesNotLoadable: (400, "WorkflowException"),
+    errors.NodesFailedToLoad: (500, "WorkflowException"),
+    errors.ModelNameTaken: (409, "ConflictStatusException"),
+    errors.ModelServerFailed: (502, "BadGatewayException"),
+    errors.ModelServerTimedOut: (504, "GatewayTimeoutException"),
+    errors.ModelServerUnreachable: (503, "ServiceUnavailableException"),
+    errors.RequestTooSlow: (408, "RequestTimeoutException"),
+    errors.RequestTooLarge: (413, "RequestEntityTooLargeException"),
+    errors.UnsupportedEncoding: (415, "UnsupportedMediaTypeException"),
+    errors.WorkflowTimedOut: (504, "GatewayTimeoutException"),
+    errors.NodeRefused: (400, "PredictionException"),
+    errors.NodeFailed: (500, "InternalServerException"),
+    errors.NodeServerFailed: (502, "BadGatewayException"),
+    errors.NodeServerTimedOut: (504, "GatewayTimeoutException"),
+    errors.Unavailable: (503, "ServiceUnavailableException"),
+    errors.InsufficientStorage: (507, "InsufficientStorageException"),
+}
+
+
+def status_and_type(error: errors.WfmgmtError) -> tuple[int, str]:
+    """Return the HTTP status and the wire type of an error."""
+    for kind in type(error).__mro__:
+        if kind in STATUS_AND_TYPE:
+            status, error_type = STATUS_AND_TYPE[kind]
+            return getattr(error, "status", status), error_type
+    return 500, "InternalServerException"
+
+
+def json_text(value: object) -> str:
+    """Return JSON as every answer has it: indented by two spaces, with a newline at the end."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "replace").decode("utf-8")  # A handler's error may hold what UTF-8 cannot.
+
+
+def error_body(status: int, error_type: str, message: str, **more: object) -> str:
+    """Return the one shape that errors have, with more fields where there is more to say; `code` is the HTTP status."""
+    return json_text({"code": status, "type": error_type, "message": message, **more})
+
+
+def sane_request_id(given: str | None) -> str:
+    """Return the caller's own request id if it is short and plain, else a new UUID."""
+    if given and re.fullmatch(r"[A-Za-z0-9._:/+=@-]{1,128}", given):
+        return given
+    return str(uuid.uuid4())
+
+
+def health(problem: str, not_ready: Mapping[str, str], total: int) -> tuple[int, dict[str, object]]:
+    """Return status and body of a health check.
+
+    Args:
+        problem: Why nothing can be served at all; empty when something can.
+        not_ready: Workflow name to why it is not ready, for `NOT_READY_SHOWN` of them at most.
+        total: How many there are.
+    """
+    if problem:
+        return 503, {"code": 503, "type": FRAMEWORK_TYPES[503], "message": problem, "status": "Unhealthy"}
+    if not not_ready:
+        return 200, {"status": "Healthy"}
+    body: dict[str, object] = {"status": "Partial Healthy", "notReady": dict(not_ready)}
+    if total > len(not_ready):
+        body["notReadyCount"] = total
+    return 200, body
+
+
+def readiness(problem: str, awaited: Mapping[str, str], total: int) -> tuple[int, dict[str, object]]:
+    """Return status and body of a readiness check, whose arguments are those of `health`.
+
+    Args:
+        problem: Why nothing can be served at all; empty when something can.
+        awaited: Workflow name to why it is not ready again, for `NOT_READY_SHOWN` of them at most.
+        total: How many there are.
+    """
+    if not problem and not awaited:
+        return 200, {"status": "Ready"}
+    message = problem or f"Workflows that are not ready again yet: {total}."
+    body: dict[str, object] = {"code": 503, "type": FRAMEWORK_TYPES[503], "message": message, "status": "Not Ready"}
+    if awaited:
+        body["notReady"] = dict(awaited)
+    if total > len(awaited):
+        body["notReadyCount"] = total
+    return 503, body
+
+
+#: Body of a liveness check: that it is answered says all.
+LIVENESS = {"status": "Live"}

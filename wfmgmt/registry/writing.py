@@ -1,0 +1,133 @@
+"""Changes to the registry; each `Registry.write` makes its changes and their audit event together or not at all."""
+
+import uuid
+from dataclasses import asdict
+
+from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from wfmgmt.domain.audit import AuditEvent
+from wfmgmt.domain.status import WorkflowStatus
+from wfmgmt.errors import WorkflowBusy, WorkflowExists
+from wfmgmt.registry import audit
+from wfmgmt.registry.reading import Reader
+from wfmgmt.registry.records import NewNode, NewWorkflow
+from wfmgmt.registry.tables import deployment, edge, node, workflow
+
+
+class Writer(Reader):
+    """The changes, and all questions; made by `Registry.write` and valid only inside it."""
+
+    def __init__(self, connection: Connection, now: str) -> None:
+        super().__init__(connection)
+        self._now = now
+
+    def claim_name(self, new: NewWorkflow) -> None:
+        """Record a workflow as `registering`; the unique name decides between clients that want the same.
+
+        Raises:
+            WorkflowExists: The name is registered, or another registration has claimed it.
+            WorkflowBusy: The workflow of that name is being unregistered.
+        """
+        taken = self.status(new.name)
+        if taken is WorkflowStatus.UNREGISTERING:
+            raise WorkflowBusy(new.name, "being unregistered")
+        if taken is not None:
+            raise WorkflowExists(new.name)
+        workflow_id = self._insert_workflow(new)
+        ids = {each.name: self._insert_node(workflow_id, position, each) for position, each in enumerate(new.nodes)}
+        if new.edges:
+            self._connection.execute(
+                insert(edge),
+                [
+                    {"workflow_id": workflow_id, "source_id": ids[source], "target_id": ids[target], "position": at}
+                    for at, (source, target) in enumerate(new.edges)
+                ],
+            )
+
+    def _insert_workflow(self, new: NewWorkflow) -> int:
+        values = {
+            "uid": new.uid,
+            "name": new.name,
+            "url": new.url,
+            "archive_file": new.archive_file,
+            "archive_downloaded": int(new.archive_downloaded),
+            "archive_sha256": new.archive_sha256,
+            "handler": new.handler,
+            "spec": new.spec,
+            "dag": new.dag,
+            "status": WorkflowStatus.REGISTERING.value,
+            "lease": new.lease,
+            **asdict(new.defaults),
+            "response_timeout_s": new.response_timeout_s,
+            "startup_timeout_s": new.startup_timeout_s,
+            "created_at": self._now,
+            "updated_at": self._now,
+        }
+        try:
+            inserted = self._connection.execute(insert(workflow).values(values).returning(workflow.c.id))
+            workflow_id: int = inserted.scalar_one()
+        except IntegrityError as error:
+            raise WorkflowExists(new.name) from error
+        return workflow_id
+
+    def _insert_node(self, workflow_id: int, position: int, new: NewNode) -> int:
+        inserted = self._connection.execute(
+            insert(node).returning(node.c.id),
+            {
+                "workflow_id": workflow_id,
+                "position": position,
+                "name": new.name,
+                "kind": new.kind.value,
+                "model_url": new.model_url,
+                "model_file": new.model_file,
+                "model_downloaded": int(new.model_downloaded),
+                "model_sha256": new.model_sha256,
+                **asdict(new.settings),
+            },
+        )
+        node_id: int = inserted.scalar_one()
+        return node_id
+
+    def mark_ready(self, uid: str) -> bool:
+        """Finish a registration; False when its claim is gone."""
+        return self._move(uid, WorkflowStatus.READY, {"lease": None, "registered_at": self._now})
+
+    def mark_unregistering(self, uid: str, lease: str) -> bool:
+        """Claim a ready workflow for its removal; False when somebody else was faster."""
+        return self._move(uid, WorkflowStatus.UNREGISTERING, {"lease": lease})
+
+    def _move(self, uid: str, to: WorkflowStatus, values: dict[str, str | None]) -> bool:
+        moved = self._connection.execute(
+            update(workflow)
+            .where(workflow.c.uid == uid, workflow.c.status == to.predecessor().value)
+            .values(status=to.value, updated_at=self._now, **values)
+        )
+        return moved.rowcount == 1
+
+    def take_over(self, uid: str, *, old_lease: str, new_lease: str) -> bool:
+        """Make somebody else's unfinished work ours; False when another one took it first."""
+        taken = self._connection.execute(
+            update(workflow)
+            .where(workflow.c.uid == uid, workflow.c.lease == old_lease)
+            .values(lease=new_lease, updated_at=self._now)
+        )
+        return taken.rowcount == 1
+
+    def remove(self, uid: str) -> bool:
+        """Delete a workflow that is not ready, with its nodes and edges; False when it is gone already."""
+        unfinished = select(workflow.c.id).where(workflow.c.uid == uid, workflow.c.status != WorkflowStatus.READY.value)
+        return self._connection.execute(delete(workflow).where(workflow.c.id.in_(unfinished))).rowcount == 1
+
+    def identity(self) -> str:
+        """Return the twelve hexadecimal digits that tell this deployment from all others, made up at the first time."""
+        known = self._connection.execute(select(deployment.c.identity)).scalar_one_or_none()
+        if known is not None:
+            return str(known)
+        identity = uuid.uuid4().hex[:12]
+        self._connection.execute(insert(deployment).values(id=1, identity=identity, created_at=self._now))
+        return identity
+
+    def record(self, event: AuditEvent) -> None:
+        """Append one audit event."""
+        audit.append(self._connection, self._now, event)

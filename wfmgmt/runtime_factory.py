@@ -1,0 +1,254 @@
+"""The runtime process: its model servers and its view of the registry, built from the settings."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import uvloop
+from pydantic import SecretStr
+
+from wfmgmt.archives.manifest import ModelArchive, read_mar
+from wfmgmt.archives.reading import open_archive, sha256_of
+from wfmgmt.archives.verified import open_verified
+from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
+from wfmgmt.domain.limits import MIB, Limits
+from wfmgmt.domain.status import WorkflowStatus
+from wfmgmt.domain.workflow import LoadRequest
+from wfmgmt.errors import ResourcesExhausted, SettingsInvalid
+from wfmgmt.http.browser_guard import BrowserGuard
+from wfmgmt.registry.files import FileIdentity
+from wfmgmt.registry.registry import Registry
+from wfmgmt.serving.connections import ConnectionLimits
+from wfmgmt.serving.load_order import LoadHistory
+from wfmgmt.serving.measurements import Measurements
+from wfmgmt.serving.models.base import Drift, ModelServer
+from wfmgmt.serving.models.local.accelerators import Accelerators, count_accelerators
+from wfmgmt.serving.models.local.budget import WorkerBudget
+from wfmgmt.serving.models.local.folders import remove_folders, replace_folder
+from wfmgmt.serving.models.local.forkserver_client import ForkserverClient, WorkerEnvironment
+from wfmgmt.serving.models.local.pool import PoolSettings
+from wfmgmt.serving.models.local.server import UNPACKED, WORKING, LocalModelServer, LocalParts
+from wfmgmt.serving.models.local.trees import ArchiveKind
+from wfmgmt.serving.models.torchserve.keys import Keys, KeySet
+from wfmgmt.serving.models.torchserve.server import ServerAddress, TorchServeModelServer, TorchServeSettings
+from wfmgmt.serving.predictions import PredictionLimits
+from wfmgmt.serving.process import serve
+from wfmgmt.serving.runtime import Runtime
+from wfmgmt.settings import Settings, worker_environment
+
+
+class RegistryCatalog:
+    """What the runtime reads from the database; satisfies `wfmgmt.serving.catalog.Catalog`."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def uids(self) -> Mapping[str, WorkflowStatus]:
+        """Return every registration, finished or not."""
+        with self._registry.read() as reader:
+            return reader.uids()
+
+    def load_requests(self, uids: list[str]) -> Iterable[LoadRequest]:
+        """Return what is needed to load these."""
+        with self._registry.read() as reader:
+            return list(reader.load_requests(uids))
+
+    def record(self, drifts: Sequence[Drift]) -> None:
+        """Write down how model servers differed from what they should hold."""
+        with self._registry.write() as writer:
+            for drift in drifts:
+                writer.record(_audit_event(drift))
+
+    def identity(self) -> str:
+        """Return what tells this deployment from all others."""
+        with self._registry.write() as writer:
+            return writer.identity()
+
+
+def _audit_event(drift: Drift) -> AuditEvent:
+    return AuditEvent(
+        origin=Origin(actor="runtime"),
+        action=AuditAction.RECONCILE,
+        workflow=drift.workflow,
+        outcome=AuditOutcome.SUCCEEDED if drift.is_repaired else AuditOutcome.FAILED,
+        detail={"server": drift.server, "model": drift.model, "found": drift.kind.value, "did": drift.did},
+    )
+
+
+@asynccontextmanager
+async def create_runtime(
+    settings: Settings, database_file: FileIdentity = None, *, worker_umask: int | None = None
+) -> AsyncIterator[Runtime]:
+    """Give the runtime with its model server; end all processes that it started at the end.
+
+    Args:
+        settings: The settings in force.
+        database_file: The only file that is accepted as the SQLite database; any unless given.
+        worker_umask: The umask of workers, this process's own when None: what handlers write is theirs to protect.
+    """
+    environment = worker_environment(settings)
+    measurements = Measurements()
+    forkserver = ForkserverClient(
+        WorkerEnvironment(
+            environment=environment,
+            preload=settings.preload,
+            memory_bytes=None if settings.worker_memory_mb is None else settings.worker_memory_mb * MIB,
+            log_level=settings.log_level,
+            umask=worker_umask,
+            label=str(settings.instance),
+        ),
+        on_dropped=measurements.record_dropped,
+    )
+    registry = Registry(settings.database, connections=2)
+    registry.pin(database_file)
+    runtime: Runtime
+
+    def on_change(key: str) -> None:
+        runtime.node_changed(key)
+
+    def on_forgotten() -> None:
+        runtime.want_check()
+
+    parts = LocalParts(
+        forkserver=forkserver,
+        folder=settings.run_folder,
+        on_change=on_change,
+        pool_settings=PoolSettings(
+            queue_size=settings.queue_size,
+            idle_timeout_s=settings.idle_timeout_s,
+            on_measurements=measurements.record_handler,
+            budget=WorkerBudget(settings.max_workers),
+        ),
+        answer_bytes=settings.response_limit_bytes,
+    )
+    catalog = RegistryCatalog(registry)
+    models: ModelServer
+    if settings.model_server == "torchserve":
+        models = TorchServeModelServer(
+            _torchserve_settings(settings, catalog.identity()),
+            digest=sha256_of,
+            on_change=on_change,
+            on_forgotten=on_forgotten,
+        )
+    else:
+        gpus = count_accelerators(visible=environment.get("CUDA_VISIBLE_DEVICES"))
+        models = LocalModelServer(
+            replace(parts, accelerators=Accelerators(gpus)),
+            ArchiveKind(name="Model", unpack=partial(_unpack_model, settings.limits), open_archive=open_verified),
+        )
+    runtime = Runtime(
+        models=models,
+        functions=LocalModelServer(
+            parts,
+            ArchiveKind(name="Workflow archive", unpack=partial(_unpack, settings.limits), open_archive=open_verified),
+        ),
+        catalog=catalog,
+        workflow_store=settings.workflow_store,
+        model_store=settings.model_store,
+        measurements=measurements,
+        limits=PredictionLimits(
+            requests=settings.max_inflight_requests,
+            queue_size=settings.queue_size,
+            in_flight_bytes=settings.max_inflight_mb * MIB,
+            request_bytes=settings.request_limit_bytes,
+            drain_timeout_s=settings.drain_timeout_s,
+        ),
+        check_interval_s=settings.torchserve_check_s,
+        prepare=forkserver.preload,
+        history=LoadHistory(settings.run_folder / "loads.json"),
+    )
+    try:
+        yield runtime
+    finally:
+        await runtime.close()
+        await forkserver.close()
+        registry.close()
+
+
+def _torchserve_settings(settings: Settings, identity: str) -> TorchServeSettings:
+    fixed = KeySet(
+        management=_secret(settings.torchserve_management_key), inference=_secret(settings.torchserve_inference_key)
+    )
+    count = len(settings.torchserve_management_urls)
+    files = (settings.torchserve_key_files or (None,)) * count
+    return TorchServeSettings(
+        servers=tuple(
+            ServerAddress(management_url=management, inference_url=inference, keys=Keys(fixed, file))
+            for management, inference, file in zip(
+                settings.torchserve_management_urls, settings.torchserve_inference_urls, files[:count], strict=True
+            )
+        ),
+        model_store=settings.model_store,
+        identity=identity,
+        ca_bundle=settings.torchserve_ca_bundle,
+        connect_timeout_s=settings.torchserve_connect_timeout_s,
+        timeout_s=settings.torchserve_timeout_s,
+        queue_size=settings.queue_size,
+        idle_timeout_s=settings.idle_timeout_s,
+        answer_bytes=settings.response_limit_bytes,
+    )
+
+
+def _secret(value: SecretStr | None) -> str | None:
+    return None if value is None else value.get_secret_value()
+
+
+def _unpack_model(limits: Limits, content: BinaryIO, folder: Path) -> ModelArchive:
+    manifest = read_mar(content, limits)
+    _unpack(limits, content, folder)
+    return manifest
+
+
+def _unpack(limits: Limits, content: BinaryIO, folder: Path) -> None:
+    with open_archive(content, limits) as reader:
+        reader.unpack(folder)
+
+
+def renew_folders(run_folder: Path) -> None:
+    """Give a runtime new, empty folders; those of earlier ones are removed in the background.
+
+    Raises:
+        SettingsInvalid: That cannot be done.
+        ResourcesExhausted: There is no space for it.
+    """
+    try:
+        for name in (UNPACKED, WORKING):
+            replace_folder(run_folder / name)
+    except OSError as error:
+        kind = ResourcesExhausted if error.errno in ResourcesExhausted.ERRNOS else SettingsInvalid
+        raise kind(f"cannot create {error.filename}: {error.strerror}") from error
+    leftovers = list(run_folder.glob("*.old-*"))
+    if leftovers:
+        threading.Thread(target=remove_folders, args=(leftovers,), daemon=True).start()
+
+
+def run_runtime(
+    settings: Settings,
+    *,
+    inference_socket: socket.socket,
+    lifeline: int | None,
+    database_file: FileIdentity,
+    worker_umask: int | None = None,
+) -> None:
+    """Run the runtime process until it is told to stop; see `wfmgmt.serving.process.serve`.
+
+    Raises:
+        SettingsInvalid: A module to preload cannot be imported.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(
+            serve(
+                lambda: create_runtime(settings, database_file, worker_umask=worker_umask),
+                control_socket=settings.control_socket,
+                inference_socket=inference_socket,
+                lifeline=lifeline,
+                connection_limits=ConnectionLimits(connections=settings.max_connections),
+                guard=BrowserGuard(allowed_hosts=settings.known_hosts, cors_origins=settings.cors_origins),
+            )
+        )

@@ -1,0 +1,268 @@
+"""How many workers one model has on one TorchServe: as many as its requests need, between minimum and maximum."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from wfmgmt.domain.faults import Fault
+from wfmgmt.serving.models.base import Model
+from wfmgmt.serving.models.torchserve.connection import Described, TorchServe
+from wfmgmt.serving.models.torchserve.failures import ServerFailed
+
+#: As for local models: more workers come when requests have waited for so long that more than chance is at work.
+GROW_AFTER_S = 0.05
+#: After a worker that did not come up, the wait before the next try doubles between these.
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.5, 30.0
+#: A server that is still starting workers is asked whether they are up with these pauses, doubling.
+_FIRST_POLL_S, _LAST_POLL_S = 0.02, 0.2
+
+_log = logging.getLogger("wfmgmt.torchserve")
+
+
+class ModelScaler:
+    """For the event loop only.
+
+    TorchServe brings up the minimum and ends what is beyond the maximum, by nobody's need. So growing means a larger
+    minimum there, and shrinking a smaller maximum for a moment.
+
+    Args:
+        server: Where the model is.
+        name: What the server knows it by.
+        file: The archive that it was registered with, which tells its version from those of others.
+        model: The model.
+        idle_timeout_s: After which workers above the minimum go.
+        on_change: Called whenever `ready` or `problem` has changed.
+
+    Attributes:
+        minimum: Workers that are to be up at least.
+        workers: Workers that the server is to keep up now.
+        ready: Workers that are up, as last known.
+        problem: Why they are not as they should be; None while they are.
+        in_flight: Requests under way.
+        version: What the server calls the version that is ours; empty before it is there.
+        changing: To be held around every change of the model on the server, be it its workers or its registration: one
+            at a time, so that none undoes what another one needs.
+        is_stopped: Whether the model is to go.
+    """
+
+    def __init__(
+        self,
+        *,
+        server: TorchServe,
+        name: str,
+        file: str,
+        model: Model,
+        idle_timeout_s: float,
+        on_change: Callable[[], None],
+    ) -> None:
+        self.minimum = self.workers = model.min_workers
+        self.ready = 0
+        self.problem: str | None = None
+        self.in_flight = 0
+        self.version = ""
+        self.changing = asyncio.Lock()
+        self._server = server
+        self._name = name
+        self._file = file
+        self._model = model
+        self._idle_timeout_s = idle_timeout_s
+        self._on_change = on_change
+        self._may_work = asyncio.Event()
+        self._may_work.set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._resizing: asyncio.Task[None] | None = None
+        self.is_stopped = False
+        self._pause_s, self._no_growth_before = _FIRST_PAUSE_S, 0.0
+
+    @property
+    def is_changing(self) -> bool:
+        """Whether the number of workers is about to be another one."""
+        return self.changing.locked() or self._resizing is not None
+
+    @property
+    def at_once(self) -> int:
+        """Requests that are run at a time."""
+        return max(self.workers * self._model.batch_size, 1)
+
+    async def resize(self, workers: int) -> None:
+        """Have exactly so many workers, and wait until they are up and others gone; `changing` is held.
+
+        Raises:
+            ServerFailed: They are not, or nobody knows.
+        """
+        most = max(workers, self._model.max_workers)
+        there = await self._describe()
+        if len(there.workers) > workers:
+            await self._server.scale(self._name, there.version, min_workers=workers, max_workers=workers)
+        if (there.min_workers, there.max_workers) != (workers, most) or len(there.workers) > workers:
+            await self._server.scale(self._name, there.version, min_workers=workers, max_workers=most)
+        await self._wait_for(workers)
+        self.workers = workers
+        self._note(workers, None)
+
+    async def _wait_for(self, workers: int) -> None:
+        """Wait until so many workers are up.
+
+        TorchServe starts a worker again and again when its process ends while it loads the model, and tells nobody but
+        its log. What can be seen is that a worker that was never up has another process.
+        """
+        startup_s = self._model.startup_timeout_s
+        deadline, pause_s = time.monotonic() + startup_s, _FIRST_POLL_S
+        loading: dict[str, int] = {}
+        while True:
+            if self.is_stopped:
+                raise ServerFailed(self._server.name, f"is to let the model {self._name} go", Fault.FAILED)
+            there = await self._describe()
+            if len(there.workers) == there.ready_workers == workers:
+                return
+            for identity, (pid, is_ready) in there.workers.items():
+                if not is_ready and pid and loading.setdefault(identity, pid) != pid:
+                    what = f"failed to start workers for model {self._name}; its log tells why"
+                    raise ServerFailed(self._server.name, what, Fault.MODEL)
+            if time.monotonic() > deadline:
+                what = f"has no workers for model {self._name} within startup_timeout of {startup_s:g} s"
+                raise ServerFailed(self._server.name, what, Fault.MODEL)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LAST_POLL_S)
+
+    async def _describe(self) -> Described:
+        for version in await self._server.describe(self._name):
+            if version.url == self._file:
+                self.version = version.version
+                return version
+        raise ServerFailed(self._server.name, f"does not hold the model {self._name} any more", Fault.FAILED)
+
+    async def set_minimum(self, workers: int) -> None:
+        """Have exactly so many workers, at least so many from then on; when that fails all is as before.
+
+        `changing` is held.
+
+        Raises:
+            ServerFailed: They did not come up.
+        """
+        minimum, before = self.minimum, self.workers
+        self.minimum = workers
+        try:
+            await self.resize(workers)
+        except ServerFailed:
+            self.minimum = minimum
+            await self._fall_back(before)
+            raise
+
+    async def _fall_back(self, workers: int) -> None:
+        """Have the server give up workers that do not come up, which it would go on to start for ever."""
+        try:
+            await self.resize(workers)
+        except ServerFailed as failure:
+            self._note(self.ready, failure.reason)
+
+    def on_seen(self, there: Described | None, problem: str | None = None) -> None:
+        """Take note of what the server says of it, or why it says nothing."""
+        self._note(0 if there is None else there.ready_workers, problem)
+
+    def _note(self, ready: int, problem: str | None) -> None:
+        if (ready, problem) != (self.ready, self.problem):
+            self.ready, self.problem = ready, problem
+            self._on_change()
+
+    @contextmanager
+    def kept_waiting(self) -> Iterator[None]:
+        """Let no request through meanwhile; `changing` is held, so nobody else opens the gate."""
+        self._may_work.clear()
+        try:
+            yield
+        finally:
+            self._may_work.set()
+
+    async def enter(self) -> None:
+        """Begin a request, once it can be run; it has to be ended with `leave`.
+
+        Raises:
+            ServerFailed: There is no worker, and none comes up.
+        """
+        await self._may_work.wait()
+        while self.workers < 1:
+            await asyncio.shield(self._begin_to_resize(1))
+            if self.workers < 1:
+                raise ServerFailed(self._server.name, f"has no worker: {self.problem}", Fault.UNREACHABLE)
+            await self._may_work.wait()
+        self.in_flight += 1
+        self._note_need()
+
+    def leave(self) -> None:
+        """End a request."""
+        self.in_flight -= 1
+        self._watch_idling()
+
+    def _note_need(self) -> None:
+        """Look again in a moment whether requests wait."""
+        if self._is_short and self._resizing is None and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(GROW_AFTER_S, self._grow)
+
+    @property
+    def _is_short(self) -> bool:
+        return self.in_flight > self.at_once and self.workers < self._model.max_workers
+
+    def _grow(self) -> None:
+        self._timer = None
+        if self._is_short and time.monotonic() >= self._no_growth_before:
+            self._begin_to_resize(self.workers + 1)
+
+    def _watch_idling(self) -> None:
+        """Let workers above the minimum go when nothing was asked for a while."""
+        if not self.in_flight and self.workers > self.minimum and self._resizing is None:
+            self._stop_timer()
+            self._timer = asyncio.get_running_loop().call_later(self._idle_timeout_s, self._shrink)
+
+    def _shrink(self) -> None:
+        self._timer = None
+        self._begin_to_resize(self.minimum)
+
+    def _begin_to_resize(self, workers: int) -> asyncio.Task[None]:
+        """Change the number of workers, unless that is being done; return what does it."""
+        if self._resizing is None:
+            self._stop_timer()
+            self._resizing = asyncio.create_task(self._resize_in_turn(workers))
+        return self._resizing
+
+    async def _resize_in_turn(self, workers: int) -> None:
+        try:
+            async with self.changing:
+                if workers > self.workers:
+                    await self._resize_or_stay(workers)
+                elif workers < self.workers and not self.in_flight:
+                    # TorchServe may lose or repeat a request whose worker goes, so there must be none meanwhile.
+                    with self.kept_waiting():
+                        await self._resize_or_stay(workers)
+        finally:
+            self._resizing = None
+        self._note_need()
+        self._watch_idling()
+
+    async def _resize_or_stay(self, workers: int) -> None:
+        before = self.workers
+        try:
+            await self.resize(workers)
+            self._pause_s = _FIRST_PAUSE_S
+        except ServerFailed as failure:
+            _log.warning("%s: %d workers cannot be had: %s", self._name, workers, failure)
+            self._no_growth_before = time.monotonic() + self._pause_s
+            self._pause_s = min(2 * self._pause_s, _LAST_PAUSE_S)
+            await self._fall_back(before)
+            if not before:
+                self._note(0, failure.reason)
+
+    async def stop(self) -> None:
+        """Change nothing any more, and end what waits for workers."""
+        self.is_stopped = True
+        self._stop_timer()
+        if self._resizing is not None:
+            self._resizing.cancel()
+            await asyncio.wait({self._resizing})
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,309 @@
+"""One model on one TorchServe: registered, compared with what it should be, asked."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Coroutine
+
+from wfmgmt.domain.faults import Fault
+from wfmgmt.serving.models.base import DriftKind, Model, ModelNotLoaded, NodeAnswer, NodeRequest, PredictionFailed
+from wfmgmt.serving.models.torchserve.codec import decode, encode
+from wfmgmt.serving.models.torchserve.connection import CONFLICT, Described, Reply, TorchServe
+from wfmgmt.serving.models.torchserve.failures import ServerFailed, ServerRefused
+from wfmgmt.serving.models.torchserve.model_scaler import ModelScaler
+from wfmgmt.serving.timeouts import grace_s
+
+#: What TorchServe takes at most to replace the worker of a request that took too long, besides rounding to seconds.
+_REPLACEMENT_S = 2.0
+_METHOD_NOT_ALLOWED, _INTERNAL = 405, 500
+
+
+class ServerModel:
+    """For the event loop only.
+
+    Args:
+        server: Where it is.
+        number: Tells the server from the others; None when there is no other one.
+        model: What to run.
+        file: Name in the model store that only this registration has.
+        is_ours: Tells whether a file in the model store is of this deployment.
+        check: Raises ModelNotLoaded when the file is not, or no longer, what was registered; it blocks, and is run in
+            threads.
+        idle_timeout_s: After which workers above the minimum go.
+        on_change: Called whenever its workers may have changed.
+
+    Attributes:
+        server: Where it is.
+        number: As given.
+        name: What the server knows it by.
+        workforce: Its workers.
+    """
+
+    def __init__(
+        self,
+        *,
+        server: TorchServe,
+        number: int | None,
+        model: Model,
+        file: str,
+        is_ours: Callable[[str], bool],
+        check: Callable[[], None],
+        idle_timeout_s: float,
+        on_change: Callable[[], None],
+    ) -> None:
+        self.server = server
+        self.number = number
+        self.name = f"{model.workflow}__{model.node}"
+        self.workforce = ModelScaler(
+            server=server, name=self.name, file=file, model=model, idle_timeout_s=idle_timeout_s, on_change=on_change
+        )
+        self._model = model
+        self._file = file
+        self._is_ours = is_ours
+        self._check = check
+        self._replaced_at = 0.0
+        self._is_foreign = False
+
+    async def bring_up(self) -> None:
+        """Have the server run the model: one that is there as it should be is taken up, any other of ours replaced.
+
+        Raises:
+            ModelNotLoaded: It does not run there.
+        """
+        async with self.workforce.changing:
+            await self._bring_up()
+
+    async def _bring_up(self) -> None:
+        try:
+            async with self.server.registering:
+                there = await self.server.describe(self.name)
+                if not all(self._is_ours(version.url) for version in there):
+                    raise self._name_taken()
+                if len(there) != 1 or self._has_other_settings(there[0]):
+                    await self._remove(there)
+                    await self._register()
+            await self.workforce.resize(max(self.workforce.workers, self.workforce.minimum))
+            self._is_foreign = False
+        except ServerFailed as failure:
+            raise self._not_loaded(failure) from failure
+
+    async def _register(self) -> None:
+        """Have the server read the archive between two checks of it, before any worker runs its code."""
+        await asyncio.to_thread(self._check)
+        model = self._model
+        parameters = {
+            "url": self._file,
+            "batch_size": model.batch_size,
+            "max_batch_delay": model.max_batch_delay_ms,
+            "response_timeout": self._response_timeout_s,
+            "startup_timeout": math.ceil(model.startup_timeout_s),
+        }
+        await self.server.register(self.name, parameters)
+        try:
+            await asyncio.to_thread(self._check)
+        except ModelNotLoaded:
+            await self._remove(await self.server.describe(self.name))
+            raise
+
+    @property
+    def _response_timeout_s(self) -> int:
+        """TorchServe kills a worker after whole seconds."""
+        return math.ceil(self._model.timeout_ms / 1000)
+
+    async def _remove(self, versions: list[Described]) -> None:
+        """Remove all versions that are ours."""
+        await remove_versions(self.server, self.name, versions, self._is_ours)
+
+    async def take_down(self) -> None:
+        """Remove the model, if it is there; versions of others stay.
+
+        Raises:
+            ServerFailed: The server could not be asked; it is unknown what it holds.
+        """
+        await self.workforce.stop()
+        async with self.workforce.changing:
+            there = await self.server.describe(self.name)
+            await remove_versions(self.server, self.name, there, lambda url: url == self._file)
+
+    async def set_minimum(self, workers: int) -> None:
+        """Run exactly so many workers, at least so many from then on.
+
+        Raises:
+            ModelNotLoaded: They did not come up; the number is as before.
+        """
+        try:
+            async with self.workforce.changing:
+                await self.workforce.set_minimum(workers)
+        except ServerFailed as failure:
+            raise self._not_loaded(failure) from failure
+
+    def difference(self, there: list[Described]) -> DriftKind | None:
+        """Return how what the server holds under the name is not as it should be, None when it is.
+
+        Versions of others beside ours are theirs to have: ours is asked for by its version.
+        """
+        ours = [version for version in there if self._is_ours(version.url)]
+        if not ours:
+            return DriftKind.NAME_TAKEN if there else DriftKind.MISSING
+        if len(ours) > 1 or self._has_other_settings(ours[0]):
+            return DriftKind.SETTINGS
+        if not self.workforce.is_changing and ours[0].min_workers != self.workforce.workers:
+            return DriftKind.WORKERS
+        return None
+
+    def on_seen(self, there: list[Described]) -> None:
+        """Take note of what the server says, which is as it should be."""
+        self.workforce.on_seen(next(version for version in there if version.url == self._file))
+        self._is_foreign = False
+
+    def on_problem(self, problem: str, *, is_foreign: bool = False) -> None:
+        """Take note of why the model cannot be asked, or why nobody knows.
+
+        Args:
+            problem: Why.
+            is_foreign: Whether somebody else's model has the name, which must not be asked in its place.
+        """
+        self.workforce.on_seen(None, problem)
+        self._is_foreign = is_foreign
+
+    def _has_other_settings(self, there: Described) -> bool:
+        model = self._model
+        settings = (there.url, there.batch_size, there.max_batch_delay_ms, there.response_timeout_s)
+        return settings != (self._file, model.batch_size, model.max_batch_delay_ms, self._response_timeout_s)
+
+    async def mend(self, kind: DriftKind) -> None:
+        """Have the server hold what it should, while nothing is asked.
+
+        Raises:
+            ServerFailed, ModelNotLoaded: It does not.
+        """
+        async with self.workforce.changing:
+            if self.workforce.is_stopped:
+                return  # It was unloaded meanwhile.
+            with self.workforce.kept_waiting():
+                if kind is DriftKind.WORKERS:
+                    await self.workforce.resize(self.workforce.workers)
+                else:
+                    await self._bring_up()
+
+    async def ask(self, request: NodeRequest) -> NodeAnswer:
+        """Have the model answer: one try.
+
+        Raises:
+            ServerFailed: The server cannot be reached, so that nothing was asked.
+            PredictionFailed, PredictionRefused, NoWorker: As for `ModelServer.infer`.
+        """
+        if self._is_foreign:
+            raise ServerFailed(self.server.name, f"has a model {self.name} that is not ours", Fault.UNREACHABLE)
+        await self.workforce.enter()
+        began = time.monotonic()
+        try:
+            reply = await self._predict(request)
+        finally:
+            self.workforce.leave()
+        try:
+            answer = decode(reply, server=self.server.inference_url, worker=self.number)
+        except PredictionFailed as failure:
+            self._note_loss(0.0)
+            if failure.is_worker_gone and self._was_killed(time.monotonic() - began):
+                raise self._too_late() from failure
+            raise
+        answer.run_s = time.monotonic() - began
+        return answer
+
+    async def _predict(self, request: NodeRequest) -> Reply:
+        body, headers = encode(request, with_authorization=not self.server.has_inference_key)
+        try:
+            return await self._in_time(self.server.predict(self.name, self.workforce.version, body, headers))
+        except ServerFailed as failure:
+            if failure.fault is Fault.UNREACHABLE:
+                raise
+            raise PredictionFailed(failure.reason, self.number, failure.fault) from failure
+
+    async def _in_time(self, asking: Coroutine[None, None, Reply]) -> Reply:
+        """Wait for a reply for as long as it may take, which changes while it is waited for.
+
+        Raises:
+            PredictionFailed: It does not come.
+        """
+        began = time.monotonic()
+        asked = asyncio.create_task(asking)
+        try:
+            while not asked.done():
+                left_s = self._allowed_until(began) - time.monotonic()
+                await asyncio.wait({asked}, timeout=left_s if left_s > 0 else grace_s(-left_s))
+                if left_s <= 0 and not asked.done():
+                    raise self._too_late()
+            return asked.result()
+        finally:
+            asked.cancel()
+
+    def _allowed_until(self, began: float) -> float:
+        """Return until when a request may take: TorchServe does not bound the wait in its queue.
+
+        As many as there are workers are run at a time, in whatever order they arrive there. Each row of the others may
+        be killed for taking too long, and a worker that was lost has to come back first.
+        """
+        other_rows = (self.workforce.in_flight - 1) // self.workforce.at_once
+        own_s = (self._model.timeout_ms + self._model.max_batch_delay_ms) / 1000
+        return max(began, self._replaced_at) + own_s + other_rows * (self._response_timeout_s + _REPLACEMENT_S)
+
+    def _was_killed(self, took_s: float) -> bool:
+        """Return whether TorchServe killed the worker of a request that waited for no other, since it took too long."""
+        return took_s >= self._response_timeout_s and not (self.workforce.in_flight // self.workforce.at_once)
+
+    def _too_late(self) -> PredictionFailed:
+        timeout_ms = self._model.timeout_ms
+        self._note_loss(self._response_timeout_s - timeout_ms / 1000)
+        reason = f"no answer within timeout-ms of {timeout_ms} ms from TorchServe at {self.server.inference_url}"
+        return PredictionFailed(reason, self.number, Fault.TIMED_OUT)
+
+    def _note_loss(self, in_s: float) -> None:
+        """Take note that a worker may be gone, or be killed in a moment, and has to be replaced."""
+        self._replaced_at = time.monotonic() + in_s + _REPLACEMENT_S
+
+    def _name_taken(self) -> ModelNotLoaded:
+        return ModelNotLoaded(
+            self._model.node,
+            f"TorchServe at {self.server.name} has a model {self.name} that is not ours; unregister it there, or "
+            "register the workflow under another name",
+            Fault.NAME_TAKEN,
+        )
+
+    def _not_loaded(self, failure: ServerFailed) -> ModelNotLoaded:
+        """Return what a failure means for the load."""
+        node = self._model.node
+        if not isinstance(failure, ServerRefused):
+            return ModelNotLoaded(node, failure.reason, failure.fault)
+        if failure.kind == CONFLICT:
+            return self._name_taken()
+        if failure.status == _INTERNAL and failure.message.startswith("Failed to save"):
+            return ModelNotLoaded(node, failure.reason)  # The archive is no whole zip file.
+        return ModelNotLoaded(node, failure.reason + _advice(failure), failure.fault)
+
+
+async def remove_versions(
+    server: TorchServe, name: str, there: list[Described], is_ours: Callable[[str], bool]
+) -> None:
+    """Remove those versions of a model that are ours.
+
+    The default one, which is the first, may only go last; where others' versions stay, one of these becomes it.
+
+    Raises:
+        ServerFailed: They are still there, or nobody knows.
+    """
+    ours = [version for version in there if is_ours(version.url)]
+    others = [version for version in there if not is_ours(version.url)]
+    if ours and others and ours[0] is there[0]:
+        await server.set_default(name, others[0].version)
+    for version in reversed(ours):
+        await server.unregister(name, version.version)
+
+
+def _advice(refusal: ServerRefused) -> str:
+    """Return what an operator can do about an error that comes of how TorchServe was started."""
+    if refusal.status == _METHOD_NOT_ALLOWED:
+        return "; it has to be started with its model API enabled (--enable-model-api)"
+    if refusal.message.startswith("Model not found at"):
+        return "; its model store has to be the folder MODEL_STORE"
+    return ""
