@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Named in tests/real_torchserve.py, too.
+# Named in tests/support/real_torchserve.py, too.
 TORCHSERVE := .venv-torchserve-tests
 
 .DEFAULT_GOAL := help
@@ -22,10 +22,10 @@ $(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
 	@touch $@
 
 # Without torch, which takes gigabytes: a stub has all that TorchServe's workers ask of it.
-$(TORCHSERVE)/.installed: tests/torchserve-requirements.txt tests/torch_stub/torch.py
+$(TORCHSERVE)/.installed: tests/support/torchserve-requirements.txt tests/support/torch_stub/torch.py
 	$(PYTHON) -m venv --clear $(TORCHSERVE)
-	$(TORCHSERVE)/bin/pip install --quiet --no-deps --requirement tests/torchserve-requirements.txt
-	cp tests/torch_stub/torch.py "$$($(TORCHSERVE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	$(TORCHSERVE)/bin/pip install --quiet --no-deps --requirement tests/support/torchserve-requirements.txt
+	cp tests/support/torch_stub/torch.py "$$($(TORCHSERVE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	@touch $@
 
 serve: $(VENV)/.runtime  ## Run the service: management on 127.0.0.1:8081, inference on 127.0.0.1:8080

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from benchmarks.figures import Figure
 from benchmarks.wrk import Round, run_wrk
-from tests.factories import make_mar, make_war
-from tests.service import Service
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service
 
 CONNECTIONS = 8
 ROUNDS = 3

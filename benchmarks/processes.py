@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.service import Service, command_line, pids_of
+from tests.support.service import Service, command_line, pids_of
 
 KIB_PER_MB = 1_000_000 / 1024
 

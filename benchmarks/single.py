@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.figures import Figure
 from benchmarks.processes import memory_mb, model_workers
 from examples.build import build
-from tests.service import Service
+from tests.support.service import Service
 
 ROUNDS = 30
 _WARM_UP = 3

@@ -11,8 +11,8 @@ import requests
 
 from benchmarks.figures import Figure
 from benchmarks.processes import memory_mb, web_workers
-from tests.records import fill
-from tests.service import Service, wait_until
+from tests.support.records import fill
+from tests.support.service import Service, wait_until
 from wfmgmt.registry.schema import upgrade
 
 MANY, SOME = 100_000, 1_000

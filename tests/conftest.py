@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real_torchserve import SMALL, VENV, TorchServe, missing
+from tests.support.real_torchserve import SMALL, VENV, TorchServe, missing
 
 _MARKER = "torchserve"
 

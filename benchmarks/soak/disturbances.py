@@ -13,7 +13,7 @@ import requests
 from benchmarks.soak.processes import count_processes
 from benchmarks.soak.verdicts import NOT_FOUND, OK, Outage, Tally, error_problem
 from benchmarks.soak.workflows import VISITOR
-from tests.service import Service, command_line
+from tests.support.service import Service, command_line
 
 #: Seconds between two kills, at least and at most.
 _KILL_PAUSE_S = (0.5, 1.5)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.processes import memory_mb
-from tests.service import Service, command_line, parent_pid, pids_of
+from tests.support.service import Service, command_line, parent_pid, pids_of
 
 SAMPLE_INTERVAL_S = 1.0
 #: Samples in which a runtime loads its workflows, and takes the memory that it goes on with.

@@ -18,8 +18,8 @@ from benchmarks.soak.processes import Census, Sampler, count_processes, descript
 from benchmarks.soak.questions import Question, Questions
 from benchmarks.soak.verdicts import Tally
 from benchmarks.soak.workflows import NAUGHTY, STEADY, write_archives
-from tests.campaigns import kill_everything
-from tests.service import Service, pids_of
+from tests.support.campaigns import kill_everything
+from tests.support.service import Service, pids_of
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.messages import MemoryReport
 from wfmgmt.errors import RuntimeUnavailable

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.soak.questions import Question
 from benchmarks.soak.workflows import VISITOR
-from tests.service import CHECKOUT
+from tests.support.service import CHECKOUT
 
 OK, NOT_FOUND, REFUSED, FAILED, UNAVAILABLE = 200, 404, 422, 500, 503
 #: Statuses that errors of predictions and registrations can have here, with their types.

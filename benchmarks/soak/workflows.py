@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.soak import handlers
-from tests.factories import make_mar, make_war
-from tests.service import Service
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service
 
 #: Longest run of one call in the workflow that misbehaves, in ms.
 SHORT_TIMEOUT_MS = 1000

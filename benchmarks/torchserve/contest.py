@@ -12,7 +12,7 @@ import requests
 from benchmarks.torchserve.comparison import SERVERS, TORCHSERVE
 from benchmarks.torchserve.server import TorchServe
 from examples import build
-from tests.service import Service, parent_pid, pids_of, wait_until
+from tests.support.service import Service, parent_pid, pids_of, wait_until
 
 _SPEC = Path(__file__).with_name("single.yaml")
 _PREDICT_S = 60.0

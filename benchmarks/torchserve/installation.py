@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import wrk
-from tests.real_torchserve import missing_java
+from tests.support.real_torchserve import missing_java
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 VENV = CHECKOUT / ".venv-torchserve"

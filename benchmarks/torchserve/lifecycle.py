@@ -18,7 +18,7 @@ from benchmarks.torchserve.contest import (
     wait_for_answer,
 )
 from benchmarks.torchserve.server import TorchServe
-from tests.service import wait_until
+from tests.support.service import wait_until
 
 _SETTLE_S = 60.0
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import requests
 
-from tests import real_torchserve
-from tests.service import command_line
+from tests.support import real_torchserve
+from tests.support.service import command_line
 
 REGISTER_S = 180.0
 _WORKER = "model_service_worker.py"

@@ -1,38 +1,11 @@
-"""The deployments that acceptance tests share; each is ended in the end, and nothing of it may be left."""
+"""The deployments that acceptance tests share."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-from tests.factories import make_mar, make_war
-from tests.service import Service, pids_of
-
-#: Small limits, so that an archive which breaks them is made in no time.
-LIMITS = {"archive_entries": 50, "archive_unpacked_mb": 20}
-
-
-@contextmanager
-def deployed(folder: Path, **settings: object) -> Iterator[Service]:
-    """Run a deployment that has to end well."""
-    service = Service(folder, **settings).start()
-    try:
-        yield service
-    finally:
-        code = service.stop()
-        left = pids_of(folder)
-    assert code == 0, service.text_of_log()
-    assert left == []
-
-
-def start_forkserver(service: Service) -> None:
-    """Load something once: the process that workers are forked from stays, and is nothing that a test left."""
-    archives = [make_war(service.workflow_store), make_mar(service.model_store)]
-    assert service.register("seq.war").status_code == 200
-    assert service.unregister("seq").status_code == 200
-    for archive in archives:
-        archive.unlink()
+from tests.support.deployments import LIMITS, deployed, start_forkserver
+from tests.support.service import Service
 
 
 @pytest.fixture(scope="session")

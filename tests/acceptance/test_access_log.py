@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.service import Service, wait_until
+from tests.support.service import Service, wait_until
 
 LINE = r'127\.0\.0\.1 - - \[.+\] "GET {path} HTTP/1\.1" {status} \d+ "-" "{agent}" r1'
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.campaigns import rows
-from tests.factories import make_mar, make_war
-from tests.service import Service, wait_until
+from tests.support.campaigns import rows
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service, wait_until
 
 
 @pytest.fixture(name="service", scope="module")

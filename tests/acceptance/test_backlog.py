@@ -2,7 +2,7 @@
 
 import subprocess
 
-from tests.service import Service
+from tests.support.service import Service
 from wfmgmt.domain.limits import LISTEN_BACKLOG
 
 

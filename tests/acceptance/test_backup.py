@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.web_files import web_files
-from tests.factories import make_mar, make_war
-from tests.service import Service, wait_until
-from tests.small_disk import SmallDisks
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service, wait_until
+from tests.support.small_disk import SmallDisks
+from tests.support.web_files import web_files
 
 
 @pytest.fixture(name="service")

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import requests
 
-from tests.acceptance import bad_zips
-from tests.acceptance.bad_zips import changed, content, cut, patched, war
-from tests.acceptance.evidence import assert_error, assert_failure_is_audited, nothing_left
-from tests.factories import make_mar, make_war
-from tests.service import Service
+from tests.support import bad_zips
+from tests.support.bad_zips import changed, content, cut, patched, war
+from tests.support.evidence import assert_error, assert_failure_is_audited, nothing_left
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service
 
 BAD_REQUEST = (400, "BadRequestException")
 INVALID = (400, "InvalidWorkflowException")

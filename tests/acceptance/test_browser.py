@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.acceptance.evidence import query
-from tests.acceptance.test_cross_origin import PLANES, refused
-from tests.factories import make_war
-from tests.service import Service, wait_until
+from tests.support.evidence import query, refused
+from tests.support.factories import make_war
+from tests.support.raw_http import PLANES
+from tests.support.service import Service, wait_until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 OPTIONS = [

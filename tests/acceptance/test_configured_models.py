@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from tests.factories import make_mar, make_war
-from tests.service import Service
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service
 
 SPEC = "models: {m: {url: m1.mar}}\ndag: {m: []}\n"
 SLOW = "import time\ndef handle(data, context):\n    return data and ['ok'] or time.sleep(2)\n"

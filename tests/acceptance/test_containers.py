@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.factories import WORKFLOW_HANDLER, make_mar, make_war
-from tests.service import CHECKOUT, Service, pids_of, wait_until
-from tests.small_disk import SmallDisks
+from tests.support.factories import WORKFLOW_HANDLER, make_mar, make_war
+from tests.support.service import CHECKOUT, Service, pids_of, wait_until
+from tests.support.small_disk import SmallDisks
 
 _CONTAINER = """
 set -e

@@ -9,10 +9,19 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.campaigns import WHILE_PARTS_DIE, Campaign, kill_parts, pids_with, rows, run_kills, runtime_pid, served
-from tests.factories import make_mar, make_war
-from tests.service import Service, pids_of, wait_until
-from tests.slow_workflow import in_background, make_slow_workflow
+from tests.support.campaigns import (
+    WHILE_PARTS_DIE,
+    Campaign,
+    kill_parts,
+    pids_with,
+    rows,
+    run_kills,
+    runtime_pid,
+    served,
+)
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service, pids_of, wait_until
+from tests.support.slow_workflow import in_background, make_slow_workflow
 
 
 @pytest.fixture(name="downloads")

@@ -1,6 +1,5 @@
 """What web pages can have a browser send, on every route of both addresses."""
 
-import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,14 +8,13 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.acceptance.conftest import deployed
-from tests.acceptance.evidence import assert_error, query
-from tests.acceptance.test_http import RawAnswer, assert_raw_error, exchange, read_answer
-from tests.factories import make_war
-from tests.service import Service, wait_until
+from tests.support.deployments import deployed
+from tests.support.evidence import assert_error, query, refused
+from tests.support.factories import make_war
+from tests.support.raw_http import PLANES, RawAnswer, assert_raw_error, exchange, read_answer
+from tests.support.service import Service, wait_until
 from wfmgmt.http.browser_guard import EXEMPT_PATHS
 
-PLANES = ("management", "inference")
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "PROPFIND")
 SAFE = ("GET", "HEAD", "OPTIONS")
 EVIL = "http://evil.example"
@@ -75,16 +73,6 @@ def routes(service: Service, plane: str) -> list[str]:
     """Return every path that is served but those exempt, with one that is not; a test compares them with the code."""
     described = requests.get(f"{getattr(service, plane)}/api-description", timeout=10).json()["paths"]
     return [*(path.replace("{name}", "seq?url=seq.war") for path in described if path not in EXEMPT_PATHS), "/nosuch"]
-
-
-def refused(service: Service, plane: str) -> float:
-    """Return how many requests were refused so far."""
-    if plane == "inference":
-        text = service.inference_metrics()
-    else:
-        text = requests.get(f"{service.management}/metrics", timeout=10).text
-    counts = re.findall(r"^wfmgmt_cross_origin_refused_total{check=\"\w+\"} (\S+)$", text, re.MULTILINE)
-    return sum(map(float, counts))
 
 
 @pytest.mark.parametrize("plane", PLANES)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.disk_full import FullDiskCase, assert_works, full_disk_case, step_through_space
-from tests.service import wait_until
+from tests.support.disk_full import FullDiskCase, assert_works, full_disk_case, step_through_space
+from tests.support.service import wait_until
 
 PLACES = ["instance/database", "instance/workflow_store", "instance/model_store", "instance/run"]
 

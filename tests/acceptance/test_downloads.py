@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.acceptance.evidence import (
+from tests.support.evidence import (
     assert_error,
     assert_failure_is_audited,
     assert_json,
@@ -20,10 +20,10 @@ from tests.acceptance.evidence import (
     ready_workers,
     traces_of,
 )
-from tests.acceptance.web_files import WebFiles, web_files
-from tests.factories import make_mar, make_war
-from tests.integration.archives.scripted_server import Behaviour, ScriptedServer, answer, drip, flood, redirect, stall
-from tests.service import Service, stored_files
+from tests.support.factories import make_mar, make_war
+from tests.support.scripted_server import Behaviour, ScriptedServer, answer, drip, flood, redirect, stall
+from tests.support.service import Service, stored_files
+from tests.support.web_files import WebFiles, web_files
 
 NOT_ALLOWED = (404, "WorkflowNotFoundException")
 DOWNLOAD_FAILED = (400, "DownloadArchiveException")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.factories import make_mar, make_war
-from tests.service import Service
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service
 
 
 @pytest.fixture(name="first", scope="module")

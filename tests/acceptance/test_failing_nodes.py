@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.evidence import (
+from tests.support.evidence import (
     assert_error,
     assert_failure_is_audited,
     assert_json,
     nothing_left,
     ready_workers,
 )
-from tests.factories import make_mar, make_war
-from tests.service import Service
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service
 
 Write = Callable[[Path], Path]
 FAILED = (500, "WorkflowException")

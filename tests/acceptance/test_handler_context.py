@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from tests.factories import make_war
-from tests.service import Service
+from tests.support.factories import make_war
+from tests.support.service import Service
 
 SPEC = "models: {}\ndag: {pre: []}\n"
 PROCESSOR = """

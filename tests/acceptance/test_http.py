@@ -1,20 +1,16 @@
 """HTTP itself, on both addresses: paths, methods, headers, and requests that are not even HTTP."""
 
-import http.client
 import json
 import re
-import socket
 import uuid
-from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import pytest
 import requests
 
-from tests.acceptance.evidence import assert_error, assert_json
-from tests.service import Service
+from tests.support.evidence import assert_error, assert_json
+from tests.support.raw_http import PLANES, assert_raw_error, exchange
+from tests.support.service import Service
 
-PLANES = ("management", "inference")
 UNKNOWN_PATH = "Requested resource is not found, please refer to API document."
 WRONG_METHOD = "Requested method is not allowed, please refer to API document."
 GOOD_PATHS = {
@@ -30,41 +26,6 @@ def send(service: Service, plane: str, method: str, path: str, **options: object
         prepared = session.prepare_request(requests.Request(method, getattr(service, plane), **options))  # type: ignore[arg-type]  # any of its
         prepared.url = f"{getattr(service, plane)}{path}"
         return session.send(prepared, timeout=10, allow_redirects=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RawAnswer:
-    """An answer to bytes that were sent by hand."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-def exchange(service: Service, plane: str, sent: bytes) -> RawAnswer:
-    """Send bytes and return the answer."""
-    address = urlsplit(getattr(service, plane))
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
-        connection.sendall(sent)
-        return read_answer(connection)
-
-
-def read_answer(connection: socket.socket, method: str = "GET") -> RawAnswer:
-    """Return the next answer on a connection, to a request of this method."""
-    with http.client.HTTPResponse(connection, method=method) as answer:
-        answer.begin()
-        headers = {name.lower(): value for name, value in answer.getheaders()}
-        return RawAnswer(status=answer.status, headers=headers, body=answer.read())
-
-
-def assert_raw_error(answer: RawAnswer, status: int) -> None:
-    """Check the one shape of errors, and the headers of every answer."""
-    body = json.loads(answer.body)
-    assert (answer.status, body["code"], list(body)) == (status, status, ["code", "type", "message"])
-    assert answer.body.decode() == json.dumps(body, indent=2, ensure_ascii=False) + "\n"
-    assert answer.headers["content-type"].startswith("application/json")
-    assert answer.headers["pragma"] == "no-cache"
-    uuid.UUID(answer.headers["x-request-id"])
 
 
 @pytest.mark.parametrize(("plane", "path"), EVERYWHERE)

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.acceptance.conftest import deployed
-from tests.acceptance.test_http import PLANES, assert_raw_error, exchange
-from tests.factories import make_war
-from tests.service import Service
+from tests.support.deployments import deployed
+from tests.support.factories import make_war
+from tests.support.raw_http import PLANES, assert_raw_error, exchange
+from tests.support.service import Service
 
 ECHO = "def echo(data, context): return data and [bytes(row['body']) for row in data]\n"
 HEAD = b"GET /ping HTTP/1.1\r\nHost: [::1]\r\n"

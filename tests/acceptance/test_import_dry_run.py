@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import deployed
-from tests.acceptance.web_files import WebFiles, web_files
-from tests.factories import SEQUENTIAL_SPEC, make_mar, make_war
-from tests.integration.archives.scripted_server import ScriptedServer
-from tests.listed_workflows import listing
-from tests.service import Service, stored_files
+from tests.support.deployments import deployed
+from tests.support.factories import SEQUENTIAL_SPEC, make_mar, make_war
+from tests.support.listed_workflows import listing
+from tests.support.scripted_server import ScriptedServer
+from tests.support.service import Service, stored_files
+from tests.support.web_files import WebFiles, web_files
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import pytest
 import requests
 
 from examples.build import WORKFLOWS, build
-from tests.acceptance.conftest import deployed
-from tests.real_torchserve import SMALL, VENV, TorchServe
+from tests.support.deployments import deployed
+from tests.support.real_torchserve import SMALL, VENV, TorchServe
 
 pytestmark = pytest.mark.torchserve
 

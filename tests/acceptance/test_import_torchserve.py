@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.acceptance.conftest import deployed
-from tests.acceptance.web_files import web_files
-from tests.campaigns import rows
-from tests.factories import SEQUENTIAL_SPEC, make_mar, make_war
-from tests.integration.archives.scripted_server import ScriptedServer, answer
-from tests.listed_workflows import listing
-from tests.service import CHECKOUT, Service, stored_files, wait_until
-from tests.slow_workflow import make_slow_workflow
+from tests.support.campaigns import rows
+from tests.support.deployments import deployed
+from tests.support.factories import SEQUENTIAL_SPEC, make_mar, make_war
+from tests.support.listed_workflows import listing
+from tests.support.scripted_server import ScriptedServer, answer
+from tests.support.service import CHECKOUT, Service, stored_files, wait_until
+from tests.support.slow_workflow import make_slow_workflow
+from tests.support.web_files import web_files
 from wfmgmt.errors import UrlNotAllowed
 from wfmgmt.management import Services
 from wfmgmt.settings import Settings

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import requests
 
-from tests.factories import make_mar, make_war
-from tests.service import Service, wait_until
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service, wait_until
 
 #: Characters that mean something in URLs, URIs, INI files, patterns and shells.
 ODD_NAME = "a%2Fb c?d=1&e#f[1]%(here)s%%é"

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.factories import make_mar, make_war
-from tests.races import worker_pids
-from tests.service import Service, wait_until
+from tests.support.factories import make_mar, make_war
+from tests.support.races import worker_pids
+from tests.support.service import Service, wait_until
 
 FAILING = "def initialize():\n    raise ValueError('broken on purpose')\n\n\ninitialize()\n"
 

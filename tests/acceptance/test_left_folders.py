@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from tests.acceptance.conftest import deployed
-from tests.factories import make_mar, make_war
-from tests.service import wait_until
+from tests.support.deployments import deployed
+from tests.support.factories import make_mar, make_war
+from tests.support.service import wait_until
 
 #: Makes its folder, and one in it, as hard to remove as it can, with a link to somewhere else in it.
 HOSTILE = """

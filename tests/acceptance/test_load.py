@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.acceptance.conftest import deployed
-from tests.factories import make_mar, make_war
-from tests.load import (
+from tests.support.deployments import deployed
+from tests.support.factories import make_mar, make_war
+from tests.support.load import (
     MIB,
     Fuzzer,
     MemoryWatch,
@@ -24,8 +24,8 @@ from tests.load import (
     walk_while_others_write,
     web_workers,
 )
-from tests.records import fill
-from tests.service import Service, wait_until
+from tests.support.records import fill
+from tests.support.service import Service, wait_until
 from wfmgmt.registry.schema import upgrade
 
 SLEEPER = """

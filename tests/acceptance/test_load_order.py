@@ -5,8 +5,8 @@ from pathlib import Path
 
 import requests
 
-from tests.factories import make_mar, make_war
-from tests.service import Service, wait_until
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service, wait_until
 from wfmgmt.serving.load_order import LAST_LANE
 
 GOOD = [f"z{number}" for number in range(40)]

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from tests.campaigns import rows
-from tests.factories import make_mar, make_war
-from tests.service import Service, wait_until
+from tests.support.campaigns import rows
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service, wait_until
 
 #: How long writers wait, and what else an answer may take.
 LOCK_WAIT_S, SLACK_S = 5.0, 2.0

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.factories import make_mar, make_war
-from tests.load import web_workers
-from tests.service import Service, pids_of, wait_until
+from tests.support.factories import make_mar, make_war
+from tests.support.load import web_workers
+from tests.support.service import Service, pids_of, wait_until
 
 #: As root it takes this to be refused a folder.
 WITHOUT_PRIVILEGES = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import deployed
-from tests.acceptance.test_http import RawAnswer, assert_raw_error, read_answer
-from tests.factories import make_war
-from tests.service import Service
+from tests.support.deployments import deployed
+from tests.support.factories import make_war
+from tests.support.raw_http import RawAnswer, assert_raw_error, read_answer
+from tests.support.service import Service
 
 CONNECTIONS = 4
 ECHO = "def echo(data, context): return data and [bytes(row['body']) for row in data]\n"

@@ -3,9 +3,9 @@
 import pytest
 import requests
 
-from tests.acceptance.evidence import assert_error, assert_failure_is_audited, nothing_left, ready_workers
-from tests.factories import make_mar, make_war
-from tests.service import Service
+from tests.support.evidence import assert_error, assert_failure_is_audited, nothing_left, ready_workers
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service
 
 FORMS = [
     "model-store/x.mar",

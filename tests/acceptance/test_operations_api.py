@@ -15,11 +15,10 @@ import requests
 from aiohttp.web import AbstractRoute
 from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import OpenAPIV30SpecValidator
-from prometheus_client.parser import text_string_to_metric_families
 
-from tests.acceptance.evidence import assert_json, nothing_left, ready_workers
-from tests.factories import make_mar, make_war
-from tests.service import Service, wait_until
+from tests.support.evidence import assert_json, nothing_left, ready_workers, samples
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service, wait_until
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.management import create_app
 from wfmgmt.runtime_factory import create_runtime
@@ -140,15 +139,6 @@ def test_runtime_tells_what_its_memory_is_used_for(service: Service) -> None:
     assert report.unreachable < 1000
     assert report.blocks > 100_000
     assert report.used_bytes > report.free_bytes >= 0
-
-
-def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """Return the values of all metrics by name and labels."""
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
 
 
 def test_metrics_count_every_request_once_under_several_web_workers(service: Service) -> None:

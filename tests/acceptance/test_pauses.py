@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.acceptance.conftest import deployed
-from tests.campaigns import runtime_pid
-from tests.factories import make_war
-from tests.service import Service, pids_of, wait_until
+from tests.support.campaigns import runtime_pid
+from tests.support.deployments import deployed
+from tests.support.factories import make_war
+from tests.support.service import Service, pids_of, wait_until
 
 #: Tells that it has begun, and answers in time.
 SLOW = """

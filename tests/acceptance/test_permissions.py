@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.factories import make_mar, make_war
-from tests.service import Service
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service
 
 WRITES = """
 import os

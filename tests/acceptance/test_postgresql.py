@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.factories import make_mar, make_war
-from tests.postgresql import postgresql
-from tests.service import Service, wait_until
+from tests.support.factories import make_mar, make_war
+from tests.support.postgresql import postgresql
+from tests.support.service import Service, wait_until
 from wfmgmt.registry.schema import locked_connection
 
 

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 import pytest
 import requests
 
-from tests.acceptance.conftest import deployed
-from tests.acceptance.evidence import assert_error
-from tests.acceptance.test_http import assert_raw_error, read_answer
-from tests.factories import make_war
-from tests.service import Service
+from tests.support.deployments import deployed
+from tests.support.evidence import assert_error
+from tests.support.factories import make_war
+from tests.support.raw_http import assert_raw_error, read_answer
+from tests.support.service import Service
 
 ECHO = "def echo(data, context): return data and [bytes(row['body']) for row in data]\n"
 HEAD = b"POST /wfpredict/echo HTTP/1.1\r\nHost: localhost\r\n"

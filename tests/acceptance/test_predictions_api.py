@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import requests
 
-from tests.acceptance.conftest import deployed
-from tests.acceptance.evidence import assert_error, assert_json
-from tests.factories import make_mar, make_war
-from tests.service import CHECKOUT, Service, wait_until
+from tests.support.deployments import deployed
+from tests.support.evidence import assert_error, assert_json
+from tests.support.factories import make_mar, make_war
+from tests.support.service import CHECKOUT, Service, wait_until
 
 #: Settings that make the limits easy to reach.
 SETTINGS = {"queue_size": 2, "request_limit_bytes": 100_000, "drain_timeout_s": 10, "idle_timeout_s": 1}

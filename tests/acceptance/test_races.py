@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.races import make_racing_service, race_for_one_name, race_to_remove_one_name
+from tests.support.races import make_racing_service, race_for_one_name, race_to_remove_one_name
 
 
 def test_one_of_sixteen_clients_gets_the_name_and_one_removes_it(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import pytest
 import requests
 
-from tests.acceptance.conftest import deployed
-from tests.factories import make_mar, make_war
-from tests.real_torchserve import SMALL, VENV, TorchServe
-from tests.service import Service
+from tests.support.deployments import deployed
+from tests.support.factories import make_mar, make_war
+from tests.support.real_torchserve import SMALL, VENV, TorchServe
+from tests.support.service import Service
 
 pytestmark = pytest.mark.torchserve
 

@@ -7,10 +7,10 @@ import pytest
 import requests
 
 from examples.build import WORKFLOWS, build
-from tests.acceptance.conftest import deployed
-from tests.real_torchserve import SMALL, VENV, TorchServe
-from tests.service import Service, wait_until
-from tests.torchserve_servers import settings_for
+from tests.support.deployments import deployed
+from tests.support.real_torchserve import SMALL, VENV, TorchServe
+from tests.support.service import Service, wait_until
+from tests.support.torchserve_servers import settings_for
 
 pytestmark = pytest.mark.torchserve
 

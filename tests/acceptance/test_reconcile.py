@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaigns import rows
-from tests.factories import make_mar, make_war
-from tests.records import make_workflow
-from tests.service import Service
+from tests.support.campaigns import rows
+from tests.support.factories import make_mar, make_war
+from tests.support.records import make_workflow
+from tests.support.service import Service
 from wfmgmt.registry.registry import Registry
 from wfmgmt.registry.schema import upgrade
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import requests
 
-from tests.service import Service, pids_of, wait_until
+from tests.support.service import Service, pids_of, wait_until
 
 
 def test_runtime_is_supervised_after_a_reload(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from typing import Self
 import aiohttp
 import pytest
 
-from tests.factories import make_mar, make_war
-from tests.load import web_workers
-from tests.service import Service, pids_of, wait_until
+from tests.support.factories import make_mar, make_war
+from tests.support.load import web_workers
+from tests.support.service import Service, pids_of, wait_until
 
 CLIENTS = 64
 #: A client pauses for up to so long between its requests.

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from tests.acceptance.conftest import deployed
-from tests.factories import make_mar, make_war
-from tests.service import Service
+from tests.support.deployments import deployed
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service
 
 SPEC = "models: {}\ndag: {prepare_a: [prepare_b]}\n"
 MODEL_SPEC = "models: {m: {url: m1.mar}}\ndag: {m: []}\n"

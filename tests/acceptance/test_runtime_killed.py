@@ -12,10 +12,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.acceptance.conftest import deployed
-from tests.campaigns import pids_with, runtime_pid
-from tests.factories import make_mar, make_war
-from tests.service import Service, wait_until
+from tests.support.campaigns import pids_with, runtime_pid
+from tests.support.deployments import deployed
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service, wait_until
 
 CLIENTS = 64
 #: How long clients go on before and after each disturbance, at least.

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import requests
 
-from tests.acceptance.test_operations_api import samples
-from tests.load import web_workers
-from tests.service import Service, wait_until
+from tests.support.evidence import samples
+from tests.support.load import web_workers
+from tests.support.service import Service, wait_until
 
 WORKERS = 2
 COUNTED = (

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaigns import rows
-from tests.factories import make_mar, make_war
-from tests.load import web_workers
-from tests.service import Service, pids_of, wait_until
-from tests.slow_workflow import in_background, make_slow_workflow
+from tests.support.campaigns import rows
+from tests.support.factories import make_mar, make_war
+from tests.support.load import web_workers
+from tests.support.service import Service, pids_of, wait_until
+from tests.support.slow_workflow import in_background, make_slow_workflow
 
 #: How soon everything has to be gone.
 STOP_S = 10.0

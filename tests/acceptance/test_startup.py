@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.factories import make_mar, make_war
-from tests.records import make_registry, register
-from tests.service import CHECKOUT, Service, pids_of, wait_until
+from tests.support.factories import make_mar, make_war
+from tests.support.records import make_registry, register
+from tests.support.service import CHECKOUT, Service, pids_of, wait_until
 
 #: How much CPU time a deployment that cannot start takes at most to say so, which is its time on a machine of its own.
 REFUSAL_CPU_S = 2.0

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.campaigns import runtime_pid
-from tests.factories import make_mar, make_war
-from tests.load import web_workers
-from tests.service import Service, wait_until
+from tests.support.campaigns import runtime_pid
+from tests.support.factories import make_mar, make_war
+from tests.support.load import web_workers
+from tests.support.service import Service, wait_until
 from wfmgmt.deployment.locks import LockFile
 from wfmgmt.loops import MAX_FAILURES
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.acceptance.evidence import described_with_workers, nothing_left
-from tests.factories import make_mar, make_war
-from tests.service import Service
-from tests.swaps import WAYS, swapped
+from tests.support.evidence import described_with_workers, nothing_left
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service
+from tests.support.swaps import WAYS, swapped
 
 SWAPS = 100
 MODEL_SPEC = "models:\n  m: {url: swapped.mar}\ndag: {m: []}\n"

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.acceptance.conftest import deployed
-from tests.service import CHECKOUT, Service
+from tests.support.deployments import deployed
+from tests.support.service import CHECKOUT, Service
 
 #: Where `make bench-torchserve` installs TorchServe with torch, which takes gigabytes.
 TORCHSERVE = CHECKOUT / ".venv-torchserve"

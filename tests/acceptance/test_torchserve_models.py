@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.acceptance.conftest import deployed
-from tests.acceptance.evidence import assert_error
-from tests.campaigns import rows
-from tests.factories import make_mar, make_war
-from tests.fake_torchserve import BackgroundFake, Misbehaviour, fake_torchserve_in_background
-from tests.service import Service, wait_until
-from tests.torchserve_servers import settings_for
+from tests.support.campaigns import rows
+from tests.support.deployments import deployed
+from tests.support.evidence import assert_error
+from tests.support.factories import make_mar, make_war
+from tests.support.fake_torchserve import BackgroundFake, Misbehaviour, fake_torchserve_in_background
+from tests.support.service import Service, wait_until
+from tests.support.torchserve_servers import settings_for
 
 AUDIT = "SELECT actor, action, workflow, outcome, detail FROM v_audit WHERE action = 'reconcile' ORDER BY id"
 

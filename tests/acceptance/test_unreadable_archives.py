@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import deployed
-from tests.acceptance.evidence import assert_error, assert_failure_is_audited, nothing_left
-from tests.factories import make_mar, make_war
-from tests.service import Service, stored_files
+from tests.support.deployments import deployed
+from tests.support.evidence import assert_error, assert_failure_is_audited, nothing_left
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service, stored_files
 
 INVALID, NOT_FOUND = (400, "InvalidWorkflowException"), (404, "WorkflowNotFoundException")
 #: The superuser reads everything; without capabilities it is a user like others.

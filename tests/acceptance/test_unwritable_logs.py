@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.campaigns import runtime_pid
-from tests.factories import make_mar, make_war
-from tests.service import CHECKOUT, Service, pids_of, wait_until
+from tests.support.campaigns import runtime_pid
+from tests.support.factories import make_mar, make_war
+from tests.support.service import CHECKOUT, Service, pids_of, wait_until
 
 TALKATIVE = """
 import logging

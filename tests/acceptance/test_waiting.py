@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.campaigns import pids_with, runtime_pid
-from tests.factories import make_mar, make_war
-from tests.service import Service, wait_until
+from tests.support.campaigns import pids_with, runtime_pid
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service, wait_until
 
 #: A model that comes up once a file is gone, and fails while that file says so.
 GATED = """\

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.factories import make_mar, make_war
-from tests.service import Service, command_line, parent_pid, pids_of, wait_until
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service, command_line, parent_pid, pids_of, wait_until
 
 #: A user of nobody's, so that all processes that the kernel counts for it are the service's.
 USER = 61_234

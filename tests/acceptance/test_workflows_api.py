@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.acceptance.evidence import (
+from tests.support.evidence import (
     assert_error,
     assert_failure_is_audited,
     assert_json,
@@ -20,8 +20,8 @@ from tests.acceptance.evidence import (
     ready_workers,
     traces_of,
 )
-from tests.factories import make_mar, make_war
-from tests.service import Service
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service
 
 REGISTERED = '{{\n  "status": "Workflow {} has been registered and scaled successfully."\n}}\n'
 FUNCTION_SPEC = "dag: {pre_processing: []}\n"

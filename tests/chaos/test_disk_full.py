@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.disk_full import assert_works, full_disk_case, step_through_space
+from tests.support.disk_full import assert_works, full_disk_case, step_through_space
 
 PLACES = ["instance", "instance/database", "instance/workflow_store", "instance/model_store", "instance/run"]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaigns import WHILE_PARTS_DIE, Campaign, kill_parts, run_kills, served
-from tests.service import Service
+from tests.support.campaigns import WHILE_PARTS_DIE, Campaign, kill_parts, run_kills, served
+from tests.support.service import Service
 
 
 @pytest.fixture(name="downloads")

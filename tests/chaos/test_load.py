@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.load import (
+from tests.support.load import (
     MIB,
     Fuzzer,
     MemoryWatch,
@@ -23,7 +23,7 @@ from tests.load import (
     walk_while_others_write,
     web_workers,
 )
-from tests.service import Service, wait_until
+from tests.support.service import Service, wait_until
 
 Report = Callable[[str], None]
 LARGE_MB = 2048

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.races import make_racing_service, race_for_one_name, race_to_remove_one_name
+from tests.support.races import make_racing_service, race_for_one_name, race_to_remove_one_name
 
 
 def test_one_of_sixteen_clients_wins_every_race(tmp_path: Path, rounds: int, report: Callable[[str], None]) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.factories import make_mar
-from tests.model_servers import open_servers
+from tests.support.factories import make_mar
+from tests.support.model_servers import open_servers
 from wfmgmt.serving.models.base import ModelServer
 from wfmgmt.testing import ModelServerConformance, OpenServer, WriteMar
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.factories import make_mar
-from tests.real_torchserve import TorchServe
-from tests.torchserve_servers import address_of, open_both, open_torchserve_models
+from tests.support.factories import make_mar
+from tests.support.real_torchserve import TorchServe
+from tests.support.torchserve_servers import address_of, open_both, open_torchserve_models
 from wfmgmt.serving.models.base import ModelServer
 from wfmgmt.testing import ModelServerConformance, OpenServer, ServerTraits, WriteMar
 

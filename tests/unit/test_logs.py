@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import wait_until
+from tests.support.service import wait_until
 from wfmgmt.logs import JsonFormatter, LogWriter, TextFormatter
 
 #: What forges lines, moves the cursor or turns the text around, as handlers may print it.

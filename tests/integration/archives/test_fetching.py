@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.archives.scripted_server import (
+from tests.support.scripted_server import (
     BODY,
     LIMIT_BYTES,
     Behaviour,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.factories import MODEL_HANDLER, SEQUENTIAL_SPEC, WORKFLOW_HANDLER, make_mar, make_war
+from tests.support.factories import MODEL_HANDLER, SEQUENTIAL_SPEC, WORKFLOW_HANDLER, make_mar, make_war
 from wfmgmt.archives.manifest import read_mar, read_war
 from wfmgmt.domain.limits import Limits
 from wfmgmt.errors import InvalidArchive, InvalidWorkflow

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import CHECKOUT
+from tests.support.service import CHECKOUT
 from wfmgmt.archives.stores import ArchiveFolder
 from wfmgmt.errors import ArchiveNotFound, BadRequest, InsufficientStorage, RelativePathRefused, UrlNotAllowed
 

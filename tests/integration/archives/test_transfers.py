@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.archives.scripted_server import (
+from tests.support.scripted_server import (
     BODY,
     Behaviour,
     ScriptedServer,

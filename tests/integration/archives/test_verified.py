@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.factories import make_war
-from tests.swaps import WAYS, rename, rewrite, swapped
+from tests.support.factories import make_war
+from tests.support.swaps import WAYS, rename, rewrite, swapped
 from wfmgmt.archives.manifest import read_war
 from wfmgmt.archives.reading import open_archive
 from wfmgmt.archives.verified import open_verified

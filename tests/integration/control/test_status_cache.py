@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import wait_until
+from tests.support.service import wait_until
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.messages import StatusChanges
 from wfmgmt.control.status_cache import MAX_NEWS_AGE_S, StatusCache

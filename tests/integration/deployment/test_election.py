@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import wait_until
+from tests.support.service import wait_until
 from wfmgmt.deployment.election import MAX_UNCHANGED_LOOKS, Election
 from wfmgmt.deployment.locks import LockFile
 from wfmgmt.deployment.shared_state import SharedState

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import CHECKOUT, wait_until
+from tests.support.service import CHECKOUT, wait_until
 
 LARGE_BYTES = 30_000_000
 SOON_S = 1.0

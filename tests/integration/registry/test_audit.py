@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.records import make_event, make_registry
+from tests.support.records import make_event, make_registry
 from wfmgmt.registry.registry import Registry
 
 

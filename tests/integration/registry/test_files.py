@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.records import make_event, make_registry, make_workflow, register
+from tests.support.records import make_event, make_registry, make_workflow, register
 from wfmgmt.errors import RegistryUnavailable
 from wfmgmt.registry.engine import LOG_LIMIT_BYTES
 from wfmgmt.registry.files import file_identity

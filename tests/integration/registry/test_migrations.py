@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from tests.records import make_event, make_workflow
+from tests.support.records import make_event, make_workflow
 from wfmgmt.registry import schema
 from wfmgmt.registry.registry import Registry
 from wfmgmt.registry.schema import alembic_config, locked_connection, upgrade

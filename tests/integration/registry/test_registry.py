@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.records import make_event, make_node, make_registry, make_workflow, register
+from tests.support.records import make_event, make_node, make_registry, make_workflow, register
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.errors import InsufficientStorage, RegistryUnavailable, WorkflowBusy, WorkflowExists
 from wfmgmt.registry.registry import Registry

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.records import make_registry, register
+from tests.support.records import make_registry, register
 from wfmgmt.control.messages import LoadState, WorkflowReport
 from wfmgmt.errors import WorkflowNotFound
 from wfmgmt.registry.registry import Registry

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.records import make_registry, make_workflow
+from tests.support.records import make_registry, make_workflow
 from wfmgmt.archives.stores import ArchiveFolder
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.domain.audit import Origin

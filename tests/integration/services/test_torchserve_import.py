@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.factories import SEQUENTIAL_SPEC, make_mar, make_war
-from tests.integration.archives.scripted_server import ScriptedServer
-from tests.listed_workflows import listing
-from tests.records import make_node, make_registry, make_workflow
+from tests.support.factories import SEQUENTIAL_SPEC, make_mar, make_war
+from tests.support.listed_workflows import listing
+from tests.support.records import make_node, make_registry, make_workflow
+from tests.support.scripted_server import ScriptedServer
 from wfmgmt.archives.manifest import read_war
 from wfmgmt.archives.reading import sha256_of
 from wfmgmt.archives.stores import ArchiveFolder

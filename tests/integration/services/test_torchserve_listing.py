@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.archives.scripted_server import (
+from tests.support.listed_workflows import FIGURES, KEY_REFUSED, json_answer, listing
+from tests.support.scripted_server import (
     Behaviour,
     ScriptedServer,
     answer,
@@ -22,7 +23,6 @@ from tests.integration.archives.scripted_server import (
     reset,
     stall,
 )
-from tests.listed_workflows import FIGURES, KEY_REFUSED, json_answer, listing
 from wfmgmt.errors import BadRequest, ListingFailed
 from wfmgmt.services import torchserve_listing
 from wfmgmt.services.torchserve_listing import ForeignWorkflow, TorchServeListing

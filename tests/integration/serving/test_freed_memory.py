@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.factories import make_mar
-from tests.model_servers import digest, until
+from tests.support.factories import make_mar
+from tests.support.model_servers import digest, until
 from wfmgmt.control.messages import LoadState
 from wfmgmt.domain.workflow import DeployedNode, LoadRequest, NodeKind, NodeSettings
 from wfmgmt.runtime_factory import create_runtime

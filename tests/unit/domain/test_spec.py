@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import SEQUENTIAL_SPEC
+from tests.support.factories import SEQUENTIAL_SPEC
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.spec import WorkflowSpec, parse_spec
 from wfmgmt.domain.workflow import NodeKind, NodeSettings, NodeSpec

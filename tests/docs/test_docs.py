@@ -1,0 +1,103 @@
+"""The documentation against the code: what it forgets, and what it says that is not so."""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.support.records import make_event, make_function, make_node, make_registry, make_workflow
+from wfmgmt.domain.audit import AuditOutcome
+from wfmgmt.registry.registry import Registry
+from wfmgmt.registry.tables import metadata
+from wfmgmt.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+DATABASE = (ROOT / "docs" / "database.md").read_text(encoding="utf-8")
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+QUESTIONS = re.findall(r"([A-Z][^\n]*\?[^\n]*)\n\n```sql\n(.*?)```", DATABASE, flags=re.DOTALL)
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+EXPECTED = [
+    [("sequential", "2026-11-23T12:00:00.000000Z", "sequential.war", "a" * 64)],
+    [("sequential", "sentiment", "sentiment.mar", "a" * 64)],
+    [("sequential",)],
+    [("2026-11-23T12:00:00.000000Z", "anonymous", "127.0.0.1", "register", "succeeded")],
+    [
+        ("2026-11-23T12:00:00.000000Z", "anonymous", "127.0.0.1", "register", "sequential", "succeeded"),
+        ("2026-11-23T12:00:00.000000Z", "anonymous", "127.0.0.1", "register", "broken", "failed"),
+    ],
+    [("2026-11-23T12:00:00.000000Z", "broken", "no such file")],
+    [
+        ("2026-11-23T12:00:00.000000Z", "register", "sequential", "succeeded", f'{{"archive_sha256":"{"a" * 64}"}}'),
+        ("2026-11-23T12:00:00.000000Z", "register", "broken", "failed", '{"error":{"message":"no such file"}}'),
+    ],
+    [(1,)],
+    [("half", "registering", "2026-11-23T12:00:00.000000Z")],
+    [],
+]
+
+
+@pytest.fixture(name="database", scope="module")
+def _database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+    folder = tmp_path_factory.mktemp("docs")
+    make_registry(folder).close()
+    registry = Registry(f"sqlite:///{folder / 'wfmgmt.db'}", clock=lambda: NOON)
+    nodes = (make_function("pre"), make_node("sentiment"), make_function("post"))
+    workflow = make_workflow("sequential", nodes=nodes, edges=(("pre", "sentiment"), ("sentiment", "post")))
+    with registry.write() as writer:
+        writer.claim_name(workflow)
+        writer.mark_ready(workflow.uid)
+        writer.record(make_event("sequential"))
+        writer.claim_name(make_workflow("half", nodes=(make_function("pre"),), edges=()))
+        failed = {"error": {"message": "no such file"}}
+        writer.record(make_event("broken", outcome=AuditOutcome.FAILED, detail=failed))
+    registry.close()
+    connection = sqlite3.connect(f"file:{folder / 'wfmgmt.db'}?mode=ro", uri=True)
+    yield connection
+    connection.close()
+
+
+def test_database_page_answers_ten_questions() -> None:
+    """An auditor finds what the page promises."""
+    assert len(QUESTIONS) == len(EXPECTED) == 10
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"), list(zip([sql for _, sql in QUESTIONS], EXPECTED, strict=True)), ids=range(1, 11)
+)
+def test_each_question_is_answered_by_its_statement(
+    database: sqlite3.Connection, statement: str, expected: list[tuple[object, ...]]
+) -> None:
+    """Each statement runs as printed and gives the answer."""
+    assert database.execute(statement).fetchall() == expected
+
+
+@pytest.mark.parametrize("table", metadata.tables)
+def test_database_page_explains_every_column(table: str) -> None:
+    """No column is left to guesses."""
+    section = DATABASE.split(f"### `{table}`")[1].split("###")[0]
+    missing = [column.name for column in metadata.tables[table].columns if f"`{column.name}`" not in section]
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_configuration_page_explains_every_setting(name: str) -> None:
+    """A setting without a line in the table does not exist for its users."""
+    assert f"| `{name.upper()}` |" in CONFIGURATION
+
+
+def test_configuration_page_knows_no_other_settings() -> None:
+    """What the page names can be set."""
+    named = re.findall(r"^\| `([A-Z_]+)` \|", CONFIGURATION, flags=re.MULTILINE)
+    assert {name.lower() for name in named} == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize(
+    "page", [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"], ids=lambda page: page.name
+)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    """A link to a file of the project names one that is there."""
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []

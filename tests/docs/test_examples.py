@@ -1,0 +1,30 @@
+"""Building the examples on a machine that others use, too."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.service import CHECKOUT
+
+
+def test_examples_are_built_whatever_others_have_in_the_folder_of_temporary_files(tmp_path: Path) -> None:
+    """Somebody else's folders of the same names stay as they are, and nothing is left behind."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    for name in ("sequential", "length"):
+        (temporary / name).write_text("somebody's")
+    environment = {**os.environ, "TMPDIR": str(temporary), "WFMGMT_INSTANCE": str(tmp_path / "instance")}
+    built = subprocess.run(
+        [sys.executable, "examples/build.py"],
+        cwd=CHECKOUT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    assert {path.name: path.read_text() for path in temporary.iterdir()} == dict.fromkeys(
+        ("sequential", "length"), "somebody's"
+    )
+    assert (tmp_path / "instance" / "workflow_store" / "sequential.war").is_file()

@@ -1,0 +1,406 @@
+"""Workers of this machine and handlers that do what they should not, for real."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from tests.support.factories import make_mar
+from tests.support.model_servers import LocalServers, is_running, open_descriptors, open_servers, until
+from wfmgmt.errors import WfmgmtError
+from wfmgmt.serving.models.base import InputField, NodeAnswer, NodeRequest, PredictionFailed, WorkerStatus
+from wfmgmt.serving.models.local.accelerators import Accelerators
+from wfmgmt.serving.models.local.forkserver_client import WorkerEnvironment
+from wfmgmt.serving.models.local.pool import PoolSettings
+from wfmgmt.testing import in_event_loop, make_model
+
+#: What handlers below do when the body says so; anything else comes back.
+HANDLER = """
+import ctypes, os, signal, socket, sys, threading, time
+
+class Handler:
+    def initialize(self, context):
+        self.gpu_id = context.system_properties["gpu_id"]
+
+    def handle(self, data, context):
+        return [self.answer(row["body"].decode(), context) for row in data]
+
+    def answer(self, order, context):
+        if order == "pid":
+            return str(os.getpid())
+        if order == "gpu":
+            return self.gpu_id
+        if order == "preloaded":
+            return "xml.dom.minidom" in sys.modules
+        if order == "wait":
+            time.sleep(60)
+        if order == "memory":
+            bytearray(4 << 30)
+        if order == "systemexit":
+            sys.exit(7)
+        if order == "base":
+            raise BaseException("base")
+        if order == "close":
+            os.closerange(3, 1000)
+            time.sleep(60)
+        if order == "garbage":
+            for fd in range(3, 20):
+                try:
+                    os.write(fd, b"garbage, not a message" * 10)
+                except OSError:
+                    pass
+        if order == "answer for another":
+            frame = b'{"op":"answer","answers":[[200,{},4]],"metrics":[]}'
+            for fd in range(3, 20):
+                try:
+                    os.write(fd, len(frame).to_bytes(4, "big") + (4).to_bytes(4, "big") + frame + b"fake")
+                except OSError:
+                    pass
+        if order == "print":
+            for _ in range(100):
+                print("x" * 100_000)
+        if order == "fork":
+            if os.fork() == 0:
+                return "child"
+        if order == "background":
+            if os.fork() == 0:
+                time.sleep(60)
+        if order == "thread":
+            threading.Thread(target=time.sleep, args=(60,)).start()
+        if order == "terminate":
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        if order == "huge":
+            return "x" * 2_000
+        if order == "status":
+            context.set_response_status(99)
+        if order == "one long header":
+            context.set_response_header(0, "X", "x" * 2_000_000)
+        if order == "many headers":
+            for number in range(1000):
+                context.set_response_header(0, f"X-{number}", "x" * 4000)
+        if order == "many measurements":
+            for number in range(1000):
+                context.metrics.add_counter("x" * 4000, 1)
+        return order
+"""
+NOT_A_LIST = "def handle(data, context):\n    return None if data is None else {'answer': 1}\n"
+
+
+def ordering(order: str) -> NodeRequest:
+    """Return a request whose body is an order."""
+    return NodeRequest("id", b"{}", [InputField("body", order.encode())])
+
+
+async def ask(servers: LocalServers, order: str) -> Any:
+    """Give an order; return the answer as text."""
+    answer = await asyncio.wait_for(servers.models.infer("w__m", ordering(order)), 30)
+    return bytes(answer.content).decode()
+
+
+async def reason_of(servers: LocalServers, order: str) -> str:
+    """Give an order that fails; return why."""
+    with pytest.raises(WfmgmtError) as raised:
+        await ask(servers, order)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("order", "reason"),
+    [
+        ("systemexit", "SystemExit: 7"),
+        ("base", "BaseException: base"),
+        ("memory", "MemoryError"),
+        ("huge", "its answer has 2000 bytes, the limit is 1000 (WFMGMT_RESPONSE_LIMIT_BYTES)"),
+        ("status", "it set the status 99; expected 200 to 599"),
+        ("one long header", "its headers have 2000009 bytes, the limit is 65536"),
+        ("many headers", "its headers have 40"),
+        ("many measurements", "what it measured, or the errors of its batch, cannot be sent: header of 4"),
+    ],
+)
+@in_event_loop
+async def test_worker_survives_its_handler(tmp_path: Path, order: str, reason: str) -> None:
+    """Whatever a handler raises or returns fails its request with the reason, and the same worker goes on."""
+    surroundings = WorkerEnvironment(memory_bytes=2 << 30)
+    async with open_servers(tmp_path / "u", surroundings=surroundings, answer_bytes=1000) as servers:
+        await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER), max_workers=1))
+        pid = await ask(servers, "pid")
+        assert (await reason_of(servers, order)).startswith(reason)
+        assert await ask(servers, "pid") == pid
+
+
+@pytest.mark.parametrize(
+    ("order", "reason"),
+    [
+        ("close", "its worker closed its connection"),
+        ("garbage", "its worker sent what is no message"),
+        ("terminate", "its worker was killed by SIGTERM"),
+        ("wait", "no answer within timeout-ms of 1500 ms; its worker was killed"),
+    ],
+)
+@in_event_loop
+async def test_worker_is_replaced_when_it_cannot_go_on(tmp_path: Path, order: str, reason: str) -> None:
+    """The request fails with what happened; another worker is there for the next one, at once."""
+    async with open_servers(tmp_path / "u") as servers:
+        await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER), max_workers=1, timeout_ms=1500))
+        pid = await ask(servers, "pid")
+        waiting = asyncio.create_task(ask(servers, "waiting"))
+        assert (await reason_of(servers, order)).startswith(reason)
+        assert await waiting == "waiting"
+        assert await ask(servers, "pid") != pid
+        assert servers.models.status("w__m") == WorkerStatus(wanted=1, ready=1)
+
+
+@in_event_loop
+async def test_headers_that_are_too_long_fail_their_own_request_only(tmp_path: Path) -> None:
+    """The others of the batch are answered, with their headers."""
+    source = (
+        "def handle(data, context):\n"
+        "    for index, row in enumerate(data or ()):\n"
+        "        context.set_response_header(index, 'X', 'x' * int(row['body']))\n"
+        "    return data and ['ok'] * len(data)\n"
+    )
+    async with open_servers(tmp_path / "u") as servers:
+        model = make_model(make_mar(tmp_path, source=source), batch_size=3, max_batch_delay_ms=60_000)
+        await servers.models.load(model)
+        asked = [servers.models.infer("w__m", ordering(size)) for size in ("10", "2000000", "20")]
+        first, second, third = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 30)
+    assert isinstance(first, NodeAnswer)
+    assert isinstance(third, NodeAnswer)
+    assert (first.headers, third.headers) == ({"x": "x" * 10}, {"x": "x" * 20})
+    assert isinstance(second, PredictionFailed)
+    assert second.reason.startswith("its headers have 2000009 bytes, the limit is 65536")
+
+
+@pytest.mark.parametrize("order", ["print", "fork", "background", "thread"])
+@in_event_loop
+async def test_odd_handlers_are_answered_all_the_same(tmp_path: Path, order: str) -> None:
+    """Floods of output, children and threads keep nobody from the answer."""
+    async with open_servers(tmp_path / "u") as servers:
+        await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER), max_workers=1))
+        assert await ask(servers, order) == order
+        assert await ask(servers, "next") == "next"
+
+
+@in_event_loop
+async def test_answer_that_nobody_asked_for_reaches_nobody(tmp_path: Path) -> None:
+    """A handler that sends an answer of its own making cannot have it taken for the next request's."""
+    async with open_servers(tmp_path / "u") as servers:
+        await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER), max_workers=1))
+        assert await reason_of(servers, "answer for another") == "its worker sent an answer that makes no sense"
+        assert [await ask(servers, f"mine {number}") for number in range(5)] == [f"mine {n}" for n in range(5)]
+
+
+@in_event_loop
+async def test_handler_has_to_return_a_list(tmp_path: Path) -> None:
+    """Anything else fails the batch with its type."""
+    async with open_servers(tmp_path / "u") as servers:
+        await servers.models.load(make_model(make_mar(tmp_path, source=NOT_A_LIST)))
+        assert await reason_of(servers, "a") == "it returned dict, and not a list with one answer per request"
+
+
+@in_event_loop
+async def test_error_of_a_handler_is_logged_with_its_traceback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The operator finds in the log, under workflow and node, what the client is not told."""
+    async with open_servers(tmp_path / "u") as servers:
+        await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER)))
+        with caplog.at_level(logging.INFO, logger="wfmgmt.handler"):
+            assert "Traceback" not in await reason_of(servers, "base")
+            await until(lambda: "BaseException: base" in caplog.text)
+    [record, *_] = [each for each in caplog.records if each.message.startswith("Traceback")]
+    assert (record.__dict__["workflow"], record.__dict__["node"]) == ("w", "m")
+
+
+@in_event_loop
+async def test_pool_shrinks_when_it_is_idle(tmp_path: Path) -> None:
+    """Workers that came because of a rush go when they have been idle for long enough; the minimum stays."""
+    settings = PoolSettings(idle_timeout_s=0.3)
+    async with open_servers(tmp_path / "u", pool_settings=settings) as servers:
+        await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER), max_workers=3, timeout_ms=60_000))
+        held_up = [servers.models.infer("w__m", ordering("wait")) for _ in range(2)]
+        assert await ask(servers, "other") == "other"
+        assert servers.models.status("w__m") == WorkerStatus(wanted=1, ready=3)
+        pid = int(await ask(servers, "pid"))
+        await until(lambda: servers.models.status("w__m").ready == 2)
+        await until(lambda: not is_running(pid))
+        assert not any(answer.done() for answer in held_up)
+
+
+@in_event_loop
+async def test_pool_without_minimum_lets_go_and_comes_back(tmp_path: Path) -> None:
+    """With min-workers 0 a process is there only while there are requests."""
+    settings = PoolSettings(idle_timeout_s=0.2)
+    async with open_servers(tmp_path / "u", pool_settings=settings) as servers:
+        await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER), min_workers=0))
+        for _ in range(2):
+            pid = int(await ask(servers, "pid"))
+            assert servers.models.status("w__m").ready == 1
+            await until(lambda: servers.models.status("w__m") == WorkerStatus(wanted=0, ready=0))
+            await until(lambda pid=pid: not is_running(pid))
+
+
+@in_event_loop
+async def test_waiting_request_gets_a_new_worker_when_the_last_one_dies(tmp_path: Path) -> None:
+    """Whoever waits behind a request that is its worker's end does not wait for a third one to come."""
+    async with open_servers(tmp_path / "u") as servers:
+        archive = make_mar(tmp_path, source=HANDLER)
+        await servers.models.load(make_model(archive, min_workers=0, max_workers=1, timeout_ms=300))
+        asked = [asyncio.create_task(reason_of(servers, "wait")), asyncio.create_task(ask(servers, "behind"))]
+        assert (await asked[0]).startswith("no answer within timeout-ms")
+        assert await asked[1] == "behind"
+
+
+@in_event_loop
+async def test_request_is_refused_when_no_worker_comes_up(tmp_path: Path) -> None:
+    """A model without a minimum that does not load tells each request why, and does not let it wait."""
+    source = "raise RuntimeError('no weights')\n"
+    async with open_servers(tmp_path / "u") as servers:
+        await servers.models.load(make_model(make_mar(tmp_path, source=source), min_workers=0))
+        for _ in range(3):
+            assert await reason_of(servers, "a") == "m has no worker: RuntimeError: no weights"
+
+
+@in_event_loop
+async def test_pool_grows_one_at_a_time_up_to_its_maximum(tmp_path: Path) -> None:
+    """There are never more workers than allowed, however many requests wait."""
+    most: list[int] = []
+
+    def note(name: str) -> None:
+        most.append(servers.models.status(name).ready)
+
+    async with open_servers(tmp_path / "u", note) as servers:
+        await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER), max_workers=2, timeout_ms=60_000))
+        held_up = [servers.models.infer("w__m", ordering("wait")) for _ in range(5)]
+        await until(lambda: servers.models.status("w__m").ready == 2)
+        answer = servers.models.infer("w__m", ordering("a"))
+        await asyncio.wait([answer], timeout=0.3)
+        assert not answer.done()
+        assert max(most) == 2
+        for each in (*held_up, answer):
+            each.cancel()
+
+
+@in_event_loop
+async def test_workers_get_the_accelerator_that_fewest_have(tmp_path: Path) -> None:
+    """What the worker of a model that went had is the next one's; without any a worker is told none."""
+    archive = make_mar(tmp_path, source=HANDLER)
+    async with open_servers(tmp_path / "u", accelerators=Accelerators(2)) as servers:
+
+        async def load(name: str) -> int:
+            await servers.models.load(make_model(archive, name=name))
+            answer = await servers.models.infer(name, ordering("gpu"))
+            return int(bytes(answer.content))
+
+        assert [await load(name) for name in ("a", "b", "c")] == [0, 1, 0]
+        for name in ("a", "c"):
+            await servers.models.unload(name)
+        assert [await load(name) for name in ("d", "e")] == [0, 0]
+    async with open_servers(tmp_path / "v") as servers:
+        await servers.models.load(make_model(archive))
+        assert await ask(servers, "gpu") == "null"
+
+
+@in_event_loop
+async def test_preloaded_modules_are_there_before_the_handler(tmp_path: Path) -> None:
+    """Workers are forked from a process that has imported them."""
+    archive = make_mar(tmp_path, source=HANDLER)
+    for preload, expected in (((), "false"), (("xml.dom.minidom",), "true")):
+        async with open_servers(tmp_path / "u", surroundings=WorkerEnvironment(preload=preload)) as servers:
+            await servers.models.load(make_model(archive))
+            assert await ask(servers, "preloaded") == expected
+
+
+@in_event_loop
+async def test_load_names_the_module_that_cannot_be_preloaded(tmp_path: Path) -> None:
+    """The reason names the setting and the module."""
+    async with open_servers(tmp_path / "u", surroundings=WorkerEnvironment(preload=("nosuch",))) as servers:
+        with pytest.raises(WfmgmtError, match="WFMGMT_PRELOAD: nosuch cannot be imported: ModuleNotFoundError"):
+            await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER)))
+
+
+@in_event_loop
+async def test_handler_metrics_are_told(tmp_path: Path) -> None:
+    """Counters and times reach whoever counts, with workflow and node."""
+    source = (
+        "def handle(data, context):\n"
+        "    if data is None:\n"
+        "        return None\n"
+        "    context.metrics.add_counter('seen', 2)\n"
+        "    context.metrics.add_time('spent', 250)\n"
+        "    context.metrics.add_metric_to_cache('level', 'dB', metric_type='gauge').add_or_update(3)\n"
+        "    return ['ok'] * len(data)\n"
+    )
+    told: list[Any] = []
+
+    def note(workflow: str, node: str, measured: Any) -> None:
+        told.append((workflow, node, measured))
+
+    async with open_servers(tmp_path / "u", pool_settings=PoolSettings(on_measurements=note)) as servers:
+        await servers.models.load(make_model(make_mar(tmp_path, source=source)))
+        await ask(servers, "a")
+    measured = [["counter", "seen", "count", 2.0], ["time", "spent", "s", 0.25], ["gauge", "level", "dB", 3.0]]
+    assert told == [("w", "m", measured)]
+
+
+@in_event_loop
+async def test_handler_reads_the_configuration_file_of_its_archive(tmp_path: Path) -> None:
+    """The YAML file that the manifest names is in the context."""
+    source = "def handle(data, context):\n    return data and [context.model_yaml_config['threshold']]\n"
+    manifest = {"model": {"modelName": "m", "handler": "handler.py", "configFile": "model.yaml"}}
+    archive = make_mar(tmp_path, source=source, manifest=manifest, extra_files={"model.yaml": "threshold: 0.5\n"})
+    async with open_servers(tmp_path / "u") as servers:
+        await servers.models.load(make_model(archive))
+        assert await ask(servers, "a") == "0.5"
+
+
+@in_event_loop
+async def test_many_deaths_leave_nothing(tmp_path: Path) -> None:
+    """Descriptors and processes are back where they were after workers died again and again."""
+    async with open_servers(tmp_path / "u") as servers:
+        await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER), max_workers=1))
+        await ask(servers, "a")
+        before = open_descriptors()
+        for _ in range(10):
+            with pytest.raises(PredictionFailed):
+                await ask(servers, "terminate")
+        await ask(servers, "a")
+        await until(lambda: open_descriptors() <= before)
+
+
+@in_event_loop
+async def test_large_bodies_go_both_ways(tmp_path: Path) -> None:
+    """Megabytes arrive whole, several at a time."""
+    async with open_servers(tmp_path / "u") as servers:
+        archive = make_mar(tmp_path, source=HANDLER)
+        await servers.models.load(make_model(archive, batch_size=4, max_batch_delay_ms=50))
+        bodies = [chr(ord("a") + number) * (1_000_000 + number) for number in range(6)]
+        assert await asyncio.gather(*(ask(servers, body) for body in bodies)) == bodies
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("order", ["terminate", "garbage", "close"])
+def test_requests_around_a_fatal_one_are_answered(
+    tmp_path: Path, order: str, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """What a quick worker was handed ahead is not lost with it, nor what it had answered: only its last request is."""
+
+    async def ask_for_all() -> None:
+        async with open_servers(tmp_path / "u") as servers:
+            await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER), max_workers=1))
+            for _ in range(20):
+                await ask(servers, "warm")
+            bodies = ["before", order, *(f"after {number}" for number in range(10))]
+            asked = [servers.models.infer("w__m", ordering(body)) for body in bodies]
+            answers = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 30)
+            assert isinstance(answers.pop(1), PredictionFailed)
+            bodies.remove(order)
+            assert [bytes(answer.content).decode() for answer in answers if isinstance(answer, NodeAnswer)] == bodies
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(ask_for_all())

@@ -1,0 +1,182 @@
+"""The folders that workers work in, and the unpacked archives behind them."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.factories import make_mar
+from tests.support.model_servers import LocalServers, open_servers, until
+from wfmgmt.serving.models.base import InputField, ModelNotLoaded, NodeRequest
+from wfmgmt.serving.models.local import folders
+from wfmgmt.testing import in_event_loop, make_model
+
+LARGE = 100_000
+#: Does what the body says, as Python, and answers with `result`.
+HANDLER = """
+import os, sys
+
+def handle(data, context):
+    if data is None:
+        return None
+    values = {"context": context, "result": "done"}
+    exec(data[0]["body"].decode(), globals(), values)
+    return [str(values["result"])]
+"""
+
+
+async def run(servers: LocalServers, code: str) -> str:
+    """Have a worker run some code and return its result."""
+    request = NodeRequest("id", b"{}", [InputField("body", code.encode())])
+    return bytes((await asyncio.wait_for(servers.models.infer("w__m", request), 60)).content).decode()
+
+
+def make_archive(folder: Path, **overrides: str) -> Path:
+    """Write a model with a small and a large file, and one in a folder."""
+    extra_files = {"small.txt": "small", "large.bin": "x" * LARGE, "inner/deep/labels.txt": "cat", **overrides}
+    return make_mar(folder, source=HANDLER, extra_files=extra_files)
+
+
+async def kill_worker(servers: LocalServers) -> None:
+    """Kill the worker and wait for the next one."""
+    pid = int(await run(servers, "result = os.getpid()"))
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: servers.models.status("w__m").ready == 0)
+    await until(lambda: servers.models.status("w__m").ready == 1, timeout_s=30)
+
+
+@in_event_loop
+async def test_working_folder_has_the_files_of_the_archive(tmp_path: Path) -> None:
+    """Relative paths and `model_dir` lead to them, real folders hold them, and large files are there once."""
+    async with open_servers(tmp_path / "u") as servers:
+        await servers.models.load(make_model(make_archive(tmp_path), min_workers=2))
+        assert len(servers.unpacked) == 1
+        [first, second] = servers.working
+        assert await run(servers, "result = open('inner/deep/labels.txt').read()") == "cat"
+        assert (
+            await run(servers, "result = open(context.system_properties['model_dir'] + '/small.txt').read()") == "small"
+        )
+        assert (
+            await run(servers, "result = os.getcwd() == sys.path[0] == context.system_properties['model_dir']")
+            == "True"
+        )
+        for folder in (first, second):
+            assert (folder / "large.bin").samefile(servers.unpacked[0] / "large.bin")
+            assert not (folder / "small.txt").is_symlink()
+            assert (folder / "inner" / "deep").is_dir()
+            assert not (folder / "inner").is_symlink()
+
+
+@in_event_loop
+async def test_working_folder_is_private(tmp_path: Path) -> None:
+    """What a worker writes, adds, replaces or removes, no other one sees, nor the one that comes after it."""
+    async with open_servers(tmp_path / "u") as servers:
+        await servers.models.load(make_model(make_archive(tmp_path), max_workers=1))
+        await run(servers, "open('small.txt', 'a').write(' no more')")
+        await run(servers, "os.remove('inner/deep/labels.txt')")
+        await run(servers, "os.remove('large.bin'); open('large.bin', 'w').write('new'); open('added', 'w').close()")
+        assert await run(servers, "result = open('small.txt').read() + open('large.bin').read()") == "small no morenew"
+        await servers.models.scale("w__m", 2)
+        [other] = [folder for folder in servers.working if not (folder / "added").exists()]
+        assert (other / "small.txt").read_text() == "small"
+        await servers.models.scale("w__m", 0)
+        await servers.models.scale("w__m", 1)
+        assert (
+            await run(servers, "result = open('small.txt').read() + open('inner/deep/labels.txt').read()") == "smallcat"
+        )
+        assert (
+            await run(servers, "result = os.path.getsize('large.bin'), os.path.exists('added')") == f"({LARGE}, False)"
+        )
+
+
+@in_event_loop
+async def test_working_folder_goes_with_its_worker(tmp_path: Path) -> None:
+    """Also when its handler took all permissions from it, made it deep, or put links to other places into it."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("here")
+    async with open_servers(tmp_path / "u") as servers:
+        await servers.models.load(make_model(make_archive(tmp_path)))
+        [before] = servers.working
+        await run(servers, f"os.symlink({str(outside)!r}, 'inner/link')")
+        await run(servers, "os.mkdir('closed'); open('closed/file', 'w').close(); os.chmod('closed', 0)")
+        await run(servers, "os.makedirs('half/inner'); os.chmod('half', 0o500)")
+        await run(
+            servers,
+            "here = os.getcwd()\nfor _ in range(3000):\n    os.mkdir('d')\n    os.chdir('d')\nos.chdir(here)",
+        )
+        await run(servers, "os.chmod('.', 0)")
+        await kill_worker(servers)
+        await until(lambda: not os.path.lexists(before), what="the end of the folder")
+    assert (outside / "precious").read_text() == "here"
+    assert servers.working == servers.unpacked == []
+
+
+def rewrite(path: Path) -> None:
+    """Change a file that is read-only, and hide it."""
+    status = path.stat()
+    path.chmod(0o600)
+    path.write_bytes(b"x" * status.st_size)
+    path.chmod(0o444)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+CHANGES = [
+    pytest.param(lambda tree: rewrite(tree / "handler.py"), "handler.py was changed", id="rewritten"),
+    pytest.param(lambda tree: (tree / "large.bin").unlink(), "large.bin was removed", id="removed"),
+    pytest.param(lambda tree: (tree / "os.py").write_text("evil"), "os.py was added", id="added"),
+    pytest.param(folders.remove_folder, "they cannot be read: No such file or directory", id="all removed"),
+]
+
+
+@pytest.mark.parametrize(("change", "told"), CHANGES)
+@in_event_loop
+async def test_archive_is_unpacked_again_when_its_files_were_changed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, change: Callable[[Path], object], told: str
+) -> None:
+    """The next worker runs what was registered, and the log says what had happened."""
+    async with open_servers(tmp_path / "u") as servers:
+        await servers.models.load(make_model(make_archive(tmp_path)))
+        [tree] = servers.unpacked
+        tree.chmod(0o700)
+        change(tree)
+        if tree.exists():
+            tree.chmod(0o500)
+        await kill_worker(servers)
+        assert await run(servers, "result = len(open('large.bin').read())") == str(LARGE)
+        assert servers.unpacked == [tree]
+        assert oct(tree.stat().st_mode)[-3:] == "500"
+        assert oct((tree / "handler.py").stat().st_mode)[-3:] == "400"
+    assert "m1.mar is unpacked again, since its files were changed: " in caplog.text
+    assert told in caplog.text
+
+
+@in_event_loop
+async def test_error_says_that_files_and_archive_were_changed(tmp_path: Path) -> None:
+    """When the archive in the store is another one, too, nothing runs, and the reason says both."""
+    archive = make_archive(tmp_path)
+    async with open_servers(tmp_path / "u") as servers:
+        await servers.models.load(make_model(archive))
+        pid = int(await run(servers, "result = os.getpid()"))
+        folders.remove_folder(servers.unpacked[0])
+        archive.write_bytes(b"something else")
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: "registered" in (servers.models.status("w__m").error or ""))
+        error = servers.models.status("w__m").error or ""
+        assert error.startswith(
+            "its unpacked files were changed (they cannot be read: No such file or directory), and m1.mar is not"
+        )
+        with pytest.raises(ModelNotLoaded):
+            await servers.models.scale("w__m", 2)
+
+
+@in_event_loop
+async def test_large_archive_makes_start_up_little_longer(tmp_path: Path) -> None:
+    """A worker of an archive with 10,000 entries comes up."""
+    entries = {f"data/{number % 100}/{number}.txt": "0123456789" for number in range(9_990)}
+    async with open_servers(tmp_path / "u") as servers:
+        await servers.models.load(make_model(make_archive(tmp_path, **entries), min_workers=2))
+        assert await run(servers, "result = sum(len(names) for _, _, names in os.walk('data'))") == "9990"

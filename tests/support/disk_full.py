@@ -1,0 +1,134 @@
+"""A service on disks that fill up, and what has to hold whenever one is full."""
+
+import contextlib
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.support.campaigns import served
+from tests.support.factories import make_mar, make_war
+from tests.support.service import Service, parent_pid, wait_until
+from tests.support.small_disk import FILLER, SmallDisks
+
+#: Makes each archive need several writes.
+PADDING = {"padding.bin": random.Random(1).randbytes(64 * 1024)}  # noqa: S311 - only has to resist compression
+_QUERY = """
+import json, sqlite3, sys
+print(json.dumps(sqlite3.connect(sys.argv[1], timeout=10).execute(sys.argv[2]).fetchall()))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullDiskCase:
+    """A running service, its small disks, and the address of a workflow whose archives are all downloaded."""
+
+    service: Service
+    disks: SmallDisks
+    url: str
+    database: Path
+
+    def register(self) -> requests.Response:
+        """Register the workflow."""
+        return self.service.register(self.url)
+
+    def workflows(self) -> list[list[str]]:
+        """Return name and status of every workflow in the database."""
+        return self._query("SELECT name, status FROM workflow")
+
+    def empty_log(self) -> None:
+        """Make the write-ahead log empty, so that every write needs space."""
+        wait_until(lambda: self._query("PRAGMA wal_checkpoint(TRUNCATE)")[0][:2] == [0, 0], what="an empty log")
+
+    def _query(self, statement: str) -> list[list[Any]]:
+        """Return the rows of a statement that is run where the disks are mounted."""
+        command = [*self.disks.prefix, sys.executable, "-c", _QUERY, str(self.database), statement]
+        found: list[list[Any]] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        return found
+
+    def traces(self) -> tuple[object, ...]:
+        """Return everything that a change which failed must leave as it was."""
+        service = self.service
+        folders = (service.workflow_store, service.model_store, service.run_folder / "leases")
+        files = {path.name for folder in folders for path in folder.iterdir()} - {FILLER}
+        kept = {name for name in self.disks.files() if not name.endswith(("-wal", "-shm", ".address"))}
+        unpacked = {path.name for path in (service.run_folder / "unpacked").iterdir()}
+        workers = [pid for pid in service.worker_pids() if parent_pid(pid) in service.worker_pids()]
+        return service.names(), self.workflows(), files, kept, unpacked, workers
+
+
+@contextlib.contextmanager
+def full_disk_case(tmp_path: Path, *disks: str, size: str = "8m") -> Iterator[FullDiskCase]:
+    """Start a service some of whose folders lie on small disks.
+
+    Args:
+        tmp_path: For everything.
+        disks: Which folders below `tmp_path`, each on a disk of its own.
+        size: Of each disk.
+    """
+    remote = tmp_path / "remote"
+    remote.mkdir()
+    database = tmp_path / "instance" / "database" / "wfmgmt.db"
+    with SmallDisks(*(tmp_path / disk for disk in disks), size=size) as small, served(remote) as address:
+        spec = (
+            f"models: {{far: {{url: '{address}/far.mar'}}}}\ndag: {{pre_processing: [far], far: [post_processing]}}\n"
+        )
+        make_war(remote, name="near", spec=spec, extra_files=PADDING)
+        make_mar(remote, name="far", extra_files=PADDING)
+        service = Service(
+            tmp_path / "instance",
+            prefix=small.prefix,
+            visible_root=small.root,
+            allowed_urls="http://127.0.0.1:.*",
+            database_url=f"sqlite:///{database}",
+            web_workers=1,
+        )
+        service.log = tmp_path / "service.log"
+        small.outside(database.parent).mkdir(exist_ok=True)
+        try:
+            service.start()
+            yield FullDiskCase(service=service, disks=small, url=f"{address}/near.war", database=database)
+        finally:
+            service.kill()
+
+
+def assert_works(case: FullDiskCase) -> None:
+    """Show that a registration and its removal work, as they do when there is space.
+
+    Raises:
+        AssertionError: They do not.
+    """
+    wait_until(lambda: case.workflows() == [], what="the end of what could not be undone")
+    answer = case.register()
+    assert answer.status_code == 200, answer.text
+    wait_until(lambda: case.service.ready_workers("near") == [1, 1, 1], what="the models")
+    assert case.service.unregister("near").status_code == 200
+
+
+def step_through_space(case: FullDiskCase, disk: Path, *, step_bytes: int) -> int:
+    """Register with more and more space left, until it works; return how many attempts were refused.
+
+    Raises:
+        AssertionError: An attempt was answered otherwise than 507 or 200, or one that was refused left something.
+    """
+    before = case.traces()
+    for refused in range(1000):
+        case.empty_log()
+        case.disks.fill(disk, leave_bytes=refused * step_bytes)
+        answer = case.register()
+        if answer.status_code == 200:
+            case.disks.free(disk)
+            assert case.service.unregister("near").status_code == 200
+            return refused
+        assert answer.status_code == 507, f"{refused * step_bytes} bytes left: {answer.text}"
+        assert case.service.names() == []
+        case.disks.free(disk)
+        wait_until(lambda: case.traces() == before, what="the state before")
+    message = "no registration worked"
+    raise AssertionError(message)

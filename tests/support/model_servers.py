@@ -1,0 +1,140 @@
+"""Local model servers over a folder of their own, and the processes they start."""
+
+import asyncio
+import hashlib
+import json
+import os
+import time
+import zipfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tests.support.service import parent_pid
+from wfmgmt.archives.verified import open_verified
+from wfmgmt.serving.models.base import Model
+from wfmgmt.serving.models.local.forkserver_client import ForkserverClient, WorkerEnvironment
+from wfmgmt.serving.models.local.server import UNPACKED, WORKING, LocalModelServer, LocalParts
+from wfmgmt.serving.models.local.trees import ArchiveKind
+from wfmgmt.testing import make_model
+
+
+@dataclass(frozen=True)
+class UnpackedMar:
+    """What a model archive says about itself."""
+
+    handler: str
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LocalServers:
+    """A forkserver and what uses it.
+
+    Attributes:
+        forkserver: Starts the workers.
+        models: Runs models.
+        functions: Runs functions.
+        folder: Where archives are unpacked and workers work.
+    """
+
+    forkserver: ForkserverClient
+    models: LocalModelServer
+    functions: LocalModelServer
+    folder: Path
+
+    @property
+    def unpacked(self) -> list[Path]:
+        """The folders of archives that are unpacked now."""
+        return entries(self.folder / UNPACKED)
+
+    @property
+    def working(self) -> list[Path]:
+        """The folders of workers."""
+        return entries(self.folder / WORKING)
+
+
+def entries(folder: Path) -> list[Path]:
+    """Return what is in a folder, nothing when it does not exist."""
+    return list(folder.iterdir()) if folder.exists() else []
+
+
+def unpack(content: BinaryIO, folder: Path) -> None:
+    """Unpack an archive that can be trusted."""
+    with zipfile.ZipFile(content) as archive:
+        archive.extractall(folder)
+
+
+def unpack_mar(content: BinaryIO, folder: Path) -> UnpackedMar:
+    """Unpack a model archive that can be trusted."""
+    unpack(content, folder)
+    manifest = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_text())
+    return UnpackedMar(handler=manifest["model"]["handler"], manifest=manifest)
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@asynccontextmanager
+async def open_servers(
+    folder: Path,
+    on_change: Callable[[str], None] = lambda _: None,
+    *,
+    surroundings: WorkerEnvironment | None = None,
+    **overrides: Any,
+) -> AsyncIterator[LocalServers]:
+    """Open servers that unpack below this folder, and close them in the end."""
+    forkserver = ForkserverClient(surroundings)
+    parts = LocalParts(forkserver=forkserver, folder=folder, on_change=on_change, **overrides)
+    models = LocalModelServer(parts, ArchiveKind(name="Model", unpack=unpack_mar, open_archive=open_verified))
+    functions = LocalModelServer(parts, ArchiveKind(name="Workflow archive", unpack=unpack, open_archive=open_verified))
+    try:
+        yield LocalServers(forkserver=forkserver, models=models, functions=functions, folder=folder)
+    finally:
+        await models.close()
+        await functions.close()
+        await forkserver.close()
+
+
+def make_function(archive: Path, function: str, **overrides: Any) -> Model:
+    """Return a function of a workflow archive as `make_war` writes it."""
+    values = {"name": f"uid/{function}", "node": function, "handler": f"handler.py:{function}"}
+    return make_model(archive, **{**values, **overrides})
+
+
+async def load_functions(servers: LocalServers, archive: Path, *functions: str, **overrides: Any) -> None:
+    """Load functions of one workflow at the same time, and raise what goes wrong first."""
+    await asyncio.gather(*(servers.functions.load(make_function(archive, name, **overrides)) for name in functions))
+
+
+def forkserver_of(worker: int) -> int:
+    """Return the process that a worker was forked from."""
+    parent = parent_pid(worker)
+    assert parent is not None
+    return parent
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process exists and has not ended; one that nobody has waited for has."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def open_descriptors() -> int:
+    """Return how many descriptors this process has open."""
+    return len(os.listdir("/dev/fd"))  # noqa: PTH208 - only their number is of interest
+
+
+async def until(condition: Callable[[], bool], *, timeout_s: float = 10.0, what: str = "the condition") -> None:
+    """Let the event loop run until the condition holds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come true within {timeout_s} s"
+        await asyncio.sleep(0.005)
