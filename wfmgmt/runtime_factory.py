@@ -35,12 +35,12 @@ from wfmgmt.serving.models.local.forkserver_client import ForkserverClient, Work
 from wfmgmt.serving.models.local.pool import PoolSettings
 from wfmgmt.serving.models.local.server import UNPACKED, WORKING, LocalModelServer, LocalParts
 from wfmgmt.serving.models.local.trees import ArchiveKind
-from wfmgmt.serving.models.torchserve.keys import Keys, KeySet
 from wfmgmt.serving.models.torchserve.server import ServerAddress, TorchServeModelServer, TorchServeSettings
 from wfmgmt.serving.predictions import PredictionLimits
 from wfmgmt.serving.process import serve
 from wfmgmt.serving.runtime import Runtime
 from wfmgmt.settings import Settings, worker_environment
+from wfmgmt.torchserve.keys import Keys, KeySet
 
 
 class RegistryCatalog:

@@ -19,7 +19,7 @@ from wfmgmt.errors import BadRequest, RequestTooLarge, RequestTooSlow
 from wfmgmt.serving.compression import supported_encoding, unpacked
 from wfmgmt.serving.models.base import InputField, described_bytes
 from wfmgmt.serving.predictions import Place
-from wfmgmt.serving.timeouts import timeout_after
+from wfmgmt.timeouts import timeout_after
 
 #: How long a client may take to send a body.
 BODY_TIMEOUT_S = 60.0

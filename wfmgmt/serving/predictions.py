@@ -26,7 +26,7 @@ from wfmgmt.serving.models.base import (
     PredictionFailed,
     PredictionRefused,
 )
-from wfmgmt.serving.timeouts import timeout_after
+from wfmgmt.timeouts import timeout_after
 
 #: Asks a node: its name, the request, and the worker to avoid.
 Ask = Callable[[str, NodeRequest, int | None], "asyncio.Future[NodeAnswer]"]

@@ -16,7 +16,7 @@ from wfmgmt.serving.models.local.channel import Item
 from wfmgmt.serving.models.local.frames import MAX_HEADER_BYTES, MAX_PAYLOAD_BYTES, Frame, InvalidFrame
 from wfmgmt.serving.models.local.ready_worker import Batch, Call, ReadyWorker
 from wfmgmt.serving.models.local.worker_process import WorkerProcess
-from wfmgmt.serving.timeouts import grace_s
+from wfmgmt.timeouts import grace_s
 
 #: A batch is closed before it gets longer than this, so that it fits into one message.
 _BATCH_BYTES = MAX_PAYLOAD_BYTES // 2

@@ -22,7 +22,7 @@ from wfmgmt.serving.models.local import frames
 from wfmgmt.serving.models.local.channel import Channel, connect
 from wfmgmt.serving.models.local.output import OutputLog
 from wfmgmt.serving.models.local.worker_process import WorkerProcess
-from wfmgmt.serving.timeouts import timeout_after
+from wfmgmt.timeouts import timeout_after
 
 _MODULE = "wfmgmt.serving.models.local.forkserver"
 _IMPORT_ROOT = Path(__file__).parents[4]

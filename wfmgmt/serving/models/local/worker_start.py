@@ -12,7 +12,7 @@ from wfmgmt.serving.models.local.dispatching import NodeRules
 from wfmgmt.serving.models.local.forkserver_client import ForkFailed
 from wfmgmt.serving.models.local.frames import Frame, InvalidFrame
 from wfmgmt.serving.models.local.worker_process import WorkerExited, WorkerProcess
-from wfmgmt.serving.timeouts import timeout_at
+from wfmgmt.timeouts import timeout_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

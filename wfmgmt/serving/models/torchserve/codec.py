@@ -22,7 +22,7 @@ from wfmgmt.serving.models.base import (
     PredictionRefused,
 )
 from wfmgmt.serving.models.local import values
-from wfmgmt.serving.models.torchserve.connection import FORGOTTEN, WRONG_KEY, Reply
+from wfmgmt.torchserve.connection import FORGOTTEN, WRONG_KEY, Reply
 
 _BYTES = "application/octet-stream"
 #: A raw body of these types would be taken apart.

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import Model
-from wfmgmt.serving.models.torchserve.connection import Described, TorchServe
-from wfmgmt.serving.models.torchserve.failures import ServerFailed
+from wfmgmt.torchserve.connection import Described, TorchServe
+from wfmgmt.torchserve.failures import ServerFailed
 
 #: As for local models: more workers come when requests have waited for so long that more than chance is at work.
 GROW_AFTER_S = 0.05

@@ -23,11 +23,11 @@ from wfmgmt.serving.models.base import (
 )
 from wfmgmt.serving.models.lifetimes import Lifetimes
 from wfmgmt.serving.models.torchserve.codec import ModelForgotten
-from wfmgmt.serving.models.torchserve.connection import HeldModel, TorchServe
-from wfmgmt.serving.models.torchserve.failures import ServerFailed
-from wfmgmt.serving.models.torchserve.keys import Keys
 from wfmgmt.serving.models.torchserve.pinning import PinnedArchives, registration_of
 from wfmgmt.serving.models.torchserve.server_model import ServerModel, remove_versions
+from wfmgmt.torchserve.connection import HeldModel, TorchServe
+from wfmgmt.torchserve.failures import ServerFailed
+from wfmgmt.torchserve.keys import Keys
 
 _log = logging.getLogger("wfmgmt.torchserve")
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Coroutine
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import DriftKind, Model, ModelNotLoaded, NodeAnswer, NodeRequest, PredictionFailed
 from wfmgmt.serving.models.torchserve.codec import decode, encode
-from wfmgmt.serving.models.torchserve.connection import CONFLICT, Described, Reply, TorchServe
-from wfmgmt.serving.models.torchserve.failures import ServerFailed, ServerRefused
 from wfmgmt.serving.models.torchserve.model_scaler import ModelScaler
-from wfmgmt.serving.timeouts import grace_s
+from wfmgmt.timeouts import grace_s
+from wfmgmt.torchserve.connection import CONFLICT, Described, Reply, TorchServe
+from wfmgmt.torchserve.failures import ServerFailed, ServerRefused
 
 #: What TorchServe takes at most to replace the worker of a request that took too long, besides rounding to seconds.
 _REPLACEMENT_S = 2.0

@@ -26,9 +26,9 @@ from wfmgmt.serving.models.base import (
     PredictionFailed,
     WorkerStatus,
 )
-from wfmgmt.serving.models.torchserve.keys import Keys, KeySet
 from wfmgmt.serving.models.torchserve.server import ServerAddress, TorchServeModelServer
 from wfmgmt.testing import in_event_loop, make_model
+from wfmgmt.torchserve.keys import Keys, KeySet
 
 #: Answers with its process id, or does what the body says.
 HANDLER = """

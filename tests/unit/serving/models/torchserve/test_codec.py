@@ -8,7 +8,7 @@ import pytest
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import InputField, NodeRequest, NoWorker, PredictionFailed, PredictionRefused
 from wfmgmt.serving.models.torchserve.codec import ModelForgotten, decode, encode
-from wfmgmt.serving.models.torchserve.connection import Reply
+from wfmgmt.torchserve.connection import Reply
 
 ID = {"x-request-id": "u"}
 JSON = {"Content-Type": "application/json", **ID}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wfmgmt.serving.models.torchserve.keys import Keys, KeySet, bearer
+from wfmgmt.torchserve.keys import Keys, KeySet, bearer
 
 
 def write(file: Path, **keys: str) -> None:

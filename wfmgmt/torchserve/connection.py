@@ -13,10 +13,9 @@ from urllib.parse import quote
 import aiohttp
 
 from wfmgmt.domain.faults import Fault
-from wfmgmt.serving.models.base import Content
-from wfmgmt.serving.models.torchserve.failures import ServerFailed, ServerRefused, foreign_errors_mapped, shape_checked
-from wfmgmt.serving.models.torchserve.keys import Keys, bearer
-from wfmgmt.serving.timeouts import timeout_after
+from wfmgmt.timeouts import timeout_after
+from wfmgmt.torchserve.failures import ServerFailed, ServerRefused, foreign_errors_mapped, shape_checked
+from wfmgmt.torchserve.keys import Keys, bearer
 
 WRONG_KEY = "InvalidKeyException"
 FORGOTTEN = frozenset({"ModelNotFoundException", "ModelVersionNotFoundException"})
@@ -219,7 +218,7 @@ class TorchServe:
         with shape_checked(self.name):
             return [_described(each) for each in versions]
 
-    async def predict(self, name: str, version: str, body: Content, headers: Mapping[str, str]) -> Reply:
+    async def predict(self, name: str, version: str, body: bytes | bytearray, headers: Mapping[str, str]) -> Reply:
         """Have a model answer; also an error is an answer. There is no time-out."""
         url = self.inference_url + _path("/predictions", name, version)
         key = self._keys.current.inference
@@ -232,7 +231,7 @@ class TorchServe:
             reply = await self._ask(url, body, headers, self._keys.current.inference)
         return reply
 
-    async def _ask(self, url: str, body: Content, headers: Mapping[str, str], key: str | None) -> Reply:
+    async def _ask(self, url: str, body: bytes | bytearray, headers: Mapping[str, str], key: str | None) -> Reply:
         data = body if len(body) <= _SENT_AT_ONCE else io.BytesIO(body)
         keyed = {**headers, **bearer(key)}
         with self._errors_mapped(self.inference_url, math.inf):
