@@ -136,7 +136,7 @@ _TOML_TYPES = {
 
 
 class Settings(BaseSettings):
-    """All settings of one deployment; `docs/configuration.md` says what each does."""
+    """All settings of one deployment; `docs/reference/configuration.md` says what each does."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid", arbitrary_types_allowed=True)
 

@@ -1,4 +1,4 @@
-"""The tables. `docs/database.md` explains every column to an auditor; `migrations/` creates them.
+"""The tables. `docs/reference/database.md` explains every column to an auditor; `migrations/` creates them.
 
 Times are ISO 8601 texts in UTC with microseconds, so that they read and sort the same in every database.
 """

@@ -1,7 +1,7 @@
 """What a worker may not do, and how it is to go first when the machine runs short.
 
 A handler is as trusted as the service's user: these keep accidents from taking the service along, and make attacks on
-other processes of that user harder, no more (`docs/security.md`).
+other processes of that user harder, no more (`docs/explanation/security.md`).
 """
 
 import contextlib
