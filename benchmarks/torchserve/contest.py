@@ -1,11 +1,12 @@
 """Both servers over the same archives, and how they take turns."""
 
 import contextlib
+import itertools
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import requests
 
@@ -24,7 +25,7 @@ class Server(Protocol):
 
     inference: str
 
-    def register(self, url: str, **parameters: object) -> requests.Response:
+    def register(self, url: str, **parameters: str) -> requests.Response:
         """Register a workflow; the answer comes when its workers are up."""
         ...
 
@@ -113,8 +114,9 @@ class Contest:
             torchserve_inference_urls=torchserve.inference,
         )
 
-    def _create_wfmgmt(self, **settings: object) -> Wfmgmt:
-        return Wfmgmt(self._new_folder(), web_workers=2, **self._stores, **settings)
+    def _create_wfmgmt(self, **settings: str) -> Wfmgmt:
+        every: dict[str, Any] = {**self._stores, **settings}
+        return Wfmgmt(self._new_folder(), web_workers=2, **every)
 
     def _new_folder(self) -> Path:
         self._started += 1
@@ -124,10 +126,13 @@ class Contest:
     def run(self, *workflows: str) -> Iterator[dict[str, Server]]:
         """Run the servers, with workflows registered in each, by their names."""
         with contextlib.ExitStack() as stack:
-            servers: dict[str, Server] = {name: stack.enter_context(self.create(name)) for name in self.names}
-            for server in servers.values():
-                for workflow in workflows:
-                    register(server, workflow)
+            servers: dict[str, Server] = {}
+            for name in self.names:
+                server = self.create(name)
+                stack.enter_context(server)
+                servers[name] = server
+            for each, workflow in itertools.product(servers.values(), workflows):
+                register(each, workflow)
             yield servers
 
 

@@ -1,6 +1,7 @@
 """Models on a TorchServe: its own workflows beside those of wfmgmt that has its models there."""
 
 import statistics
+from functools import partial
 
 from benchmarks.torchserve.comparison import TORCHSERVE, WFMGMT, Comparison
 from benchmarks.torchserve.contest import Contest, Server, Terms, alternate, register, wait_for_answer
@@ -25,12 +26,12 @@ def over_torchserve(contest: Contest, terms: Terms) -> list[Comparison]:
             urls[server.inference] = f"{server.inference}/wfpredict/{_NAMES[name]}"
         for connections, times in ((1, None), (16, 3.0), (64, None)):
 
-            def load(server: Server, seconds: int, connections: int = connections) -> Round:
+            def load(seconds: int, server: Server, connections: int = connections) -> Round:
                 url = urls[server.inference]
                 return run_wrk(url, seconds=seconds, connections=connections, script=script, timeout_s=_TIMEOUT_S)
 
-            alternate(servers, 1, lambda server, load=load: load(server, _WARM_UP_S))
-            measured = alternate(servers, terms.rounds, lambda server, load=load: load(server, terms.seconds))
+            alternate(servers, 1, partial(load, _WARM_UP_S))
+            measured = alternate(servers, terms.rounds, partial(load, terms.seconds))
             what = f"sequential, its model on the same TorchServe, {connections} connections"
             rates = {name: statistics.median(each.requests_per_s for each in of) for name, of in measured.items()}
             p50 = {name: statistics.median(each.p50_ms for each in of) for name, of in measured.items()}

@@ -25,7 +25,7 @@ class TorchServe(real_torchserve.TorchServe):
         settings = {"workflow_store": workflow_store, "enable_metrics_api": "true"}
         super().__init__(venv, folder, model_store, settings=settings)
 
-    def register(self, url: str, **parameters: object) -> requests.Response:
+    def register(self, url: str, **parameters: str | int) -> requests.Response:
         """Register a workflow; the answer comes when its workers are up."""
         parameters = {"url": url, **parameters}
         return requests.post(f"{self.management}/workflows", params=parameters, timeout=REGISTER_S)

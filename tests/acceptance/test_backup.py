@@ -41,7 +41,7 @@ def test_backup_under_load_restores_to_what_was_registered(service: Service, tmp
     """Every copy holds all archives that its database names; what is restored verifies, answers and runs."""
     with web_files() as web:
         url = web.put("/seq.war", make_war(tmp_path))
-        stop, failed = threading.Event(), []
+        stop, failed = threading.Event(), list[str]()
         threads = [threading.Thread(target=churn, args=(service, url, stop, failed)) for _ in range(3)]
         for thread in threads:
             thread.start()

@@ -7,6 +7,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,11 @@ def browse(url: str, profile: Path) -> str:
     ).stdout
 
 
+def has_refused(service: Service, plane: str, count: float) -> bool:
+    """Return whether so many requests or more were refused."""
+    return refused(service, plane) >= count
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium (Debian: apt-get install chromium)")
 def test_page_of_another_origin_registers_nothing(service: Service, tmp_path: Path) -> None:
     """Forms, beacons and fetches of a page that somebody opens on the service's machine are refused."""
@@ -119,7 +125,7 @@ def test_page_of_another_origin_registers_nothing(service: Service, tmp_path: Pa
                 assert refused(service, plane) == before[plane] + 1
             assert "<title>done" in browse(f"{address}/script.html", tmp_path / "profile")
             for plane in PLANES:
-                wait_until(lambda plane=plane: refused(service, plane) >= before[plane] + 5, what=f"attacks on {plane}")
+                wait_until(partial(has_refused, service, plane, before[plane] + 5), what=f"attacks on {plane}")
         assert service.names() == names
         assert query(service, "SELECT count(*) AS n FROM audit_event") == rows
         assert not mark.exists()

@@ -1,6 +1,7 @@
 """The configuration file of a model, as a registration takes it."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import requests
@@ -12,7 +13,7 @@ SPEC = "models: {m: {url: m1.mar}}\ndag: {m: []}\n"
 SLOW = "import time\ndef handle(data, context):\n    return data and ['ok'] or time.sleep(2)\n"
 
 
-def register(service: Service, config: str | None, **parameters: object) -> requests.Response:
+def register(service: Service, config: str | None, **parameters: Any) -> requests.Response:
     """Register a model that is slow to load with this configuration file; None leaves the file out."""
     manifest = {"model": {"modelName": "m", "handler": "handler.py", "configFile": "c.yaml"}}
     files = {} if config is None else {"c.yaml": config}

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -198,7 +199,8 @@ def test_body_of_a_refused_request_need_not_be_sent_over_a_unix_socket(tmp_path:
 )
 def test_wrong_settings_stop_the_start(tmp_path: Path, setting: str, value: str, message: str) -> None:
     """Nothing is opened by a wildcard or a slip of the pen."""
-    service = Service(tmp_path / "i", **{setting: value})
+    settings: dict[str, Any] = {setting: value}
+    service = Service(tmp_path / "i", **settings)
     process = service.launch()
     try:
         assert process.wait(20) == 2

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ def test_second_service_is_refused(first: Service, tmp_path: Path, what: str) ->
     """Exit code 3 and a line that names the setting, also when the path is another name of the same thing."""
     linked = tmp_path / "linked"
     linked.symlink_to(first.instance)
-    shared = f"sqlite:///{linked}/wfmgmt.db" if what == "database_url" else linked / what
+    shared: Any = f"sqlite:///{linked}/wfmgmt.db" if what == "database_url" else linked / what
     second = Service(tmp_path / "second", **{what: shared})
     code, said = second.refusal(30)
     assert code == 3

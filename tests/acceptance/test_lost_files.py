@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 import requests
 
 from tests.support.factories import make_mar, make_war
-from tests.support.load import web_workers
+from tests.support.load import reload
 from tests.support.service import Service, pids_of, wait_until
 
 #: As root it takes this to be refused a folder.
@@ -163,14 +162,7 @@ def test_folder_that_was_removed_is_made_again(service: Service, name: str) -> N
     assert status(service, "GET", "metrics") == 200
     assert service.register("seq.war", workflow_name="b").status_code == 200
     assert service.unregister("b").status_code == 200
-    before = web_workers(service)
-    assert service.process is not None
-    service.process.send_signal(signal.SIGHUP)
-    wait_until(
-        lambda: len(web_workers(service)) == 2 and not set(before) & set(web_workers(service)),
-        timeout_s=60,
-        what="new web workers",
-    )
+    reload(service, timeout_s=60)
     assert service.register("seq.war", workflow_name="b").status_code == 200
     assert "wfmgmt_requests_total{" in requests.get(f"{service.management}/metrics", timeout=10).text
     assert (service.run_folder / name).stat().st_mode & 0o777 == 0o700

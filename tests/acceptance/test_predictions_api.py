@@ -501,7 +501,7 @@ def test_clients_that_leave_take_no_place(service: Service) -> None:
 
 def test_nobody_gets_the_answer_of_another(service: Service) -> None:
     """Many clients at once, each with a word of its own."""
-    mixed_up = []
+    mixed_up: list[str] = []
     threads = [threading.Thread(target=_talk, args=(service, f"client {number}", mixed_up)) for number in range(8)]
     for thread in threads:
         thread.start()

@@ -1,6 +1,7 @@
 """The whole service with its models on a TorchServe 0.12.0 that really runs."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,11 @@ def register_all(service: Service) -> None:
         assert answer.ok, answer.text
 
 
+def answers(service: Service, workflow: str) -> bool:
+    """Return whether a workflow answers."""
+    return ask(service, workflow, "text")[0] == 200
+
+
 def ask(service: Service, workflow: str, body: str) -> tuple[int, bytes, str]:
     """Return status, bytes and content type of an answer; of an error the bytes are the handler's business."""
     content, content_type = BODIES[body]
@@ -82,7 +88,7 @@ def test_restarted_server_gets_all_models_again(stores: dict[str, Path], tmp_pat
             register_all(service)
             server.restart()
             for workflow in WORKFLOWS:
-                wait_until(lambda name=workflow: ask(service, name, "text")[0] == 200, timeout_s=60, what=workflow)
+                wait_until(partial(answers, service, workflow), timeout_s=60, what=workflow)
             models = requests.get(f"{server.management}/models", timeout=30).json()["models"]
             assert [model["modelName"] for model in models] == [
                 "leaves__length",

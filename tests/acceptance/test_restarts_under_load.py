@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import random
-import signal
 import socket
 import sys
 import threading
@@ -16,7 +15,7 @@ import aiohttp
 import pytest
 
 from tests.support.factories import make_mar, make_war
-from tests.support.load import web_workers
+from tests.support.load import reload
 from tests.support.service import Service, pids_of, wait_until
 
 CLIENTS = 64
@@ -102,19 +101,12 @@ def _service(tmp_path: Path) -> Iterator[Service]:
 
 def test_reloads_fail_no_request(service: Service) -> None:
     """SIGHUP replaces the web workers twice."""
-    process = service.start().process
-    assert process is not None
+    service.start()
     assert service.register("seq.war").status_code == 200
     with Clients(service) as clients:
         clients.wait_for_more()
         for _ in range(2):
-            before = set(web_workers(service))
-            process.send_signal(signal.SIGHUP)
-            wait_until(
-                lambda before=before: len(now := set(web_workers(service))) == 2 and not now & before,
-                timeout_s=PATIENCE_S,
-                what="new web workers",
-            )
+            reload(service, timeout_s=PATIENCE_S)
             clients.wait_for_more()
     assert clients.failed == []
 

@@ -39,6 +39,13 @@ def files(service: Service) -> list[Path]:
     return list((service.run_folder / "metrics").glob("*.db"))
 
 
+def kill_web_worker(service: Service) -> None:
+    """Kill the only one, and wait for its end."""
+    (worker,) = web_workers(service)
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: worker not in web_workers(service), what="its end")
+
+
 def test_counters_outlive_web_workers_in_files_that_do_not_pile_up(tmp_path: Path) -> None:
     """Web workers that end after a few requests leave their counts to the next ones."""
     # The old worker of a slot may still be ending when the new one starts.
@@ -61,9 +68,7 @@ def test_counters_outlive_a_web_worker_that_was_killed(tmp_path: Path) -> None:
             for _ in range(10):
                 ask(service)
             assert counted(service) % 10 == 0
-            (worker,) = web_workers(service)
-            os.kill(worker, signal.SIGKILL)
-            wait_until(lambda worker=worker: worker not in web_workers(service), what="its end")
+            kill_web_worker(service)
             for _ in range(10):
                 ask(service)
         assert counted(service) == 60

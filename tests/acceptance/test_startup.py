@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -159,7 +161,7 @@ def test_start_is_refused_when_the_database_is_read_only(database: Path, tmp_pat
     ],
     ids=["unknown", "address", "foreign address", "database", "folder"],
 )
-def test_start_is_refused_when_a_setting_is_wrong(tmp_path: Path, settings: dict[str, str], said: str) -> None:
+def test_start_is_refused_when_a_setting_is_wrong(tmp_path: Path, settings: dict[str, Any], said: str) -> None:
     """Exit code 2 and a line that names the setting."""
     assert said in refusal(Service(tmp_path / "instance", **settings), 2)
 
@@ -220,7 +222,8 @@ def test_start_is_refused_when_a_port_is_taken(tmp_path: Path) -> None:
     planes = ("management", "inference")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        services = [Service(tmp_path / plane, **{f"{plane}_address": f"127.0.0.1:{port}"}) for plane in planes]
+        settings: list[dict[str, Any]] = [{f"{plane}_address": f"127.0.0.1:{port}"} for plane in planes]
+        services = [Service(tmp_path / plane, **each) for plane, each in zip(planes, settings, strict=True)]
         processes = [service.launch() for service in services]
         try:
             assert [process.wait(20) for process in processes] == [2, 2]
@@ -272,11 +275,16 @@ def test_restart_answers_list_and_description_byte_for_byte_the_same(service: Se
         wait_until(lambda: answers(service) == before, what="the same answers")
 
 
+def is_ready_everywhere(service: Service, name: str) -> bool:
+    """Return whether many answers in a row, by any web worker, have all models of a workflow."""
+    return all(service.ready_workers(name) == [1, 1, 1] for _ in range(8))
+
+
 def answers(service: Service) -> list[bytes]:
     """Return list and descriptions, once every web worker knows that all models run."""
     names = service.names()
     assert names == ["P3", "b", "p10"]
     for name in names:
-        wait_until(lambda name=name: all(service.ready_workers(name) == [1, 1, 1] for _ in range(8)), what="the models")
+        wait_until(partial(is_ready_everywhere, service, name), what="the models")
     paths = ["workflows", "workflows?limit=2", "models", *(f"workflows/{name}" for name in names)]
     return [requests.get(f"{service.management}/{path}", timeout=10).content for path in paths]

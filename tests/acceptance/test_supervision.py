@@ -12,7 +12,7 @@ import requests
 
 from tests.support.campaigns import runtime_pid
 from tests.support.factories import make_mar, make_war
-from tests.support.load import web_workers
+from tests.support.load import reload, web_workers
 from tests.support.service import Service, wait_until
 from wfmgmt.deployment.locks import LockFile
 from wfmgmt.loops import MAX_FAILURES
@@ -128,13 +128,9 @@ def test_service_goes_on_while_its_master_is_stopped(service: Service) -> None:
 
 def test_reloaded_service_still_looks_after_its_runtime(service: Service) -> None:
     """New web workers know the sockets, locks and settings of the first; a mistake in the file does not matter yet."""
-    assert service.process is not None
-    runtime, before = runtime_pid(service), set(web_workers(service))
+    runtime = runtime_pid(service)
     (service.instance / "wfmgmt.toml").write_text("no_such_setting = 1\n")
-    service.process.send_signal(signal.SIGHUP)
-    wait_until(
-        lambda: len(now := set(web_workers(service))) == 2 and not now & before, timeout_s=REPLACED_S, what="new ones"
-    )
+    reload(service, timeout_s=REPLACED_S)
     assert runtime_pid(service) == runtime
     (service.instance / "wfmgmt.toml").unlink()
     os.kill(runtime, signal.SIGKILL)

@@ -222,12 +222,12 @@ def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def test_image_is_classified(service: Service, colour: tuple[int, int, int], name: str, sent_as: str) -> None:
     """A picture goes in, as the whole body, as a file of a form or in base64, and JSON comes out."""
     image = make_png(40, 30, colour)
-    sent: dict[str, Any] = {
+    sent: dict[str, dict[str, Any]] = {
         "body": {"data": image},
         "form": {"files": {"data": ("picture.png", image, "image/png")}},
         "text": {"data": base64.b64encode(image), "headers": {"Content-Type": "text/plain"}},
-    }[sent_as]
-    answer = requests.post(f"{service.inference}/wfpredict/colours", timeout=30, **sent)
+    }
+    answer = requests.post(f"{service.inference}/wfpredict/colours", timeout=30, **sent[sent_as])
     assert answer.status_code == 200, answer.text
     assert answer.json()["colour"] == name
     assert sum(answer.json()["scores"].values()) == pytest.approx(1, abs=0.01)

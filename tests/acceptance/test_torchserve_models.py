@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -141,9 +142,9 @@ def test_prediction_fails_clearly_while_the_server_is_away(fake: BackgroundFake,
     assert predict(torchserved).text == "hello"
 
 
-def health(service: Service) -> dict[str, object]:
+def health(service: Service) -> dict[str, Any]:
     """Return what the management address says of itself."""
-    found: dict[str, object] = requests.get(f"{service.management}/ping", timeout=5).json()
+    found: dict[str, Any] = requests.get(f"{service.management}/ping", timeout=5).json()
     return found
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -159,6 +160,11 @@ def probe(service: Service, plane: str, path: str) -> tuple[int, Any]:
     return answer.status_code, answer.json()
 
 
+def is_ready(service: Service, plane: str) -> bool:
+    """Return whether the service says on this plane that it is ready."""
+    return probe(service, plane, "/readyz")[0] == 200
+
+
 @pytest.mark.parametrize("plane", ["management", "inference"])
 def test_service_is_ready_when_all_workflows_are_ready_again(service: Service, plane: str) -> None:
     """Until then it tells which are not; it is alive meanwhile."""
@@ -190,7 +196,7 @@ def test_workflow_that_failed_before_the_last_start_is_not_awaited(service: Serv
         assert probe(service, "inference", "/readyz")[0] == 503
         kill_runtime(service)
         for plane in ("inference", "management"):
-            wait_until(lambda plane=plane: probe(service, plane, "/readyz")[0] == 200, timeout_s=30, what=plane)
+            wait_until(partial(is_ready, service, plane), timeout_s=30, what=plane)
         assert set(probe(service, "inference", "/ping")[1]["notReady"]) == {"hasty", "patient"}
 
 

@@ -5,12 +5,13 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import requests
 
-from tests.support.factories import make_mar, make_war
+from tests.support.factories import MODEL_HANDLER, make_mar, make_war
 from tests.support.service import Service, command_line, parent_pid, pids_of, wait_until
 
 #: A user of nobody's, so that all processes that the kernel counts for it are the service's.
@@ -38,15 +39,20 @@ def handle(data, context):
 SPEC = "models: {min-workers: 1, max-workers: 1, timeout-ms: 60000, m: {url: NAME.mar}}\ndag: {m: []}\n"
 
 
-def put(service: Service, name: str, source: str | None = None) -> None:
+def put(service: Service, name: str, source: str = MODEL_HANDLER) -> None:
     """Put a workflow of one model into the stores."""
     make_war(service.workflow_store, name=name, spec=SPEC.replace("NAME", name))
-    make_mar(service.model_store, name=name, **({} if source is None else {"source": source}))
+    make_mar(service.model_store, name=name, source=source)
 
 
 def ping(address: str) -> str:
     """Return what a health check says."""
     return str(requests.get(f"{address}/ping", timeout=5).json()["status"])
+
+
+def says(address: str, status: str) -> bool:
+    """Return whether a health check says this."""
+    return ping(address) == status
 
 
 def predict(service: Service, name: str) -> int:
@@ -135,7 +141,7 @@ def test_what_is_killed_or_stopped_is_replaced(
     wait_until(lambda: len(service.worker_pids()) == 2, timeout_s=20, what="a new worker")
     wait_until(lambda: predict(service, "good") == 200, what="a prediction")
     for address in (service.management, service.inference):
-        wait_until(lambda address=address: ping(address) == "Healthy", what="the health")
+        wait_until(partial(says, address, "Healthy"), what="the health")
 
 
 def test_health_checks_tell_that_a_worker_is_missing_while_none_can_be_started(
@@ -146,6 +152,6 @@ def test_health_checks_tell_that_a_worker_is_missing_while_none_can_be_started(
     os.kill(forkserver, signal.SIGSTOP)
     os.kill(worker, signal.SIGKILL)
     for address in (service.management, service.inference):
-        wait_until(lambda address=address: ping(address) == "Partial Healthy", timeout_s=4, what="the bad news")
+        wait_until(partial(says, address, "Partial Healthy"), timeout_s=4, what="the bad news")
     for address in (service.management, service.inference):
-        wait_until(lambda address=address: ping(address) == "Healthy", timeout_s=30, what="the health")
+        wait_until(partial(says, address, "Healthy"), timeout_s=30, what="the health")

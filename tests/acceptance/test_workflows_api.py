@@ -87,7 +87,7 @@ def post(service: Service, **request: Any) -> requests.Response:
     return requests.post(f"{service.management}/workflows", timeout=30, **request)
 
 
-def listing(service: Service, path: str = "/workflows", **parameters: object) -> requests.Response:
+def listing(service: Service, path: str = "/workflows", **parameters: Any) -> requests.Response:
     """Ask for a list."""
     return requests.get(f"{service.management}{path}", params=parameters, timeout=10)
 
@@ -229,7 +229,7 @@ def test_describe_tells_what_each_node_runs_with(service: Service) -> None:
     digest = hashlib.sha256((service.model_store / "m1.mar").read_bytes()).hexdigest()
     function = {"kind": "function", "url": None, "digest": None, "minWorkers": 1, "maxWorkers": 1, "batchSize": 1}
     model = {"kind": "model", "url": "m1.mar", "digest": digest, "minWorkers": 1, "maxWorkers": 2, "batchSize": 7}
-    expected = [
+    expected: list[dict[str, Any]] = [
         {"name": "pre_processing", **function, "maxBatchDelay": 0, "timeoutMs": 10_000},
         {"name": "m1", **model, "maxBatchDelay": 100, "timeoutMs": 900},
         {"name": "m2", **model, "minWorkers": 2, "batchSize": 3, "maxBatchDelay": 100, "timeoutMs": 10_000},
@@ -328,7 +328,7 @@ def test_list_gives_the_token_of_the_next_page_first(service: Service, listed: l
     ],
 )
 def test_list_by_offset_gives_the_page_that_was_asked_for(
-    service: Service, listed: list[str], parameters: dict[str, object], names: list[str], token: str | None
+    service: Service, listed: list[str], parameters: dict[str, Any], names: list[str], token: str | None
 ) -> None:
     """There is a token exactly when there is more; a token past the end is no error."""
     answer = listing(service, **parameters)
@@ -391,9 +391,7 @@ def test_models_gives_the_same_list(service: Service, listed: list[str], query_s
         "name with NUL",
     ],
 )
-def test_list_refuses_parameters_that_make_no_sense(
-    service: Service, parameters: dict[str, object], message: str
-) -> None:
+def test_list_refuses_parameters_that_make_no_sense(service: Service, parameters: dict[str, Any], message: str) -> None:
     """The message names the parameter, what would be right and what was given."""
     assert_error(listing(service, **parameters), 400, "BadRequestException", message)
 

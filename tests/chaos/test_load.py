@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -36,7 +37,7 @@ def _seconds() -> float:
 
 @pytest.fixture(name="service")
 def _service(tmp_path: Path) -> Iterator[Service]:
-    settings = {"web_workers": 2, "allowed_urls": r"http://127\.0\.0\.1:.*", "download_timeout_s": 120}
+    settings: dict[str, Any] = {"web_workers": 2, "allowed_urls": r"http://127\.0\.0\.1:.*", "download_timeout_s": 120}
     with Service(tmp_path, download_limit_mb=LARGE_MB, **settings) as service:
         make_idle_workflow(service)
         yield service

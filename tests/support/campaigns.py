@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import requests
 from urllib3.exceptions import NewConnectionError
@@ -54,7 +55,7 @@ def served(folder: Path) -> Iterator[str]:
             thread.join()
 
 
-def rows(service: Service, statement: str, *parameters: object) -> list[tuple[object, ...]]:
+def rows(service: Service, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
     """Return what an auditor with a SQL prompt sees."""
     connection = sqlite3.connect(service.database, timeout=10)
     try:
@@ -204,7 +205,7 @@ class Campaign:
         assert (lost, undead) == ([], [])
         ledger.known.update({name: name in listed for name in ledger.known})
         for name in sorted(listed):
-            wait_until(lambda name=name: self._is_loaded(name), timeout_s=20, what=f"the models of {name}")
+            wait_until(functools.partial(self._is_loaded, name), timeout_s=20, what=f"the models of {name}")
         wanted = PROCESSES_EACH * len(listed)
         archives = ARCHIVES_EACH * len(listed)
         wait_until(lambda: len(self._folders("unpacked")) == archives, what=f"{archives} unpacked archives")
@@ -214,6 +215,10 @@ class Campaign:
         if is_fresh:
             wait_until(lambda: not self._strays(), what=lambda: f"the end of the stray files {self._strays()}")
         self._check_audit(listed)
+
+    def has_answered(self, count: int) -> bool:
+        """Return whether more requests than this were answered."""
+        return len(self.ledger.answers) > count
 
     def _is_loaded(self, name: str) -> bool:
         nodes = self.service.describe(name)["nodes"]
@@ -351,12 +356,12 @@ def kill_parts(campaign: Campaign, rounds: int) -> None:
         campaign.begin()
         try:
             done = len(campaign.ledger.answers)
-            wait_until(lambda done=done: len(campaign.ledger.answers) > done + 10, what="work")
+            wait_until(functools.partial(campaign.has_answered, done + 10), what="work")
             master = service.process.pid if service.process else 0
             web_workers = [pid for pid in pids_with(service, "gunicorn") if pid != master]
             victim = campaign.random.choice(web_workers) if number % 2 else runtime_pid(service)
             os.kill(victim, signal.SIGKILL)
-            wait_until(lambda done=done: len(campaign.ledger.answers) > done + 20, what="more work")
+            wait_until(functools.partial(campaign.has_answered, done + 20), what="more work")
         finally:
             campaign.end()
         campaign.check(is_fresh=False)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.support.factories import make_mar, make_war
 from tests.support.service import Service, pids_of
@@ -12,7 +13,7 @@ LIMITS = {"archive_entries": 50, "archive_unpacked_mb": 20}
 
 
 @contextmanager
-def deployed(folder: Path, **settings: object) -> Iterator[Service]:
+def deployed(folder: Path, **settings: Any) -> Iterator[Service]:
     """Run a deployment that has to end well."""
     service = Service(folder, **settings).start()
     try:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import random
+import signal
 import socket
 import string
 import threading
@@ -21,7 +22,7 @@ import aiohttp
 import requests
 
 from tests.support.factories import make_mar, make_war
-from tests.support.service import Service, command_line, pids_of
+from tests.support.service import Service, command_line, pids_of, wait_until
 
 MIB = 1024 * 1024
 #: A workflow without processes, so that registrations cost what the management plane costs.
@@ -40,6 +41,18 @@ def web_workers(service: Service) -> list[int]:
     """Return the process ids of the web workers."""
     master = service.process.pid if service.process else 0
     return [pid for pid in pids_of(service.instance) if "gunicorn" in command_line(pid) and pid != master]
+
+
+def reload(service: Service, *, timeout_s: float) -> None:
+    """Have gunicorn replace its web workers, as SIGHUP does, and wait for the two new ones."""
+    assert service.process is not None
+    before = set(web_workers(service))
+    service.process.send_signal(signal.SIGHUP)
+    wait_until(
+        lambda: len(now := set(web_workers(service))) == 2 and not now & before,
+        timeout_s=timeout_s,
+        what="new web workers",
+    )
 
 
 def resident_bytes(pid: int) -> int:
@@ -190,7 +203,8 @@ def _pages(service: Service, key: str, next_key: str, first: str) -> Iterator[li
     with requests.Session() as session:
         value: str | None = first
         while value is not None:
-            answer = session.get(f"{service.management}/workflows", params={"limit": 7, key: value}, timeout=10)
+            parameters: dict[str, str | int] = {"limit": 7, key: value}
+            answer = session.get(f"{service.management}/workflows", params=parameters, timeout=10)
             assert answer.status_code == 200, answer.text
             page = answer.json()
             yield [each["workflowName"] for each in page["workflows"]]

@@ -127,6 +127,11 @@ def is_running(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] not in "ZX"
 
 
+def has_ended(pid: int) -> bool:
+    """Tell whether a process is gone."""
+    return not is_running(pid)
+
+
 def open_descriptors() -> int:
     """Return how many descriptors this process has open."""
     return len(os.listdir("/dev/fd"))  # noqa: PTH208 - only their number is of interest

@@ -94,16 +94,16 @@ def fill(database_url: str, count: int) -> None:
     The tables have to be empty.
     """
     settings = asdict(NodeSettings())
-    workflows = [
+    workflows: list[dict[str, Any]] = [
         {"id": number, "uid": uuid.uuid4().hex, "name": name, "url": f"{name}.war", "archive_file": f"{name}.war"}
         for number, name in enumerate((f"bulk{number:06}" for number in range(count)), start=1)
     ]
     shared = {"archive_downloaded": 0, "archive_sha256": SHA, "handler": "handler.py", "spec": "dag: {}\n"}
     shared |= {"dag": "{pre=[m1], m1=[post]}", "status": "ready", "response_timeout_s": 120, "startup_timeout_s": 120}
     shared |= {"created_at": MOMENT, "registered_at": MOMENT, "updated_at": MOMENT, **settings}
-    function = {"kind": "function", "model_url": None, "model_file": None, "model_sha256": None}
+    function: dict[str, Any] = {"kind": "function", "model_url": None, "model_file": None, "model_sha256": None}
     model = {"kind": "model", "model_url": "absent.mar", "model_file": "absent.mar", "model_sha256": SHA}
-    kinds = [("pre", function), ("m1", model), ("post", function)]
+    kinds: list[tuple[str, dict[str, Any]]] = [("pre", function), ("m1", model), ("post", function)]
     nodes = [
         {"id": 3 * each["id"] + position, "workflow_id": each["id"], "position": position, "name": name, **kind}
         for each in workflows

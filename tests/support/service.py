@@ -50,7 +50,7 @@ class Service:
         *arguments: str,
         prefix: Sequence[str] = (),
         visible_root: Path = Path("/"),
-        **settings: object,
+        **settings: Any,
     ) -> None:
         self.instance = instance
         visible = visible_root / instance.relative_to("/")
@@ -110,7 +110,7 @@ class Service:
             )
         return self.process
 
-    def start(self) -> "Service":
+    def start(self) -> Self:
         """Start gunicorn and wait until it is healthy or says what is not."""
         process = self.launch()
         try:
@@ -186,7 +186,7 @@ class Service:
         """Return all that was logged."""
         return self.log.read_text(errors="replace")
 
-    def register(self, url: str, **parameters: object) -> requests.Response:
+    def register(self, url: str, **parameters: Any) -> requests.Response:
         """Register a workflow."""
         return requests.post(f"{self.management}/workflows", params={"url": url, **parameters}, timeout=150)
 

@@ -59,7 +59,7 @@ async def open_both(
         yield await stack.enter_async_context(models), opened
 
 
-def settings_for(fake: Any) -> dict[str, object]:
+def settings_for(fake: Any) -> dict[str, Any]:
     """Return the settings of a deployment that has its models there."""
     address = address_of(fake)
     return {

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -24,6 +25,11 @@ def hold(path: Path, shared: SharedState) -> None:
     while True:
         election.beat()
         signal.sigtimedwait([], 0.01)
+
+
+def has_changed(shared: SharedState, heartbeat: bytes) -> bool:
+    """Return whether there was another heartbeat since."""
+    return shared.heartbeat != heartbeat
 
 
 @pytest.fixture(name="shared")
@@ -47,7 +53,7 @@ def test_election_leaves_a_holder_alone_that_runs(tmp_path: Path, shared: Shared
     for _ in range(5 * MAX_UNCHANGED_LOOKS):
         seen = shared.heartbeat
         assert not other.take_part()
-        wait_until(lambda seen=seen: shared.heartbeat != seen, what="a heartbeat")
+        wait_until(partial(has_changed, shared, seen), what="a heartbeat")
     assert elected.is_alive()
 
 

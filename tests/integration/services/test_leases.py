@@ -57,7 +57,7 @@ def test_sweep_removes_a_file_whose_process_did_not_live_to_name_it(tmp_path: Pa
 
 def test_take_is_not_disturbed_by_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sweep that takes a file which is just being made for a dead process's costs nothing but another file."""
-    create, swept = leases._open_new, []  # noqa: SLF001 - the moment in between can be had here only
+    create, swept = leases._open_new, list[Path]()  # noqa: SLF001 - the moment in between can be had here only
 
     def create_and_sweep(path: Path) -> int:
         descriptor = create(path)

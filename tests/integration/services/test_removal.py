@@ -1,5 +1,6 @@
 """Recovery of unfinished work over a real database, with a runtime that fails for one workflow."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -75,8 +76,8 @@ def test_recovery_of_one_workflow_does_not_wait_for_another(
     runtime.unloaded.clear()
     assert removal.recover() == module.Recovery()
     assert runtime.unloaded == []
-    now = module.time.monotonic()
-    monkeypatch.setattr(module.time, "monotonic", lambda: now + module.MAX_RETRY_S + 1)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + module.MAX_RETRY_S + 1)
     runtime.broken.clear()
     assert removal.recover().done == ["undo the unfinished registration of stuck"]
     assert removal.abandoned() == []

@@ -23,6 +23,7 @@ from wfmgmt.serving.inference_protocol import InferenceProtocol
 from wfmgmt.serving.inference_server import inference_app
 from wfmgmt.serving.models.local.channel import Channel
 from wfmgmt.serving.models.local.worker_process import WorkerProcess
+from wfmgmt.serving.runtime import Runtime
 from wfmgmt.settings import Settings
 from wfmgmt.testing import in_event_loop
 
@@ -85,6 +86,11 @@ def make_deployment(store: Path, name: str, *, response_timeout_s: int) -> LoadR
 Ask = Callable[[str, bytes], Awaitable[int | None]]
 
 
+def is_loaded(runtime: Runtime, name: str) -> bool:
+    """Return whether a workflow is up."""
+    return runtime.report(name).state is LoadState.LOADED
+
+
 @asynccontextmanager
 async def serving(instance: Path) -> AsyncIterator[Ask]:
     """Serve the workflows `w` and, with a second to answer, `hasty`; give what asks them and returns the status."""
@@ -95,7 +101,7 @@ async def serving(instance: Path) -> AsyncIterator[Ask]:
         for name, response_timeout_s in (("w", 60), ("hasty", 1)):
             deployment = make_deployment(settings.model_store, name, response_timeout_s=response_timeout_s)
             runtime.start_load(deployment)
-            await until(lambda name=name: runtime.report(name).state is LoadState.LOADED, timeout_s=60)
+            await until(partial(is_loaded, runtime, name), timeout_s=60)
             runtime.on_registered(name)
         runtime.feed.record_catalog("")
         app = inference_app(
@@ -103,6 +109,7 @@ async def serving(instance: Path) -> AsyncIterator[Ask]:
         )
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
         await runner.setup()
+        assert runner.server is not None
         protocol = partial(
             InferenceProtocol,
             runner.server,

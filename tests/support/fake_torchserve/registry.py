@@ -191,7 +191,8 @@ def number_of(parameters: Mapping[str, str], name: str, default: int) -> int:
 def _unpack(archive: Path, folder: Path) -> UnpackedMar | None:
     """Unpack an archive; None for what is no archive, which nobody notices before a worker is to load it."""
     try:
-        return unpack_mar(archive, folder)
+        with archive.open("rb") as content:
+            return unpack_mar(content, folder)
     except zipfile.BadZipFile as error:
         if archive.read_bytes().startswith(b"PK"):
             raise OwnError(500, INTERNAL, f"Failed to save model: {archive.name}") from error

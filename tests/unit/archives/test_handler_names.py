@@ -106,7 +106,7 @@ def test_defined_names_runs_nothing_and_warns_of_nothing() -> None:
     """Neither the code nor its questionable escapes have any effect on the server."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert defined_names("raise SystemExit('\\d')\na = 1 is 1", "handler.py") == {"a"}
+        assert defined_names("raise SystemExit('\\d')\na = 1 is 1", "handler.py") == frozenset({"a"})
 
 
 @pytest.mark.parametrize(

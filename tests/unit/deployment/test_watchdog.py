@@ -1,12 +1,13 @@
 """The watchdog's decisions, with a fake clock, lock and process."""
 
 import itertools
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from wfmgmt.deployment import housekeeping
 from wfmgmt.deployment.housekeeping import HANGING_S, STARTING_S, RuntimeWatchdog
 from wfmgmt.deployment.locks import LockFile
 
@@ -39,8 +40,8 @@ class Rig:
         self.lock = FakeLock()
         self.returncode: int | None = None
         self.refusal: OSError | None = None
-        monkeypatch.setattr(housekeeping.subprocess, "Popen", self._start)
-        monkeypatch.setattr(housekeeping.os, "kill", lambda pid, _signal: self.killed.append(pid))
+        monkeypatch.setattr(subprocess, "Popen", self._start)
+        monkeypatch.setattr(os, "kill", lambda pid, _signal: self.killed.append(pid))
         self.watchdog = RuntimeWatchdog(
             command=["runtime"],
             keep_open=(),

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ GUARD = BrowserGuard(
 )
 
 
-def passes(method: str = "POST", path: str = "/workflows", guard: BrowserGuard = GUARD, **headers: str) -> bool:
+def passes(method: str = "POST", path: str = "/workflows", guard: BrowserGuard = GUARD, **headers: Any) -> bool:
     """Return whether a request gets through; the names of headers have underscores here."""
     sent = {name.replace("_", "-").lower(): value for name, value in headers.items()}
     try:
@@ -109,7 +110,7 @@ def test_missing_host_passes() -> None:
         {"Sec_Fetch_Site": "cross-site", "Authorization": "bearer wfm_1"},
     ],
 )
-def test_own_and_allowed_pages_may_change_things(headers: dict[str, str]) -> None:
+def test_own_and_allowed_pages_may_change_things(headers: dict[str, Any]) -> None:
     """So may what is no browser, and what carries a token that no browser adds by itself."""
     assert passes(Host="127.0.0.1:8081", **headers)
 
@@ -138,7 +139,7 @@ def test_own_and_allowed_pages_may_change_things(headers: dict[str, str]) -> Non
     ],
 )
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "get", "PROPFIND"])
-def test_other_pages_may_change_nothing(headers: dict[str, str], method: str) -> None:
+def test_other_pages_may_change_nothing(headers: dict[str, Any], method: str) -> None:
     """Neither from another site nor from another port of this host, nor without an origin."""
     assert not passes(method, Host="127.0.0.1:8081", **headers)
 
@@ -146,7 +147,11 @@ def test_other_pages_may_change_nothing(headers: dict[str, str], method: str) ->
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_safe_methods_pass(method: str) -> None:
     """They change nothing, and a browser does not show the answer to the page."""
-    headers = {"Origin": "https://evil.example", "Sec_Fetch_Site": "cross-site", "X_HTTP_Method_Override": "DELETE"}
+    headers: dict[str, Any] = {
+        "Origin": "https://evil.example",
+        "Sec_Fetch_Site": "cross-site",
+        "X_HTTP_Method_Override": "DELETE",
+    }
     assert passes(method, Host="127.0.0.1:8081", **headers)
 
 

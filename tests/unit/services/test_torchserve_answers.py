@@ -23,7 +23,7 @@ NOT_JSON = {
     "deeply nested": b"[" * 100_000,
     "a number without end": b'{"workflows": ' + b"9" * 5000 + b"}",
 }
-NOT_A_LIST = {
+NOT_A_LIST: dict[str, object] = {
     "models": {"models": []},
     "no object": [],
     "no array": {"workflows": {}},

@@ -1,5 +1,7 @@
 """What is counted at the nodes, as Prometheus reads it."""
 
+from typing import Any
+
 from prometheus_client import CollectorRegistry, generate_latest
 
 from wfmgmt.serving.measurements import MAX_PER_HANDLER, Distribution, Measurements
@@ -62,8 +64,9 @@ def test_nonsense_of_handlers_is_left_out() -> None:
     """Neither values that are no numbers nor names without end get in."""
     measurements = Measurements()
     node = measurements.start("w", ["n"])["n"]
-    nonsense = [["counter", "a", "b", float("nan")], ["x"], [1, 2, 3, 4], ["counter", "a", "b", 10**400]]
-    measurements.record_handler("w", "n", [*nonsense, ["counter", "falls", "count", -1.0], 7])
+    nonsense: list[Any] = [["counter", "a", "b", float("nan")], ["x"], [1, 2, 3, 4], ["counter", "a", "b", 10**400]]
+    nonsense += [["counter", "falls", "count", -1.0], 7]
+    measurements.record_handler("w", "n", nonsense)
     assert node.handler == {}
     measurements.record_handler("w", "n", [["counter", f"\ud800 {number}", "count", 1.0] for number in range(1000)])
     assert len(node.handler) == MAX_PER_HANDLER

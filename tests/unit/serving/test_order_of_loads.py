@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ async def test_load_that_takes_too_long_gives_its_slot_to_the_next() -> None:
     lane, late = Lane(1, 2), list[str]()
     async with asyncio.timeout(10), AsyncExitStack() as loads:
         for name in ("a", "b"):
-            await loads.enter_async_context(lane.turn(0.01, lambda name=name: late.append(name)))
+            await loads.enter_async_context(lane.turn(0.01, partial(late.append, name)))
             await lane.wait_until_idle()
         assert late == ["a", "b"]
         with pytest.raises(TimeoutError):

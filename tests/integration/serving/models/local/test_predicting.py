@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import uvloop
 
 from tests.support.factories import make_mar
-from tests.support.model_servers import LocalServers, is_running, open_descriptors, open_servers, until
+from tests.support.model_servers import LocalServers, has_ended, is_running, open_descriptors, open_servers, until
 from wfmgmt.errors import WfmgmtError
 from wfmgmt.serving.models.base import InputField, NodeAnswer, NodeRequest, PredictionFailed, WorkerStatus
 from wfmgmt.serving.models.local.accelerators import Accelerators
@@ -242,7 +243,7 @@ async def test_pool_without_minimum_lets_go_and_comes_back(tmp_path: Path) -> No
             pid = int(await ask(servers, "pid"))
             assert servers.models.status("w__m").ready == 1
             await until(lambda: servers.models.status("w__m") == WorkerStatus(wanted=0, ready=0))
-            await until(lambda pid=pid: not is_running(pid))
+            await until(partial(has_ended, pid))
 
 
 @in_event_loop

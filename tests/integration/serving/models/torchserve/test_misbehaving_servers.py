@@ -185,12 +185,12 @@ async def test_load_fails_when_no_server_can_be_reached(tmp_path: Path) -> None:
 async def test_load_tells_how_torchserve_has_to_be_started(tmp_path: Path) -> None:
     """A server without its model API, or with another model store, is no riddle."""
     (tmp_path / "other").mkdir()
-    for store, options, advice in (
-        (tmp_path, {"model_api": False}, "started with its model API enabled"),
-        (tmp_path / "other", {}, "its model store has to be the folder MODEL_STORE"),
+    for store, model_api, advice in (
+        (tmp_path, False, "started with its model API enabled"),
+        (tmp_path / "other", True, "its model store has to be the folder MODEL_STORE"),
     ):
         async with (
-            fake_torchserve(store, **options) as fake,
+            fake_torchserve(store, model_api=model_api) as fake,
             open_torchserve_models(tmp_path, address_of(fake)) as server,
         ):
             with pytest.raises(ModelNotLoaded, match=advice):

@@ -52,8 +52,8 @@ def test_several_values_are_parts_of_a_form() -> None:
     ]
     body, headers = encoded(*fields)
     message = BytesParser().parsebytes(f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode() + body)
-    parts = message.get_payload()
-    assert isinstance(parts, list)
+    assert message.is_multipart()
+    _, *parts = message.walk()
     assert [part.get_content_type() for part in parts] == [
         "application/octet-stream",
         "application/json",
