@@ -1,12 +1,7 @@
 """A real browser opens a page of another origin that tries to register a workflow."""
 
-import functools
-import http.server
 import shutil
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +12,7 @@ from tests.support.evidence import query, refused
 from tests.support.factories import make_war
 from tests.support.raw_http import PLANES
 from tests.support.service import Service, wait_until
+from tests.support.web_files import served
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 OPTIONS = [
@@ -67,26 +63,6 @@ PAGES = {
 }
 
 
-@contextmanager
-def site(folder: Path) -> Iterator[str]:
-    """Serve a folder from a port of its own; give its address."""
-    handler = functools.partial(_QuietHandler, directory=str(folder))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://localhost:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-class _QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 def browse(url: str, profile: Path) -> str:
     """Open a page as somebody would, and return what the window shows when it is at rest."""
     assert CHROMIUM
@@ -118,7 +94,9 @@ def test_page_of_another_origin_registers_nothing(service: Service, tmp_path: Pa
     rows, names = query(service, "SELECT count(*) AS n FROM audit_event"), service.names()
     before = {plane: refused(service, plane) for plane in PLANES}
     try:
-        with site(folder) as address:
+        with served(folder) as served_at:
+            # Another origin than the service's, however a browser compares them.
+            address = served_at.replace("127.0.0.1", "localhost")
             for plane in PLANES:
                 shown = browse(f"{address}/form-{plane}.html", tmp_path / f"profile-{plane}")
                 assert "CrossOriginException" in shown

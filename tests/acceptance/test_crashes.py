@@ -9,19 +9,13 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.campaigns import (
-    WHILE_PARTS_DIE,
-    Campaign,
-    kill_parts,
-    pids_with,
-    rows,
-    run_kills,
-    runtime_pid,
-    served,
-)
+from tests.support.campaigns import WHILE_PARTS_DIE, Campaign, kill_parts, run_kills
+from tests.support.evidence import rows
 from tests.support.factories import make_mar, make_war
+from tests.support.processes import pids_with, runtime_pid
 from tests.support.service import Service, pids_of, wait_until
 from tests.support.slow_workflow import in_background, make_slow_workflow
+from tests.support.web_files import served
 
 
 @pytest.fixture(name="downloads")

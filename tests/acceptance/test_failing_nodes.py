@@ -8,13 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.evidence import (
-    assert_error,
-    assert_failure_is_audited,
-    assert_json,
-    nothing_left,
-    ready_workers,
-)
+from tests.support.evidence import assert_error, assert_failure_is_audited, assert_json, nothing_left, ready_workers
 from tests.support.factories import make_mar, make_war
 from tests.support.service import Service
 

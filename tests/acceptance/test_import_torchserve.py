@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.campaigns import rows
 from tests.support.deployments import deployed
+from tests.support.evidence import rows
 from tests.support.factories import SEQUENTIAL_SPEC, make_mar, make_war
 from tests.support.listed_workflows import listing
 from tests.support.scripted_server import ScriptedServer, answer

@@ -10,22 +10,13 @@ import requests
 
 from tests.support.deployments import deployed
 from tests.support.factories import make_mar, make_war
-from tests.support.load import (
-    MIB,
-    Fuzzer,
-    MemoryWatch,
-    endless_source,
-    make_idle_workflow,
-    mixed_load,
-    p99,
-    silent_source,
-    slow_clients,
-    slowest_honest_answer,
-    walk_while_others_write,
-    web_workers,
-)
+from tests.support.fuzzer import Fuzzer
+from tests.support.load import make_idle_workflow, mixed_load, p99, walk_while_others_write
+from tests.support.processes import MIB, MemoryWatch, web_workers
 from tests.support.records import fill
 from tests.support.service import Service, wait_until
+from tests.support.slow_clients import slow_clients, slowest_honest_answer
+from tests.support.sources import endless_source, silent_source
 from wfmgmt.registry.schema import upgrade
 
 SLEEPER = """

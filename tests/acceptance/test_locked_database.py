@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from tests.support.campaigns import rows
+from tests.support.evidence import rows
 from tests.support.factories import make_mar, make_war
 from tests.support.service import Service, wait_until
 

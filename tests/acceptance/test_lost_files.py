@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from tests.support.factories import make_mar, make_war
-from tests.support.load import reload
+from tests.support.processes import reload
 from tests.support.service import Service, pids_of, wait_until
 
 #: As root it takes this to be refused a folder.

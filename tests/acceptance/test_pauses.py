@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.campaigns import runtime_pid
 from tests.support.deployments import deployed
 from tests.support.factories import make_war
+from tests.support.processes import runtime_pid
 from tests.support.service import Service, pids_of, wait_until
 
 #: Tells that it has begun, and answers in time.

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.campaigns import runtime_pid
 from tests.support.factories import make_mar, make_war
-from tests.support.load import web_workers
+from tests.support.processes import runtime_pid, web_workers
 from tests.support.service import Service, pids_of, wait_until
 
 #: A user of nobody's, so that all processes that the kernel counts for it are the service's.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.campaigns import rows
+from tests.support.evidence import rows
 from tests.support.factories import make_mar, make_war
 from tests.support.records import make_workflow
 from tests.support.service import Service

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from tests.support.factories import make_mar, make_war
-from tests.support.load import reload
+from tests.support.processes import reload
 from tests.support.service import Service, pids_of, wait_until
 
 CLIENTS = 64

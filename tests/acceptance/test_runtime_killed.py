@@ -12,9 +12,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.support.campaigns import pids_with, runtime_pid
 from tests.support.deployments import deployed
 from tests.support.factories import make_mar, make_war
+from tests.support.processes import pids_with, runtime_pid
 from tests.support.service import Service, wait_until
 
 CLIENTS = 64

@@ -7,7 +7,7 @@ from pathlib import Path
 import requests
 
 from tests.support.evidence import samples
-from tests.support.load import web_workers
+from tests.support.processes import web_workers
 from tests.support.service import Service, wait_until
 
 WORKERS = 2

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.campaigns import rows
+from tests.support.evidence import rows
 from tests.support.factories import make_mar, make_war
-from tests.support.load import web_workers
+from tests.support.processes import web_workers
 from tests.support.service import Service, pids_of, wait_until
 from tests.support.slow_workflow import in_background, make_slow_workflow
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.campaigns import runtime_pid
 from tests.support.factories import make_mar, make_war
-from tests.support.load import reload, web_workers
+from tests.support.processes import reload, runtime_pid, web_workers
 from tests.support.service import Service, wait_until
 from wfmgmt.deployment.locks import LockFile
 from wfmgmt.loops import MAX_FAILURES

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.campaigns import rows
 from tests.support.deployments import deployed
-from tests.support.evidence import assert_error
+from tests.support.evidence import assert_error, rows
 from tests.support.factories import make_mar, make_war
 from tests.support.fake_torchserve import BackgroundFake, Misbehaviour, fake_torchserve_in_background
 from tests.support.service import Service, wait_until

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.campaigns import runtime_pid
 from tests.support.factories import make_mar, make_war
+from tests.support.processes import runtime_pid
 from tests.support.service import CHECKOUT, Service, pids_of, wait_until
 
 TALKATIVE = """

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.support.campaigns import pids_with, runtime_pid
 from tests.support.factories import make_mar, make_war
+from tests.support.processes import pids_with, runtime_pid
 from tests.support.service import Service, wait_until
 
 #: A model that comes up once a file is gone, and fails while that file says so.

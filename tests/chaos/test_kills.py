@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.campaigns import WHILE_PARTS_DIE, Campaign, kill_parts, run_kills, served
+from tests.support.campaigns import WHILE_PARTS_DIE, Campaign, kill_parts, run_kills
 from tests.support.service import Service
+from tests.support.web_files import served
 
 
 @pytest.fixture(name="downloads")

@@ -10,21 +10,12 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.load import (
-    MIB,
-    Fuzzer,
-    MemoryWatch,
-    endless_source,
-    make_idle_workflow,
-    mixed_load,
-    p99,
-    silent_source,
-    slow_clients,
-    slowest_honest_answer,
-    walk_while_others_write,
-    web_workers,
-)
+from tests.support.fuzzer import Fuzzer
+from tests.support.load import make_idle_workflow, mixed_load, p99, walk_while_others_write
+from tests.support.processes import MIB, MemoryWatch, web_workers
 from tests.support.service import Service, wait_until
+from tests.support.slow_clients import slow_clients, slowest_honest_answer
+from tests.support.sources import endless_source, silent_source
 
 Report = Callable[[str], None]
 LARGE_MB = 2048

@@ -2,26 +2,25 @@
 
 import contextlib
 import functools
-import http.server
 import json
 import os
 import random
 import signal
-import sqlite3
 import threading
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import requests
 from urllib3.exceptions import NewConnectionError
 
+from tests.support.evidence import rows
 from tests.support.factories import make_mar, make_war
-from tests.support.service import Service, command_line, pids_of, stored_files, wait_until
+from tests.support.processes import pids_with, runtime_pid
+from tests.support.service import Service, pids_of, stored_files, wait_until
 from wfmgmt.registry.registry import Registry
 
 #: What a registration may ask for: archive to the statuses that it can end with while nothing is being killed.
@@ -32,36 +31,6 @@ WHILE_PARTS_DIE = frozenset({409, 503})
 PROCESSES_EACH = 3
 #: Archives that each of them has unpacked.
 ARCHIVES_EACH = 2
-
-
-class _QuietFiles(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder and says nothing."""
-
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the name is http.server's
-        """Say nothing."""
-
-
-@contextlib.contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Serve a folder over HTTP; give its address."""
-    handler = functools.partial(_QuietFiles, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def rows(service: Service, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-    """Return what an auditor with a SQL prompt sees."""
-    connection = sqlite3.connect(service.database, timeout=10)
-    try:
-        return connection.execute(statement, parameters).fetchall()
-    finally:
-        connection.close()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,17 +305,6 @@ def turn_over_all(campaign: Campaign) -> None:
     for name, known in sorted(campaign.ledger.known.items()):
         answer = service.unregister(name) if known else service.register("seq.war", workflow_name=name)
         assert answer.status_code == 200, answer.text
-
-
-def pids_with(service: Service, text: str) -> list[int]:
-    """Return the service's processes that have a text in their command line."""
-    return [pid for pid in pids_of(service.instance) if text in command_line(pid)]
-
-
-def runtime_pid(service: Service) -> int:
-    """Return the process id of the runtime."""
-    found: list[int] = wait_until(lambda: pids_with(service, "wfmgmt.cli.main runtime"), what="a runtime")
-    return found[0]
 
 
 def kill_parts(campaign: Campaign, rounds: int) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 
 import requests
 
-from tests.support.campaigns import served
 from tests.support.factories import make_mar, make_war
 from tests.support.service import Service, parent_pid, wait_until
 from tests.support.small_disk import FILLER, SmallDisks
+from tests.support.web_files import served
 
 #: Makes each archive need several writes.
 PADDING = {"padding.bin": random.Random(1).randbytes(64 * 1024)}  # noqa: S311 - only has to resist compression

@@ -138,3 +138,12 @@ def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
+
+
+def rows(service: Service, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+    """Return what an auditor with a SQL prompt sees."""
+    connection = sqlite3.connect(service.database, timeout=10)
+    try:
+        return connection.execute(statement, parameters).fetchall()
+    finally:
+        connection.close()

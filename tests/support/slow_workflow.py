@@ -7,7 +7,7 @@ from pathlib import Path
 
 import requests
 
-from tests.support.campaigns import rows
+from tests.support.evidence import rows
 from tests.support.factories import make_mar, make_war
 from tests.support.service import Service, wait_until
 

@@ -1,5 +1,8 @@
-"""A web server of this machine that gives out what a test puts into it."""
+"""Web servers of this machine: one that gives out what a test puts into it, one for a folder."""
 
+import contextlib
+import functools
+import http.server
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,6 +71,27 @@ def web_files() -> Iterator[WebFiles]:
         thread.start()
         try:
             yield files
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _QuietFiles(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder and says nothing."""
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the name is http.server's
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder over HTTP; give its address."""
+    handler = functools.partial(_QuietFiles, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()

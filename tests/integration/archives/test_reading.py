@@ -2,106 +2,37 @@
 
 import errno
 import hashlib
-import random
 import stat
 import struct
 import time
 import tracemalloc
 import zipfile
 import zlib
-from collections.abc import Mapping
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from tests.support.crafted_zips import (
+    FILES,
+    crafted,
+    end_record,
+    entry,
+    local,
+    many_entries,
+    nested,
+    overlapping,
+    write,
+    zipped,
+    zipped_member,
+)
 from wfmgmt.archives import reading
 from wfmgmt.archives.reading import check_archive, open_archive, sha256_of
 from wfmgmt.domain.limits import MIB, Limits
 from wfmgmt.errors import InvalidArchive
 
 LIMITS = Limits()
-FILES = {"a.txt": b"first", "sub/b.txt": b"second" * 1000, "empty": b""}
-
-
-def zipped(files: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """Return an ordinary archive."""
-    buffer = BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
-def zipped_member(name: str = "a.txt", content: bytes = b"x", *, mode: int = 0) -> bytes:
-    """Return an archive with one member of a certain type."""
-    buffer = BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        member = zipfile.ZipInfo(name)
-        member.external_attr = mode << 16
-        archive.writestr(member, content)
-    return buffer.getvalue()
-
-
-def entry(name: bytes, *, packed: bytes, size: int, crc: int, offset: int, flags: int = 0, method: int = 8) -> bytes:
-    """Return an entry of the table of contents, with whatever it claims."""
-    head = struct.pack("<4s6H3I", b"PK\1\2", 20, 20, flags, method, 0, 33, crc, len(packed), size)
-    return head + struct.pack("<5H2I", len(name), 0, 0, 0, 0, 0, offset) + name
-
-
-def local(name: bytes, *, packed: bytes, size: int, crc: int, flags: int = 0, method: int = 8) -> bytes:
-    """Return a member as it lies in the file, with whatever its header claims."""
-    head = struct.pack("<4s5H3I2H", b"PK\3\4", 20, flags, method, 0, 33, crc, len(packed), size, len(name), 0)
-    return head + name + packed
-
-
-def end_record(entries: int, size: int, offset: int) -> bytes:
-    """Return the record at the end of an archive."""
-    return struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, entries, entries, size, offset, 0)
-
-
-def crafted(name: bytes = b"a.txt", content: bytes = b"x", **claims: int) -> bytes:
-    """Return an archive with one member that claims to be what it is not."""
-    packer = zlib.compressobj(wbits=-15)
-    packed = packer.compress(content) + packer.flush()
-    claimed = {"size": len(content), "crc": zlib.crc32(content), **claims}
-    data = local(name, packed=packed, **claimed)
-    table = entry(name, packed=packed, offset=0, **claimed)
-    return data + table + end_record(1, len(table), len(data))
-
-
-def overlapping() -> bytes:
-    """Return an archive with two members in the same bytes."""
-    packed = zlib.compress(b"x" * 1000)[2:-4]
-    claimed = {"size": 1000, "crc": zlib.crc32(b"x" * 1000)}
-    data = local(b"a", packed=packed, **claimed)
-    table = b"".join(entry(name, packed=packed, offset=0, **claimed) for name in (b"a", b"b"))
-    return data + table + end_record(2, len(table), len(data))
-
-
-def nested() -> bytes:
-    """Return an archive whose first member holds the second one, header and all."""
-    inner = local(b"b", packed=b"x" * 10, size=10, crc=zlib.crc32(b"x" * 10), method=0)
-    outer = local(b"a", packed=inner, size=len(inner), crc=zlib.crc32(inner), method=0)
-    table = entry(b"a", packed=inner, size=len(inner), crc=zlib.crc32(inner), offset=0, method=0)
-    table += entry(b"b", packed=b"x" * 10, size=10, crc=zlib.crc32(b"x" * 10), offset=31, method=0)
-    return outer + table + end_record(2, len(table), len(outer))
-
-
-def many_entries(count: int, claimed: int) -> bytes:
-    """Return an archive with a long table of contents and no data, claiming another number of entries."""
-    table = entry(b"a", packed=b"", size=0, crc=0, offset=0) * count
-    return table + end_record(claimed, len(table), 0)
-
-
-def write(folder: Path, content: bytes) -> Path:
-    """Write an archive and return its path."""
-    path = folder / "some.war"
-    path.write_bytes(content)
-    return path
 
 
 def test_archive_gives_names_and_contents(tmp_path: Path) -> None:
@@ -399,59 +330,3 @@ def test_open_archive_lets_a_missing_file_through(tmp_path: Path) -> None:
 def test_sha256_of_is_the_digest_of_the_file(tmp_path: Path) -> None:
     """The digest is the one that sha256sum prints."""
     assert sha256_of(write(tmp_path, GOOD)) == hashlib.sha256(GOOD).hexdigest()
-
-
-def _use(path: Path, folder: Path) -> None:
-    """Do everything with an archive that can be done."""
-    folder.mkdir(exist_ok=True)
-    with open_archive(path, replace(LIMITS, archive_unpacked_bytes=MIB)) as archive:
-        for name in archive.names:
-            archive.read(name, MIB)
-        archive.unpack(folder)
-
-
-def _flip(content: bytes, position: int, value: int) -> bytes:
-    changed = bytearray(content)
-    changed[position % len(changed)] = value
-    return bytes(changed)
-
-
-@st.composite
-def damaged_archives(draw: st.DrawFn) -> bytes:
-    """Draw archives in which bytes were changed, cut out or put in at a few places."""
-    content = draw(st.sampled_from([GOOD, zipped({"a/b": b"x" * 50, "c/": b""}, zipfile.ZIP_STORED)]))
-    for _ in range(draw(st.integers(1, 4))):
-        position = draw(st.integers(0, len(content)))
-        removed_bytes = draw(st.integers(0, 8))
-        content = content[:position] + draw(st.binary(max_size=8)) + content[position + removed_bytes :]
-    return content
-
-
-@settings(max_examples=300, deadline=None)
-@given(content=st.binary(max_size=200) | damaged_archives())
-def test_archives_raise_nothing_but_invalid_archive(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    """Whatever the bytes are, the archive works or the one error comes out."""
-    folder = tmp_path_factory.mktemp("damaged")
-    try:
-        _use(write(folder, content), folder / "out")
-    except InvalidArchive as exc:
-        assert exc.reason  # noqa: PT017 -- some damage does no harm
-
-
-def test_archives_with_one_byte_changed_raise_nothing_but_invalid_archive(tmp_path: Path) -> None:
-    """Every byte of the headers gets a few values, for that is where the odd errors are."""
-    chance = random.Random(0)  # noqa: S311 -- a fixed sequence is wanted
-    small = zipped({"a": b"x", "b/c": b"y"})
-    outcomes = {"works": 0, "refused": 0}
-    for position in range(len(small)):
-        for value in (0, 255, small[position] ^ (1 << chance.randrange(8))):
-            path = write(tmp_path, _flip(small, position, value))
-            try:
-                with open_archive(path, LIMITS) as archive:
-                    for name in archive.names:
-                        archive.read(name, MIB)
-            except InvalidArchive:
-                outcomes["refused"] += 1
-            else:
-                outcomes["works"] += 1
-    assert min(outcomes.values()) > 50

@@ -5,12 +5,7 @@ import logging
 
 import pytest
 
-from wfmgmt.serving.models.local.output import (
-    MAX_BYTES_PER_SECOND,
-    MAX_LINE_BYTES,
-    MAX_LINES_PER_SECOND,
-    OutputLog,
-)
+from wfmgmt.serving.models.local.output import MAX_BYTES_PER_SECOND, MAX_LINE_BYTES, MAX_LINES_PER_SECOND, OutputLog
 
 
 class Clock:

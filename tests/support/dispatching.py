@@ -1,0 +1,87 @@
+"""A dispatcher whose workers are no processes."""
+
+import asyncio
+import signal
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from wfmgmt.serving.models.base import InputField, NodeAnswer, NodeRequest
+from wfmgmt.serving.models.local.dispatching import Dispatcher, NodeRules
+from wfmgmt.serving.models.local.frames import Frame, encode
+from wfmgmt.serving.models.local.ready_worker import ReadyWorker
+
+SINGLE = NodeRules(batch_size=1, timeout_ms=10_000)
+
+
+class FakeProcess:
+    """A worker process that notes what it is sent, and answers when the test says so."""
+
+    def __init__(self) -> None:
+        self.is_usable = self.is_connected = True
+        self.batches: list[list[str]] = []
+        self.signals: list[int] = []
+        self.run_us = 100_000
+        self._callback: Callable[[Any], None] = lambda _: None
+        self._questions: deque[tuple[int, list[str]]] = deque()
+
+    def send(self, header: dict[str, Any], payload: Sequence[bytes]) -> None:
+        """Note the bodies of a batch."""
+        assert header["op"] == "predict"
+        encode(header)
+        bodies = [bytes(body).decode() for body in payload[1::2]]
+        self.batches.append(bodies)
+        self._questions.append((header["ticket"], bodies))
+
+    def expect(self, callback: Callable[[Any], None]) -> None:
+        """Note who waits."""
+        self._callback = callback
+
+    def kill(self, signal_number: signal.Signals) -> None:
+        """Note the signal."""
+        self.signals.append(signal_number)
+
+    def answer(self, item: object = None) -> None:
+        """Answer the oldest batch: each request with its own body, unless something else is given."""
+        ticket, texts = self._questions.popleft()
+        bodies = [body.encode() for body in texts]
+        answers = [[200, {}, len(body)] for body in bodies]
+        item = item or Frame({"op": "answer", "answers": answers, "metrics": []}, b"".join(bodies))
+        if isinstance(item, Frame):
+            item.header.update(ticket=ticket, run_us=self.run_us)
+        self._callback(item)
+
+
+class Line:
+    """A dispatcher with workers that are not real."""
+
+    def __init__(self, rules: NodeRules = SINGLE, *, queue_size: int = 100, workers: int = 1) -> None:
+        self.starved = 0
+        self.measured: list[Any] = []
+        self.dispatcher = Dispatcher(
+            node="n",
+            rules=rules,
+            queue_size=queue_size,
+            on_saturated=self._record_saturation,
+            on_measurements=self.measured.append,
+        )
+        self.processes = [FakeProcess() for _ in range(workers)]
+        self.workers = [self.add(process) for process in self.processes]
+
+    def _record_saturation(self) -> None:
+        self.starved += 1
+
+    def add(self, process: Any) -> ReadyWorker:
+        """Take in a worker."""
+        return self.dispatcher.add(process)
+
+    def ask(self, body: str, avoid: int | None = None) -> asyncio.Future[NodeAnswer]:
+        """Submit a request."""
+        request = NodeRequest("id", b"{}", [InputField("body", body.encode())])
+        return self.dispatcher.submit(request, avoid)
+
+
+async def text_of(answer: asyncio.Future[NodeAnswer]) -> str:
+    """Wait for an answer and return its text."""
+    async with asyncio.timeout(5):
+        return bytes((await answer).content).decode()
