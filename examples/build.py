@@ -38,7 +38,7 @@ def _archive(program: str, *arguments: str | Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch, "made")
         made.mkdir()
-        # The archivers build in a folder of a fixed name in that of temporary files, where it may be somebody else's.
+        # The archivers build in a folder of a fixed name in that of temporary files, where it may be of another user.
         command = [BIN / program, *options, "--handler", handler, "--export-path", made]
         subprocess.run(command, check=True, env={**os.environ, "TMPDIR": scratch})
         (archive,) = made.iterdir()
