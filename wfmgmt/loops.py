@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from wfmgmt.backoff import Backoff
 from wfmgmt.errors import WfmgmtError
 
 _log = logging.getLogger("wfmgmt.loops")
@@ -70,8 +71,8 @@ class Loop:
             self._thread.join(STOP_TIMEOUT_S)
 
     def _run(self) -> None:
-        failures = 0
-        pause_s = 0.0
+        failures, pause_s = 0, 0.0
+        backoff = _backoff(self._interval_s, MAX_PAUSE_S)
         while not self._stopped.wait(pause_s):
             try:
                 self._step()
@@ -81,9 +82,10 @@ class Loop:
                 if failures >= MAX_FAILURES:
                     self._on_abandoned()
                     return
+                pause_s = backoff.next_pause()
             else:
-                failures = 0
-            pause_s = _pause_s(self._interval_s, failures, MAX_PAUSE_S)
+                failures, pause_s = 0, self._interval_s
+                backoff.reset()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,15 +96,18 @@ class Duty:
         name: In the log and the metrics.
         work: What to call.
         interval_s: The pause after a call that succeeded.
-        failures: Consecutive ones so far.
+        backoff: The pauses after failures.
         due_at: When it is to be called next, on the clock of its `Duties`.
     """
 
     name: str
     work: Callable[[], None]
     interval_s: float
-    failures: int = field(default=0, init=False)
+    backoff: Backoff = field(init=False)
     due_at: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self.backoff = _backoff(self.interval_s, MAX_DUTY_PAUSE_S)
 
 
 class Duties:
@@ -127,16 +132,17 @@ class Duties:
             try:
                 duty.work()
             except Exception as error:  # noqa: BLE001 - one duty that fails must not keep the others from being done
-                duty.failures += 1
                 _report(duty.name, error, self._on_failure)
+                pause_s = duty.backoff.next_pause()
             else:
-                duty.failures = 0
-            duty.due_at = self._clock() + _pause_s(duty.interval_s, duty.failures, MAX_DUTY_PAUSE_S)
+                pause_s = duty.interval_s
+                duty.backoff.reset()
+            duty.due_at = self._clock() + pause_s
 
 
-def _pause_s(interval_s: float, failures: int, max_pause_s: float) -> float:
-    """Return the pause before the next call; failures never make it shorter than the interval."""
-    return max(min(interval_s * float(2**failures), max_pause_s), interval_s)
+def _backoff(interval_s: float, max_pause_s: float) -> Backoff:
+    """Return pauses after failures that are never shorter than the interval."""
+    return Backoff(2 * interval_s, max(max_pause_s, interval_s))
 
 
 def _report(name: str, error: Exception, on_failure: FailureCounter) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from wfmgmt.backoff import Backoff
 from wfmgmt.deployment.election import Election
 from wfmgmt.deployment.locks import LockFile
 from wfmgmt.deployment.shared_state import SharedState
@@ -31,7 +32,7 @@ BEAT_INTERVAL_S = 5.0
 #: How often stray files are looked for.
 SWEEP_INTERVAL_S = 60.0
 #: After the runtime ended, the wait before the next start doubles between these; a run this long resets it.
-FIRST_PAUSE_S, LAST_PAUSE_S, GOOD_RUN_S = 0.1, 30.0, 30.0
+FIRST_PAUSE_S, MAX_PAUSE_S, GOOD_RUN_S = 0.1, 30.0, 30.0
 #: While the system has no room for its process, the runtime is tried to be started this often at least.
 MAX_START_PAUSE_S = 3.0
 #: A runtime that has answered, and then leaves so many calls in a row and so much time without an answer, is killed.
@@ -81,7 +82,8 @@ class RuntimeWatchdog:
         self._answered_at = clock()
         self._has_answered = False
         self._unanswered_calls = 0
-        self._pause_s = 0.0
+        self._restarts = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S, steady_s=GOOD_RUN_S, clock=clock)
+        self._starts = Backoff(FIRST_PAUSE_S, MAX_START_PAUSE_S, clock=clock)
         self._has_given_up = False
         self._has_seen_another = False  # That is, a runtime which another web worker started.
 
@@ -106,18 +108,14 @@ class RuntimeWatchdog:
         elif self._has_seen_another:  # Only its parent, which may have ended, could know how.
             _log.warning("the runtime is gone; starting it again")
         self._has_seen_another = False
-        if self._clock() - self._started_at >= self._pause_s:
+        if not (self._restarts.is_pausing or self._starts.is_pausing):
             self._start()
 
     def _note_end(self, code: int) -> None:
-        ran_s = self._clock() - self._started_at
-        self._pause_s = (
-            FIRST_PAUSE_S if ran_s >= GOOD_RUN_S else min(max(2 * self._pause_s, FIRST_PAUSE_S), LAST_PAUSE_S)
-        )
+        pause_s = self._restarts.next_pause(worked_s=self._clock() - self._started_at)
         self._process = None
-        self._started_at = self._clock()  # The pause counts from the end.
         how = f"exited with code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
-        _log.warning("the runtime %s; starting it again in %.1f s", how, self._pause_s)
+        _log.warning("the runtime %s; starting it again in %.1f s", how, pause_s)
 
     def _start(self) -> None:
         self._started_at = self._answered_at = self._clock()
@@ -127,8 +125,10 @@ class RuntimeWatchdog:
                 self._command, pass_fds=self._keep_open, env=self._environment
             )
         except OSError as error:  # The system has no room for another process now.
-            self._pause_s = min(max(2 * self._pause_s, FIRST_PAUSE_S), MAX_START_PAUSE_S)
-            _log.warning("the runtime cannot be started: %s; trying again in %.1f s", error, self._pause_s)
+            pause_s = self._starts.next_pause()
+            _log.warning("the runtime cannot be started: %s; trying again in %.1f s", error, pause_s)
+        else:
+            self._starts.reset()
 
     def _end_if_hanging(self) -> None:
         if self._answers():

@@ -3,10 +3,12 @@
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
+from wfmgmt.backoff import Backoff
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.status import WorkflowStatus
@@ -47,19 +49,6 @@ class Recovery:
     failed: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Failure:
-    """A claim that could not be finished, and when that is tried again."""
-
-    pause_s: float
-    due_at: float
-
-    @classmethod
-    def after(cls, previous: "_Failure | None") -> "_Failure":
-        pause_s = FIRST_RETRY_S if previous is None else min(2 * previous.pause_s, MAX_RETRY_S)
-        return cls(pause_s=pause_s, due_at=time.monotonic() + pause_s)
-
-
 class Removal:
     """The use cases. Thread-safe.
 
@@ -70,6 +59,7 @@ class Removal:
         leases: Proof that a change is still under way.
         long_requests: How many removals may wait for the runtime, and when they have to end.
         failures: Bounds the audit events of failed registrations.
+        clock: Monotonic seconds.
     """
 
     def __init__(
@@ -81,6 +71,7 @@ class Removal:
         leases: Leases,
         long_requests: LongRequests,
         failures: FailureBudget,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
         self._folders = folders
@@ -89,7 +80,8 @@ class Removal:
         self._long_requests = long_requests
         self._failure_budget = failures
         self._unrecorded: deque[AuditEvent] = deque(maxlen=UNRECORDED)
-        self._failures: dict[str, _Failure] = {}
+        self._backoffs: dict[str, Backoff] = {}
+        self._clock = clock
 
     def unregister(self, name: str, origin: Origin) -> None:
         """Remove a workflow: when this returns, its workers are gone and the name is free.
@@ -115,7 +107,7 @@ class Removal:
 
     def _unregister_again(self, name: str, origin: Origin) -> None:
         """Finish what another request has begun, or wait until that is finished."""
-        deadline = time.monotonic() + self._runtime.max_unload_s
+        deadline = self._clock() + self._runtime.max_unload_s
         is_recovered = False
         while (claim := self._unfinished_removal(name)) is not None:
             if not self._leases.is_alive(claim.lease):
@@ -140,7 +132,7 @@ class Removal:
         while self._leases.is_alive(claim.lease):
             if self._long_requests.is_stopping():
                 raise ShuttingDown("The server is stopping; the removal will be finished.")
-            if time.monotonic() > deadline:
+            if self._clock() > deadline:
                 raise RuntimeUnavailable(f"Workflow {claim.name} is still being unregistered; try again later.")
             time.sleep(WAIT_INTERVAL_S)
 
@@ -231,15 +223,16 @@ class Removal:
         """
         recovery = Recovery()
         abandoned = self._abandoned()
-        self._failures = {uid: failure for uid, failure in self._failures.items() if uid in abandoned}
+        self._backoffs = {
+            uid: self._backoffs.get(uid) or Backoff(FIRST_RETRY_S, MAX_RETRY_S, clock=self._clock) for uid in abandoned
+        }
         for uid, claim in abandoned.items():
-            failure = self._failures.get(uid)
-            if failure is not None and time.monotonic() < failure.due_at:
+            if self._backoffs[uid].is_pausing:
                 continue
             try:
                 self._recover(claim, origin)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one claim, others must not wait for it
-                self._failures[uid] = _Failure.after(failure)
+                self._backoffs[uid].next_pause()
                 recovery.failed.append(f"{_sentence(claim)}: {error}")
                 foreseen = isinstance(error, WfmgmtError | OSError)
                 _log.warning(

@@ -4,7 +4,6 @@ import asyncio
 import io
 import json
 import math
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from wfmgmt.backoff import Backoff
 from wfmgmt.domain.faults import Fault
 from wfmgmt.timeouts import timeout_after
 from wfmgmt.torchserve.failures import ServerFailed, ServerRefused, foreign_errors_mapped, shape_checked
@@ -27,7 +27,7 @@ _PAGE = 100
 _MAX_PAGES = 10_000
 _REGISTRATIONS_AT_ONCE = 4
 #: A server that cannot be reached is left out for these times, doubling.
-_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.5, 10.0
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 10.0
 #: Longer bodies are sent in pieces, so that others are served meanwhile.
 _SENT_AT_ONCE = 1024 * 1024
 _MAX_MANAGEMENT_RESPONSE_BYTES = 16 * 1024 * 1024
@@ -126,8 +126,7 @@ class TorchServe:
         self._keys = keys
         self._timeout_s = timeout_s
         self._answer_bytes = answer_bytes
-        self._left_out_until = 0.0
-        self._leave_out_s = _FIRST_PAUSE_S
+        self._unreachable = Backoff(_FIRST_PAUSE_S, _MAX_PAUSE_S)
         self._is_silent = False
         self._renewing = asyncio.Lock()
         self.registering = asyncio.Semaphore(_REGISTRATIONS_AT_ONCE)
@@ -135,7 +134,7 @@ class TorchServe:
     @property
     def is_left_out(self) -> bool:
         """Whether others should be asked first: it could not be reached a moment ago, or its management is silent."""
-        return self._is_silent or time.monotonic() < self._left_out_until
+        return self._is_silent or self._unreachable.is_pausing
 
     @property
     def has_inference_key(self) -> bool:
@@ -150,10 +149,9 @@ class TorchServe:
                 yield
         except ServerFailed as failure:
             if failure.fault is Fault.UNREACHABLE:
-                self._left_out_until = time.monotonic() + self._leave_out_s
-                self._leave_out_s = min(2 * self._leave_out_s, _LAST_PAUSE_S)
+                self._unreachable.next_pause()
             raise
-        self._left_out_until, self._leave_out_s = 0.0, _FIRST_PAUSE_S
+        self._unreachable.reset()
 
     async def register(self, name: str, parameters: Mapping[str, object]) -> None:
         """Register a model without any worker.

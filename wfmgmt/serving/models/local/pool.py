@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from wfmgmt.backoff import Backoff
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
 from wfmgmt.serving.models.local.batches import HandlerMeasurements
@@ -19,9 +20,8 @@ from wfmgmt.serving.models.local.worker_start import Forks, Job, bring_up
 #: A pool gets one more worker when requests have waited for so long that more than chance is at work.
 GROW_AFTER_S = 0.05
 
-_FIRST_DELAY_S = 0.1
-_MAX_DELAY_S = 30.0
-_STEADY_S = 30.0
+#: Delays between the restarts of one worker double between these; one that was up for so long begins anew.
+_FIRST_DELAY_S, _MAX_DELAY_S, _STEADY_S = 0.1, 30.0, 30.0
 
 _logger = logging.getLogger(__name__)
 
@@ -43,19 +43,6 @@ class PoolSettings:
     grace_s: float = 2.0
     on_measurements: Callable[[str, str, HandlerMeasurements], None] = lambda _workflow, _node, _measurements: None
     budget: WorkerBudget = field(default_factory=WorkerBudget)
-
-
-class Backoff:
-    """Delays between the restarts of one worker: 0.1 s, doubling to 30 s, and again 0.1 s after 30 s of health."""
-
-    def __init__(self) -> None:
-        self._next_s = _FIRST_DELAY_S
-
-    def delay_after(self, up_s: float) -> float:
-        """Return the seconds to wait after a worker that was up for `up_s` seconds, 0 when it never was."""
-        delay_s = _FIRST_DELAY_S if up_s >= _STEADY_S else self._next_s
-        self._next_s = min(delay_s * 2, _MAX_DELAY_S)
-        return delay_s
 
 
 class WorkerPool:
@@ -104,8 +91,7 @@ class WorkerPool:
         self._scaling = asyncio.Lock()
         self._grow_timer: asyncio.TimerHandle | None = None
         self._shrink_timer: asyncio.TimerHandle | None = None
-        self._growth = Backoff()
-        self._no_growth_before = 0.0
+        self._growth = Backoff(_FIRST_DELAY_S, _MAX_DELAY_S, clock=clock)
         self._growth_error: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: set[asyncio.Task[None]] = set()
@@ -188,7 +174,8 @@ class WorkerPool:
 
     def on_ready(self) -> None:
         """Take note that a worker came up."""
-        self._growth, self._growth_error = Backoff(), None
+        self._growth.reset()
+        self._growth_error = None
         if self.is_above_minimum:
             self._watch_idlers(self.settings.idle_timeout_s)
         self.on_change()
@@ -202,7 +189,7 @@ class WorkerPool:
         """Take note that a worker above the minimum did not come up; the next one gets its try after a pause."""
         _logger.warning("%s of %s: no further worker: %s", self.job.node, self.job.workflow, reason)
         self._growth_error = reason
-        self._no_growth_before = self.clock() + self._growth.delay_after(0)
+        self._growth.next_pause()
         self.record_failure(reason)
 
     def _record_saturation(self) -> None:
@@ -212,7 +199,7 @@ class WorkerPool:
         if all(slot.has_failed for slot in self._slots):
             if self._slots:
                 self.record_failure(str(self._slots[0].error))
-            elif self._growth_error is not None and self.clock() < self._no_growth_before:
+            elif self._growth_error is not None and self._growth.is_pausing:
                 self.record_failure(self._growth_error)
             else:
                 self._grow()
@@ -223,7 +210,7 @@ class WorkerPool:
         self._grow_timer = None
         saturated_s = self.dispatcher.saturated_s
         is_starting = any(slot.worker is None for slot in self._slots)
-        if saturated_s is None or is_starting or self.clock() < self._no_growth_before:
+        if saturated_s is None or is_starting or self._growth.is_pausing:
             return  # The next request that has to wait asks again, and a worker that comes up looks at the queue.
         if saturated_s >= GROW_AFTER_S:
             self._grow()
@@ -332,13 +319,13 @@ class _Slot:
             return
         if not self.came_up.done():
             self.came_up.set_result(None)
-        backoff = Backoff()
+        backoff = Backoff(_FIRST_DELAY_S, _MAX_DELAY_S, steady_s=_STEADY_S)
         while True:
             up_s, was_request = await self._hold(worker)
             if pool.is_above_minimum:
                 pool.drop(self)
                 return
-            worker = await self._replace(backoff, 0 if was_request else backoff.delay_after(up_s))
+            worker = await self._replace(backoff, 0 if was_request else backoff.next_pause(worked_s=up_s))
 
     def _tell(self, exc: Exception) -> None:
         if not self._is_spare and not self.came_up.done():
@@ -378,4 +365,4 @@ class _Slot:
                 self.error, self.has_failed = exc.reason, True
                 pool.on_change()
                 pool.record_failure(exc.reason)
-            delay_s = backoff.delay_after(0)
+            delay_s = backoff.next_pause()

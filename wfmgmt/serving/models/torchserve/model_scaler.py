@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from wfmgmt.backoff import Backoff
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import Model
 from wfmgmt.torchserve.connection import Described, TorchServe
@@ -14,9 +15,9 @@ from wfmgmt.torchserve.failures import ServerFailed
 #: As for local models: more workers come when requests have waited for so long that more than chance is at work.
 GROW_AFTER_S = 0.05
 #: After a worker that did not come up, the wait before the next try doubles between these.
-_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.5, 30.0
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 30.0
 #: A server that is still starting workers is asked whether they are up with these pauses, doubling.
-_FIRST_POLL_S, _LAST_POLL_S = 0.02, 0.2
+_FIRST_POLL_S, _MAX_POLL_S = 0.02, 0.2
 
 _log = logging.getLogger("wfmgmt.torchserve")
 
@@ -74,7 +75,7 @@ class ModelScaler:
         self._timer: asyncio.TimerHandle | None = None
         self._resizing: asyncio.Task[None] | None = None
         self.is_stopped = False
-        self._pause_s, self._no_growth_before = _FIRST_PAUSE_S, 0.0
+        self._growth = Backoff(_FIRST_PAUSE_S, _MAX_PAUSE_S)
 
     @property
     def is_changing(self) -> bool:
@@ -109,7 +110,7 @@ class ModelScaler:
         its log. What can be seen is that a worker that was never up has another process.
         """
         startup_s = self._model.startup_timeout_s
-        deadline, pause_s = time.monotonic() + startup_s, _FIRST_POLL_S
+        deadline, polls = time.monotonic() + startup_s, Backoff(_FIRST_POLL_S, _MAX_POLL_S)
         loading: dict[str, int] = {}
         while True:
             if self.is_stopped:
@@ -124,8 +125,7 @@ class ModelScaler:
             if time.monotonic() > deadline:
                 what = f"has no workers for model {self._name} within startup_timeout of {startup_s:g} s"
                 raise ServerFailed(self._server.name, what, Fault.MODEL)
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LAST_POLL_S)
+            await asyncio.sleep(polls.next_pause())
 
     async def _describe(self) -> Described:
         for version in await self._server.describe(self._name):
@@ -207,7 +207,7 @@ class ModelScaler:
 
     def _grow(self) -> None:
         self._timer = None
-        if self._is_short and time.monotonic() >= self._no_growth_before:
+        if self._is_short and not self._growth.is_pausing:
             self._begin_to_resize(self.workers + 1)
 
     def _watch_idling(self) -> None:
@@ -245,11 +245,10 @@ class ModelScaler:
         before = self.workers
         try:
             await self.resize(workers)
-            self._pause_s = _FIRST_PAUSE_S
+            self._growth.reset()
         except ServerFailed as failure:
             _log.warning("%s: %d workers cannot be had: %s", self._name, workers, failure)
-            self._no_growth_before = time.monotonic() + self._pause_s
-            self._pause_s = min(2 * self._pause_s, _LAST_PAUSE_S)
+            self._growth.next_pause()
             await self._fall_back(before)
             if not before:
                 self._note(0, failure.reason)

@@ -11,7 +11,7 @@ from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
 from wfmgmt.serving.models.local.dispatching import NodeRules
 from wfmgmt.serving.models.local.forkserver_client import ForkFailed
 from wfmgmt.serving.models.local.frames import Frame
-from wfmgmt.serving.models.local.pool import Backoff, WorkerPool
+from wfmgmt.serving.models.local.pool import WorkerPool
 from wfmgmt.serving.models.local.worker_process import WorkerExited
 from wfmgmt.serving.models.local.worker_start import Job
 
@@ -23,20 +23,6 @@ def equip() -> AbstractAsyncContextManager[Mapping[str, Any]]:
 
 JOB = Job(workflow="w", node="n", rules=NodeRules(), equip=equip, max_workers=3, startup_timeout_s=5)
 READY = Frame({"op": "ready"}, b"")
-
-
-@pytest.mark.parametrize(
-    ("ups_s", "delays_s"),
-    [
-        pytest.param([0] * 10, [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30], id="doubles up to 30 s"),
-        pytest.param([0, 0, 29.9, 0], [0.1, 0.2, 0.4, 0.8], id="goes on after a short life"),
-        pytest.param([0, 0, 30, 0], [0.1, 0.2, 0.1, 0.2], id="starts again after 30 s up"),
-    ],
-)
-def test_backoff_grows_until_a_worker_was_steady(ups_s: list[float], delays_s: list[float]) -> None:
-    """Delays double from one death to the next, and begin anew after a worker that lived."""
-    backoff = Backoff()
-    assert [backoff.delay_after(up_s) for up_s in ups_s] == pytest.approx(delays_s)
 
 
 class FakeWorker:
