@@ -6,12 +6,25 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, func, literal, select, union
 
+from wfmgmt.domain.changes import Changes, RegistrySlice
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import DeployedNode, LoadRequest, NodeKind, NodeSettings
-from wfmgmt.registry.records import Claim, ListedWorkflow, NodeDetail, Page, RegisteredArchive, WorkflowDetail
-from wfmgmt.registry.tables import audit_event, edge, node, workflow
+from wfmgmt.registry.records import (
+    Claim,
+    ListedWorkflow,
+    NodeDetail,
+    Page,
+    RegisteredArchive,
+    WorkflowDetail,
+    WorkflowKey,
+)
+from wfmgmt.registry.tables import audit_event, edge, node, removal, revision_counter, workflow
 
+#: Revisions, at most, during which a removal is remembered; who is further behind has to compare everything.
+MAX_REMOVALS = 10_000
 _READY = WorkflowStatus.READY.value
+#: Many are read at a time, and the look-up in the enumeration is slow.
+_STATUSES = {status.value: status for status in WorkflowStatus}
 _SETTINGS = ("min_workers", "max_workers", "batch_size", "max_batch_delay_ms", "retry_attempts", "timeout_ms")
 
 # Statements are built once: SQLAlchemy then finds them in its cache without walking them again.
@@ -23,10 +36,21 @@ _PAGE = (
 )
 _PAGE_BY_OFFSET = _PAGE.offset(bindparam("skip"))
 _PAGE_BY_NAME = _PAGE.where(workflow.c.name > bindparam("after"))
-_UID = select(workflow.c.uid).where(workflow.c.name == bindparam("name"), workflow.c.status == _READY)
+_KEY = select(workflow.c.uid, workflow.c.revision).where(
+    workflow.c.name == bindparam("name"), workflow.c.status == _READY
+)
 _DESCRIBED = select(workflow).where(workflow.c.name == bindparam("name"), workflow.c.status == _READY)
 _NODES = select(node).where(node.c.workflow_id == bindparam("workflow_id")).order_by(node.c.position)
 _STATUS = select(workflow.c.status).where(workflow.c.name == bindparam("name"))
+_REVISION = select(revision_counter.c.last)
+_CHANGED = select(workflow.c.uid, workflow.c.status).where(workflow.c.revision > bindparam("since"))
+_REMOVED = select(removal.c.uid).where(removal.c.revision > bindparam("since"))
+_SLICE = (
+    select(workflow.c.id, workflow.c.uid, workflow.c.status)
+    .where(workflow.c.id > bindparam("after"))
+    .order_by(workflow.c.id)
+    .limit(bindparam("rows"))
+)
 _LAST_EVENT = (
     select(audit_event.c.at, audit_event.c.detail)
     .where(audit_event.c.workflow == bindparam("name"), audit_event.c.outcome == "succeeded")
@@ -67,8 +91,13 @@ class Reader:
 
     def uid(self, name: str) -> str | None:
         """Return which registration of that name is ready, None when there is none."""
-        uid: str | None = self._connection.execute(_UID, {"name": name}).scalar()
-        return uid
+        key = self.key(name)
+        return None if key is None else key.uid
+
+    def key(self, name: str) -> WorkflowKey | None:
+        """Return which registration of that name is ready, in which revision; None when there is none."""
+        row = self._connection.execute(_KEY, {"name": name}).one_or_none()
+        return None if row is None else WorkflowKey(*row)
 
     def describe(self, name: str) -> WorkflowDetail | None:
         """Return all that an answer to describe shows, None when no ready workflow has the name."""
@@ -77,7 +106,7 @@ class Reader:
             return None
         nodes = self._connection.execute(_NODES, {"workflow_id": row.id}).all()
         return WorkflowDetail(
-            uid=row.uid,
+            key=WorkflowKey(row.uid, row.revision),
             name=row.name,
             url=row.url,
             dag=row.dag,
@@ -166,6 +195,31 @@ class Reader:
         """Return every registration, finished or not."""
         rows = self._connection.execute(select(workflow.c.uid, workflow.c.status))
         return {uid: WorkflowStatus(status) for uid, status in rows}
+
+    def changes(self, since: int) -> Changes:
+        """Return what changed after a revision."""
+        revision: int = self._connection.execute(_REVISION).scalar_one()
+        has_gap = not revision - MAX_REMOVALS <= since <= revision
+        if has_gap or revision == since:
+            return Changes(revision=revision, statuses={}, removed=(), has_gap=has_gap)
+        changed = self._connection.execute(_CHANGED, {"since": since})
+        removed = self._connection.execute(_REMOVED, {"since": since})
+        return Changes(
+            revision=revision,
+            statuses={uid: WorkflowStatus(status) for uid, status in changed},
+            removed=tuple(removed.scalars()),
+        )
+
+    def slice_after(self, last: int, *, limit: int) -> RegistrySlice:
+        """Return the registrations that follow where another slice ended, the first ones after 0.
+
+        One that is there while all slices are read, one after another, is in exactly one of them.
+        """
+        rows = self._connection.execute(_SLICE, {"after": last, "rows": limit}).all()
+        return RegistrySlice(
+            statuses={uid: _STATUSES[status] for _, uid, status in rows},
+            last=rows[-1].id if len(rows) == limit else None,
+        )
 
     def load_requests(self, uids: Iterator[str] | list[str]) -> Iterator[LoadRequest]:
         """Yield what the runtime needs to load each of these ready workflows; those that are gone are left out."""

@@ -1,4 +1,4 @@
-"""The values that cross the border of the store; rows never do."""
+"""The values that cross the border of the registry; rows never do."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -83,6 +83,18 @@ class NewWorkflow:
     edges: tuple[tuple[str, str], ...]
 
 
+class WorkflowKey(NamedTuple):
+    """What a registration is remembered by: it is the same as long as both are.
+
+    Attributes:
+        uid: Identity of the registration.
+        revision: Number of its last change.
+    """
+
+    uid: str
+    revision: int
+
+
 class ListedWorkflow(NamedTuple):
     """One line of the list. A tuple, since there are so many on a page."""
 
@@ -118,7 +130,7 @@ class NodeDetail:
 class WorkflowDetail:
     """One ready workflow as an answer to describe shows it."""
 
-    uid: str
+    key: WorkflowKey
     name: str
     url: str
     dag: str

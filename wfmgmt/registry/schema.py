@@ -3,7 +3,7 @@
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,8 @@ from wfmgmt.registry.engine import ADVISORY_LOCK, BUSY_TIMEOUT_S, parse_database
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _VERSIONS = "alembic_version"
-_IDENTITY = sqlalchemy.text("SELECT identity FROM deployment")
+#: Tables with the identity: the current one, and that of schemas before 0007.
+_IDENTITY_TABLES = ("installation", "deployment")
 #: From this version on SQLite has no WAL-reset defect.
 SAFE_SQLITE = (3, 51, 3)
 
@@ -78,8 +79,8 @@ def inspect(database: Path | str, *, is_checked: bool = True) -> DatabaseState:
             engine = create_engine(url)
             with _reachable(shown), engine.connect() as connection:
                 heads = MigrationContext.configure(connection).get_current_heads()
-                has_identity = "deployment" in sqlalchemy.inspect(connection).get_table_names()
-                identity = connection.execute(_IDENTITY).scalar_one_or_none() if has_identity else None
+                question = _identity_question(sqlalchemy.inspect(connection).get_table_names())
+                identity = connection.execute(sqlalchemy.text(question)).scalar_one_or_none()
             engine.dispose()
             state = DatabaseState(shown=shown, revisions=tuple(heads), identity=identity)
     except DBAPIError as error:
@@ -206,7 +207,7 @@ def _inspect_file(path: Path, *, is_checked: bool) -> DatabaseState:
             if findings == "ok":
                 tables = {row[0] for row in found.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
                 revisions = found.execute("SELECT version_num FROM alembic_version") if _VERSIONS in tables else ()
-                identities = found.execute(str(_IDENTITY)) if "deployment" in tables else ()
+                identities = found.execute(_identity_question(tables))
                 state = replace(
                     state,
                     revisions=tuple(row[0] for row in revisions),
@@ -217,6 +218,12 @@ def _inspect_file(path: Path, *, is_checked: bool) -> DatabaseState:
     if findings != "ok":
         raise DatabaseUnusable(f"the database {path} is damaged: {findings.splitlines()[0]}; restore a backup")
     return state
+
+
+def _identity_question(tables: Collection[str]) -> str:
+    """Return the query for the identity in a database with these tables; it finds nothing when none has it."""
+    table = next((table for table in _IDENTITY_TABLES if table in tables), None)
+    return f"SELECT identity FROM {table}" if table else "SELECT NULL WHERE 1 = 0"  # noqa: S608 - constants
 
 
 def warning_about_sqlite() -> str:

@@ -3,7 +3,18 @@
 Times are ISO 8601 texts in UTC with microseconds, so that they read and sort the same in every database.
 """
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -59,6 +70,7 @@ workflow = Table(
     Column("created_at", Text, nullable=False),
     Column("registered_at", Text),
     Column("updated_at", Text, nullable=False),
+    Column("revision", Integer, nullable=False, server_default=text("0")),
     *_worker_checks(),
     CheckConstraint("status IN ('registering', 'ready', 'unregistering')", name="status"),
     CheckConstraint("archive_downloaded IN (0, 1)", name="archive_downloaded"),
@@ -66,6 +78,24 @@ workflow = Table(
     CheckConstraint("(status = 'ready') = (lease IS NULL)", name="lease"),
     CheckConstraint("response_timeout_s >= 1 AND startup_timeout_s >= 1", name="timeouts"),
     Index(None, "status", "name", "url"),
+    Index(None, "revision"),
+    sqlite_strict=True,
+)
+
+revision_counter = Table(
+    "revision_counter",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("last", Integer, nullable=False),
+    CheckConstraint("id = 1", name="only_row"),
+    sqlite_strict=True,
+)
+
+removal = Table(
+    "removal",
+    metadata,
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("uid", Text, nullable=False),
     sqlite_strict=True,
 )
 
@@ -108,8 +138,8 @@ edge = Table(
     sqlite_strict=True,
 )
 
-deployment = Table(
-    "deployment",
+installation = Table(
+    "installation",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("identity", Text, nullable=False),

@@ -10,9 +10,11 @@ from wfmgmt.domain.audit import AuditEvent
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.errors import WorkflowBusy, WorkflowExists
 from wfmgmt.registry import audit
-from wfmgmt.registry.reading import Reader
+from wfmgmt.registry.reading import MAX_REMOVALS, Reader
 from wfmgmt.registry.records import NewNode, NewWorkflow
-from wfmgmt.registry.tables import deployment, edge, node, workflow
+from wfmgmt.registry.tables import edge, installation, node, removal, revision_counter, workflow
+
+_NEXT_REVISION = update(revision_counter).values(last=revision_counter.c.last + 1).returning(revision_counter.c.last)
 
 
 class Writer(Reader):
@@ -62,7 +64,7 @@ class Writer(Reader):
             "response_timeout_s": new.response_timeout_s,
             "startup_timeout_s": new.startup_timeout_s,
             "created_at": self._now,
-            "updated_at": self._now,
+            **self._change(),
         }
         try:
             inserted = self._connection.execute(insert(workflow).values(values).returning(workflow.c.id))
@@ -101,7 +103,7 @@ class Writer(Reader):
         moved = self._connection.execute(
             update(workflow)
             .where(workflow.c.uid == uid, workflow.c.status == to.predecessor().value)
-            .values(status=to.value, updated_at=self._now, **values)
+            .values(status=to.value, **self._change(), **values)
         )
         return moved.rowcount == 1
 
@@ -110,22 +112,43 @@ class Writer(Reader):
         taken = self._connection.execute(
             update(workflow)
             .where(workflow.c.uid == uid, workflow.c.lease == old_lease)
-            .values(lease=new_lease, updated_at=self._now)
+            .values(lease=new_lease, **self._change())
         )
         return taken.rowcount == 1
 
     def remove(self, uid: str) -> bool:
-        """Delete a workflow that is not ready, with its nodes and edges; False when it is gone already."""
-        unfinished = select(workflow.c.id).where(workflow.c.uid == uid, workflow.c.status != WorkflowStatus.READY.value)
-        return self._connection.execute(delete(workflow).where(workflow.c.id.in_(unfinished))).rowcount == 1
+        """Delete a workflow that is not ready, with its nodes and edges; False when it is gone already.
+
+        Its removal is kept under a revision, for those who follow the changes.
+        """
+        unfinished = delete(workflow).where(workflow.c.uid == uid, workflow.c.status != WorkflowStatus.READY.value)
+        if self._connection.execute(unfinished).rowcount != 1:
+            return False
+        revision = self._next_revision()
+        self._connection.execute(insert(removal).values(revision=revision, uid=uid))
+        self._connection.execute(delete(removal).where(removal.c.revision <= revision - MAX_REMOVALS))
+        return True
+
+    def _change(self) -> dict[str, str | int]:
+        """Return what every change of a workflow's row records."""
+        return {"updated_at": self._now, "revision": self._next_revision()}
+
+    def _next_revision(self) -> int:
+        """Return a number that is larger than those of all changes before.
+
+        The counter's row stays locked until the transaction ends, so revisions become visible in their order: who has
+        seen one will not miss a smaller one that is committed later.
+        """
+        revision: int = self._connection.execute(_NEXT_REVISION).scalar_one()
+        return revision
 
     def identity(self) -> str:
-        """Return the twelve hexadecimal digits that tell this deployment from all others, made up at the first time."""
-        known = self._connection.execute(select(deployment.c.identity)).scalar_one_or_none()
+        """Return the twelve hexadecimal digits that tell this installation from others, made up when first needed."""
+        known = self._connection.execute(select(installation.c.identity)).scalar_one_or_none()
         if known is not None:
             return str(known)
         identity = uuid.uuid4().hex[:12]
-        self._connection.execute(insert(deployment).values(id=1, identity=identity, created_at=self._now))
+        self._connection.execute(insert(installation).values(id=1, identity=identity, created_at=self._now))
         return identity
 
     def record(self, event: AuditEvent) -> None:

@@ -7,7 +7,7 @@ from wfmgmt.control.messages import WorkflowReport
 from wfmgmt.control.status_cache import StatusCache
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.errors import RegistryUnavailable, WorkflowNotFound
-from wfmgmt.registry.records import Page, WorkflowDetail
+from wfmgmt.registry.records import Page, WorkflowDetail, WorkflowKey
 from wfmgmt.registry.registry import Registry
 
 #: Workflows whose descriptions are remembered.
@@ -36,7 +36,7 @@ class Inspection:
     def __init__(self, *, registry: Registry, view: StatusCache) -> None:
         self._registry = registry
         self._view = view
-        self._described: OrderedDict[str, Described] = OrderedDict()
+        self._described: OrderedDict[WorkflowKey, Described] = OrderedDict()
 
     def page(self, *, limit: int, offset: int) -> Page:
         """Return one page of the list, in name order."""
@@ -51,24 +51,24 @@ class Inspection:
     def describe(self, name: str) -> Described:
         """Return one workflow.
 
-        Which registration has the name is read each time; what a registration recorded never changes.
+        Which registration has the name, and its revision, are read each time; what was read of that one is still right.
 
         Raises:
             WorkflowNotFound: No ready workflow has the name.
         """
         with self._registry.read() as reader:
-            uid = reader.uid(name)
-            known = None if uid is None else self._described.get(uid)
+            key = reader.key(name)
+            known = None if key is None else self._described.get(key)
             workflow = known.workflow if known is not None else reader.describe(name)
         if workflow is None:
             raise WorkflowNotFound(name)
-        report = self._view.report(workflow.uid)
+        report = self._view.report(workflow.key.uid)
         if known is not None and known.report is report:
             return known
         return self._remember(Described(workflow=workflow, report=report))
 
     def _remember(self, described: Described) -> Described:
-        self._described[described.workflow.uid] = described
+        self._described[described.workflow.key] = described
         if len(self._described) > REMEMBERED:
             self._described.popitem(last=False)
         return described

@@ -59,8 +59,8 @@ def test_description_is_new_when_the_runtime_reports_something(
     """A report is shown as soon as it is there."""
     register(registry, "a")
     before = inspected.describe("a")
-    report = WorkflowReport(uid=before.workflow.uid, workflow="a", state=LoadState.LOADED)
-    view.reports[before.workflow.uid] = report
+    report = WorkflowReport(uid=before.workflow.key.uid, workflow="a", state=LoadState.LOADED)
+    view.reports[before.workflow.key.uid] = report
     assert inspected.describe("a").report is report
 
 
@@ -79,7 +79,7 @@ def test_description_is_that_of_the_new_registration_of_a_name(registry: Registr
     before = inspected.describe("a").workflow
     remove(registry, "a")
     register(registry, "a")
-    assert inspected.describe("a").workflow.uid != before.uid
+    assert inspected.describe("a").workflow.key.uid != before.key.uid
 
 
 def test_descriptions_of_a_bounded_number_are_remembered(
