@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import load, single, volume
+from benchmarks import idle, load, single, volume
 from benchmarks.figures import Figure, machine, table
 from benchmarks.wrk import WrkMissing
 
@@ -15,6 +15,7 @@ PARTS: dict[str, Callable[[Path], list[Figure]]] = {
     "describe": load.describing,
     "list": load.listing,
     "volume": volume.growing,
+    "idle": idle.idling,
     "memory": single.memory,
     "start": single.starting,
 }

@@ -1,5 +1,6 @@
 """What processes cost, as the kernel tells."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,6 +19,13 @@ def _kib(pid: int, field: str) -> int:
         if line.startswith(f"{field}:"):
             return int(line.split()[1])
     return 0
+
+
+def cpu_s(pid: int) -> float:
+    """Return the seconds that a process and all its threads have been on a processor."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    user, system = fields[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def web_workers(service: Service) -> list[int]:

@@ -17,6 +17,7 @@ from wfmgmt.archives.manifest import ModelArchive, read_mar
 from wfmgmt.archives.reading import open_archive, sha256_of
 from wfmgmt.archives.verified import open_verified
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
+from wfmgmt.domain.changes import Changes, RegistrySlice
 from wfmgmt.domain.limits import MIB, Limits
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import LoadRequest
@@ -54,6 +55,16 @@ class RegistryCatalog:
         with self._registry.read() as reader:
             return reader.uids()
 
+    def changes(self, since: int) -> Changes:
+        """Return what changed after a revision."""
+        with self._registry.read() as reader:
+            return reader.changes(since)
+
+    def slice_after(self, last: int, *, limit: int) -> RegistrySlice:
+        """Return some of all registrations."""
+        with self._registry.read() as reader:
+            return reader.slice_after(last, limit=limit)
+
     def load_requests(self, uids: list[str]) -> Iterable[LoadRequest]:
         """Return what is needed to load these."""
         with self._registry.read() as reader:
@@ -66,7 +77,7 @@ class RegistryCatalog:
                 writer.record(_audit_event(drift))
 
     def identity(self) -> str:
-        """Return what tells this deployment from all others."""
+        """Return what tells this installation from all others."""
         with self._registry.write() as writer:
             return writer.identity()
 
@@ -159,7 +170,7 @@ async def create_runtime(
             request_bytes=settings.request_limit_bytes,
             drain_timeout_s=settings.drain_timeout_s,
         ),
-        check_interval_s=settings.torchserve_check_s,
+        check_interval_s=settings.torchserve_check_s if settings.model_server == "torchserve" else None,
         prepare=forkserver.preload,
         history=LoadHistory(settings.run_folder / "loads.json"),
     )

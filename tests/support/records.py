@@ -88,8 +88,8 @@ def register(registry: Registry, *names: str) -> None:
             writer.record(make_event(name))
 
 
-def fill(database_url: str, count: int) -> None:
-    """Record ready workflows of three nodes in one go, `bulk000000` and so on, whose archives do not exist.
+def fill(database_url: str, count: int, *, status: str = "ready") -> None:
+    """Record workflows of three nodes in one go, `bulk000000` and so on, whose archives do not exist.
 
     The tables have to be empty.
     """
@@ -99,7 +99,8 @@ def fill(database_url: str, count: int) -> None:
         for number, name in enumerate((f"bulk{number:06}" for number in range(count)), start=1)
     ]
     shared = {"archive_downloaded": 0, "archive_sha256": SHA, "handler": "handler.py", "spec": "dag: {}\n"}
-    shared |= {"dag": "{pre=[m1], m1=[post]}", "status": "ready", "response_timeout_s": 120, "startup_timeout_s": 120}
+    shared |= {"dag": "{pre=[m1], m1=[post]}", "status": status, "response_timeout_s": 120, "startup_timeout_s": 120}
+    shared |= {"lease": None if status == "ready" else "lease"}
     shared |= {"created_at": MOMENT, "registered_at": MOMENT, "updated_at": MOMENT, **settings}
     function: dict[str, Any] = {"kind": "function", "model_url": None, "model_file": None, "model_sha256": None}
     model = {"kind": "model", "model_url": "absent.mar", "model_file": "absent.mar", "model_sha256": SHA}

@@ -36,11 +36,8 @@ def test_reset_begins_anew() -> None:
 
 def test_pause_ends_by_the_clock() -> None:
     """It counts from the failure; before the first one there is none."""
-    now = 100.0
-    backoff = Backoff(1, 8, clock=lambda: now)
-    assert not backoff.is_pausing
+    times = iter([0.0, 100.0, 100.9, 101.0])
+    backoff = Backoff(1, 8, clock=lambda: next(times))
+    before = backoff.is_pausing
     backoff.next_pause()
-    now = 100.9
-    assert backoff.is_pausing
-    now = 101.0
-    assert not backoff.is_pausing
+    assert (before, backoff.is_pausing, backoff.is_pausing) == (False, True, False)

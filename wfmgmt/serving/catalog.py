@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from wfmgmt.domain.changes import Changes, RegistrySlice
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.serving.models.base import Drift
@@ -13,6 +14,20 @@ class Catalog(Protocol):
 
     def uids(self) -> Mapping[str, WorkflowStatus]:
         """Return every registration, finished or not.
+
+        Raises:
+            WfmgmtError: The database cannot be read.
+        """
+
+    def changes(self, since: int) -> Changes:
+        """Return what changed after a revision.
+
+        Raises:
+            WfmgmtError: The database cannot be read.
+        """
+
+    def slice_after(self, last: int, *, limit: int) -> RegistrySlice:
+        """Return some of all registrations: those that follow the slice that ended with `last`, the first after 0.
 
         Raises:
             WfmgmtError: The database cannot be read.

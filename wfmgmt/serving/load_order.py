@@ -53,9 +53,13 @@ class LoadHistory:
             self._seconds[uid] = took_s
             self._news.set()
 
-    def keep(self, uids: Collection[str]) -> None:
-        """Forget all workflows but these."""
-        self._seconds = {uid: took_s for uid, took_s in self._seconds.items() if uid in uids}
+    def uids(self) -> Collection[str]:
+        """Return the workflows of which something is known."""
+        return self._seconds.keys()
+
+    def forget(self, uid: str) -> None:
+        """Drop what is known of a workflow that is gone."""
+        self._seconds.pop(uid, None)
 
     async def save(self) -> None:
         """Write the file if there is news."""

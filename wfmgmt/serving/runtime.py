@@ -1,11 +1,13 @@
 """The runtime: which workflows are loaded, and the loop that keeps them in step with the database."""
 
 import asyncio
+import heapq
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 
+from wfmgmt.backoff import Backoff
 from wfmgmt.control.messages import LoadState, WorkflowReport
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import LoadRequest
@@ -16,20 +18,21 @@ from wfmgmt.serving.loading import LoadedWorkflow
 from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.models.base import Drift, ModelServer
 from wfmgmt.serving.predictions import AdmissionControl, PredictionLimits
+from wfmgmt.serving.registry_watch import RegistryWatch
 from wfmgmt.serving.status_log import StatusLog
 from wfmgmt.serving.waiting import WaitingRequests
 
 _log = logging.getLogger("wfmgmt.runtime")
 
-#: How often the loaded workflows are compared with the database.
-RECONCILE_INTERVAL_S = 5.0
+#: How often it is looked whether the registry changed; a look that failed is repeated after growing pauses up to this.
+LOOK_INTERVAL_S, MAX_LOOK_PAUSE_S = 1.0, 5.0
 #: After a failed load, the wait before the next try doubles between these.
-FIRST_RETRY_S, LAST_RETRY_S = 1.0, 300.0
+FIRST_RETRY_S, MAX_RETRY_S = 1.0, 300.0
 #: Failed loads of a workflow that worked before during which requests wait for it still.
 PATIENT_RETRIES = 3
 #: A slot is held for this long before a retry, which bounds what many failing workflows cost together.
 RETRY_SPACING_S = 0.2
-#: Workflows that one comparison with the database begins to load; the next one follows at once.
+#: Workflows that one look at the registry begins to load; the next look follows at once.
 LOADS_PER_ROUND = 500
 #: How long a request may wait for the database to be read: until then nobody knows the time that its workflow has.
 UNREAD_WAIT_S = 30.0
@@ -51,7 +54,7 @@ class Runtime:
         model_store: Folder of the .mar files.
         measurements: Where to count what happens at the nodes.
         limits: How much is taken on at a time.
-        check_interval_s: How often model servers are compared with what they should hold.
+        check_interval_s: How often model servers are compared with what they should hold; None for once, at start.
         prepare: Called before anything is loaded from the database.
         history: How loads went.
 
@@ -72,7 +75,7 @@ class Runtime:
         model_store: Path,
         measurements: Measurements,
         limits: PredictionLimits,
-        check_interval_s: float,
+        check_interval_s: float | None,
         prepare: Callable[[], Awaitable[None]],
         history: LoadHistory,
     ) -> None:
@@ -88,7 +91,8 @@ class Runtime:
         self._model_store = model_store
         self._workflows: dict[str, LoadedWorkflow] = {}
         self._by_name: dict[str, LoadedWorkflow] = {}
-        self._unread = 0
+        self._watch = RegistryWatch(catalog, lambda: {*self._workflows, *history.uids()})
+        self._missing: set[str] = set()
         self._unloaded_meanwhile: set[str] = set()
         self._unloads: dict[str, asyncio.Task[None]] = {}
         self._history = history
@@ -119,7 +123,7 @@ class Runtime:
             raise ShuttingDown("The server is stopping.")
         workflow = self._by_name.get(name)
         if workflow is None or not workflow.is_served:
-            if self._unread or not self.feed.is_complete:
+            if self._missing or not self.feed.is_complete:
                 raise WorkflowNotReady(
                     self.feed.catalog_error or "The runtime has not read the database yet; try again later."
                 )
@@ -215,6 +219,7 @@ class Runtime:
     async def unload(self, uid: str) -> None:
         """Take a workflow down once what was accepted is answered; one that is not loaded is fine."""
         self._unloaded_meanwhile.add(uid)
+        self._missing.discard(uid)
         workflow = self._workflows.get(uid)
         if workflow is not None:
             await workflow.unload(self.admission.limits.drain_timeout_s)
@@ -233,52 +238,73 @@ class Runtime:
         await asyncio.wait([task], timeout=wait_s)
 
     def reconcile_now(self) -> None:
-        """Compare with the database now, and try failed loads again."""
+        """Compare with the whole registry now, and try failed loads again."""
+        self._watch.compare_all()
         self._reconcile_wanted.set()
         self._retry.set()
         self._retry = asyncio.Event()
 
     async def keep_in_step(self) -> None:
-        """Compare the loaded workflows with the database again and again.
+        """Keep the loaded workflows in step with the registry.
 
         Raises:
             SettingsInvalid: No worker can ever be started.
         """
         self._spawn(self._history.keep_saved())
         await self._prepare()
+        backoff = Backoff(LOOK_INTERVAL_S, MAX_LOOK_PAUSE_S)
         while True:
             self._reconcile_wanted.clear()
+            pause_s = LOOK_INTERVAL_S
             try:
                 await self._reconcile()
                 self.feed.record_catalog("")
+                backoff.reset()
             except WfmgmtError as error:
                 self.feed.record_catalog(str(error))
                 _log.warning("cannot read the workflows to load: %s", error)
+                pause_s = backoff.next_pause()
             self._waiting.wake_all()
-            await _wait(self._reconcile_wanted, RECONCILE_INTERVAL_S)
+            await _wait(self._reconcile_wanted, pause_s)
 
     async def _reconcile(self) -> None:
-        loaded_before = set(self._workflows)
         self._unloaded_meanwhile.clear()
-        recorded = await asyncio.to_thread(self._catalog.uids)
-        for uid in loaded_before & self._workflows.keys() - recorded.keys():
-            if not self._workflows[uid].is_leaving:
-                _log.info("unloading a workflow that is not in the database", extra={"workflow": self._name(uid)})
+        look = await self._watch.look()
+        for uid in look.removed:
+            await self._on_removed(uid)
+        for uid, status in look.statuses.items():
+            self._on_status(uid, status)
+        if self._missing:
+            await self._load_missing()
+
+    async def _on_removed(self, uid: str) -> None:
+        self._missing.discard(uid)
+        self._history.forget(uid)
+        workflow = self._workflows.get(uid)
+        if workflow is not None:
+            if not workflow.is_leaving:
+                _log.info("unloading a workflow that is not registered", extra={"workflow": workflow.target.workflow})
             await self.unload_within(uid, 0)
-        ready = {uid for uid, status in recorded.items() if status is WorkflowStatus.READY}
-        for uid in ready & self._workflows.keys():
-            self._workflows[uid].on_registered()
-        for uid in self._workflows.keys() & recorded.keys() - ready:
-            if recorded[uid] is WorkflowStatus.UNREGISTERING:
-                self._workflows[uid].is_leaving = True
-        missing = ready - self._workflows.keys() - self._unloaded_meanwhile
-        batch = sorted(missing, key=lambda uid: (self._history.has_failed(uid), uid))[:LOADS_PER_ROUND]
-        self._unread = len(missing) - len(batch)
-        if self._unread:
+
+    def _on_status(self, uid: str, status: WorkflowStatus) -> None:
+        workflow = self._workflows.get(uid)
+        if status is not WorkflowStatus.READY:
+            self._missing.discard(uid)
+            if workflow is not None and status is WorkflowStatus.UNREGISTERING:
+                workflow.is_leaving = True
+        elif workflow is not None:
+            workflow.on_registered()
+        elif uid not in self._unloaded_meanwhile:
+            self._missing.add(uid)
+
+    async def _load_missing(self) -> None:
+        """Begin to load the first of what is ready and not loaded, those that failed before last."""
+        batch = heapq.nsmallest(LOADS_PER_ROUND, self._missing, key=lambda uid: (self._history.has_failed(uid), uid))
+        targets = await asyncio.to_thread(self._catalog.load_requests, batch)
+        self._missing.difference_update(batch)
+        if self._missing:
             self._reconcile_wanted.set()
-        self._history.keep(recorded.keys() | self._workflows.keys())
-        deployments = await asyncio.to_thread(lambda: list(self._catalog.load_requests(batch)))
-        for target in sorted(deployments, key=lambda each: (self._history.has_failed(each.uid), each.workflow)):
+        for target in sorted(targets, key=lambda each: (self._history.has_failed(each.uid), each.workflow)):
             if target.uid not in self._workflows and target.uid not in self._unloaded_meanwhile:
                 workflow = self._add(target)
                 workflow.worked_before = workflow.is_hopeful = not self._history.has_failed(target.uid)
@@ -331,13 +357,9 @@ class Runtime:
         except WfmgmtError as error:
             _log.warning("differences of model servers have to be recorded later: %s", error)
 
-    def _name(self, uid: str) -> str:
-        workflow = self._workflows.get(uid)
-        return workflow.target.workflow if workflow else ""
-
     async def _load_until_it_works(self, workflow: LoadedWorkflow) -> None:
         """Load a workflow of the database; while that fails, try again with growing pauses, after all others."""
-        uid, pause_s, failures = workflow.target.uid, FIRST_RETRY_S, 0
+        uid, backoff, failures = workflow.target.uid, Backoff(FIRST_RETRY_S, MAX_RETRY_S), 0
         while self._workflows.get(uid) is workflow:
             lane = self._first_lane
             if self._history.has_failed(uid):
@@ -353,8 +375,7 @@ class Runtime:
             if failures >= PATIENT_RETRIES:
                 workflow.is_hopeful = False
                 self._waiting.wake(workflow.target.workflow)
-            await _wait(self._retry, pause_s)
-            pause_s = min(2 * pause_s, LAST_RETRY_S)
+            await _wait(self._retry, backoff.next_pause())
 
     async def _load(self, workflow: LoadedWorkflow) -> None:
         clock = asyncio.get_running_loop().time
@@ -391,7 +412,7 @@ class Runtime:
         await asyncio.gather(self._models.close(), self._functions.close(), self._history.save())
 
 
-async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+async def _wait(event: asyncio.Event, timeout_s: float | None) -> None:
     """Return when the event is set, or after the time."""
     try:
         await asyncio.wait_for(event.wait(), timeout_s)

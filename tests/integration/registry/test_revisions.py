@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from alembic import command
 
-from tests.postgresql import postgresql
-from tests.records import make_event, make_workflow, register
+from tests.support.postgresql import postgresql
+from tests.support.records import make_event, make_workflow, register
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.registry import reading, writing
 from wfmgmt.registry.registry import Registry
