@@ -73,7 +73,7 @@ class GuardedApplication:
         more = self._guard.guard.answer_headers(header, is_preflight=is_preflight).items()
         if refused is not None:
             status, kind = status_and_type(refused.error)
-            body = error_body(status, kind, str(refused.error)).encode()
+            body = error_body(status, kind, str(refused.error))
             own = {"Content-Type": "application/json", "Content-Length": str(len(body))}
             start_response("403 FORBIDDEN", [*own.items(), *_headers(refused.request_id), *more])
             return [body]

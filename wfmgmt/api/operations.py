@@ -5,10 +5,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from wfmgmt.api.metrics import Metrics
 from wfmgmt.api.openapi import MANAGEMENT_API
-from wfmgmt.http.answers import LIVENESS, NOT_READY_SHOWN, health, json_text, readiness
+from wfmgmt.http.answers import LIVENESS, NOT_READY_SHOWN, health, json_body, readiness
 from wfmgmt.services.inspection import Inspection
 
-_DESCRIPTION = json_text(MANAGEMENT_API)
+_DESCRIPTION = json_body(MANAGEMENT_API)
 
 
 def operations_blueprint(*, inspection: Inspection, metrics: Metrics) -> Blueprint:
@@ -19,18 +19,18 @@ def operations_blueprint(*, inspection: Inspection, metrics: Metrics) -> Bluepri
     def ping() -> Response:
         """Tell whether everything runs, or what does not."""
         status, body = health(inspection.problem(), *inspection.not_ready(NOT_READY_SHOWN))
-        return Response(json_text(body), status, mimetype="application/json")
+        return Response(json_body(body), status, mimetype="application/json")
 
     @blueprint.get("/readyz")
     def readyz() -> Response:
         """Tell whether all that was ready is ready again, or what is not."""
         status, body = readiness(inspection.problem(), *inspection.awaited(NOT_READY_SHOWN))
-        return Response(json_text(body), status, mimetype="application/json")
+        return Response(json_body(body), status, mimetype="application/json")
 
     @blueprint.get("/livez")
     def livez() -> Response:
         """Tell that the process serves."""
-        return Response(json_text(LIVENESS), mimetype="application/json")
+        return Response(json_body(LIVENESS), mimetype="application/json")
 
     @blueprint.get("/metrics")
     def give_metrics() -> Response:

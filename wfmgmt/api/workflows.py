@@ -1,7 +1,6 @@
 """The workflow endpoints: register, describe, list and unregister."""
 
 from functools import lru_cache
-from json.encoder import encode_basestring
 
 from flask import Blueprint, Response, g, request
 
@@ -9,8 +8,8 @@ from wfmgmt.api.parameters import list_parameters, registration_request
 from wfmgmt.control.messages import NodeReport
 from wfmgmt.domain.audit import ANONYMOUS, Origin
 from wfmgmt.errors import BadRequest
-from wfmgmt.http.answers import json_text
-from wfmgmt.registry.records import ListedWorkflow, NodeDetail, Page
+from wfmgmt.http.answers import json_body
+from wfmgmt.registry.records import NodeDetail, Page
 from wfmgmt.services.inspection import REMEMBERED, Described, Inspection
 from wfmgmt.services.registration import Registration
 from wfmgmt.services.removal import Removal
@@ -34,7 +33,7 @@ def workflows_blueprint(*, registration: Registration, removal: Removal, inspect
         }
         if registered.warnings:
             answer["warnings"] = list(registered.warnings)
-        return _json(json_text(answer))
+        return _json(json_body(answer))
 
     @blueprint.get("/workflows")
     @blueprint.get("/models", endpoint="list_models")
@@ -43,56 +42,42 @@ def workflows_blueprint(*, registration: Registration, removal: Removal, inspect
         limit, offset, after = list_parameters(request.args)
         if after is None:
             page = inspection.page(limit=limit, offset=offset)
-            return _json(page_text(page, {"nextPageToken": str(offset + limit)}))
+            return _page(page, nextPageToken=str(offset + limit))
         page = inspection.page_after(after, limit=limit)
-        return _json(page_text(page, {"nextAfter": page.workflows[-1].name} if page.workflows else {}))
+        return _page(page, nextAfter=page.workflows[-1].name if page.more else "")
 
     @blueprint.get("/workflows/<name>")
     def describe(name: str) -> Response:
         """Describe one workflow."""
-        return _json(description_text(inspection.describe(name)))
+        return _json(description_body(inspection.describe(name)))
 
     @blueprint.delete("/workflows/<name>")
     def unregister(name: str) -> Response:
         """Unregister one workflow."""
         removal.unregister(name, _origin())
-        return _json(json_text({"status": f'Workflow "{name}" unregistered'}))
+        return _json(json_body({"status": f'Workflow "{name}" unregistered'}))
 
     return blueprint
 
 
-def _json(text: str) -> Response:
-    return Response(text, mimetype="application/json")
+def _json(body: bytes) -> Response:
+    return Response(body, mimetype="application/json")
 
 
 def _origin() -> Origin:
     return Origin(actor=ANONYMOUS, address=request.remote_addr or "", request_id=g.request_id)
 
 
-def page_text(page: Page, next_page: dict[str, str]) -> str:
-    """Return one page as JSON, with the way to the next one first when there is one.
-
-    Python's encoder is slow where it indents, and lists are what it would indent most, so only the texts go through
-    the encoder here; the test that compares this with `json_text` keeps the two alike.
-    """
-    start = ""
-    if page.more:
-        start = "".join(f'  "{key}": {encode_basestring(value)},\n' for key, value in next_page.items())
-    if not page.workflows:
-        return '{\n  "workflows": []\n}\n'
-    lines = ",\n".join(map(_line, page.workflows))
-    return f'{{\n{start}  "workflows": [\n{lines}\n  ]\n}}\n'
-
-
-def _line(listed: ListedWorkflow) -> str:
-    name, url = encode_basestring(listed.name), encode_basestring(listed.url)
-    return f'    {{\n      "workflowName": {name},\n      "workflowUrl": {url}\n    }}'
+def _page(page: Page, **next_page: str) -> Response:
+    """Return the answer to list: the way to the next page first, when there is one."""
+    workflows = [{"workflowName": name, "workflowUrl": url} for name, url in page.workflows]
+    return _json(json_body({**(next_page if page.more else {}), "workflows": workflows}))
 
 
 @lru_cache(maxsize=REMEMBERED)
-def description_text(described: Described) -> str:
+def description_body(described: Described) -> bytes:
     """Return a description as JSON."""
-    return json_text([_described(described)])
+    return json_body([_described(described)])
 
 
 def _described(described: Described) -> dict[str, object]:

@@ -382,7 +382,7 @@ def _answer(
 ) -> None:
     """Answer for the application, on a connection that will be closed."""
     kind = kind or FRAMEWORK_TYPES[status]
-    body = error_body(status, kind, message).encode("utf-8", "replace")
+    body = error_body(status, kind, message)
     headers = {
         "Connection": "close",
         "Content-Type": "application/json",

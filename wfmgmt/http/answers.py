@@ -5,6 +5,8 @@ import re
 import uuid
 from collections.abc import Mapping
 
+import orjson
+
 from wfmgmt import errors
 
 #: Headers that every answer carries; TorchServe separates the directives with semicolons, HTTP wants commas.
@@ -80,15 +82,22 @@ def status_and_type(error: errors.WfmgmtError) -> tuple[int, str]:
     return 500, "InternalServerException"
 
 
-def json_text(value: object) -> str:
-    """Return JSON as every answer has it: indented by two spaces, with a newline at the end."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    return text.encode("utf-8", "replace").decode("utf-8")  # A handler's error may hold what UTF-8 cannot.
+def json_body(value: object) -> bytes:
+    """Return JSON as every answer has it: in UTF-8, indented by two spaces, with a newline at the end.
+
+    Args:
+        value: Anything that `json.dumps` takes but floating-point numbers, which no answer has and which orjson
+            spells differently.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # Text that UTF-8 cannot hold, as a handler's error may, or an integer beyond 64 bits.
+        return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace")
 
 
-def error_body(status: int, error_type: str, message: str, **more: object) -> str:
+def error_body(status: int, error_type: str, message: str, **more: object) -> bytes:
     """Return the one shape that errors have, with more fields where there is more to say; `code` is the HTTP status."""
-    return json_text({"code": status, "type": error_type, "message": message, **more})
+    return json_body({"code": status, "type": error_type, "message": message, **more})
 
 
 def sane_request_id(given: str | None) -> str:

@@ -35,9 +35,9 @@ _log = logging.getLogger("wfmgmt.inference")
 OnAnswer = Callable[[web.BaseRequest, web.StreamResponse], None]
 
 
-def json_answer(text: str, status: int = 200) -> web.Response:
+def json_answer(body: bytes, status: int = 200) -> web.Response:
     """Return an answer whose body is JSON."""
-    return web.Response(status=status, body=text.encode(), content_type="application/json")
+    return web.Response(status=status, body=body, content_type="application/json")
 
 
 def framework_error(error: web.HTTPException) -> web.Response:

@@ -14,7 +14,7 @@ from wfmgmt.http.answers import (
     NOT_READY_SHOWN,
     REQUEST_ID,
     health,
-    json_text,
+    json_body,
     readiness,
     sane_request_id,
 )
@@ -29,7 +29,7 @@ from wfmgmt.serving.runtime import Runtime
 
 _RUNTIME = web.AppKey("runtime", Runtime)
 _METRICS = web.AppKey("metrics", InferenceMetrics)
-_DESCRIPTION = json_text(INFERENCE_API)
+_DESCRIPTION = json_body(INFERENCE_API)
 #: Keys of a request: what it holds until its answer is written, its id, and the prediction whose trace is asked for.
 _HELD = web.RequestKey("held", ExitStack)
 _ID = web.RequestKey("id", str)
@@ -182,7 +182,7 @@ async def _ping(request: web.Request) -> web.Response:
     not_ready = [report for report in feed.reports() if report.is_missing]
     shown = {report.workflow: report.problem for report in not_ready[:NOT_READY_SHOWN]}
     status, body = health(feed.problem, shown, len(not_ready))
-    return json_answer(json_text(body), status)
+    return json_answer(json_body(body), status)
 
 
 async def _readyz(request: web.Request) -> web.Response:
@@ -192,12 +192,12 @@ async def _readyz(request: web.Request) -> web.Response:
     shown = {report.workflow: report.awaited_for for report in awaited[:NOT_READY_SHOWN]}
     problem = "The server is stopping." if runtime.is_closing else runtime.feed.problem
     status, body = readiness(problem, shown, len(awaited))
-    return json_answer(json_text(body), status)
+    return json_answer(json_body(body), status)
 
 
 async def _livez(_request: web.Request) -> web.Response:
     """Tell that the process serves."""
-    return json_answer(json_text(LIVENESS))
+    return json_answer(json_body(LIVENESS))
 
 
 async def _metrics(request: web.Request) -> web.Response:

@@ -2,17 +2,64 @@
 
 import json
 import uuid
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from wfmgmt.http.answers import error_body, health, json_text, sane_request_id
+from wfmgmt.api.openapi import MANAGEMENT_API
+from wfmgmt.http.answers import error_body, health, json_body, sane_request_id
+from wfmgmt.serving.openapi import INFERENCE_API
 
 DOWN = {"code": 503, "type": "ServiceUnavailableException", "message": "down"}
 
 
+TEXTS = st.text(st.characters(exclude_categories=()))  # With lone surrogates.
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXTS,
+    lambda values: st.lists(values) | st.dictionaries(TEXTS, values),
+)
+
+
 def test_json_is_indented_by_two_spaces_and_ends_in_a_newline() -> None:
     """Answers look as TorchServe's do, and text stays readable."""
-    assert json_text({"a": ["é"]}) == '{\n  "a": [\n    "é"\n  ]\n}\n'
+    assert json_body({"a": ["é"]}) == '{\n  "a": [\n    "é"\n  ]\n}\n'.encode()
+
+
+@settings(deadline=None)
+@given(VALUES)
+def test_json_is_what_the_standard_library_would_write(value: Any) -> None:
+    """Byte for byte, for all that answers hold: keys in their order, integers of any size, text that is none."""
+    expected = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    assert json_body(value) == expected.encode("utf-8", "replace")
+
+
+@settings(deadline=None)
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_json_of_a_number_with_a_fraction_is_that_number(value: float) -> None:
+    """No answer has one, and its digits may be spelled in another way than the standard library's, but it is exact."""
+    assert json.loads(json_body([value])) == [value]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_json_of_what_json_cannot_hold_is_null(value: float) -> None:
+    """The standard library would write NaN and Infinity, which few clients read."""
+    assert json_body(value) == b"null\n"
+
+
+def test_json_of_deep_nesting_is_written() -> None:
+    """Where the quick encoder stops, the standard library goes on."""
+    value: list[Any] = []
+    for _ in range(300):
+        value = [value]
+    assert json.loads(json_body(value)) == value
+
+
+@pytest.mark.parametrize("description", [MANAGEMENT_API, INFERENCE_API], ids=["management", "inference"])
+def test_json_of_the_description_is_what_the_standard_library_would_write(description: dict[str, Any]) -> None:
+    """The largest of the answers that do not change."""
+    assert json_body(description).decode() == json.dumps(description, indent=2, ensure_ascii=False) + "\n"
 
 
 def test_error_has_code_type_and_message_in_this_order() -> None:
@@ -49,4 +96,4 @@ def test_health_tells_the_worst(problem: str, not_ready: dict[str, str], total: 
 
 def test_lone_surrogates_are_replaced() -> None:
     """A handler's error can hold text that cannot be sent; it is answered all the same."""
-    assert json_text({"a": "\ud800"}) == '{\n  "a": "?"\n}\n'
+    assert json_body({"a": "\ud800"}) == b'{\n  "a": "?"\n}\n'
