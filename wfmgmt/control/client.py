@@ -2,16 +2,24 @@
 
 import contextlib
 import http.client
-import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wfmgmt.control.messages import LoadState, MemoryReport, StatusChanges, WorkflowReport
+from wfmgmt.control.messages import (
+    DriftReport,
+    LoadState,
+    MemoryReport,
+    Message,
+    StatusChanges,
+    WorkflowReport,
+    decode,
+    encode,
+)
 from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.errors import RuntimeUnavailable, RuntimeUnreachable, ShuttingDown
 
@@ -143,9 +151,9 @@ class RuntimeClient:
         finish_by = began + target.startup_timeout_s + SLACK_S
 
         def load_once() -> WorkflowReport:
-            self._call("PUT", f"/workflows/{target.uid}", target.to_json())
+            self._call("PUT", f"/workflows/{target.uid}", target)
             while time.monotonic() < finish_by:
-                report = self._report("GET", f"/workflows/{target.uid}?wait_s={WAIT_S}")
+                report = self._ask(WorkflowReport, "GET", f"/workflows/{target.uid}?wait_s={WAIT_S}")
                 if report.state is LoadState.ABSENT:
                     raise RuntimeUnreachable("The runtime was restarted while it loaded the workflow; try again.")
                 if report.state is not LoadState.LOADING:
@@ -175,7 +183,7 @@ class RuntimeClient:
         def unload_once() -> None:
             finish_by = time.monotonic() + self.max_unload_s
             while time.monotonic() < finish_by:
-                if self._report("DELETE", f"/workflows/{uid}?wait_s={WAIT_S}").state is LoadState.ABSENT:
+                if self._ask(WorkflowReport, "DELETE", f"/workflows/{uid}?wait_s={WAIT_S}").state is LoadState.ABSENT:
                     return
                 if cancelled():
                     raise ShuttingDown("The server is stopping; the removal will be finished.")
@@ -202,7 +210,7 @@ class RuntimeClient:
         Raises:
             RuntimeUnavailable: The runtime is down, hangs or sends malformed answers.
         """
-        return self._report("GET", f"/workflows/{uid}")
+        return self._ask(WorkflowReport, "GET", f"/workflows/{uid}")
 
     def reconcile_now(self) -> None:
         """Let the runtime compare itself with the database now, and try failed loads again.
@@ -221,11 +229,8 @@ class RuntimeClient:
         Raises:
             RuntimeUnavailable: The runtime is down, hangs or sends malformed answers.
         """
-        values = self._call("POST", "/check?dry_run" if dry_run else "/check")
-        try:
-            return [str(drift) for drift in values["drifts"]], bool(values["is_in_step"])
-        except (KeyError, TypeError) as error:
-            raise RuntimeUnavailable("The runtime's answer makes no sense.") from error
+        report = self._ask(DriftReport, "POST", "/check?dry_run" if dry_run else "/check")
+        return list(report.drifts), report.is_in_step
 
     def collect_garbage(self) -> MemoryReport:
         """Have the runtime collect garbage, and return what its memory is used for then.
@@ -233,11 +238,7 @@ class RuntimeClient:
         Raises:
             RuntimeUnavailable: The runtime is down, hangs or sends malformed answers.
         """
-        values = self._call("POST", "/collect")
-        try:
-            return MemoryReport(**values)
-        except TypeError as error:
-            raise RuntimeUnavailable("The runtime's answer makes no sense.") from error
+        return self._ask(MemoryReport, "POST", "/collect")
 
     def is_down(self) -> bool:
         """Return whether the runtime is dead for certain: its socket is there, and nobody listens on it.
@@ -261,22 +262,19 @@ class RuntimeClient:
         Raises:
             RuntimeUnavailable: The runtime is down, hangs or sends malformed answers.
         """
-        values = self._call("GET", f"/status?epoch={epoch}&since={since}&wait_s={wait_s}")
+        return self._ask(StatusChanges, "GET", f"/status?epoch={epoch}&since={since}&wait_s={wait_s}")
+
+    def _ask(self, kind: type[Message], method: str, path: str) -> Message:
+        content = self._call(method, path)
         try:
-            return StatusChanges.from_json(values)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            return decode(kind, content)
+        except ValueError as error:
             raise RuntimeUnavailable("The runtime's answer makes no sense.") from error
 
-    def _report(self, method: str, path: str) -> WorkflowReport:
-        try:
-            return WorkflowReport.from_json(self._call(method, path))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RuntimeUnavailable("The runtime's answer makes no sense.") from error
-
-    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def _call(self, method: str, path: str, message: object = None) -> bytes:
         connection = _UnixConnection(self._control_socket, self._call_timeout_s)
         try:
-            payload = None if body is None else json.dumps(body).encode()
+            payload = None if message is None else encode(message)
             connection.request(method, path, payload, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             content = answer.read(_MAX_RESPONSE_BYTES)
@@ -290,7 +288,9 @@ class RuntimeClient:
             raise RuntimeUnavailable(f"The runtime cannot be called: {error}.") from error
         finally:
             connection.close()
-        return _decode(answer.status, content)
+        if answer.status != http.client.OK:
+            raise RuntimeUnavailable(f"The runtime answered with status {answer.status}.")
+        return content
 
 
 def _attempt(call: Callable[[], _Result], *, until: float, cancelled: Callable[[], bool]) -> _Result:
@@ -304,13 +304,3 @@ def _attempt(call: Callable[[], _Result], *, until: float, cancelled: Callable[[
             if time.monotonic() >= until:
                 raise
         time.sleep(RETRY_INTERVAL_S)
-
-
-def _decode(status: int, content: bytes) -> dict[str, Any]:
-    try:
-        values = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise RuntimeUnavailable("The runtime's answer makes no sense.") from error
-    if status != http.client.OK or not isinstance(values, dict):
-        raise RuntimeUnavailable(f"The runtime answered with status {status}.")
-    return values

@@ -1,12 +1,41 @@
-"""What crosses the control socket between the management plane and the runtime, as plain JSON values."""
+"""What crosses the control socket between the management plane and the runtime, as JSON."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import TypeAdapter
 
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.workflow import NodeKind
+
+Message = TypeVar("Message")
+
+
+def encode(message: object) -> bytes:
+    """Return a message, which is a dataclass, as JSON; text that UTF-8 cannot hold gets question marks."""
+    try:
+        return orjson.dumps(message)
+    except TypeError:
+        return json.dumps(message, default=asdict, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def decode(kind: type[Message], content: bytes) -> Message:
+    """Return the message of a kind that was encoded.
+
+    Raises:
+        ValueError: The content is no such message.
+    """
+    message: Message = _adapter(kind).validate_json(content)
+    return message
+
+
+#: Built at the first message of a kind.
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
 class LoadState(StrEnum):
@@ -37,21 +66,6 @@ class NodeReport:
     wanted: int = 0
     ready: int = 0
     error: str | None = None
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "NodeReport":
-        """Build the report of a node from plain JSON values.
-
-        Raises:
-            KeyError, TypeError, ValueError: The values do not describe one.
-        """
-        error = values["error"]
-        return cls(
-            kind=NodeKind(values["kind"]),
-            wanted=int(values["wanted"]),
-            ready=int(values["ready"]),
-            error=None if error is None else str(error),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,30 +125,6 @@ class WorkflowReport:
                 reasons.setdefault(name, node.error or f"{node.ready} of {node.wanted} workers ready")
         return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "WorkflowReport":
-        """Build the report that `to_json` described.
-
-        Raises:
-            KeyError, TypeError, ValueError, AttributeError: The values do not describe a report.
-        """
-        nodes = {str(name): NodeReport.from_json(node) for name, node in values["nodes"].items()}
-        return cls(
-            uid=str(values["uid"]),
-            workflow=str(values["workflow"]),
-            state=LoadState(values["state"]),
-            nodes=nodes,
-            failures={str(name): str(reason) for name, reason in values["failures"].items()},
-            fault=Fault(values["fault"]),
-            is_out_of_space=bool(values["is_out_of_space"]),
-            is_registered=bool(values["is_registered"]),
-            worked_before=bool(values["worked_before"]),
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusChanges:
@@ -158,26 +148,18 @@ class StatusChanges:
     workflows: tuple[WorkflowReport, ...]
     gone: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "StatusChanges":
-        """Build the changes that `to_json` described.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftReport:
+    """How the model servers compare with what they should hold.
 
-        Raises:
-            KeyError, TypeError, ValueError, AttributeError: The values do not describe changes.
-        """
-        return cls(
-            epoch=str(values["epoch"]),
-            sequence=int(values["sequence"]),
-            catalog_error=str(values["catalog_error"]),
-            is_complete=bool(values["is_complete"]),
-            is_whole=bool(values["is_whole"]),
-            workflows=tuple(WorkflowReport.from_json(each) for each in values["workflows"]),
-            gone=tuple(str(uid) for uid in values["gone"]),
-        )
+    Attributes:
+        drifts: A sentence per difference.
+        is_in_step: Whether everything could be compared and repaired.
+    """
+
+    drifts: tuple[str, ...]
+    is_in_step: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +177,3 @@ class MemoryReport:
     blocks: int
     used_bytes: int
     free_bytes: int
-
-    def to_json(self) -> dict[str, int]:
-        """Return plain JSON values."""
-        return asdict(self)

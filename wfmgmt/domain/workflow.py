@@ -1,9 +1,7 @@
 """What a workflow is: its nodes, their settings, and what the runtime needs to load it."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 
 class NodeKind(StrEnum):
@@ -97,21 +95,3 @@ class LoadRequest:
     response_timeout_s: int
     nodes: tuple[DeployedNode, ...]
     edges: tuple[tuple[str, str], ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the deployment as plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "LoadRequest":
-        """Build the deployment that `to_json` described.
-
-        Raises:
-            KeyError, TypeError, ValueError: The values do not describe a deployment.
-        """
-        nodes = tuple(
-            DeployedNode(**{**node, "kind": NodeKind(node["kind"]), "settings": NodeSettings(**node["settings"])})
-            for node in values["nodes"]
-        )
-        edges = tuple((str(source), str(target)) for source, target in values["edges"])
-        return cls(**{**values, "nodes": nodes, "edges": edges})

@@ -1,7 +1,6 @@
 """The private side of the runtime: the management plane asks it here to load and unload."""
 
 import asyncio
-import json
 import logging
 import os
 import socket
@@ -11,7 +10,7 @@ import sys
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from wfmgmt.control.messages import LoadState
+from wfmgmt.control.messages import DriftReport, LoadState, decode, encode
 from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.errors import WfmgmtError
 from wfmgmt.serving.memory import collect_garbage
@@ -61,6 +60,10 @@ def _peer_uid(request: web.Request) -> int | None:
     return int(uid)
 
 
+def _message(message: object) -> web.Response:
+    return web.Response(body=encode(message), content_type="application/json")
+
+
 def _wait_s(request: web.Request) -> float:
     try:
         return min(max(float(request.query.get("wait_s", "0")), 0.0), _MAX_WAIT_S)
@@ -71,12 +74,12 @@ def _wait_s(request: web.Request) -> float:
 async def _load(request: web.Request) -> web.Response:
     """Begin to load what the body describes; a second call for the same identity changes nothing."""
     try:
-        target = LoadRequest.from_json(json.loads(await request.read()))
-    except (KeyError, TypeError, ValueError) as error:
-        raise web.HTTPBadRequest(text=f"not a target: {error}") from error
+        target = decode(LoadRequest, await request.read())
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=f"not a load request: {error}") from error
     runtime = request.app[_RUNTIME]
     runtime.start_load(target)
-    return web.json_response(runtime.report(target.uid).to_json())
+    return _message(runtime.report(target.uid))
 
 
 async def _wait(request: web.Request) -> web.Response:
@@ -86,20 +89,20 @@ async def _wait(request: web.Request) -> web.Response:
     deadline = loop.time() + _wait_s(request)
     while runtime.report(uid).state is LoadState.LOADING and (left_s := deadline - loop.time()) > 0:
         await runtime.feed.wait(left_s)
-    return web.json_response(runtime.report(uid).to_json())
+    return _message(runtime.report(uid))
 
 
 async def _note_registered(request: web.Request) -> web.Response:
     """Take note that the database calls a workflow ready, so that clients may know of it at once."""
     request.app[_RUNTIME].on_registered(request.match_info["uid"])
-    return web.json_response({})
+    return web.Response()
 
 
 async def _unload(request: web.Request) -> web.Response:
     """Take a workflow down, answering after `wait_s` at the latest; it goes on in the background."""
     runtime, uid = request.app[_RUNTIME], request.match_info["uid"]
     await runtime.unload_within(uid, _wait_s(request))
-    return web.json_response(runtime.report(uid).to_json())
+    return _message(runtime.report(uid))
 
 
 async def _status(request: web.Request) -> web.Response:
@@ -110,13 +113,13 @@ async def _status(request: web.Request) -> web.Response:
         raise web.HTTPBadRequest(text="since: expected a whole number") from error
     feed = request.app[_RUNTIME].feed
     changes = await feed.changes(epoch=request.query.get("epoch", ""), since=since, wait_s=_wait_s(request))
-    return web.json_response(changes.to_json())
+    return _message(changes)
 
 
 async def _reconcile_now(request: web.Request) -> web.Response:
     """Compare the loaded workflows with the database now, and try failed loads again at once."""
     request.app[_RUNTIME].reconcile_now()
-    return web.json_response({})
+    return web.Response()
 
 
 async def _check(request: web.Request) -> web.Response:
@@ -127,9 +130,9 @@ async def _check(request: web.Request) -> web.Response:
     except WfmgmtError as error:
         raise web.HTTPServiceUnavailable(text=str(error)) from error
     failed = [drift for drift in drifts if drift.kind is DriftKind.UNKNOWN or not (drift.is_repaired or dry_run)]
-    return web.json_response({"drifts": [str(drift) for drift in drifts], "is_in_step": not failed})
+    return _message(DriftReport(drifts=tuple(map(str, drifts)), is_in_step=not failed))
 
 
 async def _collect(_request: web.Request) -> web.Response:
     """Collect garbage now, and tell what the memory is used for: for those who look for a leak."""
-    return web.json_response(collect_garbage().to_json())
+    return _message(collect_garbage())

@@ -1,7 +1,6 @@
 """The management plane's client against a runtime that misbehaves, on a real socket."""
 
 import contextlib
-import json
 import socket
 import threading
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from wfmgmt.control.client import RuntimeClient
-from wfmgmt.control.messages import LoadState, WorkflowReport
+from wfmgmt.control.messages import LoadState, WorkflowReport, encode
 from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.errors import RuntimeUnavailable, ShuttingDown
 from wfmgmt.serving.process import listen_privately
@@ -33,7 +32,7 @@ def answer(body: str, status: str = "200 OK") -> bytes:
 
 def report(state: LoadState) -> bytes:
     """Return the answer that tells how a workflow is."""
-    return answer(json.dumps(WorkflowReport(uid="u1", workflow="seq", state=state).to_json()))
+    return answer(encode(WorkflowReport(uid="u1", workflow="seq", state=state)).decode())
 
 
 def receive_request(connection: socket.socket) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wfmgmt.control.messages import LoadState, NodeReport, StatusChanges, WorkflowReport
+from wfmgmt.control.messages import LoadState, NodeReport, StatusChanges, WorkflowReport, decode, encode
 from wfmgmt.domain.workflow import NodeKind
 from wfmgmt.serving.status_log import StatusLog
 
@@ -100,7 +100,7 @@ def test_changes_survive_the_socket() -> None:
     async def work(feed: StatusLog) -> None:
         feed.publish(make_report("a", ready=0, state=LoadState.FAILED))
         changes = await feed.changes(epoch="", since=0, wait_s=0)
-        assert StatusChanges.from_json(changes.to_json()) == changes
+        assert decode(StatusChanges, encode(changes)) == changes
 
     in_loop(work)
 

@@ -1,0 +1,77 @@
+"""What crosses the control socket."""
+
+from dataclasses import replace
+
+import pytest
+
+from wfmgmt.control.messages import (
+    DriftReport,
+    LoadState,
+    MemoryReport,
+    NodeReport,
+    StatusChanges,
+    WorkflowReport,
+    decode,
+    encode,
+)
+from wfmgmt.domain.faults import Fault
+from wfmgmt.domain.workflow import DeployedNode, LoadRequest, NodeKind, NodeSettings
+
+REPORT = WorkflowReport(
+    uid="u1",
+    workflow="seq",
+    state=LoadState.FAILED,
+    nodes={
+        "m1": NodeReport(kind=NodeKind.MODEL, wanted=2, ready=1, error="é\n"),
+        "f": NodeReport(kind=NodeKind.FUNCTION),
+    },
+    failures={"m1": "exited"},
+    fault=Fault.NO_ROOM,
+    is_out_of_space=True,
+)
+MESSAGES = (
+    REPORT,
+    StatusChanges(
+        epoch="e", sequence=2**53, catalog_error="", is_complete=True, is_whole=False, workflows=(REPORT,), gone=("u2",)
+    ),
+    LoadRequest(
+        uid="u1",
+        workflow="seq",
+        archive_file="seq.war",
+        archive_sha256="a" * 64,
+        handler=None,
+        startup_timeout_s=1,
+        response_timeout_s=60,
+        nodes=(
+            DeployedNode(
+                name="m1", kind=NodeKind.MODEL, archive_file="m.mar", archive_sha256=None, settings=NodeSettings()
+            ),
+        ),
+        edges=(("m1", "f"),),
+    ),
+    DriftReport(drifts=("one",), is_in_step=False),
+    MemoryReport(unreachable=1, blocks=2, used_bytes=3, free_bytes=4),
+)
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+def test_message_arrives_as_it_was_sent(message: object) -> None:
+    """What one side encodes is what the other side decodes, with the same types."""
+    assert decode(type(message), encode(message)) == message
+
+
+def test_text_that_utf_8_cannot_hold_gets_question_marks() -> None:
+    """A handler's error may have a lone surrogate; the report arrives all the same."""
+    sent = replace(REPORT, failures={"m1": "a\ud800b"})
+    assert decode(WorkflowReport, encode(sent)).failures == {"m1": "a?b"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"garbage", b"[]", b"null", b'{"uid": "u1"}', encode(REPORT).replace(b'"failed"', b'"lost"'), b"[" * 100_000],
+    ids=["nothing", "not JSON", "a list", "null", "parts missing", "unknown state", "deep nesting"],
+)
+def test_what_is_no_report_is_a_value_error(content: bytes) -> None:
+    """Whatever the other side sends, there is one error to catch."""
+    with pytest.raises(ValueError, match="validation error"):
+        decode(WorkflowReport, content)
