@@ -262,7 +262,5 @@ def logging_config(log_format: str, log_level: str) -> dict[str, Any]:
         "loggers": {
             "alembic": {"level": "WARNING"},
             "aiohttp.access": {"level": "WARNING"},
-            # It writes whole addresses, the tokens in their queries included.
-            "urllib3": {"level": "CRITICAL"},
         },
     }

@@ -3,14 +3,13 @@
 import contextlib
 import functools
 import hashlib
+import http.client
 import re
 import socket
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, BinaryIO
-
-import requests
 
 from wfmgmt.archives.addresses import is_public
 from wfmgmt.archives.stores import full_disk_reported, new_durable_file
@@ -101,7 +100,7 @@ class Fetcher:
         hop, authorization = url, url.authorization
         for _ in range(self._max_redirects + 1):
             with transfer.get(hop, authorization, functools.partial(self._connect, hop, transfer)) as response:
-                if response.status_code not in _REDIRECTS:
+                if response.status not in _REDIRECTS:
                     return self._receive(response, file, transfer)
                 target = _redirect_target(hop, response, transfer)
             self.check(target)
@@ -117,30 +116,28 @@ class Fetcher:
             raise _not_public(hop)
         return transfer.connect(found)
 
-    def _receive(self, response: requests.Response, file: BinaryIO, transfer: Transfer) -> str:
+    def _receive(self, response: http.client.HTTPResponse, file: BinaryIO, transfer: Transfer) -> str:
         """Stream the body of an answer into the file and return its digest."""
         self._check_answer(response, transfer)
         digest, size_bytes = hashlib.sha256(), 0
-        while chunk := transfer.read(response):
+        for chunk in transfer.body(response):
             size_bytes += len(chunk)
             if size_bytes > self._limit_bytes:
                 raise transfer.failed(self._too_large())
             digest.update(chunk)
             file.write(chunk)
-        # A connection that was cut at the deadline looks like the end of a body of unknown length.
-        transfer.check()
         if not size_bytes:
             raise transfer.failed("the answer is empty")
         return digest.hexdigest()
 
-    def _check_answer(self, response: requests.Response, transfer: Transfer) -> None:
-        if response.status_code != _OK:
-            raise transfer.failed(f"it answered with status {response.status_code}")
-        if response.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
+    def _check_answer(self, response: http.client.HTTPResponse, transfer: Transfer) -> None:
+        if response.status != _OK:
+            raise transfer.failed(f"it answered with status {response.status}")
+        if response.getheader("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
             raise transfer.failed("the answer has a Content-Encoding, which was not asked for")
-        if response.headers.get("Transfer-Encoding", "chunked").strip().lower() != "chunked":
+        if response.getheader("Transfer-Encoding", "chunked").strip().lower() != "chunked":
             raise transfer.failed("the answer has an unknown Transfer-Encoding")
-        declared = response.headers.get("Content-Length")
+        declared = response.getheader("Content-Length")
         if declared is None:
             return
         if not re.fullmatch(r"[0-9]{1,18}", declared):
@@ -152,10 +149,10 @@ class Fetcher:
         return f"it is larger than {self._limit_bytes} bytes (WFMGMT_DOWNLOAD_LIMIT_MB)"
 
 
-def _redirect_target(hop: RemoteUrl, response: requests.Response, transfer: Transfer) -> RemoteUrl:
-    location = response.headers.get("Location")
+def _redirect_target(hop: RemoteUrl, response: http.client.HTTPResponse, transfer: Transfer) -> RemoteUrl:
+    location = response.getheader("Location")
     if location is None:
-        raise transfer.failed(f"it answered with status {response.status_code} without a Location")
+        raise transfer.failed(f"it answered with status {response.status} without a Location")
     try:
         return hop.redirected(location)
     except (BadRequest, RelativePathRefused, DownloadFailed) as exc:

@@ -1,7 +1,6 @@
 """The wire side of a download: sockets to given addresses, under one deadline, with errors that can be shown."""
 
 import contextlib
-import functools
 import http.client
 import queue
 import socket
@@ -12,10 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import requests
-import urllib3
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
+import certifi
 
 from wfmgmt.archives.urls import RemoteUrl
 from wfmgmt.errors import DownloadFailed
@@ -24,7 +20,7 @@ _CHUNK_BYTES = 256 * 1024
 _POLL_S = 0.2
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close", "User-Agent": "wfmgmt"}
 
-# From the particular to the general: the first that is found anywhere among the causes of an error is the reason.
+# From the particular to the general: the first class that an error is of is the reason.
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (ssl.SSLCertVerificationError, "its certificate is not trusted"),
     (ssl.SSLError, "the TLS connection failed"),
@@ -53,7 +49,7 @@ class Transfer:
         url: The URL that was asked for; errors name it, whatever it redirects to.
         timeout_s: Time for the whole download.
         cancelled: Says True once the caller has lost interest.
-        ca_bundle: File of the certificates to trust, instead of those that come with requests.
+        ca_bundle: File of the certificates to trust, instead of those of certifi.
         timeout_setting: What errors call the setting of that time.
     """
 
@@ -129,7 +125,7 @@ class Transfer:
     @contextlib.contextmanager
     def get(
         self, hop: RemoteUrl, authorization: str | None, connect: Callable[[], socket.socket]
-    ) -> Iterator[requests.Response]:
+    ) -> Iterator[http.client.HTTPResponse]:
         """Send the request for one hop and hand out the answer, whatever its status, with its body still to be read.
 
         Args:
@@ -138,21 +134,33 @@ class Transfer:
             connect: Returns the socket to use; what wfmgmt raises there is passed on as it is.
         """
         headers = _HEADERS if authorization is None else {**_HEADERS, "Authorization": authorization}
-        # A session for each hop: nothing that one host sends, such as cookies, reaches another.
-        with _session(connect, self._ca_bundle) as session:
+        tls = ssl.create_default_context(cafile=self._ca_bundle or certifi.where()) if hop.scheme == "https" else None
+        with contextlib.closing(_Connection(hop, connect, tls)) as connection:
             with self._network_errors():
-                response = session.get(
-                    hop.requested, headers=headers, timeout=self._timeout_s, stream=True, allow_redirects=False
-                )
+                connection.request("GET", hop.target, headers=headers)
+                response = connection.getresponse()
             with response:
                 yield response
 
-    def read(self, response: requests.Response) -> bytes:
-        """Return the next bytes of the body, empty at its end."""
-        with self._network_errors():
-            # Other ways to read would take an endless stream into memory for a chunk whose size is given as -1.
-            chunk: bytes = response.raw.read1(_CHUNK_BYTES, decode_content=False)
-            return chunk
+    def body(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
+        """Yield the body as it arrives.
+
+        Raises:
+            DownloadFailed: It ended too early, or was ended.
+        """
+        missing = response.length  # None when only its end tells the length.
+        while missing != 0:
+            with self._network_errors():
+                # Other ways to read would take an endless stream into memory for a chunk whose size is given as -1.
+                chunk = response.read1(_CHUNK_BYTES if missing is None else min(_CHUNK_BYTES, missing))
+            if not chunk:
+                break
+            yield chunk
+            if missing is not None:
+                missing -= len(chunk)
+        if missing:
+            raise self.failed("it ended before it was complete")
+        self.check()  # A connection that was cut at the deadline looks like the end of a body of unknown length.
 
     def _connect_one(self, info: AddressInfo, timeout_s: float) -> socket.socket:
         family, kind, protocol, _, address = info
@@ -173,7 +181,7 @@ class Transfer:
     def _network_errors(self) -> Iterator[None]:
         try:
             yield
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as exc:
+        except (OSError, http.client.HTTPException, ValueError) as exc:
             raise self.failed(_reason(exc)) from exc
 
     def _remaining_s(self) -> float:
@@ -203,78 +211,29 @@ class Transfer:
                 self._live.shutdown(socket.SHUT_RDWR)
 
 
-class _Session(requests.Session):
-    """A session that leaves redirects alone; requests would read their bodies, of any size, into memory."""
+class _Connection(http.client.HTTPConnection):
+    """A connection whose socket comes from a given function; names and certificates stay those of the host.
 
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Find no redirect in any answer."""
+    It follows no redirect, knows no proxy and keeps no cookie.
 
+    Args:
+        hop: Where it leads.
+        open_socket: Returns the socket to use.
+        tls: What to secure it with; None for http.
+    """
 
-class _Adapter(HTTPAdapter):
-    """Sends requests over sockets that a given function connects."""
+    def __init__(self, hop: RemoteUrl, open_socket: Callable[[], socket.socket], tls: ssl.SSLContext | None) -> None:
+        super().__init__(hop.host, hop.port)
+        self.default_port = http.client.HTTP_PORT if tls is None else http.client.HTTPS_PORT  # `Host` leaves it out.
+        self._open_socket = open_socket
+        self._tls = tls
 
-    def __init__(self, connect: Callable[[], socket.socket]) -> None:
-        self._connect = connect  # Needed already by what the base class calls.
-        super().__init__()
-
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **_: Any) -> None:  # noqa: ANN401, FBT001, FBT002 (the base class sets the signature)
-        """Make the pools; called by the base class."""
-        self.poolmanager = _PoolManager(self._connect, num_pools=connections, maxsize=maxsize, block=block)
-
-
-class _PoolManager(urllib3.PoolManager):
-    """Makes pools whose connections use a given function instead of looking their host up."""
-
-    def __init__(self, connect: Callable[[], socket.socket], **pool_settings: Any) -> None:  # noqa: ANN401 (handed on)
-        super().__init__(**pool_settings)
-        self._connect = connect
-
-    def _new_pool(
-        self, scheme: str, host: str, port: int, request_context: dict[str, Any] | None = None
-    ) -> urllib3.HTTPConnectionPool:
-        pool = super()._new_pool(scheme, host, port, request_context)
-        kind = _TlsConnection if scheme == "https" else _PlainConnection
-        pool.ConnectionCls = functools.partial(kind, connect=self._connect)  # type: ignore[assignment]
-        return pool
-
-
-class _PlainConnection(HTTPConnection):
-    """A connection whose socket comes from a given function; names and certificates stay those of the host."""
-
-    def __init__(self, *args: Any, connect: Callable[[], socket.socket], **settings: Any) -> None:  # noqa: ANN401 (handed on)
-        super().__init__(*args, **settings)
-        self._connect = connect
-
-    def _new_conn(self) -> socket.socket:
-        return self._connect()
-
-
-class _TlsConnection(_PlainConnection, HTTPSConnection):
-    """The same with TLS on top."""
-
-
-def _session(connect: Callable[[], socket.socket], ca_bundle: Path | None) -> requests.Session:
-    session = _Session()
-    session.trust_env = False
-    session.verify = True if ca_bundle is None else str(ca_bundle)
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, _Adapter(connect))
-    return session
+    def connect(self) -> None:
+        self.sock = self._open_socket()
+        if self._tls is not None:
+            self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host)
 
 
 def _reason(error: BaseException) -> str:
     """Say what went wrong in words that give away nothing of this host, nor what the other side wrote."""
-    causes = list(_causes(error))
-    return next(text for kind, text in _REASONS if any(isinstance(cause, kind) for cause in causes))
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and those inside it; requests and urllib3 nest them in arguments, reasons and causes."""
-    waiting, seen = [error], set[int]()
-    while waiting:
-        cause = waiting.pop()
-        if id(cause) not in seen:
-            seen.add(id(cause))
-            yield cause
-            nested = (*cause.args, getattr(cause, "reason", None), cause.__cause__, cause.__context__)
-            waiting.extend(item for item in nested if isinstance(item, BaseException))
+    return next(text for kind, text in _REASONS if isinstance(error, kind))

@@ -32,7 +32,8 @@ class RemoteUrl:
 
     Attributes:
         text: The address with its credentials, without its fragment; for no eye but the parser's.
-        requested: The address without credentials and fragment, as it is asked for; its query may be a secret.
+        requested: The address without credentials and fragment; its query may be a secret.
+        target: Path and query, as the request names them.
         shown: The same without its query; only this may be shown, logged or stored.
         scheme: `http` or `https`.
         host: Name or IP address in lower case, without brackets.
@@ -44,6 +45,7 @@ class RemoteUrl:
 
     text: str = field(repr=False)
     requested: str = field(repr=False)
+    target: str = field(repr=False)
     shown: str
     scheme: str
     host: str
@@ -111,12 +113,14 @@ def parse_url(text: str) -> RemoteUrl:
     requested = scheme[0] + text[authority.start("host") :]
     shown = requested.partition("?")[0]
     port = _port(authority["port"], _PORTS[scheme[1].lower()], requested)
-    path = text[authority.end() :].partition("?")[0]
+    target = text[authority.end() :]
+    path = target.partition("?")[0]
     if ".." in requested or {".", ".."} & set(re.split(r"[/\\]", unquote(path))):
         raise RelativePathRefused(redacted_address(shown))
     return RemoteUrl(
         text=text,
         requested=requested,
+        target=target if path else f"/{target}",
         shown=shown,
         scheme=scheme[1].lower(),
         host=_host(authority["host"]),

@@ -1,6 +1,7 @@
 """What a running TorchServe tells about its workflows, asked over its management API."""
 
 import functools
+import http.client
 import json
 import re
 import socket
@@ -11,8 +12,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
-
-import requests
 
 from wfmgmt.archives.transfers import Transfer
 from wfmgmt.archives.urls import parse_url
@@ -152,8 +151,8 @@ class TorchServeListing:
                 content = _read(transfer, response)
         except DownloadFailed as error:
             raise ListingFailed(self.shown, error.reason) from error
-        if response.status_code != HTTPStatus.OK:
-            raise ListingFailed(self.shown, self._refusal(response.status_code, content))
+        if response.status != HTTPStatus.OK:
+            raise ListingFailed(self.shown, self._refusal(response.status, content))
         return content
 
     def _refusal(self, status: int, content: bytes) -> str:
@@ -262,14 +261,12 @@ def _error_in(content: bytes) -> tuple[object, str]:
     return document.get("type"), message if isinstance(message, str) else ""
 
 
-def _read(transfer: Transfer, response: requests.Response) -> bytes:
+def _read(transfer: Transfer, response: http.client.HTTPResponse) -> bytes:
     content = bytearray()
-    while chunk := transfer.read(response):
+    for chunk in transfer.body(response):
         content += chunk
         if len(content) > ANSWER_BYTES:
             raise transfer.failed(f"the answer is longer than {ANSWER_BYTES} bytes")
-    # A connection that was cut at the deadline looks like the end of a body of unknown length.
-    transfer.check()
     return bytes(content)
 
 

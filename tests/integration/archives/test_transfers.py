@@ -127,7 +127,7 @@ def test_fetch_verifies_the_certificate_by_host_name(
 ) -> None:
     """The certificate has to be for the name in the URL, though the socket goes to a checked address."""
     certificate, context = make_certificate(tmp_path, "models.example")
-    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(certificate))
+    monkeypatch.setattr("certifi.where", lambda: str(certificate))
     indicated: list[str | None] = []
     context.sni_callback = lambda _, name, __: indicated.append(name)
     with ScriptedServer(answer(), context) as server:
@@ -145,7 +145,7 @@ def test_fetch_ends_at_its_deadline_over_tls(
 ) -> None:
     """The deadline holds inside TLS too."""
     certificate, context = make_certificate(tmp_path, "models.example")
-    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(certificate))
+    monkeypatch.setattr("certifi.where", lambda: str(certificate))
     with ScriptedServer(drip(b"HTTP/1.1 200 OK\r\n\r\n", dripped), context) as server:
         fetcher = make_fetcher(timeout_s=0.4, resolve=resolving(["127.0.0.1"]))
         started = time.monotonic()
