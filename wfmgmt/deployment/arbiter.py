@@ -20,10 +20,12 @@ class ResilientArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         shared: Read by the web workers.
         last_age_before_reload: gunicorn numbers web workers in the order of their start; those up to this one are being
             replaced, and finish what their clients wait for.
+        has_spawned: Whether a web worker was started.
     """
 
     shared: SharedState
     last_age_before_reload = 0
+    has_spawned = False
 
     @classmethod
     def adopt(cls, arbiter: Arbiter, shared: SharedState) -> None:
@@ -51,9 +53,11 @@ class ResilientArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     def spawn_worker(self) -> Any:  # noqa: ANN401 - gunicorn's own value
         """Start a web worker; when the system refuses for now, the next look after a second tries again."""
         try:
-            return super().spawn_worker()
+            pid = super().spawn_worker()
         except (OSError, RuntimeError) as error:  # RuntimeError: the folder of gunicorn's own files is gone.
-            if not self._stats["workers_spawned"]:
+            if not self.has_spawned:
                 raise
             _log.error("a web worker cannot be started yet: %s", error)
             return None
+        self.has_spawned = True
+        return pid

@@ -26,7 +26,10 @@ class GunicornLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
     """
 
     def setup(self, cfg: Any) -> None:  # noqa: ANN401 - gunicorn's own value
-        """Set up what the options name."""
+        """Set up what the options name, once more at each reload."""
+        for handler in list(self.access_log.handlers):
+            if isinstance(handler, StderrHandler):  # Ours, which gunicorn would leave beside the new one.
+                self.access_log.removeHandler(handler)
         super().setup(cfg)
         for handler in list(self.access_log.handlers):
             handler.setFormatter(_AccessFormatter())
@@ -50,5 +53,4 @@ def _line_handler(descriptor: int) -> logging.Handler:
     """Return a handler that neither blocks nor fails, whatever reads the descriptor."""
     handler = StderrHandler(descriptor)
     handler.setFormatter(_AccessFormatter())
-    handler._gunicorn = True  # type: ignore[attr-defined]  # noqa: SLF001 - so that gunicorn finds it at a reload
     return handler

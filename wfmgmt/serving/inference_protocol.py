@@ -67,8 +67,8 @@ def _plain_error(status: int, text: str) -> web.Response:
 class InferenceProtocol(web.RequestHandler):
     """One connection to the inference address, which answers what is not HTTP as every other error.
 
-    It leans on names that aiohttp keeps to itself where that offers no other way; tests over real connections show that
-    they still mean the same.
+    It leans on names that aiohttp keeps to itself where that offers no other way. `tests/unit/test_private_names.py`
+    lists them, and tests over real connections show that they still mean the same.
     """
 
     __slots__ = ("_connections", "_head_timer", "_is_refused", "_last_body", "_on_answer", "_write_timer")
@@ -115,7 +115,7 @@ class InferenceProtocol(web.RequestHandler):
     def pause_writing(self) -> None:
         """Give a client that takes nothing a while before it is given up."""
         super().pause_writing()
-        self._write_timer = self._loop.call_later(self._connections.limits.write_timeout_s, self.end)
+        self._write_timer = asyncio.get_running_loop().call_later(self._connections.limits.write_timeout_s, self.end)
 
     def resume_writing(self) -> None:
         """Take note that the client takes what it is sent."""
@@ -128,7 +128,7 @@ class InferenceProtocol(web.RequestHandler):
         if self._is_refused:
             self._refuse(TooManyConnections("All connections are busy (WFMGMT_MAX_CONNECTIONS); try again later."))
             return
-        before = len(self._messages)
+        before, body = len(self._messages), self._last_body
         super().data_received(data if self._is_within_a_body() else tolerant(data))
         self._check_versions(before)
         if self._messages:
@@ -136,9 +136,11 @@ class InferenceProtocol(web.RequestHandler):
                 self._head_timer.cancel()
                 self._head_timer = None
             if isinstance(self._messages[-1][0], _ErrInfo):
-                self._break_off_body()
+                self._break_off_body(body)
         elif self._head_timer is None and self._waiter is not None:
-            self._head_timer = self._loop.call_later(self._connections.limits.head_timeout_s, self._give_up_head)
+            self._head_timer = asyncio.get_running_loop().call_later(
+                self._connections.limits.head_timeout_s, self._give_up_head
+            )
 
     def _is_within_a_body(self) -> bool:
         return self._last_body is not None and not self._last_body.is_eof()
@@ -157,19 +159,16 @@ class InferenceProtocol(web.RequestHandler):
 
     def _refuse(self, error: WfmgmtError) -> None:
         """Answer with an error in the place of a request, as aiohttp does when one is not HTTP, and close."""
-        if self._messages or self._close or self._force_close:
+        if self._messages or self.transport is None:
             return
         self._messages.append((_ErrInfo(0, error, ""), EMPTY_PAYLOAD))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _break_off_body(self) -> None:
+    def _break_off_body(self, earlier: StreamReader | None) -> None:
         """Fail the body whose rest cannot come any more; aiohttp tells only of the bytes behind it."""
-        bodies = [body for _, body in self._messages]
-        if self._current_request is not None:
-            bodies.append(self._current_request.content)
-        for body in bodies:
-            if not body.is_eof():
+        for body in (earlier, *(body for _, body in self._messages)):
+            if body is not None and not body.is_eof():
                 body.set_exception(web.RequestPayloadError("its chunks are malformed"))
 
     def finish_response(
