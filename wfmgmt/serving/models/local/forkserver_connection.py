@@ -20,6 +20,7 @@ from typing import Any
 from wfmgmt.domain.faults import is_lack
 from wfmgmt.serving.models.local import frames
 from wfmgmt.serving.models.local.channel import Channel, connect
+from wfmgmt.serving.models.local.log_pipe import LogPipe
 from wfmgmt.serving.models.local.output import OutputLog
 from wfmgmt.serving.models.local.worker_process import WorkerProcess
 from wfmgmt.timeouts import timeout_after
@@ -106,7 +107,7 @@ class Connection:
         process: asyncio.subprocess.Process,
         incoming: Channel,
         sending: socket.socket,
-        pipe: asyncio.ReadTransport,
+        pipe: LogPipe,
         output: OutputLog,
         message_bytes: int,
     ) -> None:
@@ -143,16 +144,14 @@ class Connection:
                 near, far = socket.socketpair()
                 opened.enter_context(near)
                 log_read, log_write = os.pipe()
-                log = opened.enter_context(os.fdopen(log_read, "rb", buffering=0))
+                output = OutputLog(workflow="", node="")
+                pipe = LogPipe(log_read, output)
+                opened.callback(pipe.close)
                 try:
                     with far:
                         process = await _start_forkserver(far, log_write, surroundings)
                 finally:
                     os.close(log_write)
-                pipe, output = await asyncio.get_running_loop().connect_read_pipe(
-                    lambda: OutputLog(workflow="", node=""), log
-                )
-                opened.callback(pipe.close)
                 near.settimeout(0)
                 # Transports cannot send descriptors, and asyncio lets nobody else use a transport's own socket.
                 sending = opened.enter_context(near.dup())
@@ -188,7 +187,6 @@ class Connection:
         Raises:
             ForkFailed: It was not possible.
         """
-        loop = asyncio.get_running_loop()
         try:
             with contextlib.ExitStack() as near_ends, contextlib.ExitStack() as far_ends:
                 near, far = socket.socketpair()
@@ -197,17 +195,17 @@ class Connection:
                 for end in (near, far):
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
                 log_read, log_write = os.pipe()
-                log = near_ends.enter_context(os.fdopen(log_read, "rb", buffering=0))
                 far_ends.callback(os.close, log_write)
+                output = OutputLog(
+                    workflow=workflow, node=node, on_dropped=functools.partial(on_dropped, workflow, node)
+                )
+                pipe = LogPipe(log_read, output)
+                near_ends.callback(pipe.close)
                 pid, exited = await self._request_fork((far.fileno(), log_write), answer_timeout_s)
                 channel = await connect(near, Channel(self._message_bytes))
                 near_ends.callback(channel.close)
                 if pid in self._exits:
                     self._channels[pid] = (f"{node} of {workflow}", channel)
-                count = functools.partial(on_dropped, workflow, node)
-                pipe, output = await loop.connect_read_pipe(
-                    lambda: OutputLog(workflow=workflow, node=node, on_dropped=count), log
-                )
                 near_ends.pop_all()
         except OSError as exc:
             raise ForkFailed(exc.strerror or type(exc).__name__, exc.errno) from exc

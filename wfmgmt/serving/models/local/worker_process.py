@@ -9,6 +9,7 @@ from typing import Any
 
 from wfmgmt.serving.models.local import frames
 from wfmgmt.serving.models.local.channel import Channel, Item
+from wfmgmt.serving.models.local.log_pipe import LogPipe
 from wfmgmt.serving.models.local.output import OutputLog
 
 _KILL_S = 5.0
@@ -38,7 +39,7 @@ class WorkerProcess:
         send_signal: Callable[[int, signal.Signals], None],
         exited: asyncio.Future[str],
         channel: Channel,
-        pipe: asyncio.ReadTransport,
+        pipe: LogPipe,
         output: OutputLog,
     ) -> None:
         self.pid = pid
