@@ -7,7 +7,6 @@ import signal
 import socket
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from wfmgmt.api.metrics import record_loop_failure
@@ -15,6 +14,7 @@ from wfmgmt.deployment.database import inspect_database, prepare_database, recor
 from wfmgmt.deployment.election import Election
 from wfmgmt.deployment.exclusion import claim_database, holder_of, lock_database, lock_instance, lock_stores
 from wfmgmt.deployment.housekeeping import Housekeeping, RuntimeWatchdog, runtime_answers, runtime_command
+from wfmgmt.deployment.instance import PRIVATE_UMASK, prepare_instance, runtime_lock
 from wfmgmt.deployment.listening import listen
 from wfmgmt.deployment.locks import LockFile
 from wfmgmt.deployment.shared_state import SharedState
@@ -33,32 +33,8 @@ PREDECESSOR_S = 5.0
 RUNTIME_STOP_S = 5.0
 #: Pause after a web worker could not start.
 RETRY_S = 1.0
-#: What new files and folders of the service let others do: nothing.
-PRIVATE_UMASK = 0o077
 #: Tells prometheus-client to share counters; not for the runtime, which has none.
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-
-
-def prepare_instance(settings: Settings) -> None:
-    """Create the folders that the server writes to.
-
-    Raises:
-        SettingsInvalid: A folder cannot be created.
-        ResourcesExhausted: There is no space for it.
-    """
-    try:
-        for folder in (settings.instance, settings.workflow_store, settings.model_store):
-            folder.mkdir(parents=True, exist_ok=True)
-        settings.run_folder.mkdir(mode=0o700, exist_ok=True)
-        settings.run_folder.chmod(0o700)
-        for name in ("leases", "metrics"):
-            (settings.run_folder / name).mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        kind = ResourcesExhausted if error.errno in ResourcesExhausted.ERRNOS else SettingsInvalid
-        raise kind(f"cannot create {error.filename}: {error.strerror}") from error
-
-
-_MASTERS: dict[Path, "GunicornMaster"] = {}
 
 
 class GunicornMaster:
@@ -79,13 +55,6 @@ class GunicornMaster:
         self._master = 0
         # Before gunicorn opens its log files.
         self._operators_umask = os.umask(PRIVATE_UMASK)
-
-    @classmethod
-    def of(cls, settings: Settings) -> "GunicornMaster":
-        """Return the one deployment of an instance: at SIGHUP gunicorn reads its configuration once more."""
-        deployment = _MASTERS.setdefault(settings.instance, cls(settings))
-        deployment.settings = settings
-        return deployment
 
     def start(self, binds: Iterable[object], *, inference: socket.socket | None = None) -> None:
         """Prepare everything that web workers rely on, before there are any.
@@ -244,11 +213,6 @@ class GunicornMaster:
             record_clean_end(self.settings)
         except OSError as error:
             _log.warning("the next start will look through all of the database: %s", error.strerror)
-
-
-def runtime_lock(settings: Settings) -> LockFile:
-    """Return the lock that the runtime of an instance holds."""
-    return LockFile(settings.run_folder / "runtime.lock")
 
 
 def _listen_patiently(setting: str, host: str, port: int) -> socket.socket:

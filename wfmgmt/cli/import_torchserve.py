@@ -8,15 +8,15 @@ from pathlib import Path
 
 from wfmgmt.archives.stores import ArchiveFolder
 from wfmgmt.cli.actor import command_origin
+from wfmgmt.cli.settings import load_settings
 from wfmgmt.deployment.database import inspect_database
-from wfmgmt.deployment.gunicorn_master import prepare_instance
+from wfmgmt.deployment.instance import prepare_instance
 from wfmgmt.errors import BadRequest, RuntimeUnavailable, WfmgmtError
 from wfmgmt.management import Services
 from wfmgmt.registry.schema import require_current
 from wfmgmt.services.staging import ForeignStores
 from wfmgmt.services.torchserve_import import Outcome, Source, Verdict
 from wfmgmt.services.torchserve_listing import TorchServeListing
-from wfmgmt.settings import Settings
 
 _INTERRUPTED = 130
 _COUNTED = {
@@ -36,10 +36,9 @@ def describe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ca-bundle", type=Path, metavar="FILE", help="certificates to trust for https")
     parser.add_argument("--workflow", action="append", default=[], metavar="NAME", help="only this one; repeatable")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    parser.set_defaults(run=run)
 
 
-def run(settings: Settings, options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Take workflows over and say what became of each.
 
     Returns:
@@ -48,6 +47,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     Raises:
         WfmgmtError: Nothing could be begun.
     """
+    settings = load_settings()
     require_current(inspect_database(settings))
     prepare_instance(settings)
     source = _source(options)

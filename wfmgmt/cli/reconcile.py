@@ -1,0 +1,55 @@
+"""`wfmgmt reconcile`: unfinished work finished or undone, and model servers brought back in step."""
+
+import argparse
+import sys
+
+from wfmgmt.cli.actor import command_origin
+from wfmgmt.cli.settings import load_settings
+from wfmgmt.control.client import RuntimeClient
+from wfmgmt.deployment.database import inspect_database
+from wfmgmt.deployment.instance import prepare_instance
+from wfmgmt.errors import RuntimeUnavailable
+from wfmgmt.logs import write_error
+from wfmgmt.management import Services
+from wfmgmt.registry.schema import require_current
+
+#: How long the model servers may take to be compared and repaired.
+_CHECK_S = 600.0
+
+
+def describe_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes to its parser."""
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Reconcile and say what was done.
+
+    Returns:
+        0 when all is in step, 1 when something could not be done or is not known.
+    """
+    settings = load_settings()
+    require_current(inspect_database(settings))
+    prepare_instance(settings)
+    services = Services(settings)
+    runtime = RuntimeClient(settings.control_socket, call_timeout_s=_CHECK_S)
+    failed: list[str] = []
+    if options.dry_run:
+        sentences = services.removal.abandoned()
+    else:
+        recovery = services.removal.recover(command_origin())
+        sentences, failed = recovery.done, recovery.failed
+    try:
+        if not options.dry_run:
+            runtime.reconcile_now()
+        drifts, is_known = runtime.check(dry_run=options.dry_run)
+        sentences += drifts
+    except RuntimeUnavailable as error:
+        write_error(f"wfmgmt: {error}")
+        is_known = settings.model_server == "local"  # Its models are gone with the runtime, and come back with it.
+    for sentence in sentences:
+        print(sentence)
+    print(f"{len(sentences)} {'to do' if options.dry_run else 'done'}")
+    for sentence in failed:
+        print(f"wfmgmt: could not {sentence}", file=sys.stderr)
+    return 0 if is_known and not failed else 1

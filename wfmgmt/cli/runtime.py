@@ -1,0 +1,48 @@
+"""`wfmgmt runtime`: the runtime process."""
+
+import argparse
+import os
+import socket
+
+from wfmgmt.cli.settings import load_settings
+from wfmgmt.deployment.instance import PRIVATE_UMASK, prepare_instance, runtime_lock
+from wfmgmt.deployment.listening import listen
+from wfmgmt.logs import write_error
+from wfmgmt.runtime_factory import renew_folders, run_runtime
+
+
+def describe_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes to its parser."""
+    parser.add_argument("--inference-fd", type=int, help="descriptor of a socket that listens already")
+    parser.add_argument("--lifeline-fd", type=int, help="descriptor of a pipe whose end ends the runtime")
+    parser.add_argument("--database-file", type=int, nargs=2, help="device and inode of the SQLite database")
+    parser.add_argument("--umask", type=lambda text: int(text, 8), help="that of handlers; this process's own if none")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run until told to stop.
+
+    Returns:
+        0 then, 1 when the instance has a runtime already.
+    """
+    own_umask = os.umask(PRIVATE_UMASK)
+    settings = load_settings()
+    prepare_instance(settings)
+    lock = runtime_lock(settings)
+    if not lock.acquire():
+        write_error("wfmgmt: the runtime of this instance is running already")
+        return 1
+    renew_folders(settings.run_folder)
+    if options.inference_fd is None:
+        address = settings.inference_address
+        sock = listen("WFMGMT_INFERENCE_ADDRESS", address.host, address.port)
+    else:
+        sock = socket.socket(fileno=options.inference_fd)
+    run_runtime(
+        settings,
+        inference_socket=sock,
+        lifeline=options.lifeline_fd,
+        database_file=tuple(options.database_file) if options.database_file else None,
+        worker_umask=own_umask if options.umask is None else options.umask,
+    )
+    return 0

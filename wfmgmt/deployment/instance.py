@@ -1,0 +1,32 @@
+"""The folders of an instance, private to the user of the service, and the lock of its runtime."""
+
+from wfmgmt.deployment.locks import LockFile
+from wfmgmt.errors import ResourcesExhausted, SettingsInvalid
+from wfmgmt.settings import Settings
+
+#: What new files and folders of the service let others do: nothing.
+PRIVATE_UMASK = 0o077
+
+
+def prepare_instance(settings: Settings) -> None:
+    """Create the folders that the server writes to.
+
+    Raises:
+        SettingsInvalid: A folder cannot be created.
+        ResourcesExhausted: There is no space for it.
+    """
+    try:
+        for folder in (settings.instance, settings.workflow_store, settings.model_store):
+            folder.mkdir(parents=True, exist_ok=True)
+        settings.run_folder.mkdir(mode=0o700, exist_ok=True)
+        settings.run_folder.chmod(0o700)
+        for name in ("leases", "metrics"):
+            (settings.run_folder / name).mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        kind = ResourcesExhausted if error.errno in ResourcesExhausted.ERRNOS else SettingsInvalid
+        raise kind(f"cannot create {error.filename}: {error.strerror}") from error
+
+
+def runtime_lock(settings: Settings) -> LockFile:
+    """Return the lock that the runtime of an instance holds."""
+    return LockFile(settings.run_folder / "runtime.lock")
