@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCHSERVE := .venv-torchserve-tests
 
 .DEFAULT_GOAL := help
-.PHONY: help serve examples test test-torchserve check lint format types layers migrations chaos bench bench-torchserve soak requirements
+.PHONY: help serve examples test test-torchserve check lint format types layers migrations wheel tour chaos bench bench-torchserve soak requirements
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -59,6 +59,12 @@ migrations: $(VENV)/.development  ## Check that the migrations and the tables ag
 		$(BIN)/alembic upgrade head && $(BIN)/alembic check
 
 check: lint types layers migrations test  ## All that has to hold before a change lands
+
+wheel: $(VENV)/.development  ## Build the wheel and the source archive into dist/
+	$(BIN)/python -m build
+
+tour: $(VENV)/.development  ## Install the wheel into an empty environment, and use the service from there
+	$(BIN)/python -m pytest tests/wheel
 
 chaos: $(VENV)/.development  ## Kill the service again and again while it works, and look for losses
 	$(BIN)/python -m pytest tests/chaos

@@ -62,6 +62,7 @@ class Service:
         for folder in (self.workflow_store, self.model_store):
             folder.mkdir(parents=True, exist_ok=True)
         self.log = visible / "service.log"
+        self.cwd = CHECKOUT
         self.command_line = [sys.executable, "-m", "gunicorn", *arguments, "app:app"]
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("WFMGMT_")},
@@ -101,7 +102,7 @@ class Service:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self._prefix, *self.command_line],
-                cwd=CHECKOUT,
+                cwd=self.cwd,
                 env=self.environment,
                 stdout=log,
                 stderr=log,

@@ -12,6 +12,7 @@ from wfmgmt.logs import open_standard_streams, write_error
 #: Each is a module of this package with `describe_arguments` and `run`. Only that of the command which is asked for is
 #: imported, so that no process loads what others need.
 COMMANDS = {
+    "serve": "run the whole service: gunicorn, with the runtime beside it",
     "runtime": "run the runtime process; the service starts it by itself",
     "migrate": "bring the database up to date; the service does it by itself",
     "reconcile": "finish or undo what a dead process left unfinished, and bring model servers back in step",
@@ -55,7 +56,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
             module = importlib.import_module(f"wfmgmt.cli.{name.replace('-', '_')}")
             module.describe_arguments(command)
             command.set_defaults(run=module.run)
-    return parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown and arguments[0] != "serve":
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    options.gunicorn_options = unknown
+    return options
 
 
 if __name__ == "__main__":

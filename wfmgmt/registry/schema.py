@@ -21,7 +21,9 @@ from wfmgmt.domain.limits import MIB
 from wfmgmt.errors import DatabaseUnusable, ResourcesExhausted
 from wfmgmt.registry.engine import ADVISORY_LOCK, BUSY_TIMEOUT_S, parse_database, shown_database
 
-MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+_PACKAGE = Path(__file__).resolve().parents[1]
+#: Inside of the package where that was installed from a wheel, beside it in the checkout.
+MIGRATIONS = next(folder for folder in (_PACKAGE / "migrations", _PACKAGE.parent / "migrations") if folder.is_dir())
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _VERSIONS = "alembic_version"
 #: Tables with the identity: the current one, and that of schemas before 0007.
