@@ -13,8 +13,16 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-from pydantic import BeforeValidator, Field, FilePath, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from wfmgmt.domain.limits import MIB, Limits
 from wfmgmt.errors import SettingsInvalid
@@ -122,7 +130,7 @@ def _origins(value: object) -> object:
     return tuple(re.sub(r"^(http://.*):80$|^(https://.*):443$", r"\1\2", origin) for origin in lowered)
 
 
-_Urls = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_urls)]
+_Urls = Annotated[tuple[str, ...], BeforeValidator(_urls)]
 _Address = Annotated[Address, BeforeValidator(Address.parse)]
 
 _TOML_TYPES = {
@@ -135,10 +143,10 @@ _TOML_TYPES = {
 }
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All settings of one deployment; `docs/reference/configuration.md` says what each does."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     instance: Path = Path("instance")
     database_url: str = ""
@@ -146,9 +154,9 @@ class Settings(BaseSettings):
     model_store: Path = Path()
     management_address: _Address = Address(host="127.0.0.1", port=8081)
     inference_address: _Address = Address(host="127.0.0.1", port=8080)
-    allowed_urls: Annotated[tuple[re.Pattern[str], ...], NoDecode, BeforeValidator(_listed)] = ()
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hosts)] = ()
-    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()
+    allowed_urls: Annotated[tuple[re.Pattern[str], ...], BeforeValidator(_listed)] = ()
+    allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(_hosts)] = ()
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_origins)] = ()
     download_timeout_s: int = Field(default=300, ge=1)
     download_limit_mb: int = Field(default=512, ge=1)
     web_workers: int = Field(default=2, ge=1, le=256)
@@ -157,7 +165,7 @@ class Settings(BaseSettings):
     model_server: Literal["local", "torchserve"] = "local"
     torchserve_management_urls: _Urls = ()
     torchserve_inference_urls: _Urls = ()
-    torchserve_key_files: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)] = ()
+    torchserve_key_files: Annotated[tuple[Path, ...], BeforeValidator(_listed)] = ()
     torchserve_management_key: SecretStr | None = None
     torchserve_inference_key: SecretStr | None = None
     torchserve_ca_bundle: FilePath | None = None
@@ -174,7 +182,7 @@ class Settings(BaseSettings):
     drain_timeout_s: float = Field(default=30, ge=0, le=MAX_WAIT_S)
     max_workers: int = Field(default=1000, ge=1, le=100_000)
     worker_memory_mb: int | None = Field(default=None, ge=1)
-    preload: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_modules)] = ()
+    preload: Annotated[tuple[str, ...], BeforeValidator(_modules)] = ()
     archive_entries: int = Field(default=10_000, ge=1)
     archive_unpacked_mb: int = Field(default=4096, ge=1)
     archive_ratio: int = Field(default=200, ge=1)
@@ -182,19 +190,6 @@ class Settings(BaseSettings):
     max_audited_failures: int = Field(default=120, ge=1, le=1_000_000)
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values from arguments only: `load` reads the environment and the file itself."""
-        del settings_cls, env_settings, dotenv_settings, file_secret_settings
-        return (init_settings,)
 
     @model_validator(mode="before")
     @classmethod
