@@ -4,15 +4,18 @@ import argparse
 import os
 import socket
 
-from wfmgmt.cli.settings import load_settings
+from wfmgmt.cli.settings import configure_log
 from wfmgmt.deployment.instance import PRIVATE_UMASK, prepare_instance, runtime_lock
 from wfmgmt.deployment.listening import listen
+from wfmgmt.deployment.settings_handover import take_over
 from wfmgmt.logs import write_error
 from wfmgmt.runtime_factory import renew_folders, run_runtime
+from wfmgmt.settings import Settings
 
 
 def describe_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes to its parser."""
+    parser.add_argument("--settings-fd", type=int, help="descriptor of the settings of the service that starts it")
     parser.add_argument("--inference-fd", type=int, help="descriptor of a socket that listens already")
     parser.add_argument("--lifeline-fd", type=int, help="descriptor of a pipe whose end ends the runtime")
     parser.add_argument("--database-file", type=int, nargs=2, help="device and inode of the SQLite database")
@@ -26,7 +29,8 @@ def run(options: argparse.Namespace) -> int:
         0 then, 1 when the instance has a runtime already.
     """
     own_umask = os.umask(PRIVATE_UMASK)
-    settings = load_settings()
+    settings = Settings.load() if options.settings_fd is None else take_over(options.settings_fd)
+    configure_log(settings)
     prepare_instance(settings)
     lock = runtime_lock(settings)
     if not lock.acquire():

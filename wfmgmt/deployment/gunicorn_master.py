@@ -17,6 +17,7 @@ from wfmgmt.deployment.housekeeping import Housekeeping, RuntimeWatchdog, runtim
 from wfmgmt.deployment.instance import PRIVATE_UMASK, prepare_instance, runtime_lock
 from wfmgmt.deployment.listening import listen
 from wfmgmt.deployment.locks import LockFile
+from wfmgmt.deployment.settings_handover import hand_over
 from wfmgmt.deployment.shared_state import SharedState
 from wfmgmt.errors import AlreadyInUse, DatabaseUnusable, ResourcesExhausted, SettingsInvalid, WfmgmtError, how_lost
 from wfmgmt.management import Services
@@ -51,6 +52,7 @@ class GunicornMaster:
         self._database_file: FileIdentity = None
         self._inference: socket.socket | None = None
         self._lifeline: tuple[int, int] = (-1, -1)
+        self._settings_fd = -1
         self.shared = SharedState()
         self._master = 0
         # Before gunicorn opens its log files.
@@ -82,6 +84,7 @@ class GunicornMaster:
         address = settings.inference_address
         self._inference = inference or _listen_patiently("WFMGMT_INFERENCE_ADDRESS", address.host, address.port)
         self._lifeline = os.pipe()
+        self._settings_fd = hand_over(settings)
         self._master = os.getpid()
         if file is not None and (warning := warning_about_sqlite()):
             _log.warning("%s", warning)
@@ -110,12 +113,14 @@ class GunicornMaster:
         environment = {name: value for name, value in os.environ.items() if name != _METRICS_VARIABLE}  # noqa: TID251
         services.registry.pin(self._database_file)
         watchdog = RuntimeWatchdog(
-            command=[
-                *runtime_command(inference_fd, self._lifeline[0], self._database_file),
-                "--umask",
-                f"{self._operators_umask:03o}",
-            ],
-            keep_open=(inference_fd, self._lifeline[0]),
+            command=runtime_command(
+                settings_fd=self._settings_fd,
+                inference_fd=inference_fd,
+                lifeline_fd=self._lifeline[0],
+                database_file=self._database_file,
+                umask=self._operators_umask,
+            ),
+            keep_open=(self._settings_fd, inference_fd, self._lifeline[0]),
             environment=environment,
             lock=runtime_lock(self.settings),
             answers=lambda: runtime_answers(services),

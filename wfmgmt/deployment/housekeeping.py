@@ -286,7 +286,9 @@ def runtime_answers(services: Services) -> bool:
     return True
 
 
-def runtime_command(inference_fd: int, lifeline_fd: int, database_file: FileIdentity) -> list[str]:
+def runtime_command(
+    *, settings_fd: int, inference_fd: int, lifeline_fd: int, database_file: FileIdentity, umask: int
+) -> list[str]:
     """Return the command line of the runtime process."""
     file = [] if database_file is None else ["--database-file", *map(str, database_file)]
     return [
@@ -294,9 +296,13 @@ def runtime_command(inference_fd: int, lifeline_fd: int, database_file: FileIden
         "-m",
         "wfmgmt.cli.main",
         "runtime",
+        "--settings-fd",
+        str(settings_fd),
         "--inference-fd",
         str(inference_fd),
         "--lifeline-fd",
         str(lifeline_fd),
+        "--umask",
+        f"{umask:03o}",
         *file,
     ]
