@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import random
 import socket
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import aiohttp
 import pytest
 
 from tests.support.factories import make_mar, make_war
+from tests.support.passed_sockets import pass_sockets
 from tests.support.processes import reload
 from tests.support.service import Service, pids_of, wait_until
 
@@ -22,14 +22,6 @@ CLIENTS = 64
 #: A client pauses for up to so long between its requests.
 THINK_S = 0.1
 PATIENCE_S = 60.0
-#: Does what systemd does for a unit with two sockets: passes descriptors 3 and 4 and says so.
-AS_SYSTEMD = """
-import os, sys
-for at, fd in enumerate((int(sys.argv[1]), int(sys.argv[2]))):
-    os.dup2(fd, 3 + at)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="2", LISTEN_FDNAMES=sys.argv[3])
-os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "app:app"])
-"""
 
 
 class Clients:
@@ -146,6 +138,5 @@ def held_sockets(service: Service, names: str) -> Iterator[tuple[socket.socket, 
         socket.create_server(("127.0.0.1", 0), backlog=1024) as first,
         socket.create_server(("127.0.0.1", 0), backlog=1024) as second,
     ):
-        service.pass_fds = (first.fileno(), second.fileno())
-        service.command_line = [sys.executable, "-c", AS_SYSTEMD, *map(str, service.pass_fds), names]
+        pass_sockets(service, first, second, names=names)
         yield first, second

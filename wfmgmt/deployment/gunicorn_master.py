@@ -7,7 +7,6 @@ import signal
 import socket
 import time
 from collections.abc import Iterable
-from typing import Any
 
 from wfmgmt.api.metrics import record_loop_failure
 from wfmgmt.deployment.database import inspect_database, prepare_database, record_clean_end
@@ -20,6 +19,7 @@ from wfmgmt.deployment.locks import LockFile
 from wfmgmt.deployment.settings_handover import hand_over
 from wfmgmt.deployment.shared_state import SharedState
 from wfmgmt.errors import AlreadyInUse, DatabaseUnusable, ResourcesExhausted, SettingsInvalid, WfmgmtError, how_lost
+from wfmgmt.http.addresses import SocketName, listening_url
 from wfmgmt.management import Services
 from wfmgmt.registry.files import FileIdentity, file_identity
 from wfmgmt.registry.registry import Registry
@@ -90,22 +90,22 @@ class GunicornMaster:
             _log.warning("%s", warning)
         self._write_address("inference", self._inference.getsockname())
 
-    def announce(self, management: tuple[Any, ...]) -> None:
-        """Tell where everything is."""
+    def announce(self, management: SocketName) -> None:
+        """Log where everything is, and write down the management address."""
         self._write_address("management", management)
-        _log.info("management at http://%s", _shown(management))
+        _log.info("management at %s", listening_url(management))
         if self._inference is not None:
-            _log.info("inference at http://%s", _shown(self._inference.getsockname()))
+            _log.info("inference at %s", listening_url(self._inference.getsockname()))
         _log.info("workflow store: %s", self.settings.workflow_store)
         _log.info("model store: %s", self.settings.model_store)
         if os.geteuid() == 0:
             _log.warning("the service runs as root, and so do all handlers; give it a user of its own")
 
-    def _write_address(self, plane: str, address: tuple[Any, ...]) -> None:
+    def _write_address(self, plane: str, address: SocketName) -> None:
         path = self.settings.run_folder / f"{plane}.address"
         unfinished = path.with_suffix(".unfinished")
-        unfinished.write_text(f"{_shown(address)}\n", encoding="ascii")
-        unfinished.replace(path)  # Whoever waits for the file never sees a part of it.
+        unfinished.write_bytes(os.fsencode(f"{listening_url(address).removeprefix('http://')}\n"))
+        unfinished.replace(path)  # A process that waits for the file never sees a part of it.
 
     def housekeeping(self, services: Services) -> Housekeeping:
         """Return the housekeeping of a web worker."""
@@ -235,8 +235,3 @@ def _listen_patiently(setting: str, host: str, port: int) -> socket.socket:
         else:
             sock.set_inheritable(False)
             return sock
-
-
-def _shown(address: tuple[Any, ...]) -> str:
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

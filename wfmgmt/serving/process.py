@@ -18,6 +18,7 @@ from aiohttp import web
 
 from wfmgmt.control.client import short_socket_path
 from wfmgmt.domain.limits import LISTEN_BACKLOG
+from wfmgmt.http.addresses import listening_url
 from wfmgmt.http.browser_guard import BrowserGuard
 from wfmgmt.serving.connections import ConnectionLimits, Connections
 from wfmgmt.serving.control_server import control_app
@@ -72,7 +73,7 @@ async def serve(
         control = await _serve(control_app(runtime), web.RequestHandler, listen_privately(control_socket))
         connections = Connections(_affordable(connection_limits))
         inference = await _serve_clients(runtime, inference_socket, connections, guard)
-        _log.info("runtime is up, inference at http://%s", "{}:{}".format(*inference_socket.getsockname()[:2]))
+        _log.info("runtime is up, inference at %s", listening_url(inference_socket.getsockname()))
         await _run_until(stop, runtime.keep_in_step(), runtime.keep_models_in_step(), _keep_memory_trimmed())
         # New connections wait for the next runtime, if somebody holds the socket for it; those that are open end with
         # an answer that says so, since a client that has just sent a request on one cannot know.
