@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import idle, load, single, volume
+from benchmarks import idle, load, planes, single, volume
 from benchmarks.figures import Figure, machine, table
 from benchmarks.wrk import WrkMissing
 
@@ -18,6 +18,7 @@ PARTS: dict[str, Callable[[Path], list[Figure]]] = {
     "idle": idle.idling,
     "memory": single.memory,
     "start": single.starting,
+    "planes": planes.loading,
 }
 
 

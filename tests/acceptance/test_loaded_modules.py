@@ -1,0 +1,87 @@
+"""Each process loads its own plane only, and a command what it needs."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.loaded_modules import Loaded, ModuleProbe
+from tests.support.processes import runtime_pid, web_workers
+from tests.support.service import Service
+
+#: What costs memory and time, or belongs to one plane.
+HEAVY = {
+    "aiohttp",
+    "alembic",
+    "flask",
+    "gunicorn",
+    "prometheus_client",
+    "pydantic",
+    "requests",
+    "sqlalchemy",
+    "uvloop",
+    "wfmgmt.api",
+    "wfmgmt.deployment.gunicorn_master",
+    "wfmgmt.management",
+    "wfmgmt.runtime_factory",
+    "wfmgmt.serving",
+    "yaml",
+}
+RUNTIME = {
+    "aiohttp",
+    "prometheus_client",
+    "pydantic",
+    "sqlalchemy",
+    "uvloop",
+    "wfmgmt.runtime_factory",
+    "wfmgmt.serving",
+    "yaml",
+}
+#: What only the runtime has. gunicorn's master loads all the rest, and each web worker begins as a copy of it.
+MANAGEMENT = HEAVY - {"aiohttp", "uvloop", "wfmgmt.runtime_factory", "wfmgmt.serving"}
+
+
+@pytest.fixture(name="probed", scope="module")
+def _probed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, ModuleProbe]]:
+    folder = tmp_path_factory.mktemp("probed")
+    service = Service(folder / "instance")
+    probe = ModuleProbe(folder / "modules", service)
+    with service:
+        yield service, probe
+
+
+def heavy(loaded: Loaded) -> set[str]:
+    """Return what a process has of what costs most."""
+    return HEAVY & loaded.modules
+
+
+def test_management_plane_is_without_the_runtime(probed: tuple[Service, ModuleProbe]) -> None:
+    """The master of gunicorn, and all web workers."""
+    service, probe = probed
+    assert service.process is not None
+    for pid in (service.process.pid, *web_workers(service)):
+        assert heavy(probe.of_process(pid)) == MANAGEMENT
+
+
+def test_runtime_is_without_the_management_plane(probed: tuple[Service, ModuleProbe]) -> None:
+    """Neither Flask nor gunicorn, nor what migrates the database or downloads archives."""
+    service, probe = probed
+    assert heavy(probe.of_process(runtime_pid(service))) == RUNTIME
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        (["--version"], set()),
+        (["--help"], set()),
+        (["serve", "--help"], set()),
+        (["audit", "verify"], {"alembic", "pydantic", "sqlalchemy", "yaml"}),
+        (["migrate"], {"alembic", "pydantic", "sqlalchemy", "yaml"}),
+    ],
+    ids=["--version", "--help", "serve --help", "audit verify", "migrate"],
+)
+def test_command_loads_what_it_needs(
+    probed: tuple[Service, ModuleProbe], arguments: list[str], needed: set[str]
+) -> None:
+    """Its own module and what that uses, beside a service that runs."""
+    _, probe = probed
+    assert heavy(probe.of_command(*arguments)) == needed
