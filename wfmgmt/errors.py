@@ -42,7 +42,7 @@ WfmgmtError
 │   ├── WorkflowNotReady        the workflow is registered, but does not run now, or is too busy
 │   └── ShuttingDown            the server is stopping
 ├── InsufficientStorage         no space left for the database or an archive
-└── CannotStart                 the deployment must not come up like this
+└── CannotStart                 the service must not start like this
     ├── SettingsInvalid         a setting is unknown or has a wrong value
     ├── DatabaseUnusable        the database is corrupt, read-only or from a newer version
     ├── AlreadyInUse            another service has the database or a store
@@ -392,7 +392,7 @@ class InsufficientStorage(WfmgmtError):
 
 
 class CannotStart(WfmgmtError):
-    """The deployment must not come up like this.
+    """The service must not start like this.
 
     Attributes:
         exit_code: What the process exits with.

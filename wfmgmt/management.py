@@ -79,8 +79,8 @@ class Services:
 def create_app(settings: Settings | None = None) -> Flask:
     """Return the management application.
 
-    It opens neither the database nor the runtime's socket before the first request, so it can be made anywhere; the
-    deployment (`gunicorn.conf.py`) is what prepares both.
+    It opens neither the database nor the runtime's socket before the first request, so it can be made anywhere;
+    `wfmgmt.deployment` is what prepares both.
 
     Args:
         settings: The settings in force; read from the environment unless given.

@@ -144,7 +144,7 @@ _TOML_TYPES = {
 
 
 class Settings(BaseModel):
-    """All settings of one deployment; `docs/reference/configuration.md` says what each does."""
+    """All settings of one service; `docs/reference/configuration.md` says what each does."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 

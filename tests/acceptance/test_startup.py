@@ -258,7 +258,7 @@ def test_second_deployment_of_an_instance_is_refused_and_the_first_goes_on(servi
     )
     assert second.returncode == 2
     assert [line for line in second.stderr.splitlines() if " INFO " not in line] == [
-        f"wfmgmt: WFMGMT_INSTANCE: another deployment runs in {service.instance}"
+        f"wfmgmt: WFMGMT_INSTANCE: another service runs in {service.instance}"
     ]
     assert {path: path.read_text() for path in service.run_folder.glob("*.address")} == addresses
     assert service.register("seq.war").status_code == 200

@@ -121,5 +121,5 @@ class _State(Collector):
 
 
 def shared_folder() -> str | None:
-    """Return the folder that the deployment has set up for shared counters."""
+    """Return the folder that gunicorn's configuration has set up for shared counters."""
     return os.environ.get("PROMETHEUS_MULTIPROC_DIR")  # noqa: TID251 - the name is prometheus-client's own

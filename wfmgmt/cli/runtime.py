@@ -23,7 +23,7 @@ def describe_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run until told to stop.
+    """Run until SIGTERM arrives or the service that started it is gone.
 
     Returns:
         0 then, 1 when the instance has a runtime already.

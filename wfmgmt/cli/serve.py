@@ -14,6 +14,6 @@ def describe_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Become gunicorn's master: signals and sockets of whoever started this process are for that."""
+    """Become gunicorn's master, which gets the signals and sockets that are sent to this process."""
     command = [sys.executable, "-m", "gunicorn", "--config", CONFIGURATION, *options.gunicorn_options]
     os.execv(sys.executable, command)  # noqa: S606 - our own interpreter, with what the operator typed

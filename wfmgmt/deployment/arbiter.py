@@ -1,4 +1,4 @@
-"""gunicorn's master, which survives what it cannot do right now."""
+"""gunicorn's master, which goes on when the system refuses something for now."""
 
 import logging
 from typing import Any
@@ -11,10 +11,10 @@ _log = logging.getLogger("wfmgmt.deployment")
 
 
 class ResilientArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
-    """The master of a deployment.
+    """gunicorn's master, which lets web workers know why they end and survives a fork that fails.
 
     gunicorn sends web workers SIGTERM when the service stops, when it is reloaded and when there are too many of them,
-    and does not tell them why; its hooks come too late for that. And a fork that fails ends gunicorn's master.
+    without the reason, and its hooks come too late for that. A fork that fails ends its own master.
 
     Attributes:
         shared: Read by the web workers.
@@ -51,7 +51,7 @@ class ResilientArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         super().manage_workers()
 
     def spawn_worker(self) -> Any:  # noqa: ANN401 - gunicorn's own value
-        """Start a web worker; when the system refuses for now, the next look after a second tries again."""
+        """Start a web worker; when the system refuses for now, the next attempt comes after a second."""
         try:
             pid = super().spawn_worker()
         except (OSError, RuntimeError) as error:  # RuntimeError: the folder of gunicorn's own files is gone.

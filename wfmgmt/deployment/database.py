@@ -102,7 +102,7 @@ def registry_at_start(settings: Settings) -> Iterator[Registry]:
 
 
 def record_clean_end(settings: Settings) -> None:
-    """Record that nobody has the database open any more, so that the next start need not look through all of it."""
+    """Record that no process has the database open any more, so that the next start need not read all of it."""
     file = sqlite_file(settings.database)
     if file is not None and settings.run_folder.is_dir():
         _clean_end_path(settings).write_text(_stamp(file), encoding="ascii")
@@ -131,7 +131,7 @@ def _clean_end(settings: Settings) -> str:
 
 
 def _stamp(file: Path) -> str:
-    """Return what is different when the file was changed by anybody."""
+    """Return a text that is another one once the file was changed."""
     if file_identity(file) is None:
         return "none"
     found = file.stat()

@@ -19,7 +19,7 @@ class Election:
     The system frees the lock of a process that ended. One that was stopped (SIGSTOP, a debugger, a frozen cgroup) keeps
     it; the first other web worker that has seen its heartbeat unchanged for a few seconds kills it. Nothing less leaves
     no doubt about who acts when the stopped one goes on, and gunicorn replaces it at once. Looks are counted instead of
-    seconds, so that nobody is killed after a pause of the whole machine.
+    seconds, so that no web worker is killed after a pause of the whole machine.
 
     Args:
         lock: Held by the elected web worker.

@@ -31,11 +31,11 @@ def lock_instance(settings: Settings, *, wait_s: float = 0) -> LockFile:
     """Lock the instance, before anything in it is used.
 
     Raises:
-        SettingsInvalid: Another deployment has it.
+        SettingsInvalid: Another service has it.
     """
     lock = LockFile(settings.run_folder / "deployment.lock")
     if not lock.acquire(wait_s=wait_s):
-        raise SettingsInvalid(f"WFMGMT_INSTANCE: another deployment runs in {settings.instance}")
+        raise SettingsInvalid(f"WFMGMT_INSTANCE: another service runs in {settings.instance}")
     return lock
 
 
@@ -53,9 +53,9 @@ def lock_database(settings: Settings, *, wait_s: float) -> list[LockFile]:
 
 
 def claim_database(settings: Settings) -> None:
-    """Show in a PostgreSQL database that this service uses it, once nobody else does.
+    """Show in a PostgreSQL database that this service uses it, once no other one does.
 
-    A service that died without a word, on another host, is waited for: it is dead when it shows no sign of life for
+    A service on another host that crashed is waited for: it is dead when it shows no sign of life for
     `FRESH_S`, and alive when it shows another one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Where gunicorn's own lines go: its messages into the log of the service, and wherever its options say."""
+"""gunicorn's own lines: its messages in the log of the service, and in the files that its options name."""
 
 import logging
 import sys
@@ -50,7 +50,7 @@ class GunicornLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
 
 
 def _line_handler(descriptor: int) -> logging.Handler:
-    """Return a handler that neither blocks nor fails, whatever reads the descriptor."""
+    """Return a handler that neither blocks nor fails when the descriptor is not read or cannot be written."""
     handler = StderrHandler(descriptor)
     handler.setFormatter(_AccessFormatter())
     return handler

@@ -1,4 +1,4 @@
-"""A gunicorn deployment: what its master process prepares, hands to the web workers and takes down again."""
+"""What gunicorn's master prepares, hands to the web workers and takes down again."""
 
 import errno
 import logging
@@ -28,18 +28,18 @@ from wfmgmt.settings import Settings
 
 _log = logging.getLogger("wfmgmt.deployment")
 
-#: How long the processes of a deployment that was killed may take to disappear.
+#: How long the processes of a service that was killed may take to disappear.
 PREDECESSOR_S = 5.0
 #: How long the runtime may take to stop, once accepted requests are answered, before it is killed.
 RUNTIME_STOP_S = 5.0
 #: Pause after a web worker could not start.
 RETRY_S = 1.0
-#: Tells prometheus-client to share counters; not for the runtime, which has none.
+#: Makes prometheus-client share counters; not for the runtime, which has its own.
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class GunicornMaster:
-    """The gunicorn master's part.
+    """The part of gunicorn's master: locks, database, sockets, and the end of the runtime.
 
     Args:
         settings: The settings in force.
@@ -124,7 +124,7 @@ class GunicornMaster:
             environment=environment,
             lock=runtime_lock(self.settings),
             answers=lambda: runtime_answers(services),
-            give_up=self._give_up,
+            on_hopeless=self._end_service,
         )
         return Housekeeping(
             services=services,
@@ -137,14 +137,14 @@ class GunicornMaster:
         )
 
     def check_instance(self) -> None:
-        """End the deployment when its folder is gone: its parts no longer find each other, and others may start."""
+        """End the service when its folder is gone: its processes cannot find each other, and another may start."""
         if self._is_in_place() or self.exit_code:
             return
         file = sqlite_file(self.settings.database)
         is_database_here = file is None or file_identity(file) == self._database_file
         _log.error("%s %s; ending it", self.settings.run_folder, self._how_lost())
         # A restart makes the folder again, but must not go on without the database.
-        self._give_up(ResourcesExhausted.exit_code if is_database_here else DatabaseUnusable.exit_code)
+        self._end_service(ResourcesExhausted.exit_code if is_database_here else DatabaseUnusable.exit_code)
 
     def _how_lost(self) -> str:
         try:
@@ -154,11 +154,11 @@ class GunicornMaster:
         return "was replaced while the service runs"
 
     def _beat(self, registry: Registry) -> None:
-        """Show that this service uses its PostgreSQL database; end it when another one took it for dead."""
+        """Show that this service uses its PostgreSQL database; end it when another one has taken the database over."""
         other = registry.beat(holder_of(self.settings))
         if other is not None and not self.exit_code:
             _log.error("another service uses the database: %s; ending this one", other.holder)
-            self._give_up(AlreadyInUse.exit_code)
+            self._end_service(AlreadyInUse.exit_code)
 
     def _end_beat(self) -> None:
         registry = Registry(self.settings.database, connections=1)
@@ -173,19 +173,19 @@ class GunicornMaster:
         return self._only_one is not None and self._only_one.is_in_place()
 
     def on_web_worker_started(self) -> None:
-        """Record that one works. Runs in the web worker."""
+        """Record that a web worker has started. Runs in the web worker."""
         self.shared.record_service()
 
     def on_web_worker_failed(self) -> None:
-        """End the deployment when no web worker has ever started; otherwise pause before gunicorn starts another."""
+        """End the service when no web worker has ever started; otherwise pause before gunicorn starts another."""
         if self.shared.has_served:
             _log.error("a web worker could not start; starting another in %g s", RETRY_S)
             time.sleep(RETRY_S)
         else:
-            self._give_up(ResourcesExhausted.exit_code)
+            self._end_service(ResourcesExhausted.exit_code)
 
-    def _give_up(self, code: int) -> None:
-        """End the deployment, from within any of its processes."""
+    def _end_service(self, code: int) -> None:
+        """End the service, from within any of its processes."""
         self.shared.exit_code = code
         os.kill(self._master, signal.SIGTERM)
 
@@ -195,7 +195,7 @@ class GunicornMaster:
         return self.shared.exit_code
 
     def stop(self) -> None:
-        """Take the runtime down: the pipe that it watches ends when the last process of the deployment lets go."""
+        """Take the runtime down: the pipe that it watches ends when the last process of the service closes it."""
         if self._inference is None:
             return
         self._inference.close()
@@ -221,7 +221,7 @@ class GunicornMaster:
 
 
 def _listen_patiently(setting: str, host: str, port: int) -> socket.socket:
-    """Listen, giving the processes of a deployment that was killed a moment to let go of the address."""
+    """Listen, giving the processes of a service that was killed a moment to release the address."""
     deadline = time.monotonic() + PREDECESSOR_S
     while True:
         try:

@@ -48,4 +48,4 @@ def ensure_temporary_folder(settings: Settings) -> None:
     except FileNotFoundError:
         folder = settings.run_folder / "tmp"
         folder.mkdir(mode=0o700, exist_ok=True)
-        tempfile.tempdir = os.environ["TMPDIR"] = str(folder)  # noqa: TID251 - how programs are told
+        tempfile.tempdir = os.environ["TMPDIR"] = str(folder)  # noqa: TID251 - programs look for it there

@@ -40,7 +40,7 @@ MAX_START_PAUSE_S = 3.0
 MAX_UNANSWERED_CALLS, HANGING_S = 3, 12.0
 #: The same for one that has not answered yet, which may be importing on a busy machine.
 STARTING_S = 30.0
-#: How long registrations under way may go on once the server has been told to stop.
+#: How long registrations under way may go on once the service stops.
 GRACE_S = 2.0
 #: How long the end of a web worker waits for the audit events that it still has.
 MAX_LAST_AUDIT_S = 2.0
@@ -54,8 +54,8 @@ class RuntimeWatchdog:
         keep_open: Descriptors that the process inherits.
         environment: The process's environment.
         lock: Held by the runtime as long as it lives.
-        answers: Tells whether the runtime answers.
-        give_up: Called when the settings do not let the runtime start, with the code that it exited with.
+        answers: Returns whether the runtime answers.
+        on_hopeless: Called when the settings do not let the runtime start, with the code that it exited with.
         clock: Monotonic seconds.
     """
 
@@ -67,7 +67,7 @@ class RuntimeWatchdog:
         environment: dict[str, str],
         lock: LockFile,
         answers: Callable[[], bool],
-        give_up: Callable[[int], None],
+        on_hopeless: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._command = command
@@ -75,7 +75,7 @@ class RuntimeWatchdog:
         self._environment = environment
         self._lock = lock
         self._answers = answers
-        self._give_up = give_up
+        self._on_hopeless = on_hopeless
         self._clock = clock
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = clock()
@@ -84,12 +84,12 @@ class RuntimeWatchdog:
         self._unanswered_calls = 0
         self._restarts = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S, steady_s=GOOD_RUN_S, clock=clock)
         self._starts = Backoff(FIRST_PAUSE_S, MAX_START_PAUSE_S, clock=clock)
-        self._has_given_up = False
+        self._is_hopeless = False
         self._has_seen_another = False  # That is, a runtime which another web worker started.
 
     def watch(self) -> None:
         """Look once, and act if need be."""
-        if self._has_given_up:
+        if self._is_hopeless:
             return
         if self._process is not None and self._process.poll() is None:
             self._end_if_hanging()
@@ -100,18 +100,18 @@ class RuntimeWatchdog:
             self._end_if_hanging()
             return
         if self._process is not None and self._process.returncode == SettingsInvalid.exit_code:
-            self._has_given_up = True  # It has said why, and would say it again.
-            self._give_up(SettingsInvalid.exit_code)
+            self._is_hopeless = True  # It has said why, and would say it again.
+            self._on_hopeless(SettingsInvalid.exit_code)
             return
         if self._process is not None:
-            self._note_end(self._process.returncode)
+            self._record_end(self._process.returncode)
         elif self._has_seen_another:  # Only its parent, which may have ended, could know how.
             _log.warning("the runtime is gone; starting it again")
         self._has_seen_another = False
         if not (self._restarts.is_pausing or self._starts.is_pausing):
             self._start()
 
-    def _note_end(self, code: int) -> None:
+    def _record_end(self, code: int) -> None:
         pause_s = self._restarts.next_pause(worked_s=self._clock() - self._started_at)
         self._process = None
         how = f"exited with code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
@@ -154,7 +154,7 @@ class Housekeeping:
         services: The use cases of this web worker.
         watchdog: Looks after the runtime.
         election: Decides which web worker acts.
-        shared: Tells why this web worker is to end.
+        shared: Has the reason why this web worker is to end.
         on_failure: Counts failures of the threads.
         check_instance: Ends the deployment when its folder is gone.
         beat: Shows that this service uses its database.

@@ -27,7 +27,7 @@ class InheritedSockets:
         environ: The environment, from which all of it is removed that gunicorn must not see.
 
     Raises:
-        SettingsInvalid: They are no sockets or too many, or their names do not tell which is which.
+        SettingsInvalid: They are no sockets or too many, or their names are not different.
     """
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Locked files: who is the one deployment of an instance, its one runtime, its one housekeeper."""
+"""Locked files, by which an instance has one service, one runtime and one web worker that looks after them."""
 
 import fcntl
 import os
@@ -67,7 +67,7 @@ class LockFile:
             os.close(descriptor)
 
     def holder(self) -> int | None:
-        """Return the process id that holds the lock, None when nobody does."""
+        """Return the process id that holds the lock, None when no process does."""
         if not self.is_held():
             return None
         text = self._path.read_text(encoding="ascii")

@@ -34,7 +34,7 @@ class PartialRequest:
         received: The bytes; behind a whole request also those that follow it.
         refusal: HTTP status to answer at once because the request is too large; 0 when it is not.
         is_broken_off: Whether the client ended the connection before the request was whole.
-        expects_continue: Whether the client holds the body back until it is told to go on.
+        expects_continue: Whether the client holds the body back until it gets `100 Continue`.
         request_id: The client's own, as far as it is known.
         head: Request line and headers, once they are there.
         is_checked: Whether the browser guard has seen the head.

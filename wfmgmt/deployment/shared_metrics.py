@@ -3,7 +3,7 @@
 prometheus-client names the files after processes, and keeps those of processes that ended, since counters must not go
 backwards. Here they are named after slots: a web worker takes the first slot that no living one has, and counts on from
 where the last one stopped, however that ended. So there are as many files as web workers at a time, and nothing has to
-be merged while somebody reads.
+be merged while a web worker reads.
 """
 
 import itertools
@@ -26,7 +26,7 @@ _FILE_BYTES = 1024 * 1024
 
 
 def empty_folder(settings: Settings) -> None:
-    """Drop what the web workers of an earlier deployment counted."""
+    """Drop what the web workers of an earlier service counted."""
     shutil.rmtree(settings.metrics_folder, ignore_errors=True)
     settings.metrics_folder.mkdir(mode=0o700, parents=True)
 

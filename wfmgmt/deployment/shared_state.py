@@ -1,4 +1,4 @@
-"""What gunicorn's master and its web workers tell each other."""
+"""A few flags that gunicorn's master and its web workers share."""
 
 import mmap
 
@@ -9,7 +9,7 @@ _BYTES = 16
 class SharedState:
     """A few bytes of memory that the master makes and all web workers inherit.
 
-    Neither files nor descriptors are needed to read or write it, so it works whatever the system has run out of.
+    Neither files nor descriptors are needed to read or write it, so it works when the system has run out of them.
     """
 
     def __init__(self) -> None:
@@ -17,7 +17,7 @@ class SharedState:
 
     @property
     def exit_code(self) -> int:
-        """What the master exits with, 0 unless one of its processes found that the deployment cannot go on."""
+        """What the master exits with, 0 unless one of the processes found that the service cannot go on."""
         return self._memory[_EXIT_CODE]
 
     @exit_code.setter

@@ -18,7 +18,7 @@ class Leases:
     """Locked files in one folder. A lease whose file is gone or not locked belongs to work that died or gave up.
 
     Args:
-        folder: Where the files lie; shared by all processes of the deployment, on one host.
+        folder: Where the files lie; shared by all processes of the service, on one host.
     """
 
     def __init__(self, folder: Path) -> None:

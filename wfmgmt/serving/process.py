@@ -53,13 +53,13 @@ async def serve(
     connection_limits: ConnectionLimits,
     guard: BrowserGuard,
 ) -> None:
-    """Run until SIGTERM arrives or the deployment that started the runtime is gone.
+    """Run until SIGTERM arrives or the service that started the runtime is gone.
 
     Args:
         make_runtime: Gives the runtime inside the event loop, and ends what it started afterwards.
         control_socket: Where to listen for the management plane; its folder is private to our user.
         inference_socket: A socket that listens on the inference address already.
-        lifeline: Read end of a pipe that the deployment holds open as long as it lives.
+        lifeline: Read end of a pipe that the service holds open as long as it lives.
         connection_limits: What clients may keep open.
         guard: Decides which requests of browsers are refused.
 
@@ -102,7 +102,7 @@ def _stop_event(lifeline: int | None) -> asyncio.Event:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    # A terminal sends SIGINT to all processes at once; the deployment decides when the runtime goes.
+    # A terminal sends SIGINT to all processes at once; the service decides when the runtime goes.
     loop.add_signal_handler(signal.SIGINT, lambda: None if lifeline is not None else stop.set())
     if lifeline is not None:
         loop.add_reader(lifeline, _check_lifeline, lifeline, stop)

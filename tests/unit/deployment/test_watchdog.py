@@ -36,7 +36,7 @@ class Rig:
         self.answers = True
         self.started: list[float] = []
         self.killed: list[int] = []
-        self.given_up: list[int] = []
+        self.hopeless: list[int] = []
         self.lock = FakeLock()
         self.returncode: int | None = None
         self.refusal: OSError | None = None
@@ -48,7 +48,7 @@ class Rig:
             environment={},
             lock=self.lock,
             answers=lambda: self.answers,
-            give_up=self.given_up.append,
+            on_hopeless=self.hopeless.append,
             clock=lambda: self.now,
         )
 
@@ -113,12 +113,12 @@ def test_watch_restarts_at_once_after_a_good_run_and_slower_after_bad_ones(rig: 
     assert all(later > earlier for earlier, later in itertools.pairwise(pauses))
 
 
-def test_watch_gives_up_a_runtime_that_the_settings_do_not_let_start(rig: Rig) -> None:
+def test_watch_ends_the_service_for_a_runtime_that_the_settings_do_not_let_start(rig: Rig) -> None:
     """Exit code 2 says that it would not help to try again."""
     rig.run(1)
     rig.end(2)
     rig.run(100)
-    assert rig.given_up == [2]
+    assert rig.hopeless == [2]
     assert len(rig.started) == 1
 
 
