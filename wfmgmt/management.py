@@ -8,13 +8,12 @@ from wfmgmt.api.metrics import Metrics, record_loop_failure, shared_folder
 from wfmgmt.api.operations import operations_blueprint
 from wfmgmt.api.workflows import workflows_blueprint
 from wfmgmt.archives.fetching import Fetcher
-from wfmgmt.archives.stores import ArchiveFolder
+from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.status_cache import StatusCache
 from wfmgmt.domain.limits import MIB
 from wfmgmt.http.browser_guard import BrowserGuard
 from wfmgmt.registry.registry import Registry
-from wfmgmt.services.archives import StoreFolders
 from wfmgmt.services.failure_budget import FailureBudget
 from wfmgmt.services.inspection import Inspection
 from wfmgmt.services.leases import Leases
@@ -38,10 +37,7 @@ class Services:
         self.leases = Leases(settings.run_folder / "leases")
         self.runtime = RuntimeClient(settings.control_socket, drain_timeout_s=settings.drain_timeout_s)
         self.view = StatusCache(RuntimeClient(settings.control_socket), on_failure=record_loop_failure)
-        folders = StoreFolders(
-            workflow=ArchiveFolder(folder=settings.workflow_store, suffix=".war"),
-            model=ArchiveFolder(folder=settings.model_store, suffix=".mar"),
-        )
+        folders = StoreFolders.at(workflow=settings.workflow_store, model=settings.model_store)
         self.inspection = Inspection(registry=self.registry, view=self.view)
         self.long_requests = LongRequests(settings.concurrent_registrations)
         self.removal = Removal(

@@ -1,6 +1,7 @@
 """Each process loads its own plane only, and a command what it needs."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -75,13 +76,14 @@ def test_runtime_is_without_the_management_plane(probed: tuple[Service, ModulePr
         (["--help"], set()),
         (["serve", "--help"], set()),
         (["audit", "verify"], {"alembic", "pydantic", "sqlalchemy", "yaml"}),
+        (["backup", "{folder}/copy.db"], {"alembic", "pydantic", "sqlalchemy", "yaml"}),
         (["migrate"], {"alembic", "pydantic", "sqlalchemy", "yaml"}),
     ],
-    ids=["--version", "--help", "serve --help", "audit verify", "migrate"],
+    ids=["--version", "--help", "serve --help", "audit verify", "backup", "migrate"],
 )
 def test_command_loads_what_it_needs(
-    probed: tuple[Service, ModuleProbe], arguments: list[str], needed: set[str]
+    probed: tuple[Service, ModuleProbe], tmp_path: Path, arguments: list[str], needed: set[str]
 ) -> None:
     """Its own module and what that uses, beside a service that runs."""
     _, probe = probed
-    assert heavy(probe.of_command(*arguments)) == needed
+    assert heavy(probe.of_command(*(each.format(folder=tmp_path) for each in arguments))) == needed

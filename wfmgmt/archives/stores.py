@@ -8,6 +8,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -337,6 +338,25 @@ class ArchiveFolder:
                 raise
         finally:
             os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreFolders:
+    """The two folders that archives lie in."""
+
+    workflow: ArchiveFolder
+    model: ArchiveFolder
+
+    @classmethod
+    def at(cls, *, workflow: Path, model: Path) -> "StoreFolders":
+        """Return the stores that lie at two paths."""
+        return cls(
+            workflow=ArchiveFolder(folder=workflow, suffix=".war"), model=ArchiveFolder(folder=model, suffix=".mar")
+        )
+
+    def named(self, store: str) -> ArchiveFolder:
+        """Return the folder of the `workflow` or the `model` store."""
+        return self.workflow if store == "workflow" else self.model
 
 
 def model_file_name(url: str) -> str:

@@ -4,14 +4,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from wfmgmt.archives.stores import ArchiveFolder
+from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.cli.settings import load_settings
 from wfmgmt.deployment.database import inspect_database
 from wfmgmt.deployment.host_limits import raise_file_limit
 from wfmgmt.errors import SettingsInvalid
 from wfmgmt.registry.registry import Registry
 from wfmgmt.registry.schema import require_current, sqlite_file
-from wfmgmt.services.archives import StoreFolders
 from wfmgmt.services.backup import BackupReport, back_up
 from wfmgmt.settings import Settings
 
@@ -35,7 +34,12 @@ def run(options: argparse.Namespace) -> int:
     require_current(inspect_database(settings))
     raise_file_limit()
     registry = Registry(settings.database, connections=2)
-    report = back_up(registry, store_folders(settings), options.file, with_archives=options.archives)
+    report = back_up(
+        registry,
+        StoreFolders.at(workflow=settings.workflow_store, model=settings.model_store),
+        options.file,
+        with_archives=options.archives,
+    )
     registry.close()
     return print_report(f"wrote {options.file}", report, with_archives=options.archives)
 
@@ -52,14 +56,6 @@ def sqlite_database(settings: Settings, instead: str) -> Path:
             f"WFMGMT_DATABASE_URL: this command is for SQLite files; use {instead} for PostgreSQL, and copy the stores"
         )
     return file
-
-
-def store_folders(settings: Settings) -> StoreFolders:
-    """Return the folders of the archives."""
-    return StoreFolders(
-        workflow=ArchiveFolder(folder=settings.workflow_store, suffix=".war"),
-        model=ArchiveFolder(folder=settings.model_store, suffix=".mar"),
-    )
 
 
 def print_report(done: str, report: BackupReport, *, with_archives: bool) -> int:

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from wfmgmt.cli.backup import print_report, sqlite_database, store_folders
+from wfmgmt.archives.stores import StoreFolders
+from wfmgmt.cli.backup import print_report, sqlite_database
 from wfmgmt.cli.settings import load_settings
 from wfmgmt.deployment.database import record_database
 from wfmgmt.deployment.exclusion import lock_database, lock_instance, lock_stores
@@ -27,7 +28,9 @@ def run(options: argparse.Namespace) -> int:
     database = sqlite_database(settings, "pg_restore")
     prepare_instance(settings)
     locks = [lock_instance(settings), *lock_database(settings, wait_s=0), *lock_stores(settings, wait_s=0)]
-    report = restore(options.file, database, store_folders(settings))
+    report = restore(
+        options.file, database, StoreFolders.at(workflow=settings.workflow_store, model=settings.model_store)
+    )
     record_database(settings)
     chain = Registry(settings.database, connections=1).verify_audit()
     for lock in locks:

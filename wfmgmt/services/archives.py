@@ -8,7 +8,7 @@ from pathlib import Path
 from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.manifest import read_mar
 from wfmgmt.archives.reading import check_archive
-from wfmgmt.archives.stores import ArchiveFolder, model_file_name
+from wfmgmt.archives.stores import ArchiveFolder, StoreFolders, model_file_name
 from wfmgmt.archives.urls import RemoteUrl, is_remote, parse_url
 from wfmgmt.archives.verified import VerifiedFile, open_verified
 from wfmgmt.domain.limits import Limits
@@ -47,18 +47,6 @@ class ArchiveFile:
     def shown_name(self) -> str:
         """What messages call the file: a download is not known by its temporary name."""
         return self.wanted_name or self.path.name
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreFolders:
-    """The two folders that archives lie in."""
-
-    workflow: ArchiveFolder
-    model: ArchiveFolder
-
-    def named(self, store: str) -> ArchiveFolder:
-        """Return the folder of the `workflow` or the `model` store."""
-        return self.workflow if store == "workflow" else self.model
 
 
 def folder_warnings(urls: Mapping[str, str]) -> list[str]:

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from wfmgmt.archives.reading import sha256_of
-from wfmgmt.archives.stores import new_durable_file
+from wfmgmt.archives.stores import StoreFolders, new_durable_file
 from wfmgmt.errors import ArchiveNotFound, BackupRefused, DatabaseUnusable
 from wfmgmt.registry.records import RegisteredArchive
 from wfmgmt.registry.registry import Registry
 from wfmgmt.registry.schema import inspect, upgrade
-from wfmgmt.services.archives import StoreFolders
 
 _DATABASE = "wfmgmt.db"
 _OWNER = "restore"

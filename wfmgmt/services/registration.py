@@ -10,6 +10,7 @@ from typing import Any
 
 from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.manifest import WorkflowArchive, read_war
+from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.archives.urls import is_remote
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
@@ -40,7 +41,7 @@ from wfmgmt.errors import (
 )
 from wfmgmt.registry.records import NewNode, NewWorkflow
 from wfmgmt.registry.registry import Registry
-from wfmgmt.services.archives import Acquisition, ArchiveFile, StoreFolders, folder_warnings
+from wfmgmt.services.archives import Acquisition, ArchiveFile, folder_warnings
 from wfmgmt.services.functions import check_found, check_functions
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests

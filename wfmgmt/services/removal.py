@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
+from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.backoff import Backoff
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
@@ -15,7 +16,6 @@ from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.errors import RegistryUnavailable, RuntimeUnavailable, ShuttingDown, WfmgmtError, WorkflowNotFound
 from wfmgmt.registry.records import Claim
 from wfmgmt.registry.registry import Registry, timestamp, utc_now
-from wfmgmt.services.archives import StoreFolders
 from wfmgmt.services.failure_budget import FailureBudget
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wfmgmt.archives.reading import sha256_of
-from wfmgmt.archives.stores import ArchiveFolder
+from wfmgmt.archives.stores import ArchiveFolder, StoreFolders
 from wfmgmt.domain.names import quoted
 from wfmgmt.errors import ArchiveNotFound, NotImported, RelativePathRefused
-from wfmgmt.services.archives import StoreFolders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from wfmgmt.archives.manifest import read_war
-from wfmgmt.archives.stores import model_file_name
+from wfmgmt.archives.stores import StoreFolders, model_file_name
 from wfmgmt.archives.urls import is_remote, parse_url
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.domain.audit import Origin
@@ -17,7 +17,6 @@ from wfmgmt.domain.workflow import NodeSettings
 from wfmgmt.errors import NotImported, WfmgmtError
 from wfmgmt.registry.records import WorkflowDetail
 from wfmgmt.registry.registry import Registry
-from wfmgmt.services.archives import StoreFolders
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.registration import Registration, RegistrationRequest
 from wfmgmt.services.staging import ForeignStores, FoundArchive, copied, find_archive, find_there, planned

@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.records import make_registry, make_workflow
-from wfmgmt.archives.stores import ArchiveFolder
+from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.domain.audit import Origin
 from wfmgmt.errors import ShuttingDown, WorkflowNotFound
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services import removal as module
-from wfmgmt.services.archives import StoreFolders
 from wfmgmt.services.failure_budget import FailureBudget
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
@@ -48,10 +47,7 @@ def make_removal(
     """Return the use cases over stores in a folder."""
     for name in ("leases", "workflow", "model"):
         (folder / name).mkdir()
-    folders = StoreFolders(
-        workflow=ArchiveFolder(folder=folder / "workflow", suffix=".war"),
-        model=ArchiveFolder(folder=folder / "model", suffix=".mar"),
-    )
+    folders = StoreFolders.at(workflow=folder / "workflow", model=folder / "model")
     return Removal(
         registry=registry,
         folders=folders,

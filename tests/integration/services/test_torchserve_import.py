@@ -15,14 +15,13 @@ from tests.support.records import make_node, make_registry, make_workflow
 from tests.support.scripted_server import ScriptedServer
 from wfmgmt.archives.manifest import read_war
 from wfmgmt.archives.reading import sha256_of
-from wfmgmt.archives.stores import ArchiveFolder
+from wfmgmt.archives.stores import ArchiveFolder, StoreFolders
 from wfmgmt.domain.audit import Origin
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.domain.spec import WorkflowSpec, parse_spec
 from wfmgmt.errors import NodesFailedToLoad, RuntimeUnavailable
 from wfmgmt.registry.registry import Registry
-from wfmgmt.services.archives import StoreFolders
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.registration import Registered, RegistrationRequest
 from wfmgmt.services.staging import ForeignStores, copied, find_archive
