@@ -17,7 +17,6 @@ HEAVY = {
     "gunicorn",
     "prometheus_client",
     "pydantic",
-    "requests",
     "sqlalchemy",
     "uvloop",
     "wfmgmt.api",
