@@ -20,7 +20,7 @@ from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.changes import Changes, RegistrySlice
 from wfmgmt.domain.limits import MIB, Limits
 from wfmgmt.domain.status import WorkflowStatus
-from wfmgmt.domain.workflow import LoadRequest
+from wfmgmt.domain.workflow import LoadRequest, NodeKind
 from wfmgmt.errors import ResourcesExhausted, SettingsInvalid
 from wfmgmt.http.browser_guard import BrowserGuard
 from wfmgmt.registry.files import FileIdentity
@@ -28,14 +28,16 @@ from wfmgmt.registry.registry import Registry
 from wfmgmt.serving.connections import ConnectionLimits
 from wfmgmt.serving.load_order import LoadHistory
 from wfmgmt.serving.measurements import Measurements
-from wfmgmt.serving.models.base import Drift, ModelServer
+from wfmgmt.serving.models.base import Drift
 from wfmgmt.serving.models.local.accelerators import Accelerators, count_accelerators
 from wfmgmt.serving.models.local.budget import WorkerBudget
 from wfmgmt.serving.models.local.folders import remove_folders, replace_folder
 from wfmgmt.serving.models.local.forkserver_client import ForkserverClient, WorkerEnvironment
+from wfmgmt.serving.models.local.model import UNPACKED, WORKING, LocalParts
 from wfmgmt.serving.models.local.pool import PoolSettings
-from wfmgmt.serving.models.local.server import UNPACKED, WORKING, LocalModelServer, LocalParts
+from wfmgmt.serving.models.local.server import LocalModelServer
 from wfmgmt.serving.models.local.trees import ArchiveKind
+from wfmgmt.serving.models.protocol import ModelServer
 from wfmgmt.serving.models.torchserve.server import ServerAddress, TorchServeModelServer, TorchServeSettings
 from wfmgmt.serving.predictions import PredictionLimits
 from wfmgmt.serving.process import serve
@@ -118,18 +120,9 @@ async def create_runtime(
     )
     registry = Registry(settings.database, connections=2)
     registry.pin(database_file)
-    runtime: Runtime
-
-    def on_change(key: str) -> None:
-        runtime.node_changed(key)
-
-    def on_forgotten() -> None:
-        runtime.want_check()
-
     parts = LocalParts(
         forkserver=forkserver,
         folder=settings.run_folder,
-        on_change=on_change,
         pool_settings=PoolSettings(
             queue_size=settings.queue_size,
             idle_timeout_s=settings.idle_timeout_s,
@@ -141,24 +134,19 @@ async def create_runtime(
     catalog = RegistryCatalog(registry)
     models: ModelServer
     if settings.model_server == "torchserve":
-        models = TorchServeModelServer(
-            _torchserve_settings(settings, catalog.identity()),
-            digest=sha256_of,
-            on_change=on_change,
-            on_forgotten=on_forgotten,
-        )
+        models = TorchServeModelServer(_torchserve_settings(settings, catalog.identity()), digest=sha256_of)
     else:
         gpus = count_accelerators(visible=environment.get("CUDA_VISIBLE_DEVICES"))
         models = LocalModelServer(
             replace(parts, accelerators=Accelerators(gpus)),
             ArchiveKind(name="Model", unpack=partial(_unpack_model, settings.limits), open_archive=open_verified),
         )
+    functions = LocalModelServer(
+        parts,
+        ArchiveKind(name="Workflow archive", unpack=partial(_unpack, settings.limits), open_archive=open_verified),
+    )
     runtime = Runtime(
-        models=models,
-        functions=LocalModelServer(
-            parts,
-            ArchiveKind(name="Workflow archive", unpack=partial(_unpack, settings.limits), open_archive=open_verified),
-        ),
+        servers={NodeKind.MODEL: models, NodeKind.FUNCTION: functions},
         catalog=catalog,
         workflow_store=settings.workflow_store,
         model_store=settings.model_store,

@@ -1,6 +1,6 @@
 """Every model server keeps the promises of the protocol."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.factories import make_mar
 from tests.support.model_servers import open_servers
-from wfmgmt.serving.models.base import ModelServer
+from wfmgmt.serving.models.protocol import ModelServer
 from wfmgmt.testing import ModelServerConformance, OpenServer, WriteMar
 
 
@@ -26,8 +26,8 @@ class TestLocalModelServer(ModelServerConformance):
         """Return a function that opens a server with a forkserver of its own."""
 
         @asynccontextmanager
-        async def open_server(on_change: Callable[[str], None]) -> AsyncIterator[ModelServer]:
-            async with open_servers(tmp_path / "unpacked", on_change) as servers:
+        async def open_server() -> AsyncIterator[ModelServer]:
+            async with open_servers(tmp_path / "unpacked") as servers:
                 yield servers.models
 
         return open_server

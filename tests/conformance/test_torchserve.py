@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import requests
 from tests.support.factories import make_mar
 from tests.support.real_torchserve import TorchServe
 from tests.support.torchserve_servers import address_of, open_both, open_torchserve_models
-from wfmgmt.serving.models.base import ModelServer
+from wfmgmt.serving.models.protocol import ModelServer
 from wfmgmt.testing import ModelServerConformance, OpenServer, ServerTraits, WriteMar
 
 #: TorchServe keeps a handler's words to its own log.
@@ -26,6 +26,7 @@ TRAITS = ServerTraits(
     tells_batch_sizes=False,
     shields_batches=False,
     avoids_workers=False,
+    changes_rules=False,
 )
 
 
@@ -51,8 +52,8 @@ class TestOverFakeTorchServe(ModelServerConformance):
         """Return a function that opens a server over a fake of its own."""
 
         @asynccontextmanager
-        async def open_server(on_change: Callable[[str], None]) -> AsyncIterator[ModelServer]:
-            async with open_both(tmp_path, on_change=on_change) as (server, _):
+        async def open_server() -> AsyncIterator[ModelServer]:
+            async with open_both(tmp_path) as (server, _):
                 yield server
 
         return open_server
@@ -75,9 +76,9 @@ class TestOverRealTorchServe(ModelServerConformance):
         """Return a function that opens a server over the shared TorchServe, and removes what it leaves there."""
 
         @asynccontextmanager
-        async def open_server(on_change: Callable[[str], None]) -> AsyncIterator[ModelServer]:
+        async def open_server() -> AsyncIterator[ModelServer]:
             address, store = address_of(real_torchserve), real_torchserve.model_store
-            async with open_torchserve_models(store, address, on_change=on_change) as server:
+            async with open_torchserve_models(store, address) as server:
                 yield server
             await asyncio.to_thread(remove_models, real_torchserve)
 

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wfmgmt.serving.models.base import InputField, NodeAnswer, NodeRequest
-from wfmgmt.serving.models.local.dispatching import Dispatcher, NodeRules
+from wfmgmt.serving.models.base import InputField, NodeAnswer, NodeRequest, NodeRules
+from wfmgmt.serving.models.local.dispatching import Dispatcher
 from wfmgmt.serving.models.local.frames import Frame, encode
 from wfmgmt.serving.models.local.ready_worker import ReadyWorker
 

@@ -16,9 +16,10 @@ from tests.support.service import parent_pid
 from wfmgmt.archives.verified import open_verified
 from wfmgmt.serving.models.base import Model
 from wfmgmt.serving.models.local.forkserver_client import ForkserverClient, WorkerEnvironment
-from wfmgmt.serving.models.local.server import UNPACKED, WORKING, LocalModelServer, LocalParts
+from wfmgmt.serving.models.local.model import UNPACKED, WORKING, LocalModel, LocalParts
+from wfmgmt.serving.models.local.server import LocalModelServer
 from wfmgmt.serving.models.local.trees import ArchiveKind
-from wfmgmt.testing import make_model
+from wfmgmt.testing import ignore, make_model
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,13 @@ def digest(path: Path) -> str:
 @asynccontextmanager
 async def open_servers(
     folder: Path,
-    on_change: Callable[[str], None] = lambda _: None,
     *,
     surroundings: WorkerEnvironment | None = None,
     **overrides: Any,
 ) -> AsyncIterator[LocalServers]:
     """Open servers that unpack below this folder, and close them in the end."""
     forkserver = ForkserverClient(surroundings)
-    parts = LocalParts(forkserver=forkserver, folder=folder, on_change=on_change, **overrides)
+    parts = LocalParts(forkserver=forkserver, folder=folder, **overrides)
     models = LocalModelServer(parts, ArchiveKind(name="Model", unpack=unpack_mar, open_archive=open_verified))
     functions = LocalModelServer(parts, ArchiveKind(name="Workflow archive", unpack=unpack, open_archive=open_verified))
     try:
@@ -102,13 +102,14 @@ async def open_servers(
 
 def make_function(archive: Path, function: str, **overrides: Any) -> Model:
     """Return a function of a workflow archive as `make_war` writes it."""
-    values = {"name": f"uid/{function}", "node": function, "handler": f"handler.py:{function}"}
+    values = {"node": function, "handler": f"handler.py:{function}"}
     return make_model(archive, **{**values, **overrides})
 
 
-async def load_functions(servers: LocalServers, archive: Path, *functions: str, **overrides: Any) -> None:
+async def load_functions(servers: LocalServers, archive: Path, *functions: str, **overrides: Any) -> list[LocalModel]:
     """Load functions of one workflow at the same time, and raise what goes wrong first."""
-    await asyncio.gather(*(servers.functions.load(make_function(archive, name, **overrides)) for name in functions))
+    models = [make_function(archive, name, **overrides) for name in functions]
+    return await asyncio.gather(*(servers.functions.load(model, on_change=ignore) for model in models))
 
 
 def forkserver_of(worker: int) -> int:

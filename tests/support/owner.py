@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 from tests.support.model_servers import open_servers
-from wfmgmt.testing import make_model
+from wfmgmt.testing import load
 
 
 async def main() -> None:
     """Load the model and wait for ever."""
     async with open_servers(Path(sys.argv[2])) as servers:
-        await servers.models.load(make_model(Path(sys.argv[1]), min_workers=3))
+        await load(servers.models, Path(sys.argv[1]), min_workers=3)
         sys.stdout.write("loaded\n")
         sys.stdout.flush()
         await asyncio.Event().wait()

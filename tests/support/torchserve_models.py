@@ -7,8 +7,8 @@ from typing import Any
 from tests.support.factories import make_mar
 from tests.support.fake_torchserve import FakeTorchServe
 from wfmgmt.serving.models.base import InputField, Model, NodeRequest
-from wfmgmt.serving.models.torchserve.server import TorchServeModelServer
-from wfmgmt.testing import make_model
+from wfmgmt.serving.models.protocol import LoadedModel, ModelServer
+from wfmgmt.testing import ignore, make_model
 
 #: Answers with its process id, or does what the body says.
 HANDLER = """
@@ -31,9 +31,12 @@ ARCHIVE = "m.mar"
 
 def a_model(folder: Path, **overrides: Any) -> Model:
     """Return a model of a workflow's registration."""
-    return make_model(
-        make_mar(folder, file_name=ARCHIVE, source=HANDLER), **{"name": "uid1/m", "timeout_ms": 3000, **overrides}
-    )
+    return make_model(make_mar(folder, file_name=ARCHIVE, source=HANDLER), **{"timeout_ms": 3000, **overrides})
+
+
+async def load_a_model(server: ModelServer, folder: Path, **overrides: Any) -> LoadedModel:
+    """Load a model of a workflow's registration; see `a_model`."""
+    return await server.load(a_model(folder, **overrides), on_change=ignore)
 
 
 def asking(body: str = "echo") -> NodeRequest:
@@ -41,9 +44,9 @@ def asking(body: str = "echo") -> NodeRequest:
     return NodeRequest("the-id", b"{}", [InputField("body", body.encode())])
 
 
-async def text_of(server: TorchServeModelServer, body: str = "echo", name: str = "uid1/m") -> str:
-    """Ask the model and return its answer."""
-    return bytes((await asyncio.wait_for(server.infer(name, asking(body)), 30)).content).decode()
+async def text_of(model: LoadedModel, body: str = "echo") -> str:
+    """Send the model a request and return its answer."""
+    return bytes((await asyncio.wait_for(model.infer(asking(body)), 30)).content).decode()
 
 
 def names_in(fake: FakeTorchServe) -> list[str]:

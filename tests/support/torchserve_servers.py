@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,11 @@ def address_of(server: Any, key_file: Path | None = None) -> ServerAddress:
 async def open_torchserve_models(
     store: Path,
     *addresses: ServerAddress,
-    on_change: Callable[[str], None] = lambda _: None,
-    on_forgotten: Callable[[], None] = lambda: None,
     **overrides: Any,
 ) -> AsyncIterator[TorchServeModelServer]:
     """Give a model server over these servers, and close it at the end."""
     settings = TorchServeSettings(servers=addresses, model_store=store, **{"identity": IDENTITY, **overrides})
-    server = TorchServeModelServer(settings, digest=sha256_of, on_change=on_change, on_forgotten=on_forgotten)
+    server = TorchServeModelServer(settings, digest=sha256_of)
     try:
         yield server
     finally:

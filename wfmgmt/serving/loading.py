@@ -1,4 +1,4 @@
-"""One workflow in the runtime: bringing its nodes up, having them answer, taking them down, telling how they are."""
+"""One workflow in the runtime: loading its nodes, predictions, unloading, its status."""
 
 import asyncio
 import errno
@@ -11,7 +11,8 @@ from wfmgmt.control.messages import LoadState, NodeReport, WorkflowReport
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.workflow import DeployedNode, LoadRequest, NodeKind
 from wfmgmt.serving.measurements import Measurements, NodeMeasurements
-from wfmgmt.serving.models.base import Model, ModelNotLoaded, ModelServer, NodeAnswer, NodeRequest
+from wfmgmt.serving.models.base import Model, ModelKey, ModelNotLoaded, NodeAnswer, NodeRules
+from wfmgmt.serving.models.protocol import LoadedModel, ModelServer
 from wfmgmt.serving.predictions import Prediction, WorkflowRunner
 
 _log = logging.getLogger("wfmgmt.runtime")
@@ -33,8 +34,7 @@ class LoadedWorkflow:
 
     Args:
         target: What to load.
-        models: Where model nodes run.
-        functions: Where function nodes run.
+        servers: Where nodes of each kind run.
         workflow_store: Folder of the .war files.
         model_store: Folder of the .mar files.
         measurements: Where to count what happens at each node.
@@ -53,8 +53,7 @@ class LoadedWorkflow:
         self,
         target: LoadRequest,
         *,
-        models: ModelServer,
-        functions: ModelServer,
+        servers: Mapping[NodeKind, ModelServer],
         workflow_store: Path,
         model_store: Path,
         measurements: Measurements,
@@ -75,15 +74,12 @@ class LoadedWorkflow:
         self._measurements = measurements
         self._measured: dict[str, NodeMeasurements] = {}
         self._runner: WorkflowRunner | None = None
-        self._servers = {node.name: models if node.kind is NodeKind.MODEL else functions for node in target.nodes}
+        self._servers = servers
+        self._models: dict[str, LoadedModel] = {}
         self._under_way = 0
         self._is_quiet = asyncio.Event()
         self._is_quiet.set()
         self.is_leaving = False
-
-    def key(self, node: str) -> str:
-        """Return what the model server knows a node by: registrations never share a worker, whatever their names."""
-        return f"{self.target.uid}/{node}"
 
     def report(self) -> WorkflowReport:
         """Return how the workflow is."""
@@ -102,7 +98,7 @@ class LoadedWorkflow:
     def _node_report(self, node: DeployedNode) -> NodeReport:
         if self.state is not LoadState.LOADED:
             return NodeReport(kind=node.kind, wanted=node.settings.min_workers)
-        status = self._servers[node.name].status(self.key(node.name))
+        status = self._models[node.name].status
         return NodeReport(kind=node.kind, wanted=status.wanted, ready=status.ready, error=status.error)
 
     @property
@@ -115,9 +111,6 @@ class LoadedWorkflow:
         if self._runner is None:
             raise RuntimeError(f"{self.target.workflow} was never loaded")
         return await self._runner.run(prediction)
-
-    def _ask(self, node: str, request: NodeRequest, avoid: int | None) -> "asyncio.Future[NodeAnswer]":
-        return self._servers[node].infer(self.key(node), request, avoid=avoid)
 
     @contextmanager
     def accepting(self) -> Iterator[None]:
@@ -152,6 +145,11 @@ class LoadedWorkflow:
         """Publish how the workflow is."""
         self._publish(self.report())
 
+    def _on_node_change(self) -> None:
+        """Publish how the workflow is when the workers of a node changed; while it loads that is not shown."""
+        if self.state is LoadState.LOADED:
+            self.tell()
+
     async def load(self) -> None:
         """Bring every node up; afterwards the state is `loaded`, or `failed` with nothing of it left running.
 
@@ -183,14 +181,18 @@ class LoadedWorkflow:
         """Make what is needed only for a workflow that runs; there may be very many that do not."""
         target = self.target
         self._measured = self._measurements.start(target.workflow, [node.name for node in target.nodes])
-        self._runner = WorkflowRunner(target, ask=self._ask, measured=self._measured)
+        infer = {node: model.infer for node, model in self._models.items()}
+        self._runner = WorkflowRunner(target, infer=infer, measured=self._measured)
 
     async def _load_nodes(self) -> dict[str, str]:
         """Bring all nodes up at once; return the reasons of those that failed, in the order of the graph."""
         nodes = self.target.nodes
-        loads = [self._servers[node.name].load(self._model(node)) for node in nodes]
-        outcomes = await asyncio.gather(*loads, return_exceptions=True)
+        outcomes = await asyncio.gather(*map(self._load_node, nodes), return_exceptions=True)
         return dict(filter(None, map(self._failure, (node.name for node in nodes), outcomes)))
+
+    async def _load_node(self, node: DeployedNode) -> None:
+        server = self._servers[node.kind]
+        self._models[node.name] = await server.load(self._model(node), on_change=self._on_node_change)
 
     def _failure(self, node: str, outcome: BaseException | None) -> tuple[str, str] | None:
         """Return which node failed and why, None for one that came up."""
@@ -214,17 +216,18 @@ class LoadedWorkflow:
         else:
             archive, sha256 = self._model_store / str(node.archive_file), str(node.archive_sha256)
         return Model(
-            name=self.key(node.name),
+            key=ModelKey(target.uid, node.name),
             workflow=target.workflow,
-            node=node.name,
             archive=archive,
             archive_sha256=sha256,
             handler=f"{target.handler}:{node.name}" if is_function else None,
             min_workers=settings.min_workers,
             max_workers=settings.max_workers,
-            batch_size=settings.batch_size,
-            max_batch_delay_ms=settings.max_batch_delay_ms,
-            timeout_ms=settings.timeout_ms,
+            rules=NodeRules(
+                batch_size=settings.batch_size,
+                max_batch_delay_ms=settings.max_batch_delay_ms,
+                timeout_ms=settings.timeout_ms,
+            ),
             startup_timeout_s=target.startup_timeout_s,
         )
 
@@ -239,4 +242,4 @@ class LoadedWorkflow:
         self.state = LoadState.ABSENT
 
     async def _unload_nodes(self) -> None:
-        await asyncio.gather(*(server.unload(self.key(node)) for node, server in self._servers.items()))
+        await asyncio.gather(*(model.unload() for model in self._models.values()))

@@ -1,9 +1,10 @@
 """One request on its way through a workflow: its nodes, their tries, its answer."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 from wfmgmt.domain.dag import Dag, DagRun, Step
 from wfmgmt.domain.faults import Fault
@@ -27,9 +28,6 @@ from wfmgmt.serving.models.base import (
     PredictionRefused,
 )
 from wfmgmt.timeouts import timeout_after
-
-#: Asks a node: its name, the request, and the worker to avoid.
-Ask = Callable[[str, NodeRequest, int | None], "asyncio.Future[NodeAnswer]"]
 
 _MIN_ERROR_STATUS = 400
 _FAILURES = {Fault.FAILED: NodeServerFailed, Fault.TIMED_OUT: NodeServerTimedOut}
@@ -175,22 +173,40 @@ class _Ended(Exception):
         self.answer = answer
 
 
+class Infer(Protocol):
+    """The method `infer` of a `LoadedModel`."""
+
+    def __call__(self, request: NodeRequest, *, avoid: int | None = None) -> "asyncio.Future[NodeAnswer]":
+        """Have a worker answer a request."""
+
+
+class _Node(NamedTuple):
+    """What a request needs at one node."""
+
+    infer: Infer
+    measured: NodeMeasurements
+    retries: int
+
+
 class WorkflowRunner:
     """Takes requests through the graph of one workflow. For the event loop only.
 
     Args:
         target: The workflow.
-        ask: Asks one of its nodes.
+        infer: Has each of its nodes answer.
         measured: Where to count what happens at each node.
     """
 
-    def __init__(self, target: LoadRequest, *, ask: Ask, measured: Mapping[str, NodeMeasurements]) -> None:
+    def __init__(
+        self, target: LoadRequest, *, infer: Mapping[str, Infer], measured: Mapping[str, NodeMeasurements]
+    ) -> None:
         self._workflow = target.workflow
         self._response_timeout_s = target.response_timeout_s
         self._dag = Dag.from_edges([node.name for node in target.nodes], target.edges)
-        self._retries = {node.name: node.settings.retry_attempts for node in target.nodes}
-        self._ask = ask
-        self._measured = measured
+        self._nodes = {
+            node.name: _Node(infer[node.name], measured[node.name], node.settings.retry_attempts)
+            for node in target.nodes
+        }
 
     async def run(self, prediction: Prediction) -> Mapping[str, NodeAnswer]:
         """Return the answers of the leaves, by name; of one node only, when that one set a status of 400 or more.
@@ -223,9 +239,9 @@ class WorkflowRunner:
             await _run_branches([self._follow(flow, [step], prediction) for step in steps])
 
     async def _answer(self, step: Step[NodeAnswer], prediction: Prediction) -> NodeAnswer:
-        """Have one node answer, in as many tries as it may have."""
+        """Have one node answer, in as many attempts as it may have."""
         node = step.node
-        measured = self._measured[node]
+        infer, measured, retries = self._nodes[node]
         trace = prediction.traces[node] = NodeTrace()
         request = _request(step, prediction.request)
         avoid = None
@@ -233,11 +249,11 @@ class WorkflowRunner:
             trace.attempts += 1
             measured.requests += 1
             try:
-                answer = await self._ask(node, request, avoid)
+                answer = await infer(request, avoid=avoid)
             except (PredictionFailed, TimeoutError) as error:
                 # A time-out in here is the node's: the workflow's own cancels what runs.
                 measured.failures += 1
-                if trace.attempts > self._retries[node]:
+                if trace.attempts > retries:
                     raise _failure(node, trace.attempts, error) from None
                 measured.retries += 1
                 avoid = getattr(error, "worker", None) or _NO_WORKER

@@ -20,13 +20,13 @@ from wfmgmt.control.client import short_socket_path
 from wfmgmt.domain.limits import LISTEN_BACKLOG
 from wfmgmt.http.addresses import listening_url
 from wfmgmt.http.browser_guard import BrowserGuard
+from wfmgmt.serving.allocation import keep_freed_memory, trim_memory
 from wfmgmt.serving.connections import ConnectionLimits, Connections
 from wfmgmt.serving.control_server import control_app
 from wfmgmt.serving.inference_guard import InferenceGuard
 from wfmgmt.serving.inference_metrics import InferenceMetrics
 from wfmgmt.serving.inference_protocol import InferenceProtocol
 from wfmgmt.serving.inference_server import inference_app
-from wfmgmt.serving.models.local.allocation import keep_freed_memory, trim_memory
 from wfmgmt.serving.request_heads import is_last
 from wfmgmt.serving.runtime import Runtime
 

@@ -4,19 +4,20 @@ import asyncio
 import heapq
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 
 from wfmgmt.backoff import Backoff
 from wfmgmt.control.messages import LoadState, WorkflowReport
 from wfmgmt.domain.status import WorkflowStatus
-from wfmgmt.domain.workflow import LoadRequest
+from wfmgmt.domain.workflow import LoadRequest, NodeKind
 from wfmgmt.errors import ShuttingDown, WfmgmtError, WorkflowNotFound, WorkflowNotReady
 from wfmgmt.serving.catalog import Catalog
 from wfmgmt.serving.load_order import FIRST_LANE, LAST_LANE, Lane, LoadHistory
 from wfmgmt.serving.loading import LoadedWorkflow
 from wfmgmt.serving.measurements import Measurements
-from wfmgmt.serving.models.base import Drift, ModelServer
+from wfmgmt.serving.models.base import Drift
+from wfmgmt.serving.models.protocol import ModelServer
 from wfmgmt.serving.predictions import AdmissionControl, PredictionLimits
 from wfmgmt.serving.registry_watch import RegistryWatch
 from wfmgmt.serving.status_log import StatusLog
@@ -47,8 +48,7 @@ class Runtime:
     unloaded. Registrations ask for a load before their row is `ready`, so a row of any status protects what is loaded.
 
     Args:
-        models: Where model nodes run.
-        functions: Where function nodes run.
+        servers: Where nodes of each kind run.
         catalog: The database's view.
         workflow_store: Folder of the .war files.
         model_store: Folder of the .mar files.
@@ -68,8 +68,7 @@ class Runtime:
     def __init__(
         self,
         *,
-        models: ModelServer,
-        functions: ModelServer,
+        servers: Mapping[NodeKind, ModelServer],
         catalog: Catalog,
         workflow_store: Path,
         model_store: Path,
@@ -84,8 +83,8 @@ class Runtime:
         self.admission = AdmissionControl(limits)
         self._waiting = WaitingRequests(limits.queue_size)
         self._prepare = prepare
-        self._models = models
-        self._functions = functions
+        self._servers = servers
+        self._models = servers[NodeKind.MODEL]
         self._catalog = catalog
         self._workflow_store = workflow_store
         self._model_store = model_store
@@ -102,7 +101,6 @@ class Runtime:
         self._tasks: set[asyncio.Task[None]] = set()
         self.is_closing = False
         self._check_interval_s = check_interval_s
-        self._check_wanted = asyncio.Event()
         self._checking = asyncio.Lock()
         self._standing: set[tuple[str, str, str]] = set()
         self._unrecorded: deque[Drift] = deque(maxlen=UNRECORDED)
@@ -180,12 +178,6 @@ class Runtime:
         else:
             self._reconcile_wanted.set()  # This runtime was started after that workflow was loaded.
 
-    def node_changed(self, key: str) -> None:
-        """Take note that the workers of a node changed; `key` is the model server's name for it."""
-        workflow = self._workflows.get(key.partition("/")[0])
-        if workflow is not None and workflow.state is LoadState.LOADED:
-            workflow.tell()
-
     def start_load(self, target: LoadRequest) -> None:
         """Begin to load a workflow for a registration; nothing happens when it is loaded or being loaded."""
         if target.uid not in self._workflows and not self.is_closing:
@@ -201,8 +193,7 @@ class Runtime:
     def _add(self, target: LoadRequest) -> LoadedWorkflow:
         workflow = LoadedWorkflow(
             target,
-            models=self._models,
-            functions=self._functions,
+            servers=self._servers,
             workflow_store=self._workflow_store,
             model_store=self._model_store,
             measurements=self.measurements,
@@ -314,16 +305,12 @@ class Runtime:
     async def keep_models_in_step(self) -> None:
         """Compare the model servers with what they should hold again and again, and mend them."""
         while True:
-            self._check_wanted.clear()
+            self._models.check_wanted.clear()
             try:
                 await self.check_models(dry_run=False)
             except WfmgmtError as error:
                 _log.warning("the model servers could not be checked: %s", error)
-            await _wait(self._check_wanted, self._check_interval_s)
-
-    def want_check(self) -> None:
-        """Compare the model servers with what they should hold now."""
-        self._check_wanted.set()
+            await _wait(self._models.check_wanted, self._check_interval_s)
 
     async def check_models(self, *, dry_run: bool) -> Sequence[Drift]:
         """Compare the model servers with what they should hold, once; mend, count and record what is different.
@@ -409,7 +396,7 @@ class Runtime:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await asyncio.gather(self._models.close(), self._functions.close(), self._history.save())
+        await asyncio.gather(*(server.close() for server in self._servers.values()), self._history.save())
 
 
 async def _wait(event: asyncio.Event, timeout_s: float | None) -> None:

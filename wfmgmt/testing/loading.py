@@ -11,7 +11,8 @@ import pytest
 from wfmgmt.domain.faults import Fault
 from wfmgmt.errors import ShuttingDown
 from wfmgmt.serving.models.base import ModelAlreadyLoaded, ModelNotLoaded, WorkerStatus
-from wfmgmt.testing.models import GOOD_HANDLER, OpenServer, Suite, WriteMar, ignore, in_event_loop, make_model
+from wfmgmt.serving.models.protocol import LoadedModel
+from wfmgmt.testing.models import GOOD_HANDLER, OpenServer, Suite, WriteMar, in_event_loop, load, make_model
 
 FAILING_HANDLER = """
 class Handler:
@@ -40,195 +41,210 @@ NOT_LOADED = WorkerStatus(wanted=0, ready=0)
 
 
 class LoadingConformance(Suite):
-    """What `ModelServer` promises of loading, scaling and unloading."""
+    """What `ModelServer` and `LoadedModel` promise of loading, scaling and unloading."""
 
     @in_event_loop
     async def test_load_brings_up_min_workers(self, open_server: OpenServer, write_mar: WriteMar) -> None:
-        """When a load returns, as many workers as asked for are ready."""
-        async with open_server(ignore) as server:
-            await server.load(make_model(write_mar("m.mar", GOOD_HANDLER), min_workers=2))
-            assert server.status("w__m") == WorkerStatus(wanted=2, ready=2)
+        """When a load returns, as many workers as wanted are ready."""
+        async with open_server() as server:
+            model = await load(server, write_mar("m.mar", GOOD_HANDLER), min_workers=2)
+            assert model.status == WorkerStatus(wanted=2, ready=2)
 
     @in_event_loop
-    async def test_load_starts_nothing_when_no_worker_is_asked_for(
+    async def test_load_starts_nothing_when_no_worker_is_wanted(
         self, open_server: OpenServer, write_mar: WriteMar
     ) -> None:
         """A model without workers is loaded, and can be scaled."""
-        async with open_server(ignore) as server:
-            await server.load(make_model(write_mar("m.mar", GOOD_HANDLER), min_workers=0))
-            assert server.status("w__m") == NOT_LOADED
-            await server.scale("w__m", 1)
-            assert server.status("w__m") == WorkerStatus(wanted=1, ready=1)
+        async with open_server() as server:
+            model = await load(server, write_mar("m.mar", GOOD_HANDLER), min_workers=0)
+            assert model.status == NOT_LOADED
+            await model.scale(1, 4)
+            assert model.status == WorkerStatus(wanted=1, ready=1)
 
     @in_event_loop
     async def test_load_names_node_and_reason_when_the_handler_fails(
         self, open_server: OpenServer, write_mar: WriteMar
     ) -> None:
-        """The error carries the node and, where they are known, the handler's own words; nothing is left."""
-        async with open_server(ignore) as server:
+        """The error carries the node and, where they are known, the handler's own words."""
+        async with open_server() as server:
             with pytest.raises(ModelNotLoaded, match=re.escape(self.traits.failed_load)) as raised:
-                await server.load(make_model(write_mar("m.mar", FAILING_HANDLER), min_workers=2))
+                await load(server, write_mar("m.mar", FAILING_HANDLER), min_workers=2)
             assert raised.value.node == "m"
-            assert server.status("w__m") == NOT_LOADED
 
     @in_event_loop
-    async def test_load_frees_the_name_when_it_fails(self, open_server: OpenServer, write_mar: WriteMar) -> None:
-        """After a failed load another one of the same name succeeds."""
-        async with open_server(ignore) as server:
+    async def test_load_frees_the_key_when_it_fails(self, open_server: OpenServer, write_mar: WriteMar) -> None:
+        """After a failed load another one of the same key succeeds."""
+        async with open_server() as server:
             with pytest.raises(ModelNotLoaded):
-                await server.load(make_model(write_mar("bad.mar", FAILING_HANDLER)))
-            await server.load(make_model(write_mar("good.mar", GOOD_HANDLER)))
-            assert server.status("w__m").ready == 1
+                await load(server, write_mar("bad.mar", FAILING_HANDLER))
+            model = await load(server, write_mar("good.mar", GOOD_HANDLER))
+            assert model.status.ready == 1
 
     @in_event_loop
     async def test_load_fails_when_the_startup_timeout_is_over(
         self, open_server: OpenServer, write_mar: WriteMar
     ) -> None:
-        """A handler that hangs fails the load in time, and the reason names the setting."""
-        async with open_server(ignore) as server:
-            model = make_model(write_mar("m.mar", HANGING_HANDLER), startup_timeout_s=0.5)
+        """A handler that hangs fails the load in time, the reason names the setting, and the key is free."""
+        async with open_server() as server:
             with pytest.raises(ModelNotLoaded, match=r"startup_timeout of 0\.5 s"):
-                await asyncio.wait_for(server.load(model), 20)
-            assert server.status("w__m") == NOT_LOADED
+                await asyncio.wait_for(load(server, write_mar("m.mar", HANGING_HANDLER), startup_timeout_s=0.5), 20)
+            await load(server, write_mar("good.mar", GOOD_HANDLER))
 
     @in_event_loop
-    async def test_load_refuses_a_name_in_use(self, open_server: OpenServer, write_mar: WriteMar) -> None:
-        """A second load of a name fails and leaves the first alone."""
-        async with open_server(ignore) as server:
-            model = make_model(write_mar("m.mar", GOOD_HANDLER))
-            await server.load(model)
+    async def test_load_refuses_a_key_in_use(self, open_server: OpenServer, write_mar: WriteMar) -> None:
+        """A second load of a key fails and leaves the first alone."""
+        async with open_server() as server:
+            archive = write_mar("m.mar", GOOD_HANDLER)
+            model = await load(server, archive)
             with pytest.raises(ModelAlreadyLoaded):
-                await server.load(model)
-            assert server.status("w__m") == WorkerStatus(wanted=1, ready=1)
+                await load(server, archive)
+            assert model.status == WorkerStatus(wanted=1, ready=1)
 
     @in_event_loop
     async def test_load_refuses_a_missing_archive(self, open_server: OpenServer, tmp_path: Path) -> None:
         """An archive that is not there is named without its folder."""
-        async with open_server(ignore) as server:
+        async with open_server() as server:
             with pytest.raises(ModelNotLoaded) as raised:
-                await server.load(make_model(tmp_path / "nosuch.mar"))
+                await load(server, tmp_path / "nosuch.mar")
             assert raised.value.reason == "Model not found at: nosuch.mar"
             assert raised.value.fault is Fault.FILE
 
     @in_event_loop
     async def test_load_refuses_a_changed_archive(self, open_server: OpenServer, write_mar: WriteMar) -> None:
         """An archive that is not the registered one is not run."""
-        async with open_server(ignore) as server:
-            model = make_model(write_mar("m.mar", GOOD_HANDLER), archive_sha256="0" * 64)
+        async with open_server() as server:
             with pytest.raises(ModelNotLoaded, match=r"m\.mar is not the file that was registered") as raised:
-                await server.load(model)
+                await load(server, write_mar("m.mar", GOOD_HANDLER), archive_sha256="0" * 64)
             assert raised.value.fault is Fault.FILE
 
     @in_event_loop
     async def test_load_leaves_nothing_when_it_is_cancelled(self, open_server: OpenServer, write_mar: WriteMar) -> None:
-        """Whoever gives up on a load can use the name again."""
-        async with open_server(ignore) as server:
+        """The key of a load that was cancelled is free."""
+        async with open_server() as server:
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(server.load(make_model(write_mar("hangs.mar", HANGING_HANDLER))), 0.5)
-            assert server.status("w__m") == NOT_LOADED
-            await server.load(make_model(write_mar("good.mar", GOOD_HANDLER)))
+                await asyncio.wait_for(load(server, write_mar("hangs.mar", HANGING_HANDLER)), 0.5)
+            await load(server, write_mar("good.mar", GOOD_HANDLER))
 
     @in_event_loop
     async def test_load_does_not_wait_for_other_loads(self, open_server: OpenServer, write_mar: WriteMar) -> None:
         """A model that takes for ever does not keep another from being loaded."""
-        async with open_server(ignore) as server:
-            hanging = asyncio.create_task(
-                server.load(make_model(write_mar("hangs.mar", HANGING_HANDLER), name="w__hanging", node="hanging"))
-            )
-            await server.load(make_model(write_mar("good.mar", GOOD_HANDLER)))
+        async with open_server() as server:
+            hanging = asyncio.create_task(load(server, write_mar("hangs.mar", HANGING_HANDLER), node="hanging"))
+            await load(server, write_mar("good.mar", GOOD_HANDLER))
             assert not hanging.done()
             hanging.cancel()
             await asyncio.wait({hanging})
 
     @in_event_loop
-    async def test_unload_ends_a_load_under_way(self, open_server: OpenServer, write_mar: WriteMar) -> None:
-        """The load fails with a reason, and nothing is left."""
+    async def test_close_ends_a_load_under_way(self, open_server: OpenServer, write_mar: WriteMar) -> None:
+        """The load fails since the server is closed."""
         started = asyncio.Event()
-        async with open_server(lambda _: started.set()) as server:
-            loading = asyncio.create_task(server.load(make_model(write_mar("m.mar", HANGING_HANDLER))))
+        async with open_server() as server:
+            model = make_model(write_mar("m.mar", HANGING_HANDLER))
+            loading = asyncio.create_task(server.load(model, on_change=started.set))
             await asyncio.wait_for(started.wait(), 20)
-            await server.unload("w__m")
-            with pytest.raises(ModelNotLoaded, match="unloaded"):
+            await server.close()
+            with pytest.raises(ShuttingDown):
                 await loading
-            assert server.status("w__m") == NOT_LOADED
 
     @in_event_loop
-    async def test_unload_frees_the_name(self, open_server: OpenServer, write_mar: WriteMar) -> None:
-        """When an unload returns, the model is gone and can be loaded anew."""
-        async with open_server(ignore) as server:
-            model = make_model(write_mar("m.mar", GOOD_HANDLER), min_workers=2)
-            await server.load(model)
-            await server.unload("w__m")
-            assert server.status("w__m") == NOT_LOADED
-            await server.load(model)
-            assert server.status("w__m").ready == len({1, 2})
+    async def test_unload_frees_the_key(self, open_server: OpenServer, write_mar: WriteMar) -> None:
+        """When an unload returns, the model is gone and can be loaded anew; the old handle stays gone."""
+        async with open_server() as server:
+            archive = write_mar("m.mar", GOOD_HANDLER)
+            model = await load(server, archive, min_workers=2)
+            await model.unload()
+            assert model.status == NOT_LOADED
+            again = await load(server, archive, min_workers=2)
+            await model.unload()
+            assert again.status == WorkerStatus(wanted=2, ready=2)
+            assert model.status == NOT_LOADED
 
     @in_event_loop
     async def test_unload_can_be_repeated(self, open_server: OpenServer, write_mar: WriteMar) -> None:
-        """Unloading twice, at once or one after the other, is as good as once; so is an unknown name."""
-        async with open_server(ignore) as server:
-            await server.load(make_model(write_mar("m.mar", GOOD_HANDLER)))
-            await asyncio.gather(server.unload("w__m"), server.unload("w__m"))
-            await server.unload("w__m")
-            await server.unload("never loaded")
+        """Unloading twice, at once or one after the other, is as good as once."""
+        async with open_server() as server:
+            model = await load(server, write_mar("m.mar", GOOD_HANDLER))
+            await asyncio.gather(model.unload(), model.unload())
+            await model.unload()
+            assert model.status == NOT_LOADED
 
     @in_event_loop
     async def test_unload_leaves_other_models_alone(self, open_server: OpenServer, write_mar: WriteMar) -> None:
-        """Only the model of that name goes, also when others have the same archive and node."""
-        async with open_server(ignore) as server:
+        """Only that model goes, also when others have the same archive and node."""
+        async with open_server() as server:
             archive = write_mar("m.mar", GOOD_HANDLER)
-            await server.load(make_model(archive))
-            await server.load(make_model(archive, name="v__m", workflow="v"))
-            await server.unload("w__m")
-            assert server.status("v__m") == WorkerStatus(wanted=1, ready=1)
+            model = await load(server, archive)
+            other = await load(server, archive, uid="uid2", workflow="v")
+            await model.unload()
+            assert other.status == WorkerStatus(wanted=1, ready=1)
 
     @in_event_loop
     async def test_scale_changes_the_number_of_workers(self, open_server: OpenServer, write_mar: WriteMar) -> None:
-        """When scaling returns, there are as many workers as asked for, more or fewer."""
-        async with open_server(ignore) as server:
-            await server.load(make_model(write_mar("m.mar", GOOD_HANDLER)))
+        """When scaling returns, there are as many workers as wanted, more or fewer."""
+        async with open_server() as server:
+            model = await load(server, write_mar("m.mar", GOOD_HANDLER))
             for workers in (3, 1, 1, 0, 2):
-                await server.scale("w__m", workers)
-                assert server.status("w__m") == WorkerStatus(wanted=workers, ready=workers)
+                await model.scale(workers, workers)
+                assert model.status == WorkerStatus(wanted=workers, ready=workers)
+
+    @in_event_loop
+    async def test_scale_leaves_workers_between_minimum_and_maximum(
+        self, open_server: OpenServer, write_mar: WriteMar
+    ) -> None:
+        """Those that there are may be needed; they go when they are idle."""
+        async with open_server() as server:
+            model = await load(server, write_mar("m.mar", GOOD_HANDLER))
+            await model.scale(3, 4)
+            await model.scale(1, 4)
+            assert model.status == WorkerStatus(wanted=1, ready=3)
+            await model.scale(1, 2)
+            assert model.status == WorkerStatus(wanted=1, ready=2)
 
     @in_event_loop
     async def test_scale_keeps_the_number_when_new_workers_fail(
         self, open_server: OpenServer, write_mar: WriteMar, tmp_path: Path
     ) -> None:
-        """Workers that cannot be had are no reason to lose those that there are."""
-        async with open_server(ignore) as server:
+        """Workers that do not come up are no reason to lose those that there are."""
+        async with open_server() as server:
             source = SINGLE_HANDLER.format(folder=str(tmp_path / "taken"))
-            await server.load(make_model(write_mar("m.mar", source)))
+            model = await load(server, write_mar("m.mar", source))
             with pytest.raises(ModelNotLoaded, match=re.escape(self.traits.failed_scale)) as raised:
-                await server.scale("w__m", 2)
+                await model.scale(2, 2)
             assert raised.value.node == "m"
-            assert server.status("w__m") == WorkerStatus(wanted=1, ready=1)
+            assert model.status == WorkerStatus(wanted=1, ready=1)
 
     @in_event_loop
-    async def test_scale_refuses_a_model_that_is_not_loaded(self, open_server: OpenServer) -> None:
-        """There is nothing to scale under an unknown name."""
-        async with open_server(ignore) as server:
-            with pytest.raises(ModelNotLoaded, match="not loaded"):
-                await server.scale("w__m", 1)
+    async def test_scale_refuses_a_model_that_is_unloaded(self, open_server: OpenServer, write_mar: WriteMar) -> None:
+        """A handle brings nothing back."""
+        async with open_server() as server:
+            model = await load(server, write_mar("m.mar", GOOD_HANDLER))
+            await model.unload()
+            with pytest.raises(ModelNotLoaded):
+                await model.scale(1, 1)
+            assert model.status == NOT_LOADED
 
     @in_event_loop
-    async def test_changes_are_told(self, open_server: OpenServer, write_mar: WriteMar) -> None:
-        """Whoever reads the status whenever told to has seen it become ready, and go."""
+    async def test_changes_are_reported(self, open_server: OpenServer, write_mar: WriteMar) -> None:
+        """Reading the status on every change shows how it goes down and up, and that it is gone."""
         seen: list[WorkerStatus] = []
-        async with open_server(lambda name: seen.append(server.status(name))) as server:
-            await server.load(make_model(write_mar("m.mar", GOOD_HANDLER)))
-            assert seen[-1] == WorkerStatus(wanted=1, ready=1)
-            await server.unload("w__m")
+        loaded: list[LoadedModel] = []
+        async with open_server() as server:
+            model = make_model(write_mar("m.mar", GOOD_HANDLER))
+            loaded.append(await server.load(model, on_change=lambda: seen.extend(each.status for each in loaded)))
+            await loaded[0].scale(2, 2)
+            assert seen[-1] == WorkerStatus(wanted=2, ready=2)
+            await loaded[0].unload()
             assert seen[-1] == NOT_LOADED
 
     @in_event_loop
     async def test_close_unloads_everything(self, open_server: OpenServer, write_mar: WriteMar) -> None:
-        """After closing, twice if need be, nothing is loaded and nothing more can be."""
-        async with open_server(ignore) as server:
-            model = make_model(write_mar("m.mar", GOOD_HANDLER))
-            await server.load(model)
+        """After closing, twice if need be, every handle is as if unloaded and nothing more can be loaded."""
+        async with open_server() as server:
+            archive = write_mar("m.mar", GOOD_HANDLER)
+            model = await load(server, archive)
             await server.close()
             await server.close()
-            assert server.status("w__m") == NOT_LOADED
+            assert model.status == NOT_LOADED
             with pytest.raises(ShuttingDown):
-                await server.load(model)
+                await load(server, archive)

@@ -1,4 +1,4 @@
-"""What the suites for model servers are made with."""
+"""What the suites for model servers share."""
 
 import asyncio
 import functools
@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, ParamSpec, Protocol
 
-from wfmgmt.serving.models.base import Model, ModelServer
+from wfmgmt.serving.models.base import Model, ModelKey, NodeRules
+from wfmgmt.serving.models.protocol import LoadedModel, ModelServer
 
 P = ParamSpec("P")
 
-OpenServer = Callable[[Callable[[str], None]], AbstractAsyncContextManager[ModelServer]]
+OpenServer = Callable[[], AbstractAsyncContextManager[ModelServer]]
 
 GOOD_HANDLER = """
 def handle(data, context):
@@ -36,8 +37,9 @@ class ServerTraits:
         keeps_request_ids: Whether handlers are told the identity of the client's request.
         folds_header_names: Whether handlers find a header whatever the case of its name.
         tells_batch_sizes: Whether an answer says how many requests were handed over together.
-        shields_batches: Whether a request that is its worker's end fails alone when it shared a batch.
-        avoids_workers: Whether an error says which worker failed, and another try can be kept from it.
+        shields_batches: Whether a request that terminates its worker fails alone when it shared a batch.
+        avoids_workers: Whether an error says which worker failed, and another attempt can be kept from it.
+        changes_rules: Whether a loaded model can get other rules.
     """
 
     failed_load: str = "ValueError: bad weights"
@@ -50,6 +52,7 @@ class ServerTraits:
     tells_batch_sizes: bool = True
     shields_batches: bool = True
     avoids_workers: bool = True
+    changes_rules: bool = True
 
 
 class Suite:
@@ -79,23 +82,29 @@ def in_event_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, N
     return run
 
 
-def make_model(archive: Path, **overrides: Any) -> Model:  # noqa: ANN401 - any attribute of a model
-    """Return a model that is loaded from this archive."""
+def make_model(archive: Path, **overrides: Any) -> Model:  # noqa: ANN401 - any attribute of a model, its key or its rules
+    """Return a model that is loaded from this archive: node `m` of workflow `w`, unless told otherwise."""
+    key = ModelKey(uid=overrides.pop("uid", "uid1"), node=overrides.pop("node", "m"))
+    rules = {
+        name: overrides.pop(name) for name in ("batch_size", "max_batch_delay_ms", "timeout_ms") if name in overrides
+    }
     values = {
-        "name": "w__m",
+        "key": key,
         "workflow": "w",
-        "node": "m",
         "archive": archive,
         "archive_sha256": hashlib.sha256(archive.read_bytes()).hexdigest() if archive.exists() else "0" * 64,
         "min_workers": 1,
         "max_workers": 4,
-        "batch_size": 1,
-        "max_batch_delay_ms": 0,
-        "timeout_ms": 10_000,
+        "rules": NodeRules(**rules),
         "startup_timeout_s": 30.0,
     }
     return Model(**{**values, **overrides})
 
 
-def ignore(_name: str) -> None:
-    """Take note of nothing."""
+def ignore() -> None:
+    """Do nothing about a change."""
+
+
+async def load(server: ModelServer, archive: Path, **overrides: Any) -> LoadedModel:  # noqa: ANN401 - as `make_model`
+    """Load a model from this archive whose changes are of no interest; see `make_model`."""
+    return await server.load(make_model(archive, **overrides), on_change=ignore)

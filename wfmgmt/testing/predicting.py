@@ -1,4 +1,4 @@
-"""What a model server promises about answering requests."""
+"""What a loaded model promises about requests."""
 
 # ruff: noqa: S101 - assertions are how tests speak
 
@@ -11,14 +11,17 @@ import pytest
 
 from wfmgmt.serving.models.base import (
     InputField,
-    ModelServer,
+    ModelNotChanged,
+    ModelNotLoaded,
     NodeAnswer,
     NodeRequest,
+    NodeRules,
     NoWorker,
     PredictionFailed,
     PredictionRefused,
 )
-from wfmgmt.testing.models import OpenServer, Suite, WriteMar, ignore, in_event_loop, make_model
+from wfmgmt.serving.models.protocol import LoadedModel
+from wfmgmt.testing.models import OpenServer, Suite, WriteMar, in_event_loop, load
 
 #: Answers each request of a batch by what its body says; a body that says nothing comes back.
 OBEDIENT_HANDLER = """
@@ -93,27 +96,27 @@ def ordering(order: str) -> NodeRequest:
     return request_of(InputField("body", order.encode()))
 
 
-async def answers_to(server: ModelServer, orders: Sequence[str]) -> list[NodeAnswer | BaseException]:
+async def answers_to(model: LoadedModel, orders: Sequence[str]) -> list[NodeAnswer | BaseException]:
     """Give several orders at once, and return what became of each."""
-    asked = [server.infer("w__m", ordering(order)) for order in orders]
+    asked = [model.infer(ordering(order)) for order in orders]
     return await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 30)
 
 
-async def text_of(server: ModelServer, order: str) -> str:
+async def text_of(model: LoadedModel, order: str) -> str:
     """Give an order and return the text of the answer."""
-    return bytes((await asyncio.wait_for(server.infer("w__m", ordering(order)), 30)).content).decode()
+    return bytes((await asyncio.wait_for(model.infer(ordering(order)), 30)).content).decode()
 
 
 class PredictingConformance(Suite):
-    """What `ModelServer` promises of `infer`."""
+    """What `LoadedModel` promises of `infer`."""
 
     @in_event_loop
     async def test_infer_gives_each_request_its_own_answer(self, open_server: OpenServer, write_mar: WriteMar) -> None:
-        """However many are asked at once, nobody gets another one's answer."""
-        async with open_server(ignore) as server:
-            await server.load(make_model(write_mar("m.mar", OBEDIENT_HANDLER), min_workers=2))
+        """However many are sent at once, none gets another one's answer."""
+        async with open_server() as server:
+            model = await load(server, write_mar("m.mar", OBEDIENT_HANDLER), min_workers=2)
             orders = [f"order {number}" for number in range(60)]
-            answers = await answers_to(server, orders)
+            answers = await answers_to(model, orders)
             assert [bytes(answer.content).decode() for answer in answers if isinstance(answer, NodeAnswer)] == orders
 
     @in_event_loop
@@ -121,14 +124,14 @@ class PredictingConformance(Suite):
         self, open_server: OpenServer, write_mar: WriteMar
     ) -> None:
         """JSON and text arrive decoded, everything else as bytes; the client's headers are there."""
-        async with open_server(ignore) as server:
-            await server.load(make_model(write_mar("m.mar", ECHOING_HANDLER)))
+        async with open_server() as server:
+            model = await load(server, write_mar("m.mar", ECHOING_HANDLER))
             fields = [
                 InputField("raw", b"abc"),
                 InputField("json", b'{"a": 1}', "application/json"),
                 InputField("text", "gr\u00fcn".encode("latin-1"), "text/plain; charset=latin-1"),
             ]
-            answer = await server.infer("w__m", request_of(*fields, headers='{"x-city": "Ulm"}'))
+            answer = await model.infer(request_of(*fields, headers='{"x-city": "Ulm"}'))
             told: dict[str, Any] = json.loads(bytes(answer.content))
             assert (told.pop("request_id") == "the-id") is self.traits.keeps_request_ids
             assert (told.pop("folded") == "Ulm") is self.traits.folds_header_names
@@ -146,20 +149,20 @@ class PredictingConformance(Suite):
     @in_event_loop
     async def test_infer_returns_what_the_handler_set(self, open_server: OpenServer, write_mar: WriteMar) -> None:
         """Status, content type and headers come with the answer."""
-        async with open_server(ignore) as server:
-            await server.load(make_model(write_mar("m.mar", OBEDIENT_HANDLER)))
-            answer = await server.infer("w__m", ordering("set"))
+        async with open_server() as server:
+            model = await load(server, write_mar("m.mar", OBEDIENT_HANDLER))
+            answer = await model.infer(ordering("set"))
             assert (answer.status, answer.content_type, answer.headers["x-model"]) == (201, "text/plain", "7")
-            answer = await server.infer("w__m", ordering("plain"))
+            answer = await model.infer(ordering("plain"))
             assert (answer.status, answer.content_type) == (200, None)
 
     @in_event_loop
     async def test_infer_hands_requests_over_together(self, open_server: OpenServer, write_mar: WriteMar) -> None:
         """Requests that come within the delay form one batch; its size is told where it is known."""
-        async with open_server(ignore) as server:
+        async with open_server() as server:
             archive = write_mar("m.mar", ECHOING_HANDLER)
-            await server.load(make_model(archive, batch_size=3, max_batch_delay_ms=5000, max_workers=1))
-            answers = await answers_to(server, ["a", "b", "c"])
+            model = await load(server, archive, batch_size=3, max_batch_delay_ms=5000, max_workers=1)
+            answers = await answers_to(model, ["a", "b", "c"])
             for answer in answers:
                 assert isinstance(answer, NodeAnswer)
                 assert json.loads(bytes(answer.content))["size"] == len(answers)
@@ -168,10 +171,10 @@ class PredictingConformance(Suite):
     @in_event_loop
     async def test_infer_waits_no_longer_than_the_delay(self, open_server: OpenServer, write_mar: WriteMar) -> None:
         """A request without company is answered all the same."""
-        async with open_server(ignore) as server:
+        async with open_server() as server:
             archive = write_mar("m.mar", OBEDIENT_HANDLER)
-            await server.load(make_model(archive, batch_size=100, max_batch_delay_ms=50))
-            assert await text_of(server, "alone") == "alone"
+            model = await load(server, archive, batch_size=100, max_batch_delay_ms=50)
+            assert await text_of(model, "alone") == "alone"
 
     @pytest.mark.parametrize(
         ("order", "reason"), [("raise", "raised"), ("count", "miscounted"), ("unsendable", "unsendable")]
@@ -181,33 +184,33 @@ class PredictingConformance(Suite):
         self, open_server: OpenServer, write_mar: WriteMar, order: str, reason: str
     ) -> None:
         """The error has the handler's own words where they are known, and the worker lives on."""
-        async with open_server(ignore) as server:
-            await server.load(make_model(write_mar("m.mar", OBEDIENT_HANDLER)))
-            pid = await text_of(server, "pid")
+        async with open_server() as server:
+            model = await load(server, write_mar("m.mar", OBEDIENT_HANDLER))
+            pid = await text_of(model, "pid")
             with pytest.raises(PredictionFailed) as raised:
-                await server.infer("w__m", ordering(order))
+                await model.infer(ordering(order))
             assert getattr(self.traits, reason) in raised.value.reason
-            assert await text_of(server, "pid") == pid
+            assert await text_of(model, "pid") == pid
 
     @in_event_loop
     async def test_infer_passes_a_refusal_on(self, open_server: OpenServer, write_mar: WriteMar) -> None:
         """A status that a handler raised on purpose comes with its message."""
-        async with open_server(ignore) as server:
-            await server.load(make_model(write_mar("m.mar", OBEDIENT_HANDLER)))
+        async with open_server() as server:
+            model = await load(server, write_mar("m.mar", OBEDIENT_HANDLER))
             with pytest.raises(PredictionRefused, match="no such city") as raised:
-                await server.infer("w__m", ordering("refuse"))
+                await model.infer(ordering("refuse"))
             assert raised.value.status == 404  # noqa: PLR2004 - the handler's
 
     @pytest.mark.parametrize("order", ["exit", "crash", "hang"])
     @in_event_loop
     async def test_infer_harms_no_other_request(self, open_server: OpenServer, write_mar: WriteMar, order: str) -> None:
-        """A request that is its worker's end fails alone; those that wait are answered, as are those in its batch."""
-        async with open_server(ignore) as server:
+        """A request that terminates its worker fails alone; those that wait are answered, as are those in its batch."""
+        async with open_server() as server:
             archive = write_mar("m.mar", OBEDIENT_HANDLER)
             batch_size = 2 if self.traits.shields_batches else 1
             settings = {"max_batch_delay_ms": 10, "max_workers": 1, "timeout_ms": 500}
-            await server.load(make_model(archive, batch_size=batch_size, **settings))
-            *good, bad = await answers_to(server, ["a", "b", "c", "d", "e", order])
+            model = await load(server, archive, batch_size=batch_size, **settings)
+            *good, bad = await answers_to(model, ["a", "b", "c", "d", "e", order])
             assert [bytes(answer.content) for answer in good if isinstance(answer, NodeAnswer)] == [
                 b"a",
                 b"b",
@@ -216,65 +219,103 @@ class PredictingConformance(Suite):
                 b"e",
             ]
             assert isinstance(bad, PredictionFailed)
-            assert await text_of(server, "next") == "next"
+            assert await text_of(model, "next") == "next"
 
     @in_event_loop
     async def test_infer_brings_up_workers_when_requests_wait(
         self, open_server: OpenServer, write_mar: WriteMar
     ) -> None:
         """While one worker is held up, another one answers."""
-        async with open_server(ignore) as server:
-            await server.load(make_model(write_mar("m.mar", OBEDIENT_HANDLER), max_workers=2))
-            held_up = server.infer("w__m", ordering("hang"))
-            assert await text_of(server, "other") == "other"
+        async with open_server() as server:
+            model = await load(server, write_mar("m.mar", OBEDIENT_HANDLER), max_workers=2)
+            held_up = model.infer(ordering("hang"))
+            assert await text_of(model, "other") == "other"
             assert not held_up.done()
             held_up.cancel()
 
     @in_event_loop
     async def test_infer_works_without_a_minimum(self, open_server: OpenServer, write_mar: WriteMar) -> None:
         """A model without workers gets one with its first request."""
-        async with open_server(ignore) as server:
-            await server.load(make_model(write_mar("m.mar", OBEDIENT_HANDLER), min_workers=0))
-            assert await text_of(server, "first") == "first"
+        async with open_server() as server:
+            model = await load(server, write_mar("m.mar", OBEDIENT_HANDLER), min_workers=0)
+            assert await text_of(model, "first") == "first"
 
     @in_event_loop
     async def test_infer_tries_another_worker(self, open_server: OpenServer, write_mar: WriteMar) -> None:
         """The worker that failed is avoided where there is another one."""
-        async with open_server(ignore) as server:
-            await server.load(make_model(write_mar("m.mar", OBEDIENT_HANDLER), min_workers=2))
+        async with open_server() as server:
+            model = await load(server, write_mar("m.mar", OBEDIENT_HANDLER), min_workers=2)
             with pytest.raises(PredictionFailed) as raised:
-                await server.infer("w__m", ordering("raise"))
+                await model.infer(ordering("raise"))
             assert (raised.value.worker is not None) is self.traits.avoids_workers
-            pids = {
-                bytes((await server.infer("w__m", ordering("pid"), avoid=raised.value.worker)).content)
-                for _ in range(5)
-            }
+            pids = {bytes((await model.infer(ordering("pid"), avoid=raised.value.worker)).content) for _ in range(5)}
             assert len(pids) == 1 or not self.traits.avoids_workers
 
     @in_event_loop
-    async def test_infer_fails_when_the_model_is_not_loaded(self, open_server: OpenServer) -> None:
-        """There is nobody to ask under an unknown name."""
-        async with open_server(ignore) as server:
-            with pytest.raises(NoWorker, match="not loaded"):
-                await server.infer("w__m", ordering("a"))
+    async def test_infer_fails_after_an_unload(self, open_server: OpenServer, write_mar: WriteMar) -> None:
+        """The handle of a model that is gone refuses every request."""
+        async with open_server() as server:
+            model = await load(server, write_mar("m.mar", OBEDIENT_HANDLER))
+            await model.unload()
+            with pytest.raises(NoWorker, match="unloaded"):
+                await model.infer(ordering("a"))
 
     @in_event_loop
     async def test_infer_fails_when_the_model_is_unloaded(self, open_server: OpenServer, write_mar: WriteMar) -> None:
-        """What is still under way when the model goes hears that it is going."""
-        async with open_server(ignore) as server:
-            await server.load(make_model(write_mar("m.mar", OBEDIENT_HANDLER), max_workers=1))
-            asked = [server.infer("w__m", ordering("hang")), server.infer("w__m", ordering("a"))]
+        """Requests in flight fail with the reason that the model is being unloaded."""
+        async with open_server() as server:
+            model = await load(server, write_mar("m.mar", OBEDIENT_HANDLER), max_workers=1)
+            asked = [model.infer(ordering("hang")), model.infer(ordering("a"))]
             await asyncio.sleep(0)
-            await server.unload("w__m")
+            await model.unload()
             for answer in asked:
                 with pytest.raises(NoWorker, match="unloaded"):
                     await answer
 
     @in_event_loop
     async def test_infer_can_be_withdrawn(self, open_server: OpenServer, write_mar: WriteMar) -> None:
-        """Whoever does not wait any longer keeps nobody from being answered."""
-        async with open_server(ignore) as server:
-            await server.load(make_model(write_mar("m.mar", OBEDIENT_HANDLER)))
+        """A request that is withdrawn holds up no other."""
+        async with open_server() as server:
+            model = await load(server, write_mar("m.mar", OBEDIENT_HANDLER))
             for _ in range(20):
-                server.infer("w__m", ordering("gone")).cancel()
-            assert await text_of(server, "still there") == "still there"
+                model.infer(ordering("gone")).cancel()
+            assert await text_of(model, "still there") == "still there"
+
+    @in_event_loop
+    async def test_infer_fails_when_the_model_is_scaled_to_none(
+        self, open_server: OpenServer, write_mar: WriteMar
+    ) -> None:
+        """Requests do not wait for workers that may not come; they are answered again once there may be some."""
+        async with open_server() as server:
+            model = await load(server, write_mar("m.mar", OBEDIENT_HANDLER))
+            await model.scale(0, 0)
+            with pytest.raises(NoWorker, match="scaled to none"):
+                await asyncio.wait_for(model.infer(ordering("a")), 20)
+            await model.scale(0, 1)
+            assert await text_of(model, "again") == "again"
+
+    @in_event_loop
+    async def test_change_holds_from_the_next_batch_on(self, open_server: OpenServer, write_mar: WriteMar) -> None:
+        """Batches become larger without a restart; a server that cannot do that refuses, and goes on as before."""
+        rules = NodeRules(batch_size=3, max_batch_delay_ms=5000)
+        async with open_server() as server:
+            model = await load(server, write_mar("m.mar", ECHOING_HANDLER), max_workers=1)
+            if self.traits.changes_rules:
+                await model.change(rules)
+            else:
+                with pytest.raises(ModelNotChanged):
+                    await model.change(rules)
+            answers = await answers_to(model, ["a", "b", "c"])
+            sizes = [json.loads(bytes(each.content))["size"] for each in answers if isinstance(each, NodeAnswer)]
+            assert sizes == ([3, 3, 3] if self.traits.changes_rules else [1, 1, 1])
+
+    @in_event_loop
+    async def test_change_accepts_the_rules_in_force(self, open_server: OpenServer, write_mar: WriteMar) -> None:
+        """It is idempotent, also where no other rules can be had; a model that is unloaded refuses any."""
+        async with open_server() as server:
+            model = await load(server, write_mar("m.mar", OBEDIENT_HANDLER), batch_size=2, timeout_ms=5000)
+            await model.change(NodeRules(batch_size=2, timeout_ms=5000))
+            assert await text_of(model, "a") == "a"
+            await model.unload()
+            with pytest.raises(ModelNotLoaded):
+                await model.change(NodeRules(batch_size=2, timeout_ms=5000))

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import weakref
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -60,10 +61,11 @@ class Workflow:
         self._nodes = nodes
         deployment = make_deployment(graph, retries=retries, timeout_s=timeout_s)
         self.measured = Measurements().start("w", graph)
-        self._runner = WorkflowRunner(deployment, ask=self._ask, measured=self.measured)
+        infer = {node: partial(self._infer, node) for node in graph}
+        self._runner = WorkflowRunner(deployment, infer=infer, measured=self.measured)
         self.traces: Mapping[str, Any] = {}
 
-    def _ask(self, node: str, request: NodeRequest, avoid: int | None) -> "asyncio.Future[NodeAnswer]":
+    def _infer(self, node: str, request: NodeRequest, *, avoid: int | None = None) -> "asyncio.Future[NodeAnswer]":
         self.asked.append((node, avoid))
         answer: asyncio.Future[NodeAnswer] = asyncio.get_running_loop().create_future()
         play = self._nodes.get(node)

@@ -1,11 +1,10 @@
-"""What every model server promises, wherever it runs its models."""
+"""Values that cross the border between the runtime and its model servers; `protocol` has the two Protocols."""
 
-import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from wfmgmt.domain.faults import Fault
 from wfmgmt.errors import Unavailable, WfmgmtError
@@ -22,37 +21,63 @@ Content = bytes | bytearray
 _FIELD_BYTES, _ESCAPED = 30, 12
 
 
+class ModelKey(NamedTuple):
+    """Identity of a model: no two registrations share one, whatever their names.
+
+    Attributes:
+        uid: Identity of the registration.
+        node: Name of the node in the graph.
+    """
+
+    uid: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRules:
+    """How requests of one node reach a worker.
+
+    Attributes:
+        batch_size: Requests handed to the handler together at most, >= 1.
+        max_batch_delay_ms: Longest wait for a batch to fill, from its first request on, >= 0.
+        timeout_ms: Longest run of one batch, >= 1.
+    """
+
+    batch_size: int = 1
+    max_batch_delay_ms: int = 0
+    timeout_ms: int = 10_000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """One node, ready to be loaded: a model, or a function of a workflow's handler file.
 
     Attributes:
-        name: What the model server knows it by; chosen by the caller, unique among all that is loaded.
+        key: Its identity.
         workflow: Name of the workflow.
-        node: Name of the node in the graph.
         archive: The .mar file, or for a function the .war.
         archive_sha256: Digest of that file when it was registered, in lower-case hexadecimal.
-        min_workers: Worker processes that are up once it is loaded, >= 0.
-        max_workers: Worker processes at most, >= min_workers.
-        batch_size: Requests handed to the handler together, >= 1.
-        max_batch_delay_ms: Longest wait of a request for others to fill its batch, >= 0.
-        timeout_ms: Longest run of one batch, >= 1.
+        min_workers: Workers that are up once it is loaded, >= 0.
+        max_workers: Workers at most, >= min_workers.
+        rules: How its requests reach a worker.
         startup_timeout_s: Time each worker has from its start until its handler is initialised.
         handler: Handler string of a function; None for models, whose manifest has it.
     """
 
-    name: str
+    key: ModelKey
     workflow: str
-    node: str
     archive: Path
     archive_sha256: str
     min_workers: int
     max_workers: int
-    batch_size: int
-    max_batch_delay_ms: int
-    timeout_ms: int
+    rules: NodeRules
     startup_timeout_s: float
     handler: str | None = None
+
+    @property
+    def node(self) -> str:
+        """Name of the node in the graph."""
+        return self.key.node
 
 
 class InputField(NamedTuple):
@@ -70,12 +95,12 @@ class InputField(NamedTuple):
 
 
 def described_bytes(fields: Sequence[InputField]) -> int:
-    """Return how many bytes the names and content types of fields take at most when they are told to a worker."""
+    """Return how many bytes the names and content types of fields take at most in a message to a worker."""
     return sum(_FIELD_BYTES + _ESCAPED * (len(each.name) + len(each.content_type)) for each in fields)
 
 
 class NodeRequest(NamedTuple):
-    """What one node is asked.
+    """A request to one node.
 
     Attributes:
         request_id: Identity of the client's request.
@@ -94,13 +119,13 @@ class NodeRequest(NamedTuple):
 
     @property
     def header_bytes(self) -> int:
-        """Bytes, at most, of what has to be told about the values."""
+        """Bytes, at most, that describe the values."""
         return described_bytes(self.fields)
 
 
 @dataclass(slots=True, kw_only=True)
 class NodeAnswer:
-    """What one node answered. It is not frozen, since there are several to every request and that doubles their cost.
+    """The answer of one node. It is not frozen, since there are several to every request and that doubles their cost.
 
     Attributes:
         content: The bytes.
@@ -152,20 +177,34 @@ class ModelNotLoaded(WfmgmtError):
         self.fault = fault
 
 
-class ModelAlreadyLoaded(WfmgmtError):
-    """The name belongs to something that is loaded, being loaded or being unloaded."""
+class ModelNotChanged(WfmgmtError):
+    """A loaded model cannot get other rules where it runs; it goes on with those that it has.
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"Model {name} is already loaded.")
-        self.name = name
+    Attributes:
+        node: The node, as in the graph.
+        reason: Why, in words for the caller.
+    """
+
+    def __init__(self, node: str, reason: str) -> None:
+        super().__init__(f"{node}: {reason}")
+        self.node = node
+        self.reason = reason
+
+
+class ModelAlreadyLoaded(WfmgmtError):
+    """A model of this identity is loaded, being loaded or being unloaded."""
+
+    def __init__(self, key: ModelKey) -> None:
+        super().__init__(f"{key.node} of registration {key.uid} is already loaded.")
+        self.key = key
 
 
 class PredictionFailed(WfmgmtError):
-    """One try to answer a request failed; another one may succeed.
+    """One attempt to answer a request failed; another one may succeed.
 
     Attributes:
         reason: Why, in words for the caller, as for `ModelNotLoaded`.
-        worker: Which worker failed, to be avoided by the next try; None when that makes no difference.
+        worker: Which worker failed, to be avoided by the next attempt; None when that makes no difference.
         fault: Whose fault it is.
         is_worker_gone: Whether all that is known is that its worker ended.
     """
@@ -179,7 +218,7 @@ class PredictionFailed(WfmgmtError):
 
 
 class PredictionRefused(WfmgmtError):
-    """A handler raised an error with an HTTP status of its choice, which another try would not change.
+    """A handler raised an error with an HTTP status of its choice, which another attempt would not change.
 
     Attributes:
         reason: The handler's own message.
@@ -209,9 +248,9 @@ class DriftKind(StrEnum):
     WORKERS = "workers"
     #: It has other settings, or runs from another archive.
     SETTINGS = "settings"
-    #: Somebody else's model has its name.
+    #: A model that is not ours has its name.
     NAME_TAKEN = "name taken"
-    #: Nobody knows what it holds.
+    #: What it holds could not be read.
     UNKNOWN = "unknown"
 
 
@@ -237,80 +276,3 @@ class Drift:
 
     def __str__(self) -> str:
         return ": ".join(filter(None, (self.server, self.model, self.kind.value, self.did)))
-
-
-class ModelServer(Protocol):
-    """Loads models, keeps their workers alive and has them answer requests.
-
-    All methods belong to the thread of one event loop. Calls for different names run at the same time and do not wait
-    for each other. Whoever starts the process that owns the server loads again; a server that is a process of its own
-    may still hold the models then, and takes those up that are as they should be.
-
-    Constructors take `on_change: Callable[[str], None]`, which is called in the event loop with a model's name whenever
-    its status may have changed. It must neither block nor raise.
-    """
-
-    async def load(self, model: Model) -> None:
-        """Bring up `model.min_workers` workers and return when all of them are initialised.
-
-        Not idempotent. Whatever it raises, and also when it is cancelled, nothing of the model is left and the name
-        is free. It takes as long as unpacking plus, at most, `model.startup_timeout_s` and a second to clean up.
-
-        Raises:
-            ModelNotLoaded: The archive is missing, changed or broken, a worker did not come up in time, or `unload`
-                was called meanwhile. Where reading or unpacking failed on an OSError, that is its cause.
-            ModelAlreadyLoaded: The name is in use here. When it is in use by somebody else, that is a `ModelNotLoaded`.
-            ShuttingDown: The server was closed.
-        """
-
-    async def scale(self, name: str, workers: int) -> None:
-        """Run exactly `workers` (>= 0) workers of a loaded model and return when new ones are up and others gone.
-
-        From then on that is the model's minimum. Idempotent. Workers that stay are not disturbed. When new ones fail
-        to come up, the number stays as it was.
-
-        Raises:
-            ModelNotLoaded: The model is not loaded, or a new worker did not come up within its startup timeout.
-        """
-
-    def infer(self, name: str, request: NodeRequest, *, avoid: int | None = None) -> "asyncio.Future[NodeAnswer]":
-        """Have a worker answer a request: one try, alone or in a batch with others.
-
-        It never blocks. Cancelling the future withdraws the request if no worker has it yet. What one request does to
-        its worker (hanging, crashing, eating its memory) fails no other: those that shared the batch are run again.
-
-        Args:
-            name: The model, which is loaded.
-            request: What it is asked.
-            avoid: The `worker` of a `PredictionFailed`: prefer another one, and share no batch.
-
-        Raises (through the future):
-            PredictionFailed: The handler raised or answered wrongly, took longer than `timeout_ms`, or its worker died.
-            PredictionRefused: The handler raised an error that carries an HTTP status.
-            NoWorker: The queue is full, no worker comes up, or the model is not loaded or is being unloaded.
-        """
-
-    async def unload(self, name: str) -> None:
-        """Take the model down and return when its processes and files are gone.
-
-        Idempotent: an unknown name is fine. A load under way is cancelled. Once begun it goes on to its end, also when
-        the caller is cancelled. Workers that do not leave by themselves are killed after two seconds. What a server
-        that cannot be reached still holds is taken down by `check` later.
-        """
-
-    def status(self, name: str) -> WorkerStatus:
-        """Return the model's workers as known now, without waiting; none wanted and none ready for an unknown name."""
-
-    async def check(self, known: Collection[str], *, dry_run: bool) -> Sequence[Drift]:
-        """Compare what the server holds with what was loaded, and mend what is different.
-
-        Args:
-            known: Names whose models are to be left alone even if they are not loaded: the part before the first `/`.
-            dry_run: Mend nothing.
-        """
-
-    async def close(self) -> None:
-        """End everything that runs in processes of ours; later loads raise `ShuttingDown`. Idempotent.
-
-        What runs elsewhere stays there, to be taken up by the next start.
-        """

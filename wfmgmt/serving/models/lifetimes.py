@@ -1,131 +1,147 @@
-"""What a model server has loaded under which name, from the beginning of each load to the end of its unload."""
+"""From the beginning of a model's load to the end of its unload: what is the same on every model server."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Generic, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
 
 from wfmgmt.errors import ShuttingDown
-from wfmgmt.serving.models.base import ModelAlreadyLoaded, ModelNotLoaded
-
-T = TypeVar("T")
+from wfmgmt.serving.models.base import Model, ModelAlreadyLoaded, ModelKey
 
 _log = logging.getLogger("wfmgmt.runtime")
 
 
-class _Lifetime(Generic[T]):
-    """One name.
+class Lifetime(ABC):
+    """One model: one load, and no unload that breaks off. For the event loop only.
 
-    Attributes:
-        item: What has it.
-        loading: Brings it up.
-        unloading: Takes it down; None while nobody wants that.
-    """
-
-    loading: asyncio.Task[None]
-
-    def __init__(self, item: T) -> None:
-        self.item = item
-        self.unloading: asyncio.Task[None] | None = None
-
-
-class Lifetimes(Generic[T]):
-    """Names and what has them: one load at a time for each, no unload that breaks off. For the event loop only.
+    It has its key from its construction to the end of its unload.
 
     Args:
-        bring_up: Makes an item ready; cancelled when it is to be unloaded meanwhile.
-        take_down: Takes down whatever is there of an item. It should not raise; what it raises is logged.
-        on_change: Called with a name once it is free.
+        model: What is loaded.
+        lifetimes: The others of its server.
+        on_change: Called whenever its status may have changed, and once its key is free.
+
+    Attributes:
+        model: What is loaded.
+        is_ready: Whether it came up and is not to go.
+        is_gone: Whether nothing of it is left here.
+
+    Raises:
+        ModelAlreadyLoaded: The key is in use.
+        ShuttingDown: The server was closed.
     """
 
-    def __init__(
-        self,
-        *,
-        bring_up: Callable[[T], Awaitable[None]],
-        take_down: Callable[[T], Awaitable[None]],
-        on_change: Callable[[str], None],
-    ) -> None:
-        self._bring_up = bring_up
-        self._take_down = take_down
+    def __init__(self, model: Model, lifetimes: "Lifetimes[Any]", *, on_change: Callable[[], None]) -> None:
+        self.model = model
+        self.is_ready = self.is_gone = False
         self._on_change = on_change
-        self._lifetimes: dict[str, _Lifetime[T]] = {}
-        self._is_closed = False
+        self._lifetimes = lifetimes
+        self._loading: asyncio.Task[None] | None = None
+        self._unloading: asyncio.Task[None] | None = None
+        lifetimes.add(self)
 
-    def __iter__(self) -> Iterator[T]:
-        return iter([lifetime.item for lifetime in self._lifetimes.values()])
+    @abstractmethod
+    async def _bring_up(self) -> None:
+        """Make it ready; cancelled when it is to be unloaded meanwhile."""
 
-    def find(self, name: str) -> T | None:
-        """Return what has a name, be it ready or not."""
-        lifetime = self._lifetimes.get(name)
-        return None if lifetime is None else lifetime.item
+    @abstractmethod
+    async def _take_down(self) -> None:
+        """Remove all that `_bring_up` has made until now. It should not raise; what it raises is logged."""
 
-    def find_ready(self, name: str) -> T | None:
-        """Return what has a name once it is ready, and as long as nobody wants it to go."""
-        lifetime = self._lifetimes.get(name)
-        if lifetime is None or lifetime.unloading is not None or not lifetime.loading.done():
-            return None
-        return lifetime.item
-
-    async def load(self, name: str, node: str, item: T) -> None:
-        """Bring something up under a name; whatever this raises, nothing is left and the name is free.
+    async def load(self) -> None:
+        """Bring it up, once; whatever this raises, nothing of it is left and its key is free.
 
         Raises:
-            ModelAlreadyLoaded: The name is in use.
-            ModelNotLoaded: `unload` was called meanwhile.
-            ShuttingDown: `close` was called.
+            ModelNotLoaded: It did not come up.
+            ShuttingDown: The server was closed meanwhile.
         """
-        if self._is_closed:
-            raise ShuttingDown("the model server is stopping")
-        if name in self._lifetimes:
-            raise ModelAlreadyLoaded(name)
-        lifetime = self._lifetimes[name] = _Lifetime(item)
-        lifetime.loading = asyncio.ensure_future(self._run(item))
+        self._loading = asyncio.create_task(self._load())
         try:
-            await asyncio.wait({lifetime.loading})
-            _raise_failure(lifetime.loading, node)
+            await asyncio.wait({self._loading})
+            _raise_failure(self._loading)
         except BaseException:
-            await self._end(name, lifetime)
+            await self.unload()
             raise
 
-    async def _run(self, item: T) -> None:
-        await self._bring_up(item)
+    async def _load(self) -> None:
+        await self._bring_up()
+        self.is_ready = True
 
-    async def unload(self, name: str) -> None:
-        """Take down what has a name; this goes on when the caller is cancelled."""
-        lifetime = self._lifetimes.get(name)
-        if lifetime is not None:
-            await self._end(name, lifetime)
+    async def unload(self) -> None:
+        """Take it down; this goes on when the caller is cancelled. Idempotent."""
+        if self.is_gone:
+            return
+        if self._unloading is None:
+            self.is_ready = False
+            self._unloading = asyncio.create_task(self._unload())
+        await asyncio.shield(self._unloading)
+
+    async def _unload(self) -> None:
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.gather(self._loading, return_exceptions=True)
+        try:
+            await self._take_down()
+        except Exception:  # noqa: BLE001 - a key that is kept for ever helps no one, and the log has the reason
+            key = self.model.key
+            _log.error("%s of registration %s was not taken down wholly", key.node, key.uid, exc_info=True)
+        finally:
+            self._lifetimes.remove(self)
+            self.abandon()
+            self._on_change()
+
+    def abandon(self) -> None:
+        """Forget it here, whatever is left of it elsewhere."""
+        self.is_ready, self.is_gone = False, True
+
+
+L = TypeVar("L", bound=Lifetime)
+
+
+class Lifetimes(Generic[L]):
+    """The models of one server, each from the beginning of its load to the end of its unload. For the event loop only.
+
+    Iteration gives those of the moment in which it begins.
+    """
+
+    def __init__(self) -> None:
+        self._by_key: dict[ModelKey, L] = {}
+        self._is_closed = False
+
+    def __iter__(self) -> Iterator[L]:
+        return iter(list(self._by_key.values()))
+
+    def add(self, lifetime: L) -> None:
+        """Give a model its key.
+
+        Raises:
+            ModelAlreadyLoaded: The key is in use.
+            ShuttingDown: `close` was called.
+        """
+        key = lifetime.model.key
+        if self._is_closed:
+            raise ShuttingDown("the model server is stopping")
+        if key in self._by_key:
+            raise ModelAlreadyLoaded(key)
+        self._by_key[key] = lifetime
+
+    def remove(self, lifetime: L) -> None:
+        """Free the key of a model."""
+        self._by_key.pop(lifetime.model.key, None)
 
     async def close(self, *, leave_ready: bool = False) -> None:
-        """Refuse later loads, and unload everything, or only what is not ready yet; all names are free afterwards."""
+        """Refuse later loads, and unload everything, or abandon what is ready and unload the rest."""
         self._is_closed = True
-        ending = [
-            self._end(name, lifetime)
-            for name, lifetime in self._lifetimes.items()
-            if not (leave_ready and lifetime.loading.done())
-        ]
-        await asyncio.gather(*ending)
-        self._lifetimes.clear()
-
-    async def _end(self, name: str, lifetime: _Lifetime[T]) -> None:
-        if lifetime.unloading is None:
-            lifetime.unloading = asyncio.create_task(self._finish(name, lifetime))
-        await asyncio.shield(lifetime.unloading)
-
-    async def _finish(self, name: str, lifetime: _Lifetime[T]) -> None:
-        lifetime.loading.cancel()
-        await asyncio.gather(lifetime.loading, return_exceptions=True)
-        try:
-            await self._take_down(lifetime.item)
-        except Exception:  # noqa: BLE001 - a name that is kept for ever helps nobody, and the log has the reason
-            _log.error("%s was not taken down wholly", name, exc_info=True)
-        finally:
-            self._lifetimes.pop(name, None)
-            self._on_change(name)
+        ready = [each for each in self if leave_ready and each.is_ready]
+        await asyncio.gather(*(each.unload() for each in self if each not in ready))
+        for each in ready:
+            each.abandon()
+        self._by_key.clear()
 
 
-def _raise_failure(loading: asyncio.Task[None], node: str) -> None:
+def _raise_failure(loading: asyncio.Task[None]) -> None:
     """Raise what went wrong with a load that is over."""
     if loading.cancelled():
-        raise ModelNotLoaded(node, "it was unloaded while it was loading")
+        raise ShuttingDown("the model server is stopping")
     loading.result()

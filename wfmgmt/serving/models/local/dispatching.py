@@ -7,10 +7,16 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
-from wfmgmt.serving.models.base import NodeAnswer, NodeRequest, NoWorker, PredictionFailed, PredictionRefused
+from wfmgmt.serving.models.base import (
+    NodeAnswer,
+    NodeRequest,
+    NodeRules,
+    NoWorker,
+    PredictionFailed,
+    PredictionRefused,
+)
 from wfmgmt.serving.models.local.batches import BatchResult, HandlerMeasurements, encode_batch, read_result
 from wfmgmt.serving.models.local.channel import Item
 from wfmgmt.serving.models.local.frames import MAX_HEADER_BYTES, MAX_PAYLOAD_BYTES, Frame, InvalidFrame
@@ -29,21 +35,6 @@ _STUCK_S, _AHEAD_BYTES = 0.01, 64 * 1024
 _WEIGHT, _SLOW_S = 0.05, 0.05
 #: How much earlier than asked for a timer may go off.
 _CLOCK_S = 0.001
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeRules:
-    """How requests of one node reach a worker.
-
-    Attributes:
-        batch_size: Requests handed over together at most.
-        max_batch_delay_ms: Longest wait for a batch to fill, from its first request on.
-        timeout_ms: Longest run of one batch.
-    """
-
-    batch_size: int = 1
-    max_batch_delay_ms: int = 0
-    timeout_ms: int = 10_000
 
 
 class Dispatcher:
@@ -70,6 +61,7 @@ class Dispatcher:
     ) -> None:
         self._node = node
         self._rules = rules
+        self._queue_size = queue_size
         self._places = max(queue_size, rules.batch_size)
         self._on_saturated = on_saturated
         self._on_measurements = on_measurements
@@ -93,8 +85,14 @@ class Dispatcher:
         """Workers that do nothing, those first that have done so for longest."""
         return sorted(self._idle, key=lambda worker: worker.idle_since)
 
+    def change(self, rules: NodeRules) -> None:
+        """Use other rules from the next batch on; what waits may be one already."""
+        self._rules = rules
+        self._places = max(self._queue_size, rules.batch_size)
+        self._dispatch()
+
     def submit(self, request: NodeRequest, avoid: int | None = None) -> asyncio.Future[NodeAnswer]:
-        """Have a request answered; see `ModelServer.infer`."""
+        """Have a request answered; see `LoadedModel.infer`."""
         answer: asyncio.Future[NodeAnswer] = asyncio.get_running_loop().create_future()
         call = Call(request, avoid, answer, self._clock())
         if self._closed is not None:
@@ -277,7 +275,7 @@ class Dispatcher:
             return
         # What has failed before may do so again, so nothing is given ahead behind it.
         run_s = math.inf if calls[0].is_alone else self._run_s
-        worker.give(Batch(calls, ticket, run_s))
+        worker.give(Batch(calls, ticket, self._rules.timeout_ms, run_s))
         if len(worker.batches) == 1:
             self._begin(worker)
 
@@ -285,7 +283,7 @@ class Dispatcher:
         """Take note that a worker works on the first of its batches from now on."""
         batch = worker.batches[0]
         batch.begun_at = self._clock()
-        timeout_s = self._rules.timeout_ms / 1000
+        timeout_s = batch.timeout_ms / 1000
         worker.watch(batch.begun_at + timeout_s, timeout_s, self._check_time)
         # Kept nowhere else: a worker that referred to it would be in a cycle with it, and outlive its end.
         worker.process.expect(partial(self._take_answer, worker))
@@ -312,7 +310,7 @@ class Dispatcher:
         if not worker.batches:
             return
         batch = worker.batches[0]
-        timeout_ms = self._rules.timeout_ms
+        timeout_ms = batch.timeout_ms
         left_s = batch.begun_at + timeout_ms / 1000 - self._clock()
         if left_s > _CLOCK_S:
             worker.watch(batch.begun_at + timeout_ms / 1000, left_s, self._check_time)

@@ -40,8 +40,8 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
+from wfmgmt.serving.allocation import keep_freed_memory
 from wfmgmt.serving.models.local import frames, hardening, worker, worker_log
-from wfmgmt.serving.models.local.allocation import keep_freed_memory
 from wfmgmt.serving.models.local.randomness import seed_loaded_modules
 
 #: How long a worker may be stopped; a pause of all processes together does not count, since its end is seen, too.

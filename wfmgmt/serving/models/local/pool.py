@@ -9,7 +9,7 @@ from typing import Any
 
 from wfmgmt.backoff import Backoff
 from wfmgmt.domain.faults import Fault
-from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
+from wfmgmt.serving.models.base import ModelNotLoaded, NodeRules, WorkerStatus
 from wfmgmt.serving.models.local.batches import HandlerMeasurements
 from wfmgmt.serving.models.local.budget import WorkerBudget
 from wfmgmt.serving.models.local.dispatching import Dispatcher
@@ -56,6 +56,7 @@ class WorkerPool:
     Args:
         forkserver: Where workers come from.
         job: What they do.
+        rules: How requests reach them.
         on_change: Called whenever `status` may have changed; it neither blocks nor raises.
         settings: What holds for all pools.
         clock: Seconds that only go forward.
@@ -67,6 +68,7 @@ class WorkerPool:
         *,
         forkserver: Forks,
         job: Job,
+        rules: NodeRules,
         on_change: Callable[[], None],
         settings: PoolSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -79,14 +81,14 @@ class WorkerPool:
         self.sleep = sleep
         self.dispatcher = Dispatcher(
             node=job.node,
-            rules=job.rules,
+            rules=rules,
             queue_size=self.settings.queue_size,
             on_saturated=self._record_saturation,
             on_measurements=lambda measured: self.settings.on_measurements(job.workflow, job.node, measured),
             clock=clock,
         )
         self.forkserver = forkserver
-        self._wanted = 0
+        self._wanted = self._max_workers = 0
         self._slots: list[_Slot] = []
         self._scaling = asyncio.Lock()
         self._grow_timer: asyncio.TimerHandle | None = None
@@ -109,8 +111,8 @@ class WorkerPool:
         """Whether one worker less would be enough."""
         return len(self._slots) > self._wanted
 
-    async def scale(self, workers: int) -> None:
-        """Run exactly `workers` workers, at least so many from then on, when new ones are ready and others gone.
+    async def scale(self, minimum: int, maximum: int) -> None:
+        """Keep from `minimum` to `maximum` workers from now on; see `LoadedModel.scale`.
 
         When a new one fails, or this is cancelled, all new ones are taken down and the others stay.
 
@@ -120,24 +122,27 @@ class WorkerPool:
         async with self._scaling:
             if self._stopped:
                 raise ModelNotLoaded(self.job.node, "it is being unloaded")
-            more = max(workers - len(self._slots), 0)
+            more = max(minimum - len(self._slots), 0)
             if not self.settings.budget.take(more, self.job.workflow):
                 loading = "" if self._wanted else self.job.workflow
                 raise ModelNotLoaded(self.job.node, self.settings.budget.refusal(more, loading), Fault.NO_ROOM)
-            wanted_before, self._wanted = self._wanted, workers
-            # Workers that are not up go first, then the youngest.
-            self._slots.sort(key=lambda slot: slot.worker is None)
-            surplus = self._slots[workers:]
-            new = [_Slot(self) for _ in range(workers - len(self._slots))]
+            before, (self._wanted, self._max_workers) = (self._wanted, self._max_workers), (minimum, maximum)
+            new = [_Slot(self) for _ in range(more)]
             self._slots += new
             self.on_change()
             try:
                 await asyncio.gather(*(slot.came_up for slot in new))
             except BaseException:
-                self._wanted = wanted_before
+                self._wanted, self._max_workers = before
                 await self._remove(new)
                 raise
-            await self._remove(surplus)
+            # Workers that are not up go first, then the youngest.
+            self._slots.sort(key=lambda slot: slot.worker is None)
+            await self._remove(self._slots[maximum:])
+            if self.is_above_minimum:
+                self._watch_idlers(self.settings.idle_timeout_s)
+            if self.dispatcher.saturated_s is not None:
+                self._record_saturation()
 
     async def stop(self) -> None:
         """Take all workers down; when this returns, none of them lives. Idempotent; the pool is over afterwards.
@@ -199,11 +204,13 @@ class WorkerPool:
         if all(slot.has_failed for slot in self._slots):
             if self._slots:
                 self.record_failure(str(self._slots[0].error))
+            elif not self._max_workers:
+                self.record_failure("it was scaled to none")
             elif self._growth_error is not None and self._growth.is_pausing:
                 self.record_failure(self._growth_error)
             else:
                 self._grow()
-        elif self._grow_timer is None and len(self._slots) < self.job.max_workers:
+        elif self._grow_timer is None and len(self._slots) < self._max_workers:
             self._grow_timer = asyncio.get_running_loop().call_later(GROW_AFTER_S, self._grow_if_needed)
 
     def _grow_if_needed(self) -> None:
@@ -219,7 +226,7 @@ class WorkerPool:
 
     def _grow(self) -> None:
         """Start one more worker, unless there may be no more; then requests wait for those that there are."""
-        if len(self._slots) < self.job.max_workers:
+        if len(self._slots) < self._max_workers:
             if not self.settings.budget.take(1, self.job.workflow):
                 self.record_failure(self.settings.budget.refusal(1))
                 return
@@ -304,7 +311,7 @@ class _Slot:
             self._pool.drop(self)
 
     async def _run(self) -> None:
-        pool = self._pool
+        pool, backoff = self._pool, Backoff(_FIRST_DELAY_S, _MAX_DELAY_S, steady_s=_STEADY_S)
         try:
             worker = await bring_up(pool.job, pool.forkserver)
         except asyncio.CancelledError:
@@ -313,13 +320,16 @@ class _Slot:
         except Exception as exc:  # noqa: BLE001 - it is raised again where `came_up` is awaited
             self.has_failed = True
             self._tell(exc)
-            if self._is_spare:
+            if not self._is_spare:
+                return
+            if pool.is_above_minimum:
                 pool.drop(self)
                 pool.record_failed_growth(exc.reason if isinstance(exc, ModelNotLoaded) else type(exc).__name__)
-            return
+                return
+            # The minimum was raised meanwhile, and counts on this one.
+            worker = await self._replace(backoff, backoff.next_pause())
         if not self.came_up.done():
             self.came_up.set_result(None)
-        backoff = Backoff(_FIRST_DELAY_S, _MAX_DELAY_S, steady_s=_STEADY_S)
         while True:
             up_s, was_request = await self._hold(worker)
             if pool.is_above_minimum:

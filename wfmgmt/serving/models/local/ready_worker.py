@@ -43,16 +43,18 @@ class Batch:
     Attributes:
         calls: The requests; at least one.
         ticket: What its answer has to show.
+        timeout_ms: How long it may run.
         run_s: How long it is expected to take at most; infinite when nobody can tell.
         begun_at: When its worker began with it, or could have.
         is_overdue: Whether its time is over.
     """
 
-    __slots__ = ("begun_at", "calls", "is_overdue", "run_s", "ticket")
+    __slots__ = ("begun_at", "calls", "is_overdue", "run_s", "ticket", "timeout_ms")
 
-    def __init__(self, calls: Sequence[Call], ticket: int, run_s: float) -> None:
+    def __init__(self, calls: Sequence[Call], ticket: int, timeout_ms: int, run_s: float) -> None:
         self.calls = calls
         self.ticket = ticket
+        self.timeout_ms = timeout_ms
         self.run_s = run_s
         self.begun_at = 0.0
         self.is_overdue = False

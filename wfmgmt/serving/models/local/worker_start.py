@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import ModelNotLoaded
-from wfmgmt.serving.models.local.dispatching import NodeRules
 from wfmgmt.serving.models.local.forkserver_client import ForkFailed
 from wfmgmt.serving.models.local.frames import Frame, InvalidFrame
 from wfmgmt.serving.models.local.worker_process import WorkerExited, WorkerProcess
@@ -22,18 +21,14 @@ class Job:
     Attributes:
         workflow: Workflow it belongs to.
         node: Node whose handler it hosts.
-        rules: How its requests reach a worker.
         equip: Prepares what one worker needs, and takes it back when that worker is gone. Gives the message that makes
             the worker load its handler, as `worker` describes it. Entering raises ModelNotLoaded.
-        max_workers: Workers at most, unless more are asked for.
         startup_timeout_s: Time each worker has from its start until its handler is initialised.
     """
 
     workflow: str
     node: str
-    rules: NodeRules
     equip: Callable[[], AbstractAsyncContextManager[Mapping[str, Any]]]
-    max_workers: int
     startup_timeout_s: float
 
 

@@ -38,6 +38,7 @@ class ModelScaler:
 
     Attributes:
         minimum: Workers that are to be up at least.
+        maximum: Workers that may be up at most.
         workers: Workers that the server is to keep up now.
         ready: Workers that are up, as last known.
         problem: Why they are not as they should be; None while they are.
@@ -59,6 +60,7 @@ class ModelScaler:
         on_change: Callable[[], None],
     ) -> None:
         self.minimum = self.workers = model.min_workers
+        self.maximum = model.max_workers
         self.ready = 0
         self.problem: str | None = None
         self.in_flight = 0
@@ -70,8 +72,9 @@ class ModelScaler:
         self._model = model
         self._idle_timeout_s = idle_timeout_s
         self._on_change = on_change
-        self._may_work = asyncio.Event()
+        self._may_work, self._is_idle = asyncio.Event(), asyncio.Event()
         self._may_work.set()
+        self._is_idle.set()
         self._timer: asyncio.TimerHandle | None = None
         self._resizing: asyncio.Task[None] | None = None
         self.is_stopped = False
@@ -85,7 +88,7 @@ class ModelScaler:
     @property
     def at_once(self) -> int:
         """Requests that are run at a time."""
-        return max(self.workers * self._model.batch_size, 1)
+        return max(self.workers * self._model.rules.batch_size, 1)
 
     async def resize(self, workers: int) -> None:
         """Have exactly so many workers, and wait until they are up and others gone; `changing` is held.
@@ -93,12 +96,11 @@ class ModelScaler:
         Raises:
             ServerFailed: They are not, or nobody knows.
         """
-        most = max(workers, self._model.max_workers)
         there = await self._describe()
         if len(there.workers) > workers:
             await self._server.scale(self._name, there.version, min_workers=workers, max_workers=workers)
-        if (there.min_workers, there.max_workers) != (workers, most) or len(there.workers) > workers:
-            await self._server.scale(self._name, there.version, min_workers=workers, max_workers=most)
+        if (there.min_workers, there.max_workers) != (workers, self.maximum) or len(there.workers) > workers:
+            await self._server.scale(self._name, there.version, min_workers=workers, max_workers=self.maximum)
         await self._wait_for(workers)
         self.workers = workers
         self._note(workers, None)
@@ -134,22 +136,30 @@ class ModelScaler:
                 return version
         raise ServerFailed(self._server.name, f"does not hold the model {self._name} any more", Fault.FAILED)
 
-    async def set_minimum(self, workers: int) -> None:
-        """Have exactly so many workers, at least so many from then on; when that fails all is as before.
+    async def rescale(self, minimum: int, maximum: int) -> None:
+        """Keep from `minimum` to `maximum` workers from now on; when that fails all is as before. `changing` is held.
 
-        `changing` is held.
+        TorchServe may lose or repeat a request whose worker goes, so workers go only while there is none; new requests
+        wait meanwhile.
 
         Raises:
-            ServerFailed: They did not come up.
+            ServerFailed: New workers did not come up.
         """
-        minimum, before = self.minimum, self.workers
-        self.minimum = workers
+        limits, workers = (self.minimum, self.maximum), self.workers
+        self.minimum, self.maximum = minimum, maximum
         try:
-            await self.resize(workers)
-        except ServerFailed:
-            self.minimum = minimum
-            await self._fall_back(before)
+            if workers > maximum:
+                with self.kept_waiting():
+                    await self._is_idle.wait()
+                    await self.resize(maximum)
+            else:
+                await self.resize(max(workers, minimum))
+        except BaseException as error:
+            self.minimum, self.maximum = limits
+            if isinstance(error, ServerFailed):
+                await self._fall_back(workers)
             raise
+        self._watch_idling()
 
     async def _fall_back(self, workers: int) -> None:
         """Have the server give up workers that do not come up, which it would go on to start for ever."""
@@ -184,16 +194,22 @@ class ModelScaler:
         """
         await self._may_work.wait()
         while self.workers < 1:
+            if not self.maximum:
+                what = f"has no worker for model {self._name}: it was scaled to none"
+                raise ServerFailed(self._server.name, what, Fault.UNREACHABLE)
             await asyncio.shield(self._begin_to_resize(1))
             if self.workers < 1:
                 raise ServerFailed(self._server.name, f"has no worker: {self.problem}", Fault.UNREACHABLE)
             await self._may_work.wait()
         self.in_flight += 1
+        self._is_idle.clear()
         self._note_need()
 
     def leave(self) -> None:
         """End a request."""
         self.in_flight -= 1
+        if not self.in_flight:
+            self._is_idle.set()
         self._watch_idling()
 
     def _note_need(self) -> None:
@@ -203,7 +219,7 @@ class ModelScaler:
 
     @property
     def _is_short(self) -> bool:
-        return self.in_flight > self.at_once and self.workers < self._model.max_workers
+        return self.in_flight > self.at_once and self.workers < self.maximum
 
     def _grow(self) -> None:
         self._timer = None
@@ -230,10 +246,10 @@ class ModelScaler:
     async def _resize_in_turn(self, workers: int) -> None:
         try:
             async with self.changing:
+                workers = min(max(workers, self.minimum), self.maximum)  # Both may be others by now.
                 if workers > self.workers:
                     await self._resize_or_stay(workers)
                 elif workers < self.workers and not self.in_flight:
-                    # TorchServe may lose or repeat a request whose worker goes, so there must be none meanwhile.
                     with self.kept_waiting():
                         await self._resize_or_stay(workers)
         finally:

@@ -32,8 +32,9 @@ class PinnedArchives:
 
     def file_of(self, model: Model) -> str:
         """Return the hidden name."""
-        node = hashlib.sha256(model.name.encode()).hexdigest()[:12]
-        return f"{self._start}{registration_of(model.name)}-{node}.mar"
+        uid, node = model.key
+        digest = hashlib.sha256(f"{uid}/{node}".encode()).hexdigest()[:12]
+        return f"{self._start}{uid}-{digest}.mar"
 
     def is_ours(self, url: str) -> bool:
         """Return whether a model that was registered with this name is of this deployment."""
@@ -90,11 +91,6 @@ class PinnedArchives:
         for file in folder.iterdir():
             if self.is_ours(file.name) and self.registration(file.name) not in known:
                 file.unlink(missing_ok=True)
-
-
-def registration_of(name: str) -> str:
-    """Return to which registration a model belongs, by the name under which it was loaded."""
-    return name.partition("/")[0]
 
 
 def _name(archive: Path, pinned: Path) -> None:

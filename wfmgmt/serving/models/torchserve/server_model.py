@@ -1,4 +1,4 @@
-"""One model on one TorchServe: registered, compared with what it should be, asked."""
+"""One model on one TorchServe: its registration, its comparison with what it should be, its predictions."""
 
 import asyncio
 import math
@@ -19,7 +19,7 @@ _METHOD_NOT_ALLOWED, _INTERNAL = 405, 500
 
 
 class ServerModel:
-    """For the event loop only.
+    """One model on one TorchServe. For the event loop only.
 
     Args:
         server: Where it is.
@@ -36,7 +36,7 @@ class ServerModel:
         server: Where it is.
         number: As given.
         name: What the server knows it by.
-        workforce: Its workers.
+        scaler: Its workers.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ServerModel:
         self.server = server
         self.number = number
         self.name = f"{model.workflow}__{model.node}"
-        self.workforce = ModelScaler(
+        self.scaler = ModelScaler(
             server=server, name=self.name, file=file, model=model, idle_timeout_s=idle_timeout_s, on_change=on_change
         )
         self._model = model
@@ -70,7 +70,7 @@ class ServerModel:
         Raises:
             ModelNotLoaded: It does not run there.
         """
-        async with self.workforce.changing:
+        async with self.scaler.changing:
             await self._bring_up()
 
     async def _bring_up(self) -> None:
@@ -82,7 +82,7 @@ class ServerModel:
                 if len(there) != 1 or self._has_other_settings(there[0]):
                     await self._remove(there)
                     await self._register()
-            await self.workforce.resize(max(self.workforce.workers, self.workforce.minimum))
+            await self.scaler.resize(max(self.scaler.workers, self.scaler.minimum))
             self._is_foreign = False
         except ServerFailed as failure:
             raise self._not_loaded(failure) from failure
@@ -93,8 +93,8 @@ class ServerModel:
         model = self._model
         parameters = {
             "url": self._file,
-            "batch_size": model.batch_size,
-            "max_batch_delay": model.max_batch_delay_ms,
+            "batch_size": model.rules.batch_size,
+            "max_batch_delay": model.rules.max_batch_delay_ms,
             "response_timeout": self._response_timeout_s,
             "startup_timeout": math.ceil(model.startup_timeout_s),
         }
@@ -108,7 +108,7 @@ class ServerModel:
     @property
     def _response_timeout_s(self) -> int:
         """TorchServe kills a worker after whole seconds."""
-        return math.ceil(self._model.timeout_ms / 1000)
+        return math.ceil(self._model.rules.timeout_ms / 1000)
 
     async def _remove(self, versions: list[Described]) -> None:
         """Remove all versions that are ours."""
@@ -120,20 +120,20 @@ class ServerModel:
         Raises:
             ServerFailed: The server could not be asked; it is unknown what it holds.
         """
-        await self.workforce.stop()
-        async with self.workforce.changing:
+        await self.scaler.stop()
+        async with self.scaler.changing:
             there = await self.server.describe(self.name)
             await remove_versions(self.server, self.name, there, lambda url: url == self._file)
 
-    async def set_minimum(self, workers: int) -> None:
-        """Run exactly so many workers, at least so many from then on.
+    async def scale(self, minimum: int, maximum: int) -> None:
+        """Keep from `minimum` to `maximum` workers from now on.
 
         Raises:
-            ModelNotLoaded: They did not come up; the number is as before.
+            ModelNotLoaded: They did not come up; both numbers are as before.
         """
         try:
-            async with self.workforce.changing:
-                await self.workforce.set_minimum(workers)
+            async with self.scaler.changing:
+                await self.scaler.rescale(minimum, maximum)
         except ServerFailed as failure:
             raise self._not_loaded(failure) from failure
 
@@ -147,42 +147,42 @@ class ServerModel:
             return DriftKind.NAME_TAKEN if there else DriftKind.MISSING
         if len(ours) > 1 or self._has_other_settings(ours[0]):
             return DriftKind.SETTINGS
-        if not self.workforce.is_changing and ours[0].min_workers != self.workforce.workers:
+        if not self.scaler.is_changing and ours[0].min_workers != self.scaler.workers:
             return DriftKind.WORKERS
         return None
 
     def on_seen(self, there: list[Described]) -> None:
-        """Take note of what the server says, which is as it should be."""
-        self.workforce.on_seen(next(version for version in there if version.url == self._file))
+        """Keep what the server says, which is as it should be."""
+        self.scaler.on_seen(next(version for version in there if version.url == self._file))
         self._is_foreign = False
 
     def on_problem(self, problem: str, *, is_foreign: bool = False) -> None:
-        """Take note of why the model cannot be asked, or why nobody knows.
+        """Keep why the model cannot be asked, or why that is unknown.
 
         Args:
             problem: Why.
-            is_foreign: Whether somebody else's model has the name, which must not be asked in its place.
+            is_foreign: Whether a model that is not ours has the name, which must not be asked in its place.
         """
-        self.workforce.on_seen(None, problem)
+        self.scaler.on_seen(None, problem)
         self._is_foreign = is_foreign
 
     def _has_other_settings(self, there: Described) -> bool:
-        model = self._model
+        rules = self._model.rules
         settings = (there.url, there.batch_size, there.max_batch_delay_ms, there.response_timeout_s)
-        return settings != (self._file, model.batch_size, model.max_batch_delay_ms, self._response_timeout_s)
+        return settings != (self._file, rules.batch_size, rules.max_batch_delay_ms, self._response_timeout_s)
 
-    async def mend(self, kind: DriftKind) -> None:
+    async def repair(self, kind: DriftKind) -> None:
         """Have the server hold what it should, while nothing is asked.
 
         Raises:
             ServerFailed, ModelNotLoaded: It does not.
         """
-        async with self.workforce.changing:
-            if self.workforce.is_stopped:
+        async with self.scaler.changing:
+            if self.scaler.is_stopped:
                 return  # It was unloaded meanwhile.
-            with self.workforce.kept_waiting():
+            with self.scaler.kept_waiting():
                 if kind is DriftKind.WORKERS:
-                    await self.workforce.resize(self.workforce.workers)
+                    await self.scaler.resize(self.scaler.workers)
                 else:
                     await self._bring_up()
 
@@ -191,20 +191,20 @@ class ServerModel:
 
         Raises:
             ServerFailed: The server cannot be reached, so that nothing was asked.
-            PredictionFailed, PredictionRefused, NoWorker: As for `ModelServer.infer`.
+            PredictionFailed, PredictionRefused, NoWorker: As for `LoadedModel.infer`.
         """
         if self._is_foreign:
             raise ServerFailed(self.server.name, f"has a model {self.name} that is not ours", Fault.UNREACHABLE)
-        await self.workforce.enter()
+        await self.scaler.enter()
         began = time.monotonic()
         try:
             reply = await self._predict(request)
         finally:
-            self.workforce.leave()
+            self.scaler.leave()
         try:
             answer = decode(reply, server=self.server.inference_url, worker=self.number)
         except PredictionFailed as failure:
-            self._note_loss(0.0)
+            self._record_loss(0.0)
             if failure.is_worker_gone and self._was_killed(time.monotonic() - began):
                 raise self._too_late() from failure
             raise
@@ -214,7 +214,7 @@ class ServerModel:
     async def _predict(self, request: NodeRequest) -> Reply:
         body, headers = encode(request, with_authorization=not self.server.has_inference_key)
         try:
-            return await self._in_time(self.server.predict(self.name, self.workforce.version, body, headers))
+            return await self._in_time(self.server.predict(self.name, self.scaler.version, body, headers))
         except ServerFailed as failure:
             if failure.fault is Fault.UNREACHABLE:
                 raise
@@ -244,22 +244,23 @@ class ServerModel:
         As many as there are workers are run at a time, in whatever order they arrive there. Each row of the others may
         be killed for taking too long, and a worker that was lost has to come back first.
         """
-        other_rows = (self.workforce.in_flight - 1) // self.workforce.at_once
-        own_s = (self._model.timeout_ms + self._model.max_batch_delay_ms) / 1000
+        other_rows = (self.scaler.in_flight - 1) // self.scaler.at_once
+        rules = self._model.rules
+        own_s = (rules.timeout_ms + rules.max_batch_delay_ms) / 1000
         return max(began, self._replaced_at) + own_s + other_rows * (self._response_timeout_s + _REPLACEMENT_S)
 
     def _was_killed(self, took_s: float) -> bool:
         """Return whether TorchServe killed the worker of a request that waited for no other, since it took too long."""
-        return took_s >= self._response_timeout_s and not (self.workforce.in_flight // self.workforce.at_once)
+        return took_s >= self._response_timeout_s and not (self.scaler.in_flight // self.scaler.at_once)
 
     def _too_late(self) -> PredictionFailed:
-        timeout_ms = self._model.timeout_ms
-        self._note_loss(self._response_timeout_s - timeout_ms / 1000)
+        timeout_ms = self._model.rules.timeout_ms
+        self._record_loss(self._response_timeout_s - timeout_ms / 1000)
         reason = f"no answer within timeout-ms of {timeout_ms} ms from TorchServe at {self.server.inference_url}"
         return PredictionFailed(reason, self.number, Fault.TIMED_OUT)
 
-    def _note_loss(self, in_s: float) -> None:
-        """Take note that a worker may be gone, or be killed in a moment, and has to be replaced."""
+    def _record_loss(self, in_s: float) -> None:
+        """Reckon with a worker that is gone, or killed in a moment, and has to be replaced."""
         self._replaced_at = time.monotonic() + in_s + _REPLACEMENT_S
 
     def _name_taken(self) -> ModelNotLoaded:
@@ -290,7 +291,7 @@ async def remove_versions(
     The default one, which is the first, may only go last; where others' versions stay, one of these becomes it.
 
     Raises:
-        ServerFailed: They are still there, or nobody knows.
+        ServerFailed: They are still there, or that is unknown.
     """
     ours = [version for version in there if is_ours(version.url)]
     others = [version for version in there if not is_ours(version.url)]

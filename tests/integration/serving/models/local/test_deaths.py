@@ -16,7 +16,8 @@ from tests.support.model_servers import LocalServers, forkserver_of, is_running,
 from tests.support.service import CHECKOUT, wait_until
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
 from wfmgmt.serving.models.local.forkserver_client import ForkFailed, ForkserverClient, WorkerEnvironment
-from wfmgmt.testing import in_event_loop, make_model
+from wfmgmt.serving.models.protocol import LoadedModel
+from wfmgmt.testing import in_event_loop, load, make_model
 
 
 def record_pids(path: Path) -> str:
@@ -38,21 +39,25 @@ def read_pids(path: Path) -> list[list[int]]:
     return [[int(pid) for pid in line.split()] for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-async def load_and_note(servers: LocalServers, folder: Path, workers: int) -> list[list[int]]:
-    """Load a model whose workers note their processes, and return these."""
+async def load_and_note(servers: LocalServers, folder: Path, workers: int) -> tuple[LoadedModel, list[list[int]]]:
+    """Load a model whose workers note their processes; return both."""
     archive = make_mar(folder, source=record_pids(folder / "pids"))
-    await servers.models.load(make_model(archive, min_workers=workers))
-    return read_pids(folder / "pids")
+    model = await load(servers.models, archive, min_workers=workers)
+    return model, read_pids(folder / "pids")
 
 
 @in_event_loop
 async def test_worker_is_replaced_when_it_is_killed(tmp_path: Path) -> None:
     """A new process takes the place of a dead one, whose children go with it, and the reason shows meanwhile."""
     seen: list[WorkerStatus] = []
-    async with open_servers(tmp_path / "unpacked", lambda name: seen.append(servers.models.status(name))) as servers:
-        (victim, _, child), (survivor, _, _) = await load_and_note(servers, tmp_path, 2)
+    loaded: list[LoadedModel] = []
+    async with open_servers(tmp_path / "unpacked") as servers:
+        archive = make_model(make_mar(tmp_path, source=record_pids(tmp_path / "pids")), min_workers=2)
+        model = await servers.models.load(archive, on_change=lambda: seen.extend(each.status for each in loaded))
+        loaded.append(model)
+        (victim, _, child), (survivor, _, _) = read_pids(tmp_path / "pids")
         os.kill(victim, signal.SIGKILL)
-        await until(lambda: len(read_pids(tmp_path / "pids")) == 3 and servers.models.status("w__m").ready == 2)
+        await until(lambda: len(read_pids(tmp_path / "pids")) == 3 and model.status.ready == 2)
         assert is_running(survivor)
         await until(lambda: not is_running(child), timeout_s=2)
     assert WorkerStatus(wanted=2, ready=1, error="worker was killed by SIGKILL") in seen
@@ -63,11 +68,11 @@ async def test_worker_is_replaced_when_it_is_killed(tmp_path: Path) -> None:
 async def test_everything_comes_back_when_the_forkserver_dies(tmp_path: Path, signal_number: signal.Signals) -> None:
     """All workers and their children die with the forkserver; a new one starts as many again."""
     async with open_servers(tmp_path / "unpacked") as servers:
-        old = await load_and_note(servers, tmp_path, 3)
+        model, old = await load_and_note(servers, tmp_path, 3)
         forkserver = old[0][1]
         os.kill(forkserver, signal_number)
         await until(lambda: not any(is_running(pid) for pids in old for pid in pids), timeout_s=2)
-        await until(lambda: len(read_pids(tmp_path / "pids")) == 6 and servers.models.status("w__m").ready == 3)
+        await until(lambda: len(read_pids(tmp_path / "pids")) == 6 and model.status.ready == 3)
         assert all(pids[1] != forkserver for pids in read_pids(tmp_path / "pids")[3:])
 
 
@@ -75,25 +80,25 @@ async def test_everything_comes_back_when_the_forkserver_dies(tmp_path: Path, si
 async def test_load_fails_cleanly_when_the_forkserver_dies(tmp_path: Path) -> None:
     """A load under way ends with a reason, and the next one works."""
     async with open_servers(tmp_path / "unpacked") as servers:
-        [(_, forkserver, _)] = await load_and_note(servers, tmp_path, 1)
+        _, [(_, forkserver, _)] = await load_and_note(servers, tmp_path, 1)
         source = record_pids(tmp_path / "hanging pids") + "    time.sleep(60)\n"
-        hanging = make_model(make_mar(tmp_path, name="hanging", source=source), name="hanging")
-        loading = asyncio.create_task(servers.models.load(hanging))
+        hanging = make_mar(tmp_path, name="hanging", source=source)
+        loading = asyncio.create_task(load(servers.models, hanging, uid="hanging"))
         await until((tmp_path / "hanging pids").exists)
         os.kill(forkserver, signal.SIGKILL)
         with pytest.raises(ModelNotLoaded, match="worker was lost with the forkserver while loading"):
             await loading
-        await servers.models.load(make_model(make_mar(tmp_path, name="good"), name="good"))
+        await load(servers.models, make_mar(tmp_path, name="good"), uid="good")
 
 
 @in_event_loop
 async def test_forkserver_ignores_sigint(tmp_path: Path) -> None:
     """Ctrl-C is the runtime's business: neither forkserver nor workers react to it."""
     async with open_servers(tmp_path / "unpacked") as servers:
-        [(worker, forkserver, _)] = await load_and_note(servers, tmp_path, 1)
+        model, [(worker, forkserver, _)] = await load_and_note(servers, tmp_path, 1)
         for pid in (worker, forkserver):
             os.kill(pid, signal.SIGINT)
-        await servers.models.scale("w__m", 2)
+        await model.scale(2, 2)
         assert is_running(worker)
         assert is_running(forkserver)
 
@@ -249,13 +254,12 @@ async def test_forkserver_stays_quick_with_thousands_of_processes_that_a_worker_
         "        os._exit(0)\n" + record_pids(tmp_path / "crowded pids")
     )
     async with open_servers(tmp_path / "unpacked") as servers:
-        [(other, forkserver, _)] = await load_and_note(servers, tmp_path, 1)
-        crowded = make_model(make_mar(tmp_path, name="crowded", source=source), name="crowded")
-        await servers.models.load(crowded)
+        model, [(other, forkserver, _)] = await load_and_note(servers, tmp_path, 1)
+        await load(servers.models, make_mar(tmp_path, name="crowded", source=source), uid="crowded")
         [(worker, _, child)] = read_pids(tmp_path / "crowded pids")
         os.kill(worker, signal.SIGKILL)
         await until(lambda: not is_running(child), timeout_s=60)
-        await servers.models.scale("w__m", 2)
+        await model.scale(2, 2)
         assert read_pids(tmp_path / "pids")[1][1] == forkserver
         assert is_running(other)
     assert not [message for message in caplog.messages if "forkserver" in message]
@@ -267,7 +271,7 @@ async def test_node_that_worked_just_before_the_forkserver_died_is_named(
 ) -> None:
     """Its handler has answered already; what it started may have killed the forkserver a moment later."""
     async with open_servers(tmp_path / "unpacked") as servers:
-        [(_, forkserver, _)] = await load_and_note(servers, tmp_path, 1)
+        _, [(_, forkserver, _)] = await load_and_note(servers, tmp_path, 1)
         os.kill(forkserver, signal.SIGKILL)
         told = "handlers at work then: none; others at work in the 10 s before: m of w"
         await until(lambda: any(told in each for each in caplog.messages))

@@ -8,7 +8,7 @@ import pytest
 from tests.support.factories import make_mar
 from tests.support.model_servers import LocalServers, open_servers
 from wfmgmt.serving.models.local.forkserver_client import WorkerEnvironment
-from wfmgmt.testing import in_event_loop, make_model
+from wfmgmt.testing import in_event_loop, load
 
 TORCH = """
 import random
@@ -35,7 +35,7 @@ async def draw(servers: LocalServers, folder: Path, expression: str) -> None:
         f"    with open({str(folder)!r} + f'/{{os.getpid()}}.number', 'w') as file:\n"
         "        json.dump(float(number), file)\n"
     )
-    await servers.models.load(make_model(make_mar(folder, source=source), min_workers=3))
+    await load(servers.models, make_mar(folder, source=source), min_workers=3)
 
 
 def numbers_in(folder: Path) -> list[float]:

@@ -5,11 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.support.factories import make_war
-from tests.support.model_servers import LocalServers, load_functions, open_servers
-from wfmgmt.serving.models.base import InputField, NodeRequest, NoWorker, WorkerStatus
+from tests.support.model_servers import load_functions, open_servers
+from wfmgmt.serving.models.base import InputField, NodeRequest, WorkerStatus
+from wfmgmt.serving.models.protocol import LoadedModel
 from wfmgmt.testing import in_event_loop
 
 #: Writes what it gets to a file with a fixed name, works on it, and reads it back.
@@ -64,47 +63,50 @@ a = b = c = meet
 """
 
 
-async def ask(servers: LocalServers, function: str, body: bytes = b"a") -> bytes:
+async def ask(function: LoadedModel, body: bytes = b"a") -> bytes:
     """Return what a function answers."""
     request = NodeRequest("id", b"{}", [InputField("body", body)])
-    return bytes((await asyncio.wait_for(servers.functions.infer(f"uid/{function}", request), 60)).content)
+    return bytes((await asyncio.wait_for(function.infer(request), 60)).content)
 
 
 @in_event_loop
 async def test_function_with_a_fixed_file_name_gives_everybody_their_own(tmp_path: Path) -> None:
     """Of 40 clients at once nobody gets another one's data: one process, one call at a time."""
     async with open_servers(tmp_path / "u") as servers:
-        await load_functions(servers, make_war(tmp_path, handler=FIXED_NAME), "pre", max_workers=1)
+        [pre] = await load_functions(servers, make_war(tmp_path, handler=FIXED_NAME), "pre", max_workers=1)
         bodies = [b"client %d" % number for number in range(40)]
-        assert await asyncio.gather(*(ask(servers, "pre", body) for body in bodies)) == bodies
-        assert servers.functions.status("uid/pre") == WorkerStatus(wanted=1, ready=1)
+        assert await asyncio.gather(*(ask(pre, body) for body in bodies)) == bodies
+        assert pre.status == WorkerStatus(wanted=1, ready=1)
 
 
 @in_event_loop
 async def test_workers_of_one_function_have_folders_of_their_own(tmp_path: Path) -> None:
     """Where several are allowed, the same holds: each has its own `temp.bin`."""
     async with open_servers(tmp_path / "u") as servers:
-        await load_functions(servers, make_war(tmp_path, handler=FIXED_NAME), "pre", min_workers=3, max_workers=3)
+        [pre] = await load_functions(
+            servers, make_war(tmp_path, handler=FIXED_NAME), "pre", min_workers=3, max_workers=3
+        )
         bodies = [b"client %d" % number for number in range(40)]
-        assert await asyncio.gather(*(ask(servers, "pre", body) for body in bodies)) == bodies
+        assert await asyncio.gather(*(ask(pre, body) for body in bodies)) == bodies
 
 
 @in_event_loop
 async def test_functions_see_nothing_of_each_other(tmp_path: Path) -> None:
     """Globals, working folder and environment of one function are the other's business; its own it finds again."""
     async with open_servers(tmp_path / "u") as servers:
-        await load_functions(servers, make_war(tmp_path, handler=STATEFUL), "first", "second", max_workers=1)
+        names = ("first", "second")
+        functions = await load_functions(servers, make_war(tmp_path, handler=STATEFUL), *names, max_workers=1)
         pids = set()
-        for name in ("first", "second"):
+        for name, function in zip(names, functions, strict=True):
             told: list[list[Any]] = [
-                json.loads(answer) for answer in await asyncio.gather(*(ask(servers, name) for _ in range(8)))
+                json.loads(answer) for answer in await asyncio.gather(*(ask(function) for _ in range(8)))
             ]
             assert [calls for _, _, calls, _ in told] == list(range(8))
             assert [seen for _, seen, _, _ in told] == [None, *[f"w__{name}"] * 7]
             assert [Path(folder).name == "inner" for folder, *_ in told] == [False, *[True] * 7]
             assert len({pid for *_, pid in told}) == 1
             pids.add(told[0][3])
-        assert len(pids) == len({"first", "second"})
+        assert len(pids) == len(names)
 
 
 @in_event_loop
@@ -114,13 +116,5 @@ async def test_functions_run_at_the_same_time(tmp_path: Path) -> None:
     folder.mkdir()
     source = MEETING.replace("FOLDER", repr(str(folder)))
     async with open_servers(tmp_path / "u") as servers:
-        await load_functions(servers, make_war(tmp_path, handler=source), "a", "b", "c", max_workers=1)
-        assert len(set(await asyncio.gather(*(ask(servers, name) for name in "abc")))) == len("abc")
-
-
-@in_event_loop
-async def test_infer_fails_when_the_function_is_not_loaded(tmp_path: Path) -> None:
-    """There is nobody to ask under an unknown name."""
-    async with open_servers(tmp_path / "u") as servers:
-        with pytest.raises(NoWorker, match="not loaded"):
-            await ask(servers, "nosuch")
+        functions = await load_functions(servers, make_war(tmp_path, handler=source), "a", "b", "c", max_workers=1)
+        assert len(set(await asyncio.gather(*map(ask, functions)))) == len("abc")

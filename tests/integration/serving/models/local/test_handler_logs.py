@@ -10,7 +10,7 @@ from tests.support.factories import make_mar
 from tests.support.model_servers import open_servers
 from wfmgmt.serving.models.base import InputField, NodeRequest, PredictionFailed
 from wfmgmt.serving.models.local.forkserver_client import WorkerEnvironment
-from wfmgmt.testing import in_event_loop, make_model
+from wfmgmt.testing import in_event_loop, load
 
 HANDLER = """
 import logging, sys
@@ -36,10 +36,10 @@ async def records_of(folder: Path, caplog: pytest.LogCaptureFixture, source: str
     caplog.set_level(logging.DEBUG, logger="wfmgmt.handler")
     surroundings = WorkerEnvironment(log_level=level)
     async with open_servers(folder / "unpacked", surroundings=surroundings) as servers:
-        await servers.models.load(make_model(make_mar(folder, source=source)))
+        model = await load(servers.models, make_mar(folder, source=source))
         request = NodeRequest("r", b"{}", [InputField("body", b"x")])
         with contextlib.suppress(PredictionFailed):
-            await servers.models.infer("w__m", request)
+            await model.infer(request)
     return [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "wfmgmt.handler"]
 
 

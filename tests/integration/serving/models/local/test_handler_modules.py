@@ -10,7 +10,7 @@ from tests.support.factories import CLASS_HANDLER, make_mar
 from tests.support.model_servers import open_servers
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
-from wfmgmt.testing import in_event_loop, make_model
+from wfmgmt.testing import in_event_loop, load
 from wfmgmt.testing.models import GOOD_HANDLER
 
 #: Handler strings with the files of their archives, all of which TorchServe loads but for the last three.
@@ -66,8 +66,8 @@ async def test_load_finds_every_module_that_python_can_load(
 ) -> None:
     """Names with dots, hyphens, spaces and any letters, packages, and folders of the archive lead to their module."""
     async with open_servers(tmp_path / "unpacked") as servers:
-        await servers.models.load(make_model(make_mar(tmp_path, handler=handler, source=None, extra_files=files)))
-        assert servers.models.status("w__m") == WorkerStatus(wanted=1, ready=1)
+        model = await load(servers.models, make_mar(tmp_path, handler=handler, source=None, extra_files=files))
+        assert model.status == WorkerStatus(wanted=1, ready=1)
 
 
 @in_event_loop
@@ -78,7 +78,7 @@ async def test_load_finds_a_handler_that_comes_compiled(tmp_path: Path) -> None:
     py_compile.compile(str(source), cfile=str(compiled), doraise=True)
     async with open_servers(tmp_path / "unpacked") as servers:
         files = {"secret.pyc": compiled.read_bytes()}
-        await servers.models.load(make_model(make_mar(tmp_path, handler="secret", source=None, extra_files=files)))
+        await load(servers.models, make_mar(tmp_path, handler="secret", source=None, extra_files=files))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ async def test_load_tells_a_handler_that_does_not_exist_from_one_that_fails(
     files = {"h.py": GOOD_HANDLER}
     async with open_servers(tmp_path / "unpacked") as servers:
         with pytest.raises(ModelNotLoaded) as raised:
-            await servers.models.load(make_model(make_mar(tmp_path, handler=handler, source=None, extra_files=files)))
+            await load(servers.models, make_mar(tmp_path, handler=handler, source=None, extra_files=files))
     assert raised.value.reason.startswith(reason)
     assert raised.value.fault is Fault.ARCHIVE
 
@@ -115,5 +115,5 @@ async def test_load_tells_the_error_of_a_handler_that_imports_what_is_not_there(
     archive = make_mar(tmp_path, handler="pkg.h", source=None, extra_files={"pkg/h.py": "import nosuch"})
     async with open_servers(tmp_path / "unpacked") as servers:
         with pytest.raises(ModelNotLoaded, match="ModuleNotFoundError: No module named 'nosuch'") as raised:
-            await servers.models.load(make_model(archive))
+            await load(servers.models, archive)
     assert raised.value.fault is Fault.MODEL

@@ -19,7 +19,8 @@ from wfmgmt.serving.models.local.budget import WorkerBudget
 from wfmgmt.serving.models.local.forkserver_client import ForkserverClient, WorkerEnvironment
 from wfmgmt.serving.models.local.hardening import RESERVED_PROCESSES, cgroup_limits
 from wfmgmt.serving.models.local.pool import PoolSettings
-from wfmgmt.testing import in_event_loop, make_model
+from wfmgmt.serving.models.protocol import LoadedModel
+from wfmgmt.testing import in_event_loop, load
 
 #: Its answer is its process id, unless the request says what it is to do.
 HANDLER = """
@@ -45,29 +46,28 @@ threading.Timer(0.2, shut).start()
 """
 
 
-async def ask(servers: LocalServers, order: str = "", name: str = "w__m") -> int:
+async def ask(model: LoadedModel, order: str = "") -> int:
     """Have a worker do something; return its process id."""
-    answer = await servers.models.infer(name, NodeRequest("r", b"{}", [InputField("body", order.encode())]))
+    answer = await model.infer(NodeRequest("r", b"{}", [InputField("body", order.encode())]))
     return int(answer.content)
 
 
-async def load(servers: LocalServers, folder: Path, **overrides: object) -> int:
-    """Load a model and return the process id of a worker."""
-    name = str(overrides.get("name", "w__m"))
-    await servers.models.load(make_model(make_mar(folder, source=HANDLER), **overrides))
-    return await ask(servers, name=name)
+async def load_obedient(servers: LocalServers, folder: Path, **overrides: object) -> tuple[LoadedModel, int]:
+    """Load a model; return it with the process id of a worker."""
+    model = await load(servers.models, make_mar(folder, source=HANDLER), **overrides)
+    return model, await ask(model)
 
 
 @in_event_loop
 async def test_stopped_forkserver_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """One that gives no sign of life is killed, and its workers come back with another one, without any request."""
     async with open_servers(tmp_path / "unpacked") as servers:
-        worker = await load(servers, tmp_path)
+        model, worker = await load_obedient(servers, tmp_path)
         forkserver = forkserver_of(worker)
         os.kill(forkserver, signal.SIGSTOP)
         await until(lambda: not is_running(forkserver), timeout_s=20)
-        await until(lambda: servers.models.status("w__m").ready == 1 and not is_running(worker), timeout_s=20)
-        assert forkserver_of(await ask(servers)) != forkserver
+        await until(lambda: model.status.ready == 1 and not is_running(worker), timeout_s=20)
+        assert forkserver_of(await ask(model)) != forkserver
     assert "the forkserver did not answer for 5 s; it was killed" in caplog.messages
 
 
@@ -75,54 +75,55 @@ async def test_stopped_forkserver_is_replaced(tmp_path: Path, caplog: pytest.Log
 async def test_worker_that_dies_is_missing_at_once_while_the_forkserver_is_stopped(tmp_path: Path) -> None:
     """The end of its socket is enough to know that it is not ready."""
     async with open_servers(tmp_path / "unpacked") as servers:
-        worker = await load(servers, tmp_path)
+        model, worker = await load_obedient(servers, tmp_path)
         forkserver = forkserver_of(worker)
         os.kill(forkserver, signal.SIGSTOP)
         os.kill(worker, signal.SIGKILL)
-        await until(lambda: servers.models.status("w__m").ready == 0, timeout_s=4)
+        await until(lambda: model.status.ready == 0, timeout_s=4)
         assert is_running(forkserver)
-        await until(lambda: servers.models.status("w__m").ready == 1, timeout_s=20)
+        await until(lambda: model.status.ready == 1, timeout_s=20)
 
 
 @in_event_loop
 async def test_worker_that_closes_its_socket_is_replaced_before_a_request_finds_out(tmp_path: Path) -> None:
     """A handler's thread can close what is not its own; the worker is not ready then, however alive it is."""
     async with open_servers(tmp_path / "unpacked") as servers:
-        await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER)))
-        worker = await ask(servers, SHUT)
+        model = await load(servers.models, make_mar(tmp_path, source=HANDLER))
+        worker = await ask(model, SHUT)
         await until(lambda: not is_running(worker))
-        await until(lambda: servers.models.status("w__m").ready == 1)
+        await until(lambda: model.status.ready == 1)
 
 
 @in_event_loop
 async def test_start_up_time_covers_the_wait_for_a_process(tmp_path: Path) -> None:
     """A load says after its own time that it got no process, however long a forkserver hangs."""
     async with open_servers(tmp_path / "unpacked") as servers:
-        forkserver = forkserver_of(await load(servers, tmp_path))
+        _, worker = await load_obedient(servers, tmp_path)
+        forkserver = forkserver_of(worker)
         os.kill(forkserver, signal.SIGSTOP)
         with pytest.raises(ModelNotLoaded, match=r"no process was forked within startup_timeout of 0\.5 s"):
-            await load(servers, tmp_path, name="w__late", startup_timeout_s=0.5)
+            await load_obedient(servers, tmp_path, uid="late", startup_timeout_s=0.5)
         assert is_running(forkserver), "it was found dead, and the time was not what ended the load"
-        await load(servers, tmp_path, name="w__late")
+        await load_obedient(servers, tmp_path, uid="late")
 
 
 @in_event_loop
 async def test_stopped_worker_is_replaced(tmp_path: Path) -> None:
     """An idle worker that is stopped would fail the next request, so it goes before one comes."""
     async with open_servers(tmp_path / "unpacked") as servers:
-        worker = await load(servers, tmp_path)
+        model, worker = await load_obedient(servers, tmp_path)
         os.kill(worker, signal.SIGSTOP)
         await until(lambda: not is_running(worker), timeout_s=20)
-        assert await ask(servers) != worker
+        assert await ask(model) != worker
         with pytest.raises(PredictionFailed, match="was stopped, and killed because it was not continued"):
-            await ask(servers, "os.kill(os.getpid(), signal.SIGSTOP)")
+            await ask(model, "os.kill(os.getpid(), signal.SIGSTOP)")
 
 
 @in_event_loop
 async def test_worker_that_is_continued_stays(tmp_path: Path) -> None:
     """A pause of the whole machine, or of a debugger, ends nothing."""
     async with open_servers(tmp_path / "unpacked") as servers:
-        worker = await load(servers, tmp_path)
+        model, worker = await load_obedient(servers, tmp_path)
         for pid in (forkserver_of(worker), worker):
             os.kill(pid, signal.SIGSTOP)
         await asyncio.sleep(1)  # The pause.
@@ -130,7 +131,7 @@ async def test_worker_that_is_continued_stays(tmp_path: Path) -> None:
             os.kill(pid, signal.SIGCONT)
         later = time.monotonic() + 4
         await until(lambda: time.monotonic() > later)
-        assert await ask(servers) == worker
+        assert await ask(model) == worker
 
 
 @in_event_loop
@@ -139,12 +140,12 @@ async def test_log_names_who_was_at_work_when_the_forkserver_died(
 ) -> None:
     """Nothing keeps a handler from killing it, but it can be found out which one that may have been."""
     async with open_servers(tmp_path / "unpacked") as servers:
-        await load(servers, tmp_path, name="w__idle", node="idle")
-        await load(servers, tmp_path, node="guilty")
+        idle, _ = await load_obedient(servers, tmp_path, node="idle")
+        model, _ = await load_obedient(servers, tmp_path, node="guilty")
         with pytest.raises(PredictionFailed, match="its worker was lost with the forkserver"):
-            await ask(servers, "os.kill(os.getppid(), 9); time.sleep(30)")
+            await ask(model, "os.kill(os.getppid(), 9); time.sleep(30)")
         await until(lambda: any("handlers at work then: guilty of w" in each for each in caplog.messages))
-        await until(lambda: servers.models.status("w__idle").ready == 1, timeout_s=20)
+        await until(lambda: idle.status.ready == 1, timeout_s=20)
 
 
 def with_budget(workers: int) -> PoolSettings:
@@ -156,55 +157,55 @@ def with_budget(workers: int) -> PoolSettings:
 async def test_workers_are_bounded_all_together(tmp_path: Path) -> None:
     """A load over the bound fails in words, starts nothing, and works when others are gone."""
     async with open_servers(tmp_path / "unpacked", pool_settings=with_budget(3)) as servers:
-        await load(servers, tmp_path, min_workers=2)
+        model, _ = await load_obedient(servers, tmp_path, min_workers=2)
         refusal = "m: 2 more are needed, 2 run, WFMGMT_MAX_WORKERS allows 3"
         with pytest.raises(ModelNotLoaded, match=f"^{refusal}$") as raised:
-            await load(servers, tmp_path, name="v__m", workflow="v", min_workers=2)
+            await load_obedient(servers, tmp_path, uid="uid2", workflow="v", min_workers=2)
         assert raised.value.fault is Fault.NO_ROOM
         with pytest.raises(ModelNotLoaded, match=f"^{refusal}$"):
-            await servers.models.scale("w__m", 4)
-        assert servers.models.status("w__m").ready == 2
-        await servers.models.scale("w__m", 3)
-        await servers.models.scale("w__m", 1)
-        await load(servers, tmp_path, name="w__second", min_workers=2)
-        await servers.models.unload("w__second")
-        await load(servers, tmp_path, name="w__third", min_workers=2)
+            await model.scale(4, 4)
+        assert model.status.ready == 2
+        await model.scale(3, 3)
+        await model.scale(1, 1)
+        second, _ = await load_obedient(servers, tmp_path, uid="second", min_workers=2)
+        await second.unload()
+        await load_obedient(servers, tmp_path, uid="third", min_workers=2)
 
 
 @in_event_loop
 async def test_workers_of_a_workflow_that_is_being_loaded_are_needed_and_do_not_run(tmp_path: Path) -> None:
     """What its first node got is part of what the second one lacks room for."""
     async with open_servers(tmp_path / "unpacked", pool_settings=with_budget(4)) as servers:
-        await load(servers, tmp_path)
-        await load(servers, tmp_path, name="v__a", workflow="v", node="a", min_workers=2)
+        await load_obedient(servers, tmp_path)
+        await load_obedient(servers, tmp_path, uid="uid2", workflow="v", node="a", min_workers=2)
         refusal = "b: 4 more are needed, 1 runs, WFMGMT_MAX_WORKERS allows 4"
         with pytest.raises(ModelNotLoaded, match=f"^{refusal}$"):
-            await load(servers, tmp_path, name="v__b", workflow="v", node="b", min_workers=2)
+            await load_obedient(servers, tmp_path, uid="uid2", workflow="v", node="b", min_workers=2)
 
 
 @in_event_loop
 async def test_growth_stops_at_the_bound(tmp_path: Path) -> None:
     """Requests wait for the workers that there are, and what died is replaced within the bound."""
     async with open_servers(tmp_path / "unpacked", pool_settings=with_budget(2)) as servers:
-        await load(servers, tmp_path, max_workers=4)
-        await ask(servers, "time.sleep(0.1)")  # Nothing is given ahead to a worker that is not quick.
-        workers = await asyncio.gather(*(ask(servers, "time.sleep(0.3)") for _ in range(6)))
+        model, _ = await load_obedient(servers, tmp_path, max_workers=4)
+        await ask(model, "time.sleep(0.1)")  # Nothing is given ahead to a worker that is not quick.
+        workers = await asyncio.gather(*(ask(model, "time.sleep(0.3)") for _ in range(6)))
         assert len(set(workers)) == 2
         os.kill(workers[0], signal.SIGKILL)
-        await until(lambda: servers.models.status("w__m").ready >= 1)
-        await ask(servers)
+        await until(lambda: model.status.ready >= 1)
+        await ask(model)
 
 
 @in_event_loop
 async def test_requests_are_told_the_bound_when_there_is_no_worker_for_them(tmp_path: Path) -> None:
     """A model without workers gets none while there is no room, and one when there is."""
     async with open_servers(tmp_path / "unpacked", pool_settings=with_budget(1)) as servers:
-        await load(servers, tmp_path)
-        await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER), name="w__none", min_workers=0))
+        first, _ = await load_obedient(servers, tmp_path)
+        model = await load(servers.models, make_mar(tmp_path, source=HANDLER), uid="none", min_workers=0)
         with pytest.raises(NoWorker, match="m has no worker: 1 more is needed, 1 runs, WFMGMT_MAX_WORKERS allows 1"):
-            await ask(servers, name="w__none")
-        await servers.models.unload("w__m")
-        await ask(servers, name="w__none")
+            await ask(model)
+        await first.unload()
+        await ask(model)
 
 
 FACTS = """
@@ -227,8 +228,8 @@ def handle(data, context):
 async def test_workers_are_hardened(tmp_path: Path) -> None:
     """Each leaves processes to the service, gains no privileges, goes first without memory, and hides its own."""
     async with open_servers(tmp_path / "unpacked") as servers:
-        await servers.models.load(make_model(make_mar(tmp_path, source=FACTS)))
-        answer = await servers.models.infer("w__m", NodeRequest("r", b"{}", [InputField("body", b"x")]))
+        model = await load(servers.models, make_mar(tmp_path, source=FACTS))
+        answer = await model.infer(NodeRequest("r", b"{}", [InputField("body", b"x")]))
     facts = json.loads(bytes(answer.content))
     soft, hard = facts.pop("processes")
     assert soft == hard

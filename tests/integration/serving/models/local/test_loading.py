@@ -27,9 +27,10 @@ from wfmgmt.archives.verified import open_verified
 from wfmgmt.errors import InvalidArchive
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
 from wfmgmt.serving.models.local.forkserver_client import ForkserverClient
-from wfmgmt.serving.models.local.server import LocalModelServer, LocalParts
+from wfmgmt.serving.models.local.model import LocalParts
+from wfmgmt.serving.models.local.server import LocalModelServer
 from wfmgmt.serving.models.local.trees import ArchiveKind
-from wfmgmt.testing import in_event_loop, make_model
+from wfmgmt.testing import ignore, in_event_loop, load
 from wfmgmt.testing.models import GOOD_HANDLER
 
 
@@ -51,8 +52,8 @@ def read_report(path: Path) -> list[Any]:
 async def check_nothing_left(servers: LocalServers, folder: Path) -> None:
     """Check that a failed load left no files, and harmed nothing that other models need."""
     assert servers.unpacked == servers.working == []
-    await servers.models.load(make_model(make_mar(folder, name="good", source=GOOD_HANDLER), name="good"))
-    assert servers.models.status("good").ready == 1
+    model = await load(servers.models, make_mar(folder, name="good", source=GOOD_HANDLER))
+    assert model.status.ready == 1
 
 
 @pytest.mark.parametrize(
@@ -76,8 +77,8 @@ async def check_nothing_left(servers: LocalServers, folder: Path) -> None:
 async def test_load_finds_the_entry_point(tmp_path: Path, handler: str, source: str) -> None:
     """Handler strings and modules of every documented form come up."""
     async with open_servers(tmp_path / "unpacked") as servers:
-        await servers.models.load(make_model(make_mar(tmp_path, handler=handler, source=source)))
-        assert servers.models.status("w__m") == WorkerStatus(wanted=1, ready=1)
+        model = await load(servers.models, make_mar(tmp_path, handler=handler, source=source))
+        assert model.status == WorkerStatus(wanted=1, ready=1)
 
 
 @in_event_loop
@@ -86,7 +87,7 @@ async def test_load_drops_the_folder_of_the_handler(tmp_path: Path) -> None:
     manifest = {"model": {"modelName": "m", "handler": "pkg/h.py"}}
     archive = make_mar(tmp_path, handler="h.py", source=GOOD_HANDLER, manifest=manifest)
     async with open_servers(tmp_path / "unpacked") as servers:
-        await servers.models.load(make_model(archive))
+        await load(servers.models, archive)
 
 
 @in_event_loop
@@ -99,7 +100,7 @@ async def test_load_gives_the_handler_its_context(tmp_path: Path) -> None:
         source=report_to(report, "[context.model_name, context.manifest, context.system_properties, data]"),
     )
     async with open_servers(tmp_path / "unpacked") as servers:
-        await servers.models.load(make_model(archive, batch_size=3))
+        await load(servers.models, archive, batch_size=3)
         [(name, manifest, properties, data)] = read_report(report)
         assert Path(properties.pop("model_dir")) in servers.working
     assert (name, manifest["model"]["handler"], data) == ("w__m", "h.py", None)
@@ -120,7 +121,7 @@ async def test_load_runs_the_handler_in_its_folder(tmp_path: Path) -> None:
     extra_files = {"labels.py": "ALL = ['cat']\n", "vocabulary.txt": "meow"}
     archive = make_mar(tmp_path, handler="h.py", source=source, extra_files=extra_files)
     async with open_servers(tmp_path / "unpacked") as servers:
-        await servers.models.load(make_model(archive))
+        await load(servers.models, archive)
         assert read_report(report) == [[["cat"], "meow", str(servers.working[0].resolve())]]
 
 
@@ -133,7 +134,7 @@ async def test_load_starts_a_worker_with_nothing_of_the_runtime(tmp_path: Path) 
         " sorted({'asyncio', 'flask', 'sqlalchemy', 'aiohttp', 'pydantic'} & set(sys.modules))]"
     )
     async with open_servers(tmp_path / "unpacked") as servers:
-        await servers.models.load(make_model(make_mar(tmp_path, source=report_to(report, facts))))
+        await load(servers.models, make_mar(tmp_path, source=report_to(report, facts)))
     # The listing and the report are open while the descriptors are counted.
     assert read_report(report) == [[4, "", True, []]]
 
@@ -176,7 +177,7 @@ async def test_load_tells_what_is_wrong_with_a_handler(tmp_path: Path, source: s
     """Whatever a handler does while it is loaded fails that load, with a reason, and nothing else."""
     async with open_servers(tmp_path / "unpacked") as servers:
         with pytest.raises(ModelNotLoaded, match=f"^m: {reason}") as raised:
-            await servers.models.load(make_model(make_mar(tmp_path, source=source)))
+            await load(servers.models, make_mar(tmp_path, source=source))
         assert str(tmp_path) not in str(raised.value)
         await check_nothing_left(servers, tmp_path)
 
@@ -186,7 +187,7 @@ async def test_load_says_that_torchserve_is_missing_when_a_built_in_handler_is_a
     """A bare name without a file is a handler of torchserve, which is not installed here."""
     async with open_servers(tmp_path / "unpacked") as servers:
         with pytest.raises(ModelNotLoaded, match=r"image_classifier\.py is not in the archive, and torchserve"):
-            await servers.models.load(make_model(make_mar(tmp_path, handler="image_classifier", source=None)))
+            await load(servers.models, make_mar(tmp_path, handler="image_classifier", source=None))
 
 
 @in_event_loop
@@ -195,7 +196,7 @@ async def test_load_logs_the_traceback_of_a_failure(tmp_path: Path, caplog: pyte
     archive = make_mar(tmp_path, source="def helper():\n    raise ValueError('bad weights')\nhelper()\n")
     async with open_servers(tmp_path / "unpacked") as servers:
         with pytest.raises(ModelNotLoaded) as raised:
-            await servers.models.load(make_model(archive))
+            await load(servers.models, archive)
     assert raised.value.reason == "ValueError: bad weights"
     [record] = [record for record in caplog.records if "traceback" in record.__dict__]
     assert "in helper" in record.__dict__["traceback"]
@@ -209,7 +210,7 @@ async def test_load_logs_what_a_handler_prints(tmp_path: Path, caplog: pytest.Lo
     source = "import os, sys\nprint('out \\u2713')\nprint('err', file=sys.stderr)\nos.write(1, b'last')\nos._exit(1)\n"
     async with open_servers(tmp_path / "unpacked") as servers:
         with pytest.raises(ModelNotLoaded):
-            await servers.models.load(make_model(make_mar(tmp_path, source=source)))
+            await load(servers.models, make_mar(tmp_path, source=source))
     records = [record for record in caplog.records if record.name == "wfmgmt.handler"]
     assert [record.getMessage() for record in records] == ["out ✓", "err", "last"]
     assert {(record.__dict__["workflow"], record.__dict__["node"]) for record in records} == {("w", "m")}
@@ -221,8 +222,8 @@ async def test_load_survives_a_flood_of_output(tmp_path: Path, line_chars: int) 
     """A handler that prints 5 MB while it is loaded comes up."""
     source = f"for _ in range(5_000_000 // {line_chars}):\n    print('x' * {line_chars})\n" + GOOD_HANDLER
     async with open_servers(tmp_path / "unpacked") as servers:
-        await servers.models.load(make_model(make_mar(tmp_path, source=source)))
-        assert servers.models.status("w__m").ready == 1
+        model = await load(servers.models, make_mar(tmp_path, source=source))
+        assert model.status.ready == 1
 
 
 @in_event_loop
@@ -230,9 +231,9 @@ async def test_load_survives_a_copy_of_the_worker(tmp_path: Path) -> None:
     """A handler that forks and lets the copy run on does not give the worker two voices."""
     source = "import os\ndef handle(data, context):\n    os.fork()\n"
     async with open_servers(tmp_path / "unpacked") as servers:
-        await servers.models.load(make_model(make_mar(tmp_path, source=source)))
-        await servers.models.scale("w__m", 2)
-        assert servers.models.status("w__m") == WorkerStatus(wanted=2, ready=2)
+        model = await load(servers.models, make_mar(tmp_path, source=source))
+        await model.scale(2, 2)
+        assert model.status == WorkerStatus(wanted=2, ready=2)
 
 
 @in_event_loop
@@ -244,13 +245,12 @@ async def test_functions_have_a_process_each(tmp_path: Path) -> None:
         "def pre(data, context):\n    handle(data, context)\ndef post(data, context):\n    handle(data, context)\n"
     )
     async with open_servers(tmp_path / "unpacked") as servers:
-        await load_functions(servers, make_war(tmp_path, handler=source), "pre", "post", max_workers=1)
-        for name in ("uid/pre", "uid/post"):
-            assert servers.functions.status(name) == WorkerStatus(wanted=1, ready=1)
+        pre, post = await load_functions(servers, make_war(tmp_path, handler=source), "pre", "post", max_workers=1)
+        assert pre.status == post.status == WorkerStatus(wanted=1, ready=1)
         assert (len(servers.unpacked), len(servers.working)) == (1, 2)
-        await servers.functions.unload("uid/pre")
+        await pre.unload()
         assert (len(servers.unpacked), len(servers.working)) == (1, 1)
-        await servers.functions.unload("uid/post")
+        await post.unload()
         assert (servers.unpacked, servers.working) == ([], [])
     (first_pid, *first), (second_pid, *second) = sorted(read_report(report), key=lambda line: str(line[3]))
     assert first_pid != second_pid
@@ -264,7 +264,7 @@ async def test_functions_are_refused_when_their_archive_is_gone(tmp_path: Path) 
     function.archive.unlink()
     async with open_servers(tmp_path / "unpacked") as servers:
         with pytest.raises(ModelNotLoaded) as raised:
-            await servers.functions.load(function)
+            await servers.functions.load(function, on_change=ignore)
     assert (raised.value.node, raised.value.reason) == ("pre_processing", "Workflow archive not found at: seq.war")
 
 
@@ -288,10 +288,10 @@ async def test_load_fails_when_the_archive_cannot_be_unpacked(tmp_path: Path, er
         raise error
 
     folder = tmp_path / "unpacked"
-    parts = LocalParts(forkserver=ForkserverClient(), folder=folder, on_change=lambda _: None)
+    parts = LocalParts(forkserver=ForkserverClient(), folder=folder)
     server = LocalModelServer(parts, ArchiveKind(name="Model", unpack=unpack_and_fail, open_archive=open_verified))
     with pytest.raises(ModelNotLoaded) as raised:
-        await server.load(make_model(make_mar(tmp_path)))
+        await load(server, make_mar(tmp_path))
     assert (raised.value.reason, raised.value.__cause__) == (reason, error)
     assert list((folder / "unpacked").iterdir()) == []
 
@@ -302,14 +302,12 @@ async def test_unload_leaves_nothing(tmp_path: Path) -> None:
     report = tmp_path / "report"
     archive = make_mar(tmp_path, source=report_to(report, "os.getpid()"))
     async with open_servers(tmp_path / "unpacked") as servers:
-        await servers.models.load(make_model(archive, name="first"))
-        await servers.models.unload("first")
+        await (await load(servers.models, archive, uid="first")).unload()
         descriptors = open_descriptors()
-        for name in ("a", "b"):
-            await servers.models.load(make_model(archive, name=name, min_workers=3))
+        models = [await load(servers.models, archive, uid=uid, min_workers=3) for uid in ("a", "b")]
         assert open_descriptors() == descriptors + 2 * 3 * 2
-        await servers.models.unload("a")
-        await servers.models.unload("b")
+        for model in models:
+            await model.unload()
         assert not any(is_running(pid) for pid in read_report(report))
         assert open_descriptors() == descriptors
         assert servers.unpacked == servers.working == []
@@ -321,10 +319,10 @@ async def test_unload_does_not_wait_long_for_a_worker_that_does_not_react(tmp_pa
     report = tmp_path / "report"
     archive = make_mar(tmp_path, source=report_to(report, "os.getpid()"))
     async with open_servers(tmp_path / "unpacked") as servers:
-        await servers.models.load(make_model(archive))
+        model = await load(servers.models, archive)
         [pid] = read_report(report)
         os.kill(pid, signal.SIGSTOP)
-        await servers.models.unload("w__m")
+        await model.unload()
         assert not is_running(pid)
 
 
@@ -337,10 +335,10 @@ async def test_unload_ends_the_children_of_a_worker(tmp_path: Path, arguments: s
     report = tmp_path / "report"
     source = "import subprocess\n" + report_to(report, f"subprocess.Popen(['sleep', '60'], {arguments}).pid")
     async with open_servers(tmp_path / "unpacked") as servers:
-        await servers.models.load(make_model(make_mar(tmp_path, source=source)))
+        model = await load(servers.models, make_mar(tmp_path, source=source))
         [child] = read_report(report)
         assert is_running(child)
-        await servers.models.unload("w__m")
+        await model.unload()
         await until(lambda: not is_running(child), timeout_s=2)
 
 
@@ -349,8 +347,7 @@ async def test_twenty_models_load_at_once(tmp_path: Path) -> None:
     """Loads at the same time neither disturb nor exhaust anything."""
     archive = make_mar(tmp_path, source=CLASS_HANDLER)
     async with open_servers(tmp_path / "unpacked") as servers:
-        names = [f"m{number}" for number in range(20)]
-        await asyncio.gather(*(servers.models.load(make_model(archive, name=name)) for name in names))
-        assert all(servers.models.status(name).ready == 1 for name in names)
-        await asyncio.gather(*(servers.models.unload(name) for name in names))
+        models = await asyncio.gather(*(load(servers.models, archive, uid=f"uid{number}") for number in range(20)))
+        assert all(model.status.ready == 1 for model in models)
+        await asyncio.gather(*(model.unload() for model in models))
         assert servers.unpacked == servers.working == []

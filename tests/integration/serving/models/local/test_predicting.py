@@ -11,13 +11,14 @@ import pytest
 import uvloop
 
 from tests.support.factories import make_mar
-from tests.support.model_servers import LocalServers, has_ended, is_running, open_descriptors, open_servers, until
+from tests.support.model_servers import has_ended, is_running, open_descriptors, open_servers, until
 from wfmgmt.errors import WfmgmtError
 from wfmgmt.serving.models.base import InputField, NodeAnswer, NodeRequest, PredictionFailed, WorkerStatus
 from wfmgmt.serving.models.local.accelerators import Accelerators
 from wfmgmt.serving.models.local.forkserver_client import WorkerEnvironment
 from wfmgmt.serving.models.local.pool import PoolSettings
-from wfmgmt.testing import in_event_loop, make_model
+from wfmgmt.serving.models.protocol import LoadedModel
+from wfmgmt.testing import in_event_loop, load, make_model
 
 #: What handlers below do when the body says so; anything else comes back.
 HANDLER = """
@@ -97,16 +98,16 @@ def ordering(order: str) -> NodeRequest:
     return NodeRequest("id", b"{}", [InputField("body", order.encode())])
 
 
-async def ask(servers: LocalServers, order: str) -> Any:
+async def ask(model: LoadedModel, order: str) -> Any:
     """Give an order; return the answer as text."""
-    answer = await asyncio.wait_for(servers.models.infer("w__m", ordering(order)), 30)
+    answer = await asyncio.wait_for(model.infer(ordering(order)), 30)
     return bytes(answer.content).decode()
 
 
-async def reason_of(servers: LocalServers, order: str) -> str:
+async def reason_of(model: LoadedModel, order: str) -> str:
     """Give an order that fails; return why."""
     with pytest.raises(WfmgmtError) as raised:
-        await ask(servers, order)
+        await ask(model, order)
     return str(raised.value)
 
 
@@ -128,10 +129,10 @@ async def test_worker_survives_its_handler(tmp_path: Path, order: str, reason: s
     """Whatever a handler raises or returns fails its request with the reason, and the same worker goes on."""
     surroundings = WorkerEnvironment(memory_bytes=2 << 30)
     async with open_servers(tmp_path / "u", surroundings=surroundings, answer_bytes=1000) as servers:
-        await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER), max_workers=1))
-        pid = await ask(servers, "pid")
-        assert (await reason_of(servers, order)).startswith(reason)
-        assert await ask(servers, "pid") == pid
+        model = await load(servers.models, make_mar(tmp_path, source=HANDLER), max_workers=1)
+        pid = await ask(model, "pid")
+        assert (await reason_of(model, order)).startswith(reason)
+        assert await ask(model, "pid") == pid
 
 
 @pytest.mark.parametrize(
@@ -147,13 +148,13 @@ async def test_worker_survives_its_handler(tmp_path: Path, order: str, reason: s
 async def test_worker_is_replaced_when_it_cannot_go_on(tmp_path: Path, order: str, reason: str) -> None:
     """The request fails with what happened; another worker is there for the next one, at once."""
     async with open_servers(tmp_path / "u") as servers:
-        await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER), max_workers=1, timeout_ms=1500))
-        pid = await ask(servers, "pid")
-        waiting = asyncio.create_task(ask(servers, "waiting"))
-        assert (await reason_of(servers, order)).startswith(reason)
+        model = await load(servers.models, make_mar(tmp_path, source=HANDLER), max_workers=1, timeout_ms=1500)
+        pid = await ask(model, "pid")
+        waiting = asyncio.create_task(ask(model, "waiting"))
+        assert (await reason_of(model, order)).startswith(reason)
         assert await waiting == "waiting"
-        assert await ask(servers, "pid") != pid
-        assert servers.models.status("w__m") == WorkerStatus(wanted=1, ready=1)
+        assert await ask(model, "pid") != pid
+        assert model.status == WorkerStatus(wanted=1, ready=1)
 
 
 @in_event_loop
@@ -166,9 +167,9 @@ async def test_headers_that_are_too_long_fail_their_own_request_only(tmp_path: P
         "    return data and ['ok'] * len(data)\n"
     )
     async with open_servers(tmp_path / "u") as servers:
-        model = make_model(make_mar(tmp_path, source=source), batch_size=3, max_batch_delay_ms=60_000)
-        await servers.models.load(model)
-        asked = [servers.models.infer("w__m", ordering(size)) for size in ("10", "2000000", "20")]
+        archive = make_mar(tmp_path, source=source)
+        model = await load(servers.models, archive, batch_size=3, max_batch_delay_ms=60_000)
+        asked = [model.infer(ordering(size)) for size in ("10", "2000000", "20")]
         first, second, third = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 30)
     assert isinstance(first, NodeAnswer)
     assert isinstance(third, NodeAnswer)
@@ -182,26 +183,26 @@ async def test_headers_that_are_too_long_fail_their_own_request_only(tmp_path: P
 async def test_odd_handlers_are_answered_all_the_same(tmp_path: Path, order: str) -> None:
     """Floods of output, children and threads keep nobody from the answer."""
     async with open_servers(tmp_path / "u") as servers:
-        await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER), max_workers=1))
-        assert await ask(servers, order) == order
-        assert await ask(servers, "next") == "next"
+        model = await load(servers.models, make_mar(tmp_path, source=HANDLER), max_workers=1)
+        assert await ask(model, order) == order
+        assert await ask(model, "next") == "next"
 
 
 @in_event_loop
 async def test_answer_that_nobody_asked_for_reaches_nobody(tmp_path: Path) -> None:
     """A handler that sends an answer of its own making cannot have it taken for the next request's."""
     async with open_servers(tmp_path / "u") as servers:
-        await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER), max_workers=1))
-        assert await reason_of(servers, "answer for another") == "its worker sent an answer that makes no sense"
-        assert [await ask(servers, f"mine {number}") for number in range(5)] == [f"mine {n}" for n in range(5)]
+        model = await load(servers.models, make_mar(tmp_path, source=HANDLER), max_workers=1)
+        assert await reason_of(model, "answer for another") == "its worker sent an answer that makes no sense"
+        assert [await ask(model, f"mine {number}") for number in range(5)] == [f"mine {n}" for n in range(5)]
 
 
 @in_event_loop
 async def test_handler_has_to_return_a_list(tmp_path: Path) -> None:
     """Anything else fails the batch with its type."""
     async with open_servers(tmp_path / "u") as servers:
-        await servers.models.load(make_model(make_mar(tmp_path, source=NOT_A_LIST)))
-        assert await reason_of(servers, "a") == "it returned dict, and not a list with one answer per request"
+        model = await load(servers.models, make_mar(tmp_path, source=NOT_A_LIST))
+        assert await reason_of(model, "a") == "it returned dict, and not a list with one answer per request"
 
 
 @in_event_loop
@@ -210,9 +211,9 @@ async def test_error_of_a_handler_is_logged_with_its_traceback(
 ) -> None:
     """The operator finds in the log, under workflow and node, what the client is not told."""
     async with open_servers(tmp_path / "u") as servers:
-        await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER)))
+        model = await load(servers.models, make_mar(tmp_path, source=HANDLER))
         with caplog.at_level(logging.INFO, logger="wfmgmt.handler"):
-            assert "Traceback" not in await reason_of(servers, "base")
+            assert "Traceback" not in await reason_of(model, "base")
             await until(lambda: "BaseException: base" in caplog.text)
     [record, *_] = [each for each in caplog.records if each.message.startswith("Traceback")]
     assert (record.__dict__["workflow"], record.__dict__["node"]) == ("w", "m")
@@ -223,12 +224,12 @@ async def test_pool_shrinks_when_it_is_idle(tmp_path: Path) -> None:
     """Workers that came because of a rush go when they have been idle for long enough; the minimum stays."""
     settings = PoolSettings(idle_timeout_s=0.3)
     async with open_servers(tmp_path / "u", pool_settings=settings) as servers:
-        await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER), max_workers=3, timeout_ms=60_000))
-        held_up = [servers.models.infer("w__m", ordering("wait")) for _ in range(2)]
-        assert await ask(servers, "other") == "other"
-        assert servers.models.status("w__m") == WorkerStatus(wanted=1, ready=3)
-        pid = int(await ask(servers, "pid"))
-        await until(lambda: servers.models.status("w__m").ready == 2)
+        model = await load(servers.models, make_mar(tmp_path, source=HANDLER), max_workers=3, timeout_ms=60_000)
+        held_up = [model.infer(ordering("wait")) for _ in range(2)]
+        assert await ask(model, "other") == "other"
+        assert model.status == WorkerStatus(wanted=1, ready=3)
+        pid = int(await ask(model, "pid"))
+        await until(lambda: model.status.ready == 2)
         await until(lambda: not is_running(pid))
         assert not any(answer.done() for answer in held_up)
 
@@ -238,11 +239,11 @@ async def test_pool_without_minimum_lets_go_and_comes_back(tmp_path: Path) -> No
     """With min-workers 0 a process is there only while there are requests."""
     settings = PoolSettings(idle_timeout_s=0.2)
     async with open_servers(tmp_path / "u", pool_settings=settings) as servers:
-        await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER), min_workers=0))
+        model = await load(servers.models, make_mar(tmp_path, source=HANDLER), min_workers=0)
         for _ in range(2):
-            pid = int(await ask(servers, "pid"))
-            assert servers.models.status("w__m").ready == 1
-            await until(lambda: servers.models.status("w__m") == WorkerStatus(wanted=0, ready=0))
+            pid = int(await ask(model, "pid"))
+            assert model.status.ready == 1
+            await until(lambda: model.status == WorkerStatus(wanted=0, ready=0))
             await until(partial(has_ended, pid))
 
 
@@ -251,8 +252,8 @@ async def test_waiting_request_gets_a_new_worker_when_the_last_one_dies(tmp_path
     """Whoever waits behind a request that is its worker's end does not wait for a third one to come."""
     async with open_servers(tmp_path / "u") as servers:
         archive = make_mar(tmp_path, source=HANDLER)
-        await servers.models.load(make_model(archive, min_workers=0, max_workers=1, timeout_ms=300))
-        asked = [asyncio.create_task(reason_of(servers, "wait")), asyncio.create_task(ask(servers, "behind"))]
+        model = await load(servers.models, archive, min_workers=0, max_workers=1, timeout_ms=300)
+        asked = [asyncio.create_task(reason_of(model, "wait")), asyncio.create_task(ask(model, "behind"))]
         assert (await asked[0]).startswith("no answer within timeout-ms")
         assert await asked[1] == "behind"
 
@@ -262,24 +263,23 @@ async def test_request_is_refused_when_no_worker_comes_up(tmp_path: Path) -> Non
     """A model without a minimum that does not load tells each request why, and does not let it wait."""
     source = "raise RuntimeError('no weights')\n"
     async with open_servers(tmp_path / "u") as servers:
-        await servers.models.load(make_model(make_mar(tmp_path, source=source), min_workers=0))
+        model = await load(servers.models, make_mar(tmp_path, source=source), min_workers=0)
         for _ in range(3):
-            assert await reason_of(servers, "a") == "m has no worker: RuntimeError: no weights"
+            assert await reason_of(model, "a") == "m has no worker: RuntimeError: no weights"
 
 
 @in_event_loop
 async def test_pool_grows_one_at_a_time_up_to_its_maximum(tmp_path: Path) -> None:
     """There are never more workers than allowed, however many requests wait."""
     most: list[int] = []
-
-    def note(name: str) -> None:
-        most.append(servers.models.status(name).ready)
-
-    async with open_servers(tmp_path / "u", note) as servers:
-        await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER), max_workers=2, timeout_ms=60_000))
-        held_up = [servers.models.infer("w__m", ordering("wait")) for _ in range(5)]
-        await until(lambda: servers.models.status("w__m").ready == 2)
-        answer = servers.models.infer("w__m", ordering("a"))
+    loaded: list[LoadedModel] = []
+    async with open_servers(tmp_path / "u") as servers:
+        archive = make_model(make_mar(tmp_path, source=HANDLER), max_workers=2, timeout_ms=60_000)
+        model = await servers.models.load(archive, on_change=lambda: most.extend(each.status.ready for each in loaded))
+        loaded.append(model)
+        held_up = [model.infer(ordering("wait")) for _ in range(5)]
+        await until(lambda: model.status.ready == 2)
+        answer = model.infer(ordering("a"))
         await asyncio.wait([answer], timeout=0.3)
         assert not answer.done()
         assert max(most) == 2
@@ -293,18 +293,19 @@ async def test_workers_get_the_accelerator_that_fewest_have(tmp_path: Path) -> N
     archive = make_mar(tmp_path, source=HANDLER)
     async with open_servers(tmp_path / "u", accelerators=Accelerators(2)) as servers:
 
-        async def load(name: str) -> int:
-            await servers.models.load(make_model(archive, name=name))
-            answer = await servers.models.infer(name, ordering("gpu"))
-            return int(bytes(answer.content))
+        async def load_more(*uids: str) -> tuple[list[LoadedModel], list[str]]:
+            models = [await load(servers.models, archive, uid=uid) for uid in uids]
+            return models, [await ask(model, "gpu") for model in models]
 
-        assert [await load(name) for name in ("a", "b", "c")] == [0, 1, 0]
-        for name in ("a", "c"):
-            await servers.models.unload(name)
-        assert [await load(name) for name in ("d", "e")] == [0, 0]
+        (first, _, third), accelerators = await load_more("a", "b", "c")
+        assert accelerators == ["0", "1", "0"]
+        await first.unload()
+        await third.unload()
+        _, accelerators = await load_more("d", "e")
+        assert accelerators == ["0", "0"]
     async with open_servers(tmp_path / "v") as servers:
-        await servers.models.load(make_model(archive))
-        assert await ask(servers, "gpu") == "null"
+        model = await load(servers.models, archive)
+        assert await ask(model, "gpu") == "null"
 
 
 @in_event_loop
@@ -313,8 +314,8 @@ async def test_preloaded_modules_are_there_before_the_handler(tmp_path: Path) ->
     archive = make_mar(tmp_path, source=HANDLER)
     for preload, expected in (((), "false"), (("xml.dom.minidom",), "true")):
         async with open_servers(tmp_path / "u", surroundings=WorkerEnvironment(preload=preload)) as servers:
-            await servers.models.load(make_model(archive))
-            assert await ask(servers, "preloaded") == expected
+            model = await load(servers.models, archive)
+            assert await ask(model, "preloaded") == expected
 
 
 @in_event_loop
@@ -322,7 +323,7 @@ async def test_load_names_the_module_that_cannot_be_preloaded(tmp_path: Path) ->
     """The reason names the setting and the module."""
     async with open_servers(tmp_path / "u", surroundings=WorkerEnvironment(preload=("nosuch",))) as servers:
         with pytest.raises(WfmgmtError, match="WFMGMT_PRELOAD: nosuch cannot be imported: ModuleNotFoundError"):
-            await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER)))
+            await load(servers.models, make_mar(tmp_path, source=HANDLER))
 
 
 @in_event_loop
@@ -343,8 +344,8 @@ async def test_handler_metrics_are_told(tmp_path: Path) -> None:
         told.append((workflow, node, measured))
 
     async with open_servers(tmp_path / "u", pool_settings=PoolSettings(on_measurements=note)) as servers:
-        await servers.models.load(make_model(make_mar(tmp_path, source=source)))
-        await ask(servers, "a")
+        model = await load(servers.models, make_mar(tmp_path, source=source))
+        await ask(model, "a")
     measured = [["counter", "seen", "count", 2.0], ["time", "spent", "s", 0.25], ["gauge", "level", "dB", 3.0]]
     assert told == [("w", "m", measured)]
 
@@ -356,21 +357,21 @@ async def test_handler_reads_the_configuration_file_of_its_archive(tmp_path: Pat
     manifest = {"model": {"modelName": "m", "handler": "handler.py", "configFile": "model.yaml"}}
     archive = make_mar(tmp_path, source=source, manifest=manifest, extra_files={"model.yaml": "threshold: 0.5\n"})
     async with open_servers(tmp_path / "u") as servers:
-        await servers.models.load(make_model(archive))
-        assert await ask(servers, "a") == "0.5"
+        model = await load(servers.models, archive)
+        assert await ask(model, "a") == "0.5"
 
 
 @in_event_loop
 async def test_many_deaths_leave_nothing(tmp_path: Path) -> None:
     """Descriptors and processes are back where they were after workers died again and again."""
     async with open_servers(tmp_path / "u") as servers:
-        await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER), max_workers=1))
-        await ask(servers, "a")
+        model = await load(servers.models, make_mar(tmp_path, source=HANDLER), max_workers=1)
+        await ask(model, "a")
         before = open_descriptors()
         for _ in range(10):
             with pytest.raises(PredictionFailed):
-                await ask(servers, "terminate")
-        await ask(servers, "a")
+                await ask(model, "terminate")
+        await ask(model, "a")
         await until(lambda: open_descriptors() <= before)
 
 
@@ -379,9 +380,9 @@ async def test_large_bodies_go_both_ways(tmp_path: Path) -> None:
     """Megabytes arrive whole, several at a time."""
     async with open_servers(tmp_path / "u") as servers:
         archive = make_mar(tmp_path, source=HANDLER)
-        await servers.models.load(make_model(archive, batch_size=4, max_batch_delay_ms=50))
+        model = await load(servers.models, archive, batch_size=4, max_batch_delay_ms=50)
         bodies = [chr(ord("a") + number) * (1_000_000 + number) for number in range(6)]
-        assert await asyncio.gather(*(ask(servers, body) for body in bodies)) == bodies
+        assert await asyncio.gather(*(ask(model, body) for body in bodies)) == bodies
 
 
 @pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
@@ -393,11 +394,11 @@ def test_requests_around_a_fatal_one_are_answered(
 
     async def ask_for_all() -> None:
         async with open_servers(tmp_path / "u") as servers:
-            await servers.models.load(make_model(make_mar(tmp_path, source=HANDLER), max_workers=1))
+            model = await load(servers.models, make_mar(tmp_path, source=HANDLER), max_workers=1)
             for _ in range(20):
-                await ask(servers, "warm")
+                await ask(model, "warm")
             bodies = ["before", order, *(f"after {number}" for number in range(10))]
-            asked = [servers.models.infer("w__m", ordering(body)) for body in bodies]
+            asked = [model.infer(ordering(body)) for body in bodies]
             answers = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 30)
             assert isinstance(answers.pop(1), PredictionFailed)
             bodies.remove(order)

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.factories import make_mar
-from tests.support.model_servers import LocalServers, open_servers, until
+from tests.support.model_servers import open_servers, until
 from wfmgmt.serving.models.base import InputField, ModelNotLoaded, NodeRequest
 from wfmgmt.serving.models.local import folders
-from wfmgmt.testing import in_event_loop, make_model
+from wfmgmt.serving.models.protocol import LoadedModel
+from wfmgmt.testing import in_event_loop, load
 
 LARGE = 100_000
 #: Does what the body says, as Python, and answers with `result`.
@@ -28,10 +29,10 @@ def handle(data, context):
 """
 
 
-async def run(servers: LocalServers, code: str) -> str:
+async def run(model: LoadedModel, code: str) -> str:
     """Have a worker run some code and return its result."""
     request = NodeRequest("id", b"{}", [InputField("body", code.encode())])
-    return bytes((await asyncio.wait_for(servers.models.infer("w__m", request), 60)).content).decode()
+    return bytes((await asyncio.wait_for(model.infer(request), 60)).content).decode()
 
 
 def make_archive(folder: Path, **overrides: str) -> Path:
@@ -40,28 +41,27 @@ def make_archive(folder: Path, **overrides: str) -> Path:
     return make_mar(folder, source=HANDLER, extra_files=extra_files)
 
 
-async def kill_worker(servers: LocalServers) -> None:
+async def kill_worker(model: LoadedModel) -> None:
     """Kill the worker and wait for the next one."""
-    pid = int(await run(servers, "result = os.getpid()"))
+    pid = int(await run(model, "result = os.getpid()"))
     os.kill(pid, signal.SIGKILL)
-    await until(lambda: servers.models.status("w__m").ready == 0)
-    await until(lambda: servers.models.status("w__m").ready == 1, timeout_s=30)
+    await until(lambda: model.status.ready == 0)
+    await until(lambda: model.status.ready == 1, timeout_s=30)
 
 
 @in_event_loop
 async def test_working_folder_has_the_files_of_the_archive(tmp_path: Path) -> None:
     """Relative paths and `model_dir` lead to them, real folders hold them, and large files are there once."""
     async with open_servers(tmp_path / "u") as servers:
-        await servers.models.load(make_model(make_archive(tmp_path), min_workers=2))
+        model = await load(servers.models, make_archive(tmp_path), min_workers=2)
         assert len(servers.unpacked) == 1
         [first, second] = servers.working
-        assert await run(servers, "result = open('inner/deep/labels.txt').read()") == "cat"
+        assert await run(model, "result = open('inner/deep/labels.txt').read()") == "cat"
         assert (
-            await run(servers, "result = open(context.system_properties['model_dir'] + '/small.txt').read()") == "small"
+            await run(model, "result = open(context.system_properties['model_dir'] + '/small.txt').read()") == "small"
         )
         assert (
-            await run(servers, "result = os.getcwd() == sys.path[0] == context.system_properties['model_dir']")
-            == "True"
+            await run(model, "result = os.getcwd() == sys.path[0] == context.system_properties['model_dir']") == "True"
         )
         for folder in (first, second):
             assert (folder / "large.bin").samefile(servers.unpacked[0] / "large.bin")
@@ -74,22 +74,20 @@ async def test_working_folder_has_the_files_of_the_archive(tmp_path: Path) -> No
 async def test_working_folder_is_private(tmp_path: Path) -> None:
     """What a worker writes, adds, replaces or removes, no other one sees, nor the one that comes after it."""
     async with open_servers(tmp_path / "u") as servers:
-        await servers.models.load(make_model(make_archive(tmp_path), max_workers=1))
-        await run(servers, "open('small.txt', 'a').write(' no more')")
-        await run(servers, "os.remove('inner/deep/labels.txt')")
-        await run(servers, "os.remove('large.bin'); open('large.bin', 'w').write('new'); open('added', 'w').close()")
-        assert await run(servers, "result = open('small.txt').read() + open('large.bin').read()") == "small no morenew"
-        await servers.models.scale("w__m", 2)
+        model = await load(servers.models, make_archive(tmp_path), max_workers=1)
+        await run(model, "open('small.txt', 'a').write(' no more')")
+        await run(model, "os.remove('inner/deep/labels.txt')")
+        await run(model, "os.remove('large.bin'); open('large.bin', 'w').write('new'); open('added', 'w').close()")
+        assert await run(model, "result = open('small.txt').read() + open('large.bin').read()") == "small no morenew"
+        await model.scale(2, 2)
         [other] = [folder for folder in servers.working if not (folder / "added").exists()]
         assert (other / "small.txt").read_text() == "small"
-        await servers.models.scale("w__m", 0)
-        await servers.models.scale("w__m", 1)
+        await model.scale(0, 0)
+        await model.scale(1, 1)
         assert (
-            await run(servers, "result = open('small.txt').read() + open('inner/deep/labels.txt').read()") == "smallcat"
+            await run(model, "result = open('small.txt').read() + open('inner/deep/labels.txt').read()") == "smallcat"
         )
-        assert (
-            await run(servers, "result = os.path.getsize('large.bin'), os.path.exists('added')") == f"({LARGE}, False)"
-        )
+        assert await run(model, "result = os.path.getsize('large.bin'), os.path.exists('added')") == f"({LARGE}, False)"
 
 
 @in_event_loop
@@ -99,17 +97,17 @@ async def test_working_folder_goes_with_its_worker(tmp_path: Path) -> None:
     outside.mkdir()
     (outside / "precious").write_text("here")
     async with open_servers(tmp_path / "u") as servers:
-        await servers.models.load(make_model(make_archive(tmp_path)))
+        model = await load(servers.models, make_archive(tmp_path))
         [before] = servers.working
-        await run(servers, f"os.symlink({str(outside)!r}, 'inner/link')")
-        await run(servers, "os.mkdir('closed'); open('closed/file', 'w').close(); os.chmod('closed', 0)")
-        await run(servers, "os.makedirs('half/inner'); os.chmod('half', 0o500)")
+        await run(model, f"os.symlink({str(outside)!r}, 'inner/link')")
+        await run(model, "os.mkdir('closed'); open('closed/file', 'w').close(); os.chmod('closed', 0)")
+        await run(model, "os.makedirs('half/inner'); os.chmod('half', 0o500)")
         await run(
-            servers,
+            model,
             "here = os.getcwd()\nfor _ in range(3000):\n    os.mkdir('d')\n    os.chdir('d')\nos.chdir(here)",
         )
-        await run(servers, "os.chmod('.', 0)")
-        await kill_worker(servers)
+        await run(model, "os.chmod('.', 0)")
+        await kill_worker(model)
         await until(lambda: not os.path.lexists(before), what="the end of the folder")
     assert (outside / "precious").read_text() == "here"
     assert servers.working == servers.unpacked == []
@@ -139,14 +137,14 @@ async def test_archive_is_unpacked_again_when_its_files_were_changed(
 ) -> None:
     """The next worker runs what was registered, and the log says what had happened."""
     async with open_servers(tmp_path / "u") as servers:
-        await servers.models.load(make_model(make_archive(tmp_path)))
+        model = await load(servers.models, make_archive(tmp_path))
         [tree] = servers.unpacked
         tree.chmod(0o700)
         change(tree)
         if tree.exists():
             tree.chmod(0o500)
-        await kill_worker(servers)
-        assert await run(servers, "result = len(open('large.bin').read())") == str(LARGE)
+        await kill_worker(model)
+        assert await run(model, "result = len(open('large.bin').read())") == str(LARGE)
         assert servers.unpacked == [tree]
         assert oct(tree.stat().st_mode)[-3:] == "500"
         assert oct((tree / "handler.py").stat().st_mode)[-3:] == "400"
@@ -159,18 +157,18 @@ async def test_error_says_that_files_and_archive_were_changed(tmp_path: Path) ->
     """When the archive in the store is another one, too, nothing runs, and the reason says both."""
     archive = make_archive(tmp_path)
     async with open_servers(tmp_path / "u") as servers:
-        await servers.models.load(make_model(archive))
-        pid = int(await run(servers, "result = os.getpid()"))
+        model = await load(servers.models, archive)
+        pid = int(await run(model, "result = os.getpid()"))
         folders.remove_folder(servers.unpacked[0])
         archive.write_bytes(b"something else")
         os.kill(pid, signal.SIGKILL)
-        await until(lambda: "registered" in (servers.models.status("w__m").error or ""))
-        error = servers.models.status("w__m").error or ""
+        await until(lambda: "registered" in (model.status.error or ""))
+        error = model.status.error or ""
         assert error.startswith(
             "its unpacked files were changed (they cannot be read: No such file or directory), and m1.mar is not"
         )
         with pytest.raises(ModelNotLoaded):
-            await servers.models.scale("w__m", 2)
+            await model.scale(2, 2)
 
 
 @in_event_loop
@@ -178,5 +176,5 @@ async def test_large_archive_makes_start_up_little_longer(tmp_path: Path) -> Non
     """A worker of an archive with 10,000 entries comes up."""
     entries = {f"data/{number % 100}/{number}.txt": "0123456789" for number in range(9_990)}
     async with open_servers(tmp_path / "u") as servers:
-        await servers.models.load(make_model(make_archive(tmp_path, **entries), min_workers=2))
-        assert await run(servers, "result = sum(len(names) for _, _, names in os.walk('data'))") == "9990"
+        model = await load(servers.models, make_archive(tmp_path, **entries), min_workers=2)
+        assert await run(model, "result = sum(len(names) for _, _, names in os.walk('data'))") == "9990"

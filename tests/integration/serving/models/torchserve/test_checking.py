@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.factories import make_mar
 from tests.support.fake_torchserve import FakeTorchServe, Misbehaviour, fake_torchserve
-from tests.support.torchserve_models import ARCHIVE, a_model, hidden_files, names_in, text_of
+from tests.support.torchserve_models import ARCHIVE, hidden_files, load_a_model, names_in, text_of
 from tests.support.torchserve_servers import address_of, open_both, open_torchserve_models
 from wfmgmt.serving.models.base import DriftKind, NoWorker, WorkerStatus
 from wfmgmt.testing import in_event_loop
@@ -46,7 +46,7 @@ async def test_check_mends_what_was_changed(
 ) -> None:
     """What somebody changed is found and set right, once; what is somebody else's is only told."""
     async with open_both(tmp_path) as (server, (fake,)):
-        await server.load(a_model(tmp_path))
+        model = await load_a_model(server, tmp_path)
         assert await server.check({"uid1"}, dry_run=False) == []
         await change(fake)
         (dry,) = await server.check({"uid1"}, dry_run=True)
@@ -54,18 +54,18 @@ async def test_check_mends_what_was_changed(
         assert (dry.kind, drift.kind, drift.workflow, drift.is_repaired) == (kind, kind, "w", is_repaired)
         if is_repaired:
             assert await server.check({"uid1"}, dry_run=False) == []
-            assert await text_of(server) == "echo"
+            assert await text_of(model) == "echo"
             (described,) = fake.registry.describe("w__m", None)
             assert (described["minWorkers"], described["batchSize"]) == (1, 1)
         else:
-            assert server.status("uid1/m").ready == 0
+            assert model.status.ready == 0
             assert names_in(fake) == ["w__m"]
             with pytest.raises(NoWorker, match="has a model w__m that is not ours"):
-                await text_of(server)
+                await text_of(model)
             fake.registry.unregister("w__m", None)
             (mended,) = await server.check({"uid1"}, dry_run=False)
             assert (mended.kind, mended.is_repaired) == (DriftKind.MISSING, True)
-            assert await text_of(server) == "echo"
+            assert await text_of(model) == "echo"
 
 
 async def add_version(fake: FakeTorchServe, folder: Path, *, is_default: bool) -> None:
@@ -82,13 +82,13 @@ async def add_version(fake: FakeTorchServe, folder: Path, *, is_default: bool) -
 async def test_versions_of_others_neither_disturb_nor_answer(tmp_path: Path, *, is_default: bool) -> None:
     """Ours is asked by its version, kept in step beside theirs, and removed alone."""
     async with open_both(tmp_path) as (server, (fake,)):
-        await server.load(a_model(tmp_path))
+        model = await load_a_model(server, tmp_path)
         await add_version(fake, tmp_path, is_default=is_default)
         assert await server.check({"uid1"}, dry_run=False) == []
-        assert await text_of(server, "echo mine") == "echo mine"
-        await server.scale("uid1/m", 2)
+        assert await text_of(model, "echo mine") == "echo mine"
+        await model.scale(2, 2)
         assert fake.registry.describe("w__m", "1.0")[0]["minWorkers"] == 2
-        await server.unload("uid1/m")
+        await model.unload()
         assert [version["modelVersion"] for version in fake.registry.describe("w__m", "all")] == ["2.0"]
 
 
@@ -98,7 +98,7 @@ async def test_model_that_cannot_be_removed_does_not_end_the_check(tmp_path: Pat
     async with fake_torchserve(tmp_path) as fake:
         async with open_torchserve_models(tmp_path, address_of(fake)) as before:
             for workflow in ("first", "second"):
-                await before.load(a_model(tmp_path, name=f"old-{workflow}/m", workflow=workflow))
+                await load_a_model(before, tmp_path, uid=f"old-{workflow}", workflow=workflow)
         async with open_torchserve_models(tmp_path, address_of(fake)) as server:
             fake.misbehave("DELETE /models", Misbehaviour.ERROR_500)
             failed, mended = await server.check(set(), dry_run=False)
@@ -116,9 +116,9 @@ async def test_check_leaves_other_models_alone(tmp_path: Path) -> None:
     """Those of others, those of other deployments, and those of registrations that are known but not loaded yet."""
     async with fake_torchserve(tmp_path) as fake:
         async with open_torchserve_models(tmp_path, address_of(fake), identity="ffffffffffff") as other:
-            await other.load(a_model(tmp_path, workflow="theirs"))
+            await load_a_model(other, tmp_path, workflow="theirs")
         async with open_torchserve_models(tmp_path, address_of(fake)) as before:
-            await before.load(a_model(tmp_path, workflow="known"))
+            await load_a_model(before, tmp_path, workflow="known")
         await fake.register(ARCHIVE, "somebodys")
         async with open_torchserve_models(tmp_path, address_of(fake)) as server:
             assert await server.check({"uid1"}, dry_run=False) == []
@@ -132,11 +132,11 @@ async def test_check_leaves_other_models_alone(tmp_path: Path) -> None:
 async def test_check_tells_of_a_server_that_fails(tmp_path: Path) -> None:
     """What it holds is unknown, and the status shows why."""
     async with open_both(tmp_path) as (server, (fake,)):
-        await server.load(a_model(tmp_path))
+        model = await load_a_model(server, tmp_path)
         fake.misbehave("GET /models", Misbehaviour.OTHER_JSON)
         (drift,) = await server.check({"uid1"}, dry_run=False)
         assert (drift.server, drift.kind, drift.is_repaired) == (fake.management_url, DriftKind.UNKNOWN, False)
         assert "JSON that makes no sense" in drift.did
-        assert "JSON that makes no sense" in str(server.status("uid1/m").error)
+        assert "JSON that makes no sense" in str(model.status.error)
         assert await server.check({"uid1"}, dry_run=False) == []
-        assert server.status("uid1/m") == WorkerStatus(wanted=1, ready=1)
+        assert model.status == WorkerStatus(wanted=1, ready=1)

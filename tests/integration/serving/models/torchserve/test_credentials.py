@@ -11,7 +11,7 @@ import pytest
 from tests.support.fake_torchserve import FakeTorchServe, fake_torchserve
 from tests.support.fake_torchserve.tokens import Tokens
 from tests.support.service import CHECKOUT
-from tests.support.torchserve_models import a_model, text_of
+from tests.support.torchserve_models import load_a_model, text_of
 from tests.support.torchserve_servers import address_of, behind_tls, open_torchserve_models
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import ModelNotLoaded
@@ -40,11 +40,11 @@ async def test_keys_are_read_again_and_asked_for_anew(tmp_path: Path) -> None:
         guarded_fake(tmp_path) as (fake, tokens),
         open_torchserve_models(tmp_path, address_of(fake, tokens.path)) as server,
     ):
-        await server.load(a_model(tmp_path))
+        model = await load_a_model(server, tmp_path)
         api = json.loads(tokens.path.read_text())["API"]["key"]
         for kind in ("management", "inference"):
             tokens.rotate(kind, f"Bearer {api}")
-        assert await text_of(server) == "echo"
+        assert await text_of(model) == "echo"
         assert await server.check({"uid1"}, dry_run=False) == []
 
 
@@ -55,9 +55,9 @@ async def test_expired_key_is_renewed_once(tmp_path: Path) -> None:
         guarded_fake(tmp_path) as (fake, tokens),
         open_torchserve_models(tmp_path, address_of(fake, tokens.path)) as server,
     ):
-        await server.load(a_model(tmp_path))
+        model = await load_a_model(server, tmp_path)
         tokens.expire("inference")
-        answers = await asyncio.gather(*(text_of(server, f"echo {number}") for number in range(20)))
+        answers = await asyncio.gather(*(text_of(model, f"echo {number}") for number in range(20)))
         assert answers == [f"echo {number}" for number in range(20)]
         assert len(fake.requests_of("GET /token")) == 1
 
@@ -70,11 +70,11 @@ async def test_wrong_keys_are_told(tmp_path: Path) -> None:
         open_torchserve_models(tmp_path, address_of(fake)) as server,
     ):
         with pytest.raises(ModelNotLoaded, match="does not accept our key") as raised:
-            await server.load(a_model(tmp_path))
+            await load_a_model(server, tmp_path)
         assert raised.value.fault is Fault.UNREACHABLE
         async with open_torchserve_models(tmp_path, address_of(fake, tmp_path / "nosuch.json")) as other:
             with pytest.raises(ModelNotLoaded, match=r"our key; there are none in nosuch\.json"):
-                await other.load(a_model(tmp_path))
+                await load_a_model(other, tmp_path)
 
 
 @in_event_loop
@@ -88,8 +88,8 @@ async def test_certificates_of_the_bundle_are_trusted(tmp_path: Path) -> None:
         address = ServerAddress(management_url=management, inference_url=inference, keys=Keys(KeySet(), None))
         async with open_torchserve_models(tmp_path, address) as server:
             with pytest.raises(ModelNotLoaded, match="cannot be reached: self-signed certificate") as raised:
-                await server.load(a_model(tmp_path))
+                await load_a_model(server, tmp_path)
             assert raised.value.fault is Fault.UNREACHABLE
         async with open_torchserve_models(tmp_path, address, ca_bundle=CERTIFICATE) as server:
-            await server.load(a_model(tmp_path))
-            assert await text_of(server) == "echo"
+            model = await load_a_model(server, tmp_path)
+            assert await text_of(model) == "echo"

@@ -11,8 +11,8 @@ from tests.support.factories import make_mar
 from tests.support.model_servers import until
 from tests.support.torchserve_servers import open_both
 from wfmgmt.serving.models.base import InputField, NodeRequest
-from wfmgmt.serving.models.torchserve.server import TorchServeModelServer
-from wfmgmt.testing import in_event_loop, make_model
+from wfmgmt.serving.models.protocol import LoadedModel
+from wfmgmt.testing import in_event_loop, load
 
 #: Fails, or takes longer than it may.
 SOURCE = """\
@@ -30,10 +30,10 @@ class Body(bytearray):
     """The bytes of a request, which a weak reference can be made to."""
 
 
-async def ask(models: TorchServeModelServer, body: Body) -> str:
+async def ask(model: LoadedModel, body: Body) -> str:
     """Ask the model; return the name of its error."""
     try:
-        await models.infer("w__m", NodeRequest("id", b"{}", [InputField("body", body)]))
+        await model.infer(NodeRequest("id", b"{}", [InputField("body", body)]))
     except BaseException as error:  # noqa: BLE001 - whatever it is, its type is looked at
         return type(error).__name__
     return ""
@@ -48,13 +48,13 @@ async def test_request_that_fails_frees_its_body(tmp_path: Path, word: str, erro
     """Without a garbage collection, as soon as the connection has let go of it."""
     archive = make_mar(tmp_path, name="m", source=SOURCE)
     async with open_both(tmp_path) as (models, _):
-        await models.load(make_model(archive, timeout_ms=1000))
+        model = await load(models, archive, timeout_ms=1000)
         gc.collect()
         gc.disable()
         try:
             body = Body(word.encode())
             freed = weakref.ref(body)
-            asking = asyncio.create_task(ask(models, body))
+            asking = asyncio.create_task(ask(model, body))
             del body
             if word == "cancel":
                 await asyncio.sleep(0.2)

@@ -7,11 +7,11 @@ import pytest
 
 from tests.support.factories import make_mar
 from tests.support.fake_torchserve import Misbehaviour, fake_torchserve
-from tests.support.torchserve_models import a_model, hidden_files, names_in, text_of
+from tests.support.torchserve_models import a_model, hidden_files, load_a_model, names_in, text_of
 from tests.support.torchserve_servers import address_of, open_both, open_torchserve_models
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import DriftKind, ModelNotLoaded, WorkerStatus
-from wfmgmt.testing import in_event_loop, make_model
+from wfmgmt.testing import ignore, in_event_loop, load
 
 FAILING = "raise ValueError('bad weather')\n"
 FAULTS = [
@@ -29,26 +29,24 @@ FAULTS = [
 async def test_load_registers_what_the_spec_says(tmp_path: Path) -> None:
     """Every setting arrives at the server, under the name of workflow and node."""
     async with open_both(tmp_path) as (server, (fake,)):
-        model = a_model(tmp_path, min_workers=2, max_workers=3, batch_size=4, max_batch_delay_ms=70, timeout_ms=1500)
-        await server.load(model)
+        rules = {"batch_size": 4, "max_batch_delay_ms": 70, "timeout_ms": 1500}
+        model = await load_a_model(server, tmp_path, min_workers=2, max_workers=3, **rules)
         (described,) = fake.registry.describe("w__m", None)
         told = {key: described[key] for key in ("minWorkers", "maxWorkers", "batchSize", "maxBatchDelay")}
         assert told == {"minWorkers": 2, "maxWorkers": 3, "batchSize": 4, "maxBatchDelay": 70}
         assert (described["responseTimeout"], described["startupTimeout"]) == (2, 30)
-        await server.unload("uid1/m")
+        await model.unload()
         assert (names_in(fake), hidden_files(tmp_path)) == ([], [])
 
 
 @in_event_loop
 async def test_load_leaves_somebody_elses_model_alone(tmp_path: Path) -> None:
-    """A name that is taken is told, and neither that load nor its unload touches the other's model."""
+    """A name that is taken is told, and that load does not touch the other's model."""
     async with open_both(tmp_path) as (server, (fake,)):
-        model = a_model(tmp_path)
-        await fake.register(model.archive.name, "w__m")
+        await fake.register(a_model(tmp_path).archive.name, "w__m")
         with pytest.raises(ModelNotLoaded, match="has a model w__m that is not ours") as raised:
-            await server.load(model)
+            await load_a_model(server, tmp_path)
         assert raised.value.fault is Fault.NAME_TAKEN
-        await server.unload("uid1/m")
         assert names_in(fake) == ["w__m"]
         assert fake.requests_of("DELETE /models") == []
 
@@ -57,10 +55,10 @@ async def test_load_leaves_somebody_elses_model_alone(tmp_path: Path) -> None:
 async def test_load_takes_up_what_an_earlier_process_registered(tmp_path: Path) -> None:
     """A model that is there as it should be is neither registered again nor disturbed; another one of ours is."""
     async with fake_torchserve(tmp_path) as fake:
-        for name, registrations in (("uid1/m", 1), ("uid1/m", 1), ("uid2/m", 2)):
+        for uid, registrations in (("uid1", 1), ("uid1", 1), ("uid2", 2)):
             async with open_torchserve_models(tmp_path, address_of(fake)) as server:
-                await server.load(a_model(tmp_path, name=name))
-                await text_of(server, name=name)
+                model = await load_a_model(server, tmp_path, uid=uid)
+                await text_of(model)
                 assert len(fake.requests_of("POST /models")) == registrations
         assert names_in(fake) == ["w__m"]
 
@@ -69,9 +67,8 @@ async def test_load_takes_up_what_an_earlier_process_registered(tmp_path: Path) 
 async def test_load_names_node_and_server_when_the_handler_fails(tmp_path: Path) -> None:
     """Only the server knows why, and its log is named; nothing is left anywhere."""
     async with open_both(tmp_path) as (server, (fake,)):
-        model = make_model(make_mar(tmp_path, source=FAILING), name="uid1/m")
         with pytest.raises(ModelNotLoaded, match="failed to start workers for model w__m; its log tells why") as raised:
-            await server.load(model)
+            await load(server, make_mar(tmp_path, source=FAILING))
         assert (raised.value.node, raised.value.fault) == ("m", Fault.MODEL)
         assert fake.management_url in raised.value.reason
         assert (names_in(fake), hidden_files(tmp_path)) == ([], [])
@@ -97,13 +94,13 @@ async def test_load_leaves_nothing_when_the_server_fails(
     async with open_both(tmp_path, timeout_s=0.5) as (server, (fake,)):
         fake.misbehave(step, kind, carried_out=carried_out, times=None)
         with pytest.raises(ModelNotLoaded) as raised:
-            await server.load(a_model(tmp_path, startup_timeout_s=1))
+            await load_a_model(server, tmp_path, startup_timeout_s=1)
         fake.behave()
         assert raised.value.fault is fault
         assert fake.management_url in raised.value.reason
         assert (names_in(fake), hidden_files(tmp_path)) == ([], [])
-        await server.load(a_model(tmp_path))
-        await text_of(server)
+        model = await load_a_model(server, tmp_path)
+        await text_of(model)
 
 
 @in_event_loop
@@ -112,10 +109,10 @@ async def test_load_fails_when_no_server_can_be_reached(tmp_path: Path) -> None:
     async with open_both(tmp_path) as (server, (fake,)):
         await fake.refuse()
         with pytest.raises(ModelNotLoaded, match="cannot be reached") as raised:
-            await server.load(a_model(tmp_path))
+            await load_a_model(server, tmp_path)
         assert raised.value.fault is Fault.UNREACHABLE
         await fake.open()
-        await server.load(a_model(tmp_path))
+        await load_a_model(server, tmp_path)
 
 
 @in_event_loop
@@ -131,16 +128,16 @@ async def test_load_tells_how_torchserve_has_to_be_started(tmp_path: Path) -> No
             open_torchserve_models(tmp_path, address_of(fake)) as server,
         ):
             with pytest.raises(ModelNotLoaded, match=advice):
-                await server.load(a_model(tmp_path))
+                await load_a_model(server, tmp_path)
 
 
 @in_event_loop
 async def test_unload_removes_what_can_be_reached_and_the_check_the_rest(tmp_path: Path) -> None:
     """A server that is down keeps its model until it is back; then the model goes, as nobody's."""
     async with open_both(tmp_path, fakes=2) as (server, (up, down)):
-        await server.load(a_model(tmp_path))
+        model = await load_a_model(server, tmp_path)
         await down.refuse()
-        await server.unload("uid1/m")
+        await model.unload()
         assert (names_in(up), names_in(down)) == ([], ["w__m"])
         await down.open()
         (drift,) = await server.check({"uid2"}, dry_run=True)
@@ -155,10 +152,10 @@ async def test_unload_removes_what_can_be_reached_and_the_check_the_rest(tmp_pat
 async def test_unload_is_fine_when_the_model_is_gone(tmp_path: Path) -> None:
     """Somebody removed it by hand: that is what was wanted."""
     async with open_both(tmp_path) as (server, (fake,)):
-        await server.load(a_model(tmp_path))
+        model = await load_a_model(server, tmp_path)
         fake.forget_models()
-        await server.unload("uid1/m")
-        assert server.status("uid1/m") == WorkerStatus(wanted=0, ready=0)
+        await model.unload()
+        assert model.status == WorkerStatus(wanted=0, ready=0)
 
 
 @pytest.mark.parametrize("moment", ["load", "repair"])
@@ -176,12 +173,12 @@ async def test_archive_that_is_written_over_while_a_server_reads_it_never_runs(
             return await register(parameters)
 
         if moment == "repair":
-            await server.load(model)
+            await server.load(model, on_change=ignore)
             fake.forget_models()
         monkeypatch.setattr(fake.registry, "register", write_over_and_register)
         if moment == "load":
             with pytest.raises(ModelNotLoaded, match="is not the file that was registered"):
-                await server.load(model)
+                await server.load(model, on_change=ignore)
         else:
             (drift,) = await server.check({"uid1"}, dry_run=False)
             assert (drift.is_repaired, drift.kind) == (False, DriftKind.MISSING)
@@ -194,7 +191,7 @@ async def test_close_leaves_models_where_they_are(tmp_path: Path) -> None:
     """The next start finds them."""
     async with fake_torchserve(tmp_path) as fake:
         async with open_torchserve_models(tmp_path, address_of(fake)) as server:
-            await server.load(a_model(tmp_path))
+            await load_a_model(server, tmp_path)
         assert names_in(fake) == ["w__m"]
 
 
@@ -203,14 +200,14 @@ async def test_load_leaves_out_a_server_that_cannot_be_reached(tmp_path: Path) -
     """The model is served by the others, its status tells, and the check brings the missing one up."""
     async with open_both(tmp_path, fakes=2) as (server, (up, down)):
         await down.refuse()
-        await server.load(a_model(tmp_path))
-        status = server.status("uid1/m")
+        model = await load_a_model(server, tmp_path)
+        status = model.status
         assert (status.wanted, status.ready) == (2, 1)
         assert "cannot be reached" in str(status.error)
         for _ in range(4):
-            await text_of(server)
+            await text_of(model)
         await down.open()
         (drift,) = await server.check({"uid1"}, dry_run=False)
         assert (drift.kind, drift.server, drift.is_repaired) == (DriftKind.MISSING, down.management_url, True)
-        assert server.status("uid1/m") == WorkerStatus(wanted=2, ready=2)
+        assert model.status == WorkerStatus(wanted=2, ready=2)
         assert names_in(up) == names_in(down) == ["w__m"]

@@ -17,7 +17,7 @@ PINNED = PinnedArchives("0123456789ab", sha256_of)
 def archived(folder: Path, content: bytes = b"archive", **overrides: object) -> Model:
     """Return a model with an archive."""
     (folder / "m.mar").write_bytes(content)
-    return make_model(folder / "m.mar", **{"name": "uid7/m", **overrides})
+    return make_model(folder / "m.mar", **{"uid": "uid7", **overrides})
 
 
 def test_pinned_archive_stays_when_another_is_put_in_its_place(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_pinned_archive_stays_when_another_is_put_in_its_place(tmp_path: Path) -
 
 def test_name_tells_whose_it_is(tmp_path: Path) -> None:
     """Deployment and registration can be read off it, and nodes do not share one."""
-    model, other = archived(tmp_path), archived(tmp_path, name="uid7/..")
+    model, other = archived(tmp_path), archived(tmp_path, node="..")
     file = PINNED.file_of(model)
     assert PINNED.is_ours(file)
     assert not PinnedArchives("ffffffffffff", sha256_of).is_ours(file)

@@ -9,7 +9,7 @@ import pytest
 from tests.support.factories import make_mar
 from tests.support.torchserve_servers import open_both
 from wfmgmt.serving.models.base import InputField, Model, ModelNotLoaded, NodeRequest
-from wfmgmt.testing import in_event_loop, make_model
+from wfmgmt.testing import ignore, in_event_loop, load, make_model
 
 HANDLER = """
 import time
@@ -25,7 +25,7 @@ def handle(data, context):
 def a_model(folder: Path, **overrides: Any) -> Model:
     """Return a model that may grow."""
     archive = make_mar(folder, file_name="m.mar", source=HANDLER)
-    return make_model(archive, **{"name": "uid1/m", "max_workers": 2, **overrides})
+    return make_model(archive, **{"max_workers": 2, **overrides})
 
 
 def asking(seconds: float) -> NodeRequest:
@@ -62,20 +62,20 @@ async def test_predictions_wait_while_a_model_is_registered_again(
 ) -> None:
     """Also when the number of workers is about to change just then, none reaches a server that has no such model."""
     async with open_both(tmp_path) as (server, (fake,)):
-        await server.load(a_model(tmp_path))
+        model = await server.load(a_model(tmp_path), on_change=ignore)
         registering = Gate(fake.registry, "register", monkeypatch)
         scaling = Gate(fake.registry, "scale", monkeypatch)
-        busy = [server.infer("uid1/m", asking(0.3)) for _ in range(3)]
+        busy = [model.infer(asking(0.3)) for _ in range(3)]
         await scaling.reached()
         await asyncio.gather(*busy)
         fake.forget_models()
         before = len(fake.requests_of("POST /predictions"))
         checking = asyncio.create_task(server.check({"uid1"}, dry_run=False))
         await asyncio.sleep(0.2)  # The check is where it gets to while the number of workers is being changed.
-        asked = [server.infer("uid1/m", asking(0)) for _ in range(3)]
+        asked = [model.infer(asking(0)) for _ in range(3)]
         scaling.open()
         await registering.reached()
-        asked += [server.infer("uid1/m", asking(0)) for _ in range(3)]
+        asked += [model.infer(asking(0)) for _ in range(3)]
         await asyncio.wait(asked[3:], timeout=0.5)
         assert not any(answer.done() for answer in asked[3:])
         assert len(fake.requests_of("POST /predictions")) <= before + 3
@@ -91,10 +91,10 @@ async def test_unload_waits_for_no_workers(tmp_path: Path) -> None:
             "        return None\n", f"        {SLOW_START}\n        return None\n"
         )
         archive = make_mar(tmp_path, file_name="m.mar", source=source.replace("FOLDER", repr(str(tmp_path))))
-        await server.load(make_model(archive, name="uid1/m", max_workers=2))
-        scaling = asyncio.create_task(server.scale("uid1/m", 2))
+        model = await load(server, archive, max_workers=2)
+        scaling = asyncio.create_task(model.scale(2, 2))
         await asyncio.sleep(0.2)  # It waits for a worker that takes a minute to start.
-        await asyncio.wait_for(server.unload("uid1/m"), 20)
+        await asyncio.wait_for(model.unload(), 20)
         with pytest.raises(ModelNotLoaded):
             await scaling
         assert fake.registry.page({})["models"] == []

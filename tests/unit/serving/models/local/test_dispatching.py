@@ -5,9 +5,8 @@ import signal
 
 import pytest
 
-from tests.support.dispatching import FakeProcess, Line, text_of
-from wfmgmt.serving.models.base import InputField, NodeRequest, NoWorker, PredictionFailed, PredictionRefused
-from wfmgmt.serving.models.local.dispatching import NodeRules
+from tests.support.dispatching import SINGLE, FakeProcess, Line, text_of
+from wfmgmt.serving.models.base import InputField, NodeRequest, NodeRules, NoWorker, PredictionFailed, PredictionRefused
 from wfmgmt.serving.models.local.frames import MAX_HEADER_BYTES, Frame, InvalidFrame
 from wfmgmt.serving.models.local.worker_process import WorkerExited
 from wfmgmt.testing import in_event_loop
@@ -294,3 +293,43 @@ async def test_close_fails_everything() -> None:
     for answer in answers:
         with pytest.raises(NoWorker, match="n of w is being unloaded"):
             await answer
+
+
+@in_event_loop
+async def test_changed_batch_size_holds_from_the_next_batch_on() -> None:
+    """What a worker has is not touched; what waits is handed over by the new rules, in a queue of a batch at least."""
+    line = Line(queue_size=1)
+    first = line.ask("a")
+    waiting = line.ask("b")
+    with pytest.raises(NoWorker, match="1 requests wait"):
+        await line.ask("refused")
+    line.dispatcher.change(BATCHES)
+    answers = [first, waiting, line.ask("c"), line.ask("d")]
+    line.processes[0].answer()
+    assert line.processes[0].batches == [["a"], ["b", "c", "d"]]
+    line.processes[0].answer()
+    assert [await text_of(answer) for answer in answers] == ["a", "b", "c", "d"]
+
+
+@in_event_loop
+async def test_changed_delay_holds_for_requests_that_wait_already() -> None:
+    """A batch that waits for company is handed over at once when it need not wait any more."""
+    line = Line(BATCHES)
+    line.ask("a")
+    assert line.processes[0].batches == []
+    line.dispatcher.change(SINGLE)
+    assert line.processes[0].batches == [["a"]]
+
+
+@in_event_loop
+async def test_changed_timeout_leaves_a_batch_under_way_its_own() -> None:
+    """The batch that runs is not killed by a shorter time-out; the next one is."""
+    line = Line(NodeRules(timeout_ms=10_000))
+    first = line.ask("a")
+    line.dispatcher.change(NodeRules(timeout_ms=20))
+    await asyncio.sleep(0.2)  # Ten times the new time-out.
+    assert line.processes[0].signals == []
+    line.processes[0].answer()
+    assert await text_of(first) == "a"
+    with pytest.raises(PredictionFailed, match="timeout-ms of 20 ms"):
+        await asyncio.wait_for(line.ask("b"), 5)

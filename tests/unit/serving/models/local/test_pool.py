@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
-from wfmgmt.serving.models.local.dispatching import NodeRules
+from wfmgmt.serving.models.base import InputField, ModelNotLoaded, NodeRequest, NodeRules, NoWorker, WorkerStatus
 from wfmgmt.serving.models.local.forkserver_client import ForkFailed
 from wfmgmt.serving.models.local.frames import Frame
-from wfmgmt.serving.models.local.pool import WorkerPool
+from wfmgmt.serving.models.local.pool import GROW_AFTER_S, WorkerPool
 from wfmgmt.serving.models.local.worker_process import WorkerExited
 from wfmgmt.serving.models.local.worker_start import Job
 
@@ -21,22 +20,25 @@ def equip() -> AbstractAsyncContextManager[Mapping[str, Any]]:
     return nullcontext({"op": "load"})
 
 
-JOB = Job(workflow="w", node="n", rules=NodeRules(), equip=equip, max_workers=3, startup_timeout_s=5)
+JOB = Job(workflow="w", node="n", equip=equip, startup_timeout_s=5)
 READY = Frame({"op": "ready"}, b"")
 
 
 class FakeWorker:
     """A worker that says one thing and lives until the test ends it."""
 
-    is_connected = True
+    is_connected = is_usable = True
 
     def __init__(self, answer: Frame | Exception) -> None:
         self.answer = answer
         self.exit: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.stopped = False
 
-    def send(self, _header: object) -> None:
+    def send(self, _header: object, _payload: object = ()) -> None:
         """Take a message."""
+
+    def expect(self, _callback: object) -> None:
+        """Never answer a batch."""
 
     def own(self, equipment: AsyncExitStack) -> None:
         """Take over what belongs to the worker."""
@@ -102,6 +104,7 @@ def run_with_pool(
         pool = WorkerPool(
             forkserver=forkserver,
             job=JOB,
+            rules=NodeRules(),
             on_change=lambda: seen.append(pool.status),
             clock=time.clock,
             sleep=time.sleep,
@@ -127,7 +130,7 @@ def test_pool_restarts_a_worker_that_died() -> None:
     forkserver = FakeForkserver()
 
     async def scenario(pool: WorkerPool, time: Time) -> None:
-        await pool.scale(1)
+        await pool.scale(1, 1)
         time.now = 10
         forkserver.workers[0].exit.set_result("was killed by SIGSEGV")
         await until(lambda: len(forkserver.workers) == 2 and pool.status.ready == 1)
@@ -148,7 +151,7 @@ def test_pool_waits_longer_after_each_failed_restart() -> None:
     forkserver = FakeForkserver(READY, gone, gone, ForkFailed("too many processes"), READY)
 
     async def scenario(pool: WorkerPool, time: Time) -> None:
-        await pool.scale(1)
+        await pool.scale(1, 1)
         forkserver.workers[0].exit.set_result("exited with code 1")
         await until(lambda: pool.status.ready == 1 and len(forkserver.workers) == 4)
         assert time.slept == pytest.approx([0.1, 0.2, 0.4, 0.8])
@@ -167,7 +170,7 @@ def test_pool_fails_to_start_when_one_worker_fails() -> None:
 
     async def scenario(pool: WorkerPool, time: Time) -> None:
         with pytest.raises(ModelNotLoaded, match="worker exited with code 3 while loading") as raised:
-            await pool.scale(3)
+            await pool.scale(3, 3)
         assert raised.value.node == "n"
         assert pool.status == WorkerStatus(wanted=0, ready=0)
         assert all(worker.stopped for worker in forkserver.workers)
@@ -181,9 +184,9 @@ def test_pool_keeps_its_workers_when_more_cannot_be_had() -> None:
     forkserver = FakeForkserver(READY, WorkerExited("exited with code 3"))
 
     async def scenario(pool: WorkerPool, _time: Time) -> None:
-        await pool.scale(1)
+        await pool.scale(1, 1)
         with pytest.raises(ModelNotLoaded):
-            await pool.scale(2)
+            await pool.scale(2, 2)
         assert pool.status == WorkerStatus(wanted=1, ready=1)
         assert not forkserver.workers[0].stopped
 
@@ -195,10 +198,10 @@ def test_pool_gives_up_workers_that_are_down_first() -> None:
     forkserver = FakeForkserver(READY, READY, WorkerExited("exited with code 3"))
 
     async def scenario(pool: WorkerPool, _time: Time) -> None:
-        await pool.scale(2)
+        await pool.scale(2, 2)
         forkserver.workers[0].exit.set_result("exited with code 1")
         await until(lambda: pool.status.error is not None)
-        await pool.scale(1)
+        await pool.scale(1, 1)
         assert pool.status == WorkerStatus(wanted=1, ready=1)
         assert not forkserver.workers[1].stopped
 
@@ -219,7 +222,7 @@ def test_pool_gives_up_a_worker_that_answers_garbage(header: dict[str, object]) 
 
     async def scenario(pool: WorkerPool, _time: Time) -> None:
         with pytest.raises(ModelNotLoaded, match="broken connection to the worker: unknown message"):
-            await pool.scale(1)
+            await pool.scale(1, 1)
 
     run_with_pool(forkserver, scenario)
 
@@ -229,7 +232,7 @@ def test_pool_is_stopped_when_no_worker_lives() -> None:
     forkserver = FakeForkserver()
 
     async def scenario(pool: WorkerPool, _time: Time) -> None:
-        await pool.scale(2)
+        await pool.scale(2, 2)
         going = asyncio.Event()
 
         async def slow_stop(*, grace_s: float) -> None:
@@ -238,7 +241,7 @@ def test_pool_is_stopped_when_no_worker_lives() -> None:
             forkserver.workers[1].stopped = True
 
         forkserver.workers[1].stop = slow_stop  # type: ignore[method-assign]
-        scaling = asyncio.create_task(pool.scale(1))
+        scaling = asyncio.create_task(pool.scale(1, 1))
         await asyncio.sleep(0)
         stopping = asyncio.create_task(pool.stop())
         await asyncio.wait([stopping], timeout=0.05)
@@ -247,5 +250,53 @@ def test_pool_is_stopped_when_no_worker_lives() -> None:
         going.set()
         await stopping
         assert all(worker.stopped for worker in forkserver.workers)
+
+    run_with_pool(forkserver, scenario)
+
+
+def test_pool_keeps_workers_between_minimum_and_maximum() -> None:
+    """Scaling touches only what is too few or too many."""
+    forkserver = FakeForkserver()
+
+    async def scenario(pool: WorkerPool, _time: Time) -> None:
+        await pool.scale(3, 3)
+        await pool.scale(1, 3)
+        assert pool.status == WorkerStatus(wanted=1, ready=3)
+        assert pool.is_above_minimum
+        await pool.scale(1, 2)
+        assert pool.status == WorkerStatus(wanted=1, ready=2)
+        await pool.scale(0, 0)
+        assert pool.status == WorkerStatus(wanted=0, ready=0)
+        assert len(forkserver.workers) == 3
+
+    run_with_pool(forkserver, scenario)
+
+
+def test_pool_keeps_minimum_and_maximum_when_more_cannot_be_had() -> None:
+    """Both numbers are those from before, so that nothing grows beyond the old maximum later."""
+    forkserver = FakeForkserver(READY, WorkerExited("exited with code 3"))
+
+    async def scenario(pool: WorkerPool, time: Time) -> None:
+        await pool.scale(1, 1)
+        with pytest.raises(ModelNotLoaded):
+            await pool.scale(2, 5)
+        pool.dispatcher.submit(NodeRequest("id", b"{}", [InputField("body", b"a")]))
+        waiting = pool.dispatcher.submit(NodeRequest("id", b"{}", [InputField("body", b"b")]))
+        time.now += 1
+        await asyncio.sleep(2 * GROW_AFTER_S)  # For the timer after which a pool grows.
+        assert not waiting.done()
+        assert len(forkserver.workers) == 2
+
+    run_with_pool(forkserver, scenario)
+
+
+def test_pool_that_is_scaled_to_none_refuses_requests() -> None:
+    """No worker may come for them."""
+    forkserver = FakeForkserver()
+
+    async def scenario(pool: WorkerPool, _time: Time) -> None:
+        await pool.scale(0, 0)
+        with pytest.raises(NoWorker, match="n has no worker: it was scaled to none"):
+            await pool.dispatcher.submit(NodeRequest("id", b"{}", [InputField("body", b"a")]))
 
     run_with_pool(forkserver, scenario)

@@ -6,8 +6,7 @@ import time
 import pytest
 
 from tests.support.dispatching import SINGLE, FakeProcess, Line, text_of
-from wfmgmt.serving.models.base import NoWorker, PredictionFailed
-from wfmgmt.serving.models.local.dispatching import NodeRules
+from wfmgmt.serving.models.base import NodeRules, NoWorker, PredictionFailed
 from wfmgmt.serving.models.local.frames import Frame
 from wfmgmt.serving.models.local.worker_process import WorkerExited
 from wfmgmt.testing import in_event_loop

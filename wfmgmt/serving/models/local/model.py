@@ -1,0 +1,157 @@
+"""One model or function in worker processes of this machine."""
+
+import asyncio
+import functools
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from wfmgmt import __version__
+from wfmgmt.domain.faults import Fault, is_lack
+from wfmgmt.serving.models.base import Model, ModelNotLoaded, NodeAnswer, NodeRequest, NodeRules, WorkerStatus
+from wfmgmt.serving.models.lifetimes import Lifetime, Lifetimes
+from wfmgmt.serving.models.local.accelerators import Accelerators
+from wfmgmt.serving.models.local.folders import ensure_folder, remove_folder
+from wfmgmt.serving.models.local.forkserver_client import ForkserverClient
+from wfmgmt.serving.models.local.pool import PoolSettings, WorkerPool
+from wfmgmt.serving.models.local.trees import BlockingWork, UnpackedTrees
+from wfmgmt.serving.models.local.worker_start import Job
+
+#: Folders below that of `LocalParts`.
+UNPACKED, WORKING = "unpacked", "working"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalParts:
+    """What models and functions are run with alike.
+
+    Attributes:
+        forkserver: Where workers come from; it stays the caller's to close.
+        folder: Archives are unpacked into new folders below `unpacked` in it, and each worker has a new folder of its
+            own below `working`.
+        pool_settings: What holds for all workers.
+        answer_bytes: Longest answer that a handler may give.
+        accelerators: What workers share.
+    """
+
+    forkserver: ForkserverClient
+    folder: Path
+    pool_settings: PoolSettings = field(default_factory=PoolSettings)
+    answer_bytes: int = 6_553_500
+    accelerators: Accelerators = field(default_factory=Accelerators)
+
+
+class LocalModel(Lifetime):
+    """A `LoadedModel` whose workers are processes of this machine.
+
+    Args:
+        model: What is loaded.
+        lifetimes: The others of its server.
+        on_change: Called whenever its status may have changed.
+        parts: What it is run with.
+        trees: Where its archive is unpacked.
+        work: Where files are made and removed.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        lifetimes: "Lifetimes[LocalModel]",
+        *,
+        on_change: Callable[[], None],
+        parts: LocalParts,
+        trees: UnpackedTrees,
+        work: BlockingWork,
+    ) -> None:
+        super().__init__(model, lifetimes, on_change=on_change)
+        self._parts = parts
+        self._work = work
+        self._trees = trees
+        self._tree = trees.take(model.key.uid, model.archive, model.archive_sha256)
+        self._folder_removals: set[asyncio.Task[None]] = set()
+        job = Job(
+            workflow=model.workflow, node=model.node, equip=self._equip, startup_timeout_s=model.startup_timeout_s
+        )
+        self._pool = WorkerPool(
+            forkserver=parts.forkserver,
+            job=job,
+            rules=model.rules,
+            on_change=on_change,
+            settings=parts.pool_settings,
+        )
+
+    @property
+    def status(self) -> WorkerStatus:
+        """Its workers; see `LoadedModel.status`."""
+        return self._pool.status
+
+    def infer(self, request: NodeRequest, *, avoid: int | None = None) -> asyncio.Future[NodeAnswer]:
+        """Have a worker answer a request; see `LoadedModel.infer`."""
+        return self._pool.dispatcher.submit(request, avoid)
+
+    async def scale(self, minimum: int, maximum: int) -> None:
+        """Change the numbers of workers; see `LoadedModel.scale`."""
+        await self._pool.scale(minimum, maximum)
+
+    async def change(self, rules: NodeRules) -> None:
+        """Use other rules; see `LoadedModel.change`."""
+        if not self.is_ready:
+            raise ModelNotLoaded(self.model.node, "it is not loaded")
+        self.model = replace(self.model, rules=rules)
+        self._pool.dispatcher.change(rules)
+
+    async def _bring_up(self) -> None:
+        await self._tree.ensure(self.model.node)
+        await self._pool.scale(self.model.min_workers, self.model.max_workers)
+
+    async def _take_down(self) -> None:
+        await self._pool.stop()
+        if self._folder_removals:
+            await asyncio.wait(self._folder_removals)
+        await self._trees.give_back(self._tree)
+
+    @asynccontextmanager
+    async def _equip(self) -> AsyncIterator[Mapping[str, Any]]:
+        """Give the message that makes a new worker load the model, as `worker` describes it."""
+        node = self.model.node
+        await self._tree.ensure(node)
+        working = self._parts.folder.absolute() / WORKING
+        try:
+            await self._work.run(functools.partial(ensure_folder, working))
+        except OSError as exc:
+            fault = Fault.NO_ROOM if is_lack(exc.errno) else Fault.MODEL
+            raise ModelNotLoaded(node, f"no working folder can be made: {exc.strerror}", fault) from exc
+        folder = working / uuid.uuid4().hex
+        with self._parts.accelerators.use() as gpu_id:
+            try:
+                yield self._load_message(folder, gpu_id)
+            finally:
+                removal = asyncio.create_task(self._work.run(functools.partial(remove_folder, folder)))
+                self._folder_removals.add(removal)
+                removal.add_done_callback(self._folder_removals.discard)
+
+    def _load_message(self, folder: Path, gpu_id: int | None) -> Mapping[str, Any]:
+        model, description = self.model, self._tree.description
+        return {
+            "op": "load",
+            "tree": str(self._tree.folder),
+            "directory": str(folder),
+            "archive": model.archive.name,
+            "handler": model.handler or (description.handler if description else ""),
+            "model_name": f"{model.workflow}__{model.node}",
+            "answer_bytes": self._parts.answer_bytes,
+            "context": {
+                "manifest": description.manifest if description else None,
+                "system_properties": {
+                    "model_dir": str(folder),
+                    "gpu_id": gpu_id,
+                    "batch_size": model.rules.batch_size,
+                    "server_name": "wfmgmt",
+                    "server_version": __version__,
+                    "limit_max_image_pixels": True,
+                },
+            },
+        }

@@ -1,0 +1,184 @@
+"""One model on all TorchServe servers."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from wfmgmt.domain.faults import Fault
+from wfmgmt.serving.models.base import (
+    Model,
+    ModelNotChanged,
+    ModelNotLoaded,
+    NodeAnswer,
+    NodeRequest,
+    NodeRules,
+    NoWorker,
+    WorkerStatus,
+)
+from wfmgmt.serving.models.lifetimes import Lifetime, Lifetimes
+from wfmgmt.serving.models.torchserve.codec import ModelForgotten
+from wfmgmt.serving.models.torchserve.pinning import PinnedArchives
+from wfmgmt.serving.models.torchserve.server_model import ServerModel
+from wfmgmt.torchserve.failures import ServerFailed
+
+_log = logging.getLogger("wfmgmt.torchserve")
+
+
+class TorchServeModel(Lifetime):
+    """A `LoadedModel` that is registered on every server; requests go round.
+
+    Args:
+        model: What is loaded.
+        lifetimes: The others of its model server.
+        replicas: The model on each server, in the order of the settings.
+        pinned: Names its archive.
+        queue_size: Requests that may wait.
+        on_change: Called whenever its status may have changed.
+        on_forgotten: Called when a server turned out not to hold it.
+
+    Attributes:
+        replicas: As given.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        lifetimes: "Lifetimes[TorchServeModel]",
+        *,
+        replicas: Sequence[ServerModel],
+        pinned: PinnedArchives,
+        queue_size: int,
+        on_change: Callable[[], None],
+        on_forgotten: Callable[[], None],
+    ) -> None:
+        super().__init__(model, lifetimes, on_change=on_change)
+        self.replicas = replicas
+        self._pinned = pinned
+        self._places = max(queue_size, model.rules.batch_size)
+        self._on_forgotten = on_forgotten
+        self._maximum = model.max_workers
+        self._in_flight: set[asyncio.Task[NodeAnswer]] = set()
+        self._turn = 0
+
+    @property
+    def status(self) -> WorkerStatus:
+        """The workers on all servers together; see `LoadedModel.status`."""
+        if self.is_gone:
+            return WorkerStatus(wanted=0, ready=0)
+        scalers = [replica.scaler for replica in self.replicas]
+        return WorkerStatus(
+            wanted=sum(each.minimum for each in scalers),
+            ready=sum(each.ready for each in scalers),
+            error=next((each.problem for each in scalers if each.problem is not None), None),
+        )
+
+    def infer(self, request: NodeRequest, *, avoid: int | None = None) -> asyncio.Future[NodeAnswer]:
+        """Have a server answer a request; see `LoadedModel.infer`. A `worker` is a server."""
+        refusal = self._refusal()
+        if refusal is not None:
+            answer: asyncio.Future[NodeAnswer] = asyncio.get_running_loop().create_future()
+            answer.set_exception(NoWorker(refusal))
+            return answer
+        task = asyncio.create_task(self._answer(request, avoid))
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
+        return task
+
+    def _refusal(self) -> str | None:
+        """Return why no more requests are accepted, None when they are."""
+        model = self.model
+        if not self.is_ready:
+            return self._unload_notice
+        at_once = len(self.replicas) * max(self._maximum, 1) * model.rules.batch_size
+        if len(self._in_flight) >= self._places + at_once:
+            return f"{self._places} requests wait for {model.node} already (WFMGMT_QUEUE_SIZE); try again later."
+        return None
+
+    @property
+    def _unload_notice(self) -> str:
+        return f"{self.model.node} of {self.model.workflow} is being unloaded"
+
+    async def _answer(self, request: NodeRequest, avoid: int | None) -> NodeAnswer:
+        """Have one server answer; another one only when that cannot have run the request."""
+        reasons = []
+        try:
+            for replica in self._in_turn(avoid):
+                try:
+                    return await replica.ask(request)
+                except ModelForgotten as forgotten:
+                    self._on_forgotten()
+                    reasons.append(str(forgotten))
+                except ServerFailed as failure:
+                    reasons.append(failure.reason)
+        except asyncio.CancelledError:
+            if self.is_ready:
+                raise
+            raise NoWorker(self._unload_notice) from None
+        raise NoWorker(f"{self.model.node} has no worker: {'; '.join(reasons)}")
+
+    def _in_turn(self, avoid: int | None) -> list[ServerModel]:
+        """Return the replicas in the order in which a request should try them."""
+        self._turn = (self._turn + 1) % len(self.replicas)
+        turned = [*self.replicas[self._turn :], *self.replicas[: self._turn]]
+        return sorted(turned, key=lambda each: (each.server.is_left_out, avoid is not None and each.number == avoid))
+
+    async def scale(self, minimum: int, maximum: int) -> None:
+        """Change the numbers of workers on each server; see `LoadedModel.scale`."""
+        if not self.is_ready:
+            raise ModelNotLoaded(self.model.node, "it is not loaded")
+        before = [(replica.scaler.minimum, replica.scaler.maximum) for replica in self.replicas]
+        outcomes = await asyncio.gather(
+            *(replica.scale(minimum, maximum) for replica in self.replicas), return_exceptions=True
+        )
+        failures = [outcome for outcome in outcomes if outcome is not None]
+        if failures:
+            changed = [index for index, outcome in enumerate(outcomes) if outcome is None]
+            undone = (self.replicas[index].scale(*before[index]) for index in changed)
+            await asyncio.gather(*undone, return_exceptions=True)
+            raise failures[0]
+        self._maximum = maximum
+
+    async def change(self, rules: NodeRules) -> None:
+        """Accept the rules that hold already; see `LoadedModel.change`.
+
+        Raises:
+            ModelNotChanged: They are others. TorchServe reads them when a model is registered, and a model that is
+                unregistered to be registered anew answers nothing until its workers have started again.
+        """
+        if not self.is_ready:
+            raise ModelNotLoaded(self.model.node, "it is not loaded")
+        if rules != self.model.rules:
+            raise ModelNotChanged(
+                self.model.node,
+                "TorchServe reads batch-size, max-batch-delay and timeout-ms only when a model is registered; "
+                "register the workflow again",
+            )
+
+    async def _bring_up(self) -> None:
+        self._on_change()
+        await asyncio.to_thread(self._pinned.pin, self.model)
+        outcomes = await asyncio.gather(*(replica.bring_up() for replica in self.replicas), return_exceptions=True)
+        failures = [outcome for outcome in outcomes if outcome is not None]
+        for failure in failures:
+            if not _is_unreachable(failure) or len(failures) == len(outcomes):
+                raise failure
+        for replica, outcome in zip(self.replicas, outcomes, strict=True):
+            if isinstance(outcome, ModelNotLoaded):
+                _log.warning("%s is left out: %s", replica.name, outcome.reason)
+                replica.on_problem(outcome.reason)
+
+    async def _take_down(self) -> None:
+        for task in self._in_flight:
+            task.cancel()
+        outcomes = await asyncio.gather(*(replica.take_down() for replica in self.replicas), return_exceptions=True)
+        for replica, outcome in zip(self.replicas, outcomes, strict=True):
+            if outcome is not None:
+                _log.warning("%s may be left until it can be removed: %s", replica.name, outcome)
+        try:
+            await asyncio.to_thread(self._pinned.unpin, self.model)
+        except OSError as error:
+            _log.warning("%s could not be unpinned: %s", self.model.archive.name, error.strerror)
+
+
+def _is_unreachable(failure: BaseException) -> bool:
+    return isinstance(failure, ModelNotLoaded) and failure.fault in {Fault.UNREACHABLE, Fault.TIMED_OUT}
