@@ -3,9 +3,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Named in tests/support/real_torchserve.py, too.
 TORCHSERVE := .venv-torchserve-tests
+# How tests run beside each other.
+TOGETHER := --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help serve examples test test-torchserve check lint format types layers migrations wheel tour chaos bench bench-torchserve soak requirements
+.PHONY: help serve examples test test-torchserve check lint format types layers migrations wheel tour coverage chaos bench bench-torchserve soak requirements
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -35,10 +37,15 @@ examples: $(VENV)/.development  ## Build the example archives into the stores
 	@$(BIN)/python examples/build.py
 
 test: $(VENV)/.development  ## Run the tests, two files at a time
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest $(TOGETHER)
 
 test-torchserve: $(VENV)/.development $(TORCHSERVE)/.installed  ## Run the tests that need a real TorchServe 0.12.0; needs java
 	$(BIN)/python -m pytest -m torchserve
+
+# Everybody may write into the folder, since some tests run processes as users without rights.
+coverage: $(VENV)/.development  ## Run the tests, and check how many of the package's branches they reach in all its processes
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && chmod 1777 "$$folder" && export COVERAGE_FILE="$$folder/data" && \
+		$(BIN)/coverage run -m pytest $(TOGETHER) && $(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 lint: $(VENV)/.development  ## Check style and formatting
 	$(BIN)/ruff check .

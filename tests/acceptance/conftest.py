@@ -1,10 +1,11 @@
 """The deployments that acceptance tests share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.support.deployments import LIMITS, deployed, start_forkserver
+from tests.support.deployments import LIMITS, deployed, prepared, start_forkserver
 from tests.support.service import Service
 
 
@@ -27,4 +28,11 @@ def downloading_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
     }
     with deployed(tmp_path_factory.mktemp("d"), **LIMITS, **settings) as service:
         start_forkserver(service)
+        yield service
+
+
+@pytest.fixture(name="prepared")
+def _prepared(tmp_path: Path) -> Iterator[Service]:
+    """Give a deployment of the test's own with the archives of the workflow `seq`, which is not started yet."""
+    with prepared(tmp_path / "instance", allowed_urls=r"http://127\.0\.0\.1:.*") as service:
         yield service

@@ -5,7 +5,6 @@ import shutil
 import sqlite3
 import tarfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,14 +16,10 @@ from tests.support.web_files import web_files
 
 
 @pytest.fixture(name="service")
-def _service(tmp_path: Path) -> Iterator[Service]:
-    service = Service(tmp_path / "instance", allowed_urls=r"http://127\.0\.0\.1:\d+/.*")
-    make_war(service.workflow_store)
-    make_mar(service.model_store)
-    service.start()
+def _service(prepared: Service) -> Service:
+    service = prepared.start()
     assert service.register("seq.war", workflow_name="kept").status_code == 200
-    yield service
-    service.kill()
+    return service
 
 
 def churn(service: Service, url: str, stop: threading.Event, failed: list[str]) -> None:
@@ -46,7 +41,7 @@ def test_backup_under_load_restores_to_what_was_registered(service: Service, tmp
         for thread in threads:
             thread.start()
         try:
-            copies = [tmp_path / f"{number}.tar" for number in range(5)]
+            copies = [tmp_path / f"{number}.tar" for number in range(2)]
             for copy in copies:
                 done = service.command("backup", "--archives", str(copy))
                 assert (done.returncode, done.stderr) == (0, ""), done.stderr

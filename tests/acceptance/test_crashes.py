@@ -11,28 +11,21 @@ import requests
 
 from tests.support.campaigns import WHILE_PARTS_DIE, Campaign, kill_parts, run_kills
 from tests.support.evidence import rows
-from tests.support.factories import make_mar, make_war
 from tests.support.processes import pids_with, runtime_pid
 from tests.support.service import Service, pids_of, wait_until
 from tests.support.slow_workflow import in_background, make_slow_workflow
-from tests.support.web_files import served
+from tests.support.web_files import served_archives
 
 
 @pytest.fixture(name="downloads")
 def _downloads(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    folder = tmp_path / "remote"
-    folder.mkdir()
-    with served(folder) as address:
-        yield folder, address
+    with served_archives(tmp_path) as downloads:
+        yield downloads
 
 
 @pytest.fixture(name="service")
-def _service(tmp_path: Path) -> Iterator[Service]:
-    service = Service(tmp_path / "instance", allowed_urls="http://127.0.0.1:.*")
-    make_war(service.workflow_store)
-    make_mar(service.model_store)
-    yield service
-    service.kill()
+def _service(prepared: Service) -> Service:
+    return prepared
 
 
 @pytest.fixture(name="gate")

@@ -1,8 +1,9 @@
 """A dry run of `wfmgmt import-torchserve` says what the real one does."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,10 +31,17 @@ class Place:
     models: Path
     web: WebFiles
 
-    def run(self, url: str, *arguments: str) -> tuple[int, list[str]]:
-        """Take over a workflow of that url; return the exit code and what was printed."""
+    def put(self, name: str, *, war: Mapping[str, Any] | None = None, mar: Mapping[str, Any] | None = None) -> str:
+        """Write the archives of a sequential workflow with what is other than usual; return its url."""
+        spec = SEQUENTIAL_SPEC.replace("m1", f"{name}-m")
+        make_war(self.workflows, **{"name": name, "spec": spec, **(war or {})})
+        make_mar(self.models, **{"name": f"{name}-m", **(mar or {})})
+        return f"{name}.war"
+
+    def run(self, urls: Mapping[str, str], *arguments: str) -> tuple[int, list[str]]:
+        """Take over workflows of these urls; return the exit code and what was printed."""
         stores = ("--workflow-store", str(self.workflows), "--model-store", str(self.models))
-        with ScriptedServer(listing({"seq": url})) as server:
+        with ScriptedServer(listing(urls)) as server:
             done = self.service.command("import-torchserve", server.url(""), *stores, *arguments)
         assert done.stderr == ""
         return done.returncode, done.stdout.splitlines()
@@ -44,68 +52,51 @@ class Place:
         return [path for store in stores for path in stored_files(store)]
 
 
-@pytest.fixture(name="deployment", scope="module")
-def _deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+@pytest.fixture(name="place", scope="module")
+def _place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("t")
     settings = {"allowed_urls": r"http://127\.0\.0\.1:\d+/open/.*", "download_limit_mb": 1}
-    with deployed(tmp_path_factory.mktemp("t"), **settings) as service:
-        yield service
-
-
-@pytest.fixture(name="place")
-def _place(deployment: Service, tmp_path: Path) -> Iterator[Place]:
-    with web_files() as web:
-        place = Place(deployment, tmp_path / "workflows", tmp_path / "models", web)
+    with deployed(folder / "instance", **settings) as service, web_files() as web:
+        place = Place(service, folder / "workflows", folder / "models", web)
         place.workflows.mkdir()
         place.models.mkdir()
         yield place
-    for name in deployment.names():
-        assert deployment.unregister(name).ok
-    for path in place.files():
-        path.unlink()
 
 
-def local(**war: object) -> Callable[[Place], str]:
+#: Puts a workflow of this name where it can be taken over from, or not, and returns its url.
+Make = Callable[[Place, str], str]
+
+
+def local(**war: Any) -> Make:
     """Return a fault of the workflow's archive, given by what is other than usual; its model is good."""
-
-    def make(place: Place) -> str:
-        make_war(place.workflows, **war)  # type: ignore[arg-type]
-        make_mar(place.models)
-        return "seq.war"
-
-    return make
+    return lambda place, name: place.put(name, war=war)
 
 
-def model(**mar: object) -> Callable[[Place], str]:
+def model(**mar: Any) -> Make:
     """Return a fault of the model's archive."""
-
-    def make(place: Place) -> str:
-        make_war(place.workflows)
-        make_mar(place.models, **mar)  # type: ignore[arg-type]
-        return "seq.war"
-
-    return make
+    return lambda place, name: place.put(name, mar=mar)
 
 
-def cut(place: Place) -> str:
+def cut(place: Place, name: str) -> str:
     """Cut the model's archive short."""
-    make_war(place.workflows)
-    path = make_mar(place.models)
+    url = place.put(name)
+    path = place.models / f"{name}-m.mar"
     path.write_bytes(path.read_bytes()[:-30])
-    return "seq.war"
+    return url
 
 
-def other_file(place: Place) -> str:
+def other_file(place: Place, name: str) -> str:
     """Have another file of the name here."""
-    make_mar(place.service.model_store, source="def handle(data, context): ...")
-    return model()(place)
+    make_mar(place.service.model_store, name=f"{name}-m", source="def handle(data, context): ...")
+    return place.put(name)
 
 
-def remote(path: str, found: bool = True) -> Callable[[Place], str]:  # noqa: FBT001, FBT002
-    """Have the workflow downloaded from a path."""
+def remote(folder: str, found: bool = True) -> Make:  # noqa: FBT001, FBT002
+    """Have the workflow downloaded from a folder."""
 
-    def make(place: Place) -> str:
-        archive = make_war(place.workflows)
-        make_mar(place.models)
+    def make(place: Place, name: str) -> str:
+        archive = place.workflows / place.put(name)
+        path = f"{folder}/{archive.name}"
         if found:
             place.web.files[path] = archive.read_bytes()
         return place.web.url(path)
@@ -113,15 +104,14 @@ def remote(path: str, found: bool = True) -> Callable[[Place], str]:  # noqa: FB
     return make
 
 
-def remote_model(place: Place) -> str:
+def remote_model(place: Place, name: str) -> str:
     """Have the model downloaded from where it may not."""
-    closed = place.web.url("/closed/m1.mar")
-    make_war(place.workflows, spec=SEQUENTIAL_SPEC.replace("url: m1.mar", f"url: {closed}"))
-    return "seq.war"
+    spec = SEQUENTIAL_SPEC.replace("url: m1.mar", f"url: {place.web.url('/closed/m1.mar')}")
+    return place.put(name, war={"spec": spec})
 
 
 CONFIGURED = {"modelName": "m1", "handler": "handler.py", "configFile": "c.yaml"}
-WRONG = {
+WRONG: dict[str, tuple[Make, str]] = {
     "function missing": (local(handler="def pre_processing(data, context): ..."), "post_processing is neither"),
     "no handler": (local(handler=None), "the archive has no handler file"),
     "handler is no Python": (local(handler="def ("), "Handler handler.py: line 1"),
@@ -129,38 +119,52 @@ WRONG = {
     "cycle": (local(spec="dag: {a: [b], b: [c], c: [b]}"), "Not a valid DAG"),
     "manifest": (local(manifest={"createdOn": None}), "createdOn is not defined"),
     "bad member": (local(extra_files={"../x": "x"}), "'../x'"),
-    "model cut short": (cut, "m1.mar: "),
+    "model cut short": (cut, "model-cut-short-m.mar: "),
     "model without handler": (model(source=None), "there is no file 'handler.py' in the archive"),
     "model without manifest": (model(manifest=""), "MAR-INF/MANIFEST.json is not JSON"),
     "configuration": (model(manifest={"model": CONFIGURED}, extra_files={"c.yaml": "- 1"}), "expected a mapping"),
-    "model missing": (model(file_name="other.mar"), "'m1.mar' is not in the model store"),
+    "model missing": (model(file_name="other.mar"), "'model-missing-m.mar' is not in the model store"),
     "model not allowed": (remote_model, "does not match any allowed URL"),
-    "another model here": (other_file, "another file 'm1.mar'"),
-    "not allowed": (remote("/closed/seq.war"), "does not match any allowed URL"),
-    "not there": (remote("/open/seq.war", found=False), "Failed to download archive"),
-    "file that is not there": (lambda _: "seq.war", "'seq.war' is not in the workflow store"),
-    "path": (lambda _: "../seq.war", "Relative path is not allowed"),
+    "another model here": (other_file, "another file 'another-model-here-m.mar'"),
+    "not allowed": (remote("/closed"), "does not match any allowed URL"),
+    "not there": (remote("/open", found=False), "Failed to download archive"),
+    "file that is not there": (lambda _, name: f"{name}.war", "'file-that-is-not-there.war' is not in the workflow"),
+    "path": (lambda _, name: f"../{name}.war", "Relative path is not allowed"),
 }
 
 
-@pytest.mark.parametrize(("make", "reason"), WRONG.values(), ids=WRONG)
-def test_dry_run_finds_what_the_real_one_fails_at(place: Place, make: Callable[[Place], str], reason: str) -> None:
-    """Both say the same in the same words with the same exit code, and leave nothing behind."""
-    url = make(place)
+def name_of(case: str) -> str:
+    """Return the name of a case's workflow."""
+    return case.replace(" ", "-")
+
+
+@pytest.fixture(name="said", scope="module")
+def _said(place: Place) -> tuple[list[str], list[str]]:
+    """Return what a dry run and a real one say of all that is wrong, of which they leave nothing behind."""
+    urls = {name_of(case): make(place, name_of(case)) for case, (make, _) in WRONG.items()}
     before = place.files()
-    dry, real = place.run(url, "--dry-run"), place.run(url)
-    assert (dry[0], dry[1][0]) == (real[0], real[1][0])
-    assert dry[0] == 1
-    assert reason in dry[1][0]
-    assert dry[1][0].startswith("seq: not taken over: ")
+    dry, real = place.run(urls, "--dry-run"), place.run(urls)
+    assert (dry[0], real[0]) == (1, 1)
     assert place.files() == before
+    assert place.service.names() == []
+    return dry[1], real[1]
 
 
-@pytest.mark.parametrize("make", [local(), remote("/open/seq.war")], ids=["local", "remote"])
-def test_dry_run_notes_what_the_real_one_does(place: Place, make: Callable[[Place], str]) -> None:
+@pytest.mark.parametrize(("case", "reason"), [(case, reason) for case, (_, reason) in WRONG.items()], ids=WRONG)
+def test_dry_run_finds_what_the_real_one_fails_at(said: tuple[list[str], list[str]], case: str, reason: str) -> None:
+    """Both say the same in the same words."""
+    [dry], [real] = ([line for line in lines if line.startswith(f"{name_of(case)}: ")] for lines in said)
+    assert dry == real
+    assert dry.startswith(f"{name_of(case)}: not taken over: ")
+    assert reason in dry
+
+
+@pytest.mark.parametrize("make", [local(), remote("/open")], ids=["local", "remote"])
+def test_dry_run_notes_what_the_real_one_does(place: Place, request: pytest.FixtureRequest, make: Make) -> None:
     """Copies, downloads and warnings are told beforehand as they are told afterwards."""
-    url = make(place)
-    dry, real = place.run(url, "--dry-run"), place.run(url)
+    name = f"good-{request.node.callspec.id}"
+    urls = {name: make(place, name)}
+    dry, real = place.run(urls, "--dry-run"), place.run(urls)
     spoken = {"would be registered": "registered", "would be ": "", "1 to register": "1 registered"}
     expected = dry[1]
     for there, here in spoken.items():

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
+from tests.support.deployments import prepared
 from tests.support.evidence import rows
-from tests.support.factories import make_mar, make_war
 from tests.support.service import Service, wait_until
 
 #: How long writers wait, and what else an answer may take.
@@ -18,14 +18,11 @@ LOCK_WAIT_S, SLACK_S = 5.0, 2.0
 
 @pytest.fixture(name="service", scope="module")
 def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    service = Service(tmp_path_factory.mktemp("locked") / "instance")
-    make_war(service.workflow_store)
-    make_mar(service.model_store)
-    service.start()
-    assert service.register("seq.war", workflow_name="kept").status_code == 200
-    wait_until(lambda: all(ping(service) == "Healthy" for _ in range(20)), what="every web worker's report")
-    yield service
-    service.kill()
+    with prepared(tmp_path_factory.mktemp("locked") / "instance") as service:
+        service.start()
+        assert service.register("seq.war", workflow_name="kept").status_code == 200
+        wait_until(lambda: all(ping(service) == "Healthy" for _ in range(20)), what="every web worker's report")
+        yield service
 
 
 @pytest.fixture(name="lock")

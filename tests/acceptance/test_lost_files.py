@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.factories import make_mar, make_war
+from tests.support.deployments import prepared
 from tests.support.processes import reload
 from tests.support.service import Service, pids_of, wait_until
 
@@ -18,14 +18,11 @@ WITHOUT_PRIVILEGES = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os
 
 @pytest.fixture(name="service")
 def _service(tmp_path: Path) -> Iterator[Service]:
-    service = Service(tmp_path / "instance", prefix=WITHOUT_PRIVILEGES)
-    make_war(service.workflow_store)
-    make_mar(service.model_store)
-    service.start()
-    assert service.register("seq.war").status_code == 200
-    wait_until(lambda: service.ready_workers("seq") == [1, 1, 1], what="the models")
-    yield service
-    service.kill()
+    with prepared(tmp_path / "instance", prefix=WITHOUT_PRIVILEGES) as service:
+        service.start()
+        assert service.register("seq.war").status_code == 200
+        wait_until(lambda: service.ready_workers("seq") == [1, 1, 1], what="the models")
+        yield service
 
 
 def status(service: Service, method: str, path: str) -> int:

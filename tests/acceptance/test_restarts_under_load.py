@@ -7,13 +7,11 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Self
 
 import aiohttp
 import pytest
 
-from tests.support.factories import make_mar, make_war
 from tests.support.passed_sockets import pass_sockets
 from tests.support.processes import reload
 from tests.support.service import Service, pids_of, wait_until
@@ -83,12 +81,8 @@ class Clients:
 
 
 @pytest.fixture(name="service")
-def _service(tmp_path: Path) -> Iterator[Service]:
-    service = Service(tmp_path / "instance")
-    make_war(service.workflow_store)
-    make_mar(service.model_store)
-    yield service
-    service.kill()
+def _service(prepared: Service) -> Service:
+    return prepared
 
 
 def test_reloads_fail_no_request(service: Service) -> None:

@@ -4,13 +4,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.evidence import rows
-from tests.support.factories import make_mar, make_war
 from tests.support.processes import web_workers
 from tests.support.service import Service, pids_of, wait_until
 from tests.support.slow_workflow import in_background, make_slow_workflow
@@ -22,12 +21,8 @@ GUNICORN_WAITS_S = 8.0
 
 
 @pytest.fixture(name="service")
-def _service(tmp_path: Path) -> Iterator[Service]:
-    service = Service(tmp_path / "instance")
-    make_war(service.workflow_store)
-    make_mar(service.model_store)
-    yield service
-    service.kill()
+def _service(prepared: Service) -> Service:
+    return prepared
 
 
 @pytest.fixture(name="gate")

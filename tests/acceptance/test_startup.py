@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -240,13 +240,8 @@ def test_start_is_refused_when_a_port_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.fixture(name="service")
-def _service(tmp_path: Path) -> Iterator[Service]:
-    service = Service(tmp_path / "instance")
-    make_war(service.workflow_store)
-    make_mar(service.model_store)
-    service.start()
-    yield service
-    service.kill()
+def _service(prepared: Service) -> Service:
+    return prepared.start()
 
 
 def test_second_deployment_of_an_instance_is_refused_and_the_first_goes_on(service: Service) -> None:

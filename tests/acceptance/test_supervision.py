@@ -5,12 +5,10 @@ import re
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import requests
 
-from tests.support.factories import make_mar, make_war
 from tests.support.processes import reload, runtime_pid, web_workers
 from tests.support.service import Service, wait_until
 from wfmgmt.deployment.locks import LockFile
@@ -23,16 +21,12 @@ REPLACED_S = 60.0
 
 
 @pytest.fixture(name="service")
-def _service(tmp_path: Path) -> Iterator[Service]:
-    service = Service(tmp_path / "instance")
-    make_war(service.workflow_store)
-    make_mar(service.model_store)
-    service.start()
+def _service(prepared: Service) -> Iterator[Service]:
+    service = prepared.start()
     assert service.register("seq.war").status_code == 200
     yield service
     for pid in web_workers(service):
         os.kill(pid, signal.SIGCONT)
-    service.kill()
 
 
 def elected(service: Service) -> int | None:

@@ -7,15 +7,13 @@ import pytest
 
 from tests.support.campaigns import WHILE_PARTS_DIE, Campaign, kill_parts, run_kills
 from tests.support.service import Service
-from tests.support.web_files import served
+from tests.support.web_files import served_archives
 
 
 @pytest.fixture(name="downloads")
 def _downloads(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    folder = tmp_path / "remote"
-    folder.mkdir()
-    with served(folder) as address:
-        yield folder, address
+    with served_archives(tmp_path) as downloads:
+        yield downloads
 
 
 @pytest.fixture(name="service")

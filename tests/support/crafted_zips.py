@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
+from wfmgmt.domain.limits import MIB
+
 FILES = {"a.txt": b"first", "sub/b.txt": b"second" * 1000, "empty": b""}
 
 
@@ -85,3 +87,18 @@ def write(folder: Path, content: bytes) -> Path:
     path = folder / "some.war"
     path.write_bytes(content)
     return path
+
+
+def packed_zeros(mebibytes: int) -> bytes:
+    """Return the deflated form of very many zeros, which are packed once and repeated."""
+    packer = zlib.compressobj(9, wbits=-15)
+    one = packer.compress(bytes(MIB)) + packer.flush(zlib.Z_FULL_FLUSH)
+    return one * mebibytes + zlib.compressobj(wbits=-15).flush()
+
+
+def bomb(mebibytes: int, *, claimed_size: int) -> bytes:
+    """Return an archive with a member of zeros that unpacks to so much and claims another size."""
+    packed = packed_zeros(mebibytes)
+    data = local(b"zeros", packed=packed, size=claimed_size, crc=0)
+    table = entry(b"zeros", packed=packed, size=claimed_size, crc=0, offset=0)
+    return data + table + end_record(1, len(table), len(data))

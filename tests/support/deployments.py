@@ -1,4 +1,4 @@
-"""Deployments that have to end well: each is ended in the end, and nothing of it may be left."""
+"""Deployments of tests: some have to end well and may leave nothing, others are killed in the end."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,3 +32,15 @@ def start_forkserver(service: Service) -> None:
     assert service.unregister("seq").status_code == 200
     for archive in archives:
         archive.unlink()
+
+
+@contextmanager
+def prepared(folder: Path, **arguments: Any) -> Iterator[Service]:
+    """Give a deployment with the archives of the workflow `seq`, which is not started yet; kill it in the end."""
+    service = Service(folder, **arguments)
+    make_war(service.workflow_store)
+    make_mar(service.model_store)
+    try:
+        yield service
+    finally:
+        service.kill()

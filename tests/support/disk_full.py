@@ -57,7 +57,7 @@ class FullDiskCase:
         service = self.service
         folders = (service.workflow_store, service.model_store, service.run_folder / "leases")
         files = {path.name for folder in folders for path in folder.iterdir()} - {FILLER}
-        kept = {name for name in self.disks.files() if not name.endswith(("-wal", "-shm", ".address"))}
+        kept = {name for name in self.disks.files() if not name.endswith(("-wal", "-shm", ".address", ".unfinished"))}
         unpacked = {path.name for path in (service.run_folder / "unpacked").iterdir()}
         workers = [pid for pid in service.worker_pids() if parent_pid(pid) in service.worker_pids()]
         return service.names(), self.workflows(), files, kept, unpacked, workers

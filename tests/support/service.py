@@ -16,6 +16,8 @@ from wfmgmt.deployment.exclusion import STORE_LOCK
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 START_S = 20.0
+#: Between two looks: short at first, and longer when something takes long, since looking costs what it waits for time.
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.01, 0.1
 
 
 def wait_until(
@@ -23,6 +25,7 @@ def wait_until(
 ) -> Any:
     """Return the first true value of `condition`, asked again and again until the time is over."""
     deadline = time.monotonic() + timeout_s
+    pause_s = FIRST_PAUSE_S
     while True:
         value = condition()
         if value:
@@ -30,7 +33,8 @@ def wait_until(
         if time.monotonic() > deadline:
             message = f"{what if isinstance(what, str) else what()} did not come true within {timeout_s} s"
             raise AssertionError(message)
-        time.sleep(0.02)
+        time.sleep(pause_s)
+        pause_s = min(1.2 * pause_s, LAST_PAUSE_S)
 
 
 class Service:
@@ -250,19 +254,23 @@ def pids_of(instance: Path) -> list[int]:
     Workers hide their environment from all but root, and have the folder in their command line.
     """
     needle = f"WFMGMT_INSTANCE={instance}\0".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                environment = _environment(entry) + b"\0"
-                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-                line = (entry / "cmdline").read_bytes()
-                is_worker = b"forkserver" in line and f"\0{instance}\0".encode() in line
-            except OSError:
-                continue
-            if (needle in environment or is_worker) and state != "Z":
-                found.append(int(entry.name))
-    return found
+    return [
+        int(entry.name)
+        for entry in os.scandir("/proc")
+        if entry.name.isdigit() and _belongs_to(Path(entry.path), needle, f"\0{instance}\0".encode())
+    ]
+
+
+def _belongs_to(process: Path, needle: bytes, argument: bytes) -> bool:
+    """Return whether a process that has not ended has one text in its environment, or is a worker with the other."""
+    try:
+        if needle not in _environment(process) + b"\0":
+            line = (process / "cmdline").read_bytes()
+            if b"forkserver" not in line or argument not in line:
+                return False
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _environment(process: Path) -> bytes:

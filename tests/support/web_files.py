@@ -95,3 +95,12 @@ def served(folder: Path) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextlib.contextmanager
+def served_archives(parent: Path) -> Iterator[tuple[Path, str]]:
+    """Give a new folder for archives, and the address from which it is served."""
+    folder = parent / "remote"
+    folder.mkdir()
+    with served(folder) as address:
+        yield folder, address
