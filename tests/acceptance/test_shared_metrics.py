@@ -2,8 +2,10 @@
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import requests
 
 from tests.support.evidence import samples
@@ -11,6 +13,8 @@ from tests.support.processes import web_workers
 from tests.support.service import Service, wait_until
 
 WORKERS = 2
+#: A client waits while all web workers are being replaced, each of which imports the application first.
+TIMEOUT_S = 60
 COUNTED = (
     "wfmgmt_requests_total",
     (("method", "GET"), ("route", "/workflows/<name>"), ("status", "404")),
@@ -22,16 +26,18 @@ def ask(service: Service) -> None:
 
     def is_answered() -> bool:
         try:
-            return requests.get(f"{service.management}/workflows/nosuch", timeout=10).status_code == 404
+            return requests.get(f"{service.management}/workflows/nosuch", timeout=TIMEOUT_S).status_code == 404
         except requests.ConnectionError:
             return False
 
-    wait_until(is_answered, what="an answer")
+    wait_until(is_answered, timeout_s=TIMEOUT_S, what="an answer")
 
 
 def counted(service: Service) -> float:
     """Return how many were counted."""
-    return samples(requests.get(f"{service.management}/metrics", timeout=10).text)[COUNTED]
+    answer = requests.get(f"{service.management}/metrics", timeout=TIMEOUT_S)
+    assert answer.status_code == 200
+    return samples(answer.text).get(COUNTED, 0.0)
 
 
 def files(service: Service) -> list[Path]:
@@ -55,7 +61,7 @@ def test_counters_outlive_web_workers_in_files_that_do_not_pile_up(tmp_path: Pat
         for _ in range(6):
             for _ in range(10):
                 ask(service)
-            after = wait_until(lambda: counted(service), what="the metrics")
+            after = wait_until(lambda: counted(service), timeout_s=TIMEOUT_S, what="the metrics")
             assert after >= before + 10
             assert len(files(service)) <= max_files
             before = after
@@ -73,3 +79,43 @@ def test_counters_outlive_a_web_worker_that_was_killed(tmp_path: Path) -> None:
                 ask(service)
         assert counted(service) == 60
         assert len(files(service)) == 2
+
+
+def overwrite(file: Path, content: bytes) -> None:
+    """Change a file in place, as what maps it sees it, too."""
+    with file.open("r+b") as opened:
+        opened.write(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: overwrite(file, b"\xff" * 4096),
+        lambda file: overwrite(file, b"\x00\x10\x00\x00" + b"garbage!" * 500),
+        lambda file: overwrite(file, bytes(4096)),
+        Path.unlink,
+        lambda file: os.truncate(file, 100),
+    ],
+    ids=["ones", "garbage", "zeros", "removed", "cut off"],
+)
+def test_damaged_files_of_counters_are_made_anew(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    """No request fails for that, metrics go on without what was lost, and the same web worker counts again."""
+    with Service(tmp_path / "i", web_workers=1) as service:
+        for _ in range(10):
+            ask(service)
+        for file in files(service):
+            damage(file)
+
+        def counts() -> bool:
+            try:
+                before = counted(service)
+                assert requests.get(f"{service.management}/workflows/nosuch", timeout=TIMEOUT_S).status_code == 404
+                return counted(service) == before + 1
+            except requests.ConnectionError:  # What maps a file that is cut off ends when it looks there.
+                return False
+
+        wait_until(counts, timeout_s=TIMEOUT_S, what="counting")
+        assert len(files(service)) == 2
+        for _ in range(10):
+            ask(service)
+        assert counted(service) >= 11

@@ -1,5 +1,6 @@
 """Metrics of the management plane, right under any number of web workers."""
 
+import itertools
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,9 @@ from prometheus_client.registry import Collector
 
 from wfmgmt.errors import FolderUnavailable, WfmgmtError
 from wfmgmt.services.inspection import Inspection
+
+#: Values by name and labels.
+Samples = dict[tuple[str, ...], float]
 
 # These live as long as the process: in the shared folder of several web workers their files are never made twice.
 _OWN = CollectorRegistry()
@@ -93,9 +97,26 @@ class _Shared(Collector):
         self._folder = folder
 
     def collect(self) -> list[Metric]:
-        """Return the sums."""
-        files = [str(path) for path in self._folder.glob("*.db")]
+        """Return the sums, without files that are damaged: the process that counts in such a one makes it anew."""
+        files = [str(file) for file in self._folder.glob("*.db") if counted(file) is not None]
         return list(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]  # it has no types
+
+
+def counted(file: Path) -> Samples | None:
+    """Return the samples in a file of counters, by name and labels; None when it is gone or damaged."""
+    try:
+        metrics = list(MultiProcessCollector.merge([str(file)]))  # type: ignore[no-untyped-call]  # it has no types
+    except FileNotFoundError:
+        return None
+    except OSError:
+        raise
+    except Exception:  # noqa: BLE001 - prometheus-client checks nothing that it reads, so it may raise anything
+        return None
+    return {
+        (sample.name, *itertools.chain(*sorted(sample.labels.items()))): sample.value
+        for metric in metrics
+        for sample in metric.samples
+    }
 
 
 class _State(Collector):

@@ -37,7 +37,7 @@ from wfmgmt.deployment.arbiter import ResilientArbiter  # noqa: E402 - the varia
 from wfmgmt.deployment.gunicorn_master import GunicornMaster  # noqa: E402
 from wfmgmt.deployment.host_limits import ensure_temporary_folder, raise_file_limit, web_connections  # noqa: E402
 from wfmgmt.deployment.inherited_sockets import InheritedSockets  # noqa: E402
-from wfmgmt.deployment.shared_metrics import empty_folder, reserve_files  # noqa: E402
+from wfmgmt.deployment.shared_metrics import CounterFiles, empty_folder  # noqa: E402
 
 _master = GunicornMaster(_settings)
 
@@ -94,9 +94,9 @@ def post_fork(server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Start the housekeeping of a web worker."""
     with _one_line():
-        reserve_files(_settings)
+        counters = CounterFiles(_settings)
         worker.guard = worker.wsgi.extensions["wfmgmt.guard"]
-        worker.housekeeping = _master.housekeeping(worker.wsgi.extensions["wfmgmt"])
+        worker.housekeeping = _master.housekeeping(worker.wsgi.extensions["wfmgmt"], check_counters=counters.check)
         worker.housekeeping.start()
     worker.has_started[0] = True
     _master.on_web_worker_started()

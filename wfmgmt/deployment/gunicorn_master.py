@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from wfmgmt.api.metrics import record_loop_failure
 from wfmgmt.deployment.database import inspect_database, prepare_database, record_clean_end
@@ -107,8 +107,13 @@ class GunicornMaster:
         unfinished.write_bytes(os.fsencode(f"{listening_url(address).removeprefix('http://')}\n"))
         unfinished.replace(path)  # A process that waits for the file never sees a part of it.
 
-    def housekeeping(self, services: Services) -> Housekeeping:
-        """Return the housekeeping of a web worker."""
+    def housekeeping(self, services: Services, *, check_counters: Callable[[], None]) -> Housekeeping:
+        """Return the housekeeping of a web worker.
+
+        Args:
+            services: Its use cases.
+            check_counters: Replaces damaged files of its counters.
+        """
         inference_fd = -1 if self._inference is None else self._inference.fileno()
         environment = {name: value for name, value in os.environ.items() if name != _METRICS_VARIABLE}  # noqa: TID251
         services.registry.pin(self._database_file)
@@ -133,6 +138,7 @@ class GunicornMaster:
             shared=self.shared,
             on_failure=record_loop_failure,
             check_instance=self.check_instance,
+            check_counters=check_counters,
             beat=lambda: self._beat(services.registry),
         )
 

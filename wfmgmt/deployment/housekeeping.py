@@ -29,6 +29,8 @@ WATCH_INTERVAL_S = 0.2
 TIDY_INTERVAL_S = 1.0
 #: How often a PostgreSQL database is shown that this service uses it.
 BEAT_INTERVAL_S = 5.0
+#: How often the files of this web worker's counters are looked at.
+COUNTERS_INTERVAL_S = 5.0
 #: How often stray files are looked for.
 SWEEP_INTERVAL_S = 60.0
 #: After the runtime ended, the wait before the next start doubles between these; a run this long resets it.
@@ -157,6 +159,7 @@ class Housekeeping:
         shared: Has the reason why this web worker is to end.
         on_failure: Counts failures of the threads.
         check_instance: Ends the deployment when its folder is gone.
+        check_counters: Replaces damaged files of the counters of this web worker.
         beat: Shows that this service uses its database.
     """
 
@@ -169,6 +172,7 @@ class Housekeeping:
         shared: SharedState,
         on_failure: FailureCounter,
         check_instance: Callable[[], None],
+        check_counters: Callable[[], None],
         beat: Callable[[], None],
     ) -> None:
         self._services = services
@@ -179,6 +183,7 @@ class Housekeeping:
         removal = services.removal
         self._own_duties = Duties(
             Duty(name="instance", work=check_instance, interval_s=TIDY_INTERVAL_S),
+            Duty(name="counters", work=check_counters, interval_s=COUNTERS_INTERVAL_S),
             Duty(name="late-audit", work=removal.record_late, interval_s=WATCH_INTERVAL_S),
             on_failure=on_failure,
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from prometheus_client import values
 
+from wfmgmt.api.metrics import Samples, counted
 from wfmgmt.deployment.locks import LockFile
 from wfmgmt.settings import Settings
 
@@ -31,27 +32,58 @@ def empty_folder(settings: Settings) -> None:
     settings.metrics_folder.mkdir(mode=0o700, parents=True)
 
 
-def reserve_files(settings: Settings) -> None:
-    """Have this process, which has counted nothing yet, count in the files of a free slot, and take their space now.
+class CounterFiles:
+    """The files in which this process, which has counted nothing yet, counts from now on.
 
-    prometheus-client maps sparse files into memory. When the disk is full, counting would end the process with SIGBUS.
+    Their space is taken at once: prometheus-client maps sparse files into memory, and when the disk is full, counting
+    would end the process with SIGBUS.
+
+    Args:
+        settings: The settings in force.
     """
-    try:
-        settings.metrics_folder.mkdir(mode=0o700, exist_ok=True)  # It may have been removed while the service ran.
-        slot = _take_slot(settings.metrics_folder)
-        for kind in _KINDS:
-            with (settings.metrics_folder / f"{kind}_{slot}.db").open("ab") as file:
-                os.posix_fallocate(file.fileno(), 0, _FILE_BYTES)
-    except OSError as error:
-        values.ValueClass = values.MutexValue
-        _log.warning("the requests of this web worker are not counted: %s", error.strerror)
-    else:
-        values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]  # it has no types
+
+    def __init__(self, settings: Settings) -> None:
+        self._folder = settings.metrics_folder
+        self._files: dict[Path, Samples] = {}
+        try:
+            self._slot = self._take_slot()
+        except OSError as error:
+            values.ValueClass = values.MutexValue
+            _log.warning("the requests of this web worker are not counted: %s", error.strerror)
+        else:
+            # It asks for the name of its files at each change, and opens others when that is another one.
+            values.ValueClass = values.MultiProcessValue(lambda: self._slot)  # type: ignore[no-untyped-call]  # it has no types
+
+    def check(self) -> None:
+        """Count in new files if one is gone or damaged, or has less in it than was there at the last check."""
+        now = {file: counted(file) for file in self._files}
+        lost = [file for file, before in self._files.items() if _is_less(now[file], before)]
+        for file in lost:
+            _log.warning("%s was damaged or removed; what it counted is lost", file.name)
+            file.unlink(missing_ok=True)
+        if lost:
+            self._slot = self._take_slot()
+        else:
+            self._files = {file: samples or {} for file, samples in now.items()}
+
+    def _take_slot(self) -> int:
+        """Take the first slot that no living process has, until this one ends, and make its files fit for use."""
+        self._folder.mkdir(mode=0o700, exist_ok=True)  # It may have been removed while the service ran.
+        slot = next(slot for slot in itertools.count() if LockFile(self._folder / f"{slot}.lock").acquire())
+        files = [self._folder / f"{kind}_{slot}.db" for kind in _KINDS]
+        for file in files:
+            _make_room(file)
+            if not counted(file):  # Damaged, for all that can be seen.
+                file.unlink()
+                _make_room(file)
+        self._files = {file: {} for file in files}
+        return slot
 
 
-def _take_slot(folder: Path) -> int:
-    """Return the number of a slot that this process has until it ends."""
-    for slot in itertools.count():
-        if LockFile(folder / f"{slot}.lock").acquire():
-            return slot
-    raise AssertionError  # Numbers do not end.
+def _is_less(samples: Samples | None, before: Samples) -> bool:
+    return samples is None or any(samples.get(name, 0) < value for name, value in before.items())
+
+
+def _make_room(file: Path) -> None:
+    with file.open("ab") as opened:
+        os.posix_fallocate(opened.fileno(), 0, _FILE_BYTES)
