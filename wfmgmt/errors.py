@@ -10,30 +10,30 @@ WfmgmtError
 │   └── RelativePathRefused     a name that climbs out of the store
 ├── UrlNotAllowed               a download address that the settings do not let through
 ├── DownloadFailed              an allowed address did not deliver the archive
-├── ListingFailed               another server does not tell which workflows it has
+├── ListingFailed               another server does not list its workflows
 ├── BackupRefused               a backup cannot be written or restored there
-├── NotImported                a workflow of another server that cannot be taken over as it is
+├── NotImported                a workflow of another server that cannot be imported as it is
 ├── WorkflowExists              the name is taken
 ├── WorkflowBusy                the name is being registered or unregistered right now
-├── CrossOriginRefused          a web page that has no business here may have sent it
-├── NodesNotLoadable            model files that are missing or broken, found without running code
+├── CrossOriginRefused          a web page of another origin may have sent it
+├── NodesNotLoadable            model files that are missing or invalid, found without running code
 ├── NodesFailedToLoad           workers that did not come up
-├── ModelNameTaken              the model server has somebody else's model of that name
-├── ModelServerFailed           the model server failed while it was to load models
-├── ModelServerTimedOut           the model server did not answer in time then
+├── ModelNameTaken              the model server has a model of that name that is not ours
+├── ModelServerFailed           the model server failed while it loaded models
+├── ModelServerTimedOut         the model server did not answer in time while it loaded models
 ├── RequestTooLarge             the body of a prediction is longer than the settings allow
 ├── RequestTooSlow              the head or the body of a prediction did not arrive in time
 ├── UnsupportedEncoding         the body of a prediction is compressed in a way that is not read
-├── NodeFailed                  a node could not answer a prediction, in all its tries
+├── NodeFailed                  a node could not answer a prediction, in all its attempts
 │   ├── NodeServerFailed        because its model server failed
-│   └── NodeServerTimedOut        because its model server did not answer in time
+│   └── NodeServerTimedOut      because its model server did not answer in time
 ├── WorkflowTimedOut            a workflow did not answer a prediction within its response_timeout
 ├── NodeRefused                 a handler refused a prediction with an HTTP status of its choice
-├── Unavailable                 the service cannot do this now; trying again later may help
-│   ├── RegistryUnavailable        the database is locked or cannot be reached
+├── Unavailable                 the service cannot do this now; a later attempt may succeed
+│   ├── RegistryUnavailable     the database is locked or unreachable
 │   ├── FolderUnavailable       a folder of the service was removed, replaced or closed while it runs
-│   ├── RuntimeUnavailable      the runtime does not answer or answers garbage
-│   │   └── RuntimeUnreachable   it is down, being started or hanging: another attempt may succeed soon
+│   ├── RuntimeUnavailable      the runtime does not answer, or its answers are malformed
+│   │   └── RuntimeUnreachable  it is down, being started or hanging: another attempt may succeed soon
 │   ├── ModelServerUnreachable  the model server cannot be reached
 │   ├── TooManyWorkers          as many workers as allowed run
 │   ├── TooManyRegistrations    as many registrations as allowed are under way
@@ -86,7 +86,6 @@ class WorkflowNotFound(WfmgmtError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"Workflow not found: {name}")
-        self.name = name
 
 
 class ArchiveNotFound(WfmgmtError):
@@ -94,7 +93,6 @@ class ArchiveNotFound(WfmgmtError):
 
     def __init__(self, url: str) -> None:
         super().__init__(f"Workflow not found in workflow store: {url}")
-        self.url = url
 
 
 class RelativePathRefused(ArchiveNotFound):
@@ -102,49 +100,32 @@ class RelativePathRefused(ArchiveNotFound):
 
     def __init__(self, url: str) -> None:
         WfmgmtError.__init__(self, f"Relative path is not allowed in url: {url}")
-        self.url = url
 
 
 class UrlNotAllowed(WfmgmtError):
-    """The settings do not let this address through.
-
-    Attributes:
-        url: The address, without credentials and query.
-        hint: How the operator can allow it.
-    """
+    """The settings do not let this address through."""
 
     def __init__(self, url: str, hint: str) -> None:
         super().__init__(f"Given URL {url} does not match any allowed URL(s); {hint}")
-        self.url = url
-        self.hint = hint
 
 
 class DownloadFailed(WfmgmtError):
     """An allowed address did not deliver the archive.
 
     Attributes:
-        url: The address, without credentials and query.
         reason: What happened: a status, a time-out, a size.
     """
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(f"Failed to download archive from: {url}: {reason}")
-        self.url = url
         self.reason = reason
 
 
 class ListingFailed(WfmgmtError):
-    """Another server does not tell which workflows it has, or how one of them is set up.
-
-    Attributes:
-        url: Its address, without credentials.
-        reason: What happened: a status, a time-out, an answer that makes no sense.
-    """
+    """Another server does not list its workflows, or does not describe one of them."""
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(f"{url} does not tell its workflows: {reason}")
-        self.url = url
-        self.reason = reason
 
 
 class BackupRefused(WfmgmtError):
@@ -152,7 +133,7 @@ class BackupRefused(WfmgmtError):
 
 
 class NotImported(WfmgmtError):
-    """A workflow of another server cannot be taken over as it is."""
+    """A workflow of another server cannot be imported as it is."""
 
 
 class WorkflowExists(WfmgmtError):
@@ -160,7 +141,6 @@ class WorkflowExists(WfmgmtError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"Workflow {name} is already registered.")
-        self.name = name
 
 
 class WorkflowBusy(WfmgmtError):
@@ -168,8 +148,6 @@ class WorkflowBusy(WfmgmtError):
 
     def __init__(self, name: str, doing: str) -> None:
         super().__init__(f"Workflow {name} is {doing} right now; try again when that is finished.")
-        self.name = name
-        self.doing = doing
 
 
 class CrossOriginRefused(WfmgmtError):
@@ -185,12 +163,7 @@ class CrossOriginRefused(WfmgmtError):
 
 
 class _NodeFailures(WfmgmtError):
-    """Nodes of one workflow failed; the text has the form of TorchServe 0.12.0.
-
-    Attributes:
-        workflow: Name of the workflow.
-        failures: Node name to reason, in the order of the graph.
-    """
+    """Nodes of one workflow failed; the text has the form of TorchServe 0.12.0."""
 
     def __init__(self, workflow: str, failures: Mapping[str, str]) -> None:
         listed = ", ".join(
@@ -198,12 +171,10 @@ class _NodeFailures(WfmgmtError):
             for node, reason in failures.items()
         )
         super().__init__(f"Workflow {workflow} has failed to register. Failures: [{listed}]")
-        self.workflow = workflow
-        self.failures = dict(failures)
 
 
 class NodesNotLoadable(_NodeFailures):
-    """Model files are missing or broken; no code was run to find out."""
+    """Model files are missing or invalid; no code was run to find out."""
 
 
 class NodesFailedToLoad(_NodeFailures):
@@ -215,7 +186,7 @@ class ModelNameTaken(_NodeFailures):
 
 
 class ModelServerFailed(_NodeFailures):
-    """The model server failed, broke off or answered what makes no sense."""
+    """The model server failed, ended the connection or sent a malformed answer."""
 
 
 class ModelServerTimedOut(_NodeFailures):
@@ -230,19 +201,13 @@ class RequestTooLarge(WfmgmtError):
             f"The body of the request is longer than {limit_bytes} bytes, the limit of this server "
             "(WFMGMT_REQUEST_LIMIT_BYTES)."
         )
-        self.limit_bytes = limit_bytes
 
 
 class RequestTooSlow(WfmgmtError):
-    """A part of a prediction did not arrive in time.
-
-    Attributes:
-        part: `head` or `body`.
-    """
+    """A part of a prediction did not arrive in time."""
 
     def __init__(self, part: str, timeout_s: float) -> None:
         super().__init__(f"The {part} of the request did not arrive within {timeout_s:g} s.")
-        self.part = part
 
 
 class UnsupportedEncoding(WfmgmtError):
@@ -250,7 +215,6 @@ class UnsupportedEncoding(WfmgmtError):
 
     def __init__(self, encoding: str, supported: Sequence[str]) -> None:
         super().__init__(f"Content-Encoding {encoding!r} is not supported; expected one of {', '.join(supported)}.")
-        self.encoding = encoding
 
 
 class NodeFailed(WfmgmtError):
@@ -258,19 +222,17 @@ class NodeFailed(WfmgmtError):
 
     Attributes:
         node: The node.
-        attempt: How many tries were made.
-        reason: Why the last one failed: the handler's own error, a time-out, the end of its worker.
+        attempt: How many attempts were made.
     """
 
     def __init__(self, node: str, attempt: int, reason: str) -> None:
         super().__init__(f"Error executing {node}: {reason}")
         self.node = node
         self.attempt = attempt
-        self.reason = reason
 
 
 class NodeServerFailed(NodeFailed):
-    """The model server of a node failed, broke off or answered what makes no sense."""
+    """The model server of a node failed, ended the connection or sent a malformed answer."""
 
 
 class NodeServerTimedOut(NodeFailed):
@@ -282,8 +244,6 @@ class WorkflowTimedOut(WfmgmtError):
 
     def __init__(self, workflow: str, timeout_s: float) -> None:
         super().__init__(f"Workflow {workflow} did not answer within its response_timeout of {timeout_s:g} s.")
-        self.workflow = workflow
-        self.timeout_s = timeout_s
 
 
 class NodeRefused(WfmgmtError):
@@ -291,7 +251,7 @@ class NodeRefused(WfmgmtError):
 
     Attributes:
         node: The node.
-        attempt: In which try.
+        attempt: In which attempt.
         status: The HTTP status that the handler chose, 400 to 599.
     """
 
@@ -306,7 +266,7 @@ class Unavailable(WfmgmtError):
     """The service cannot do this now.
 
     Attributes:
-        retry_after_s: Whole seconds after which another try makes sense.
+        retry_after_s: Whole seconds after which another attempt makes sense.
     """
 
     retry_after_s = 5
@@ -338,7 +298,7 @@ def how_lost(error: OSError | None) -> str:
 
 
 class RuntimeUnavailable(Unavailable):
-    """The runtime does not answer, or what it answers makes no sense."""
+    """The runtime does not answer, or its answer is malformed."""
 
 
 class RuntimeUnreachable(RuntimeUnavailable):
@@ -384,7 +344,7 @@ class WorkflowNotReady(Unavailable):
 
 
 class ShuttingDown(Unavailable):
-    """The server is stopping and takes on nothing new."""
+    """The server is stopping and accepts nothing new."""
 
 
 class InsufficientStorage(WfmgmtError):

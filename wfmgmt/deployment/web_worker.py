@@ -34,6 +34,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from wfmgmt.api.application import MAX_BODY_BYTES
 from wfmgmt.api.guard import ManagementGuard
+from wfmgmt.deployment.client_socket import ClientSocket
 from wfmgmt.deployment.housekeeping import Housekeeping
 from wfmgmt.deployment.partial_request import PartialRequest
 from wfmgmt.http.answers import (
@@ -53,7 +54,6 @@ STOPPING_TIMEOUT_S = 2
 #: How long a worker that is only replaced may go on for its clients: in effect, as long as they need.
 MAX_REPLACED_S = 24 * 3600
 _VERSION = (1, 1)
-_RECEIVE_BYTES = 64 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUSES = {LimitRequestLine: 414, LimitRequestHeaders: 431, ExpectationFailed: 417}
 _TOO_LARGE = {
@@ -68,50 +68,6 @@ class _NoHost(ParseException):  # type: ignore[misc]  # gunicorn has no types
 
     def __str__(self) -> str:
         return "the header Host is missing"
-
-
-class ClientSocket(socket.socket):
-    """A client's connection, on which nothing ever waits. What cannot be sent now is kept for later."""
-
-    def __init__(self, accepted: socket.socket) -> None:
-        super().__init__(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
-        super().setblocking(False)  # noqa: FBT003 - the standard library takes no keyword
-        self.unsent = bytearray()
-
-    def setblocking(self, flag: bool, /) -> None:  # noqa: FBT001 - the base class sets the signature
-        """Leave it as it is: gunicorn's threads would have it block."""
-
-    def settimeout(self, value: float | None, /) -> None:
-        """Leave it as it is."""
-
-    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        """Return the end of the stream: a thread gets whole requests, so what it misses will not come."""
-        del bufsize, flags
-        return b""
-
-    def receive(self) -> bytes | None:
-        """Return what has arrived, None when nothing has, nothing at the end of the stream."""
-        try:
-            return super().recv(_RECEIVE_BYTES)
-        except BlockingIOError:
-            return None
-        except OSError:
-            return b""
-
-    def sendall(self, data: Any, flags: int = 0, /) -> None:  # noqa: ANN401 - any buffer, as in the base class
-        """Keep what is to be sent; an answer comes in parts and leaves in one piece."""
-        del flags
-        self.unsent += data
-
-    def flush(self) -> None:
-        """Send what the client takes; a client that is gone takes everything."""
-        try:
-            while self.unsent:
-                del self.unsent[: self.send(self.unsent)]
-        except BlockingIOError:
-            return
-        except OSError:
-            self.unsent.clear()
 
 
 class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
