@@ -71,8 +71,18 @@ USES = (
     Use("gunicorn.arbiter:Arbiter", ("stop", "reload"), ARBITER, "to say which of the two a web worker ends for"),
     Use("gunicorn.arbiter:Arbiter", ("manage_workers", "spawn_worker"), ARBITER, "to survive a fork that fails"),
     Use("gunicorn.arbiter:Arbiter", ("WORKERS", "num_workers", "worker_age"), ARBITER, "to know how many serve"),
-    Use("gunicorn.arbiter:Arbiter", ("LISTENERS", "cfg"), "gunicorn.conf.py", "to announce the address"),
-    Use("gunicorn.arbiter:Arbiter", ("WORKER_BOOT_ERROR", "APP_LOAD_ERROR"), "gunicorn.conf.py", "for exit codes"),
+    Use(
+        "gunicorn.arbiter:Arbiter",
+        ("LISTENERS", "cfg"),
+        "wfmgmt/deployment/gunicorn_config.py",
+        "to announce the address",
+    ),
+    Use(
+        "gunicorn.arbiter:Arbiter",
+        ("WORKER_BOOT_ERROR", "APP_LOAD_ERROR"),
+        "wfmgmt/deployment/gunicorn_config.py",
+        "for exit codes",
+    ),
     Use(
         "gunicorn.glogging:Logger",
         ("setup", "access_log", "error_log", "access_log_enabled"),
