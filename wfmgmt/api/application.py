@@ -1,4 +1,4 @@
-"""What every request gets, whichever endpoint answers it: an id, headers, a count and a bounded body."""
+"""What every request gets, whichever endpoint answers it: a bounded body, errors of one shape, and a count."""
 
 import time
 
@@ -6,8 +6,8 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import NotFound
 
 from wfmgmt.api.errors import register_error_handlers
+from wfmgmt.api.guard import REQUEST_ID_KEY
 from wfmgmt.api.metrics import Metrics
-from wfmgmt.http.answers import NO_CACHE, REQUEST_ID, sane_request_id
 
 #: A request to the management API is a few parameters.
 MAX_BODY_BYTES = 64 * 1024
@@ -30,7 +30,7 @@ def make_app(metrics: Metrics) -> Flask:
     @app.before_request
     def _begin() -> None:
         g.began = time.perf_counter()
-        g.request_id = sane_request_id(request.headers.get(REQUEST_ID))
+        g.request_id = request.environ[REQUEST_ID_KEY]
         if request.environ["PATH_INFO"].startswith("//"):
             # werkzeug takes several leading slashes for one, whatever the map says, so it did find a route.
             request.url_rule = None
@@ -38,7 +38,6 @@ def make_app(metrics: Metrics) -> Flask:
 
     @app.after_request
     def _end(answer: Response) -> Response:
-        answer.headers.extend({**NO_CACHE, REQUEST_ID: g.request_id})
         metrics.count(
             method=request.method if request.url_rule else "other",
             route=request.url_rule.rule if request.url_rule else "unknown",

@@ -1,4 +1,4 @@
-"""The browser guard of the management address, ahead of Flask: of its routing, and of reading bodies."""
+"""What stands before Flask, its routing and its reading of bodies: the browser guard, request ids, common headers."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -9,6 +9,8 @@ from wfmgmt.http.answers import NO_CACHE, REQUEST_ID, error_body, sane_request_i
 from wfmgmt.http.browser_guard import BrowserGuard, Header
 from wfmgmt.http.refusals import Refusals
 
+#: Where the application finds the id of a request.
+REQUEST_ID_KEY = "wfmgmt.request_id"
 _FORBIDDEN, _NO_CONTENT = 403, 204
 
 
@@ -49,7 +51,7 @@ class ManagementGuard:
 
 
 class GuardedApplication:
-    """A WSGI application that answers only what the guard lets through.
+    """A WSGI application that answers only what the guard lets through, and gives every answer the common headers.
 
     Args:
         application: The application behind the guard.
@@ -70,23 +72,20 @@ class GuardedApplication:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         refused = self._guard.refusal(method, path, header, client=environ.get("REMOTE_ADDR", ""))
         is_preflight = refused is None and self._guard.guard.is_preflight(method, header)
-        more = self._guard.guard.answer_headers(header, is_preflight=is_preflight).items()
+        request_id = refused.request_id if refused else sane_request_id(header(REQUEST_ID))
+        more = self._guard.guard.answer_headers(header, is_preflight=is_preflight)
+        common = [*NO_CACHE.items(), (REQUEST_ID, request_id), *more.items()]
         if refused is not None:
             status, kind = status_and_type(refused.error)
             body = error_body(status, kind, str(refused.error))
             own = {"Content-Type": "application/json", "Content-Length": str(len(body))}
-            start_response("403 FORBIDDEN", [*own.items(), *_headers(refused.request_id), *more])
+            start_response("403 FORBIDDEN", [*own.items(), *common])
             return [body]
         if is_preflight:
             self._guard.count(_NO_CONTENT)
-            start_response("204 NO CONTENT", [*_headers(sane_request_id(header(REQUEST_ID))), *more])
+            start_response("204 NO CONTENT", common)
             return []
-        if not more:
-            return self._application(environ, start_response)
+        environ[REQUEST_ID_KEY] = request_id
         return self._application(
-            environ, lambda status, headers, *rest: start_response(status, [*headers, *more], *rest)
+            environ, lambda status, headers, *rest: start_response(status, [*headers, *common], *rest)
         )
-
-
-def _headers(request_id: str) -> list[tuple[str, str]]:
-    return [*NO_CACHE.items(), (REQUEST_ID, request_id)]

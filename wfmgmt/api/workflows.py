@@ -44,7 +44,7 @@ def workflows_blueprint(*, registration: Registration, removal: Removal, inspect
             page = inspection.page(limit=limit, offset=offset)
             return _page(page, nextPageToken=str(offset + limit))
         page = inspection.page_after(after, limit=limit)
-        return _page(page, nextAfter=page.workflows[-1].name if page.more else "")
+        return _page(page, nextAfter=page.workflows[-1][0] if page.more else "")
 
     @blueprint.get("/workflows/<name>")
     def describe(name: str) -> Response:

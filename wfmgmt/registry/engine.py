@@ -111,7 +111,7 @@ def _configure_sqlite(engine: Engine, files: DatabaseFiles, *, writes: bool) -> 
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        connection.connection.cursor().execute(begin)  # By the driver: quicker for every request than SQLAlchemy.
 
 
 def set_pragmas(connection: SqliteConnection, pragmas: dict[str, int | str]) -> None:

@@ -11,7 +11,6 @@ from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import DeployedNode, LoadRequest, NodeKind, NodeSettings
 from wfmgmt.registry.records import (
     Claim,
-    ListedWorkflow,
     NodeDetail,
     Page,
     RegisteredArchive,
@@ -87,7 +86,7 @@ class Reader:
 
     def _page(self, statement: Select[Any], limit: int, **parameters: object) -> Page:
         rows = self._connection.execute(statement, {"rows": limit + 1, **parameters}).all()
-        return Page(workflows=tuple(map(ListedWorkflow._make, rows[:limit])), more=len(rows) > limit)
+        return Page(workflows=tuple([(name, url) for name, url in rows[:limit]]), more=len(rows) > limit)
 
     def uid(self, name: str) -> str | None:
         """Return which registration of that name is ready, None when there is none."""

@@ -95,23 +95,16 @@ class WorkflowKey(NamedTuple):
     revision: int
 
 
-class ListedWorkflow(NamedTuple):
-    """One line of the list. A tuple, since there are so many on a page."""
-
-    name: str
-    url: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """One page of the list.
 
     Attributes:
-        workflows: In name order.
+        workflows: Name and URL of each, in name order; plain pairs, since a page has so many.
         more: Whether others follow.
     """
 
-    workflows: tuple[ListedWorkflow, ...]
+    workflows: tuple[tuple[str, str], ...]
     more: bool
 
 
