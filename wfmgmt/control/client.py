@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from wfmgmt.control.load_state import LoadState
 from wfmgmt.control.messages import (
     DriftReport,
-    LoadState,
     MemoryReport,
     Message,
     StatusChanges,
@@ -156,7 +156,7 @@ class RuntimeClient:
                 report = self._ask(WorkflowReport, "GET", f"/workflows/{target.uid}?wait_s={WAIT_S}")
                 if report.state is LoadState.ABSENT:
                     raise RuntimeUnreachable("The runtime was restarted while it loaded the workflow; try again.")
-                if report.state is not LoadState.LOADING:
+                if report.state.is_final:
                     return report
                 if cancelled():
                     raise ShuttingDown("The server is stopping; the registration was undone.")

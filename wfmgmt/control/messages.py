@@ -3,13 +3,13 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from functools import cache
 from typing import Any, TypeVar
 
 import orjson
 from pydantic import TypeAdapter
 
+from wfmgmt.control.load_state import LoadState
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.workflow import NodeKind
 
@@ -38,19 +38,6 @@ def decode(kind: type[Message], content: bytes) -> Message:
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
-class LoadState(StrEnum):
-    """How far the runtime is with a workflow."""
-
-    #: Workers are coming up.
-    LOADING = "loading"
-    #: Everything came up; workers that died since are being restarted.
-    LOADED = "loaded"
-    #: A node did not come up; nothing of the workflow runs.
-    FAILED = "failed"
-    #: The runtime does not know it.
-    ABSENT = "absent"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeReport:
     """Workers of one node.
@@ -75,12 +62,11 @@ class WorkflowReport:
     Attributes:
         uid: Identity of the registration.
         workflow: Its name.
-        state: How far the runtime is.
+        state: How far the runtime is, and whether clients may know of it.
         nodes: By name, in topological order.
         failures: Node name to reason, when a load failed.
         fault: Whose fault it is, when a load failed; of several the one that the caller can do least about.
         is_out_of_space: Whether a load failed because the disk is full.
-        is_registered: Whether the database has called it ready; a registration under way is not.
         worked_before: Whether it came up when it was loaded last, as far as is known.
     """
 
@@ -91,7 +77,6 @@ class WorkflowReport:
     failures: Mapping[str, str] = field(default_factory=dict)
     fault: Fault = Fault.MODEL
     is_out_of_space: bool = False
-    is_registered: bool = False
     worked_before: bool = True
 
     @property
@@ -102,13 +87,13 @@ class WorkflowReport:
     @property
     def is_awaited(self) -> bool:
         """Whether it was ready before the runtime started, and has not been since: readiness waits for it."""
-        return self.is_registered and self.worked_before and self.state is not LoadState.LOADED
+        return self.worked_before and self.state in {LoadState.RESTORING, LoadState.DOWN}
 
     @property
     def is_missing(self) -> bool:
         """Whether it is registered, but not all of its workers are up."""
-        is_up = self.state is LoadState.LOADED and all(node.ready >= node.wanted for node in self.nodes.values())
-        return self.is_registered and not is_up
+        is_up = self.state is LoadState.SERVING and all(node.ready >= node.wanted for node in self.nodes.values())
+        return self.state.is_registered and not is_up
 
     @property
     def workers(self) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import sys
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from wfmgmt.control.messages import DriftReport, LoadState, decode, encode
+from wfmgmt.control.messages import DriftReport, decode, encode
 from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.errors import WfmgmtError
 from wfmgmt.serving.memory import collect_garbage
@@ -87,7 +87,7 @@ async def _wait(request: web.Request) -> web.Response:
     runtime, uid = request.app[_RUNTIME], request.match_info["uid"]
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _wait_s(request)
-    while runtime.report(uid).state is LoadState.LOADING and (left_s := deadline - loop.time()) > 0:
+    while not runtime.report(uid).state.is_final and (left_s := deadline - loop.time()) > 0:
         await runtime.feed.wait(left_s)
     return _message(runtime.report(uid))
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from wfmgmt.control.messages import LoadState, NodeReport, WorkflowReport
+from wfmgmt.control.load_state import LoadEvent, LoadState
+from wfmgmt.control.messages import NodeReport, WorkflowReport
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.workflow import DeployedNode, LoadRequest, NodeKind
 from wfmgmt.serving.measurements import Measurements, NodeMeasurements
@@ -42,9 +43,7 @@ class LoadedWorkflow:
 
     Attributes:
         target: What is loaded.
-        state: How far that is.
-        is_registered: Whether the database calls the workflow ready.
-        is_leaving: Whether it is to be taken down.
+        state: How far that is, and whether clients may know of it.
         worked_before: Whether it came up when it was loaded last, as far as is known.
         is_hopeful: Whether requests wait for it although loading it failed.
     """
@@ -61,7 +60,6 @@ class LoadedWorkflow:
     ) -> None:
         self.target = target
         self.state = LoadState.LOADING
-        self.is_registered = False
         self.worked_before = True
         self.is_hopeful = False
         self._workflow_store = workflow_store
@@ -79,7 +77,6 @@ class LoadedWorkflow:
         self._under_way = 0
         self._is_quiet = asyncio.Event()
         self._is_quiet.set()
-        self.is_leaving = False
 
     def report(self) -> WorkflowReport:
         """Return how the workflow is."""
@@ -91,20 +88,14 @@ class LoadedWorkflow:
             failures=self._failures,
             fault=next((fault for fault in _FAULTS_BY_PRECEDENCE if fault in self._faults), Fault.MODEL),
             is_out_of_space=self._is_out_of_space,
-            is_registered=self.is_served,
             worked_before=self.worked_before,
         )
 
     def _node_report(self, node: DeployedNode) -> NodeReport:
-        if self.state is not LoadState.LOADED:
+        if self._runner is None:
             return NodeReport(kind=node.kind, wanted=node.settings.min_workers)
         status = self._models[node.name].status
         return NodeReport(kind=node.kind, wanted=status.wanted, ready=status.ready, error=status.error)
-
-    @property
-    def is_served(self) -> bool:
-        """Whether clients may know of it."""
-        return self.is_registered and not self.is_leaving
 
     async def predict(self, prediction: Prediction) -> Mapping[str, NodeAnswer]:
         """Take a request through the graph of a workflow that is loaded; see `WorkflowRunner.run`."""
@@ -126,7 +117,7 @@ class LoadedWorkflow:
 
     async def drain(self, timeout_s: float) -> None:
         """Accept nothing more, and return when what was accepted is answered or the time is over."""
-        self.is_leaving = True
+        self.leave()
         try:
             await asyncio.wait_for(self._is_quiet.wait(), timeout_s)
         except TimeoutError:
@@ -136,26 +127,30 @@ class LoadedWorkflow:
             )
 
     def on_registered(self) -> None:
-        """Take note that the database calls the workflow ready."""
-        if not self.is_registered:
-            self.is_registered = True
-            self.tell()
+        """Let clients know of the workflow: the registry calls it ready."""
+        before, self.state = self.state, self.state.after(LoadEvent.REGISTERED)
+        if self.state is not before:
+            self.publish()
 
-    def tell(self) -> None:
+    def leave(self) -> None:
+        """Accept nothing more, since it is to be taken down."""
+        self.state = self.state.after(LoadEvent.LEFT)
+
+    def publish(self) -> None:
         """Publish how the workflow is."""
         self._publish(self.report())
 
     def _on_node_change(self) -> None:
         """Publish how the workflow is when the workers of a node changed; while it loads that is not shown."""
-        if self.state is LoadState.LOADED:
-            self.tell()
+        if self.state.is_loaded:
+            self.publish()
 
     async def load(self) -> None:
-        """Bring every node up; afterwards the state is `loaded`, or `failed` with nothing of it left running.
+        """Bring every node up; afterwards it has come up, or failed with nothing of it left running.
 
-        While a failed load is tried again the state stays `failed`, so nobody hears of tries that change nothing.
+        While a failed load is tried again it stays failed, so attempts that change nothing are not published.
         """
-        if self.state is LoadState.ABSENT:
+        if self.state in {LoadState.LEAVING, LoadState.ABSENT}:
             return  # It was unloaded before its turn came.
         self._is_out_of_space = False
         self._faults.clear()
@@ -172,10 +167,10 @@ class LoadedWorkflow:
                 await self._unload_nodes()
         finally:
             self._task = None
-        self.state = LoadState.FAILED if self._failures else LoadState.LOADED
+        self.state = self.state.after(LoadEvent.FAILED if self._failures else LoadEvent.CAME_UP)
         for node, reason in self._failures.items() - failed_before.items():
             _log.warning("not loaded: %s", reason, extra={"workflow": self.target.workflow, "node": node})
-        self.tell()
+        self.publish()
 
     def _start_runner(self) -> None:
         """Make what is needed only for a workflow that runs; there may be very many that do not."""
@@ -239,7 +234,7 @@ class LoadedWorkflow:
             await asyncio.wait([self._task])
         await self._unload_nodes()
         self._measurements.stop(self.target.workflow, self._measured)
-        self.state = LoadState.ABSENT
+        self.state = self.state.after(LoadEvent.GONE)
 
     async def _unload_nodes(self) -> None:
         await asyncio.gather(*(model.unload() for model in self._models.values()))

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 
 from wfmgmt.backoff import Backoff
-from wfmgmt.control.messages import LoadState, WorkflowReport
+from wfmgmt.control.load_state import LoadState
+from wfmgmt.control.messages import WorkflowReport
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import LoadRequest, NodeKind
 from wfmgmt.errors import ShuttingDown, WfmgmtError, WorkflowNotFound, WorkflowNotReady
@@ -120,22 +121,22 @@ class Runtime:
         if self.is_closing:
             raise ShuttingDown("The server is stopping.")
         workflow = self._by_name.get(name)
-        if workflow is None or not workflow.is_served:
+        if workflow is None or not workflow.state.is_registered:
             if self._missing or not self.feed.is_complete:
                 raise WorkflowNotReady(
                     self.feed.catalog_error or "The runtime has not read the database yet; try again later."
                 )
             raise WorkflowNotFound(name)
-        if workflow.state is LoadState.LOADED:
+        if workflow.state is LoadState.SERVING:
             return workflow
-        if workflow.state is LoadState.LOADING:
+        if workflow.state is LoadState.RESTORING:
             raise WorkflowNotReady(f"Workflow {name} is being loaded; try again later.")
         raise WorkflowNotReady(f"Workflow {name} is not loaded: {workflow.report().problem}")
 
     def can_answer(self, name: str) -> bool:
         """Return whether `find` finds a workflow now."""
         workflow = self._by_name.get(name)
-        return workflow is not None and workflow.state is LoadState.LOADED and workflow.is_served
+        return workflow is not None and workflow.state is LoadState.SERVING
 
     async def wait_until_loaded(self, name: str, waited_s: float = 0.0) -> float:
         """Wait for a workflow that is still being loaded, or may be; `find` finds it then.
@@ -165,9 +166,9 @@ class Runtime:
     def _patience_s(self, name: str) -> float:
         """Return for how long a request may wait for a workflow that cannot answer now."""
         workflow = self._by_name.get(name)
-        if workflow is None or not workflow.is_served:
+        if workflow is None or not workflow.state.is_registered:
             return UNREAD_WAIT_S
-        is_coming = workflow.state is LoadState.LOADING or workflow.is_hopeful
+        is_coming = workflow.state is LoadState.RESTORING or workflow.is_hopeful
         return workflow.target.response_timeout_s if is_coming else 0.0
 
     def on_registered(self, uid: str) -> None:
@@ -200,7 +201,7 @@ class Runtime:
             publish=self._publish,
         )
         self._workflows[target.uid] = self._by_name[target.workflow] = workflow
-        workflow.tell()
+        workflow.publish()
         return workflow
 
     def _publish(self, report: WorkflowReport) -> None:
@@ -273,7 +274,7 @@ class Runtime:
         self._history.forget(uid)
         workflow = self._workflows.get(uid)
         if workflow is not None:
-            if not workflow.is_leaving:
+            if workflow.state is not LoadState.LEAVING:
                 _log.info("unloading a workflow that is not registered", extra={"workflow": workflow.target.workflow})
             await self.unload_within(uid, 0)
 
@@ -282,7 +283,7 @@ class Runtime:
         if status is not WorkflowStatus.READY:
             self._missing.discard(uid)
             if workflow is not None and status is WorkflowStatus.UNREGISTERING:
-                workflow.is_leaving = True
+                workflow.leave()
         elif workflow is not None:
             workflow.on_registered()
         elif uid not in self._unloaded_meanwhile:
@@ -356,7 +357,7 @@ class Runtime:
                 if failures:
                     await asyncio.sleep(RETRY_SPACING_S)
                 await self._load(workflow)
-            if workflow.state is LoadState.LOADED:
+            if not workflow.state.has_failed:
                 return
             failures += 1
             if failures >= PATIENT_RETRIES:
@@ -368,8 +369,8 @@ class Runtime:
         clock = asyncio.get_running_loop().time
         began = clock()
         await workflow.load()
-        if workflow.state is not LoadState.ABSENT:
-            took_s = round(clock() - began, 3) if workflow.state is LoadState.LOADED else None
+        if workflow.state.is_loaded or workflow.state.has_failed:
+            took_s = round(clock() - began, 3) if workflow.state.is_loaded else None
             self._history.record(workflow.target.uid, took_s)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from wfmgmt.control.client import RuntimeClient
-from wfmgmt.control.messages import LoadState, WorkflowReport, encode
+from wfmgmt.control.load_state import LoadState
+from wfmgmt.control.messages import WorkflowReport, encode
 from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.errors import RuntimeUnavailable, ShuttingDown
 from wfmgmt.serving.process import listen_privately

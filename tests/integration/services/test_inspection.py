@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.records import make_registry, register
-from wfmgmt.control.messages import LoadState, WorkflowReport
+from wfmgmt.control.load_state import LoadState
+from wfmgmt.control.messages import WorkflowReport
 from wfmgmt.errors import WorkflowNotFound
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services import inspection

@@ -14,7 +14,6 @@ from aiohttp import web
 
 from tests.support.factories import make_mar
 from tests.support.model_servers import digest, until
-from wfmgmt.control.messages import LoadState
 from wfmgmt.domain.workflow import DeployedNode, LoadRequest, NodeKind, NodeSettings
 from wfmgmt.runtime_factory import create_runtime
 from wfmgmt.serving.connections import ConnectionLimits, Connections
@@ -88,7 +87,7 @@ Ask = Callable[[str, bytes], Awaitable[int | None]]
 
 def is_loaded(runtime: Runtime, name: str) -> bool:
     """Return whether a workflow is up."""
-    return runtime.report(name).state is LoadState.LOADED
+    return runtime.report(name).state.is_loaded
 
 
 @asynccontextmanager

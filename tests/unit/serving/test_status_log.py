@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from wfmgmt.control.messages import LoadState, NodeReport, StatusChanges, WorkflowReport, decode, encode
+from wfmgmt.control.load_state import LoadState
+from wfmgmt.control.messages import NodeReport, StatusChanges, WorkflowReport, decode, encode
 from wfmgmt.domain.workflow import NodeKind
 from wfmgmt.serving.status_log import StatusLog
 
@@ -112,7 +113,7 @@ def test_workers_of_all_nodes_are_summed() -> None:
         "m1": NodeReport(kind=NodeKind.MODEL, wanted=2, ready=1),
         "post": NodeReport(kind=NodeKind.FUNCTION, wanted=1, ready=1),
     }
-    report = WorkflowReport(uid="a", workflow="a", state=LoadState.LOADED, nodes=nodes, is_registered=True)
+    report = WorkflowReport(uid="a", workflow="a", state=LoadState.SERVING, nodes=nodes)
     assert report.workers == (4, 3)
     assert report.is_missing
     assert report.problem == "m1: 1 of 2 workers ready"
