@@ -10,9 +10,8 @@ WfmgmtError
 │   └── RelativePathRefused     a name that climbs out of the store
 ├── UrlNotAllowed               a download address that the settings do not let through
 ├── DownloadFailed              an allowed address did not deliver the archive
-├── ListingFailed               another server does not list its workflows
 ├── BackupRefused               a backup cannot be written or restored there
-├── NotImported                a workflow of another server that cannot be imported as it is
+├── NotImported                a workflow of a TorchServe that cannot be imported as it is
 ├── WorkflowExists              the name is taken
 ├── WorkflowBusy                the name is being registered or unregistered right now
 ├── CrossOriginRefused          a web page of another origin may have sent it
@@ -121,19 +120,12 @@ class DownloadFailed(WfmgmtError):
         self.reason = reason
 
 
-class ListingFailed(WfmgmtError):
-    """Another server does not list its workflows, or does not describe one of them."""
-
-    def __init__(self, url: str, reason: str) -> None:
-        super().__init__(f"{url} does not tell its workflows: {reason}")
-
-
 class BackupRefused(WfmgmtError):
     """A backup cannot be written or restored there."""
 
 
 class NotImported(WfmgmtError):
-    """A workflow of another server cannot be imported as it is."""
+    """A workflow of a TorchServe cannot be imported as it is."""
 
 
 class WorkflowExists(WfmgmtError):

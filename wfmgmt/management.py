@@ -62,7 +62,7 @@ class Services:
             limits=settings.limits,
             long_requests=self.long_requests,
         )
-        self.takeover = TorchServeImport(
+        self.torchserve_import = TorchServeImport(
             registry=self.registry,
             folders=folders,
             runtime=self.runtime,

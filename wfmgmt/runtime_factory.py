@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import uvloop
-from pydantic import SecretStr
 
 from wfmgmt.archives.manifest import ModelArchive, read_mar
 from wfmgmt.archives.reading import open_archive, sha256_of
@@ -43,7 +42,7 @@ from wfmgmt.serving.predictions import PredictionLimits
 from wfmgmt.serving.process import serve
 from wfmgmt.serving.runtime import Runtime
 from wfmgmt.settings import Settings, worker_environment
-from wfmgmt.torchserve.keys import Keys, KeySet
+from wfmgmt.torchserve.keys import Keys
 
 
 class RegistryCatalog:
@@ -171,14 +170,13 @@ async def create_runtime(
 
 
 def _torchserve_settings(settings: Settings, identity: str) -> TorchServeSettings:
-    fixed = KeySet(
-        management=_secret(settings.torchserve_management_key), inference=_secret(settings.torchserve_inference_key)
-    )
+    secrets = {"management": settings.torchserve_management_key, "inference": settings.torchserve_inference_key}
+    fixed = {kind: key.get_secret_value() for kind, key in secrets.items() if key is not None}
     count = len(settings.torchserve_management_urls)
     files = (settings.torchserve_key_files or (None,)) * count
     return TorchServeSettings(
         servers=tuple(
-            ServerAddress(management_url=management, inference_url=inference, keys=Keys(fixed, file))
+            ServerAddress(management_url=management, inference_url=inference, keys=Keys(file, fixed))
             for management, inference, file in zip(
                 settings.torchserve_management_urls, settings.torchserve_inference_urls, files[:count], strict=True
             )
@@ -192,10 +190,6 @@ def _torchserve_settings(settings: Settings, identity: str) -> TorchServeSetting
         idle_timeout_s=settings.idle_timeout_s,
         answer_bytes=settings.response_limit_bytes,
     )
-
-
-def _secret(value: SecretStr | None) -> str | None:
-    return None if value is None else value.get_secret_value()
 
 
 def _unpack_model(limits: Limits, content: BinaryIO, folder: Path) -> ModelArchive:

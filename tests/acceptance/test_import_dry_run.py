@@ -39,7 +39,7 @@ class Place:
         return f"{name}.war"
 
     def run(self, urls: Mapping[str, str], *arguments: str) -> tuple[int, list[str]]:
-        """Take over workflows of these urls; return the exit code and what was printed."""
+        """Import workflows of these urls; return the exit code and what was printed."""
         stores = ("--workflow-store", str(self.workflows), "--model-store", str(self.models))
         with ScriptedServer(listing(urls)) as server:
             done = self.service.command("import-torchserve", server.url(""), *stores, *arguments)
@@ -155,7 +155,7 @@ def test_dry_run_finds_what_the_real_one_fails_at(said: tuple[list[str], list[st
     """Both say the same in the same words."""
     [dry], [real] = ([line for line in lines if line.startswith(f"{name_of(case)}: ")] for lines in said)
     assert dry == real
-    assert dry.startswith(f"{name_of(case)}: not taken over: ")
+    assert dry.startswith(f"{name_of(case)}: not imported: ")
     assert reason in dry
 
 
@@ -184,6 +184,6 @@ def test_dry_run_says_that_the_service_does_not_run(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
         "seq: would be registered",
-        "1 to register, 0 here already, 0 not taken over",
+        "1 to register, 0 here already, 0 not imported",
     ]
-    assert "Workflows can only be taken over while the service runs." in done.stderr
+    assert "Workflows can only be imported while the service runs." in done.stderr

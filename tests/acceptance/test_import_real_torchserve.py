@@ -1,4 +1,4 @@
-"""Taking over from a TorchServe 0.12.0 that really runs."""
+"""Importing from a TorchServe 0.12.0 that really runs."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def predict(address: str, name: str, **options: Any) -> object:
 
 
 @pytest.mark.parametrize("with_tokens", [False, True], ids=["open", "with tokens"])
-def test_examples_are_taken_over_and_answer_alike(tmp_path: Path, *, with_tokens: bool) -> None:
+def test_examples_are_imported_and_answer_alike(tmp_path: Path, *, with_tokens: bool) -> None:
     """All three, in one run; a second one finds them here, and a key that it wants is asked for."""
     stores = {"workflow_store": tmp_path / "workflows", "model_store": tmp_path / "models"}
     build(**stores)
@@ -52,14 +52,14 @@ def test_examples_are_taken_over_and_answer_alike(tmp_path: Path, *, with_tokens
         if server.key_file is not None:
             refused = service.command("import-torchserve", server.management, *arguments)
             assert (refused.returncode, refused.stdout) == (1, "")
-            assert "it wants a key" in refused.stderr
+            assert "wants a key" in refused.stderr
             arguments.append(f"--key-file={server.key_file}")
         planned = service.command("import-torchserve", server.management, *arguments, "--dry-run")
         taken = service.command("import-torchserve", server.management, *arguments)
         assert taken.returncode == 0, taken.stdout + taken.stderr
         in_words = planned.stdout.replace("would be registered", "registered").replace("would be copied", "copied")
         assert in_words.replace("3 to register", "3 registered") == taken.stdout
-        assert taken.stdout.splitlines()[-1] == "3 registered, 0 here already, 0 not taken over"
+        assert taken.stdout.splitlines()[-1] == "3 registered, 0 here already, 0 not imported"
         assert "there" not in taken.stdout  # No number is different.
         for name in WORKFLOWS:
             there = predict(server.inference, name, headers=headers(server, "inference"))
@@ -67,5 +67,5 @@ def test_examples_are_taken_over_and_answer_alike(tmp_path: Path, *, with_tokens
         again = service.command("import-torchserve", server.management, *arguments)
         assert (again.returncode, again.stdout.splitlines()[-1]) == (
             0,
-            "0 registered, 3 here already, 0 not taken over",
+            "0 registered, 3 here already, 0 not imported",
         )

@@ -1,4 +1,4 @@
-"""The command that takes over what a TorchServe has, with a service that runs and one that does not."""
+"""The command that imports what a TorchServe has, with a service that runs and one that does not."""
 
 import signal
 import subprocess
@@ -65,8 +65,8 @@ def stored(service: Service) -> list[Path]:
     return [path for store in (service.workflow_store, service.model_store) for path in stored_files(store)]
 
 
-@pytest.fixture(name="take_over")
-def _take_over(service: Service, theirs: Path, torchserve: str) -> Callable[..., tuple[int, list[str]]]:
+@pytest.fixture(name="run_import")
+def _run_import(service: Service, theirs: Path, torchserve: str) -> Callable[..., tuple[int, list[str]]]:
     """Run the command with the stores of that TorchServe; return its exit code and what it printed."""
     stores = ("--workflow-store", str(theirs / "workflows"), "--model-store", str(theirs / "models"))
 
@@ -78,11 +78,11 @@ def _take_over(service: Service, theirs: Path, torchserve: str) -> Callable[...,
     return run
 
 
-def test_workflows_are_taken_over_once_and_answer(
-    service: Service, take_over: Callable[..., tuple[int, list[str]]]
+def test_workflows_are_imported_once_and_answer(
+    service: Service, run_import: Callable[..., tuple[int, list[str]]]
 ) -> None:
     """Under their names and from the same files; what cannot be is said, and a second run has nothing to do."""
-    assert take_over() == (
+    assert run_import() == (
         1,
         [
             "first: registered",
@@ -91,22 +91,22 @@ def test_workflows_are_taken_over_once_and_answer(
             "  maxWorkers: 2 there, 1 here",
             "second: registered",
             "  renamed.war copied into the workflow store",
-            "third: not taken over: 'absent.mar' is not in the model store, nor in that of TorchServe",
-            "2 registered, 0 here already, 1 not taken over",
+            "third: not imported: 'absent.mar' is not in the model store, nor in that of TorchServe",
+            "2 registered, 0 here already, 1 not imported",
         ],
     )
     assert service.names() == ["first", "second"]
     for name in ("first", "second"):
         answered = requests.post(f"{service.inference}/wfpredict/{name}", data=b"hello", timeout=10)
         assert (answered.status_code, answered.content) == (200, b"hello")
-    again = take_over("--workflow", "first", "--workflow", "second")
+    again = run_import("--workflow", "first", "--workflow", "second")
     assert again == (
         0,
         [
             "first: is here already",
             "  maxWorkers: 2 there, 1 here",
             "second: is here already",
-            "0 registered, 2 here already, 0 not taken over",
+            "0 registered, 2 here already, 0 not imported",
         ],
     )
     events = rows(
@@ -116,17 +116,17 @@ def test_workflows_are_taken_over_once_and_answer(
 
 
 def test_dry_run_says_what_would_be_done_and_does_nothing(
-    service: Service, take_over: Callable[..., tuple[int, list[str]]]
+    service: Service, run_import: Callable[..., tuple[int, list[str]]]
 ) -> None:
     """No file is copied, nothing is registered or recorded."""
     before = rows(service, "SELECT count(*) FROM audit_event")
-    assert take_over("--dry-run", "--workflow", "second") == (
+    assert run_import("--dry-run", "--workflow", "second") == (
         0,
         [
             "second: would be registered",
             "  renamed.war would be copied into the workflow store",
             "  m1.mar would be copied into the model store",
-            "1 to register, 0 here already, 0 not taken over",
+            "1 to register, 0 here already, 0 not imported",
         ],
     )
     assert (service.names(), stored(service)) == ([], [])
@@ -134,14 +134,14 @@ def test_dry_run_says_what_would_be_done_and_does_nothing(
 
 
 def test_workflow_whose_workers_do_not_come_up_leaves_nothing(
-    service: Service, theirs: Path, take_over: Callable[..., tuple[int, list[str]]]
+    service: Service, theirs: Path, run_import: Callable[..., tuple[int, list[str]]]
 ) -> None:
     """Its copies go again; the handler's own error is told, on one line."""
     make_mar(theirs / "models", source="raise RuntimeError('no\\x1b[31m card\\nat all')\n")
-    code, lines = take_over("--workflow", "first")
+    code, lines = run_import("--workflow", "first")
     assert code == 1
     assert len(lines) == 2
-    assert lines[0].startswith("first: not taken over: Workflow first has failed to register.")
+    assert lines[0].startswith("first: not imported: Workflow first has failed to register.")
     assert "no [31m card at all" in lines[0]
     assert (service.names(), stored(service)) == ([], [])
 
@@ -160,8 +160,8 @@ def test_workflow_that_was_downloaded_is_downloaded_again(service: Service, thei
     assert done[0].stdout.splitlines() == [
         "first: registered",
         f"  downloaded from {url}",
-        f"second: not taken over: {refusal}",
-        "1 registered, 0 here already, 1 not taken over",
+        f"second: not imported: {refusal}",
+        "1 registered, 0 here already, 1 not imported",
     ]
     assert done[1].stdout.splitlines()[:2] == [
         "first: is here already",
@@ -175,7 +175,7 @@ def test_runtime_that_is_down_is_told_once(tmp_path: Path, theirs: Path, torchse
     assert service.command("migrate").returncode == 0
     stores = ("--workflow-store", str(theirs / "workflows"), "--model-store", str(theirs / "models"))
     done = service.command("import-torchserve", torchserve, *stores)
-    assert (done.returncode, done.stdout) == (1, "0 registered, 0 here already, 0 not taken over\n")
+    assert (done.returncode, done.stdout) == (1, "0 registered, 0 here already, 0 not imported\n")
     assert done.stderr.count("The runtime is down") == len(done.stderr.splitlines()) == 1
     assert stored(service) == []
 
@@ -186,7 +186,7 @@ def test_server_that_is_no_torchserve_is_told_in_one_line(service: Service) -> N
         done = service.command("import-torchserve", server.url(""))
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == (
-            f"wfmgmt: {server.url('')} does not tell its workflows: the answer is not JSON; "
+            f"wfmgmt: TorchServe at {server.url('')} answered with status 200 and no JSON; "
             "is it the management address of a TorchServe?\n"
         )
         for option in ("--workflow-store", "--key-file", "--ca-bundle"):

@@ -89,7 +89,7 @@ def test_workflow_answers_as_with_local_models(fake: BackgroundFake, torchserved
     ("kind", "status", "error_type", "reason"),
     [
         (Misbehaviour.RESET, 502, "BadGatewayException", "broke off its answer"),
-        (Misbehaviour.NO_JSON, 502, "BadGatewayException", "answered what is no JSON"),
+        (Misbehaviour.NO_JSON, 502, "BadGatewayException", "answered with status 200 and no JSON"),
         (Misbehaviour.NEVER, 504, "GatewayTimeoutException", "did not answer within"),
     ],
     ids=["reset", "garbage", "silent"],

@@ -13,7 +13,7 @@ from tests.support.fake_torchserve import FakeTorchServe, fake_torchserve
 from tests.support.real_torchserve import TorchServe
 from wfmgmt.archives.reading import sha256_of
 from wfmgmt.serving.models.torchserve.server import ServerAddress, TorchServeModelServer, TorchServeSettings
-from wfmgmt.torchserve.keys import Keys, KeySet
+from wfmgmt.torchserve.keys import Keys
 
 IDENTITY = "0123456789ab"
 
@@ -24,7 +24,7 @@ def address_of(server: Any, key_file: Path | None = None) -> ServerAddress:
     return ServerAddress(
         management_url=server.management if is_real else server.management_url,
         inference_url=server.inference if is_real else server.inference_url,
-        keys=Keys(KeySet(), key_file),
+        keys=Keys(key_file),
     )
 
 

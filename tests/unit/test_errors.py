@@ -14,8 +14,7 @@ NEVER_ANSWERED = {
     errors.DatabaseUnusable,
     errors.ResourcesExhausted,
     errors.AlreadyInUse,
-    errors.ListingFailed,  # These two are a command's.
-    errors.NotImported,
+    errors.NotImported,  # These two are a command's.
     errors.BackupRefused,
 }
 ALL = [

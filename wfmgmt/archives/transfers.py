@@ -8,7 +8,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import certifi
@@ -49,7 +48,6 @@ class Transfer:
         url: The URL that was asked for; errors name it, whatever it redirects to.
         timeout_s: Time for the whole download.
         cancelled: Says True once the caller has lost interest.
-        ca_bundle: File of the certificates to trust, instead of those of certifi.
         timeout_setting: What errors call the setting of that time.
     """
 
@@ -59,11 +57,9 @@ class Transfer:
         timeout_s: float,
         cancelled: Callable[[], bool],
         *,
-        ca_bundle: Path | None = None,
         timeout_setting: str = "",
     ) -> None:
         self._url = url
-        self._ca_bundle = ca_bundle
         self._timeout_s = timeout_s
         self._timeout_setting = timeout_setting
         self._deadline = time.monotonic() + timeout_s
@@ -134,7 +130,7 @@ class Transfer:
             connect: Returns the socket to use; what wfmgmt raises there is passed on as it is.
         """
         headers = _HEADERS if authorization is None else {**_HEADERS, "Authorization": authorization}
-        tls = ssl.create_default_context(cafile=self._ca_bundle or certifi.where()) if hop.scheme == "https" else None
+        tls = ssl.create_default_context(cafile=certifi.where()) if hop.scheme == "https" else None
         with contextlib.closing(_Connection(hop, connect, tls)) as connection:
             with self._network_errors():
                 connection.request("GET", hop.target, headers=headers)

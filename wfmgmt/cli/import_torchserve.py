@@ -1,4 +1,4 @@
-"""`wfmgmt import-torchserve`: take over the workflows that a running TorchServe has."""
+"""`wfmgmt import-torchserve`: register the workflows that a running TorchServe has."""
 
 import argparse
 import sys
@@ -7,23 +7,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wfmgmt.archives.stores import ArchiveFolder
+from wfmgmt.archives.urls import RemoteUrl, parse_url
 from wfmgmt.cli.actor import command_origin
 from wfmgmt.cli.settings import load_settings
 from wfmgmt.deployment.database import inspect_database
 from wfmgmt.deployment.instance import prepare_instance
-from wfmgmt.errors import BadRequest, RuntimeUnavailable, WfmgmtError
+from wfmgmt.domain.names import printable
+from wfmgmt.errors import BadRequest, DownloadFailed, RelativePathRefused, RuntimeUnavailable, WfmgmtError
 from wfmgmt.management import Services
 from wfmgmt.registry.schema import require_current
-from wfmgmt.services.staging import ForeignStores
 from wfmgmt.services.torchserve_import import Outcome, Source, Verdict
-from wfmgmt.services.torchserve_listing import TorchServeListing
+from wfmgmt.torchserve.listing import TorchServeListing
 
 _INTERRUPTED = 130
 _COUNTED = {
     Verdict.REGISTERED: "registered",
     Verdict.PLANNED: "to register",
     Verdict.HERE: "here already",
-    Verdict.NOT_TAKEN: "not taken over",
+    Verdict.NOT_IMPORTED: "not imported",
 }
 
 
@@ -39,10 +40,10 @@ def describe_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Take workflows over and say what became of each.
+    """Import workflows and say what became of each.
 
     Returns:
-        0 when everything was taken over or is here already, 1 otherwise.
+        0 when everything was registered or is here already, 1 otherwise.
 
     Raises:
         WfmgmtError: Nothing could be begun.
@@ -51,8 +52,8 @@ def run(options: argparse.Namespace) -> int:
     require_current(inspect_database(settings))
     prepare_instance(settings)
     source = _source(options)
-    origin = command_origin()
-    outcomes = Services(settings).takeover.take_over(source, origin, only=options.workflow, is_dry=options.dry_run)
+    importing = Services(settings).torchserve_import
+    outcomes = importing.run(source, command_origin(), only=options.workflow, is_dry=options.dry_run)
     try:
         return _report(outcomes, is_dry=options.dry_run)
     except KeyboardInterrupt:
@@ -62,13 +63,32 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _source(options: argparse.Namespace) -> Source:
+    url = management_address(options.url)
+    folders = {
+        "workflow": _folder("--workflow-store", options.workflow_store, ".war"),
+        "model": _folder("--model-store", options.model_store, ".mar"),
+    }
     return Source(
-        listing=TorchServeListing(options.url, key_file=options.key_file, ca_bundle=options.ca_bundle),
-        stores=ForeignStores(
-            workflow=_folder("--workflow-store", options.workflow_store, ".war"),
-            model=_folder("--model-store", options.model_store, ".mar"),
+        listing=TorchServeListing(
+            url.requested, authorization=url.authorization, key_file=options.key_file, ca_bundle=options.ca_bundle
         ),
+        stores={store: folder for store, folder in folders.items() if folder is not None},
     )
+
+
+def management_address(text: str) -> RemoteUrl:
+    """Return where a management API is.
+
+    Raises:
+        BadRequest: It is not the address of a server, or more than that.
+    """
+    try:
+        address = parse_url(text)
+    except (DownloadFailed, RelativePathRefused) as error:
+        raise BadRequest("The url is not the address of a server.") from error
+    if "?" in text or "#" in text:
+        raise BadRequest("The url has to be the management address alone, without a query.")
+    return address
 
 
 def _folder(option: str, folder: Path | None, suffix: str) -> ArchiveFolder | None:
@@ -89,17 +109,12 @@ def _report(outcomes: Iterator[Outcome], *, is_dry: bool) -> int:
         for outcome in outcomes:
             counts[outcome.verdict] += 1
             reason = f": {outcome.reason}" if outcome.reason else ""
-            print(_printable(f"{outcome.workflow}: {outcome.verdict}{reason}"), flush=True)
+            print(printable(f"{outcome.workflow}: {outcome.verdict}{reason}"), flush=True)
             for note in outcome.notes:
-                print(_printable(f"  {note}"), flush=True)
+                print(printable(f"  {note}"), flush=True)
     except RuntimeUnavailable as error:
         failure = error
-        print(f"wfmgmt: {error} Workflows can only be taken over while the service runs.", file=sys.stderr)
+        print(f"wfmgmt: {error} Workflows can only be imported while the service runs.", file=sys.stderr)
     unused = Verdict.REGISTERED if is_dry else Verdict.PLANNED
     print(", ".join(f"{counts[verdict]} {words}" for verdict, words in _COUNTED.items() if verdict is not unused))
-    return 1 if counts[Verdict.NOT_TAKEN] or failure else 0
-
-
-def _printable(text: str) -> str:
-    """Return text of another server on one line, without what a terminal would obey."""
-    return "".join(character if character.isprintable() else " " for character in text)
+    return 1 if counts[Verdict.NOT_IMPORTED] or failure else 0

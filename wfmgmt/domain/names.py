@@ -63,3 +63,8 @@ def quoted(text: str) -> str:
 def shortened(text: str) -> str:
     """Return the text, or its beginning and an ellipsis when it is long."""
     return text if len(text) <= _MAX_SHOWN_CHARS else text[: _MAX_SHOWN_CHARS - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """Return text from outside on one line, without what a terminal would obey."""
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -1,6 +1,6 @@
-"""Archives that lie in another server's stores: whether ours have them, and copying those that they have not."""
+"""Staging of archives that lie in another server's stores: finding them, and copies of those that ours lack."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +9,6 @@ from wfmgmt.archives.reading import sha256_of
 from wfmgmt.archives.stores import ArchiveFolder, StoreFolders
 from wfmgmt.domain.names import quoted
 from wfmgmt.errors import ArchiveNotFound, NotImported, RelativePathRefused
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForeignStores:
-    """The folders of the other server; None for one that is not at hand."""
-
-    workflow: ArchiveFolder | None = None
-    model: ArchiveFolder | None = None
-
-    def named(self, store: str) -> ArchiveFolder | None:
-        """Return the folder of the `workflow` or the `model` store."""
-        return self.workflow if store == "workflow" else self.model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,21 +30,21 @@ class FoundArchive:
     is_here: bool
 
 
-def find_archive(store: str, name: str, *, ours: StoreFolders, theirs: ForeignStores) -> FoundArchive:
+def find_archive(store: str, name: str, *, ours: StoreFolders, theirs: Mapping[str, ArchiveFolder]) -> FoundArchive:
     """Return the archive of that name, ours if both stores have it.
 
     Args:
         store: `workflow` or `model`.
         name: As the other server or a spec names it.
         ours: The stores of this server.
-        theirs: Those of the other one.
+        theirs: Those of the other one that are at hand, by `workflow` and `model`.
 
     Raises:
         NotImported: No store has it, the two have different files of that name, or one cannot be read.
         BadRequest, UrlNotAllowed, RelativePathRefused: As `ArchiveFolder.find` says.
     """
     with _unreadable_reported(name):
-        here, there = _path_in(ours.named(store), name), _path_in(theirs.named(store), name)
+        here, there = _path_in(ours.named(store), name), _path_in(theirs.get(store), name)
         path = here or there
         if path is None:
             raise NotImported(f"{quoted(name)} is not in the {store} store{_hint(store, theirs)}")
@@ -66,7 +54,7 @@ def find_archive(store: str, name: str, *, ours: StoreFolders, theirs: ForeignSt
     return FoundArchive(store=store, name=name, path=path, sha256=digest, is_here=here is not None)
 
 
-def find_there(store: str, name: str, theirs: ForeignStores) -> FoundArchive | None:
+def find_there(store: str, name: str, theirs: Mapping[str, ArchiveFolder]) -> FoundArchive | None:
     """Return the archive that the other server has under that name, None when it has none or its store is not at hand.
 
     Raises:
@@ -74,14 +62,14 @@ def find_there(store: str, name: str, theirs: ForeignStores) -> FoundArchive | N
         BadRequest, UrlNotAllowed, RelativePathRefused: As `ArchiveFolder.find` says.
     """
     with _unreadable_reported(name):
-        path = _path_in(theirs.named(store), name)
+        path = _path_in(theirs.get(store), name)
         if path is None:
             return None
         return FoundArchive(store=store, name=name, path=path, sha256=sha256_of(path), is_here=False)
 
 
 @contextmanager
-def copied(
+def staged(
     archives: Sequence[FoundArchive], *, folders: StoreFolders, lease: str, is_used: Callable[[str, str], bool]
 ) -> Iterator[None]:
     """Have copies of these archives in our stores, for good if the block succeeds; else they go again.
@@ -160,8 +148,8 @@ def _path_in(folder: ArchiveFolder | None, name: str) -> Path | None:
         return None
 
 
-def _hint(store: str, theirs: ForeignStores) -> str:
-    if theirs.named(store) is not None:
+def _hint(store: str, theirs: Mapping[str, ArchiveFolder]) -> str:
+    if theirs.get(store) is not None:
         return ", nor in that of TorchServe"
     return f"; put it there, or name TorchServe's own with --{store}-store"
 

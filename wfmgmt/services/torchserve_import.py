@@ -1,12 +1,13 @@
-"""Taking workflows over from a TorchServe that runs: registering here what is registered there."""
+"""The import from a TorchServe that runs: registering here what is registered there."""
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from wfmgmt.archives.manifest import read_war
-from wfmgmt.archives.stores import StoreFolders, model_file_name
+from wfmgmt.archives.stores import ArchiveFolder, StoreFolders, model_file_name
 from wfmgmt.archives.urls import is_remote, parse_url
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.domain.audit import Origin
@@ -19,14 +20,13 @@ from wfmgmt.registry.records import WorkflowDetail
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.registration import Registration, RegistrationRequest
-from wfmgmt.services.staging import ForeignStores, FoundArchive, copied, find_archive, find_there, planned
-from wfmgmt.services.torchserve_listing import Figures, ForeignWorkflow, TorchServeListing
+from wfmgmt.services.staging import FoundArchive, find_archive, find_there, planned, staged
+from wfmgmt.torchserve.responses import GRAPH, SETTINGS, Figures, Listed
 
 _EDGES = re.compile(r"([^=,{}\[\]]+)=\[([^\[\]]*)\]")
 _FILE_SCHEME = re.compile(r"\Afile:.*/", re.IGNORECASE)
 
-
-#: Registry and name of the archives that a dry run would have copied by now.
+#: Store and name of the archives that a dry run would have copied by now.
 _Plan = set[tuple[str, str]]
 
 
@@ -36,7 +36,7 @@ class Verdict(StrEnum):
     REGISTERED = "registered"
     PLANNED = "would be registered"
     HERE = "is here already"
-    NOT_TAKEN = "not taken over"
+    NOT_IMPORTED = "not imported"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class Outcome:
     Attributes:
         workflow: Its name as the other server gives it, which may be anything.
         verdict: What became of it.
-        reason: Why it was not taken over; empty when it was.
+        reason: Why it was not imported; empty when it was.
         notes: What is different here, and what was done besides; phrases for the operator.
     """
 
@@ -56,21 +56,31 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
+class WorkflowListing(Protocol):
+    """The workflows of a TorchServe. Both methods raise WfmgmtError when it cannot be asked."""
+
+    def workflows(self) -> list[Listed]:
+        """Return all workflows, each name once."""
+
+    def figures(self, workflow: str) -> Figures:
+        """Return what TorchServe says about a workflow whose name has the form that is allowed here."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where workflows are taken over from.
+    """Where workflows are imported from.
 
     Attributes:
-        listing: Tells which there are.
-        stores: Where their archives lie.
+        listing: Which there are.
+        stores: TorchServe's folders of archives, `workflow` and `model`, as far as they are at hand.
     """
 
-    listing: TorchServeListing
-    stores: ForeignStores
+    listing: WorkflowListing
+    stores: Mapping[str, ArchiveFolder]
 
 
 class TorchServeImport:
-    """The use case. Each call works in the caller's thread, one workflow after the other.
+    """Registers what a TorchServe has, in the caller's thread, one workflow after the other.
 
     Args:
         registry: The registry.
@@ -98,22 +108,22 @@ class TorchServeImport:
         self._leases = leases
         self._limits = limits
 
-    def take_over(
+    def run(
         self, source: Source, origin: Origin, *, only: Collection[str] = (), is_dry: bool = False
     ) -> Iterator[Outcome]:
-        """Register what the other server has, and yield what became of each as soon as that is known.
+        """Register what TorchServe has, and yield what became of each workflow as soon as that is known.
 
-        A workflow that cannot be taken over does not keep the others from it. Timeouts are those of a registration
-        without any, since the other server does not tell its own.
+        One that cannot be imported does not keep the others from it. Timeouts are those of a registration without any,
+        since TorchServe does not say its own.
 
         Args:
-            source: The other server.
+            source: The TorchServe.
             origin: Who asks, for the audit trail.
             only: Names to restrict it to; all when there are none.
             is_dry: Change nothing, and find out what would be done, which needs no runtime.
 
         Raises:
-            ListingFailed: The other server does not tell what it has.
+            WfmgmtError: TorchServe cannot be asked what it has.
             RuntimeUnavailable: Nothing can be registered, or no longer; what was yielded before holds. A dry run ends
                 with it.
         """
@@ -122,41 +132,45 @@ class TorchServeImport:
         for name in dict.fromkeys(only or listed):
             if not is_dry:
                 self._runtime.report("none")
-            if name not in listed:
-                yield _refused(name, "TorchServe has no workflow of that name")
-                continue
             try:
-                outcome = self._take(listed[name], source, origin, plan)
+                if name not in listed:
+                    raise NotImported("TorchServe has no workflow of that name")
+                outcome = self._import(listed[name], source, origin, plan)
             except WfmgmtError as error:
-                outcome = _refused(name, str(error))
-            except OSError as error:  # Somebody takes files away, or keeps them from us.
-                outcome = _refused(name, f"a file cannot be read or written: {error.strerror}")
+                outcome = Outcome(workflow=name, verdict=Verdict.NOT_IMPORTED, reason=str(error))
+            except OSError as error:  # Files may go, or be closed to us, while they are copied.
+                reason = f"a file cannot be read or written: {error.strerror}"
+                outcome = Outcome(workflow=name, verdict=Verdict.NOT_IMPORTED, reason=reason)
             yield outcome
         if is_dry:
             self._runtime.report("none")
 
-    def _take(self, listed: ForeignWorkflow, source: Source, origin: Origin, plan: "_Plan | None") -> Outcome:
+    def _import(self, listed: Listed, source: Source, origin: Origin, plan: _Plan | None) -> Outcome:
         """Register one workflow, or only find out whether that could be done when there is a plan."""
         check_workflow_name(listed.name)
         there = source.listing.figures(listed.name)
-        with self._registry.read() as reader:
-            registered = reader.describe(listed.name)
+        registered = self._registered(listed.name)
         if registered is not None:
-            notes = [*_differences(there, _registered_figures(registered)), *self._compare(listed, registered, source)]
+            notes = [
+                *_differences(there, registered.defaults, registered.dag),
+                *self._compare(listed, registered, source),
+            ]
             return _outcome(listed, Verdict.HERE, notes)
         url, missing = self._needed(listed, source)
         request = RegistrationRequest(url=url, workflow_name=listed.name)
         if plan is not None:
             return self._plan(listed, request, missing, there, plan)
         warnings = self._register(request, missing, origin)
-        with self._registry.read() as reader:
-            registered = reader.describe(listed.name)
-        notes = [] if registered is None else _differences(there, _registered_figures(registered))
-        return _outcome(
-            listed, Verdict.REGISTERED, [*_downloaded(url, ""), *_copies(missing, "copied"), *notes, *warnings]
-        )
+        registered = self._registered(listed.name)
+        differences = [] if registered is None else _differences(there, registered.defaults, registered.dag)
+        notes = [*_downloaded(url, ""), *_copies(missing, "copied"), *differences, *warnings]
+        return _outcome(listed, Verdict.REGISTERED, notes)
 
-    def _compare(self, listed: ForeignWorkflow, registered: WorkflowDetail, source: Source) -> list[str]:
+    def _registered(self, name: str) -> WorkflowDetail | None:
+        with self._registry.read() as reader:
+            return reader.describe(name)
+
+    def _compare(self, listed: Listed, registered: WorkflowDetail, source: Source) -> list[str]:
         """Refuse what is registered here from something else; say what else of it is different over there."""
         if is_remote(listed.url):
             shown = parse_url(listed.url).shown
@@ -167,7 +181,7 @@ class TorchServeImport:
             raise NotImported("it is registered here from another archive")
         return self._changed_models(registered, source)
 
-    def _needed(self, listed: ForeignWorkflow, source: Source) -> tuple[str, list[FoundArchive]]:
+    def _needed(self, listed: Listed, source: Source) -> tuple[str, list[FoundArchive]]:
         """Return by which url a workflow is to be registered, and which archives have to be copied first."""
         if is_remote(listed.url):
             # What it downloaded lies in its store, and tells which models will be needed.
@@ -180,17 +194,17 @@ class TorchServeImport:
 
     def _plan(
         self,
-        listed: ForeignWorkflow,
+        listed: Listed,
         request: RegistrationRequest,
         missing: list[FoundArchive],
         there: Figures,
-        plan: "_Plan",
+        plan: _Plan,
     ) -> Outcome:
         """Check all that a registration checks before it runs code, and say what would be done."""
         spec = self._registration.rehearse(request, planned(missing, self._folders))
         copies = [each for each in missing if (each.store, each.name) not in plan]
         plan |= {(each.store, each.name) for each in missing}
-        differences = _differences(there, _figures(spec.defaults, spec.dag.text))
+        differences = _differences(there, spec.defaults, spec.dag.text)
         notes = [*_downloaded(request.url, "would be "), *_copies(copies, "would be copied"), *differences]
         return _outcome(listed, Verdict.PLANNED, [*notes, *spec.warnings])
 
@@ -198,7 +212,7 @@ class TorchServeImport:
         """Register as a client would, with copies of what is missing, and return the warnings."""
         with (
             self._leases.take() as lease,
-            copied(missing, folders=self._folders, lease=lease, is_used=self._is_used),
+            staged(missing, folders=self._folders, lease=lease, is_used=self._is_used),
         ):
             return self._registration.register(request, origin).warnings
 
@@ -256,36 +270,18 @@ def _copies(archives: list[FoundArchive], verb: str) -> list[str]:
     return [f"{each.name} {verb} into the {each.store} store" for each in archives]
 
 
-def _refused(name: str, reason: str) -> Outcome:
-    return Outcome(workflow=name, verdict=Verdict.NOT_TAKEN, reason=reason)
-
-
-def _outcome(listed: ForeignWorkflow, verdict: Verdict, notes: list[str]) -> Outcome:
+def _outcome(listed: Listed, verdict: Verdict, notes: list[str]) -> Outcome:
     return Outcome(workflow=listed.name, verdict=verdict, notes=tuple(notes))
 
 
-def _registered_figures(registered: WorkflowDetail) -> Figures:
-    return _figures(registered.defaults, registered.dag)
-
-
-def _figures(defaults: NodeSettings, dag: str) -> Figures:
-    """Return what a description here says by the names of TorchServe."""
-    return {
-        "minWorkers": defaults.min_workers,
-        "maxWorkers": defaults.max_workers,
-        "batchSize": defaults.batch_size,
-        "maxBatchDelay": defaults.max_batch_delay_ms,
-        "workflowDag": dag,
-    }
-
-
-def _differences(there: Figures, here: Figures) -> list[str]:
-    """Say which of the figures that both have are not the same."""
-    same: dict[str, Callable[[object], object]] = {"workflowDag": _edges}
+def _differences(there: Figures, defaults: NodeSettings, dag: str) -> list[str]:
+    """Say which of the figures that TorchServe gives are not the same here."""
+    here: Figures = {name: getattr(defaults, attribute) for name, attribute in SETTINGS.items()}
+    same: dict[str, Callable[[object], object]] = {GRAPH: _edges}
     return [
-        f"{key}: {shortened(str(there[key]))} there, {shortened(str(value))} here"
-        for key, value in here.items()
-        if key in there and same.get(key, str)(there[key]) != same.get(key, str)(value)
+        f"{name}: {shortened(str(there[name]))} there, {shortened(str(value))} here"
+        for name, value in {**here, GRAPH: dag}.items()
+        if name in there and same.get(name, str)(there[name]) != same.get(name, str)(value)
     ]
 
 

@@ -4,8 +4,11 @@ import asyncio
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+import ssl
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -13,18 +16,30 @@ import aiohttp
 
 from wfmgmt.backoff import Backoff
 from wfmgmt.domain.faults import Fault
+from wfmgmt.errors import BadRequest
 from wfmgmt.timeouts import timeout_after
-from wfmgmt.torchserve.failures import ServerFailed, ServerRefused, foreign_errors_mapped, shape_checked
+from wfmgmt.torchserve.failures import (
+    WRONG_ADDRESS,
+    ServerFailed,
+    ServerRefused,
+    foreign_errors_mapped,
+    shape_checked,
+)
 from wfmgmt.torchserve.keys import Keys, bearer
+from wfmgmt.torchserve.responses import (
+    NOT_FOUND,
+    WRONG_KEY,
+    Figures,
+    Listed,
+    ModelDetail,
+    parse_figures,
+    parse_model,
+    parse_page,
+)
 
-WRONG_KEY = "InvalidKeyException"
-FORGOTTEN = frozenset({"ModelNotFoundException", "ModelVersionNotFoundException"})
-CONFLICT = "ConflictStatusException"
-
-_OK, _MULTIPLE_CHOICES, _MIN_ERROR_STATUS = 200, 300, 400
 _PAGE = 100
-#: More pages than any server has models for: an offset that does not grow must not be followed for ever.
-_MAX_PAGES = 10_000
+#: More pages than any server needs: an offset that does not grow must not be followed for ever.
+MAX_PAGES = 10_000
 _REGISTRATIONS_AT_ONCE = 4
 #: A server that cannot be reached is left out for these times, doubling.
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 10.0
@@ -33,49 +48,8 @@ _SENT_AT_ONCE = 1024 * 1024
 _MAX_MANAGEMENT_RESPONSE_BYTES = 16 * 1024 * 1024
 
 
-class HeldModel(NamedTuple):
-    """A model in a server's list.
-
-    Attributes:
-        name: What the server knows it by.
-        url: Its archive, as it was named at registration.
-    """
-
-    name: str
-    url: str
-
-
-class Described(NamedTuple):
-    """What a server says about one version of a model; times are TorchServe's own units.
-
-    Attributes:
-        version: Its version.
-        url: Its archive.
-        min_workers: Workers that the server keeps up.
-        max_workers: Workers that the server lets be.
-        batch_size: Requests handed to the handler together.
-        max_batch_delay_ms: Longest wait for a batch to fill.
-        response_timeout_s: Longest run of one batch.
-        workers: Its workers by their ids, each with its process, 0 for none yet, and whether it is up.
-    """
-
-    version: str
-    url: str
-    min_workers: int
-    max_workers: int
-    batch_size: int
-    max_batch_delay_ms: int
-    response_timeout_s: int
-    workers: Mapping[str, tuple[int, bool]]
-
-    @property
-    def ready_workers(self) -> int:
-        """How many workers are up."""
-        return sum(is_ready for _, is_ready in self.workers.values())
-
-
 class Reply(NamedTuple):
-    """An answer to a prediction, whatever it is.
+    """A response, be it a success or an error.
 
     Attributes:
         status: HTTP status.
@@ -96,9 +70,9 @@ class TorchServe:
     Args:
         session: Makes the requests.
         management_url: Of the management API, without a slash at the end.
-        inference_url: Of the inference API, likewise.
-        keys: Open both.
+        keys: Open it and the inference API.
         timeout_s: For one call of the management API.
+        inference_url: Of the inference API, likewise; not needed for management alone.
         answer_bytes: Longest answer to a prediction.
 
     Attributes:
@@ -115,10 +89,10 @@ class TorchServe:
         session: aiohttp.ClientSession,
         *,
         management_url: str,
-        inference_url: str,
         keys: Keys,
         timeout_s: float,
-        answer_bytes: int,
+        inference_url: str = "",
+        answer_bytes: int = 0,
     ) -> None:
         self.name = management_url
         self._session = session
@@ -127,23 +101,23 @@ class TorchServe:
         self._timeout_s = timeout_s
         self._answer_bytes = answer_bytes
         self._unreachable = Backoff(_FIRST_PAUSE_S, _MAX_PAUSE_S)
-        self._is_silent = False
+        self._has_timed_out = False
         self._renewing = asyncio.Lock()
         self.registering = asyncio.Semaphore(_REGISTRATIONS_AT_ONCE)
 
     @property
     def is_left_out(self) -> bool:
-        """Whether others should be asked first: it could not be reached a moment ago, or its management is silent."""
-        return self._is_silent or self._unreachable.is_pausing
+        """Whether others should be asked first: it could not be reached a moment ago, or its management timed out."""
+        return self._has_timed_out or self._unreachable.is_pausing
 
     @property
     def has_inference_key(self) -> bool:
         """Whether requests carry a key of ours."""
-        return self._keys.current.inference is not None
+        return "inference" in self._keys.current
 
     @contextmanager
     def _errors_mapped(self, address: str, timeout_s: float) -> Iterator[None]:
-        """Map what goes wrong, and take note of whether the server can be reached."""
+        """Map what goes wrong, and leave the server out for a while when it cannot be reached."""
         try:
             with foreign_errors_mapped(address, timeout_s):
                 yield
@@ -186,152 +160,168 @@ class TorchServe:
         try:
             await self._manage("DELETE", _path("/models", name, version))
         except ServerRefused as refusal:
-            if refusal.kind not in FORGOTTEN:
+            if refusal.kind not in NOT_FOUND:
                 raise
 
-    async def models(self) -> list[HeldModel]:
-        """Return all that the server holds."""
-        held: list[HeldModel] = []
-        offset = 0
-        for _ in range(_MAX_PAGES):
-            page = await self._manage("GET", "/models", {"limit": _PAGE, "next_page_token": offset})
-            with shape_checked(self.name):
-                held += [HeldModel(str(each["modelName"]), str(each["modelUrl"])) for each in page["models"]]
-                following = page.get("nextPageToken")
-                if following is None:
-                    return held
-                if int(following) <= offset:
-                    break
-                offset = int(following)
-        raise ServerFailed(self.name, "lists its models without an end", Fault.FAILED)
+    async def models(self) -> list[Listed]:
+        """Return all models, each name once."""
+        return await self._list("model")
 
-    async def describe(self, name: str) -> list[Described]:
+    async def workflows(self) -> list[Listed]:
+        """Return all workflows, each name once."""
+        return await self._list("workflow")
+
+    async def _list(self, kind: str) -> list[Listed]:
+        found: dict[str, Listed] = {}
+        offset = 0
+        for _ in range(MAX_PAGES):
+            page = await self._manage("GET", f"/{kind}s", {"limit": _PAGE, "next_page_token": offset})
+            with shape_checked(self.name):
+                listed, following = parse_page(kind, page)
+            # What is registered or removed between two pages moves the others, so a name can come twice.
+            found.update({each.name: each for each in listed})
+            if following is None:
+                return list(found.values())
+            if following <= offset:
+                break
+            offset = following
+        raise ServerFailed(self.name, f"lists its {kind}s without an end", Fault.FAILED)
+
+    async def describe(self, name: str) -> list[ModelDetail]:
         """Return every version of a model, the default one first; none when there is no such model."""
         try:
             versions = await self._manage("GET", _path("/models", name) + "/all")
         except ServerRefused as refusal:
-            if refusal.kind in FORGOTTEN:
+            if refusal.kind in NOT_FOUND:
                 return []
             raise
         with shape_checked(self.name):
-            return [_described(each) for each in versions]
+            return [parse_model(each) for each in versions]
+
+    async def figures(self, workflow: str) -> Figures:
+        """Return what the server says about a workflow."""
+        values = await self._manage("GET", _path("/workflows", workflow))
+        with shape_checked(self.name):
+            return parse_figures(workflow, values)
 
     async def predict(self, name: str, version: str, body: bytes | bytearray, headers: Mapping[str, str]) -> Reply:
         """Have a model answer; also an error is an answer. There is no time-out."""
-        url = self.inference_url + _path("/predictions", name, version)
-        key = self._keys.current.inference
-        reply = await self._ask(url, body, headers, key)
-        if (
-            reply.status == _MIN_ERROR_STATUS
-            and WRONG_KEY.encode() in reply.body
-            and await self._renew("inference", key)
-        ):
-            reply = await self._ask(url, body, headers, self._keys.current.inference)
-        return reply
+        path = _path("/predictions", name, version)
 
-    async def _ask(self, url: str, body: bytes | bytearray, headers: Mapping[str, str], key: str | None) -> Reply:
-        data = body if len(body) <= _SENT_AT_ONCE else io.BytesIO(body)
-        keyed = {**headers, **bearer(key)}
-        with self._errors_mapped(self.inference_url, math.inf):
-            async with self._session.post(url, data=data, headers=keyed, allow_redirects=False) as answer:
-                content = await _body(answer, self._answer_bytes, self.inference_url, " (WFMGMT_RESPONSE_LIMIT_BYTES)")
-                return Reply(answer.status, answer.reason or "", answer.headers, content)
+        async def send(key: str | None) -> Reply:
+            data = body if len(body) <= _SENT_AT_ONCE else io.BytesIO(body)
+            with self._errors_mapped(self.inference_url, math.inf):
+                return await self._send(
+                    "POST", self.inference_url, path, self._answer_bytes, data=data, headers={**headers, **bearer(key)}
+                )
+
+        return await self._send_keyed("inference", send)
 
     async def _manage(self, method: str, path: str, query: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401 - any JSON
-        """Call the management API and return the JSON of its answer.
+        """Call the management API and return the JSON of its response.
 
         Raises:
             ServerRefused: It answered with an error of its own.
-            ServerFailed: It is not there, does not answer, or answers what makes no sense.
+            ServerFailed: It cannot be reached, timed out, or did not answer as a TorchServe does.
         """
-        texts = {key: str(value) for key, value in (query or {}).items()}
-        key = self._keys.current.management
-        status, values = await self._manage_once(method, path, texts, key)
-        if status == _MIN_ERROR_STATUS and values.get("type") == WRONG_KEY and await self._renew("management", key):
-            status, values = await self._manage_once(method, path, texts, self._keys.current.management)
-        if status >= _MIN_ERROR_STATUS:
-            raise self._refusal(status, values)
-        if not _OK <= status < _MULTIPLE_CHOICES:
-            raise ServerFailed(self.name, f"answered with status {status}", Fault.FAILED)
-        return values
+        reply = await self._send_keyed("management", lambda key: self._manage_once(method, path, query or {}, key))
+        if HTTPStatus.MULTIPLE_CHOICES <= reply.status < HTTPStatus.BAD_REQUEST:
+            raise ServerFailed(self.name, f"redirects (status {reply.status}), which is not followed", Fault.FAILED)
+        try:
+            values = json.loads(reply.body)
+        except (ValueError, RecursionError) as error:
+            what = f"answered with status {reply.status} and no JSON{WRONG_ADDRESS}"
+            raise ServerFailed(self.name, what, Fault.FAILED) from error
+        if reply.status < HTTPStatus.BAD_REQUEST:
+            return values
+        if not isinstance(values, dict):
+            raise ServerFailed(self.name, f"answered with status {reply.status}", Fault.FAILED)
+        kind = str(values.get("type", "error"))
+        if kind == WRONG_KEY:
+            raise ServerFailed(self.name, self._keys.problem, Fault.UNREACHABLE)
+        raise ServerRefused(self.name, reply.status, kind, str(values.get("message", "")))
 
-    async def _manage_once(self, method: str, path: str, query: Mapping[str, str], key: str | None) -> tuple[int, Any]:
+    async def _manage_once(self, method: str, path: str, query: Mapping[str, object], key: str | None) -> Reply:
+        texts = {name: str(value) for name, value in query.items()}
         try:
             with self._errors_mapped(self.name, self._timeout_s):
-                async with (
-                    timeout_after(self._timeout_s),
-                    self._session.request(
-                        method, self.name + path, params=query, headers=bearer(key), allow_redirects=False
-                    ) as answer,
-                ):
-                    content = await _body(answer, _MAX_MANAGEMENT_RESPONSE_BYTES, self.name)
-            self._is_silent = False
+                async with timeout_after(self._timeout_s):
+                    reply = await self._send(
+                        method, self.name, path, _MAX_MANAGEMENT_RESPONSE_BYTES, params=texts, headers=bearer(key)
+                    )
         except ServerFailed as failure:
-            self._is_silent = failure.fault is Fault.TIMED_OUT
+            self._has_timed_out = failure.fault is Fault.TIMED_OUT
             raise
-        try:
-            values = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise ServerFailed(self.name, "answered what is no JSON", Fault.FAILED) from error
-        if answer.status >= _MIN_ERROR_STATUS and not isinstance(values, dict):
-            raise ServerFailed(self.name, f"answered with status {answer.status}", Fault.FAILED)
-        return answer.status, values
+        self._has_timed_out = False
+        return reply
 
-    def _refusal(self, status: int, values: Mapping[str, Any]) -> ServerFailed:
-        kind, message = str(values.get("type", "")), str(values.get("message", ""))
-        if kind == WRONG_KEY:
-            return ServerFailed(self.name, f"does not accept our key{self._keys.problem}", Fault.UNREACHABLE)
-        return ServerRefused(self.name, status, kind, message)
+    async def _send(self, method: str, server: str, path: str, limit_bytes: int, **content: Any) -> Reply:  # noqa: ANN401 - handed on
+        """Send a request and read the response."""
+        async with self._session.request(method, server + path, allow_redirects=False, **content) as response:
+            if response.content_length is not None and response.content_length <= limit_bytes:
+                body = await response.read()
+            else:
+                body = await response.content.read(limit_bytes + 1)
+                while len(body) <= limit_bytes and (more := await response.content.read(limit_bytes + 1 - len(body))):
+                    body += more
+            if len(body) > limit_bytes:
+                setting = " (WFMGMT_RESPONSE_LIMIT_BYTES)" if server == self.inference_url else ""
+                raise ServerFailed(server, f"answered more than {limit_bytes} bytes{setting}", Fault.FAILED)
+            return Reply(response.status, response.reason or "", response.headers, body)
+
+    async def _send_keyed(self, kind: str, send: Callable[[str | None], Awaitable[Reply]]) -> Reply:
+        """Send a request with the key for an address, and once more with a new key when that one is refused."""
+        key = self._keys.current.get(kind)
+        reply = await send(key)
+        if reply.status == HTTPStatus.BAD_REQUEST and WRONG_KEY.encode() in reply.body and await self._renew(kind, key):
+            reply = await send(self._keys.current.get(kind))
+        return reply
 
     async def _renew(self, kind: str, refused: str | None) -> bool:
-        """Get keys anew after one was refused, and tell whether there is another one now.
+        """Get keys anew after one was refused, and return whether there is another one now.
 
-        TorchServe's keys expire, and nobody else may ask for new ones. Each new one makes the one before it invalid,
-        so of several requests that were refused only the first asks.
+        TorchServe's keys expire, and new ones come only by request. Each makes the one before it invalid, so of several
+        requests that were refused only the first asks.
         """
         async with self._renewing:
             await asyncio.to_thread(self._keys.reread)
-            if self._keys.current.of(kind) == refused and self._keys.current.api is not None:
-                await self._ask_for_key(kind, self._keys.current.api)
+            if self._keys.current.get(kind) == refused and self._keys.renewing is not None:
+                await self._manage_once("GET", "/token", {"type": kind}, self._keys.renewing)
                 await asyncio.to_thread(self._keys.reread)
-            return self._keys.current.of(kind) != refused
-
-    async def _ask_for_key(self, kind: str, api: str) -> None:
-        url = f"{self.name}/token"
-        with self._errors_mapped(self.name, self._timeout_s):
-            async with (
-                timeout_after(self._timeout_s),
-                self._session.get(url, params={"type": kind}, headers=bearer(api), allow_redirects=False) as answer,
-            ):
-                await _body(answer, _MAX_MANAGEMENT_RESPONSE_BYTES, self.name)
+            return self._keys.current.get(kind) != refused
 
 
-async def _body(answer: aiohttp.ClientResponse, limit_bytes: int, server: str, setting: str = "") -> bytes:
-    if (answer.content_length or 0) <= limit_bytes and answer.content_length is not None:
-        return await answer.read()
-    content = await answer.content.read(limit_bytes + 1)
-    while len(content) <= limit_bytes and (more := await answer.content.read(limit_bytes + 1 - len(content))):
-        content += more
-    if len(content) > limit_bytes:
-        raise ServerFailed(server, f"answered more than {limit_bytes} bytes{setting}", Fault.FAILED)
-    return content
+def trusting(ca_bundle: Path) -> ssl.SSLContext:
+    """Return what checks certificates by those in a file.
+
+    Raises:
+        BadRequest: It has none that can be read.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca_bundle)
+    except OSError as error:  # ssl.SSLError is one.
+        raise BadRequest(f"The certificates in {ca_bundle} cannot be read.") from error
+
+
+def open_session(
+    ca_bundle: Path | None, connect_timeout_s: float, headers: Mapping[str, str] | None = None
+) -> aiohttp.ClientSession:
+    """Return what makes the requests: kept-alive connections, as many as there are requests.
+
+    Args:
+        ca_bundle: Certificates to trust instead of the system's, None for the system's.
+        connect_timeout_s: For a connection.
+        headers: Of every request that has no others of these names.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=True if ca_bundle is None else trusting(ca_bundle)),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s),
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers=headers,
+        skip_auto_headers={"Accept-Encoding", "User-Agent", "Accept"},
+    )
 
 
 def _path(start: str, *names: str) -> str:
     return "/".join([start, *(quote(name, safe="") for name in names)])
-
-
-def _described(values: Mapping[str, Any]) -> Described:
-    return Described(
-        version=str(values["modelVersion"]),
-        url=str(values["modelUrl"]),
-        min_workers=int(values["minWorkers"]),
-        max_workers=int(values["maxWorkers"]),
-        batch_size=int(values["batchSize"]),
-        max_batch_delay_ms=int(values["maxBatchDelay"]),
-        response_timeout_s=int(values["responseTimeout"]),
-        workers={
-            str(worker["id"]): (max(int(worker.get("pid", 0)), 0), worker["status"] == "READY")
-            for worker in values["workers"]
-        },
-    )

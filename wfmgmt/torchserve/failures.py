@@ -1,18 +1,22 @@
-"""What can go wrong between a TorchServe and us, in one place."""
+"""What can go wrong between a TorchServe and its client, in one place."""
 
-import asyncio
 import ssl
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import aiohttp
 
 from wfmgmt.domain.faults import Fault
+from wfmgmt.domain.names import printable
 from wfmgmt.errors import WfmgmtError
+from wfmgmt.torchserve.responses import UNKNOWN_PATH
+
+WRONG_ADDRESS = "; is it the management address of a TorchServe?"
 
 
 class ServerFailed(WfmgmtError):
-    """A TorchServe could not be used. It never leaves the TorchServe model server.
+    """A TorchServe could not be used. The model server never lets it out, but says what it means there.
 
     Attributes:
         reason: Why, naming the server, in words for the caller.
@@ -35,7 +39,8 @@ class ServerRefused(ServerFailed):
     """
 
     def __init__(self, server: str, status: int, kind: str, message: str) -> None:
-        super().__init__(server, f"answered {status} {kind}: {message}", Fault.FAILED)
+        hint = WRONG_ADDRESS if kind == UNKNOWN_PATH else ""
+        super().__init__(server, f"answered {status} {printable(f'{kind}: {message}')}{hint}", Fault.FAILED)
         self.status = status
         self.kind = kind
         self.message = message
@@ -43,10 +48,11 @@ class ServerRefused(ServerFailed):
 
 @contextmanager
 def foreign_errors_mapped(server: str, timeout_s: float) -> Iterator[None]:
-    """Raise ServerFailed for whatever the HTTP client or a time-out raises."""
+    """Raise ServerFailed for everything that the HTTP client or a time-out raises."""
     try:
         yield
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        _free_frames(error)
         raise ServerFailed(server, f"cannot be reached: {_why(error)}", Fault.UNREACHABLE) from error
     except TimeoutError as error:
         raise ServerFailed(server, f"did not answer within {timeout_s:g} s", Fault.TIMED_OUT) from error
@@ -61,8 +67,18 @@ def shape_checked(server: str) -> Iterator[None]:
     """Raise ServerFailed when JSON does not have the form that is expected inside."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ServerFailed(server, "answered JSON that makes no sense", Fault.FAILED) from error
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise ServerFailed(server, f"answered with unexpected JSON{WRONG_ADDRESS}", Fault.FAILED) from error
+
+
+def _free_frames(error: BaseException | None) -> None:
+    """Clear the frames of a failed connection, of which one of aiohttp's holds the error that holds it.
+
+    Such a circle would keep the body of the request until a garbage collection.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__
 
 
 def _why(error: BaseException) -> str:
@@ -72,4 +88,4 @@ def _why(error: BaseException) -> str:
         return cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else "certificate not accepted"
     if isinstance(error, aiohttp.ClientConnectorError):
         return error.strerror or type(error.os_error).__name__
-    return "no connection in time" if isinstance(error, asyncio.TimeoutError) else type(error).__name__
+    return "no connection in time"

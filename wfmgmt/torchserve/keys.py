@@ -1,75 +1,65 @@
 """The keys with which TorchServe's addresses are opened."""
 
 import json
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
-
-@dataclass(frozen=True, slots=True)
-class KeySet:
-    """Keys at one time; None where there is none.
-
-    Attributes:
-        management: For the management address.
-        inference: For the inference address.
-        api: For asking for new keys.
-    """
-
-    management: str | None = None
-    inference: str | None = None
-    api: str | None = None
-
-    def of(self, kind: str) -> str | None:
-        """Return the key for an address, `management` or `inference`."""
-        return self.management if kind == "management" else self.inference
+#: What can stand in a header.
+_KEY = re.compile(r"[\x21-\x7e]{1,1024}")
 
 
 class Keys:
-    """The keys of one server: fixed ones, or those of the file that TorchServe writes.
+    """The keys of one server, by their kinds: fixed ones, or those of the file that TorchServe writes.
 
-    TorchServe makes new keys when it starts and when somebody asks for them; the file is read again when it refuses a
-    key. A key that is given wins over the file's.
+    TorchServe makes new keys when it starts and when one is asked for; the file is read again when it refuses a key.
 
     Args:
-        fixed: Keys that are given.
         file: TorchServe's `key_file.json`, None without one.
+        fixed: Keys that win over those of the file.
+        are_renewed: Whether new keys may be asked for, which makes those before them invalid for everybody.
 
     Attributes:
-        current: The keys, as last read.
-        problem: What is wrong with the file, to be appended to the text of an error; empty when nothing is.
+        current: The keys, as last read: `management` and `inference` for the addresses, `API` for asking for new ones.
 
     Source:
         TorchServe 0.12.0: the file's form, and `Authorization: Bearer` with the key.
     """
 
-    def __init__(self, fixed: KeySet, file: Path | None) -> None:
-        self._fixed = fixed
+    def __init__(
+        self, file: Path | None = None, fixed: Mapping[str, str] | None = None, *, are_renewed: bool = True
+    ) -> None:
         self._file = file
-        self.problem = ""
-        self.current = self._read()
+        self._fixed = fixed or {}
+        self._are_renewed = are_renewed
+        self.current: Mapping[str, str] = {}
+        self.reread()
+
+    @property
+    def renewing(self) -> str | None:
+        """The key for asking for new ones, None when none may be asked for."""
+        return self.current.get("API") if self._are_renewed else None
+
+    @property
+    def problem(self) -> str:
+        """Why the management address refuses requests, as the end of a sentence about the server."""
+        if "management" in self.current:
+            return "does not accept our key, which may have expired or be that of another address"
+        if self._file is not None:
+            return f"wants a key; there is none in {self._file.name}"
+        return "wants a key; name its key_file.json (WFMGMT_TORCHSERVE_KEY_FILES, or --key-file)"
 
     def reread(self) -> None:
         """Read the file again. It blocks for as long as the file system does."""
-        self.current = self._read()
-
-    def _read(self) -> KeySet:
-        found: dict[str, str] = {}
-        if self._file is not None:
-            found = _keys_in(self._file)
-            self.problem = "" if found else f"; there are none in {self._file.name}"
-        return KeySet(
-            management=self._fixed.management or found.get("management"),
-            inference=self._fixed.inference or found.get("inference"),
-            api=found.get("API"),
-        )
+        self.current = {**({} if self._file is None else _keys_in(self._file)), **self._fixed}
 
 
 def _keys_in(file: Path) -> dict[str, str]:
     """Return the keys in a file; none when it is not there or half written, as while TorchServe makes new ones."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        return {name: str(entry["key"]) for name, entry in content.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {name: entry["key"] for name, entry in content.items() if _KEY.fullmatch(entry["key"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 

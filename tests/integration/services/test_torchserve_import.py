@@ -1,4 +1,4 @@
-"""Taking over over real stores and a real list; only the registration itself is a stand-in."""
+"""The import over real stores and a real list; only the registration itself is a stand-in."""
 
 import errno
 import os
@@ -24,9 +24,9 @@ from wfmgmt.errors import NodesFailedToLoad, RuntimeUnavailable
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.registration import Registered, RegistrationRequest
-from wfmgmt.services.staging import ForeignStores, copied, find_archive
+from wfmgmt.services.staging import find_archive, staged
 from wfmgmt.services.torchserve_import import Outcome, Source, TorchServeImport, Verdict
-from wfmgmt.services.torchserve_listing import TorchServeListing
+from wfmgmt.torchserve.listing import TorchServeListing
 
 ORIGIN = Origin(actor="cli:tester")
 
@@ -96,8 +96,8 @@ class Place:
         self.registration = FakeRegistration(self.registry, self)
         self.leases = Leases(folder / "leases")
         self.folders = StoreFolders(**_folders(self.ours))
-        self.foreign = ForeignStores(**_folders(self.theirs))
-        self.takeover = TorchServeImport(
+        self.foreign = _folders(self.theirs)
+        self.importing = TorchServeImport(
             registry=self.registry,
             folders=self.folders,
             runtime=self.runtime,  # type: ignore[arg-type]
@@ -106,19 +106,21 @@ class Place:
             limits=Limits(),
         )
 
-    def run(self, urls: dict[str, str], stores: ForeignStores | None = None, **options: Any) -> list[Outcome]:
-        """Take over what is listed."""
+    def run(
+        self, urls: dict[str, str], stores: dict[str, ArchiveFolder] | None = None, **options: Any
+    ) -> list[Outcome]:
+        """Import what is listed."""
         figures = options.pop("figures", None)
         with ScriptedServer(listing(urls, figures=figures)) as server:
             stores = self.foreign if stores is None else stores
             source = Source(listing=TorchServeListing(server.url("")), stores=stores)
-            return list(self.takeover.take_over(source, ORIGIN, **options))
+            return list(self.importing.run(source, ORIGIN, **options))
 
     def reason(self, url: str = "seq.war", **options: Any) -> str:
-        """Return why one workflow is not taken over, after checking that nothing was copied for it."""
+        """Return why one workflow is not imported, after checking that nothing was copied for it."""
         before = self.copies()
         (outcome,) = self.run({"seq": url}, **options)
-        assert outcome.verdict is Verdict.NOT_TAKEN
+        assert outcome.verdict is Verdict.NOT_IMPORTED
         assert self.copies() == before
         return outcome.reason
 
@@ -165,7 +167,7 @@ def test_archives_that_are_here_are_taken_as_they_are(place: Place) -> None:
     """Without the stores of the other server too."""
     make_war(place.ours["workflow"])
     make_mar(place.ours["model"])
-    (outcome,) = place.run({"seq": "seq.war"}, ForeignStores())
+    (outcome,) = place.run({"seq": "seq.war"}, {})
     assert (outcome.verdict, outcome.notes) == (Verdict.REGISTERED, ())
 
 
@@ -214,7 +216,7 @@ def test_archives_that_are_nowhere_are_named_all_together(place: Place) -> None:
     """With what to do about it."""
     spec = SEQUENTIAL_SPEC.replace("url: m1.mar", "url: a.mar\n  m2:\n    url: b.mar").replace("[m1]", "[m1, m2]")
     spec = spec.replace("m1: [post_processing]", "m1: [post_processing]\n  m2: [post_processing]")
-    assert place.reason(stores=ForeignStores()) == (
+    assert place.reason(stores={}) == (
         "'seq.war' is not in the workflow store; put it there, or name TorchServe's own with --workflow-store"
     )
     make_war(place.theirs["workflow"], spec=spec)
@@ -247,10 +249,10 @@ def test_url_that_leads_elsewhere_is_refused(place: Place, url: str, reason: str
 
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "a b", "ü", "a" * 129, "\x1b[31m", "\ud800"], ids=ascii)
 def test_name_that_is_not_allowed_here_is_reported(place: Place, name: str) -> None:
-    """It is not even asked for; the others are taken over."""
+    """It is not even asked for; the others are imported."""
     place.fill()
     verdicts = [outcome.verdict for outcome in place.run({name: "seq.war", "seq": "seq.war"})]
-    assert sorted(verdicts) == [Verdict.NOT_TAKEN, Verdict.REGISTERED]
+    assert sorted(verdicts) == [Verdict.NOT_IMPORTED, Verdict.REGISTERED]
 
 
 def test_archive_that_cannot_be_understood_is_reported(place: Place) -> None:
@@ -278,7 +280,7 @@ def test_copy_of_one_who_dies_is_swept_away(place: Place) -> None:
     """Until the registration is done, copies are what a sweep takes for unfinished."""
     place.fill()
     war = find_archive("workflow", "seq.war", ours=place.folders, theirs=place.foreign)
-    with copied([war], folders=place.folders, lease="dead", is_used=lambda *_: True):
+    with staged([war], folders=place.folders, lease="dead", is_used=lambda *_: True):
         assert "seq.war" in place.folders.workflow.sweep(lambda _: False, lambda _: False)
     assert place.copies() == []
 
@@ -296,7 +298,7 @@ def test_file_that_changes_meanwhile_is_not_copied(place: Place) -> None:
         change()
         with (
             pytest.raises(Exception, match=reason),
-            copied([war], folders=place.folders, lease="me", is_used=lambda *_: False),
+            staged([war], folders=place.folders, lease="me", is_used=lambda *_: False),
         ):
             pytest.fail("it was copied")
     assert place.copies() == ["seq.war"]
@@ -351,12 +353,12 @@ def test_models_of_a_workflow_that_was_downloaded_are_copied(place: Place) -> No
     assert place.run({"seq": url})[0].verdict is Verdict.HERE
 
 
-def test_only_named_workflows_are_taken_over(place: Place) -> None:
+def test_only_named_workflows_are_imported(place: Place) -> None:
     """In the order in which they are named; one that is not there is reported."""
     place.fill()
     outcomes = place.run({"a": "seq.war", "b": "seq.war", "c": "seq.war"}, only=["nosuch", "c", "a", "c"])
     assert [(outcome.workflow, outcome.verdict) for outcome in outcomes] == [
-        ("nosuch", Verdict.NOT_TAKEN),
+        ("nosuch", Verdict.NOT_IMPORTED),
         ("c", Verdict.REGISTERED),
         ("a", Verdict.REGISTERED),
     ]
@@ -364,7 +366,7 @@ def test_only_named_workflows_are_taken_over(place: Place) -> None:
 
 
 def test_runtime_that_goes_down_ends_it(place: Place) -> None:
-    """What was taken over before that stays."""
+    """What was imported before that stays."""
     place.fill()
     place.runtime.answers = 1
     with pytest.raises(RuntimeUnavailable):

@@ -23,30 +23,38 @@ from tests.support.scripted_server import (
     reset,
     stall,
 )
-from wfmgmt.errors import BadRequest, ListingFailed
-from wfmgmt.services import torchserve_listing
-from wfmgmt.services.torchserve_listing import ForeignWorkflow, TorchServeListing
+from wfmgmt.errors import BadRequest
+from wfmgmt.torchserve import connection
+from wfmgmt.torchserve.failures import ServerFailed
+from wfmgmt.torchserve.listing import TorchServeListing
+from wfmgmt.torchserve.responses import Listed
 
 OK = b"HTTP/1.1 200 OK\r\n"
 #: What a server does, and what is said of it.
 FAILURES: dict[str, tuple[Behaviour, str]] = {
-    "a web page": (answer(b"<html></html>"), "not JSON; is it the management address of a TorchServe"),
-    "another API": (json_answer({"models": []}), "not a list of workflows; is it the management address"),
-    "not HTTP": (raw(b"SSH-2.0-OpenSSH_9.2\r\n"), "the answer is not valid HTTP|the connection was lost"),
-    "no answer": (raw(b""), "the connection was lost"),
-    "a reset": (reset, "the connection was lost|it ended before it was complete"),
-    "half an answer": (answer(b"{", length=1000), "it ended before it was complete"),
-    "a redirect": (redirect("http://127.0.0.1:1/workflows"), r"it redirects \(status 302\), which is not followed"),
-    "no key": (json_answer(KEY_REFUSED, "400 Bad Request"), "it wants a key: name its key_file.json with --key-file"),
-    "404 in JSON": (json_answer({"code": 404, "message": "gone"}, "404 Not Found"), "status 404, 'gone'"),
+    "a web page": (answer(b"<html></html>"), "status 200 and no JSON; is it the management address of a TorchServe"),
+    "half of it": (answer(b'{"workflows": ['), "no JSON"),
+    "not UTF-8": (answer(b'{"workflows": "\xff"}'), "no JSON"),
+    "deeply nested": (answer(b"[" * 100_000), "no JSON"),
+    "a number without end": (answer(b'{"workflows": ' + b"9" * 5000 + b"}"), "no JSON"),
+    "another API": (json_answer({"models": []}), "unexpected JSON; is it the management address of a TorchServe"),
+    "not HTTP": (raw(b"SSH-2.0-OpenSSH_9.2\r\n"), "answered what is not valid HTTP|broke off its answer"),
+    "no answer": (raw(b""), "broke off its answer"),
+    "a reset": (reset, "broke off its answer"),
+    "half an answer": (answer(b"{", length=1000), "broke off its answer"),
+    "a redirect": (redirect("http://127.0.0.1:1/workflows"), r"redirects \(status 302\), which is not followed"),
+    "no key": (json_answer(KEY_REFUSED, "400 Bad Request"), r"wants a key; name its key_file\.json"),
+    "404 in JSON": (json_answer({"code": 404, "message": "gone"}, "404 Not Found"), "answered 404 error: gone"),
     "another address of TorchServe": (
         json_answer({"type": "ResourceNotFoundException", "message": "Requested resource"}, "404 Not Found"),
-        "status 404, 'Requested resource'; is it the management address of a TorchServe",
+        "404 ResourceNotFoundException: Requested resource; is it the management address of a TorchServe",
     ),
-    "500 as text": (answer(b"oops", status="500 Internal Server Error"), "status 500; is it the management address"),
-    "no content": (raw(b"HTTP/1.1 204 No Content\r\n\r\n"), "status 204"),
-    "a flood": (flood(OK + b"\r\n"), "the answer is longer than 4194304 bytes"),
-    "a compressed answer": (answer(b"\x1f\x8b\x08", "Content-Encoding: gzip"), "not JSON"),
+    "what a terminal obeys": (json_answer({"type": "E", "message": "a\x1b[31m\nb"}, "404 Not Found"), r"E: a \[31m b$"),
+    "500 as text": (answer(b"oops", status="500 Internal Server Error"), "status 500 and no JSON"),
+    "500 as a list": (json_answer([], "500 Internal Server Error"), "answered with status 500$"),
+    "no content": (raw(b"HTTP/1.1 204 No Content\r\n\r\n"), "status 204 and no JSON"),
+    "a flood": (flood(OK + b"\r\n"), "answered more than 16777216 bytes"),
+    "a compressed answer": (answer(b"\x1f\x8b\x08", "Content-Encoding: gzip"), "no JSON"),
 }
 STALLS: dict[str, Behaviour] = {
     "silence": stall,
@@ -85,7 +93,7 @@ def test_workflows_of_all_pages_are_listed() -> None:
     """Each page is asked for where the one before said."""
     urls = {f"w{number}": f"{number}.war" for number in range(7)}
     with asked(listing(urls, page_size=3)) as (source, server):
-        assert source.workflows() == [ForeignWorkflow(name, url) for name, url in urls.items()]
+        assert source.workflows() == [Listed(name, url) for name, url in urls.items()]
     assert len(server.requests) == 3
 
 
@@ -104,7 +112,7 @@ def test_name_that_comes_twice_is_listed_once() -> None:
         json_answer({"workflows": [line], "nextPageToken": next(tokens)})(connection, server)
 
     with asked(behave) as (source, _):
-        assert source.workflows() == [ForeignWorkflow("a", "a.war")]
+        assert source.workflows() == [Listed("a", "a.war")]
 
 
 def test_figures_are_those_of_the_workflow() -> None:
@@ -115,7 +123,10 @@ def test_figures_are_those_of_the_workflow() -> None:
 
 def test_figures_of_a_workflow_that_is_gone_are_a_failure() -> None:
     """Somebody unregistered it after it was listed."""
-    with asked(listing({})) as (source, _), pytest.raises(ListingFailed, match="404, 'Workflow not found: gone'"):
+    with (
+        asked(listing({})) as (source, _),
+        pytest.raises(ServerFailed, match="404 WorkflowNotFoundException: Workflow not found: gone"),
+    ):
         source.figures("gone")
 
 
@@ -129,9 +140,9 @@ def test_path_of_the_url_goes_before_the_others() -> None:
 @pytest.mark.parametrize(("behave", "reason"), FAILURES.values(), ids=FAILURES)
 def test_failure_says_why(behave: Behaviour, reason: str) -> None:
     """In one sentence, with the address and without a foreign error."""
-    with asked(behave) as (source, _), pytest.raises(ListingFailed, match=reason) as failure:
+    with asked(behave) as (source, _), pytest.raises(ServerFailed, match=reason) as failure:
         source.workflows()
-    assert str(failure.value).startswith("http://127.0.0.1:")
+    assert str(failure.value).startswith("TorchServe at http://127.0.0.1:")
 
 
 @pytest.mark.parametrize("behave", STALLS.values(), ids=STALLS)
@@ -140,7 +151,7 @@ def test_time_for_a_question_is_bounded(behave: Behaviour, ask: Callable[[TorchS
     """Bytes that keep coming do not lengthen it."""
     with asked(behave, timeout_s=0.3) as (source, _):
         begun = time.monotonic()
-        with pytest.raises(ListingFailed, match=r"not complete after 0\.3 s"):
+        with pytest.raises(ServerFailed, match=r"did not answer within 0\.3 s"):
             ask(source)
         assert time.monotonic() - begun < 3
 
@@ -149,17 +160,17 @@ def test_time_for_all_pages_is_bounded_together() -> None:
     """Pages that each come quickly, and never end, end with the time for the list."""
     with (
         asked(endless(str(each) for each in itertools.count(1)), timeout_s=0.3) as (source, _),
-        pytest.raises(ListingFailed, match=r"not complete after 0\.3 s"),
+        pytest.raises(ServerFailed, match=r"did not answer within 0\.3 s"),
     ):
         source.workflows()
 
 
 def test_number_of_pages_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """So is what they may hold together."""
-    monkeypatch.setattr(torchserve_listing, "MAX_PAGES", 3)
+    monkeypatch.setattr(connection, "MAX_PAGES", 3)
     with (
         asked(endless(str(each) for each in itertools.count(1))) as (source, server),
-        pytest.raises(ListingFailed, match="more than 3 pages"),
+        pytest.raises(ServerFailed, match="without an end"),
     ):
         source.workflows()
     assert len(server.requests) == 3
@@ -168,39 +179,33 @@ def test_number_of_pages_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("token", ["0", "1"])
 def test_offset_that_does_not_grow_ends_the_list(token: str) -> None:
     """TorchServe itself answers such tokens, for limits that are none."""
-    with asked(endless(itertools.repeat(token))) as (source, _), pytest.raises(ListingFailed, match="do not end"):
+    with asked(endless(itertools.repeat(token))) as (source, _), pytest.raises(ServerFailed, match="without an end"):
         source.workflows()
 
 
-def test_nobody_listening_is_a_failure() -> None:
-    """So is a host that nobody knows."""
+def test_server_that_cannot_be_reached_is_a_failure() -> None:
+    """Whether it does not listen or there is no such host."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with pytest.raises(ListingFailed, match="the connection was refused"):
-        TorchServeListing(f"http://127.0.0.1:{port}").workflows()
-
-    def resolve(*_: object, **__: object) -> list[object]:
-        raise socket.gaierror
-
-    with pytest.raises(ListingFailed, match="the host is not known"):
-        TorchServeListing("http://nowhere.example", resolve=resolve).workflows()
+    for url in (f"http://127.0.0.1:{port}", "http://nowhere.invalid"):
+        with pytest.raises(ServerFailed, match=f"{url} cannot be reached: "):
+            TorchServeListing(url).workflows()
 
 
-@pytest.mark.parametrize(
-    "url",
-    ["localhost:8081", "file:///etc/passwd", "http://", "http://h:0", "http://h/../x", "http://h?a=b", "http://h/ x"],
-)
-def test_url_that_is_no_address_of_a_server_is_refused(url: str) -> None:
-    """Before anything is asked."""
-    with pytest.raises(BadRequest):
-        TorchServeListing(url)
+def test_proxy_gets_the_authorization_that_it_wants() -> None:
+    """It is not shown in errors."""
+    with asked(answer(b"oops"), authorization="Basic c2VjcmV0") as (source, server):
+        with pytest.raises(ServerFailed) as failure:
+            source.workflows()
+        assert "\r\nAuthorization: Basic c2VjcmV0\r\n" in server.requests[0]
+        assert "c2VjcmV0" not in str(failure.value)
 
 
 def test_key_is_sent_as_torchserve_wants_it(tmp_path: Path) -> None:
     """For the list and for descriptions; one that was renewed meanwhile is read again."""
     keys = write_keys(tmp_path, "first")
     with asked(listing({"a": "a.war"}, key="first"), key_file=keys) as (source, _):
-        assert source.workflows() == [ForeignWorkflow("a", "a.war")]
+        assert source.workflows() == [Listed("a", "a.war")]
         assert source.figures("a") == FIGURES
     with asked(listing({}, key="second"), key_file=keys) as (source, _):
         write_keys(tmp_path, "second")
@@ -208,10 +213,10 @@ def test_key_is_sent_as_torchserve_wants_it(tmp_path: Path) -> None:
 
 
 def test_key_that_is_refused_is_not_shown(tmp_path: Path) -> None:
-    """The file is named instead."""
+    """Only that it is refused."""
     keys = write_keys(tmp_path, "oldkey99")
     with asked(listing({}, key="other"), key_file=keys) as (source, _):
-        with pytest.raises(ListingFailed, match=r"does not take the management key in .*key_file\.json") as failure:
+        with pytest.raises(ServerFailed, match="does not accept our key") as failure:
             source.workflows()
         assert "oldkey99" not in str(failure.value)
 
@@ -242,6 +247,6 @@ def test_https_is_trusted_by_the_given_certificates_only(tmp_path: Path) -> None
     certificate, context = make_certificate(tmp_path, "localhost")
     with ScriptedServer(listing({"a": "a.war"}), context) as server:
         url = server.url("", host="localhost", scheme="https")
-        assert TorchServeListing(url, ca_bundle=certificate).workflows() == [ForeignWorkflow("a", "a.war")]
-        with pytest.raises(ListingFailed, match="its certificate is not trusted"):
+        assert TorchServeListing(url, ca_bundle=certificate).workflows() == [Listed("a", "a.war")]
+        with pytest.raises(ServerFailed, match="cannot be reached: self-signed certificate"):
             TorchServeListing(url).workflows()

@@ -1,4 +1,4 @@
-"""A node's request as TorchServe takes it, and what became of it.
+"""A node's request as TorchServe takes it, and its response as a node's.
 
 Source:
     TorchServe 0.12.0, as recorded from a running server. A raw body reaches a handler as `body`, each part of a
@@ -9,6 +9,7 @@ Source:
 import json
 import uuid
 from collections.abc import Sequence
+from http import HTTPStatus
 
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import (
@@ -22,13 +23,13 @@ from wfmgmt.serving.models.base import (
     PredictionRefused,
 )
 from wfmgmt.serving.models.local import values
-from wfmgmt.torchserve.connection import FORGOTTEN, WRONG_KEY, Reply
+from wfmgmt.torchserve.connection import Reply
+from wfmgmt.torchserve.responses import NOT_FOUND, WRONG_KEY
 
 _BYTES = "application/octet-stream"
 #: A raw body of these types would be taken apart.
 _TAKEN_APART = ("application/x-www-form-urlencoded", "multipart/")
-_TOO_LARGE = 413
-_MIN_STATUS, _MIN_ERROR_STATUS, _HIGHEST_STATUS = 200, 400, 599
+_MIN_STATUS, _MAX_STATUS = 200, 599
 #: Headers of the client's message that are not true of ours.
 _NOT_PASSED = FRAMING_HEADERS | {"host", "content-type", "content-encoding", "expect"}
 #: Headers that TorchServe sets itself.
@@ -51,14 +52,14 @@ _FAILED = frozenset(
 
 
 class ModelForgotten(NoWorker):
-    """The server does not hold the model any more, as after a restart."""
+    """The server no longer holds the model, as after a restart."""
 
 
 def encode(request: NodeRequest, *, with_authorization: bool) -> tuple[Content, dict[str, str]]:
-    """Return body and headers of the message that asks a model.
+    """Return body and headers of a request to a model.
 
     Args:
-        request: What it is asked.
+        request: The node's request.
         with_authorization: Whether the client's own Authorization is passed on; not where ours has to stand.
     """
     headers = _passed_headers(request, with_authorization=with_authorization)
@@ -130,12 +131,12 @@ def decode(reply: Reply, *, server: str, worker: int | None) -> NodeAnswer:
     error = _own_error(reply)
     if error is not None:
         raise _failure(reply.status, *error, server=server, worker=worker)
-    if reply.status == _TOO_LARGE and not reply.body:
-        raise PredictionRefused(f"TorchServe at {server} takes no request that long (max_request_size)", _TOO_LARGE)
+    if reply.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and not reply.body:
+        raise PredictionRefused(f"TorchServe at {server} takes no request that long (max_request_size)", reply.status)
     if _REQUEST_ID not in reply.headers:
         raise PredictionFailed(f"TorchServe at {server} answered as no TorchServe does", worker, Fault.FAILED)
-    if not _MIN_STATUS <= reply.status <= _HIGHEST_STATUS:
-        raise PredictionFailed(f"it set the status {reply.status}; expected {_MIN_STATUS} to {_HIGHEST_STATUS}", worker)
+    if not _MIN_STATUS <= reply.status <= _MAX_STATUS:
+        raise PredictionFailed(f"it set the status {reply.status}; expected {_MIN_STATUS} to {_MAX_STATUS}", worker)
     headers = {name.lower(): value for name, value in reply.headers.items() if name.lower() not in _TORCHSERVES}
     return NodeAnswer(
         content=reply.body, status=reply.status, content_type=reply.headers.get("Content-Type"), headers=headers
@@ -145,7 +146,7 @@ def decode(reply: Reply, *, server: str, worker: int | None) -> NodeAnswer:
 def _own_error(reply: Reply) -> tuple[str, str] | None:
     """Return type and message of an error of TorchServe's own, None for an answer of a handler."""
     is_json = reply.headers.get("Content-Type", "").startswith("application/json")
-    if reply.status < _MIN_ERROR_STATUS or not reply.reason or not is_json:
+    if reply.status < HTTPStatus.BAD_REQUEST or not reply.reason or not is_json:
         return None
     try:
         error = json.loads(reply.body)
@@ -160,7 +161,7 @@ def _failure(
     status: int, kind: str, message: str, *, server: str, worker: int | None
 ) -> PredictionFailed | PredictionRefused | NoWorker:
     """Return what an error of TorchServe's own means."""
-    if kind in FORGOTTEN:
+    if kind in NOT_FOUND:
         return ModelForgotten(f"TorchServe at {server} does not hold the model; it is about to be registered again.")
     if kind == _NO_WORKER:
         return NoWorker(f"TorchServe at {server} has no worker for it, or too long a queue; try again later.")

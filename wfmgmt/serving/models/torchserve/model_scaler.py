@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from wfmgmt.backoff import Backoff
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import Model
-from wfmgmt.torchserve.connection import Described, TorchServe
+from wfmgmt.torchserve.connection import TorchServe
 from wfmgmt.torchserve.failures import ServerFailed
+from wfmgmt.torchserve.responses import ModelDetail
 
 #: As for local models: more workers come when requests have waited for so long that more than chance is at work.
 GROW_AFTER_S = 0.05
@@ -129,7 +130,7 @@ class ModelScaler:
                 raise ServerFailed(self._server.name, what, Fault.MODEL)
             await asyncio.sleep(polls.next_pause())
 
-    async def _describe(self) -> Described:
+    async def _describe(self) -> ModelDetail:
         for version in await self._server.describe(self._name):
             if version.url == self._file:
                 self.version = version.version
@@ -168,7 +169,7 @@ class ModelScaler:
         except ServerFailed as failure:
             self._note(self.ready, failure.reason)
 
-    def on_seen(self, there: Described | None, problem: str | None = None) -> None:
+    def on_seen(self, there: ModelDetail | None, problem: str | None = None) -> None:
         """Take note of what the server says of it, or why it says nothing."""
         self._note(0 if there is None else there.ready_workers, problem)
 

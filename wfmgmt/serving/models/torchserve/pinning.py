@@ -4,7 +4,8 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from wfmgmt.domain.faults import Fault
@@ -51,29 +52,21 @@ class PinnedArchives:
             ModelNotLoaded: There is no such archive, or it cannot be named.
         """
         archive, pinned = model.archive, model.archive.parent / self.file_of(model)
-        try:
+        with _errors_reported(model, "pinned"):
             pinned.unlink(missing_ok=True)
             _name(archive.resolve(strict=True), pinned)
-        except FileNotFoundError as error:
-            raise ModelNotLoaded(model.node, f"Model not found at: {archive.name}", Fault.FILE) from error
-        except OSError as error:
-            raise ModelNotLoaded(model.node, f"{archive.name} cannot be pinned: {error.strerror}") from error
 
     def check(self, model: Model) -> None:
         """Check that the file behind the name still is the one that was registered; this blocks.
 
-        A hard link keeps another file from taking its place, but not anybody from writing over it.
+        A hard link keeps another file from taking its place, but does not keep others from writing over it.
 
         Raises:
             ModelNotLoaded: It is not, or cannot be read.
         """
         archive = model.archive
-        try:
+        with _errors_reported(model, "read"):
             digest = self._digest(archive.parent / self.file_of(model))
-        except FileNotFoundError as error:
-            raise ModelNotLoaded(model.node, f"Model not found at: {archive.name}", Fault.FILE) from error
-        except OSError as error:
-            raise ModelNotLoaded(model.node, f"{archive.name} cannot be read: {error.strerror}") from error
         if digest != model.archive_sha256:
             raise ModelNotLoaded(
                 model.node,
@@ -95,22 +88,27 @@ class PinnedArchives:
 
 def _name(archive: Path, pinned: Path) -> None:
     """Give a file another name; a symbolic link or a copy where the file system has no hard links for it."""
-    try:
-        os.link(archive, pinned)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-    else:
-        return
-    try:
-        pinned.symlink_to(archive)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-    else:
-        return
+    for link in (os.link, os.symlink):
+        try:
+            link(archive, pinned)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+        else:
+            return
     try:
         shutil.copyfile(archive, pinned)
     except BaseException:
         pinned.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def _errors_reported(model: Model, verb: str) -> Iterator[None]:
+    """Raise ModelNotLoaded for errors of the file system."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ModelNotLoaded(model.node, f"Model not found at: {model.archive.name}", Fault.FILE) from error
+    except OSError as error:
+        raise ModelNotLoaded(model.node, f"{model.archive.name} cannot be {verb}: {error.strerror}") from error

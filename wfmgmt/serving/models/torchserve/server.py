@@ -2,22 +2,20 @@
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-import aiohttp
 
 from wfmgmt.serving.models.base import Drift, DriftKind, Model, ModelNotLoaded
 from wfmgmt.serving.models.lifetimes import Lifetimes
 from wfmgmt.serving.models.torchserve.model import TorchServeModel
 from wfmgmt.serving.models.torchserve.pinning import PinnedArchives
 from wfmgmt.serving.models.torchserve.server_model import ServerModel, remove_versions
-from wfmgmt.torchserve.connection import HeldModel, TorchServe
+from wfmgmt.torchserve.connection import TorchServe, open_session
 from wfmgmt.torchserve.failures import ServerFailed
 from wfmgmt.torchserve.keys import Keys
+from wfmgmt.torchserve.responses import Listed
 
 _log = logging.getLogger("wfmgmt.torchserve")
 
@@ -80,7 +78,7 @@ class TorchServeModelServer:
         self.check_wanted = asyncio.Event()
         self._settings = settings
         self._pinned = PinnedArchives(settings.identity, digest)
-        self._session = _session(settings)
+        self._session = open_session(settings.ca_bundle, settings.connect_timeout_s)
         self._servers = tuple(
             TorchServe(
                 self._session,
@@ -159,14 +157,14 @@ class TorchServeModelServer:
             if loaded.is_ready and replica.server is server
         ]
 
-    def _is_extra(self, model: HeldModel, known: Collection[str]) -> bool:
+    def _is_extra(self, model: Listed, known: Collection[str]) -> bool:
         """Return whether a model is ours, but of a registration that is not known and not loaded."""
         if not self._pinned.is_ours(model.url):
             return False
         loaded = {self._pinned.file_of(each.model) for each in self._lifetimes}
         return model.url not in loaded and self._pinned.registration(model.url) not in known
 
-    async def _remove_extra(self, server: TorchServe, model: HeldModel, *, dry_run: bool) -> Drift:
+    async def _remove_extra(self, server: TorchServe, model: Listed, *, dry_run: bool) -> Drift:
         did, is_repaired = _REPAIRS[DriftKind.EXTRA], False
         if not dry_run:
             try:
@@ -194,7 +192,7 @@ _REPAIRS = {
 
 
 async def _compare(
-    loaded: TorchServeModel, replica: ServerModel, held: Mapping[str, HeldModel], *, dry_run: bool
+    loaded: TorchServeModel, replica: ServerModel, held: Mapping[str, Listed], *, dry_run: bool
 ) -> Drift | None:
     """Compare one model with what its server holds, and repair it."""
     there = await replica.server.describe(replica.name) if replica.name in held else []
@@ -224,17 +222,3 @@ def _drift(server: TorchServe, model: str, workflow: str, kind: DriftKind, did: 
 
 def _unknown(server: TorchServe, failure: ServerFailed, model: str = "", workflow: str = "") -> Drift:
     return _drift(server, model, workflow, DriftKind.UNKNOWN, failure.reason, is_repaired=False)
-
-
-def _session(settings: TorchServeSettings) -> aiohttp.ClientSession:
-    """Return what makes the requests: kept-alive connections, as many as there are requests."""
-    context: ssl.SSLContext | bool = True
-    if settings.ca_bundle is not None:
-        context = ssl.create_default_context(cafile=settings.ca_bundle)
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=context),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s),
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers={"Accept-Encoding", "User-Agent", "Accept"},
-    )

@@ -10,8 +10,9 @@ from wfmgmt.serving.models.base import DriftKind, Model, ModelNotLoaded, NodeAns
 from wfmgmt.serving.models.torchserve.codec import decode, encode
 from wfmgmt.serving.models.torchserve.model_scaler import ModelScaler
 from wfmgmt.timeouts import grace_s
-from wfmgmt.torchserve.connection import CONFLICT, Described, Reply, TorchServe
+from wfmgmt.torchserve.connection import Reply, TorchServe
 from wfmgmt.torchserve.failures import ServerFailed, ServerRefused
+from wfmgmt.torchserve.responses import CONFLICT, ModelDetail
 
 #: What TorchServe takes at most to replace the worker of a request that took too long, besides rounding to seconds.
 _REPLACEMENT_S = 2.0
@@ -110,7 +111,7 @@ class ServerModel:
         """TorchServe kills a worker after whole seconds."""
         return math.ceil(self._model.rules.timeout_ms / 1000)
 
-    async def _remove(self, versions: list[Described]) -> None:
+    async def _remove(self, versions: list[ModelDetail]) -> None:
         """Remove all versions that are ours."""
         await remove_versions(self.server, self.name, versions, self._is_ours)
 
@@ -137,7 +138,7 @@ class ServerModel:
         except ServerFailed as failure:
             raise self._not_loaded(failure) from failure
 
-    def difference(self, there: list[Described]) -> DriftKind | None:
+    def difference(self, there: list[ModelDetail]) -> DriftKind | None:
         """Return how what the server holds under the name is not as it should be, None when it is.
 
         Versions of others beside ours are theirs to have: ours is asked for by its version.
@@ -151,7 +152,7 @@ class ServerModel:
             return DriftKind.WORKERS
         return None
 
-    def on_seen(self, there: list[Described]) -> None:
+    def on_seen(self, there: list[ModelDetail]) -> None:
         """Keep what the server says, which is as it should be."""
         self.scaler.on_seen(next(version for version in there if version.url == self._file))
         self._is_foreign = False
@@ -166,7 +167,7 @@ class ServerModel:
         self.scaler.on_seen(None, problem)
         self._is_foreign = is_foreign
 
-    def _has_other_settings(self, there: Described) -> bool:
+    def _has_other_settings(self, there: ModelDetail) -> bool:
         rules = self._model.rules
         settings = (there.url, there.batch_size, there.max_batch_delay_ms, there.response_timeout_s)
         return settings != (self._file, rules.batch_size, rules.max_batch_delay_ms, self._response_timeout_s)
@@ -237,6 +238,7 @@ class ServerModel:
             return asked.result()
         finally:
             asked.cancel()
+            del asked  # It holds the error, whose traceback holds this frame; so the request would stay.
 
     def _allowed_until(self, began: float) -> float:
         """Return until when a request may take: TorchServe does not bound the wait in its queue.
@@ -284,7 +286,7 @@ class ServerModel:
 
 
 async def remove_versions(
-    server: TorchServe, name: str, there: list[Described], is_ours: Callable[[str], bool]
+    server: TorchServe, name: str, there: list[ModelDetail], is_ours: Callable[[str], bool]
 ) -> None:
     """Remove those versions of a model that are ours.
 

@@ -136,7 +136,7 @@ async def test_check_tells_of_a_server_that_fails(tmp_path: Path) -> None:
         fake.misbehave("GET /models", Misbehaviour.OTHER_JSON)
         (drift,) = await server.check({"uid1"}, dry_run=False)
         assert (drift.server, drift.kind, drift.is_repaired) == (fake.management_url, DriftKind.UNKNOWN, False)
-        assert "JSON that makes no sense" in drift.did
-        assert "JSON that makes no sense" in str(model.status.error)
+        assert "answered with unexpected JSON" in drift.did
+        assert "answered with unexpected JSON" in str(model.status.error)
         assert await server.check({"uid1"}, dry_run=False) == []
         assert model.status == WorkerStatus(wanted=1, ready=1)

@@ -17,7 +17,7 @@ from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import ModelNotLoaded
 from wfmgmt.serving.models.torchserve.server import ServerAddress
 from wfmgmt.testing import in_event_loop
-from wfmgmt.torchserve.keys import Keys, KeySet
+from wfmgmt.torchserve.keys import Keys
 
 #: Key and certificate of a server that nobody vouches for.
 CERTIFICATE = CHECKOUT / "tests" / "support" / "self_signed.pem"
@@ -69,11 +69,11 @@ async def test_wrong_keys_are_told(tmp_path: Path) -> None:
         guarded_fake(tmp_path) as (fake, _),
         open_torchserve_models(tmp_path, address_of(fake)) as server,
     ):
-        with pytest.raises(ModelNotLoaded, match="does not accept our key") as raised:
+        with pytest.raises(ModelNotLoaded, match="wants a key; name its key_file") as raised:
             await load_a_model(server, tmp_path)
         assert raised.value.fault is Fault.UNREACHABLE
         async with open_torchserve_models(tmp_path, address_of(fake, tmp_path / "nosuch.json")) as other:
-            with pytest.raises(ModelNotLoaded, match=r"our key; there are none in nosuch\.json"):
+            with pytest.raises(ModelNotLoaded, match=r"wants a key; there is none in nosuch\.json"):
                 await load_a_model(other, tmp_path)
 
 
@@ -85,7 +85,7 @@ async def test_certificates_of_the_bundle_are_trusted(tmp_path: Path) -> None:
         behind_tls(fake.management_url, CERTIFICATE) as management,
         behind_tls(fake.inference_url, CERTIFICATE) as inference,
     ):
-        address = ServerAddress(management_url=management, inference_url=inference, keys=Keys(KeySet(), None))
+        address = ServerAddress(management_url=management, inference_url=inference, keys=Keys())
         async with open_torchserve_models(tmp_path, address) as server:
             with pytest.raises(ModelNotLoaded, match="cannot be reached: self-signed certificate") as raised:
                 await load_a_model(server, tmp_path)

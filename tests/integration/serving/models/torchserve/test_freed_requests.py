@@ -41,14 +41,21 @@ async def ask(model: LoadedModel, body: Body) -> str:
 
 @pytest.mark.parametrize(
     ("word", "error"),
-    [("fail", "PredictionFailed"), ("hang", "PredictionFailed"), ("cancel", "CancelledError")],
+    [
+        ("fail", "PredictionFailed"),
+        ("hang", "PredictionFailed"),
+        ("cancel", "CancelledError"),
+        ("unreachable", "NoWorker"),
+    ],
 )
 @in_event_loop
 async def test_request_that_fails_frees_its_body(tmp_path: Path, word: str, error: str) -> None:
     """Without a garbage collection, as soon as the connection has let go of it."""
     archive = make_mar(tmp_path, name="m", source=SOURCE)
-    async with open_both(tmp_path) as (models, _):
+    async with open_both(tmp_path) as (models, (fake,)):
         model = await load(models, archive, timeout_ms=1000)
+        if word == "unreachable":
+            await fake.refuse()
         gc.collect()
         gc.disable()
         try:
