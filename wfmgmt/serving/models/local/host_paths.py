@@ -5,21 +5,25 @@ import re
 import sys
 from collections.abc import Mapping
 
-_CHECKOUT = __file__.rpartition("/wfmgmt/")[0]
+_IMPORT_ROOT = __file__.rpartition("/wfmgmt/")[0]
 
 
-def _folders_of_the_host() -> dict[str, str]:
-    """Return the folders that are never shown, with what is shown in their place."""
+def folders_of_the_host(import_root: str = _IMPORT_ROOT) -> dict[str, str]:
+    """Return the folders that are never shown, with what is shown in their place.
+
+    Args:
+        import_root: Where this package lies: in a checkout, or beside all other packages.
+    """
     shown = dict.fromkeys((*sys.path, sys.prefix, sys.base_prefix), "python")
     shown[os.path.expanduser("~")] = "~"  # noqa: PTH111 - pathlib would cost each worker memory
-    shown[_CHECKOUT] = "wfmgmt"
+    shown[import_root] = "python" if import_root.endswith("-packages") else "wfmgmt"
     shown[os.environ.get("WFMGMT_INSTANCE", "")] = "instance"  # noqa: TID251 - a worker has no settings but this one
     real = {os.path.realpath(path): name for path, name in shown.items() if path}
     return {path: name for path, name in {**real, **shown}.items() if path not in {"", "~", "/"}}
 
 
 # Taken before any handler runs and can change where things are.
-_HOST_FOLDERS = _folders_of_the_host()
+_HOST_FOLDERS = folders_of_the_host()
 
 
 def hide_host_paths(text: str, *, directory: str, archive: str, folders: Mapping[str, str] = _HOST_FOLDERS) -> str:

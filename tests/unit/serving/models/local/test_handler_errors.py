@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from wfmgmt.serving.models.local.handlers import HandlerNotFound
-from wfmgmt.serving.models.local.host_paths import hide_host_paths
+from wfmgmt.serving.models.local.host_paths import folders_of_the_host, hide_host_paths
 from wfmgmt.serving.models.local.worker import describe_error
 
 
@@ -60,3 +60,16 @@ def test_hide_host_paths_leaves_other_paths_as_they_are(text: str, hidden: str) 
     """Only whole names of folders are replaced, the longest first; what a handler says beside them stays."""
     folders = {"/home/ann": "~", "/home/ann/wfmgmt": "wfmgmt", "/home/ann/wfmgmt/instance": "instance"}
     assert hide_host_paths(text, directory="/run/1f", archive="m1.mar", folders=folders) == hidden
+
+
+@pytest.mark.parametrize(
+    ("import_root", "shown"),
+    [("/srv/checkout", "wfmgmt"), ("/srv/venv/lib/python3.11/site-packages", "python")],
+)
+def test_other_libraries_are_no_part_of_ours_where_it_is_installed(import_root: str, shown: str) -> None:
+    """An installed package lies among those of others."""
+    folders = folders_of_the_host(import_root)
+    text = f"in {import_root}/numpy/linalg.py"
+    assert (
+        hide_host_paths(text, directory="/run/1f", archive="m1.mar", folders=folders) == f"in {shown}/numpy/linalg.py"
+    )
