@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import create_engine, insert
 
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
-from wfmgmt.domain.workflow import NodeKind, NodeSettings
+from wfmgmt.domain.workflow import LoadRequest, Node, NodeKind, NodeSettings
 from wfmgmt.registry import tables
-from wfmgmt.registry.records import NewNode, NewWorkflow
+from wfmgmt.registry.records import NewWorkflow
 from wfmgmt.registry.registry import Registry
 from wfmgmt.registry.schema import upgrade
 
@@ -25,7 +25,7 @@ def make_registry(folder: Path) -> Registry:
     return Registry(url)
 
 
-def make_node(name: str = "m1", **overrides: Any) -> NewNode:
+def make_node(name: str = "m1", **overrides: Any) -> Node:
     """Return a model node."""
     values: dict[str, Any] = {
         "name": name,
@@ -36,34 +36,37 @@ def make_node(name: str = "m1", **overrides: Any) -> NewNode:
         "model_sha256": SHA,
         "settings": NodeSettings(),
     }
-    return NewNode(**{**values, **overrides})
+    return Node(**{**values, **overrides})
 
 
-def make_function(name: str) -> NewNode:
+def make_function(name: str) -> Node:
     """Return a function node."""
     return make_node(name, kind=NodeKind.FUNCTION, model_url=None, model_file=None, model_sha256=None)
 
 
 def make_workflow(name: str = "seq", **overrides: Any) -> NewWorkflow:
     """Return a sequential workflow of three nodes."""
-    values: dict[str, Any] = {
+    target: dict[str, Any] = {
         "uid": uuid.uuid4().hex,
-        "name": name,
-        "url": f"{name}.war",
+        "workflow": name,
         "archive_file": f"{name}.war",
-        "archive_downloaded": False,
         "archive_sha256": SHA,
         "handler": "handler.py",
-        "spec": "dag: {}\n",
-        "dag": "{pre=[m1], m1=[post]}",
-        "lease": "lease",
-        "defaults": NodeSettings(),
         "response_timeout_s": 120,
         "startup_timeout_s": 120,
         "nodes": (make_function("pre"), make_node("m1"), make_function("post")),
         "edges": (("pre", "m1"), ("m1", "post")),
     }
-    return NewWorkflow(**{**values, **overrides})
+    target |= {key: overrides.pop(key) for key in target.keys() & overrides.keys()}
+    values: dict[str, Any] = {
+        "url": f"{name}.war",
+        "archive_downloaded": False,
+        "spec": "dag: {}\n",
+        "dag": "{pre=[m1], m1=[post]}",
+        "lease": "lease",
+        "defaults": NodeSettings(),
+    }
+    return NewWorkflow(target=LoadRequest(**target), **{**values, **overrides})
 
 
 def make_event(workflow: str = "seq", **overrides: Any) -> AuditEvent:

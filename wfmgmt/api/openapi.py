@@ -9,6 +9,7 @@ from wfmgmt.api.parameters import (
     MAX_TIMEOUT_S,
     MAX_TOKEN,
 )
+from wfmgmt.domain.workflow import SETTINGS, WORKFLOW_SETTINGS
 from wfmgmt.http.openapi import ERROR_ANSWER, SHARED_PATHS, SHARED_SCHEMAS, json_answer
 from wfmgmt.services.registration import DEFAULT_TIMEOUT_S
 
@@ -74,6 +75,10 @@ def _register() -> dict[str, Any]:
     }
 
 
+_SETTINGS = {
+    setting.api_name: {"type": "integer"} | ({"description": "Milliseconds"} if setting.field.endswith("_ms") else {})
+    for setting in SETTINGS
+}
 _NODE = {
     "name": {"type": "string"},
     "kind": {"type": "string", "enum": ["model", "function"]},
@@ -83,22 +88,14 @@ _NODE = {
         "description": "The model's archive: its name in the model store, or its address without credentials and query",
     },
     "digest": {"type": "string", "nullable": True, "description": "SHA-256 of the model's archive"},
-    "minWorkers": {"type": "integer"},
-    "maxWorkers": {"type": "integer"},
-    "batchSize": {"type": "integer"},
-    "maxBatchDelay": {"type": "integer", "description": "Milliseconds"},
-    "retryAttempts": {"type": "integer"},
-    "timeoutMs": {"type": "integer"},
+    **_SETTINGS,
     "readyWorkers": {"type": "integer", "description": "As the runtime reported, at most a second ago"},
     "error": {"type": "string", "nullable": True, "description": "Why workers are missing"},
 }
 _WORKFLOW = {
     "workflowName": {"type": "string"},
     "workflowUrl": {"type": "string"},
-    "minWorkers": {"type": "integer"},
-    "maxWorkers": {"type": "integer"},
-    "batchSize": {"type": "integer"},
-    "maxBatchDelay": {"type": "integer", "description": "Milliseconds"},
+    **{name: _SETTINGS[name] for name in WORKFLOW_SETTINGS},
     "workflowDag": {"type": "string", "example": "{pre_processing=[m1], m1=[post_processing]}"},
     "nodes": {"type": "array", "items": {"type": "object", "required": list(_NODE), "properties": _NODE}},
     "registeredAt": {"type": "string", "format": "date-time"},

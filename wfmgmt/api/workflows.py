@@ -7,9 +7,10 @@ from flask import Blueprint, Response, g, request
 from wfmgmt.api.parameters import list_parameters, registration_request
 from wfmgmt.control.messages import NodeReport
 from wfmgmt.domain.audit import ANONYMOUS, Origin
+from wfmgmt.domain.workflow import WORKFLOW_SETTINGS, Node
 from wfmgmt.errors import BadRequest
 from wfmgmt.http.answers import json_body
-from wfmgmt.registry.records import NodeDetail, Page
+from wfmgmt.registry.records import Page
 from wfmgmt.services.inspection import REMEMBERED, Described, Inspection
 from wfmgmt.services.registration import Registration
 from wfmgmt.services.removal import Removal
@@ -82,15 +83,13 @@ def description_body(described: Described) -> bytes:
 
 def _described(described: Described) -> dict[str, object]:
     workflow, report = described.workflow, described.report
+    defaults = workflow.defaults.by_api_name()
     reports = report.nodes if report is not None else {}
     failures = report.failures if report is not None else {}
     return {
         "workflowName": workflow.name,
         "workflowUrl": workflow.url,
-        "minWorkers": workflow.defaults.min_workers,
-        "maxWorkers": workflow.defaults.max_workers,
-        "batchSize": workflow.defaults.batch_size,
-        "maxBatchDelay": workflow.defaults.max_batch_delay_ms,
+        **{name: defaults[name] for name in WORKFLOW_SETTINGS},
         "workflowDag": workflow.dag,
         "nodes": [
             _described_node(node, reports.get(node.name, NodeReport(kind=node.kind)), failures.get(node.name))
@@ -101,18 +100,13 @@ def _described(described: Described) -> dict[str, object]:
     }
 
 
-def _described_node(node: NodeDetail, report: NodeReport, failure: str | None) -> dict[str, object]:
+def _described_node(node: Node, report: NodeReport, failure: str | None) -> dict[str, object]:
     return {
         "name": node.name,
         "kind": node.kind.value,
-        "url": node.url,
-        "digest": node.sha256,
-        "minWorkers": node.settings.min_workers,
-        "maxWorkers": node.settings.max_workers,
-        "batchSize": node.settings.batch_size,
-        "maxBatchDelay": node.settings.max_batch_delay_ms,
-        "retryAttempts": node.settings.retry_attempts,
-        "timeoutMs": node.settings.timeout_ms,
+        "url": node.model_url,
+        "digest": node.model_sha256,
+        **node.settings.by_api_name(),
         "readyWorkers": report.ready,
         "error": failure or report.error,
     }

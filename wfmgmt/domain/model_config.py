@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import yaml
 
 from wfmgmt.domain.names import quoted
-from wfmgmt.domain.spec import MAX_WORKERS, WorkflowSpec
-from wfmgmt.domain.workflow import NodeSettings, NodeSpec
+from wfmgmt.domain.spec import WorkflowSpec
+from wfmgmt.domain.workflow import MAX_WORKERS, NodeSettings, NodeSpec
 from wfmgmt.errors import InvalidArchive
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -6,12 +6,10 @@ from dataclasses import dataclass, replace
 from wfmgmt.domain.dag import Dag
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.names import check_node_name, nearest, quoted, shortened
-from wfmgmt.domain.workflow import NodeKind, NodeSettings, NodeSpec
+from wfmgmt.domain.workflow import SETTINGS, NodeKind, NodeSettings, NodeSpec
 from wfmgmt.domain.yaml_text import load_yaml
 from wfmgmt.errors import InvalidWorkflow
 
-_MAX_COUNT = 2**31 - 1
-MAX_WORKERS = 1000
 _MAX_WARNINGS = 100
 _TOP_LEVEL_KEYS = ("models", "functions", "dag")
 #: Those without which no workflow makes sense, but for one of functions alone, which needs no `models`.
@@ -20,29 +18,7 @@ _REQUIRED_KEYS = ("models", "dag")
 _EXTENSION = "x-"
 
 
-@dataclass(frozen=True, slots=True)
-class _Option:
-    """A setting of a node as the spec spells it.
-
-    Attributes:
-        field: Its name in `NodeSettings`.
-        low: The smallest value.
-        high: The largest value.
-    """
-
-    field: str
-    low: int
-    high: int
-
-
-_OPTIONS = {
-    "min-workers": _Option("min_workers", 0, MAX_WORKERS),
-    "max-workers": _Option("max_workers", 1, MAX_WORKERS),
-    "batch-size": _Option("batch_size", 1, _MAX_COUNT),
-    "max-batch-delay": _Option("max_batch_delay_ms", 0, _MAX_COUNT),
-    "retry-attempts": _Option("retry_attempts", 0, _MAX_COUNT),
-    "timeout-ms": _Option("timeout_ms", 1, _MAX_COUNT),
-}
+_OPTIONS = {setting.key: setting for setting in SETTINGS}
 _MODEL_KEYS = (*_OPTIONS, "url")
 _FUNCTION_KEYS = ("min-workers", "max-workers", "retry-attempts", "timeout-ms")
 #: What the global settings of models do not change: a function has one process, and no batches.

@@ -1,7 +1,11 @@
 """What a workflow is: its nodes, their settings, and what the runtime needs to load it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from typing import NamedTuple
+
+MAX_WORKERS = 1000
+_MAX_COUNT = 2**31 - 1
 
 
 class NodeKind(StrEnum):
@@ -11,27 +15,63 @@ class NodeKind(StrEnum):
     FUNCTION = "function"
 
 
+class Setting(NamedTuple):
+    """How one field of `NodeSettings` is spelled outside, and which values it takes.
+
+    Attributes:
+        field: Its name in `NodeSettings`, in the database and in messages between the planes.
+        key: Its name in a spec.
+        low: The smallest value.
+        high: The largest value.
+    """
+
+    field: str
+    key: str
+    low: int
+    high: int
+
+    @property
+    def api_name(self) -> str:
+        """Its name in answers of the management API."""
+        first, *others = self.key.split("-")
+        return first + "".join(map(str.capitalize, others))
+
+
+def _setting(default: int, key: str, low: int, high: int = _MAX_COUNT) -> int:
+    return field(default=default, metadata={"key": key, "low": low, "high": high})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSettings:
     """How many workers a node has and how requests reach them.
 
-    The defaults are TorchServe's for workflow specs.
+    This is the only list of them: the keys of specs, the columns of the database, the control messages and the answers
+    of the API follow from it. The defaults are TorchServe's for workflow specs.
 
     Attributes:
         min_workers: Worker processes that are always up, >= 0.
         max_workers: Worker processes at most, >= 1 and >= min_workers.
         batch_size: Requests handed to the handler together, >= 1.
         max_batch_delay_ms: Longest wait for a batch to fill, >= 0.
-        retry_attempts: Further tries after a failure, >= 0.
-        timeout_ms: Longest run of one try, >= 1.
+        retry_attempts: Further attempts after a failure, >= 0.
+        timeout_ms: Longest run of one attempt, >= 1.
     """
 
-    min_workers: int = 1
-    max_workers: int = 1
-    batch_size: int = 1
-    max_batch_delay_ms: int = 50
-    retry_attempts: int = 1
-    timeout_ms: int = 10_000
+    min_workers: int = _setting(1, "min-workers", 0, MAX_WORKERS)
+    max_workers: int = _setting(1, "max-workers", 1, MAX_WORKERS)
+    batch_size: int = _setting(1, "batch-size", 1)
+    max_batch_delay_ms: int = _setting(50, "max-batch-delay", 0)
+    retry_attempts: int = _setting(1, "retry-attempts", 0)
+    timeout_ms: int = _setting(10_000, "timeout-ms", 1)
+
+    def by_api_name(self) -> dict[str, int]:
+        """Return the values by their names in answers of the management API."""
+        return {setting.api_name: getattr(self, setting.field) for setting in SETTINGS}
+
+
+SETTINGS = tuple(Setting(field=each.name, **each.metadata) for each in fields(NodeSettings))
+#: What TorchServe shows of the settings of a workflow, by their names in answers.
+WORKFLOW_SETTINGS = tuple(setting.api_name for setting in SETTINGS[:4])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,21 +92,25 @@ class NodeSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeployedNode:
-    """One node with the very file it runs from.
+class Node:
+    """One node as it is registered, with the very file it runs from; what concerns a model is None for functions.
 
     Attributes:
         name: As in the graph.
         kind: Model or function.
-        archive_file: File name in the model store; None for functions.
-        archive_sha256: Digest of that file when it was registered; None for functions.
+        model_url: What the spec names, without credentials and query.
+        model_file: File name in the model store.
+        model_downloaded: Whether we put that file there.
+        model_sha256: Digest of that file when it was registered.
         settings: How many workers it has and how requests reach them.
     """
 
     name: str
     kind: NodeKind
-    archive_file: str | None
-    archive_sha256: str | None
+    model_url: str | None = None
+    model_file: str | None = None
+    model_downloaded: bool = False
+    model_sha256: str | None = None
     settings: NodeSettings
 
 
@@ -93,5 +137,5 @@ class LoadRequest:
     handler: str | None
     startup_timeout_s: int
     response_timeout_s: int
-    nodes: tuple[DeployedNode, ...]
+    nodes: tuple[Node, ...]
     edges: tuple[tuple[str, str], ...]

@@ -1,4 +1,4 @@
-"""Questions to the registry; every one sees a single consistent state."""
+"""Queries over the registry; each sees a single consistent state."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -8,10 +8,9 @@ from sqlalchemy import Connection, Row, Select, bindparam, func, literal, select
 
 from wfmgmt.domain.changes import Changes, RegistrySlice
 from wfmgmt.domain.status import WorkflowStatus
-from wfmgmt.domain.workflow import DeployedNode, LoadRequest, NodeKind, NodeSettings
+from wfmgmt.domain.workflow import SETTINGS, LoadRequest, Node, NodeKind, NodeSettings
 from wfmgmt.registry.records import (
     Claim,
-    NodeDetail,
     Page,
     RegisteredArchive,
     WorkflowDetail,
@@ -24,7 +23,6 @@ MAX_REMOVALS = 10_000
 _READY = WorkflowStatus.READY.value
 #: Many are read at a time, and the look-up in the enumeration is slow.
 _STATUSES = {status.value: status for status in WorkflowStatus}
-_SETTINGS = ("min_workers", "max_workers", "batch_size", "max_batch_delay_ms", "retry_attempts", "timeout_ms")
 
 # Statements are built once: SQLAlchemy then finds them in its cache without walking them again.
 _PAGE = (
@@ -59,7 +57,19 @@ _LAST_EVENT = (
 
 
 def _settings(row: Row[Any]) -> NodeSettings:
-    return NodeSettings(**{name: getattr(row, name) for name in _SETTINGS})
+    return NodeSettings(**{setting.field: getattr(row, setting.field) for setting in SETTINGS})
+
+
+def _node(row: Row[Any]) -> Node:
+    return Node(
+        name=row.name,
+        kind=NodeKind(row.kind),
+        model_url=row.model_url,
+        model_file=row.model_file,
+        model_downloaded=bool(row.model_downloaded),
+        model_sha256=row.model_sha256,
+        settings=_settings(row),
+    )
 
 
 class Reader:
@@ -112,16 +122,7 @@ class Reader:
             archive_sha256=row.archive_sha256,
             registered_at=row.registered_at,
             defaults=_settings(row),
-            nodes=tuple(
-                NodeDetail(
-                    name=each.name,
-                    kind=NodeKind(each.kind),
-                    url=each.model_url,
-                    sha256=each.model_sha256,
-                    settings=_settings(each),
-                )
-                for each in nodes
-            ),
+            nodes=tuple(map(_node, nodes)),
         )
 
     def status(self, name: str) -> WorkflowStatus | None:
@@ -243,15 +244,6 @@ class Reader:
             handler=row.handler,
             startup_timeout_s=row.startup_timeout_s,
             response_timeout_s=row.response_timeout_s,
-            nodes=tuple(
-                DeployedNode(
-                    name=each.name,
-                    kind=NodeKind(each.kind),
-                    archive_file=each.model_file,
-                    archive_sha256=each.model_sha256,
-                    settings=_settings(each),
-                )
-                for each in nodes
-            ),
+            nodes=tuple(map(_node, nodes)),
             edges=tuple((names[source], names[target]) for source, target in edges),
         )

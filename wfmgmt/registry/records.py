@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from wfmgmt.domain.status import WorkflowStatus
-from wfmgmt.domain.workflow import NodeKind, NodeSettings
+from wfmgmt.domain.workflow import LoadRequest, Node, NodeSettings
 
 
 class RegisteredArchive(NamedTuple):
@@ -22,65 +22,36 @@ class RegisteredArchive(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewNode:
-    """A node to be recorded.
-
-    Attributes:
-        name: As in the graph.
-        kind: Model or function.
-        model_url: What the spec names, without credentials and query; None for functions.
-        model_file: File name in the model store; None for functions.
-        model_downloaded: Whether we put that file there.
-        model_sha256: Digest of that file; None for functions.
-        settings: The node's own.
-    """
-
-    name: str
-    kind: NodeKind
-    model_url: str | None
-    model_file: str | None
-    model_downloaded: bool
-    model_sha256: str | None
-    settings: NodeSettings
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class NewWorkflow:
     """A workflow to be recorded as `registering`.
 
     Attributes:
-        uid: Identity of this registration, never used again.
-        name: The workflow's name.
+        target: What the runtime is to load, which names the workflow, its registration and its nodes.
         url: What the client asked for, without credentials and query.
-        archive_file: File name in the workflow store.
-        archive_downloaded: Whether we put that file there.
-        archive_sha256: Digest of that file.
-        handler: Name of the handler file in the archive, if any.
+        archive_downloaded: Whether we put the archive into the workflow store.
         spec: The spec's text.
         dag: The graph in TorchServe's form.
         lease: Whose registration it is, while it lasts.
         defaults: The spec's global settings.
-        response_timeout_s: See `LoadRequest`.
-        startup_timeout_s: See `LoadRequest`.
-        nodes: In topological order.
-        edges: Pairs of node names in the order of the spec.
     """
 
-    uid: str
-    name: str
+    target: LoadRequest
     url: str
-    archive_file: str
     archive_downloaded: bool
-    archive_sha256: str
-    handler: str | None
     spec: str
     dag: str
     lease: str
     defaults: NodeSettings
-    response_timeout_s: int
-    startup_timeout_s: int
-    nodes: tuple[NewNode, ...]
-    edges: tuple[tuple[str, str], ...]
+
+    @property
+    def uid(self) -> str:
+        """Identity of this registration, never used again."""
+        return self.target.uid
+
+    @property
+    def name(self) -> str:
+        """Name of the workflow."""
+        return self.target.workflow
 
 
 class WorkflowKey(NamedTuple):
@@ -109,17 +80,6 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeDetail:
-    """One node as an answer to describe shows it."""
-
-    name: str
-    kind: NodeKind
-    url: str | None
-    sha256: str | None
-    settings: NodeSettings
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowDetail:
     """One ready workflow as an answer to describe shows it."""
 
@@ -130,7 +90,7 @@ class WorkflowDetail:
     archive_sha256: str
     registered_at: str
     defaults: NodeSettings
-    nodes: tuple[NodeDetail, ...]
+    nodes: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,8 @@ from sqlalchemy import (
     text,
 )
 
+from wfmgmt.domain.workflow import SETTINGS
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -31,14 +33,7 @@ ByCodePoint = Text().with_variant(Text(collation="C"), "postgresql")
 
 
 def _worker_settings() -> list[Column[int]]:
-    return [
-        Column("min_workers", Integer, nullable=False),
-        Column("max_workers", Integer, nullable=False),
-        Column("batch_size", Integer, nullable=False),
-        Column("max_batch_delay_ms", Integer, nullable=False),
-        Column("retry_attempts", Integer, nullable=False),
-        Column("timeout_ms", Integer, nullable=False),
-    ]
+    return [Column(setting.field, Integer, nullable=False) for setting in SETTINGS]
 
 
 def _worker_checks() -> list[CheckConstraint]:

@@ -8,10 +8,11 @@ from sqlalchemy.exc import IntegrityError
 
 from wfmgmt.domain.audit import AuditEvent
 from wfmgmt.domain.status import WorkflowStatus
+from wfmgmt.domain.workflow import Node
 from wfmgmt.errors import WorkflowBusy, WorkflowExists
 from wfmgmt.registry import audit
 from wfmgmt.registry.reading import MAX_REMOVALS, Reader
-from wfmgmt.registry.records import NewNode, NewWorkflow
+from wfmgmt.registry.records import NewWorkflow
 from wfmgmt.registry.tables import edge, installation, node, removal, revision_counter, workflow
 
 _NEXT_REVISION = update(revision_counter).values(last=revision_counter.c.last + 1).returning(revision_counter.c.last)
@@ -36,33 +37,34 @@ class Writer(Reader):
             raise WorkflowBusy(new.name, "being unregistered")
         if taken is not None:
             raise WorkflowExists(new.name)
-        workflow_id = self._insert_workflow(new)
-        ids = {each.name: self._insert_node(workflow_id, position, each) for position, each in enumerate(new.nodes)}
-        if new.edges:
+        workflow_id, target = self._insert_workflow(new), new.target
+        ids = {each.name: self._insert_node(workflow_id, position, each) for position, each in enumerate(target.nodes)}
+        if target.edges:
             self._connection.execute(
                 insert(edge),
                 [
-                    {"workflow_id": workflow_id, "source_id": ids[source], "target_id": ids[target], "position": at}
-                    for at, (source, target) in enumerate(new.edges)
+                    {"workflow_id": workflow_id, "source_id": ids[parent], "target_id": ids[child], "position": at}
+                    for at, (parent, child) in enumerate(target.edges)
                 ],
             )
 
     def _insert_workflow(self, new: NewWorkflow) -> int:
+        target = new.target
         values = {
-            "uid": new.uid,
-            "name": new.name,
+            "uid": target.uid,
+            "name": target.workflow,
             "url": new.url,
-            "archive_file": new.archive_file,
+            "archive_file": target.archive_file,
             "archive_downloaded": int(new.archive_downloaded),
-            "archive_sha256": new.archive_sha256,
-            "handler": new.handler,
+            "archive_sha256": target.archive_sha256,
+            "handler": target.handler,
             "spec": new.spec,
             "dag": new.dag,
             "status": WorkflowStatus.REGISTERING.value,
             "lease": new.lease,
             **asdict(new.defaults),
-            "response_timeout_s": new.response_timeout_s,
-            "startup_timeout_s": new.startup_timeout_s,
+            "response_timeout_s": target.response_timeout_s,
+            "startup_timeout_s": target.startup_timeout_s,
             "created_at": self._now,
             **self._change(),
         }
@@ -73,7 +75,7 @@ class Writer(Reader):
             raise WorkflowExists(new.name) from error
         return workflow_id
 
-    def _insert_node(self, workflow_id: int, position: int, new: NewNode) -> int:
+    def _insert_node(self, workflow_id: int, position: int, new: Node) -> int:
         inserted = self._connection.execute(
             insert(node).returning(node.c.id),
             {

@@ -5,9 +5,8 @@ from collections.abc import Collection
 from wfmgmt.archives.handler_names import defined_names
 from wfmgmt.archives.manifest import WorkflowArchive
 from wfmgmt.domain.spec import WorkflowSpec
-from wfmgmt.domain.workflow import NodeKind
+from wfmgmt.domain.workflow import LoadRequest, NodeKind
 from wfmgmt.errors import InvalidWorkflow
-from wfmgmt.registry.records import NewWorkflow
 
 
 def check_functions(spec: WorkflowSpec, contents: WorkflowArchive) -> None:
@@ -30,15 +29,15 @@ def check_functions(spec: WorkflowSpec, contents: WorkflowArchive) -> None:
         raise _no_function(missing[0], contents.handler)
 
 
-def check_found(new: NewWorkflow, missing: Collection[str]) -> None:
+def check_found(target: LoadRequest, missing: Collection[str]) -> None:
     """Refuse a graph that names functions which a worker did not find in the handler file.
 
     Raises:
         InvalidWorkflow: One of the nodes that it did not find is a function.
     """
-    for node in new.nodes:
+    for node in target.nodes:
         if node.name in missing and node.kind is NodeKind.FUNCTION:
-            raise _no_function(node.name, new.handler)
+            raise _no_function(node.name, target.handler)
 
 
 def _no_function(node: str, handler: str | None) -> InvalidWorkflow:

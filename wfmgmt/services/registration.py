@@ -20,7 +20,7 @@ from wfmgmt.domain.model_config import configure, max_startup_s
 from wfmgmt.domain.names import check_workflow_name
 from wfmgmt.domain.redaction import redacted_yaml
 from wfmgmt.domain.spec import WorkflowSpec, parse_spec
-from wfmgmt.domain.workflow import DeployedNode, LoadRequest
+from wfmgmt.domain.workflow import LoadRequest, Node
 from wfmgmt.errors import (
     BadRequest,
     InsufficientStorage,
@@ -39,7 +39,7 @@ from wfmgmt.errors import (
     WorkflowBusy,
     WorkflowExists,
 )
-from wfmgmt.registry.records import NewNode, NewWorkflow
+from wfmgmt.registry.records import NewWorkflow
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.archives import Acquisition, ArchiveFile, folder_warnings
 from wfmgmt.services.functions import check_found, check_functions
@@ -215,19 +215,20 @@ class Registration:
         try:
             prepared = self._prepare(request, acquisition, attempt)
             new = self._claim(prepared, acquisition, lease)
+            target = new.target
         except BaseException:
             acquisition.undo()
             raise
         acquisition.keep()
         try:
-            self._load(new)
-            self._finish(new, attempt.event(origin, None))
+            self._load(target)
+            self._finish(target, attempt.event(origin, None))
         except WfmgmtError as error:
             attempt.is_recorded = True
-            self._removal.undo(new.uid, attempt.event(origin, error), error)
+            self._removal.undo(target.uid, attempt.event(origin, error), error)
             raise
-        self._open_for_clients(new)
-        return Registered(name=new.name, warnings=prepared.spec.warnings)
+        self._open_for_clients(target)
+        return Registered(name=target.workflow, warnings=prepared.spec.warnings)
 
     def _acquisition(self, folders: StoreFolders, lease: str) -> Acquisition:
         return Acquisition(
@@ -281,27 +282,28 @@ class Registration:
             writer.claim_name(new)
         return new
 
-    def _load(self, new: NewWorkflow) -> None:
-        report = self._runtime.load(_load_request(new), cancelled=self._long_requests.is_stopping)
+    def _load(self, target: LoadRequest) -> None:
+        report = self._runtime.load(target, cancelled=self._long_requests.is_stopping)
         if report.is_out_of_space:
-            raise InsufficientStorage(f"No space is left to unpack the archives of workflow {new.name}.")
+            raise InsufficientStorage(f"No space is left to unpack the archives of workflow {target.workflow}.")
         if report.failures:
             if report.fault is Fault.ARCHIVE:
-                check_found(new, report.failures)
-            raise _LOAD_FAILURES[report.fault](new.name, report.failures)
+                check_found(target, report.failures)
+            raise _LOAD_FAILURES[report.fault](target.workflow, report.failures)
 
-    def _finish(self, new: NewWorkflow, event: AuditEvent) -> None:
+    def _finish(self, target: LoadRequest, event: AuditEvent) -> None:
         with self._registry.write() as writer:
-            if not writer.mark_ready(new.uid):
-                raise ShuttingDown(f"Workflow {new.name} was taken back by a reconciliation; try again.")
+            if not writer.mark_ready(target.uid):
+                raise ShuttingDown(f"Workflow {target.workflow} was taken back by a reconciliation; try again.")
             writer.record(event)
 
-    def _open_for_clients(self, new: NewWorkflow) -> None:
+    def _open_for_clients(self, target: LoadRequest) -> None:
         """Have the runtime serve what is registered now; it would find out by itself a little later."""
         try:
-            self._runtime.on_registered(new.uid)
+            self._runtime.on_registered(target.uid)
         except RuntimeUnavailable as error:
-            _log.warning("the runtime could not be told of the registration: %s", error, extra={"workflow": new.name})
+            extra = {"workflow": target.workflow}
+            _log.warning("the runtime could not be told of the registration: %s", error, extra=extra)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -348,7 +350,7 @@ class _Prepared:
         for node in self.spec.nodes:
             model = self.models.get(node.name)
             nodes.append(
-                NewNode(
+                Node(
                     name=node.name,
                     kind=node.kind,
                     model_url=None if model is None else model.shown_url,
@@ -358,43 +360,23 @@ class _Prepared:
                     settings=node.settings,
                 )
             )
-        return NewWorkflow(
+        target = LoadRequest(
             uid=uuid.uuid4().hex,
-            name=self.name,
-            url=self.archive.shown_url,
+            workflow=self.name,
             archive_file=publish("workflow", self.archive),
-            archive_downloaded=self.archive.wanted_name is not None,
             archive_sha256=self.archive.sha256,
             handler=self.contents.handler,
+            startup_timeout_s=self.request.startup_timeout_s,
+            response_timeout_s=self.request.response_timeout_s,
+            nodes=tuple(nodes),
+            edges=self.spec.dag.edges,
+        )
+        return NewWorkflow(
+            target=target,
+            url=self.archive.shown_url,
+            archive_downloaded=self.archive.wanted_name is not None,
             spec=redacted_yaml(self.contents.spec_text),
             dag=self.spec.dag.text,
             lease=lease,
             defaults=self.spec.defaults,
-            response_timeout_s=self.request.response_timeout_s,
-            startup_timeout_s=self.request.startup_timeout_s,
-            nodes=tuple(nodes),
-            edges=self.spec.dag.edges,
         )
-
-
-def _load_request(new: NewWorkflow) -> LoadRequest:
-    return LoadRequest(
-        uid=new.uid,
-        workflow=new.name,
-        archive_file=new.archive_file,
-        archive_sha256=new.archive_sha256,
-        handler=new.handler,
-        startup_timeout_s=new.startup_timeout_s,
-        response_timeout_s=new.response_timeout_s,
-        nodes=tuple(
-            DeployedNode(
-                name=node.name,
-                kind=node.kind,
-                archive_file=node.model_file,
-                archive_sha256=node.model_sha256,
-                settings=node.settings,
-            )
-            for node in new.nodes
-        ),
-        edges=new.edges,
-    )

@@ -239,14 +239,15 @@ class TorchServeImport:
         """Say which models the other server has other files of; what cannot be compared is left out."""
         changed = []
         for node in registered.nodes:
-            if node.url is None or is_remote(node.url):
+            url = node.model_url
+            if url is None or is_remote(url):
                 continue
             try:
-                found = self._find("model", node.url, source)
+                found = self._find("model", url, source)
             except WfmgmtError as error:
                 changed.append(str(error))
             else:
-                changed += [] if found.sha256 == node.sha256 else [f"{node.url} is not the file that was registered"]
+                changed += [] if found.sha256 == node.model_sha256 else [f"{url} is not the file that was registered"]
         return changed
 
     def _find(self, store: str, name: str, source: Source) -> FoundArchive:

@@ -10,7 +10,7 @@ from pathlib import Path
 from wfmgmt.control.load_state import LoadEvent, LoadState
 from wfmgmt.control.messages import NodeReport, WorkflowReport
 from wfmgmt.domain.faults import Fault
-from wfmgmt.domain.workflow import DeployedNode, LoadRequest, NodeKind
+from wfmgmt.domain.workflow import LoadRequest, Node, NodeKind
 from wfmgmt.serving.measurements import Measurements, NodeMeasurements
 from wfmgmt.serving.models.base import Model, ModelKey, ModelNotLoaded, NodeAnswer, NodeRules
 from wfmgmt.serving.models.protocol import LoadedModel, ModelServer
@@ -91,7 +91,7 @@ class LoadedWorkflow:
             worked_before=self.worked_before,
         )
 
-    def _node_report(self, node: DeployedNode) -> NodeReport:
+    def _node_report(self, node: Node) -> NodeReport:
         if self._runner is None:
             return NodeReport(kind=node.kind, wanted=node.settings.min_workers)
         status = self._models[node.name].status
@@ -185,7 +185,7 @@ class LoadedWorkflow:
         outcomes = await asyncio.gather(*map(self._load_node, nodes), return_exceptions=True)
         return dict(filter(None, map(self._failure, (node.name for node in nodes), outcomes)))
 
-    async def _load_node(self, node: DeployedNode) -> None:
+    async def _load_node(self, node: Node) -> None:
         server = self._servers[node.kind]
         self._models[node.name] = await server.load(self._model(node), on_change=self._on_node_change)
 
@@ -203,13 +203,13 @@ class LoadedWorkflow:
         _log.error("loading broke off", exc_info=outcome, extra={"workflow": self.target.workflow, "node": node})
         return node, f"the runtime failed: {type(outcome).__name__}"
 
-    def _model(self, node: DeployedNode) -> Model:
+    def _model(self, node: Node) -> Model:
         target, settings = self.target, node.settings
         is_function = node.kind is NodeKind.FUNCTION
         if is_function:
             archive, sha256 = self._workflow_store / target.archive_file, target.archive_sha256
         else:
-            archive, sha256 = self._model_store / str(node.archive_file), str(node.archive_sha256)
+            archive, sha256 = self._model_store / str(node.model_file), str(node.model_sha256)
         return Model(
             key=ModelKey(target.uid, node.name),
             workflow=target.workflow,

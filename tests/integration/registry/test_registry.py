@@ -93,7 +93,7 @@ def test_describe_gives_nodes_in_order_with_their_own_settings(registry: Registr
         described = reader.describe("seq")
     assert described is not None
     assert [node.name for node in described.nodes] == ["pre", "m1", "post"]
-    assert described.nodes[1].url == "m1.mar"
+    assert described.nodes[1].model_url == "m1.mar"
     assert described.dag == "{pre=[m1], m1=[post]}"
 
 

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from tests.support.factories import make_mar
 from tests.support.model_servers import digest, until
-from wfmgmt.domain.workflow import DeployedNode, LoadRequest, NodeKind, NodeSettings
+from wfmgmt.domain.workflow import LoadRequest, Node, NodeKind, NodeSettings
 from wfmgmt.runtime_factory import create_runtime
 from wfmgmt.serving.connections import ConnectionLimits, Connections
 from wfmgmt.serving.inference_metrics import InferenceMetrics
@@ -69,11 +69,11 @@ def make_deployment(store: Path, name: str, *, response_timeout_s: int) -> LoadR
         startup_timeout_s=60,
         response_timeout_s=response_timeout_s,
         nodes=tuple(
-            DeployedNode(
+            Node(
                 name=node,
                 kind=NodeKind.MODEL,
-                archive_file=archive.name,
-                archive_sha256=digest(archive),
+                model_file=archive.name,
+                model_sha256=digest(archive),
                 settings=settings,
             )
             for node in GRAPH

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from wfmgmt.control.load_state import LoadState
 from wfmgmt.control.messages import (
     DriftReport,
+    LoadState,
     MemoryReport,
     NodeReport,
     StatusChanges,
@@ -15,7 +15,7 @@ from wfmgmt.control.messages import (
     encode,
 )
 from wfmgmt.domain.faults import Fault
-from wfmgmt.domain.workflow import DeployedNode, LoadRequest, NodeKind, NodeSettings
+from wfmgmt.domain.workflow import LoadRequest, Node, NodeKind, NodeSettings
 
 REPORT = WorkflowReport(
     uid="u1",
@@ -43,9 +43,8 @@ MESSAGES = (
         startup_timeout_s=1,
         response_timeout_s=60,
         nodes=(
-            DeployedNode(
-                name="m1", kind=NodeKind.MODEL, archive_file="m.mar", archive_sha256=None, settings=NodeSettings()
-            ),
+            Node(name="m1", kind=NodeKind.MODEL, model_file="m.mar", settings=NodeSettings(min_workers=0)),
+            Node(name="f", kind=NodeKind.FUNCTION, settings=NodeSettings()),
         ),
         edges=(("m1", "f"),),
     ),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from wfmgmt.domain.workflow import DeployedNode, LoadRequest, NodeKind, NodeSettings
+from wfmgmt.domain.workflow import LoadRequest, Node, NodeKind, NodeSettings
 from wfmgmt.errors import NodeFailed, NodeRefused, TooManyRequests, WorkflowNotReady, WorkflowTimedOut
 from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.models.base import (
@@ -25,7 +25,7 @@ from wfmgmt.serving.predictions import AdmissionControl, Prediction, PredictionL
 from wfmgmt.testing import in_event_loop
 
 #: What a fake node does when it is asked: it returns an answer or raises.
-Node = Callable[[NodeRequest], bytes | NodeAnswer]
+Behaviour = Callable[[NodeRequest], bytes | NodeAnswer]
 PARALLEL = {"pre": ["a", "b"], "a": ["join"], "b": ["join"], "join": []}
 
 
@@ -40,10 +40,7 @@ def make_deployment(graph: Mapping[str, list[str]], *, retries: int, timeout_s: 
         handler=None,
         startup_timeout_s=1,
         response_timeout_s=timeout_s,
-        nodes=tuple(
-            DeployedNode(name=name, kind=NodeKind.MODEL, archive_file=None, archive_sha256=None, settings=settings)
-            for name in graph
-        ),
+        nodes=tuple(Node(name=name, kind=NodeKind.MODEL, settings=settings) for name in graph),
         edges=tuple((source, target) for source, targets in graph.items() for target in targets),
     )
 
@@ -89,7 +86,7 @@ class Workflow:
         return {name: bytes(answer.content).decode() for name, answer in answers.items()}
 
 
-def failing(*errors: Exception | None) -> Node:
+def failing(*errors: Exception | None) -> Behaviour:
     """Return a node that raises these, one after the other, and answers where None stands."""
     script = list(errors)
 
@@ -218,7 +215,7 @@ class Body(bytearray):
     """The bytes of a request, which a weak reference can be made to."""
 
 
-FAILURES: dict[str, tuple[dict[str, Callable[[], Node]], type[BaseException] | None, int]] = {
+FAILURES: dict[str, tuple[dict[str, Callable[[], Behaviour]], type[BaseException] | None, int]] = {
     "failed": ({"a": lambda: failing(PredictionFailed("no"), PredictionFailed("no"))}, NodeFailed, 5),
     "failed twice": (dict.fromkeys("ab", lambda: failing(*[PredictionFailed("no")] * 2)), NodeFailed, 5),
     "refused": ({"b": lambda: failing(PredictionRefused("no", 422))}, NodeRefused, 5),
@@ -235,7 +232,7 @@ FAILURES: dict[str, tuple[dict[str, Callable[[], Node]], type[BaseException] | N
 @pytest.mark.parametrize("inner", [{}, {"first": ["pre", "other"], "other": ["c", "d"], "c": [], "d": []}])
 @in_event_loop
 async def test_request_that_fails_frees_its_body_at_once(
-    failure: tuple[dict[str, Callable[[], Node]], type[BaseException] | None, int], inner: dict[str, list[str]]
+    failure: tuple[dict[str, Callable[[], Behaviour]], type[BaseException] | None, int], inner: dict[str, list[str]]
 ) -> None:
     """Nothing is left for the garbage collection, however a request ends and wherever the graph branches."""
     nodes, error, timeout_s = failure
