@@ -8,16 +8,15 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import uvloop
 
-from wfmgmt.archives.manifest import ModelArchive, read_mar
-from wfmgmt.archives.reading import open_archive, sha256_of
+from wfmgmt.archives.manifest import unpack_mar
+from wfmgmt.archives.reading import sha256_of, unpack_archive
 from wfmgmt.archives.verified import open_verified
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.changes import Changes, RegistrySlice
-from wfmgmt.domain.limits import MIB, Limits
+from wfmgmt.domain.limits import MIB
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import LoadRequest, NodeKind
 from wfmgmt.errors import ResourcesExhausted, SettingsInvalid
@@ -138,11 +137,15 @@ async def create_runtime(
         gpus = count_accelerators(visible=environment.get("CUDA_VISIBLE_DEVICES"))
         models = LocalModelServer(
             replace(parts, accelerators=Accelerators(gpus)),
-            ArchiveKind(name="Model", unpack=partial(_unpack_model, settings.limits), open_archive=open_verified),
+            ArchiveKind(name="Model", unpack=partial(unpack_mar, limits=settings.limits), open_archive=open_verified),
         )
     functions = LocalModelServer(
         parts,
-        ArchiveKind(name="Workflow archive", unpack=partial(_unpack, settings.limits), open_archive=open_verified),
+        ArchiveKind(
+            name="Workflow archive",
+            unpack=partial(unpack_archive, limits=settings.limits),
+            open_archive=open_verified,
+        ),
     )
     runtime = Runtime(
         servers={NodeKind.MODEL: models, NodeKind.FUNCTION: functions},
@@ -190,17 +193,6 @@ def _torchserve_settings(settings: Settings, identity: str) -> TorchServeSetting
         idle_timeout_s=settings.idle_timeout_s,
         answer_bytes=settings.response_limit_bytes,
     )
-
-
-def _unpack_model(limits: Limits, content: BinaryIO, folder: Path) -> ModelArchive:
-    manifest = read_mar(content, limits)
-    _unpack(limits, content, folder)
-    return manifest
-
-
-def _unpack(limits: Limits, content: BinaryIO, folder: Path) -> None:
-    with open_archive(content, limits) as reader:
-        reader.unpack(folder)
 
 
 def renew_folders(run_folder: Path) -> None:

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from wfmgmt.domain.limits import MIB
 
@@ -74,6 +75,16 @@ def nested() -> bytes:
     table = entry(b"a", packed=inner, size=len(inner), crc=zlib.crc32(inner), offset=0, method=0)
     table += entry(b"b", packed=b"x" * 10, size=10, crc=zlib.crc32(b"x" * 10), offset=31, method=0)
     return outer + table + end_record(2, len(table), len(outer))
+
+
+def shifted() -> bytes:
+    """Return an archive whose first member has its data in the second one, by way of a long extra field."""
+    packed = b"x" * 100
+    claimed: dict[str, Any] = {"packed": packed, "size": 100, "crc": zlib.crc32(packed), "method": 0}
+    first, second = local(b"a.txt", **claimed), local(b"b", **claimed)
+    first = first[:28] + struct.pack("<H", len(second)) + first[30:]
+    table = entry(b"a.txt", offset=0, **claimed) + entry(b"b", offset=len(first), **claimed)
+    return first + second + table + end_record(2, len(table), len(first + second))
 
 
 def many_entries(count: int, claimed: int) -> bytes:

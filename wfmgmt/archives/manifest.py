@@ -82,21 +82,44 @@ def read_war(source: Path | BinaryIO, limits: Limits, *, shown_name: str | None 
 
 
 def read_mar(source: Path | BinaryIO, limits: Limits) -> ModelArchive:
-    """Return what a model archive says about its model.
+    """Return what a model archive says about its model, after reading all of it once.
 
     Raises:
-        InvalidArchive: The file is no archive that can be trusted, or its manifest is missing or does not have the
-            right shape, or the handler file that it names is missing.
+        InvalidArchive: The file is no archive that can be trusted, or a part of it is missing or wrong.
         OSError: The file cannot be read.
     """
     with open_archive(source, limits) as archive:
-        manifest = _read_manifest(archive, MAR_MANIFEST, limits)
-        model = _section(manifest, "model", MAR_MANIFEST)
-        model_name = _required_text(model, "modelName", f"{MAR_MANIFEST}: model")
-        handler = _required_text(model, "handler", f"{MAR_MANIFEST}: model")
-        _check_model_handler(archive, handler, limits)
-        config = _read_config(archive, model, limits)
-        return ModelArchive(model_name=model_name, handler=handler, manifest=manifest, config=config)
+        model = _read_model(archive, limits)
+        archive.check()
+        return model
+
+
+def unpack_mar(content: BinaryIO, folder: Path, limits: Limits) -> ModelArchive:
+    """Unpack a model archive into an empty folder, and return what it says about its model.
+
+    Raises:
+        InvalidArchive: As for `read_mar`.
+        OSError: The file cannot be read, or the folder not be written to.
+    """
+    with open_archive(content, limits) as archive:
+        model = _read_model(archive, limits)
+        archive.unpack(folder)
+        return model
+
+
+def _read_model(archive: ArchiveReader, limits: Limits) -> ModelArchive:
+    """Return what an open model archive says about its model.
+
+    Raises:
+        InvalidArchive: Its manifest is missing or does not have the right shape, or a file that it names is missing.
+    """
+    manifest = _read_manifest(archive, MAR_MANIFEST, limits)
+    model = _section(manifest, "model", MAR_MANIFEST)
+    model_name = _required_text(model, "modelName", f"{MAR_MANIFEST}: model")
+    handler = _required_text(model, "handler", f"{MAR_MANIFEST}: model")
+    _check_model_handler(archive, handler, limits)
+    config = _read_config(archive, model, limits)
+    return ModelArchive(model_name=model_name, handler=handler, manifest=manifest, config=config)
 
 
 def _read_config(archive: ArchiveReader, model: dict[str, Any], limits: Limits) -> ModelConfig | None:

@@ -1,4 +1,4 @@
-"""Reading zip archives from strangers.
+"""Reading untrusted zip archives.
 
 Whatever an archive tells about itself can be a lie: its table of contents is checked before anything is read, and
 contents are read in chunks and counted, whatever sizes are declared.
@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from wfmgmt.archives.zip_directory import open_checked
+from wfmgmt.archives.zip_directory import Placed, open_checked
 from wfmgmt.domain.limits import MIB, Limits
 from wfmgmt.domain.names import quoted
 from wfmgmt.errors import InvalidArchive
@@ -57,20 +57,20 @@ def open_archive(source: Path | BinaryIO, limits: Limits) -> "ArchiveReader":
     with ExitStack() as resources:
         file = resources.enter_context(source.open("rb")) if isinstance(source, Path) else source
         with _foreign_errors_mapped("the table of contents"):
-            archive = resources.enter_context(open_checked(file, limits.archive_entries))
-        packed_bytes = file.seek(0, os.SEEK_END)
-        return ArchiveReader(archive, packed_bytes=packed_bytes, limits=limits, resources=resources.pop_all())
+            archive, members = open_checked(file, limits.archive_entries)
+        resources.enter_context(archive)
+        return ArchiveReader(archive, file, members, limits=limits, resources=resources.pop_all())
 
 
-def check_archive(source: Path | BinaryIO, limits: Limits) -> None:
-    """Read all of an archive once, so that unpacking it later meets no surprise.
+def unpack_archive(content: BinaryIO, folder: Path, limits: Limits) -> None:
+    """Unpack an archive into an empty folder.
 
     Raises:
         InvalidArchive: As `open_archive` and `ArchiveReader.unpack` say.
-        OSError: The file cannot be read.
+        OSError: The file cannot be read, or the folder not be written to.
     """
-    with open_archive(source, limits) as archive:
-        archive.check()
+    with open_archive(content, limits) as archive:
+        archive.unpack(folder)
 
 
 def sha256_of(path: Path) -> str:
@@ -89,17 +89,28 @@ class ArchiveReader:
     `open_archive` makes it. One thread at a time may use it.
     """
 
-    def __init__(self, archive: zipfile.ZipFile, *, packed_bytes: int, limits: Limits, resources: ExitStack) -> None:
+    def __init__(
+        self,
+        archive: zipfile.ZipFile,
+        file: BinaryIO,
+        members: Sequence[Placed],
+        *,
+        limits: Limits,
+        resources: ExitStack,
+    ) -> None:
         """Take over an archive.
 
         Args:
             archive: The archive.
-            packed_bytes: Size of its file.
+            file: What it is read from.
+            members: Its members in the order of their bytes: the order in which a disk, and a digest, read them best.
             limits: What unpacking is held to.
             resources: What has to be closed in the end.
         """
         self._archive = archive
-        self._packed_bytes = packed_bytes
+        self._file = file
+        self._packed_bytes = file.seek(0, os.SEEK_END)
+        self._members = {placed.member.filename: placed for placed in members}
         self._limits = limits
         self._resources = resources
 
@@ -118,7 +129,7 @@ class ArchiveReader:
 
     def size(self, name: str) -> int:
         """Return the size that a file declares; reading it fails when that is wrong."""
-        return self._archive.getinfo(name).file_size
+        return self._members[name].member.file_size
 
     def read(self, name: str, max_bytes: int) -> bytes:
         """Return the content of a file.
@@ -129,7 +140,7 @@ class ArchiveReader:
         if name not in self.names:
             raise InvalidArchive(f"{quoted(name)} is missing")
         content = bytearray()
-        for chunk in self._chunks(self._archive.getinfo(name)):
+        for chunk in self._chunks(self._members[name]):
             content += chunk
             if len(content) > max_bytes:
                 raise InvalidArchive(f"{quoted(name)} is longer than {max_bytes} bytes")
@@ -142,14 +153,14 @@ class ArchiveReader:
             InvalidArchive: A member is damaged, or more comes out than the limits allow.
         """
         unpacked_bytes = 0
-        for member in self._archive.infolist():
-            if not member.is_dir():
-                unpacked_bytes = self._copy(member, lambda _: None, unpacked_bytes)
+        for placed in self._members.values():
+            if not placed.member.is_dir():
+                unpacked_bytes = self._copy(placed, lambda _: None, unpacked_bytes)
 
     def unpack(self, folder: Path) -> None:
         """Write all members to a folder, files with mode 0600 and folders with 0700.
 
-        After an error the folder holds what was written until then; whoever made it has to remove it.
+        After an error the folder holds what was written until then, for the caller to remove.
 
         Args:
             folder: An existing, empty folder.
@@ -159,24 +170,24 @@ class ArchiveReader:
             OSError: The folder cannot be written to, for one because the disk is full.
         """
         unpacked_bytes = 0
-        for member in self._archive.infolist():
-            *parents, last = member.filename.removesuffix("/").split("/")
+        for name, placed in self._members.items():
+            *parents, last = name.removesuffix("/").split("/")
             parent = _make_folders(folder, parents)
-            if member.is_dir():
+            if placed.member.is_dir():
                 _make_folders(parent, [last])
                 continue
             with _create_file(parent / last) as file:
-                unpacked_bytes = self._copy(member, file.write, unpacked_bytes)
+                unpacked_bytes = self._copy(placed, file.write, unpacked_bytes)
 
-    def _copy(self, member: zipfile.ZipInfo, write: Callable[[bytes], object], unpacked_bytes: int) -> int:
+    def _copy(self, placed: Placed, write: Callable[[bytes], object], unpacked_bytes: int) -> int:
         """Write the content of a file, and return how much has come out of the archive with it.
 
         Raises:
             InvalidArchive: The file is damaged, or it is too much.
         """
-        for chunk in self._chunks(member):
+        for chunk in self._chunks(placed):
             unpacked_bytes += len(chunk)
-            self._check_unpacked(unpacked_bytes, member.filename)
+            self._check_unpacked(unpacked_bytes, placed.member.filename)
             write(chunk)
         return unpacked_bytes
 
@@ -194,17 +205,20 @@ class ArchiveReader:
         if unpacked_bytes > _RATIO_CHECKED_FROM_BYTES and unpacked_bytes > ratio * self._packed_bytes:
             raise InvalidArchive(f"it unpacks to more than {ratio} times its size, {passed} (WFMGMT_ARCHIVE_RATIO)")
 
-    def _chunks(self, member: zipfile.ZipInfo) -> Iterator[bytes]:
+    def _chunks(self, placed: Placed) -> Iterator[bytes]:
         """Yield the content of a file in pieces.
 
         Raises:
             InvalidArchive: The file is damaged.
         """
-        with _foreign_errors_mapped(quoted(member.filename)), self._archive.open(member) as content:
+        member = placed.member
+        with _foreign_errors_mapped(quoted(member.filename)):
+            placed.check(self._file)
             read_bytes = 0
-            while chunk := content.read(_CHUNK_BYTES):
-                read_bytes += len(chunk)
-                yield chunk
+            with self._archive.open(member) as content:
+                while chunk := content.read(_CHUNK_BYTES):
+                    read_bytes += len(chunk)
+                    yield chunk
             if read_bytes != member.file_size:
                 raise EOFError(f"it ends after {read_bytes} of {member.file_size} bytes")
 

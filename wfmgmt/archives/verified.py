@@ -1,4 +1,4 @@
-"""Files whose content is settled once: what is read later is what was hashed, whatever becomes of the file."""
+"""Files whose content is pinned while it is read: what is handed out is what the digest stands for."""
 
 import hashlib
 import io
@@ -12,43 +12,53 @@ from wfmgmt.errors import InvalidArchive
 # A hash's state takes 250 bytes, so those of a file of 10 GiB take 10 MB.
 _BLOCK_BYTES = 256 * 1024
 _BUFFER_BYTES = 64 * 1024
+#: Blocks kept in memory until it is their turn to be hashed: the largest table of contents that is read has 40.
+_MAX_AHEAD = 64
 
 
 class VerifiedFile(io.BufferedReader):
     """An open archive that hands out exactly the bytes that its digest stands for.
 
     `open_verified` makes it. One thread at a time may use it.
-
-    Attributes:
-        sha256: Digest of the content, in lower-case hexadecimal.
     """
 
-    def __init__(self, content: "_SettledContent") -> None:
+    def __init__(self, content: "_PinnedContent") -> None:
         super().__init__(content, _BUFFER_BYTES)
-        self.sha256 = content.sha256
+        self._content = content
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the content, in lower-case hexadecimal; what has not been read yet is read for it.
+
+        Raises:
+            InvalidArchive: The file is no longer what it was, or cannot be read.
+        """
+        return self._content.sha256()
 
 
 def open_verified(path: Path) -> VerifiedFile:
-    """Open a file and hash all of it; each part that is read afterwards is compared with what was hashed.
+    """Open a file whose bytes are hashed while they are read, each of them once if they are read in order.
 
-    So nothing has to be copied, however large the file is: renaming another one to its place does not matter, since
-    the descriptor stays, and bytes that were overwritten meanwhile are noticed before they are handed out. Reads raise
-    `InvalidArchive` then, and when the disk fails.
+    Nothing has to be copied, however large the file is: renaming another one to its place does not matter, since the
+    descriptor stays, and bytes that were overwritten after they were read are noticed before they are handed out again.
+    Reads raise `InvalidArchive` then, and when the disk fails.
 
     Raises:
         FileNotFoundError: There is no such file.
         InvalidArchive: It cannot be read, or is no regular file.
     """
-    content = _SettledContent(_open_regular(path), path.name)
+    descriptor, size = _open_regular(path)
+    content = _PinnedContent(descriptor, size, path.name)
     try:
-        content.settle()
+        content.hash_block(0)
         return VerifiedFile(content)
     except BaseException:
         content.close()
         raise
 
 
-def _open_regular(path: Path) -> int:
+def _open_regular(path: Path) -> tuple[int, int]:
+    """Return a descriptor of a file, and the file's size."""
     # A FIFO that was put in the file's place would block an opening that waits for its writer.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
     try:
@@ -57,45 +67,39 @@ def _open_regular(path: Path) -> int:
         raise
     except OSError as error:
         raise _unreadable(error) from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise InvalidArchive("it is not a regular file")
-    return descriptor
+    return descriptor, status.st_size
 
 
-class _SettledContent(io.RawIOBase):
-    """The content of a file as it was when it was hashed.
+class _PinnedContent(io.RawIOBase):
+    """The content of a file, each block of which stays what it was when it was read first.
 
-    The state of the hash is kept from before each block: a block is the one that was hashed if it takes that state to
-    the next one, so checking costs no second kind of digest.
+    Blocks are hashed in their order. The state of the hash is kept from before each block: a block that is read again
+    is the one that was hashed if it takes that state to the next one, so checking costs no second kind of digest. A
+    block that is read before its turn, as those of the table of contents at the end of an archive are, stays in memory
+    until it has been hashed; when there are too many of these, all that lies before the next one is hashed first.
     """
 
-    def __init__(self, descriptor: int, name: str) -> None:
+    def __init__(self, descriptor: int, size: int, name: str) -> None:
         super().__init__()
         self.name = name
         self._descriptor = descriptor
+        self._size = size
         self._position = 0
         self._block_number, self._block = -1, b""
-        self._size = 0
         self._states = [hashlib.sha256()]
+        self._ahead: dict[int, bytes] = {}
 
-    def settle(self) -> None:
-        """Hash all of the file.
+    def sha256(self) -> str:
+        """Return the digest of the content.
 
         Raises:
-            InvalidArchive: It cannot be read.
+            InvalidArchive: As for `readinto`.
         """
-        while block := self._read_block(self._size):
-            state = self._states[-1].copy()
-            state.update(block)
-            self._states.append(state)
-            self._size += len(block)
-            if len(block) < _BLOCK_BYTES:
-                break
-
-    @property
-    def sha256(self) -> str:
-        """Digest of the content."""
+        self.hash_block((self._size - 1) // _BLOCK_BYTES)
         return self._states[-1].hexdigest()
 
     def readable(self) -> bool:
@@ -107,7 +111,7 @@ class _SettledContent(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to a place in the content as it was hashed."""
+        """Move to a place in the content."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         if start + offset < 0:
             raise ValueError(f"there is no place {start + offset} in a file")
@@ -124,7 +128,7 @@ class _SettledContent(io.RawIOBase):
         if self._position >= self._size:
             return 0
         with memoryview(buffer) as wanted:
-            part = self._verified_block(number)[start : start + len(wanted)]
+            part = self._pinned_block(number)[start : start + len(wanted)]
             wanted[: len(part)] = part
         self._position += len(part)
         return len(part)
@@ -135,28 +139,63 @@ class _SettledContent(io.RawIOBase):
             os.close(self._descriptor)
         super().close()
 
-    def _verified_block(self, number: int) -> bytes:
-        if number != self._block_number:
-            offset = number * _BLOCK_BYTES
-            block = self._read_block(offset)[: self._size - offset]
-            state = self._states[number].copy()
+    def hash_block(self, number: int) -> None:
+        """Hash the blocks up to this one, which is the current one then.
+
+        Raises:
+            InvalidArchive: As for `readinto`.
+        """
+        while (turn := len(self._states) - 1) <= number:
+            block = self._ahead.pop(turn, None)
+            if block is None:
+                block = self._read_block(turn)
+            state = self._states[turn].copy()
             state.update(block)
-            if state.digest() != self._states[number + 1].digest():
-                raise InvalidArchive("it was changed while it was read")
-            self._block_number, self._block = number, block
+            self._states.append(state)
+            self._block_number, self._block = turn, block
+
+    def _pinned_block(self, number: int) -> bytes:
+        turn = len(self._states) - 1
+        if number == self._block_number:
+            return self._block
+        if number < turn:
+            self._block_number, self._block = number, self._read_again(number)
+        elif number == turn or (number not in self._ahead and len(self._ahead) == _MAX_AHEAD):
+            self.hash_block(number)
+        else:
+            if number not in self._ahead:
+                self._ahead[number] = self._read_block(number)
+            return self._ahead[number]
         return self._block
 
-    def _read_block(self, offset: int) -> bytes:
-        """Return the block that begins there, shorter than a block only at the end of the file."""
+    def _read_again(self, number: int) -> bytes:
+        block = self._read_block(number)
+        state = self._states[number].copy()
+        state.update(block)
+        if state.digest() != self._states[number + 1].digest():
+            raise _changed()
+        return block
+
+    def _read_block(self, number: int) -> bytes:
+        """Return a block as it is on the disk, shorter than others only at the end of the file."""
+        offset = number * _BLOCK_BYTES
+        size = min(_BLOCK_BYTES, self._size - offset)
         block = b""
         try:
-            while chunk := os.pread(self._descriptor, _BLOCK_BYTES - len(block), offset + len(block)):
+            # A file that cannot be read is noticed even when it claims to be empty.
+            while chunk := os.pread(self._descriptor, max(size - len(block), 1), offset + len(block)):
                 block += chunk
-                if len(block) == _BLOCK_BYTES:
-                    break
+                if len(block) >= size:
+                    return block[:size]
         except OSError as error:
             raise _unreadable(error) from error
+        if len(block) < size:
+            raise _changed()
         return block
+
+
+def _changed() -> InvalidArchive:
+    return InvalidArchive("it was changed while it was read")
 
 
 def _unreadable(error: OSError) -> InvalidArchive:

@@ -4,6 +4,7 @@
 each other. The format is described in APPNOTE.TXT of PKWARE; the numbers of its sections are given below.
 """
 
+import itertools
 import os
 import re
 import stat
@@ -12,7 +13,7 @@ import unicodedata
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, NamedTuple
 
 from wfmgmt.domain.names import quoted
 from wfmgmt.errors import InvalidArchive
@@ -43,12 +44,15 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 _CONTROL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
-def open_checked(file: IO[bytes], max_entries: int) -> zipfile.ZipFile:
-    """Return the archive in a file after all of its table of contents has been checked.
+def open_checked(file: IO[bytes], max_entries: int) -> tuple[zipfile.ZipFile, Sequence["Placed"]]:
+    """Return the archive in a file after all of its table of contents has been checked, and where its members lie.
 
     Args:
         file: Open for reading; it stays open when the archive is closed.
         max_entries: Members that the archive may have.
+
+    Returns:
+        The archive, and its members in the order of their bytes.
 
     Raises:
         InvalidArchive: The table breaks a rule.
@@ -61,8 +65,33 @@ def open_checked(file: IO[bytes], max_entries: int) -> zipfile.ZipFile:
     for member in members:
         _check_member(member)
     _check_paths(members, max_entries)
-    _check_layout(file, members, table.offset)
-    return archive
+    return archive, _checked_layout(members, table.offset)
+
+
+class Placed(NamedTuple):
+    """A member of an archive and its place in the file.
+
+    Attributes:
+        member: Its entry in the table of contents.
+        end: Where the next member begins, or the table of contents.
+    """
+
+    member: zipfile.ZipInfo
+    end: int
+
+    def check(self, file: IO[bytes]) -> None:
+        """Compare the header before the member's data with the table of contents.
+
+        Raises:
+            InvalidArchive: There is no such header, or the data would reach into what follows.
+            struct.error: The file ends there.
+        """
+        file.seek(self.member.header_offset)
+        signature, *lengths = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+        if signature != _LOCAL_SIGNATURE:
+            raise InvalidArchive(f"{quoted(self.member.filename)} is not where the table of contents says")
+        if self.member.header_offset + _LOCAL_HEADER.size + sum(lengths) + self.member.compress_size > self.end:
+            raise InvalidArchive(f"{quoted(self.member.filename)} overlaps what follows it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,25 +261,21 @@ def _check_paths(members: Sequence[zipfile.ZipInfo], max_entries: int) -> None:
         raise InvalidArchive(f"{quoted(both)} is a file and also the folder of another member")
 
 
-def _check_layout(file: IO[bytes], members: Sequence[zipfile.ZipInfo], table_offset: int) -> None:
+def _checked_layout(members: Sequence[zipfile.ZipInfo], table_offset: int) -> Sequence[Placed]:
     """Refuse members that share bytes of the file: that is how a small file unpacks to a huge one.
+
+    Only the table of contents is looked at here, so that nothing is read twice; `Placed.check` does the rest.
 
     Raises:
         InvalidArchive: Two members overlap, or one reaches into the table of contents.
     """
-    end = 0
-    previous = ""
-    for member in sorted(members, key=lambda member: member.header_offset):
-        name = quoted(member.filename)
-        if member.header_offset < end:
-            raise InvalidArchive(f"{previous} and {name} overlap")
-        if member.header_offset + _LOCAL_HEADER.size > table_offset:
-            raise InvalidArchive(f"{name} lies outside of the data")
-        file.seek(member.header_offset)
-        signature, *lengths = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-        if signature != _LOCAL_SIGNATURE:
-            raise InvalidArchive(f"{name} is not where the table of contents says")
-        end = member.header_offset + _LOCAL_HEADER.size + sum(lengths) + member.compress_size
-        if end > table_offset:
-            raise InvalidArchive(f"{name} lies outside of the data")
-        previous = name
+    placed = []
+    in_order = sorted(members, key=lambda member: member.header_offset)
+    for member, following in itertools.zip_longest(in_order, in_order[1:]):
+        end = table_offset if following is None else following.header_offset
+        if member.header_offset + _LOCAL_HEADER.size + member.compress_size > end:
+            name = quoted(member.filename)
+            where = "lies outside of the data" if following is None else f"and {quoted(following.filename)} overlap"
+            raise InvalidArchive(f"{name} {where}")
+        placed.append(Placed(member, end))
+    return placed

@@ -1,13 +1,12 @@
 """From the request's url to checked archives on disk, and back to nothing when the registration fails."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from wfmgmt.archives.fetching import Fetcher
-from wfmgmt.archives.manifest import read_mar
-from wfmgmt.archives.reading import check_archive
+from wfmgmt.archives.manifest import WorkflowArchive, read_mar, read_war
 from wfmgmt.archives.stores import ArchiveFolder, StoreFolders, model_file_name
 from wfmgmt.archives.urls import RemoteUrl, is_remote, parse_url
 from wfmgmt.archives.verified import VerifiedFile, open_verified
@@ -32,21 +31,16 @@ class ArchiveFile:
     Attributes:
         path: Where its bytes are now.
         shown_url: What the client asked for, without credentials and query.
-        sha256: Digest of the bytes.
         wanted_name: The name a download is to get in the store; None when the file lies there already.
+        sha256: Digest of the bytes; empty before they have been read.
         config: What a model's configuration file says; None when it has none.
     """
 
     path: Path
     shown_url: str
-    sha256: str
-    wanted_name: str | None
+    wanted_name: str | None = None
+    sha256: str = ""
     config: ModelConfig | None = None
-
-    @property
-    def shown_name(self) -> str:
-        """What messages call the file: a download is not known by its temporary name."""
-        return self.wanted_name or self.path.name
 
 
 def folder_warnings(urls: Mapping[str, str]) -> list[str]:
@@ -60,6 +54,14 @@ def folder_warnings(urls: Mapping[str, str]) -> list[str]:
         for node, url in urls.items()
         if not is_remote(url) and model_file_name(url) != url
     ]
+
+
+def _opened(archive: ArchiveFile) -> VerifiedFile:
+    """Open an archive, so that what is checked is what its digest stands for."""
+    try:
+        return open_verified(archive.path)
+    except FileNotFoundError as error:  # It went since it was found.
+        raise ArchiveNotFound(archive.shown_url) from error
 
 
 class Acquisition:
@@ -84,21 +86,30 @@ class Acquisition:
         self._parts: list[tuple[ArchiveFolder, Path]] = []
         self._published: list[tuple[ArchiveFolder, str]] = []
 
-    @contextmanager
-    def workflow(self, url: str) -> Iterator[tuple[ArchiveFile, VerifiedFile]]:
-        """Give the workflow's archive and its content, downloading it if need be.
+    def workflow(self, url: str, detail: dict[str, Any]) -> tuple[ArchiveFile, WorkflowArchive]:
+        """Return the workflow's archive, downloading it if need be, and what it holds.
+
+        Args:
+            url: What the client asks for.
+            detail: Gets the url and the digest for the audit trail, also when the archive is refused.
 
         Raises:
-            InvalidWorkflow: It cannot be read.
+            InvalidWorkflow: It cannot be read, or is no archive of a workflow.
             ArchiveNotFound, BadRequest, UrlNotAllowed, DownloadFailed, InsufficientStorage: As `ArchiveFolder.find`
                 and `Fetcher.fetch` say.
         """
         try:
-            archive, content = self._acquire(self._folders.workflow, url)
+            archive = self._acquire(self._folders.workflow, url)
+            with _opened(archive) as content:
+                detail["url"] = archive.shown_url
+                try:
+                    # A download is not known by its temporary name.
+                    contents = read_war(content, self._limits, shown_name=archive.wanted_name or archive.path.name)
+                finally:
+                    detail["archive_sha256"] = content.sha256
+                return replace(archive, sha256=content.sha256), contents
         except InvalidArchive as error:
             raise InvalidWorkflow(f"Workflow archive {redacted_address(url)}: {error.reason}") from error
-        with content:
-            yield archive, content
 
     def models(self, urls: Mapping[str, str]) -> tuple[dict[str, ArchiveFile], dict[str, str]]:
         """Return the archives of model nodes, each checked as far as is possible without running it.
@@ -125,28 +136,20 @@ class Acquisition:
 
     def _model(self, url: str) -> ArchiveFile:
         try:
-            model, content = self._acquire(self._folders.model, url if is_remote(url) else model_file_name(url))
-            with content:
+            model = self._acquire(self._folders.model, url if is_remote(url) else model_file_name(url))
+            with _opened(model) as content:
                 config = read_mar(content, self._limits).config
-                check_archive(content, self._limits)
+                return replace(model, sha256=content.sha256, config=config)
         except InvalidArchive as error:
             raise InvalidArchive(f"{redacted_address(url)}: {error.reason}") from error
-        return replace(model, config=config)
 
-    def _acquire(self, folder: ArchiveFolder, url: str) -> tuple[ArchiveFile, VerifiedFile]:
-        """Return an archive, open, so that what is checked is what its digest stands for."""
+    def _acquire(self, folder: ArchiveFolder, url: str) -> ArchiveFile:
+        """Return an archive that has not been read yet."""
         if not is_remote(url):
-            path, shown, wanted_name = folder.find(url), url, None
-        else:
-            remote = parse_url(url)
-            shown, wanted_name = remote.shown, remote.file_name
-            path = self._download(folder, remote)
-        try:
-            content = open_verified(path)
-        except FileNotFoundError as error:  # It went since it was found.
-            raise ArchiveNotFound(shown) from error
-        archive = ArchiveFile(path=path, shown_url=shown, sha256=content.sha256, wanted_name=wanted_name)
-        return archive, content
+            return ArchiveFile(path=folder.find(url), shown_url=url)
+        remote = parse_url(url)
+        path = self._download(folder, remote)
+        return ArchiveFile(path=path, shown_url=remote.shown, wanted_name=remote.file_name)
 
     def _download(self, folder: ArchiveFolder, url: RemoteUrl) -> Path:
         self._fetcher.check(url)

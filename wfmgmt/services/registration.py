@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wfmgmt.archives.fetching import Fetcher
-from wfmgmt.archives.manifest import WorkflowArchive, read_war
+from wfmgmt.archives.manifest import WorkflowArchive
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.archives.urls import is_remote
 from wfmgmt.control.client import RuntimeClient
@@ -243,10 +243,7 @@ class Registration:
         """Check everything that can be checked without running code."""
         if request.workflow_name is not None:
             self._check_free(request.workflow_name)
-        with acquisition.workflow(request.url) as (archive, content):
-            attempt.detail["url"] = archive.shown_url
-            attempt.detail["archive_sha256"] = archive.sha256
-            contents = read_war(content, self._limits, shown_name=archive.shown_name)
+        archive, contents = acquisition.workflow(request.url, attempt.detail)
         name = request.workflow_name or contents.name
         if name is None:
             raise InvalidWorkflow("Workflow name is not defined.")

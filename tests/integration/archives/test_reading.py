@@ -1,4 +1,4 @@
-"""Zip archives from strangers, as files."""
+"""Untrusted zip archives, as files."""
 
 import errno
 import hashlib
@@ -23,12 +23,13 @@ from tests.support.crafted_zips import (
     many_entries,
     nested,
     overlapping,
+    shifted,
     write,
     zipped,
     zipped_member,
 )
 from wfmgmt.archives import reading
-from wfmgmt.archives.reading import check_archive, open_archive, sha256_of
+from wfmgmt.archives.reading import open_archive, sha256_of
 from wfmgmt.domain.limits import MIB, Limits
 from wfmgmt.errors import InvalidArchive
 
@@ -92,7 +93,6 @@ GOOD = zipped(FILES)
         (b"x" + GOOD, "the table of contents is not where the end record says"),
         (GOOD[50:], "the table of contents is not where the end record says"),
         (GOOD.replace(b"PK\1\2", b"PK\1\0", 1), "entry 1 of the table of contents is damaged"),
-        (GOOD.replace(b"PK\3\4", b"PK\3\0", 1), "'a.txt' is not where the table of contents says"),
         (GOOD[:-22] + end_record(2, *struct.unpack("<12xII2x", GOOD[-22:])), "3 entries, the end record says 2"),
         (GOOD[:-22] + b"PK\6\7" + bytes(16) + GOOD[-22:], "the end record for large archives is missing"),
         (zipped({"/etc/passwd": b""}), "the name '/etc/passwd' is an absolute path"),
@@ -196,6 +196,8 @@ def test_read_counts_real_bytes(tmp_path: Path) -> None:
         (crafted(content=b"x" * 10, size=20), "'a.txt' is damaged: it ends after 10 of 20 bytes"),
         (crafted(content=b"x" * 1000, size=10), "'a.txt' is damaged: Bad CRC-32"),
         (zipped({"a.txt": b"abc" * 100}).replace(b"a.txt", b"b.txt", 1), "File name in directory"),
+        (GOOD.replace(b"PK\3\4", b"PK\3\0", 1), "'a.txt' is not where the table of contents says"),
+        (shifted(), "'a.txt' overlaps what follows it"),
         (crafted(method=0, size=1, crc=0), "'a.txt' is damaged: Bad CRC-32"),
         (
             local(b"a.txt", packed=b"\xff" * 9, size=9, crc=0)
@@ -204,7 +206,7 @@ def test_read_counts_real_bytes(tmp_path: Path) -> None:
             "'a.txt' is damaged: Error -3 while decompressing",
         ),
     ],
-    ids=["checksum", "longer", "shorter", "other name", "not packed", "no deflate data"],
+    ids=["checksum", "longer", "shorter", "other name", "no header", "shared bytes", "not packed", "no deflate data"],
 )
 def test_members_are_refused_when_they_are_not_what_they_claim(tmp_path: Path, content: bytes, reason: str) -> None:
     """A damaged member is found while reading, while checking and while unpacking."""
@@ -274,15 +276,16 @@ def test_unpack_is_refused_when_the_sum_is_too_large(tmp_path: Path) -> None:
         archive.unpack(_new_folder(tmp_path))
 
 
-def test_check_archive_finds_what_unpacking_would(tmp_path: Path) -> None:
-    """Whoever checks an archive first meets no surprise later; a good one passes."""
+def test_check_finds_what_unpacking_would(tmp_path: Path) -> None:
+    """An archive that was checked first meets no surprise later; a good one passes."""
     path = write(tmp_path, zipped({"folder/": b"", "folder/a": b"x" * 100, "b": b"x" * 100}))
-    check_archive(path, LIMITS)
-    with pytest.raises(
-        InvalidArchive,
-        match=r"^it unpacks .* 150 bytes, 'b' passed the limit \(WFM.*_MB\)$",
+    with open_archive(path, LIMITS) as archive:
+        archive.check()
+    with (
+        open_archive(path, replace(LIMITS, archive_unpacked_bytes=150)) as archive,
+        pytest.raises(InvalidArchive, match=r"^it unpacks .* 150 bytes, 'b' passed the limit \(WFM.*_MB\)$"),
     ):
-        check_archive(path, replace(LIMITS, archive_unpacked_bytes=150))
+        archive.check()
 
 
 def test_unpack_does_not_follow_links_in_the_folder(tmp_path: Path) -> None:

@@ -67,6 +67,9 @@ def test_bytes_that_were_overwritten_are_not_handed_out(large: Path, offset: int
     """One bit anywhere is noticed, and what was not touched can still be read."""
     content = large.read_bytes()
     with open_verified(large) as file, large.open("r+b") as other:
+        assert file.sha256 == hashlib.sha256(content).hexdigest()
+        file.seek((offset + 300 * KIB) % (700 * KIB))
+        assert file.read(1)  # The block in memory is another one from here on.
         other.seek(offset)
         other.write(bytes([content[offset] ^ 1]))
         other.flush()
@@ -81,6 +84,8 @@ def test_bytes_that_were_overwritten_are_not_handed_out(large: Path, offset: int
 def test_file_that_became_shorter_is_noticed(large: Path) -> None:
     """What is missing was hashed."""
     with open_verified(large) as file:
+        assert file.read() == large.read_bytes()
+        file.seek(0)
         os.truncate(large, 650 * KIB)
         with pytest.raises(InvalidArchive, match="it was changed while it was read"):
             file.read()

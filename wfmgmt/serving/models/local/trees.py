@@ -32,7 +32,7 @@ class ArchiveContent(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Digest of the content, in lower-case hexadecimal."""
+        """Digest of the content, in lower-case hexadecimal; asked for last, it costs no second reading."""
 
     def __enter__(self) -> BinaryIO:
         """Return the content, to be read from any place in it."""
@@ -80,7 +80,8 @@ class ArchiveKind:
 
     Attributes:
         name: What messages call such an archive.
-        open_archive: Opens an archive and hashes all of it; it blocks. Raises FileNotFoundError or InvalidArchive.
+        open_archive: Opens an archive, which is hashed while it is read; it blocks. Raises FileNotFoundError or
+            InvalidArchive.
         unpack: Unpacks the content of an archive (first argument) into an empty folder (second) and returns what it
             says about itself, if anything; it blocks. Raises InvalidArchive, InvalidWorkflow or OSError.
     """
@@ -161,35 +162,49 @@ class UnpackedTree:
             lacks = isinstance(exc.__cause__, OSError) and is_lack(exc.__cause__.errno)
             raise _Unusable(f"{file_name}: {exc}", Fault.NO_ROOM if lacks else Fault.FILE) from exc
         with archive as content:
-            if archive.sha256 != self._sha256:
-                raise _Unusable(
-                    f"{file_name} is not the file that was registered (sha256 {self._sha256}, now {archive.sha256}); "
-                    "register the workflow again"
-                )
             try:
-                self._recorded = self._put_in_place(content)
+                self._recorded = self._put_in_place(archive, content)
             except (InvalidArchive, InvalidWorkflow) as exc:
                 raise _Unusable(f"{file_name}: {exc}") from exc
             except OSError as exc:
                 fault = Fault.NO_ROOM if is_lack(exc.errno) else Fault.MODEL
                 raise _Unusable(f"{file_name} cannot be unpacked: {exc.strerror}", fault) from exc
 
-    def _put_in_place(self, content: BinaryIO) -> Mapping[str, Facts]:
-        """Unpack beside the folder, then let that take its name; return what it holds."""
+    def _put_in_place(self, archive: ArchiveContent, content: BinaryIO) -> Mapping[str, Facts]:
+        """Unpack beside the folder, then let that take its name; return what it holds.
+
+        The digest is known, and compared, once all has been read; nothing uses the folder before.
+        """
         fresh, aside = (self.folder.with_name(uuid.uuid4().hex) for _ in range(2))
         try:
             ensure_folder(fresh.parent)
             fresh.mkdir(mode=0o700)
-            self.description = self._kind.unpack(content, fresh)
+            try:
+                description = self._kind.unpack(content, fresh)
+            finally:
+                self._check_digest(archive.sha256)
             seal(fresh)
             recorded = record(fresh)
             if os.path.lexists(self.folder):
                 self.folder.rename(aside)
             fresh.rename(self.folder)
+            self.description = description
         finally:
             remove_folder(fresh)
             remove_folder(aside)
         return recorded
+
+    def _check_digest(self, found: str) -> None:
+        """Refuse another archive than the one that was registered; that it is another explains all other faults.
+
+        Raises:
+            _Unusable: It is another.
+        """
+        if found != self._sha256:
+            raise _Unusable(
+                f"{self._archive.name} is not the file that was registered (sha256 {self._sha256}, now {found}); "
+                "register the workflow again"
+            )
 
 
 class _Unusable(Exception):

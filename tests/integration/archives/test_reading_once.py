@@ -1,0 +1,148 @@
+"""How often archives are read: once in the process that registers them, and once in the one that loads them."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.factories import make_mar, make_war
+from wfmgmt.archives.manifest import unpack_mar
+from wfmgmt.archives.stores import ArchiveFolder, StoreFolders
+from wfmgmt.archives.verified import open_verified
+from wfmgmt.domain.limits import MIB, Limits
+from wfmgmt.services.archives import Acquisition
+from wfmgmt.serving.models.base import ModelNotLoaded
+from wfmgmt.serving.models.local.trees import ArchiveKind, BlockingWork, UnpackedTree
+from wfmgmt.testing import in_event_loop
+
+#: A model of many members over many blocks, the largest ones too large to be kept in memory.
+MEMBERS = {f"weights/{number}.bin": os.urandom(700_000) for number in range(30)}
+LIMITS = Limits()
+
+
+class Reads:
+    """What this process reads of one file.
+
+    Attributes:
+        opened: How often it was opened.
+        size_bytes: Bytes that were read.
+    """
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.opened = self.size_bytes = 0
+        self._path = path
+        self._open, self._pread = os.open, os.pread
+        self._descriptors: set[int] = set()
+        monkeypatch.setattr(os, "open", self._counted_open)
+        monkeypatch.setattr(os, "pread", self._counted_pread)
+
+    def _counted_open(self, path: Any, *arguments: Any, **options: Any) -> int:
+        descriptor = self._open(path, *arguments, **options)
+        if path == self._path:
+            self.opened += 1
+            self._descriptors.add(descriptor)
+        return descriptor
+
+    def _counted_pread(self, descriptor: int, size: int, offset: int) -> bytes:
+        content = self._pread(descriptor, size, offset)
+        if descriptor in self._descriptors:
+            self.size_bytes += len(content)
+        return content
+
+
+def write_model(folder: Path) -> Path:
+    """Write an archive of 21 MB."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return make_mar(folder, name="m", extra_files=MEMBERS)
+
+
+def acquisition(folder: Path) -> Acquisition:
+    """Return what reads archives of stores below a folder."""
+    (folder / "war").mkdir(exist_ok=True)
+    folders = StoreFolders(
+        workflow=ArchiveFolder(folder=folder / "war", suffix=".war"),
+        model=ArchiveFolder(folder=folder / "mar", suffix=".mar"),
+    )
+    return Acquisition(folders=folders, fetcher=None, limits=LIMITS, lease="lease", cancelled=lambda: False)  # type: ignore[arg-type]  # nothing is downloaded
+
+
+def test_registration_reads_a_model_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Digest, manifest and the check of every member come from one pass, also for two nodes of one model."""
+    path = write_model(tmp_path / "mar")
+    digest, size = hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size
+    reads = Reads(path, monkeypatch)
+    found, failures = acquisition(tmp_path).models({"a": path.name, "b": path.name})
+    assert ({node: model.sha256 for node, model in found.items()}, failures) == ({"a": digest, "b": digest}, {})
+    assert (reads.opened, reads.size_bytes) == (1, size)
+
+
+def test_registration_reads_a_workflow_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for its own archive, which is refused or not with its digest known."""
+    (tmp_path / "war").mkdir()
+    path = make_war(tmp_path / "war", name="w", extra_files=MEMBERS)
+    digest, size = hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size
+    reads, detail = Reads(path, monkeypatch), dict[str, Any]()
+    archive, contents = acquisition(tmp_path).workflow(path.name, detail)
+    assert (archive.sha256, contents.name, detail) == (digest, "w", {"url": path.name, "archive_sha256": digest})
+    assert (reads.opened, reads.size_bytes) == (1, size)
+
+
+@in_event_loop
+async def test_load_reads_a_model_once(tmp_path: Path) -> None:
+    """It is unpacked while it is hashed; another archive than the registered one leaves nothing behind."""
+    path = write_model(tmp_path / "mar")
+    digest, size = hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size
+    kind = ArchiveKind(name="Model", unpack=partial(unpack_mar, limits=LIMITS), open_archive=open_verified)
+
+    def tree(sha256: str) -> UnpackedTree:
+        return UnpackedTree(kind, path, sha256, tmp_path / "unpacked" / "m", BlockingWork())
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        reads = Reads(path, monkeypatch)
+        loaded = tree(digest)
+        await loaded.ensure("m")
+    assert (reads.opened, reads.size_bytes) == (1, size)
+    assert (loaded.folder / "weights" / "7.bin").read_bytes() == MEMBERS["weights/7.bin"]
+    await loaded.remove()
+    other = tree("0" * 64)
+    with pytest.raises(ModelNotLoaded, match="is not the file that was registered"):
+        await other.ensure("m")
+    assert (list((tmp_path / "unpacked").iterdir()), other.description) == ([], None)
+
+
+def skipping(content: bytes) -> list[int]:
+    """Return places of which each is two blocks before the last one."""
+    return list(range(len(content) - 1, 0, -MIB // 2))
+
+
+@pytest.mark.parametrize("places", [skipping, lambda content: sorted(skipping(content))], ids=["backwards", "forwards"])
+def test_digest_is_right_in_whatever_order_a_file_is_read(tmp_path: Path, places: Callable[[bytes], list[int]]) -> None:
+    """Blocks that are read before their turn count in their turn, and are bounded in memory."""
+    content = os.urandom(40 * MIB + 1)
+    (tmp_path / "x.mar").write_bytes(content)
+    with open_verified(tmp_path / "x.mar") as file:
+        for place in places(content):
+            file.seek(place)
+            assert file.read(10) == content[place : place + 10]
+        assert file.sha256 == hashlib.sha256(content).hexdigest()
+        for place in places(content):
+            file.seek(place)
+            assert file.read(10) == content[place : place + 10]
+
+
+def test_block_that_was_read_ahead_stays_what_it_was(tmp_path: Path) -> None:
+    """What was handed out is what is hashed, although the file has other bytes there by then."""
+    content = os.urandom(2 * MIB)
+    path = tmp_path / "x.mar"
+    path.write_bytes(content)
+    with open_verified(path) as file, path.open("r+b") as other:
+        file.seek(-10, os.SEEK_END)
+        assert file.read() == content[-10:]
+        other.seek(-10, os.SEEK_END)
+        other.write(b"0123456789")
+        other.flush()
+        assert file.sha256 == hashlib.sha256(content).hexdigest()
