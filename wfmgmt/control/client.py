@@ -1,12 +1,15 @@
-"""The management plane's side of the control socket."""
+"""Calls of the management plane to the runtime, over its control socket."""
 
 import contextlib
 import http.client
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,10 +26,8 @@ from wfmgmt.control.messages import (
 from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.errors import RuntimeUnavailable, RuntimeUnreachable, ShuttingDown
 
-#: How long one call may stay without an answer; longer waits are made of many calls.
+#: How long the runtime may be silent; while it holds a response back, it sends a sign of life every second.
 CALL_TIMEOUT_S = 5.0
-#: How long the runtime holds back an answer for which something first has to happen.
-WAIT_S = 1.0
 #: What a runtime may need on top of a workflow's start-up time, to unpack archives and to take down what it loaded.
 SLACK_S = 30.0
 #: The pause before the next attempt to reach a runtime that is waited for.
@@ -35,7 +36,6 @@ RETRY_INTERVAL_S = 0.1
 CONNECT_INTERVAL_S = 0.02
 _Result = TypeVar("_Result")
 _MAX_SOCKET_PATH = 100
-_MAX_RESPONSE_BYTES = 256 * 1024 * 1024
 
 
 @contextmanager
@@ -54,19 +54,65 @@ def short_socket_path(path: Path) -> Iterator[str]:
         os.close(folder)
 
 
-class _DeadlineSocket(socket.socket):
-    """A Unix socket all of whose calls together have one deadline, however slowly bytes drip in.
+@dataclass(slots=True)
+class _Deadline:
+    """When the calls on a socket have to be over.
 
-    Args:
-        deadline: On the monotonic clock; a call that is not finished then raises `TimeoutError`.
+    Attributes:
+        timeout_s: How long the runtime may be silent.
+        at: On the monotonic clock.
+        wait: What the runtime holds its response back for; each sign of life renews the deadline meanwhile.
     """
 
-    def __init__(self, deadline: float) -> None:
+    timeout_s: float
+    at: float = 0.0
+    wait: "_Wait | None" = None
+
+    def begin(self, wait: "_Wait | None" = None) -> None:
+        """Begin a part of a call."""
+        self.at, self.wait = time.monotonic() + self.timeout_s, wait
+
+    def renew(self) -> None:
+        """Give the runtime more time before it is listened to, if it may hold its response back."""
+        if self.wait is not None:
+            self.wait.check()
+            self.at = min(time.monotonic(), self.wait.until) + self.timeout_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wait:
+    """A wait for the runtime to finish something.
+
+    Attributes:
+        until: On the monotonic clock.
+        cancelled: Ends the wait.
+        consequence: What that means, for the client.
+    """
+
+    until: float
+    cancelled: Callable[[], bool]
+    consequence: str
+
+    @property
+    def query(self) -> str:
+        """What tells the runtime how long it may hold its response back."""
+        return f"?wait_s={max(self.until - time.monotonic(), 0.0)}"
+
+    def check(self) -> None:
+        """Raise `ShuttingDown` when the wait is cancelled."""
+        if self.cancelled():
+            raise ShuttingDown(f"The server is stopping; {self.consequence}.")
+
+
+class _DeadlineSocket(socket.socket):
+    """A Unix socket all of whose calls together have one deadline, however slowly bytes drip in."""
+
+    def __init__(self, deadline: _Deadline) -> None:
         super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
         self._deadline = deadline
 
     def _limit_next_call(self) -> float:
-        left_s = self._deadline - time.monotonic()
+        left_s = self._deadline.at - time.monotonic()
         if left_s <= 0:
             raise TimeoutError
         self.settimeout(left_s)
@@ -91,8 +137,9 @@ class _DeadlineSocket(socket.socket):
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0, /) -> int:  # noqa: ANN401 - as in the base class
         """Receive what has come within the time that is left, or lies there when it is over.
 
-        After a pause of the machine the time may be over although the answer came in time.
+        After a pause of the machine the time may be over although the response came in time.
         """
+        self._deadline.renew()
         with contextlib.suppress(TimeoutError):
             self._limit_next_call()
             return super().recv_into(buffer, nbytes, flags)
@@ -104,26 +151,54 @@ class _DeadlineSocket(socket.socket):
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket, one call with one deadline."""
+    """HTTP over a Unix socket, each call with a deadline."""
 
     def __init__(self, path: Path, timeout_s: float) -> None:
         super().__init__("runtime")
         self._path = path
-        self._deadline = time.monotonic() + timeout_s
+        self.deadline = _Deadline(timeout_s)
+        self.deadline.begin()
+
+    def __del__(self) -> None:
+        self.close()
 
     def connect(self) -> None:
-        self.sock = _DeadlineSocket(self._deadline)
+        self.sock = _DeadlineSocket(self.deadline)
         with short_socket_path(self._path) as address:
             self.sock.connect(address)
 
+    def call(self, method: str, path: str, payload: bytes | None, wait: _Wait | None) -> tuple[int, bytes]:
+        """Return status and content of a response; after an error the connection is closed."""
+        try:
+            self.deadline.begin()
+            self.request(method, path, payload, {"Content-Type": "application/json"})
+            self.deadline.begin(wait)
+            response = self.getresponse()  # It passes over the interim responses, which are signs of life.
+            self.deadline.begin()
+            return response.status, response.read()
+        except BaseException:
+            self.close()
+            raise
+
+
+class _OwnConnection(threading.local):
+    """The connection of the thread that looks."""
+
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        self.http = _UnixConnection(path, timeout_s)
+
 
 class RuntimeClient:
-    """Asks the runtime to load and unload. Thread-safe: every call has a connection of its own.
+    """Calls of the management plane to the runtime. Thread-safe.
+
+    Each thread keeps its connection. One that the runtime closed meanwhile, as it does when it is restarted, is made
+    again and the call repeated, once: every call says how things are to be afterwards, so a second one does no harm.
+    Nothing is connected before the first call, so a process may be forked until then.
 
     Args:
         control_socket: Where the runtime listens.
         drain_timeout_s: How long the runtime may take to answer requests before it unloads a workflow.
-        call_timeout_s: How long one call may stay without an answer.
+        call_timeout_s: How long the runtime may be silent.
     """
 
     def __init__(
@@ -132,6 +207,7 @@ class RuntimeClient:
         self._control_socket = control_socket
         self._drain_timeout_s = drain_timeout_s
         self._call_timeout_s = call_timeout_s
+        self._own = _OwnConnection(control_socket, call_timeout_s)
 
     def load(self, target: LoadRequest, *, cancelled: Callable[[], bool]) -> WorkflowReport:
         """Load a workflow and wait until all its workers are ready, or until that has failed.
@@ -149,18 +225,15 @@ class RuntimeClient:
         """
         began = time.monotonic()
         finish_by = began + target.startup_timeout_s + SLACK_S
+        wait = _Wait(until=finish_by, cancelled=cancelled, consequence="the registration was undone")
 
         def load_once() -> WorkflowReport:
-            self._call("PUT", f"/workflows/{target.uid}", target)
-            while time.monotonic() < finish_by:
-                report = self._ask(WorkflowReport, "GET", f"/workflows/{target.uid}?wait_s={WAIT_S}")
-                if report.state is LoadState.ABSENT:
-                    raise RuntimeUnreachable("The runtime was restarted while it loaded the workflow; try again.")
-                if report.state.is_final:
-                    return report
-                if cancelled():
-                    raise ShuttingDown("The server is stopping; the registration was undone.")
-            raise RuntimeUnavailable("The runtime did not finish loading the workflow in time.")
+            report = self._ask(WorkflowReport, "PUT", f"/workflows/{target.uid}", target, wait)
+            if report.state is LoadState.ABSENT:
+                raise RuntimeUnreachable("The runtime was restarted while it loaded the workflow; try again.")
+            if not report.state.is_final:
+                raise RuntimeUnavailable("The runtime did not finish loading the workflow in time.")
+            return report
 
         return _attempt(load_once, until=began + target.startup_timeout_s, cancelled=cancelled)
 
@@ -182,12 +255,9 @@ class RuntimeClient:
 
         def unload_once() -> None:
             finish_by = time.monotonic() + self.max_unload_s
-            while time.monotonic() < finish_by:
-                if self._ask(WorkflowReport, "DELETE", f"/workflows/{uid}?wait_s={WAIT_S}").state is LoadState.ABSENT:
-                    return
-                if cancelled():
-                    raise ShuttingDown("The server is stopping; the removal will be finished.")
-            raise RuntimeUnavailable("The runtime did not finish unloading the workflow in time.")
+            wait = _Wait(until=finish_by, cancelled=cancelled, consequence="the removal will be finished")
+            if self._ask(WorkflowReport, "DELETE", f"/workflows/{uid}", None, wait).state is not LoadState.ABSENT:
+                raise RuntimeUnavailable("The runtime did not finish unloading the workflow in time.")
 
         _attempt(unload_once, until=time.monotonic() + wait_s, cancelled=cancelled)
 
@@ -200,7 +270,7 @@ class RuntimeClient:
         """Tell the runtime that a workflow is registered for good, so that clients may know of it.
 
         Raises:
-            RuntimeUnavailable: The runtime is down, hangs or answers garbage; it will find out by itself.
+            RuntimeUnavailable: The runtime is down, hangs or sends malformed answers; it will find out by itself.
         """
         self._call("POST", f"/workflows/{uid}/registered")
 
@@ -221,10 +291,10 @@ class RuntimeClient:
         self._call("POST", "/reconcile_now")
 
     def check(self, *, dry_run: bool) -> tuple[list[str], bool]:
-        """Have the model servers compared with what they should hold, and mended unless told not to.
+        """Have the model servers compared with what they should hold, and repaired unless it is a dry run.
 
         Returns:
-            A sentence per difference, and whether everything could be compared and mended.
+            A sentence per difference, and whether everything could be compared and repaired.
 
         Raises:
             RuntimeUnavailable: The runtime is down, hangs or sends malformed answers.
@@ -264,33 +334,40 @@ class RuntimeClient:
         """
         return self._ask(StatusChanges, "GET", f"/status?epoch={epoch}&since={since}&wait_s={wait_s}")
 
-    def _ask(self, kind: type[Message], method: str, path: str) -> Message:
-        content = self._call(method, path)
+    def _ask(
+        self, kind: type[Message], method: str, path: str, message: object = None, wait: _Wait | None = None
+    ) -> Message:
+        content = self._call(method, path, message, wait)
         try:
             return decode(kind, content)
         except ValueError as error:
             raise RuntimeUnavailable("The runtime's answer makes no sense.") from error
 
-    def _call(self, method: str, path: str, message: object = None) -> bytes:
-        connection = _UnixConnection(self._control_socket, self._call_timeout_s)
+    def _call(self, method: str, path: str, message: object = None, wait: _Wait | None = None) -> bytes:
+        payload = None if message is None else encode(message)
+        status, content = self._send(method, path + (wait.query if wait else ""), payload, wait)
+        if status != HTTPStatus.OK:
+            raise RuntimeUnavailable(f"The runtime answered with status {status}.")
+        return content
+
+    def _send(self, method: str, path: str, payload: bytes | None, wait: _Wait | None) -> tuple[int, bytes]:
+        connection = self._own.http
+        is_new = connection.sock is None
         try:
-            payload = None if message is None else encode(message)
-            connection.request(method, path, payload, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            content = answer.read(_MAX_RESPONSE_BYTES)
+            try:
+                return connection.call(method, path, payload, wait)
+            except ConnectionError:
+                if is_new:
+                    raise
+                return connection.call(method, path, payload, wait)
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise RuntimeUnreachable("The runtime is down; it is being started.") from error
         except TimeoutError as error:
             raise RuntimeUnreachable("The runtime does not answer.") from error
-        except (ConnectionError, http.client.IncompleteRead, http.client.RemoteDisconnected) as error:
+        except (ConnectionError, http.client.IncompleteRead) as error:
             raise RuntimeUnreachable("The runtime broke off its answer.") from error
         except (OSError, http.client.HTTPException) as error:
             raise RuntimeUnavailable(f"The runtime cannot be called: {error}.") from error
-        finally:
-            connection.close()
-        if answer.status != http.client.OK:
-            raise RuntimeUnavailable(f"The runtime answered with status {answer.status}.")
-        return content
 
 
 def _attempt(call: Callable[[], _Result], *, until: float, cancelled: Callable[[], bool]) -> _Result:

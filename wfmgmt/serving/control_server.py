@@ -6,6 +6,8 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -23,7 +25,10 @@ _log = logging.getLogger("wfmgmt.runtime")
 _CREDENTIALS = struct.Struct("iII")
 _RUNTIME = web.AppKey("runtime", Runtime)
 _MAX_LOAD_REQUEST_BYTES = 64 * 1024 * 1024
-_MAX_WAIT_S = 5.0
+_MAX_WAIT_S = 1_000_000.0
+#: How often a client that waits hears that the runtime still works on it.
+SIGN_OF_LIFE_S = 1.0
+_INTERIM_RESPONSE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def control_app(runtime: Runtime) -> web.Application:
@@ -31,7 +36,7 @@ def control_app(runtime: Runtime) -> web.Application:
     app = web.Application(client_max_size=_MAX_LOAD_REQUEST_BYTES, middlewares=[_refuse_other_users])
     app[_RUNTIME] = runtime
     app.router.add_put("/workflows/{uid}", _load)
-    app.router.add_get("/workflows/{uid}", _wait)
+    app.router.add_get("/workflows/{uid}", _report)
     app.router.add_delete("/workflows/{uid}", _unload)
     app.router.add_post("/workflows/{uid}/registered", _note_registered)
     app.router.add_get("/status", _status)
@@ -71,25 +76,43 @@ def _wait_s(request: web.Request) -> float:
         raise web.HTTPBadRequest(text="wait_s: expected a number") from error
 
 
+@asynccontextmanager
+async def _signs_of_life(request: web.Request) -> AsyncIterator[None]:
+    """Send interim responses, which a client passes over, until the block ends; without them it takes us for dead."""
+
+    async def send() -> None:
+        while True:
+            await asyncio.sleep(SIGN_OF_LIFE_S)
+            if request.transport is None:
+                return  # The client has gone.
+            request.transport.write(_INTERIM_RESPONSE)
+
+    sending = asyncio.create_task(send())
+    try:
+        yield
+    finally:
+        sending.cancel()
+
+
 async def _load(request: web.Request) -> web.Response:
-    """Begin to load what the body describes; a second call for the same identity changes nothing."""
+    """Load what the body describes, and report on it when that is done or `wait_s` is over; a repetition only waits."""
     try:
         target = decode(LoadRequest, await request.read())
     except ValueError as error:
         raise web.HTTPBadRequest(text=f"not a load request: {error}") from error
     runtime = request.app[_RUNTIME]
     runtime.start_load(target)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _wait_s(request)
+    async with _signs_of_life(request):
+        while not runtime.report(target.uid).state.is_final and (left_s := deadline - loop.time()) > 0:
+            await runtime.feed.wait(left_s)
     return _message(runtime.report(target.uid))
 
 
-async def _wait(request: web.Request) -> web.Response:
-    """Tell how a workflow is, holding the answer back for `wait_s` at most while it is being loaded."""
-    runtime, uid = request.app[_RUNTIME], request.match_info["uid"]
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + _wait_s(request)
-    while not runtime.report(uid).state.is_final and (left_s := deadline - loop.time()) > 0:
-        await runtime.feed.wait(left_s)
-    return _message(runtime.report(uid))
+async def _report(request: web.Request) -> web.Response:
+    """Report on a workflow."""
+    return _message(request.app[_RUNTIME].report(request.match_info["uid"]))
 
 
 async def _note_registered(request: web.Request) -> web.Response:
@@ -101,7 +124,8 @@ async def _note_registered(request: web.Request) -> web.Response:
 async def _unload(request: web.Request) -> web.Response:
     """Take a workflow down, answering after `wait_s` at the latest; it goes on in the background."""
     runtime, uid = request.app[_RUNTIME], request.match_info["uid"]
-    await runtime.unload_within(uid, _wait_s(request))
+    async with _signs_of_life(request):
+        await runtime.unload_within(uid, _wait_s(request))
     return _message(runtime.report(uid))
 
 

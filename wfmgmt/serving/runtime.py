@@ -182,12 +182,11 @@ class Runtime:
     def start_load(self, target: LoadRequest) -> None:
         """Begin to load a workflow for a registration; nothing happens when it is loaded or being loaded."""
         if target.uid not in self._workflows and not self.is_closing:
-            self._spawn(self._replace_and_load(target))
+            self._spawn(self._replace_and_load(self._add(target)))
 
-    async def _replace_and_load(self, target: LoadRequest) -> None:
-        workflow = self._add(target)
+    async def _replace_and_load(self, workflow: LoadedWorkflow) -> None:
         for other in list(self._workflows.values()):
-            if other is not workflow and other.target.workflow == target.workflow:
+            if other is not workflow and other.target.workflow == workflow.target.workflow:
                 await self.unload(other.target.uid)  # The database gave the name away, so that one is gone.
         await self._load(workflow)
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from wfmgmt.control.load_state import LoadState
 from wfmgmt.control.messages import (
     DriftReport,
-    LoadState,
     MemoryReport,
     NodeReport,
     StatusChanges,

@@ -1,0 +1,103 @@
+"""The control socket as the management plane's client sees it, over a runtime that takes its time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from wfmgmt.control.client import RuntimeClient
+from wfmgmt.control.load_state import LoadState
+from wfmgmt.control.messages import WorkflowReport
+from wfmgmt.domain.workflow import LoadRequest
+from wfmgmt.errors import ShuttingDown
+from wfmgmt.serving import control_server
+from wfmgmt.serving.process import listen_privately
+from wfmgmt.serving.status_log import StatusLog
+from wfmgmt.testing import in_event_loop
+
+LOAD_REQUEST = LoadRequest(
+    uid="u1", workflow="seq", archive_file="seq.war", archive_sha256="a" * 64, handler=None, startup_timeout_s=60,
+    response_timeout_s=60, nodes=(), edges=(),
+)  # fmt: skip
+#: A client that hears nothing for so long takes the runtime for dead; work takes longer.
+CALL_TIMEOUT_S, WORK_S = 1.0, 2.0
+
+
+class SlowRuntime:
+    """The part of a runtime that the control socket needs for loads.
+
+    Attributes:
+        loads: How often a load was asked for.
+    """
+
+    def __init__(self) -> None:
+        self.feed = StatusLog()
+        self.loads = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start_load(self, target: LoadRequest) -> None:
+        """Begin to load."""
+        self.loads += 1
+        self._publish(target.uid, LoadState.LOADING)
+        self._tasks.append(asyncio.create_task(self._load(target.uid)))
+
+    async def _load(self, uid: str) -> None:
+        await asyncio.sleep(WORK_S)
+        self._publish(uid, LoadState.LOADED)
+
+    def _publish(self, uid: str, state: LoadState) -> None:
+        self.feed.publish(WorkflowReport(uid=uid, workflow="seq", state=state))
+
+    async def unload_within(self, uid: str, wait_s: float) -> None:
+        """Unload, which takes longer than may be waited when that is short."""
+        await asyncio.sleep(min(WORK_S, wait_s))
+        if wait_s >= WORK_S:
+            self.feed.forget(uid)
+
+    def report(self, uid: str) -> WorkflowReport:
+        """Return how a workflow is."""
+        return self.feed.report(uid) or WorkflowReport(uid=uid, workflow="", state=LoadState.ABSENT)
+
+
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[tuple[SlowRuntime, RuntimeClient]]:
+    """Serve the control socket, and give a client of it."""
+    runtime: Any = SlowRuntime()
+    runner = web.AppRunner(control_server.control_app(runtime), handler_cancellation=True)
+    await runner.setup()
+    await web.SockSite(runner, listen_privately(folder / "s")).start()
+    try:
+        yield runtime, RuntimeClient(folder / "s", drain_timeout_s=5, call_timeout_s=CALL_TIMEOUT_S)
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture(name="often", autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_server, "SIGN_OF_LIFE_S", 0.1)
+
+
+@in_event_loop
+async def test_load_and_unload_are_one_call_each_however_long_they_take(tmp_path: Path) -> None:
+    """The runtime says that it lives while it works, so nobody asks again."""
+    async with serving(tmp_path) as (runtime, client):
+        report = await asyncio.to_thread(client.load, LOAD_REQUEST, cancelled=lambda: False)
+        assert (report.state, runtime.loads) == (LoadState.LOADED, 1)
+        await asyncio.to_thread(client.unload, "u1")
+        assert runtime.report("u1").state is LoadState.ABSENT
+
+
+@in_event_loop
+async def test_load_goes_on_when_its_client_has_gone(tmp_path: Path) -> None:
+    """A client that is cancelled leaves at once; what it began is its to undo."""
+    async with serving(tmp_path) as (runtime, client):
+        with pytest.raises(ShuttingDown):
+            await asyncio.to_thread(client.load, LOAD_REQUEST, cancelled=lambda: runtime.loads > 0)
+        assert runtime.report("u1").state is LoadState.LOADING
+        while runtime.report("u1").state is LoadState.LOADING:
+            await runtime.feed.wait(1)
+        assert runtime.report("u1").state is LoadState.LOADED
