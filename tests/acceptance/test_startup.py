@@ -244,7 +244,7 @@ def _service(prepared: Service) -> Service:
     return prepared.start()
 
 
-def test_second_deployment_of_an_instance_is_refused_and_the_first_goes_on(service: Service) -> None:
+def test_second_service_of_an_instance_is_refused_and_the_first_goes_on(service: Service) -> None:
     """Two would fight for the runtime; the second says so and leaves the first one's files alone."""
     addresses = {path: path.read_text() for path in service.run_folder.glob("*.address")}
     command = [sys.executable, "-m", "gunicorn", "app:app"]

@@ -16,14 +16,14 @@ _NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS,
 
 
 class PinnedArchives:
-    """Gives each registered model a hidden name for its archive, made of the deployment's and the registration's.
+    """Gives each registered model a hidden name for its archive, made of the installation's and the registration's.
 
     TorchServe tells a model's archive by the name it was registered with. So that name says whose the model is, after
     any restart of ours, and models of others are never touched. It also keeps the very file that was registered, when
     another one is put in its place.
 
     Args:
-        identity: Tells this deployment from all others.
+        identity: What tells this installation from all others.
         digest: Returns the SHA-256 of a file in lower-case hexadecimal; it blocks. Raises OSError.
     """
 
@@ -38,7 +38,7 @@ class PinnedArchives:
         return f"{self._start}{uid}-{digest}.mar"
 
     def is_ours(self, url: str) -> bool:
-        """Return whether a model that was registered with this name is of this deployment."""
+        """Return whether a model that was registered with this name is of this installation."""
         return url.startswith(self._start)
 
     def registration(self, url: str) -> str:

@@ -27,7 +27,7 @@ class ServerModel:
         number: Tells the server from the others; None when there is no other one.
         model: What to run.
         file: Name in the model store that only this registration has.
-        is_ours: Tells whether a file in the model store is of this deployment.
+        is_ours: Tells whether a file in the model store is of this installation.
         check: Raises ModelNotLoaded when the file is not, or no longer, what was registered; it blocks, and is run in
             threads.
         idle_timeout_s: After which workers above the minimum go.
