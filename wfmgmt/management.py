@@ -20,7 +20,6 @@ from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
 from wfmgmt.services.registration import Registration
 from wfmgmt.services.removal import Removal
-from wfmgmt.services.torchserve_import import TorchServeImport
 from wfmgmt.settings import Settings, settings_in_force
 
 
@@ -37,12 +36,12 @@ class Services:
         self.leases = Leases(settings.run_folder / "leases")
         self.runtime = RuntimeClient(settings.control_socket, drain_timeout_s=settings.drain_timeout_s)
         self.view = StatusCache(RuntimeClient(settings.control_socket), on_failure=record_loop_failure)
-        folders = StoreFolders.at(workflow=settings.workflow_store, model=settings.model_store)
+        self.folders = StoreFolders.at(workflow=settings.workflow_store, model=settings.model_store)
         self.inspection = Inspection(registry=self.registry, view=self.view)
         self.long_requests = LongRequests(settings.concurrent_registrations)
         self.removal = Removal(
             registry=self.registry,
-            folders=folders,
+            folders=self.folders,
             runtime=self.runtime,
             leases=self.leases,
             long_requests=self.long_requests,
@@ -50,7 +49,7 @@ class Services:
         )
         self.registration = Registration(
             registry=self.registry,
-            folders=folders,
+            folders=self.folders,
             fetcher=Fetcher(
                 allowed_urls=settings.allowed_urls,
                 timeout_s=settings.download_timeout_s,
@@ -61,14 +60,6 @@ class Services:
             leases=self.leases,
             limits=settings.limits,
             long_requests=self.long_requests,
-        )
-        self.torchserve_import = TorchServeImport(
-            registry=self.registry,
-            folders=folders,
-            runtime=self.runtime,
-            registration=self.registration,
-            leases=self.leases,
-            limits=settings.limits,
         )
 
 

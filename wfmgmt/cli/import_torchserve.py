@@ -16,7 +16,7 @@ from wfmgmt.domain.names import printable
 from wfmgmt.errors import BadRequest, DownloadFailed, RelativePathRefused, RuntimeUnavailable, WfmgmtError
 from wfmgmt.management import Services
 from wfmgmt.registry.schema import require_current
-from wfmgmt.services.torchserve_import import Outcome, Source, Verdict
+from wfmgmt.services.torchserve_import import Outcome, Source, TorchServeImport, Verdict
 from wfmgmt.torchserve.listing import TorchServeListing
 
 _INTERRUPTED = 130
@@ -52,7 +52,15 @@ def run(options: argparse.Namespace) -> int:
     require_current(inspect_database(settings))
     prepare_instance(settings)
     source = _source(options)
-    importing = Services(settings).torchserve_import
+    services = Services(settings)
+    importing = TorchServeImport(
+        registry=services.registry,
+        folders=services.folders,
+        runtime=services.runtime,
+        registration=services.registration,
+        leases=services.leases,
+        limits=settings.limits,
+    )
     outcomes = importing.run(source, command_origin(), only=options.workflow, is_dry=options.dry_run)
     try:
         return _report(outcomes, is_dry=options.dry_run)
