@@ -1,6 +1,7 @@
 """The one handler that writes errors of the management plane."""
 
 import logging
+from http import HTTPStatus
 
 from flask import Flask, Response, g
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -11,10 +12,15 @@ from wfmgmt.http.answers import FRAMEWORK_TYPES, UNKNOWN_PATH, WRONG_METHOD, err
 _log = logging.getLogger("wfmgmt.api")
 
 _INTERNAL = "Internal server error; the log has the details under this answer's x-request-id."
+_MESSAGES: dict[int, str] = {
+    HTTPStatus.NOT_FOUND: UNKNOWN_PATH,
+    HTTPStatus.METHOD_NOT_ALLOWED: WRONG_METHOD,
+    HTTPStatus.INTERNAL_SERVER_ERROR: _INTERNAL,
+}
 
 
 def register_error_handlers(app: Flask) -> None:
-    """Make every error of the application, of Flask and of the unforeseen kind answer in the one shape."""
+    """Give the application's errors, Flask's and unforeseen ones the one shape that errors have."""
     app.register_error_handler(errors.WfmgmtError, _answer_own)
     app.register_error_handler(HTTPException, _answer_framework)
     app.register_error_handler(Exception, _answer_unforeseen)
@@ -33,9 +39,8 @@ def _answer_own(error: errors.WfmgmtError) -> Response:
 
 
 def _answer_framework(error: HTTPException) -> Response:
-    status = error.code or 500
-    messages = {404: UNKNOWN_PATH, 405: WRONG_METHOD, 500: _INTERNAL}
-    message = messages.get(status) or str(error.description or error.name)
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    message = _MESSAGES.get(status) or str(error.description or error.name)
     answer = _respond(status, FRAMEWORK_TYPES.get(status, "BadRequestException"), message)
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         answer.headers["Allow"] = ", ".join(sorted(error.valid_methods))
@@ -44,4 +49,5 @@ def _answer_framework(error: HTTPException) -> Response:
 
 def _answer_unforeseen(error: Exception) -> Response:
     _log.error("unforeseen error", exc_info=error, extra={"request_id": g.get("request_id")})
-    return _respond(500, FRAMEWORK_TYPES[500], _INTERNAL)
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    return _respond(status, FRAMEWORK_TYPES[status], _INTERNAL)

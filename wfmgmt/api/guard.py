@@ -1,6 +1,7 @@
 """What stands before Flask, its routing and its reading of bodies: the browser guard, request ids, common headers."""
 
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from wfmgmt.api.metrics import Metrics
@@ -11,7 +12,6 @@ from wfmgmt.http.refusals import Refusals
 
 #: Where the application finds the id of a request.
 REQUEST_ID_KEY = "wfmgmt.request_id"
-_FORBIDDEN, _NO_CONTENT = 403, 204
 
 
 class Refusal(NamedTuple):
@@ -41,7 +41,7 @@ class ManagementGuard:
         except CrossOriginRefused as error:
             refusal = Refusal(error, sane_request_id(header(REQUEST_ID)))
             self._refusals.record(error, client=client, request_id=refusal.request_id)
-            self.count(_FORBIDDEN)
+            self.count(HTTPStatus.FORBIDDEN)
             return refusal
         return None
 
@@ -82,7 +82,7 @@ class GuardedApplication:
             start_response("403 FORBIDDEN", [*own.items(), *common])
             return [body]
         if is_preflight:
-            self._guard.count(_NO_CONTENT)
+            self._guard.count(HTTPStatus.NO_CONTENT)
             start_response("204 NO CONTENT", common)
             return []
         environ[REQUEST_ID_KEY] = request_id

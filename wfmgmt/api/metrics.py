@@ -61,7 +61,7 @@ class Metrics:
     """Counts answers, and renders everything that is counted.
 
     Args:
-        inspection: Tells how many workflows and workers there are.
+        inspection: Counts workflows and workers.
         shared_folder: Where several web workers share their counters; None when there is one process.
     """
 
@@ -128,7 +128,7 @@ def counted(file: Path) -> Samples | None:
 
 
 class _State(Collector):
-    """Gauges that are the same whichever web worker is asked."""
+    """Gauges that every web worker gives alike."""
 
     def __init__(self, inspection: Inspection) -> None:
         self._inspection = inspection

@@ -17,19 +17,19 @@ def operations_blueprint(*, inspection: Inspection, metrics: Metrics) -> Bluepri
 
     @blueprint.get("/ping")
     def ping() -> Response:
-        """Tell whether everything runs, or what does not."""
+        """Say whether everything runs, or what does not."""
         status, body = health(inspection.problem(), *inspection.not_ready(NOT_READY_SHOWN))
         return Response(json_body(body), status, mimetype="application/json")
 
     @blueprint.get("/readyz")
     def readyz() -> Response:
-        """Tell whether all that was ready is ready again, or what is not."""
+        """Say whether all that was ready is ready again, or what is not."""
         status, body = readiness(inspection.problem(), *inspection.awaited(NOT_READY_SHOWN))
         return Response(json_body(body), status, mimetype="application/json")
 
     @blueprint.get("/livez")
     def livez() -> Response:
-        """Tell that the process serves."""
+        """Say that the process serves."""
         return Response(json_body(LIVENESS), mimetype="application/json")
 
     @blueprint.get("/metrics")

@@ -81,7 +81,7 @@ class Fetcher:
         Args:
             url: Where the archive is.
             into: A path at which nothing exists.
-            cancelled: Asked now and then, from another thread too; once it says True, the download fails.
+            cancelled: Called now and then, from another thread too; once it returns True, the download fails.
 
         Raises:
             UrlNotAllowed: The settings do not let the URL, or one that it redirects to, through.

@@ -45,7 +45,7 @@ class Transfer:
     cancel. It holds a duplicate of the socket, which stays the same connection when TLS takes over the original.
 
     Args:
-        url: The URL that was asked for; errors name it, whatever it redirects to.
+        url: The URL that was asked for; errors name it, also after redirects.
         timeout_s: Time for the whole download.
         cancelled: Says True once the caller has lost interest.
         timeout_setting: What errors call the setting of that time.
@@ -122,10 +122,10 @@ class Transfer:
     def get(
         self, hop: RemoteUrl, authorization: str | None, connect: Callable[[], socket.socket]
     ) -> Iterator[http.client.HTTPResponse]:
-        """Send the request for one hop and hand out the answer, whatever its status, with its body still to be read.
+        """Send the request for one hop and yield the answer, of any status, with its body still to be read.
 
         Args:
-            hop: What to ask for.
+            hop: What to request.
             authorization: Value of the header of that name; None for none.
             connect: Returns the socket to use; what wfmgmt raises there is passed on as it is.
         """

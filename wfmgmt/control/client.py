@@ -283,7 +283,7 @@ class RuntimeClient:
         return self._ask(WorkflowReport, "GET", f"/workflows/{uid}")
 
     def reconcile_now(self) -> None:
-        """Let the runtime compare itself with the database now, and try failed loads again.
+        """Have the runtime compare itself with the database now, and attempt failed loads again.
 
         Raises:
             RuntimeUnavailable: The runtime is down, hangs or sends malformed answers.
@@ -311,7 +311,7 @@ class RuntimeClient:
         return self._ask(MemoryReport, "POST", "/collect")
 
     def is_down(self) -> bool:
-        """Return whether the runtime is dead for certain: its socket is there, and nobody listens on it.
+        """Return whether the runtime is dead for certain: its socket is there, and nothing listens on it.
 
         A socket that is missing proves nothing; somebody may have removed it under a runtime that lives.
         """

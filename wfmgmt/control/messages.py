@@ -113,7 +113,7 @@ class WorkflowReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusChanges:
-    """What changed in the runtime since a client last asked.
+    """What changed in the runtime since a client's last request.
 
     Attributes:
         epoch: Identity of the runtime process.

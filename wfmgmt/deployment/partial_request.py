@@ -1,9 +1,10 @@
 """One request as it comes in from a client: where it ends, and whether it is too large to wait for.
 
-Only lengths are read here. Whatever is wrong with a request otherwise, gunicorn's parser finds when it gets it.
+Only lengths are read here. Everything else that is wrong with a request is found by gunicorn's parser, once it gets it.
 """
 
 import re
+from http import HTTPStatus
 
 from wfmgmt.api.application import MAX_BODY_BYTES
 from wfmgmt.api.guard import Refusal
@@ -63,7 +64,7 @@ class PartialRequest:
         if self._chunked:
             return self._read_chunks()
         if self._length > MAX_BODY_BYTES:
-            self.refusal = 413
+            self.refusal = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         return bool(self.refusal) or len(self.received) >= self._body_start + self._length
 
     def _read_head(self) -> bool:
@@ -87,7 +88,9 @@ class PartialRequest:
             return True  # gunicorn refuses it.
         self._searched = len(self.received)
         if len(self.received) > MAX_HEAD_BYTES:
-            self.refusal = 414 if self.received.find(_LINE_END, 0, MAX_LINE_BYTES) < 0 else 431
+            self.refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            if self.received.find(_LINE_END, 0, MAX_LINE_BYTES) < 0:
+                self.refusal = HTTPStatus.REQUEST_URI_TOO_LONG
         return bool(self.refusal)
 
     def _read_chunks(self) -> bool:
@@ -105,7 +108,7 @@ class PartialRequest:
                 return False
             self._searched = after
         if line_end >= 0 or len(self.received) > self._body_start + _MAX_CHUNKED_BYTES:
-            self.refusal = 413
+            self.refusal = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         return bool(self.refusal)
 
     def _read_trailers(self, last_chunk: int) -> bool:
@@ -113,5 +116,5 @@ class PartialRequest:
         if self.received.find(_HEAD_END, last_chunk) >= 0:
             return True
         if len(self.received) > last_chunk + MAX_HEAD_BYTES:
-            self.refusal = 431
+            self.refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
         return bool(self.refusal)

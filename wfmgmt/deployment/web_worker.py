@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from http import HTTPStatus
 from types import FrameType
 from typing import Any
 
@@ -55,11 +56,15 @@ STOPPING_TIMEOUT_S = 2
 MAX_REPLACED_S = 24 * 3600
 _VERSION = (1, 1)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_STATUSES = {LimitRequestLine: 414, LimitRequestHeaders: 431, ExpectationFailed: 417}
-_TOO_LARGE = {
-    413: f"The body is larger than {MAX_BODY_BYTES} bytes.",
-    414: "The request line is too long.",
-    431: "The headers are too large.",
+_STATUSES = {
+    LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
+    LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
+}
+_TOO_LARGE: dict[int, str] = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"The body is larger than {MAX_BODY_BYTES} bytes.",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "The request line is too long.",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The headers are too large.",
 }
 
 
@@ -325,12 +330,12 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
         """Answer a request that is not HTTP in the one shape that errors have."""
         del req, addr
         if isinstance(exc, InvalidHTTPVersion) and isinstance(exc.version, tuple):  # Else it is another protocol.
-            _answer(client, 505, WRONG_VERSION)
+            _answer(client, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, WRONG_VERSION)
         elif isinstance(exc, ParseException):
-            _answer(client, _STATUSES.get(type(exc), 400), f"The request is not valid HTTP: {exc}")
+            _answer(client, _STATUSES.get(type(exc), HTTPStatus.BAD_REQUEST), f"The request is not valid HTTP: {exc}")
         else:
             self.log.error("Error handling a request", exc_info=exc)
-            _answer(client, 500, "Internal server error.")
+            _answer(client, HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error.")
 
 
 def _answer(

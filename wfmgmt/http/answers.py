@@ -4,6 +4,7 @@ import json
 import re
 import uuid
 from collections.abc import Mapping
+from http import HTTPStatus
 
 import orjson
 
@@ -24,52 +25,52 @@ WRONG_VERSION = "This version of HTTP is not supported; expected HTTP/1.1."
 WRONG_METHOD = "Requested method is not allowed, please refer to API document."
 
 #: HTTP status to the type of a framework's own errors; ours have types of their own.
-FRAMEWORK_TYPES = {
-    400: "BadRequestException",
-    404: "ResourceNotFoundException",
-    405: "MethodNotAllowedException",
-    408: "RequestTimeoutException",
-    413: "RequestEntityTooLargeException",
-    414: "RequestUriTooLongException",
-    415: "UnsupportedMediaTypeException",
-    417: "ExpectationFailedException",
-    431: "RequestHeaderFieldsTooLargeException",
-    500: "InternalServerException",
-    501: "NotImplementedException",
-    503: "ServiceUnavailableException",
-    505: "HttpVersionNotSupportedException",
+FRAMEWORK_TYPES: dict[int, str] = {
+    HTTPStatus.BAD_REQUEST: "BadRequestException",
+    HTTPStatus.NOT_FOUND: "ResourceNotFoundException",
+    HTTPStatus.METHOD_NOT_ALLOWED: "MethodNotAllowedException",
+    HTTPStatus.REQUEST_TIMEOUT: "RequestTimeoutException",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "RequestEntityTooLargeException",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "RequestUriTooLongException",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "UnsupportedMediaTypeException",
+    HTTPStatus.EXPECTATION_FAILED: "ExpectationFailedException",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "RequestHeaderFieldsTooLargeException",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "InternalServerException",
+    HTTPStatus.NOT_IMPLEMENTED: "NotImplementedException",
+    HTTPStatus.SERVICE_UNAVAILABLE: "ServiceUnavailableException",
+    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "HttpVersionNotSupportedException",
 }
 
 #: Error class to HTTP status and TorchServe's name for it; a class stands for its subclasses that have no line, and an
 #: error that has a status of its own goes with that.
 STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
-    errors.BadRequest: (400, "BadRequestException"),
-    errors.InvalidArchive: (400, "InvalidWorkflowException"),
-    errors.InvalidWorkflow: (400, "InvalidWorkflowException"),
-    errors.InvalidDag: (400, "InvalidDAGException"),
-    errors.WorkflowNotFound: (404, "WorkflowNotFoundException"),
-    errors.ArchiveNotFound: (404, "WorkflowNotFoundException"),
-    errors.UrlNotAllowed: (404, "WorkflowNotFoundException"),
-    errors.DownloadFailed: (400, "DownloadArchiveException"),
-    errors.WorkflowExists: (409, "ConflictStatusException"),
-    errors.WorkflowBusy: (409, "ConflictStatusException"),
-    errors.CrossOriginRefused: (403, "CrossOriginException"),
-    errors.NodesNotLoadable: (400, "WorkflowException"),
-    errors.NodesFailedToLoad: (500, "WorkflowException"),
-    errors.ModelNameTaken: (409, "ConflictStatusException"),
-    errors.ModelServerFailed: (502, "BadGatewayException"),
-    errors.ModelServerTimedOut: (504, "GatewayTimeoutException"),
-    errors.ModelServerUnreachable: (503, "ServiceUnavailableException"),
-    errors.RequestTooSlow: (408, "RequestTimeoutException"),
-    errors.RequestTooLarge: (413, "RequestEntityTooLargeException"),
-    errors.UnsupportedEncoding: (415, "UnsupportedMediaTypeException"),
-    errors.WorkflowTimedOut: (504, "GatewayTimeoutException"),
-    errors.NodeRefused: (400, "PredictionException"),
-    errors.NodeFailed: (500, "InternalServerException"),
-    errors.NodeServerFailed: (502, "BadGatewayException"),
-    errors.NodeServerTimedOut: (504, "GatewayTimeoutException"),
-    errors.Unavailable: (503, "ServiceUnavailableException"),
-    errors.InsufficientStorage: (507, "InsufficientStorageException"),
+    errors.BadRequest: (HTTPStatus.BAD_REQUEST, "BadRequestException"),
+    errors.InvalidArchive: (HTTPStatus.BAD_REQUEST, "InvalidWorkflowException"),
+    errors.InvalidWorkflow: (HTTPStatus.BAD_REQUEST, "InvalidWorkflowException"),
+    errors.InvalidDag: (HTTPStatus.BAD_REQUEST, "InvalidDAGException"),
+    errors.WorkflowNotFound: (HTTPStatus.NOT_FOUND, "WorkflowNotFoundException"),
+    errors.ArchiveNotFound: (HTTPStatus.NOT_FOUND, "WorkflowNotFoundException"),
+    errors.UrlNotAllowed: (HTTPStatus.NOT_FOUND, "WorkflowNotFoundException"),
+    errors.DownloadFailed: (HTTPStatus.BAD_REQUEST, "DownloadArchiveException"),
+    errors.WorkflowExists: (HTTPStatus.CONFLICT, "ConflictStatusException"),
+    errors.WorkflowBusy: (HTTPStatus.CONFLICT, "ConflictStatusException"),
+    errors.CrossOriginRefused: (HTTPStatus.FORBIDDEN, "CrossOriginException"),
+    errors.NodesNotLoadable: (HTTPStatus.BAD_REQUEST, "WorkflowException"),
+    errors.NodesFailedToLoad: (HTTPStatus.INTERNAL_SERVER_ERROR, "WorkflowException"),
+    errors.ModelNameTaken: (HTTPStatus.CONFLICT, "ConflictStatusException"),
+    errors.ModelServerFailed: (HTTPStatus.BAD_GATEWAY, "BadGatewayException"),
+    errors.ModelServerTimedOut: (HTTPStatus.GATEWAY_TIMEOUT, "GatewayTimeoutException"),
+    errors.ModelServerUnreachable: (HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableException"),
+    errors.RequestTooSlow: (HTTPStatus.REQUEST_TIMEOUT, "RequestTimeoutException"),
+    errors.RequestTooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "RequestEntityTooLargeException"),
+    errors.UnsupportedEncoding: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaTypeException"),
+    errors.WorkflowTimedOut: (HTTPStatus.GATEWAY_TIMEOUT, "GatewayTimeoutException"),
+    errors.NodeRefused: (HTTPStatus.BAD_REQUEST, "PredictionException"),
+    errors.NodeFailed: (HTTPStatus.INTERNAL_SERVER_ERROR, "InternalServerException"),
+    errors.NodeServerFailed: (HTTPStatus.BAD_GATEWAY, "BadGatewayException"),
+    errors.NodeServerTimedOut: (HTTPStatus.GATEWAY_TIMEOUT, "GatewayTimeoutException"),
+    errors.Unavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableException"),
+    errors.InsufficientStorage: (HTTPStatus.INSUFFICIENT_STORAGE, "InsufficientStorageException"),
 }
 
 
@@ -79,7 +80,7 @@ def status_and_type(error: errors.WfmgmtError) -> tuple[int, str]:
         if kind in STATUS_AND_TYPE:
             status, error_type = STATUS_AND_TYPE[kind]
             return getattr(error, "status", status), error_type
-    return 500, "InternalServerException"
+    return HTTPStatus.INTERNAL_SERVER_ERROR, "InternalServerException"
 
 
 def json_body(value: object) -> bytes:
@@ -107,6 +108,9 @@ def sane_request_id(given: str | None) -> str:
     return str(uuid.uuid4())
 
 
+_UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
+
+
 def health(problem: str, not_ready: Mapping[str, str], total: int) -> tuple[int, dict[str, object]]:
     """Return status and body of a health check.
 
@@ -116,13 +120,13 @@ def health(problem: str, not_ready: Mapping[str, str], total: int) -> tuple[int,
         total: How many there are.
     """
     if problem:
-        return 503, {"code": 503, "type": FRAMEWORK_TYPES[503], "message": problem, "status": "Unhealthy"}
+        return _UNAVAILABLE, {**_unavailable(problem), "status": "Unhealthy"}
     if not not_ready:
-        return 200, {"status": "Healthy"}
+        return HTTPStatus.OK, {"status": "Healthy"}
     body: dict[str, object] = {"status": "Partial Healthy", "notReady": dict(not_ready)}
     if total > len(not_ready):
         body["notReadyCount"] = total
-    return 200, body
+    return HTTPStatus.OK, body
 
 
 def readiness(problem: str, awaited: Mapping[str, str], total: int) -> tuple[int, dict[str, object]]:
@@ -134,14 +138,18 @@ def readiness(problem: str, awaited: Mapping[str, str], total: int) -> tuple[int
         total: How many there are.
     """
     if not problem and not awaited:
-        return 200, {"status": "Ready"}
+        return HTTPStatus.OK, {"status": "Ready"}
     message = problem or f"Workflows that are not ready again yet: {total}."
-    body: dict[str, object] = {"code": 503, "type": FRAMEWORK_TYPES[503], "message": message, "status": "Not Ready"}
+    body = {**_unavailable(message), "status": "Not Ready"}
     if awaited:
         body["notReady"] = dict(awaited)
     if total > len(awaited):
         body["notReadyCount"] = total
-    return 503, body
+    return _UNAVAILABLE, body
+
+
+def _unavailable(message: str) -> dict[str, object]:
+    return {"code": _UNAVAILABLE, "type": FRAMEWORK_TYPES[_UNAVAILABLE], "message": message}
 
 
 #: Body of a liveness check: that it is answered says all.

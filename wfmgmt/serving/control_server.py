@@ -1,4 +1,4 @@
-"""The private side of the runtime: the management plane asks it here to load and unload."""
+"""The private side of the runtime, where the management plane has workflows loaded and unloaded."""
 
 import asyncio
 import logging
@@ -48,7 +48,7 @@ def control_app(runtime: Runtime) -> web.Application:
 
 @web.middleware
 async def _refuse_other_users(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Serve processes of our own user, and root's; the socket's mode lets nobody else in unless that is changed."""
+    """Serve processes of our own user, and root's; the socket's mode keeps all others out unless it is changed."""
     uid = _peer_uid(request)
     if uid is not None and uid not in {os.geteuid(), 0}:
         _log.warning("refused user %d on the control socket", uid)
@@ -116,7 +116,7 @@ async def _report(request: web.Request) -> web.Response:
 
 
 async def _note_registered(request: web.Request) -> web.Response:
-    """Take note that the database calls a workflow ready, so that clients may know of it at once."""
+    """Record that the database has a workflow as ready, so that clients may know of it at once."""
     request.app[_RUNTIME].on_registered(request.match_info["uid"])
     return web.Response()
 
@@ -130,7 +130,7 @@ async def _unload(request: web.Request) -> web.Response:
 
 
 async def _status(request: web.Request) -> web.Response:
-    """Tell what changed since the client asked last."""
+    """Report what changed since the client's last request."""
     try:
         since = int(request.query.get("since", "0"))
     except ValueError as error:
@@ -141,13 +141,13 @@ async def _status(request: web.Request) -> web.Response:
 
 
 async def _reconcile_now(request: web.Request) -> web.Response:
-    """Compare the loaded workflows with the database now, and try failed loads again at once."""
+    """Compare the loaded workflows with the database now, and attempt failed loads again at once."""
     request.app[_RUNTIME].reconcile_now()
     return web.Response()
 
 
 async def _check(request: web.Request) -> web.Response:
-    """Compare the model servers with what they should hold, and tell the differences."""
+    """Compare the model servers with what they should hold, and report the differences."""
     try:
         dry_run = "dry_run" in request.query
         drifts = await request.app[_RUNTIME].check_models(dry_run=dry_run)
@@ -158,5 +158,5 @@ async def _check(request: web.Request) -> web.Response:
 
 
 async def _collect(_request: web.Request) -> web.Response:
-    """Collect garbage now, and tell what the memory is used for: for those who look for a leak."""
+    """Collect garbage now, and report what the memory is used for: to find a leak."""
     return _message(collect_garbage())

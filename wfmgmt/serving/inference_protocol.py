@@ -26,7 +26,7 @@ from wfmgmt.http.answers import (
 from wfmgmt.serving.connections import Connections
 from wfmgmt.serving.request_heads import tolerant
 
-_NOT_FOUND, _NOT_ALLOWED, _INTERNAL = 404, 405, 500
+_MESSAGES: dict[int, str] = {HTTPStatus.NOT_FOUND: UNKNOWN_PATH, HTTPStatus.METHOD_NOT_ALLOWED: WRONG_METHOD}
 _VERSIONS = (HttpVersion11, HttpVersion10)
 _REASONS: dict[int, str] = {HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: WRONG_VERSION}
 _log = logging.getLogger("wfmgmt.inference")
@@ -42,9 +42,8 @@ def json_answer(body: bytes, status: int = 200) -> web.Response:
 
 def framework_error(error: web.HTTPException) -> web.Response:
     """Return one of aiohttp's own errors in the shape that all errors have."""
-    messages = {_NOT_FOUND: UNKNOWN_PATH, _NOT_ALLOWED: WRONG_METHOD}
     kind = FRAMEWORK_TYPES.get(error.status, "BadRequestException")
-    answer = json_answer(error_body(error.status, kind, messages.get(error.status, f"{error.reason}.")), error.status)
+    answer = json_answer(error_body(error.status, kind, _MESSAGES.get(error.status, f"{error.reason}.")), error.status)
     if "Allow" in error.headers:
         answer.headers["Allow"] = error.headers["Allow"]
     return answer
@@ -113,18 +112,18 @@ class InferenceProtocol(web.RequestHandler):
             transport.abort()
 
     def pause_writing(self) -> None:
-        """Give a client that takes nothing a while before it is given up."""
+        """Close the connection of a client that takes nothing for a while."""
         super().pause_writing()
         self._write_timer = asyncio.get_running_loop().call_later(self._connections.limits.write_timeout_s, self.end)
 
     def resume_writing(self) -> None:
-        """Take note that the client takes what it is sent."""
+        """Record that the client takes what it is sent."""
         super().resume_writing()
         if self._write_timer is not None:
             self._write_timer.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Take what the client sends; when it stops being HTTP within a body, whoever reads that body hears of it."""
+        """Take what the client sends; when it stops being HTTP within a body, reading that body fails."""
         if self._is_refused:
             self._refuse(TooManyConnections("All connections are busy (WFMGMT_MAX_CONNECTIONS); try again later."))
             return
@@ -139,7 +138,7 @@ class InferenceProtocol(web.RequestHandler):
                 self._break_off_body(body)
         elif self._head_timer is None and self._waiter is not None:
             self._head_timer = asyncio.get_running_loop().call_later(
-                self._connections.limits.head_timeout_s, self._give_up_head
+                self._connections.limits.head_timeout_s, self._refuse_slow_head
             )
 
     def _is_within_a_body(self) -> bool:
@@ -153,7 +152,7 @@ class InferenceProtocol(web.RequestHandler):
                 error = BadHttpMessage("unknown version")
                 self._messages[index] = (_ErrInfo(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, error, ""), EMPTY_PAYLOAD)
 
-    def _give_up_head(self) -> None:
+    def _refuse_slow_head(self) -> None:
         if self._waiter is not None:
             self._refuse(RequestTooSlow("head", self._connections.limits.head_timeout_s))
 
@@ -166,7 +165,7 @@ class InferenceProtocol(web.RequestHandler):
             self._waiter.set_result(None)
 
     def _break_off_body(self, earlier: StreamReader | None) -> None:
-        """Fail the body whose rest cannot come any more; aiohttp tells only of the bytes behind it."""
+        """Fail the body whose rest cannot come any more; aiohttp reports only the bytes behind it."""
         for body in (earlier, *(body for _, body in self._messages)):
             if body is not None and not body.is_eof():
                 body.set_exception(web.RequestPayloadError("its chunks are malformed"))
@@ -192,7 +191,7 @@ class InferenceProtocol(web.RequestHandler):
     def handle_error(
         self,
         request: web.BaseRequest,
-        status: int = 500,
+        status: int = HTTPStatus.INTERNAL_SERVER_ERROR,
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
@@ -202,7 +201,7 @@ class InferenceProtocol(web.RequestHandler):
             raise ConnectionError("an answer was begun already") from exc
         if isinstance(exc, WfmgmtError):
             answer = own_error(exc)
-        elif status == _INTERNAL:
+        elif status == HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error("unforeseen error", exc_info=exc)
             answer = _plain_error(status, "Internal server error.")
         else:
