@@ -227,7 +227,8 @@ class _Connection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = self._open_socket()
         if self._tls is not None:
-            self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host)
+            # A name may end in a dot, which no certificate has.
+            self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host.removesuffix("."))
 
 
 def _reason(error: BaseException) -> str:
