@@ -158,8 +158,8 @@ UNDOCUMENTED = (
     "prometheus_client.multiprocess",
     "prometheus_client.values",
 )
-#: Private by their spelling only: the documentation has them.
-DOCUMENTED = frozenset({"_asdict", "_exit", "_fields", "_make", "_replace"})
+#: Documented although their spelling or their module says otherwise: of named tuples, `os`, and HTTPConnection.
+DOCUMENTED = frozenset({"_asdict", "_exit", "_fields", "_make", "_replace", "close", "getresponse", "request"})
 
 
 def is_undocumented(module: str) -> bool:
@@ -280,5 +280,5 @@ def test_table_is_complete() -> None:
     missing = set()
     for file, module, source in modules():
         private = {name for name in private_uses(source) if name.startswith("_") and not name.startswith("__")}
-        missing |= {(file, name) for name in private - DOCUMENTED | set(undocumented_uses(module, source))}
+        missing |= {(file, name) for name in (private | set(undocumented_uses(module, source))) - DOCUMENTED}
     assert sorted(missing - listed) == []
