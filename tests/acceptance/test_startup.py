@@ -166,6 +166,16 @@ def test_start_is_refused_when_a_setting_is_wrong(tmp_path: Path, settings: dict
     assert said in refusal(Service(tmp_path / "instance", **settings), 2)
 
 
+@pytest.mark.parametrize(
+    ("settings", "exit_code"), [({"web_workers": "none"}, 2), ({"database_url": "sqlite:////etc"}, 3)]
+)
+def test_serve_is_refused_as_gunicorn_is(tmp_path: Path, settings: dict[str, Any], exit_code: int) -> None:
+    """`wfmgmt serve` has the same line and the same codes."""
+    service = Service(tmp_path / "instance", **settings)
+    service.command_line = [sys.executable, "-m", "wfmgmt.cli.main", "serve"]
+    assert "wfmgmt: " in refusal(service, exit_code)
+
+
 @pytest.mark.parametrize("setting", ["nosuch_module", "json,broken_module"])
 def test_service_ends_when_a_module_cannot_be_preloaded(tmp_path: Path, setting: str) -> None:
     """Exit code 2 and one line that names the setting, the module and the reason."""

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the host lacks something for now.
     """
     open_standard_streams()
-    options = _parse(sys.argv[1:] if arguments is None else arguments)
+    options = _parse(sys.argv[1:] if arguments is None else list(arguments))
     try:
         code: int = options.run(options)
     except CannotStart as error:
@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """Return the options of one command, with those that only gunicorn knows."""
     parser = argparse.ArgumentParser(prog="wfmgmt", description="Workflow management for model serving.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
