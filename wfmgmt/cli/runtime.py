@@ -10,6 +10,7 @@ from wfmgmt.deployment.listening import listen
 from wfmgmt.deployment.settings_handover import take_over
 from wfmgmt.logs import write_error
 from wfmgmt.runtime_factory import renew_folders, run_runtime
+from wfmgmt.serving.allocation import share_heap_between_threads
 from wfmgmt.settings import Settings
 
 
@@ -28,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         0 then, 1 when the instance has a runtime already.
     """
+    share_heap_between_threads()  # Before there are any.
     own_umask = os.umask(PRIVATE_UMASK)
     settings = Settings.load() if options.settings_fd is None else take_over(options.settings_fd)
     configure_log(settings)
