@@ -26,7 +26,7 @@ TRAITS = ServerTraits(
     tells_batch_sizes=False,
     shields_batches=False,
     avoids_workers=False,
-    changes_rules=False,
+    changes_settings=False,
 )
 
 

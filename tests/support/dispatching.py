@@ -6,12 +6,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wfmgmt.serving.models.base import InputField, NodeAnswer, NodeRequest, NodeRules
+from wfmgmt.domain.workflow import NodeSettings
+from wfmgmt.serving.models.base import InputField, NodeAnswer, NodeRequest
 from wfmgmt.serving.models.local.dispatching import Dispatcher
 from wfmgmt.serving.models.local.frames import Frame, encode
 from wfmgmt.serving.models.local.ready_worker import ReadyWorker
 
-SINGLE = NodeRules(batch_size=1, timeout_ms=10_000)
+SINGLE = NodeSettings(batch_size=1, timeout_ms=10_000)
 
 
 class FakeProcess:
@@ -55,12 +56,12 @@ class FakeProcess:
 class Line:
     """A dispatcher with workers that are not real."""
 
-    def __init__(self, rules: NodeRules = SINGLE, *, queue_size: int = 100, workers: int = 1) -> None:
+    def __init__(self, settings: NodeSettings = SINGLE, *, queue_size: int = 100, workers: int = 1) -> None:
         self.starved = 0
         self.measured: list[Any] = []
         self.dispatcher = Dispatcher(
             node="n",
-            rules=rules,
+            settings=settings,
             queue_size=queue_size,
             on_saturated=self._record_saturation,
             on_measurements=self.measured.append,

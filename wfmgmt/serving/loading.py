@@ -12,7 +12,7 @@ from wfmgmt.control.messages import NodeReport, WorkflowReport
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.workflow import LoadRequest, Node, NodeKind
 from wfmgmt.serving.measurements import Measurements, NodeMeasurements
-from wfmgmt.serving.models.base import Model, ModelKey, ModelNotLoaded, NodeAnswer, NodeRules
+from wfmgmt.serving.models.base import Model, ModelKey, ModelNotLoaded, NodeAnswer
 from wfmgmt.serving.models.protocol import LoadedModel, ModelServer
 from wfmgmt.serving.predictions import Prediction, WorkflowRunner
 
@@ -204,7 +204,7 @@ class LoadedWorkflow:
         return node, f"the runtime failed: {type(outcome).__name__}"
 
     def _model(self, node: Node) -> Model:
-        target, settings = self.target, node.settings
+        target = self.target
         is_function = node.kind is NodeKind.FUNCTION
         if is_function:
             archive, sha256 = self._workflow_store / target.archive_file, target.archive_sha256
@@ -216,13 +216,7 @@ class LoadedWorkflow:
             archive=archive,
             archive_sha256=sha256,
             handler=f"{target.handler}:{node.name}" if is_function else None,
-            min_workers=settings.min_workers,
-            max_workers=settings.max_workers,
-            rules=NodeRules(
-                batch_size=settings.batch_size,
-                max_batch_delay_ms=settings.max_batch_delay_ms,
-                timeout_ms=settings.timeout_ms,
-            ),
+            settings=node.settings,
             startup_timeout_s=target.startup_timeout_s,
         )
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, ParamSpec, Protocol
 
-from wfmgmt.serving.models.base import Model, ModelKey, NodeRules
+from wfmgmt.domain.workflow import SETTINGS, NodeSettings
+from wfmgmt.serving.models.base import Model, ModelKey
 from wfmgmt.serving.models.protocol import LoadedModel, ModelServer
 
 P = ParamSpec("P")
@@ -39,7 +40,7 @@ class ServerTraits:
         tells_batch_sizes: Whether an answer says how many requests were handed over together.
         shields_batches: Whether a request that terminates its worker fails alone when it shared a batch.
         avoids_workers: Whether an error says which worker failed, and another attempt can be kept from it.
-        changes_rules: Whether a loaded model can get other rules.
+        changes_settings: Whether a loaded model can get other settings.
     """
 
     failed_load: str = "ValueError: bad weights"
@@ -52,7 +53,7 @@ class ServerTraits:
     tells_batch_sizes: bool = True
     shields_batches: bool = True
     avoids_workers: bool = True
-    changes_rules: bool = True
+    changes_settings: bool = True
 
 
 class Suite:
@@ -82,20 +83,17 @@ def in_event_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, N
     return run
 
 
-def make_model(archive: Path, **overrides: Any) -> Model:  # noqa: ANN401 - any attribute of a model, its key or its rules
+def make_model(archive: Path, **overrides: Any) -> Model:  # noqa: ANN401 - any attribute of a model, its key or settings
     """Return a model that is loaded from this archive: node `m` of workflow `w`, unless told otherwise."""
     key = ModelKey(uid=overrides.pop("uid", "uid1"), node=overrides.pop("node", "m"))
-    rules = {
-        name: overrides.pop(name) for name in ("batch_size", "max_batch_delay_ms", "timeout_ms") if name in overrides
-    }
+    settings = {"max_workers": 4, "max_batch_delay_ms": 0}
+    settings |= {each.field: overrides.pop(each.field) for each in SETTINGS if each.field in overrides}
     values = {
         "key": key,
         "workflow": "w",
         "archive": archive,
         "archive_sha256": hashlib.sha256(archive.read_bytes()).hexdigest() if archive.exists() else "0" * 64,
-        "min_workers": 1,
-        "max_workers": 4,
-        "rules": NodeRules(**rules),
+        "settings": NodeSettings(**settings),
         "startup_timeout_s": 30.0,
     }
     return Model(**{**values, **overrides})

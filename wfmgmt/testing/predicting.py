@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from wfmgmt.domain.workflow import NodeSettings
 from wfmgmt.serving.models.base import (
     InputField,
     ModelNotChanged,
     ModelNotLoaded,
     NodeAnswer,
     NodeRequest,
-    NodeRules,
     NoWorker,
     PredictionFailed,
     PredictionRefused,
@@ -297,25 +297,26 @@ class PredictingConformance(Suite):
     @in_event_loop
     async def test_change_holds_from_the_next_batch_on(self, open_server: OpenServer, write_mar: WriteMar) -> None:
         """Batches become larger without a restart; a server that cannot do that refuses, and goes on as before."""
-        rules = NodeRules(batch_size=3, max_batch_delay_ms=5000)
+        settings = NodeSettings(batch_size=3, max_batch_delay_ms=5000)
         async with open_server() as server:
             model = await load(server, write_mar("m.mar", ECHOING_HANDLER), max_workers=1)
-            if self.traits.changes_rules:
-                await model.change(rules)
+            if self.traits.changes_settings:
+                await model.change(settings)
             else:
                 with pytest.raises(ModelNotChanged):
-                    await model.change(rules)
+                    await model.change(settings)
             answers = await answers_to(model, ["a", "b", "c"])
             sizes = [json.loads(bytes(each.content))["size"] for each in answers if isinstance(each, NodeAnswer)]
-            assert sizes == ([3, 3, 3] if self.traits.changes_rules else [1, 1, 1])
+            assert sizes == ([3, 3, 3] if self.traits.changes_settings else [1, 1, 1])
 
     @in_event_loop
-    async def test_change_accepts_the_rules_in_force(self, open_server: OpenServer, write_mar: WriteMar) -> None:
-        """It is idempotent, also where no other rules can be had; a model that is unloaded refuses any."""
+    async def test_change_accepts_the_settings_in_force(self, open_server: OpenServer, write_mar: WriteMar) -> None:
+        """It is idempotent, also where no other settings can be had; a model that is unloaded refuses any."""
+        settings = NodeSettings(batch_size=2, timeout_ms=5000)
         async with open_server() as server:
-            model = await load(server, write_mar("m.mar", OBEDIENT_HANDLER), batch_size=2, timeout_ms=5000)
-            await model.change(NodeRules(batch_size=2, timeout_ms=5000))
+            model = await load(server, write_mar("m.mar", OBEDIENT_HANDLER), settings=settings)
+            await model.change(settings)
             assert await text_of(model, "a") == "a"
             await model.unload()
             with pytest.raises(ModelNotLoaded):
-                await model.change(NodeRules(batch_size=2, timeout_ms=5000))
+                await model.change(settings)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wfmgmt.domain.faults import Fault
+from wfmgmt.domain.workflow import NodeSettings
 from wfmgmt.errors import Unavailable, WfmgmtError
 
 #: Headers that belong to one message or connection, whatever a client or a handler says.
@@ -34,21 +35,6 @@ class ModelKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeRules:
-    """How requests of one node reach a worker.
-
-    Attributes:
-        batch_size: Requests handed to the handler together at most, >= 1.
-        max_batch_delay_ms: Longest wait for a batch to fill, from its first request on, >= 0.
-        timeout_ms: Longest run of one batch, >= 1.
-    """
-
-    batch_size: int = 1
-    max_batch_delay_ms: int = 0
-    timeout_ms: int = 10_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """One node, ready to be loaded: a model, or a function of a workflow's handler file.
 
@@ -57,9 +43,7 @@ class Model:
         workflow: Name of the workflow.
         archive: The .mar file, or for a function the .war.
         archive_sha256: Digest of that file when it was registered, in lower-case hexadecimal.
-        min_workers: Workers that are up once it is loaded, >= 0.
-        max_workers: Workers at most, >= min_workers.
-        rules: How its requests reach a worker.
+        settings: How many workers it has and how requests reach them; retries are the caller's business.
         startup_timeout_s: Time each worker has from its start until its handler is initialised.
         handler: Handler string of a function; None for models, whose manifest has it.
     """
@@ -68,9 +52,7 @@ class Model:
     workflow: str
     archive: Path
     archive_sha256: str
-    min_workers: int
-    max_workers: int
-    rules: NodeRules
+    settings: NodeSettings
     startup_timeout_s: float
     handler: str | None = None
 
@@ -178,7 +160,7 @@ class ModelNotLoaded(WfmgmtError):
 
 
 class ModelNotChanged(WfmgmtError):
-    """A loaded model cannot get other rules where it runs; it goes on with those that it has.
+    """A loaded model cannot get other settings where it runs; it goes on with those that it has.
 
     Attributes:
         node: The node, as in the graph.

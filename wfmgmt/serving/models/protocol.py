@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-from wfmgmt.serving.models.base import Drift, Model, NodeAnswer, NodeRequest, NodeRules, WorkerStatus
+from wfmgmt.domain.workflow import NodeSettings
+from wfmgmt.serving.models.base import Drift, Model, NodeAnswer, NodeRequest, WorkerStatus
 
 
 class LoadedModel(Protocol):
@@ -45,15 +46,15 @@ class LoadedModel(Protocol):
             ModelNotLoaded: The model is unloaded, or a new worker did not come up.
         """
 
-    async def change(self, rules: NodeRules) -> None:
-        """Use other rules, from the next batch on; batches that a worker has keep theirs.
+    async def change(self, settings: NodeSettings) -> None:
+        """Use another batch size, delay and time-out from the next batch on; batches that a worker has keep theirs.
 
         Idempotent. No request fails and no worker is restarted: a handler reads the new batch size from its context
-        only in workers that start later. Lasts as long as the numbers of `scale`.
+        only in workers that start later. Lasts as long as the numbers of `scale`, which alone change those of workers.
 
         Raises:
             ModelNotChanged: The model server cannot do that while the model is loaded; nothing has changed. The same
-                rules as before never raise it.
+                settings as before never raise it.
             ModelNotLoaded: The model is unloaded.
         """
 
@@ -81,7 +82,7 @@ class ModelServer(Protocol):
     check_wanted: asyncio.Event
 
     async def load(self, model: Model, *, on_change: Callable[[], None]) -> LoadedModel:
-        """Bring up `model.min_workers` workers and return when all of them are initialised.
+        """Bring up `model.settings.min_workers` workers and return when all of them are initialised.
 
         Not idempotent. Whatever it raises, and also when it is cancelled, nothing of the model is left and its key is
         free. It takes as long as unpacking plus, at most, `model.startup_timeout_s` and a second to clean up.

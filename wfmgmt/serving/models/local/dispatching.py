@@ -9,10 +9,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from wfmgmt.domain.workflow import NodeSettings
 from wfmgmt.serving.models.base import (
     NodeAnswer,
     NodeRequest,
-    NodeRules,
     NoWorker,
     PredictionFailed,
     PredictionRefused,
@@ -42,7 +42,7 @@ class Dispatcher:
 
     Args:
         node: The node that the pool serves.
-        rules: How its requests reach a worker.
+        settings: How its requests reach a worker.
         queue_size: Requests that may wait, and at least as many as its batches hold.
         on_saturated: Called when a request waits and no worker is idle; it does not block.
         on_measurements: Called with what the handler measured.
@@ -53,16 +53,16 @@ class Dispatcher:
         self,
         *,
         node: str,
-        rules: NodeRules,
+        settings: NodeSettings,
         queue_size: int,
         on_saturated: Callable[[], None],
         on_measurements: Callable[[HandlerMeasurements], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._node = node
-        self._rules = rules
+        self._settings = settings
         self._queue_size = queue_size
-        self._places = max(queue_size, rules.batch_size)
+        self._places = max(queue_size, settings.batch_size)
         self._on_saturated = on_saturated
         self._on_measurements = on_measurements
         self._clock = clock
@@ -85,10 +85,10 @@ class Dispatcher:
         """Workers that do nothing, those first that have done so for longest."""
         return sorted(self._idle, key=lambda worker: worker.idle_since)
 
-    def change(self, rules: NodeRules) -> None:
-        """Use other rules from the next batch on; what waits may be one already."""
-        self._rules = rules
-        self._places = max(self._queue_size, rules.batch_size)
+    def change(self, settings: NodeSettings) -> None:
+        """Use other settings from the next batch on; what waits may be one already."""
+        self._settings = settings
+        self._places = max(self._queue_size, settings.batch_size)
         self._dispatch()
 
     def submit(self, request: NodeRequest, avoid: int | None = None) -> asyncio.Future[NodeAnswer]:
@@ -104,7 +104,7 @@ class Dispatcher:
                 reason = f"{self._places} requests wait for {self._node} already (WFMGMT_QUEUE_SIZE); try again later."
                 call.fail(NoWorker(reason))
                 return answer
-        if not self._waiting and avoid is None and self._rules.batch_size == 1:
+        if not self._waiting and avoid is None and self._settings.batch_size == 1:
             worker = self._free_worker(call)
             if worker is not None:
                 self._hand_over(worker, (call,))
@@ -192,16 +192,16 @@ class Dispatcher:
         first = self._pop(lambda call: not (others and call.avoid == worker.number))
         if first is None:
             return []
-        rules = self._rules
-        if rules.batch_size == 1 or first.is_alone:
+        settings = self._settings
+        if settings.batch_size == 1 or first.is_alone:
             return [first]
-        due_s = first.queued_at + rules.max_batch_delay_ms / 1000 - self._clock()
-        if due_s > 0 and len(self._waiting) + 1 < rules.batch_size:
+        due_s = first.queued_at + settings.max_batch_delay_ms / 1000 - self._clock()
+        if due_s > 0 and len(self._waiting) + 1 < settings.batch_size:
             self._push_back([first])
             self._wake_in(due_s)
             return []
         batch, size_bytes, header_bytes = [first], first.request.size_bytes, first.request.header_bytes
-        while len(batch) < rules.batch_size and (call := self._pop(lambda call: not call.is_alone)) is not None:
+        while len(batch) < settings.batch_size and (call := self._pop(lambda call: not call.is_alone)) is not None:
             size_bytes += call.request.size_bytes
             header_bytes += call.request.header_bytes
             if size_bytes > _BATCH_BYTES or header_bytes > _BATCH_HEADER_BYTES:
@@ -275,7 +275,7 @@ class Dispatcher:
             return
         # What has failed before may do so again, so nothing is given ahead behind it.
         run_s = math.inf if calls[0].is_alone else self._run_s
-        worker.give(Batch(calls, ticket, self._rules.timeout_ms, run_s))
+        worker.give(Batch(calls, ticket, self._settings.timeout_ms, run_s))
         if len(worker.batches) == 1:
             self._begin(worker)
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from wfmgmt import __version__
 from wfmgmt.domain.faults import Fault, is_lack
-from wfmgmt.serving.models.base import Model, ModelNotLoaded, NodeAnswer, NodeRequest, NodeRules, WorkerStatus
+from wfmgmt.domain.workflow import NodeSettings
+from wfmgmt.serving.models.base import Model, ModelNotLoaded, NodeAnswer, NodeRequest, WorkerStatus
 from wfmgmt.serving.models.lifetimes import Lifetime, Lifetimes
 from wfmgmt.serving.models.local.accelerators import Accelerators
 from wfmgmt.serving.models.local.folders import ensure_folder, remove_folder
@@ -78,7 +79,7 @@ class LocalModel(Lifetime):
         self._pool = WorkerPool(
             forkserver=parts.forkserver,
             job=job,
-            rules=model.rules,
+            node_settings=model.settings,
             on_change=on_change,
             settings=parts.pool_settings,
         )
@@ -96,16 +97,16 @@ class LocalModel(Lifetime):
         """Change the numbers of workers; see `LoadedModel.scale`."""
         await self._pool.scale(minimum, maximum)
 
-    async def change(self, rules: NodeRules) -> None:
-        """Use other rules; see `LoadedModel.change`."""
+    async def change(self, settings: NodeSettings) -> None:
+        """Use other settings of batches; see `LoadedModel.change`."""
         if not self.is_ready:
             raise ModelNotLoaded(self.model.node, "it is not loaded")
-        self.model = replace(self.model, rules=rules)
-        self._pool.dispatcher.change(rules)
+        self.model = replace(self.model, settings=settings)
+        self._pool.dispatcher.change(settings)
 
     async def _bring_up(self) -> None:
         await self._tree.ensure(self.model.node)
-        await self._pool.scale(self.model.min_workers, self.model.max_workers)
+        await self._pool.scale(self.model.settings.min_workers, self.model.settings.max_workers)
 
     async def _take_down(self) -> None:
         await self._pool.stop()
@@ -148,7 +149,7 @@ class LocalModel(Lifetime):
                 "system_properties": {
                     "model_dir": str(folder),
                     "gpu_id": gpu_id,
-                    "batch_size": model.rules.batch_size,
+                    "batch_size": model.settings.batch_size,
                     "server_name": "wfmgmt",
                     "server_version": __version__,
                     "limit_max_image_pixels": True,

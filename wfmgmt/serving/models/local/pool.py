@@ -9,7 +9,8 @@ from typing import Any
 
 from wfmgmt.backoff import Backoff
 from wfmgmt.domain.faults import Fault
-from wfmgmt.serving.models.base import ModelNotLoaded, NodeRules, WorkerStatus
+from wfmgmt.domain.workflow import NodeSettings
+from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
 from wfmgmt.serving.models.local.batches import HandlerMeasurements
 from wfmgmt.serving.models.local.budget import WorkerBudget
 from wfmgmt.serving.models.local.dispatching import Dispatcher
@@ -56,7 +57,7 @@ class WorkerPool:
     Args:
         forkserver: Where workers come from.
         job: What they do.
-        rules: How requests reach them.
+        node_settings: How requests reach them; their number is `scale`'s business.
         on_change: Called whenever `status` may have changed; it neither blocks nor raises.
         settings: What holds for all pools.
         clock: Seconds that only go forward.
@@ -68,7 +69,7 @@ class WorkerPool:
         *,
         forkserver: Forks,
         job: Job,
-        rules: NodeRules,
+        node_settings: NodeSettings,
         on_change: Callable[[], None],
         settings: PoolSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -81,7 +82,7 @@ class WorkerPool:
         self.sleep = sleep
         self.dispatcher = Dispatcher(
             node=job.node,
-            rules=rules,
+            settings=node_settings,
             queue_size=self.settings.queue_size,
             on_saturated=self._record_saturation,
             on_measurements=lambda measured: self.settings.on_measurements(job.workflow, job.node, measured),

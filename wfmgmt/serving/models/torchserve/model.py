@@ -5,13 +5,13 @@ import logging
 from collections.abc import Callable, Sequence
 
 from wfmgmt.domain.faults import Fault
+from wfmgmt.domain.workflow import NodeSettings
 from wfmgmt.serving.models.base import (
     Model,
     ModelNotChanged,
     ModelNotLoaded,
     NodeAnswer,
     NodeRequest,
-    NodeRules,
     NoWorker,
     WorkerStatus,
 )
@@ -54,9 +54,9 @@ class TorchServeModel(Lifetime):
         super().__init__(model, lifetimes, on_change=on_change)
         self.replicas = replicas
         self._pinned = pinned
-        self._places = max(queue_size, model.rules.batch_size)
+        self._places = max(queue_size, model.settings.batch_size)
         self._on_forgotten = on_forgotten
-        self._maximum = model.max_workers
+        self._maximum = model.settings.max_workers
         self._in_flight: set[asyncio.Task[NodeAnswer]] = set()
         self._turn = 0
 
@@ -89,7 +89,7 @@ class TorchServeModel(Lifetime):
         model = self.model
         if not self.is_ready:
             return self._unload_notice
-        at_once = len(self.replicas) * max(self._maximum, 1) * model.rules.batch_size
+        at_once = len(self.replicas) * max(self._maximum, 1) * model.settings.batch_size
         if len(self._in_flight) >= self._places + at_once:
             return f"{self._places} requests wait for {model.node} already (WFMGMT_QUEUE_SIZE); try again later."
         return None
@@ -138,8 +138,8 @@ class TorchServeModel(Lifetime):
             raise failures[0]
         self._maximum = maximum
 
-    async def change(self, rules: NodeRules) -> None:
-        """Accept the rules that hold already; see `LoadedModel.change`.
+    async def change(self, settings: NodeSettings) -> None:
+        """Accept the settings that hold already; see `LoadedModel.change`.
 
         Raises:
             ModelNotChanged: They are others. TorchServe reads them when a model is registered, and a model that is
@@ -147,7 +147,7 @@ class TorchServeModel(Lifetime):
         """
         if not self.is_ready:
             raise ModelNotLoaded(self.model.node, "it is not loaded")
-        if rules != self.model.rules:
+        if settings != self.model.settings:
             raise ModelNotChanged(
                 self.model.node,
                 "TorchServe reads batch-size, max-batch-delay and timeout-ms only when a model is registered; "

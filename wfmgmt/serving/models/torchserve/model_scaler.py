@@ -60,8 +60,8 @@ class ModelScaler:
         idle_timeout_s: float,
         on_change: Callable[[], None],
     ) -> None:
-        self.minimum = self.workers = model.min_workers
-        self.maximum = model.max_workers
+        self.minimum = self.workers = model.settings.min_workers
+        self.maximum = model.settings.max_workers
         self.ready = 0
         self.problem: str | None = None
         self.in_flight = 0
@@ -89,7 +89,7 @@ class ModelScaler:
     @property
     def at_once(self) -> int:
         """Requests that are run at a time."""
-        return max(self.workers * self._model.rules.batch_size, 1)
+        return max(self.workers * self._model.settings.batch_size, 1)
 
     async def resize(self, workers: int) -> None:
         """Have exactly so many workers, and wait until they are up and others gone; `changing` is held.

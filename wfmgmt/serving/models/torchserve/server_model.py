@@ -94,8 +94,8 @@ class ServerModel:
         model = self._model
         parameters = {
             "url": self._file,
-            "batch_size": model.rules.batch_size,
-            "max_batch_delay": model.rules.max_batch_delay_ms,
+            "batch_size": model.settings.batch_size,
+            "max_batch_delay": model.settings.max_batch_delay_ms,
             "response_timeout": self._response_timeout_s,
             "startup_timeout": math.ceil(model.startup_timeout_s),
         }
@@ -109,7 +109,7 @@ class ServerModel:
     @property
     def _response_timeout_s(self) -> int:
         """TorchServe kills a worker after whole seconds."""
-        return math.ceil(self._model.rules.timeout_ms / 1000)
+        return math.ceil(self._model.settings.timeout_ms / 1000)
 
     async def _remove(self, versions: list[ModelDetail]) -> None:
         """Remove all versions that are ours."""
@@ -168,7 +168,7 @@ class ServerModel:
         self._is_foreign = is_foreign
 
     def _has_other_settings(self, there: ModelDetail) -> bool:
-        rules = self._model.rules
+        rules = self._model.settings
         settings = (there.url, there.batch_size, there.max_batch_delay_ms, there.response_timeout_s)
         return settings != (self._file, rules.batch_size, rules.max_batch_delay_ms, self._response_timeout_s)
 
@@ -247,8 +247,8 @@ class ServerModel:
         be killed for taking too long, and a worker that was lost has to come back first.
         """
         other_rows = (self.scaler.in_flight - 1) // self.scaler.at_once
-        rules = self._model.rules
-        own_s = (rules.timeout_ms + rules.max_batch_delay_ms) / 1000
+        settings = self._model.settings
+        own_s = (settings.timeout_ms + settings.max_batch_delay_ms) / 1000
         return max(began, self._replaced_at) + own_s + other_rows * (self._response_timeout_s + _REPLACEMENT_S)
 
     def _was_killed(self, took_s: float) -> bool:
@@ -256,7 +256,7 @@ class ServerModel:
         return took_s >= self._response_timeout_s and not (self.scaler.in_flight // self.scaler.at_once)
 
     def _too_late(self) -> PredictionFailed:
-        timeout_ms = self._model.rules.timeout_ms
+        timeout_ms = self._model.settings.timeout_ms
         self._record_loss(self._response_timeout_s - timeout_ms / 1000)
         reason = f"no answer within timeout-ms of {timeout_ms} ms from TorchServe at {self.server.inference_url}"
         return PredictionFailed(reason, self.number, Fault.TIMED_OUT)

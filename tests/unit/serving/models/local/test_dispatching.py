@@ -6,13 +6,14 @@ import signal
 import pytest
 
 from tests.support.dispatching import SINGLE, FakeProcess, Line, text_of
-from wfmgmt.serving.models.base import InputField, NodeRequest, NodeRules, NoWorker, PredictionFailed, PredictionRefused
+from wfmgmt.domain.workflow import NodeSettings
+from wfmgmt.serving.models.base import InputField, NodeRequest, NoWorker, PredictionFailed, PredictionRefused
 from wfmgmt.serving.models.local.frames import MAX_HEADER_BYTES, Frame, InvalidFrame
 from wfmgmt.serving.models.local.worker_process import WorkerExited
 from wfmgmt.testing import in_event_loop
 
-BATCHES = NodeRules(batch_size=3, max_batch_delay_ms=10_000, timeout_ms=10_000)
-PROMPT = NodeRules(batch_size=3, max_batch_delay_ms=30, timeout_ms=10_000)
+BATCHES = NodeSettings(batch_size=3, max_batch_delay_ms=10_000, timeout_ms=10_000)
+PROMPT = NodeSettings(batch_size=3, max_batch_delay_ms=30, timeout_ms=10_000)
 
 
 @in_event_loop
@@ -176,7 +177,7 @@ async def test_requests_of_a_lost_batch_run_again_alone() -> None:
 @in_event_loop
 async def test_worker_is_killed_when_it_takes_too_long() -> None:
     """After timeout-ms the request fails, and an answer that comes all the same is nobody's."""
-    line = Line(NodeRules(timeout_ms=20))
+    line = Line(NodeSettings(timeout_ms=20))
     answer = line.ask("a")
     with pytest.raises(PredictionFailed, match="no answer within timeout-ms of 20 ms"):
         await asyncio.wait_for(answer, 5)
@@ -297,7 +298,7 @@ async def test_close_fails_everything() -> None:
 
 @in_event_loop
 async def test_changed_batch_size_holds_from_the_next_batch_on() -> None:
-    """What a worker has is not touched; what waits is handed over by the new rules, in a queue of a batch at least."""
+    """What a worker has is not touched; what waits is handed over by the new ones, in a queue of a batch at least."""
     line = Line(queue_size=1)
     first = line.ask("a")
     waiting = line.ask("b")
@@ -324,9 +325,9 @@ async def test_changed_delay_holds_for_requests_that_wait_already() -> None:
 @in_event_loop
 async def test_changed_timeout_leaves_a_batch_under_way_its_own() -> None:
     """The batch that runs is not killed by a shorter time-out; the next one is."""
-    line = Line(NodeRules(timeout_ms=10_000))
+    line = Line(NodeSettings(timeout_ms=10_000))
     first = line.ask("a")
-    line.dispatcher.change(NodeRules(timeout_ms=20))
+    line.dispatcher.change(NodeSettings(timeout_ms=20))
     await asyncio.sleep(0.2)  # Ten times the new time-out.
     assert line.processes[0].signals == []
     line.processes[0].answer()

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from wfmgmt.serving.models.base import InputField, ModelNotLoaded, NodeRequest, NodeRules, NoWorker, WorkerStatus
+from wfmgmt.domain.workflow import NodeSettings
+from wfmgmt.serving.models.base import InputField, ModelNotLoaded, NodeRequest, NoWorker, WorkerStatus
 from wfmgmt.serving.models.local.forkserver_client import ForkFailed
 from wfmgmt.serving.models.local.frames import Frame
 from wfmgmt.serving.models.local.pool import GROW_AFTER_S, WorkerPool
@@ -104,7 +105,7 @@ def run_with_pool(
         pool = WorkerPool(
             forkserver=forkserver,
             job=JOB,
-            rules=NodeRules(),
+            node_settings=NodeSettings(),
             on_change=lambda: seen.append(pool.status),
             clock=time.clock,
             sleep=time.sleep,

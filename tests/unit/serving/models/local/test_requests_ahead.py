@@ -6,15 +6,16 @@ import time
 import pytest
 
 from tests.support.dispatching import SINGLE, FakeProcess, Line, text_of
-from wfmgmt.serving.models.base import NodeRules, NoWorker, PredictionFailed
+from wfmgmt.domain.workflow import NodeSettings
+from wfmgmt.serving.models.base import NoWorker, PredictionFailed
 from wfmgmt.serving.models.local.frames import Frame
 from wfmgmt.serving.models.local.worker_process import WorkerExited
 from wfmgmt.testing import in_event_loop
 
 
-async def quick_line(rules: NodeRules = SINGLE, *, workers: int = 1) -> Line:
+async def quick_line(settings: NodeSettings = SINGLE, *, workers: int = 1) -> Line:
     """Return a line whose workers have answered a request in 0.1 ms each."""
-    line = Line(rules, workers=workers)
+    line = Line(settings, workers=workers)
     for process in line.processes:
         process.run_us = 100
     for answer in [line.ask("first", avoid=0) for _ in line.processes]:
@@ -118,7 +119,7 @@ async def test_requests_ahead_are_not_lost_with_their_worker(item: object) -> No
 @in_event_loop
 async def test_time_of_a_request_ahead_begins_when_it_is_its_turn() -> None:
     """The time-out of what lies ahead does not run while the worker is busy with what is before it."""
-    line = Line(NodeRules(timeout_ms=500))
+    line = Line(NodeSettings(timeout_ms=500))
     line.processes[0].run_us = 100
     first = line.ask("first")
     line.processes[0].answer()
