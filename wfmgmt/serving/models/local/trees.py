@@ -159,13 +159,12 @@ class UnpackedTree:
         except FileNotFoundError as exc:
             raise _Unusable(f"{self._kind.name} not found at: {file_name}") from exc
         except InvalidArchive as exc:
-            lacks = isinstance(exc.__cause__, OSError) and is_lack(exc.__cause__.errno)
-            raise _Unusable(f"{file_name}: {exc}", Fault.NO_ROOM if lacks else Fault.FILE) from exc
+            raise _Unusable(f"{file_name}: {exc}", _fault_of(exc)) from exc
         with archive as content:
             try:
                 self._recorded = self._put_in_place(archive, content)
             except (InvalidArchive, InvalidWorkflow) as exc:
-                raise _Unusable(f"{file_name}: {exc}") from exc
+                raise _Unusable(f"{file_name}: {exc}", _fault_of(exc)) from exc
             except OSError as exc:
                 fault = Fault.NO_ROOM if is_lack(exc.errno) else Fault.MODEL
                 raise _Unusable(f"{file_name} cannot be unpacked: {exc.strerror}", fault) from exc
@@ -205,6 +204,12 @@ class UnpackedTree:
                 f"{self._archive.name} is not the file that was registered (sha256 {self._sha256}, now {found}); "
                 "register the workflow again"
             )
+
+
+def _fault_of(error: Exception) -> Fault:
+    """Return whose fault it is that an archive cannot be read: the host may lack what reading takes."""
+    lacks = isinstance(error.__cause__, OSError) and is_lack(error.__cause__.errno)
+    return Fault.NO_ROOM if lacks else Fault.FILE
 
 
 class _Unusable(Exception):
