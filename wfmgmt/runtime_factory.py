@@ -1,15 +1,11 @@
 """The runtime process: its model servers and its view of the registry, built from the settings."""
 
-import asyncio
-import socket
 import threading
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-
-import uvloop
 
 from wfmgmt.archives.manifest import unpack_mar
 from wfmgmt.archives.reading import sha256_of, unpack_archive
@@ -20,10 +16,8 @@ from wfmgmt.domain.limits import MIB
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import LoadRequest, NodeKind
 from wfmgmt.errors import ResourcesExhausted, SettingsInvalid
-from wfmgmt.http.browser_guard import BrowserGuard
 from wfmgmt.registry.files import FileIdentity
 from wfmgmt.registry.registry import Registry
-from wfmgmt.serving.connections import ConnectionLimits
 from wfmgmt.serving.load_order import LoadHistory
 from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.models.base import Drift
@@ -38,7 +32,6 @@ from wfmgmt.serving.models.local.trees import ArchiveKind
 from wfmgmt.serving.models.protocol import ModelServer
 from wfmgmt.serving.models.torchserve.server import ServerAddress, TorchServeModelServer, TorchServeSettings
 from wfmgmt.serving.predictions import PredictionLimits
-from wfmgmt.serving.process import serve
 from wfmgmt.serving.runtime import Runtime
 from wfmgmt.settings import Settings, worker_environment
 from wfmgmt.torchserve.keys import Keys
@@ -211,29 +204,3 @@ def renew_folders(run_folder: Path) -> None:
     leftovers = list(run_folder.glob("*.old-*"))
     if leftovers:
         threading.Thread(target=remove_folders, args=(leftovers,), daemon=True).start()
-
-
-def run_runtime(
-    settings: Settings,
-    *,
-    inference_socket: socket.socket,
-    lifeline: int | None,
-    database_file: FileIdentity,
-    worker_umask: int | None = None,
-) -> None:
-    """Run the runtime process until it is told to stop; see `wfmgmt.serving.process.serve`.
-
-    Raises:
-        SettingsInvalid: A module to preload cannot be imported.
-    """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(
-            serve(
-                lambda: create_runtime(settings, database_file, worker_umask=worker_umask),
-                control_socket=settings.control_socket,
-                inference_socket=inference_socket,
-                lifeline=lifeline,
-                connection_limits=ConnectionLimits(connections=settings.max_connections),
-                guard=BrowserGuard(allowed_hosts=settings.known_hosts, cors_origins=settings.cors_origins),
-            )
-        )

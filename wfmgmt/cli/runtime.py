@@ -1,16 +1,22 @@
 """`wfmgmt runtime`: the runtime process."""
 
 import argparse
+import asyncio
 import os
 import socket
+
+import uvloop
 
 from wfmgmt.cli.settings import configure_log
 from wfmgmt.deployment.instance import PRIVATE_UMASK, prepare_instance, runtime_lock
 from wfmgmt.deployment.listening import listen
 from wfmgmt.deployment.settings_handover import take_over
+from wfmgmt.http.browser_guard import BrowserGuard
 from wfmgmt.logs import write_error
-from wfmgmt.runtime_factory import renew_folders, run_runtime
+from wfmgmt.runtime_factory import create_runtime, renew_folders
 from wfmgmt.serving.allocation import share_heap_between_threads
+from wfmgmt.serving.connections import ConnectionLimits
+from wfmgmt.serving.process import serve
 from wfmgmt.settings import Settings
 
 
@@ -39,16 +45,24 @@ def run(options: argparse.Namespace) -> int:
         write_error("wfmgmt: the runtime of this instance is running already")
         return 1
     renew_folders(settings.run_folder)
-    if options.inference_fd is None:
-        address = settings.inference_address
-        sock = listen("WFMGMT_INFERENCE_ADDRESS", address.host, address.port)
-    else:
-        sock = socket.socket(fileno=options.inference_fd)
-    run_runtime(
-        settings,
-        inference_socket=sock,
-        lifeline=options.lifeline_fd,
-        database_file=tuple(options.database_file) if options.database_file else None,
-        worker_umask=own_umask if options.umask is None else options.umask,
-    )
+    database_file = tuple(options.database_file) if options.database_file else None
+    worker_umask = own_umask if options.umask is None else options.umask
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(
+            serve(
+                lambda: create_runtime(settings, database_file, worker_umask=worker_umask),
+                control_socket=settings.control_socket,
+                inference_socket=_inference_socket(settings, options.inference_fd),
+                lifeline=options.lifeline_fd,
+                connection_limits=ConnectionLimits(connections=settings.max_connections),
+                guard=BrowserGuard(allowed_hosts=settings.known_hosts, cors_origins=settings.cors_origins),
+            )
+        )
     return 0
+
+
+def _inference_socket(settings: Settings, descriptor: int | None) -> socket.socket:
+    """Return the socket that was inherited, or one of its own."""
+    if descriptor is not None:
+        return socket.socket(fileno=descriptor)
+    return listen("WFMGMT_INFERENCE_ADDRESS", settings.inference_address.host, settings.inference_address.port)
