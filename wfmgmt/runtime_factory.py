@@ -30,10 +30,11 @@ from wfmgmt.serving.models.local.pool import PoolSettings
 from wfmgmt.serving.models.local.server import LocalModelServer
 from wfmgmt.serving.models.local.trees import ArchiveKind
 from wfmgmt.serving.models.protocol import ModelServer
-from wfmgmt.serving.models.torchserve.server import ServerAddress, TorchServeModelServer, TorchServeSettings
+from wfmgmt.serving.models.torchserve.server import TorchServeModelServer, TorchServeSettings
 from wfmgmt.serving.predictions import PredictionLimits
 from wfmgmt.serving.runtime import Runtime
 from wfmgmt.settings import Settings, worker_environment
+from wfmgmt.torchserve.connection import ServerAddress
 from wfmgmt.torchserve.keys import Keys
 
 

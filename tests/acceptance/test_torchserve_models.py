@@ -92,7 +92,7 @@ def test_workflow_answers_as_with_local_models(fake: BackgroundFake, torchserved
         (Misbehaviour.NO_JSON, 502, "BadGatewayException", "answered with status 200 and no JSON"),
         (Misbehaviour.NEVER, 504, "GatewayTimeoutException", "did not answer within"),
     ],
-    ids=["reset", "garbage", "silent"],
+    ids=["reset", "malformed", "timed out"],
 )
 def test_registration_says_what_the_server_did(
     fake: BackgroundFake, torchserved: Service, kind: Misbehaviour, *, status: int, error_type: str, reason: str
@@ -166,7 +166,7 @@ def test_server_that_was_restarted_empty_serves_again(fake: BackgroundFake, torc
     assert f'wfmgmt_drift_total{{kind="missing",server="{fake.management_url}"}}' in metrics
 
 
-def test_reconcile_tells_and_mends(tmp_path: Path) -> None:
+def test_reconcile_reports_and_repairs(tmp_path: Path) -> None:
     """A dry run only tells; the command itself brings a server back in step at once, long before the next check."""
     folder = tmp_path / "r"
     (folder / "model_store").mkdir(parents=True)

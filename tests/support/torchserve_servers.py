@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from tests.support.fake_torchserve import FakeTorchServe, fake_torchserve
 from tests.support.real_torchserve import TorchServe
 from wfmgmt.archives.reading import sha256_of
-from wfmgmt.serving.models.torchserve.server import ServerAddress, TorchServeModelServer, TorchServeSettings
+from wfmgmt.serving.models.torchserve.server import TorchServeModelServer, TorchServeSettings
+from wfmgmt.torchserve.connection import ServerAddress
 from wfmgmt.torchserve.keys import Keys
 
 IDENTITY = "0123456789ab"

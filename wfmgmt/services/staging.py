@@ -54,18 +54,13 @@ def find_archive(store: str, name: str, *, ours: StoreFolders, theirs: Mapping[s
     return FoundArchive(store=store, name=name, path=path, sha256=digest, is_here=here is not None)
 
 
-def find_there(store: str, name: str, theirs: Mapping[str, ArchiveFolder]) -> FoundArchive | None:
+def find_there(store: str, name: str, theirs: Mapping[str, ArchiveFolder]) -> Path | None:
     """Return the archive that the other server has under that name, None when it has none or its store is not at hand.
 
     Raises:
-        NotImported: It cannot be read.
         BadRequest, UrlNotAllowed, RelativePathRefused: As `ArchiveFolder.find` says.
     """
-    with _unreadable_reported(name):
-        path = _path_in(theirs.get(store), name)
-        if path is None:
-            return None
-        return FoundArchive(store=store, name=name, path=path, sha256=sha256_of(path), is_here=False)
+    return _path_in(theirs.get(store), name)
 
 
 @contextmanager

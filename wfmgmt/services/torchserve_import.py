@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from wfmgmt.archives.manifest import read_war
@@ -13,7 +14,7 @@ from wfmgmt.control.client import RuntimeClient
 from wfmgmt.domain.audit import Origin
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.names import check_workflow_name, shortened
-from wfmgmt.domain.spec import WorkflowSpec, parse_spec
+from wfmgmt.domain.spec import parse_spec
 from wfmgmt.domain.workflow import NodeSettings
 from wfmgmt.errors import NotImported, WfmgmtError
 from wfmgmt.registry.records import WorkflowDetail
@@ -186,10 +187,10 @@ class TorchServeImport:
         if is_remote(listed.url):
             # What it downloaded lies in its store, and tells which models will be needed.
             seen = find_there("workflow", parse_url(listed.url).file_name, source.stores)
-            found = [] if seen is None else self._models(self._spec(seen), source)
+            found = [] if seen is None else self._models(seen, source)
             return listed.url, [each for each in found if not each.is_here]
         war = self._find("workflow", _file_name(listed.url), source)
-        found = [war, *self._models(self._spec(war), source)]
+        found = [war, *self._models(war.path, source)]
         return war.name, [each for each in found if not each.is_here]
 
     def _plan(
@@ -216,12 +217,9 @@ class TorchServeImport:
         ):
             return self._registration.register(request, origin).warnings
 
-    def _spec(self, war: FoundArchive) -> WorkflowSpec:
-        contents = read_war(war.path, self._limits, shown_name=war.name)
-        return parse_spec(contents.spec_text, self._limits)
-
-    def _models(self, spec: WorkflowSpec, source: Source) -> list[FoundArchive]:
+    def _models(self, war: Path, source: Source) -> list[FoundArchive]:
         """Find the archives of all models that are not downloaded; say all that is wrong with them at once."""
+        spec = parse_spec(read_war(war, self._limits).spec_text, self._limits)
         urls = dict.fromkeys(node.url for node in spec.nodes if node.url is not None and not is_remote(node.url))
         found: dict[str, FoundArchive] = {}
         wrong = []

@@ -7,6 +7,7 @@ import math
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,15 +65,28 @@ class Reply(NamedTuple):
     body: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerAddress:
+    """Where one TorchServe is.
+
+    Attributes:
+        management_url: Of its management API, without a slash at the end.
+        inference_url: Of its inference API, likewise; empty where no model is asked.
+        keys: Open both.
+    """
+
+    management_url: str
+    inference_url: str = ""
+    keys: Keys
+
+
 class TorchServe:
     """One server. For the event loop only.
 
     Args:
         session: Makes the requests.
-        management_url: Of the management API, without a slash at the end.
-        keys: Open it and the inference API.
+        address: Where it is.
         timeout_s: For one call of the management API.
-        inference_url: Of the inference API, likewise; not needed for management alone.
         answer_bytes: Longest answer to a prediction.
 
     Attributes:
@@ -85,19 +99,12 @@ class TorchServe:
     """
 
     def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        *,
-        management_url: str,
-        keys: Keys,
-        timeout_s: float,
-        inference_url: str = "",
-        answer_bytes: int = 0,
+        self, session: aiohttp.ClientSession, address: ServerAddress, *, timeout_s: float, answer_bytes: int = 0
     ) -> None:
-        self.name = management_url
+        self.name = address.management_url
+        self.inference_url = address.inference_url
         self._session = session
-        self.inference_url = inference_url
-        self._keys = keys
+        self._keys = address.keys
         self._timeout_s = timeout_s
         self._answer_bytes = answer_bytes
         self._unreachable = Backoff(_FIRST_PAUSE_S, _MAX_PAUSE_S)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from wfmgmt.errors import BadRequest
 from wfmgmt.timeouts import timeout_after
-from wfmgmt.torchserve.connection import TorchServe, open_session, trusting
+from wfmgmt.torchserve.connection import ServerAddress, TorchServe, open_session, trusting
 from wfmgmt.torchserve.failures import foreign_errors_mapped
 from wfmgmt.torchserve.keys import Keys
 from wfmgmt.torchserve.responses import Figures, Listed
@@ -40,12 +40,12 @@ class TorchServeListing:
         ca_bundle: Path | None = None,
         timeout_s: float = 30.0,
     ) -> None:
-        self._url = url.rstrip("/")
         self._headers = {} if authorization is None else {"Authorization": authorization}
-        self._keys = Keys(key_file, are_renewed=False)
+        keys = Keys(key_file, are_renewed=False)
+        self._address = ServerAddress(management_url=url.rstrip("/"), keys=keys)
         self._ca_bundle = ca_bundle
         self._timeout_s = timeout_s
-        if key_file is not None and "management" not in self._keys.current:
+        if key_file is not None and "management" not in keys.current:
             raise BadRequest(f"The key file {key_file} cannot be read, or has no management key.")
         if ca_bundle is not None:
             trusting(ca_bundle)
@@ -69,8 +69,8 @@ class TorchServeListing:
     def _run(self, ask: Callable[[TorchServe], Awaitable[_T]]) -> _T:
         async def run() -> _T:
             async with open_session(self._ca_bundle, self._timeout_s, self._headers) as session:
-                server = TorchServe(session, management_url=self._url, keys=self._keys, timeout_s=self._timeout_s)
-                with foreign_errors_mapped(self._url, self._timeout_s):
+                server = TorchServe(session, self._address, timeout_s=self._timeout_s)
+                with foreign_errors_mapped(server.name, self._timeout_s):
                     async with timeout_after(self._timeout_s):
                         return await ask(server)
 

@@ -24,10 +24,10 @@ _log = logging.getLogger("wfmgmt.torchserve")
 
 
 class ModelScaler:
-    """For the event loop only.
+    """The workers of one model on one TorchServe. For the event loop only.
 
-    TorchServe brings up the minimum and ends what is beyond the maximum, by nobody's need. So growing means a larger
-    minimum there, and shrinking a smaller maximum for a moment.
+    TorchServe brings up the minimum and ends what is beyond the maximum, and changes nothing by need. So growing means
+    a larger minimum there, and shrinking a smaller maximum for a moment.
 
     Args:
         server: Where the model is.
@@ -95,7 +95,7 @@ class ModelScaler:
         """Have exactly so many workers, and wait until they are up and others gone; `changing` is held.
 
         Raises:
-            ServerFailed: They are not, or nobody knows.
+            ServerFailed: They are not, or that is unknown.
         """
         there = await self._describe()
         if len(there.workers) > workers:
@@ -104,20 +104,20 @@ class ModelScaler:
             await self._server.scale(self._name, there.version, min_workers=workers, max_workers=self.maximum)
         await self._wait_for(workers)
         self.workers = workers
-        self._note(workers, None)
+        self._update(workers, None)
 
     async def _wait_for(self, workers: int) -> None:
         """Wait until so many workers are up.
 
-        TorchServe starts a worker again and again when its process ends while it loads the model, and tells nobody but
-        its log. What can be seen is that a worker that was never up has another process.
+        TorchServe starts a worker again and again when its process ends while it loads the model, and says so in its
+        log alone. What can be seen is that a worker that was never up has another process.
         """
         startup_s = self._model.startup_timeout_s
         deadline, polls = time.monotonic() + startup_s, Backoff(_FIRST_POLL_S, _MAX_POLL_S)
         loading: dict[str, int] = {}
         while True:
             if self.is_stopped:
-                raise ServerFailed(self._server.name, f"is to let the model {self._name} go", Fault.FAILED)
+                raise ServerFailed(self._server.name, f"is unloading the model {self._name}", Fault.FAILED)
             there = await self._describe()
             if len(there.workers) == there.ready_workers == workers:
                 return
@@ -163,24 +163,24 @@ class ModelScaler:
         self._watch_idling()
 
     async def _fall_back(self, workers: int) -> None:
-        """Have the server give up workers that do not come up, which it would go on to start for ever."""
+        """Have the server abandon workers that do not come up, which it would go on to start for ever."""
         try:
             await self.resize(workers)
         except ServerFailed as failure:
-            self._note(self.ready, failure.reason)
+            self._update(self.ready, failure.reason)
 
     def on_seen(self, there: ModelDetail | None, problem: str | None = None) -> None:
-        """Take note of what the server says of it, or why it says nothing."""
-        self._note(0 if there is None else there.ready_workers, problem)
+        """Keep what the server says of it, or why it says nothing."""
+        self._update(0 if there is None else there.ready_workers, problem)
 
-    def _note(self, ready: int, problem: str | None) -> None:
+    def _update(self, ready: int, problem: str | None) -> None:
         if (ready, problem) != (self.ready, self.problem):
             self.ready, self.problem = ready, problem
             self._on_change()
 
     @contextmanager
     def kept_waiting(self) -> Iterator[None]:
-        """Let no request through meanwhile; `changing` is held, so nobody else opens the gate."""
+        """Let no request through meanwhile; `changing` is held, so nothing else lets them through."""
         self._may_work.clear()
         try:
             yield
@@ -204,7 +204,7 @@ class ModelScaler:
             await self._may_work.wait()
         self.in_flight += 1
         self._is_idle.clear()
-        self._note_need()
+        self._watch_need()
 
     def leave(self) -> None:
         """End a request."""
@@ -213,7 +213,7 @@ class ModelScaler:
             self._is_idle.set()
         self._watch_idling()
 
-    def _note_need(self) -> None:
+    def _watch_need(self) -> None:
         """Look again in a moment whether requests wait."""
         if self._is_short and self._resizing is None and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(GROW_AFTER_S, self._grow)
@@ -255,7 +255,7 @@ class ModelScaler:
                         await self._resize_or_stay(workers)
         finally:
             self._resizing = None
-        self._note_need()
+        self._watch_need()
         self._watch_idling()
 
     async def _resize_or_stay(self, workers: int) -> None:
@@ -268,7 +268,7 @@ class ModelScaler:
             self._growth.next_pause()
             await self._fall_back(before)
             if not before:
-                self._note(0, failure.reason)
+                self._update(0, failure.reason)
 
     async def stop(self) -> None:
         """Change nothing any more, and end what waits for workers."""

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from wfmgmt.serving.models.base import Drift, DriftKind, Model, ModelNotLoaded
@@ -12,27 +11,11 @@ from wfmgmt.serving.models.lifetimes import Lifetimes
 from wfmgmt.serving.models.torchserve.model import TorchServeModel
 from wfmgmt.serving.models.torchserve.pinning import PinnedArchives
 from wfmgmt.serving.models.torchserve.server_model import ServerModel, remove_versions
-from wfmgmt.torchserve.connection import TorchServe, open_session
+from wfmgmt.torchserve.connection import ServerAddress, TorchServe, open_session
 from wfmgmt.torchserve.failures import ServerFailed
-from wfmgmt.torchserve.keys import Keys
 from wfmgmt.torchserve.responses import Listed
 
 _log = logging.getLogger("wfmgmt.torchserve")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerAddress:
-    """One TorchServe.
-
-    Attributes:
-        management_url: Of its management API, without a slash at the end.
-        inference_url: Of its inference API, likewise.
-        keys: Open both.
-    """
-
-    management_url: str
-    inference_url: str
-    keys: Keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,14 +63,7 @@ class TorchServeModelServer:
         self._pinned = PinnedArchives(settings.identity, digest)
         self._session = open_session(settings.ca_bundle, settings.connect_timeout_s)
         self._servers = tuple(
-            TorchServe(
-                self._session,
-                management_url=address.management_url,
-                inference_url=address.inference_url,
-                keys=address.keys,
-                timeout_s=settings.timeout_s,
-                answer_bytes=settings.answer_bytes,
-            )
+            TorchServe(self._session, address, timeout_s=settings.timeout_s, answer_bytes=settings.answer_bytes)
             for address in settings.servers
         )
         self._lifetimes: Lifetimes[TorchServeModel] = Lifetimes()
@@ -99,9 +75,7 @@ class TorchServeModelServer:
                 server=server,
                 number=number if len(self._servers) > 1 else None,
                 model=model,
-                file=self._pinned.file_of(model),
-                is_ours=self._pinned.is_ours,
-                check=partial(self._pinned.check, model),
+                pinned=self._pinned,
                 idle_timeout_s=self._settings.idle_timeout_s,
                 on_change=on_change,
             )

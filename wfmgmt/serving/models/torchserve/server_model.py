@@ -4,11 +4,13 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Coroutine
+from http import HTTPStatus
 
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import DriftKind, Model, ModelNotLoaded, NodeAnswer, NodeRequest, PredictionFailed
 from wfmgmt.serving.models.torchserve.codec import decode, encode
 from wfmgmt.serving.models.torchserve.model_scaler import ModelScaler
+from wfmgmt.serving.models.torchserve.pinning import PinnedArchives
 from wfmgmt.timeouts import grace_s
 from wfmgmt.torchserve.connection import Reply, TorchServe
 from wfmgmt.torchserve.failures import ServerFailed, ServerRefused
@@ -16,7 +18,6 @@ from wfmgmt.torchserve.responses import CONFLICT, ModelDetail
 
 #: What TorchServe takes at most to replace the worker of a request that took too long, besides rounding to seconds.
 _REPLACEMENT_S = 2.0
-_METHOD_NOT_ALLOWED, _INTERNAL = 405, 500
 
 
 class ServerModel:
@@ -26,10 +27,7 @@ class ServerModel:
         server: Where it is.
         number: Tells the server from the others; None when there is no other one.
         model: What to run.
-        file: Name in the model store that only this registration has.
-        is_ours: Tells whether a file in the model store is of this installation.
-        check: Raises ModelNotLoaded when the file is not, or no longer, what was registered; it blocks, and is run in
-            threads.
+        pinned: Names its archive, and checks that it still is what was registered.
         idle_timeout_s: After which workers above the minimum go.
         on_change: Called whenever its workers may have changed.
 
@@ -46,22 +44,19 @@ class ServerModel:
         server: TorchServe,
         number: int | None,
         model: Model,
-        file: str,
-        is_ours: Callable[[str], bool],
-        check: Callable[[], None],
+        pinned: PinnedArchives,
         idle_timeout_s: float,
         on_change: Callable[[], None],
     ) -> None:
         self.server = server
         self.number = number
         self.name = f"{model.workflow}__{model.node}"
+        self._model = model
+        self._pinned = pinned
+        self._file = file = pinned.file_of(model)
         self.scaler = ModelScaler(
             server=server, name=self.name, file=file, model=model, idle_timeout_s=idle_timeout_s, on_change=on_change
         )
-        self._model = model
-        self._file = file
-        self._is_ours = is_ours
-        self._check = check
         self._replaced_at = 0.0
         self._is_foreign = False
 
@@ -78,10 +73,10 @@ class ServerModel:
         try:
             async with self.server.registering:
                 there = await self.server.describe(self.name)
-                if not all(self._is_ours(version.url) for version in there):
+                if not all(self._pinned.is_ours(version.url) for version in there):
                     raise self._name_taken()
                 if len(there) != 1 or self._has_other_settings(there[0]):
-                    await self._remove(there)
+                    await remove_versions(self.server, self.name, there, self._pinned.is_ours)
                     await self._register()
             await self.scaler.resize(max(self.scaler.workers, self.scaler.minimum))
             self._is_foreign = False
@@ -90,7 +85,7 @@ class ServerModel:
 
     async def _register(self) -> None:
         """Have the server read the archive between two checks of it, before any worker runs its code."""
-        await asyncio.to_thread(self._check)
+        await asyncio.to_thread(self._pinned.check, self._model)
         model = self._model
         parameters = {
             "url": self._file,
@@ -101,19 +96,16 @@ class ServerModel:
         }
         await self.server.register(self.name, parameters)
         try:
-            await asyncio.to_thread(self._check)
+            await asyncio.to_thread(self._pinned.check, self._model)
         except ModelNotLoaded:
-            await self._remove(await self.server.describe(self.name))
+            there = await self.server.describe(self.name)
+            await remove_versions(self.server, self.name, there, self._pinned.is_ours)
             raise
 
     @property
     def _response_timeout_s(self) -> int:
         """TorchServe kills a worker after whole seconds."""
         return math.ceil(self._model.settings.timeout_ms / 1000)
-
-    async def _remove(self, versions: list[ModelDetail]) -> None:
-        """Remove all versions that are ours."""
-        await remove_versions(self.server, self.name, versions, self._is_ours)
 
     async def take_down(self) -> None:
         """Remove the model, if it is there; versions of others stay.
@@ -143,7 +135,7 @@ class ServerModel:
 
         Versions of others beside ours are theirs to have: ours is asked for by its version.
         """
-        ours = [version for version in there if self._is_ours(version.url)]
+        ours = [version for version in there if self._pinned.is_ours(version.url)]
         if not ours:
             return DriftKind.NAME_TAKEN if there else DriftKind.MISSING
         if len(ours) > 1 or self._has_other_settings(ours[0]):
@@ -280,7 +272,7 @@ class ServerModel:
             return ModelNotLoaded(node, failure.reason, failure.fault)
         if failure.kind == CONFLICT:
             return self._name_taken()
-        if failure.status == _INTERNAL and failure.message.startswith("Failed to save"):
+        if failure.status == HTTPStatus.INTERNAL_SERVER_ERROR and failure.message.startswith("Failed to save"):
             return ModelNotLoaded(node, failure.reason)  # The archive is no whole zip file.
         return ModelNotLoaded(node, failure.reason + _advice(failure), failure.fault)
 
@@ -305,7 +297,7 @@ async def remove_versions(
 
 def _advice(refusal: ServerRefused) -> str:
     """Return what an operator can do about an error that comes of how TorchServe was started."""
-    if refusal.status == _METHOD_NOT_ALLOWED:
+    if refusal.status == HTTPStatus.METHOD_NOT_ALLOWED:
         return "; it has to be started with its model API enabled (--enable-model-api)"
     if refusal.message.startswith("Model not found at"):
         return "; its model store has to be the folder MODEL_STORE"

@@ -41,7 +41,7 @@ async def replace_model(fake: FakeTorchServe) -> None:
     ],
 )
 @in_event_loop
-async def test_check_mends_what_was_changed(
+async def test_check_repairs_what_was_changed(
     tmp_path: Path, change: Callable[[FakeTorchServe], Any], kind: DriftKind, *, is_repaired: bool
 ) -> None:
     """What somebody changed is found and set right, once; what is somebody else's is only told."""
@@ -63,8 +63,8 @@ async def test_check_mends_what_was_changed(
             with pytest.raises(NoWorker, match="has a model w__m that is not ours"):
                 await text_of(model)
             fake.registry.unregister("w__m", None)
-            (mended,) = await server.check({"uid1"}, dry_run=False)
-            assert (mended.kind, mended.is_repaired) == (DriftKind.MISSING, True)
+            (repaired,) = await server.check({"uid1"}, dry_run=False)
+            assert (repaired.kind, repaired.is_repaired) == (DriftKind.MISSING, True)
             assert await text_of(model) == "echo"
 
 
@@ -94,15 +94,15 @@ async def test_versions_of_others_neither_disturb_nor_answer(tmp_path: Path, *, 
 
 @in_event_loop
 async def test_model_that_cannot_be_removed_does_not_end_the_check(tmp_path: Path) -> None:
-    """Its server's words are told, and everything else is mended and told all the same."""
+    """Its server's words are told, and everything else is repaired and told all the same."""
     async with fake_torchserve(tmp_path) as fake:
         async with open_torchserve_models(tmp_path, address_of(fake)) as before:
             for workflow in ("first", "second"):
                 await load_a_model(before, tmp_path, uid=f"old-{workflow}", workflow=workflow)
         async with open_torchserve_models(tmp_path, address_of(fake)) as server:
             fake.misbehave("DELETE /models", Misbehaviour.ERROR_500)
-            failed, mended = await server.check(set(), dry_run=False)
-            assert (failed.model, failed.is_repaired, mended.model, mended.is_repaired) == (
+            failed, repaired = await server.check(set(), dry_run=False)
+            assert (failed.model, failed.is_repaired, repaired.model, repaired.is_repaired) == (
                 "first__m",
                 False,
                 "second__m",

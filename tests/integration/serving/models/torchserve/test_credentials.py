@@ -15,8 +15,8 @@ from tests.support.torchserve_models import load_a_model, text_of
 from tests.support.torchserve_servers import address_of, behind_tls, open_torchserve_models
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import ModelNotLoaded
-from wfmgmt.serving.models.torchserve.server import ServerAddress
 from wfmgmt.testing import in_event_loop
+from wfmgmt.torchserve.connection import ServerAddress
 from wfmgmt.torchserve.keys import Keys
 
 #: Key and certificate of a server that nobody vouches for.

@@ -100,25 +100,25 @@ async def test_forgotten_model_is_asked_for_elsewhere_and_told(tmp_path: Path) -
 
 
 @in_event_loop
-async def test_silent_server_is_left_out_until_it_answers(tmp_path: Path) -> None:
+async def test_server_that_times_out_is_left_out_until_it_answers(tmp_path: Path) -> None:
     """One that accepts connections and says nothing costs no request once that is known, nor a registration."""
-    async with open_both(tmp_path, fakes=2, timeout_s=0.5) as (server, (up, silent)):
+    async with open_both(tmp_path, fakes=2, timeout_s=0.5) as (server, (up, hanging)):
         model = await load_a_model(server, tmp_path)
         for endpoint in ("GET /models", "POST /models", "POST /predictions"):
-            silent.misbehave(endpoint, Misbehaviour.NEVER, times=None)
+            hanging.misbehave(endpoint, Misbehaviour.NEVER, times=None)
         (drift,) = await server.check({"uid1"}, dry_run=False)
-        assert (drift.server, drift.kind) == (silent.management_url, DriftKind.UNKNOWN)
+        assert (drift.server, drift.kind) == (hanging.management_url, DriftKind.UNKNOWN)
         for _ in range(4):
             assert await text_of(model) == "echo"
         await load_a_model(server, tmp_path, uid="uid2", workflow="late")
         assert len(names_in(up)) == 2
-        silent.behave()
+        hanging.behave()
         (drift,) = await server.check({"uid1", "uid2"}, dry_run=False)
         assert (drift.kind, drift.is_repaired) == (DriftKind.MISSING, True)
-        before = len(silent.requests_of("POST /predictions"))
+        before = len(hanging.requests_of("POST /predictions"))
         for _ in range(4):
             await text_of(model)
-        assert len(silent.requests_of("POST /predictions")) == before + 2
+        assert len(hanging.requests_of("POST /predictions")) == before + 2
 
 
 @in_event_loop
