@@ -7,7 +7,7 @@ TORCHSERVE := .venv-torchserve-tests
 TOGETHER := --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help serve examples test test-torchserve check lint format types layers migrations wheel tour coverage chaos bench bench-torchserve soak requirements
+.PHONY: help serve examples test test-torchserve check lint format types layers migrations wheel tour coverage chaos fuzz bench bench-torchserve soak requirements
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -75,6 +75,9 @@ tour: $(VENV)/.development  ## Install the wheel into an empty environment, and 
 
 chaos: $(VENV)/.development  ## Kill the service again and again while it works, and look for losses
 	$(BIN)/python -m pytest tests/chaos
+
+fuzz: $(VENV)/.development  ## Send what the OpenAPI descriptions allow, and what they forbid, to both addresses
+	$(BIN)/python -m pytest tests/chaos/test_openapi.py
 
 bench: $(VENV)/.development  ## Measure speed and memory; needs wrk
 	$(BIN)/python -m benchmarks

@@ -9,7 +9,7 @@ from flask import Request
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from wfmgmt.domain.names import nearest
+from wfmgmt.domain.names import is_workflow_name, nearest
 from wfmgmt.domain.redaction import redacted
 from wfmgmt.errors import BadRequest
 from wfmgmt.services.registration import DEFAULT_TIMEOUT_S, RegistrationRequest
@@ -29,11 +29,13 @@ _SHOWN = 100
 
 
 def whole_number(name: str, value: object, *, least: int, most: int) -> int:
-    """Return a parameter's value as an int.
+    """Return a parameter's value as an int. JSON knows no ints: 5.0 is a whole number there, too.
 
     Raises:
         BadRequest: It is not a whole number within the bounds.
     """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     is_number = isinstance(text, str) and re.fullmatch("[0-9]{1,20}", text) is not None
     if not is_number or not least <= int(str(text)) <= most:
@@ -76,7 +78,7 @@ def list_parameters(arguments: MultiDict[str, str]) -> tuple[int, int, str | Non
 
 
 def _after(text: str) -> str:
-    if "\0" in text or not text.isprintable():
+    if text and not is_workflow_name(text):
         raise BadRequest("Parameter after: expected the name of a workflow.")
     return text
 

@@ -16,13 +16,18 @@ _MAX_NODE_NAME_CHARS = 128
 _MAX_SHOWN_CHARS = 64
 
 
+def is_workflow_name(text: str) -> bool:
+    """Return whether a workflow may have this name."""
+    return _WORKFLOW_NAME.fullmatch(text) is not None
+
+
 def check_workflow_name(name: str) -> str:
     """Return the name of a workflow unchanged.
 
     Raises:
         BadRequest: The name does not have the allowed form.
     """
-    if not _WORKFLOW_NAME.fullmatch(name):
+    if not is_workflow_name(name):
         raise BadRequest(f"Workflow name {quoted(name)} is not allowed, it has to be of the form {WORKFLOW_NAME_FORM}")
     return name
 

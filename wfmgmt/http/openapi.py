@@ -1,13 +1,97 @@
 """The parts of the OpenAPI descriptions that both planes share."""
 
+from collections.abc import Collection
+from http import HTTPStatus
 from typing import Any
 
-ERROR_ANSWER: dict[str, Any] = {
-    "description": "An error; 403 `CrossOriginException` for what a web page of another origin may have sent",
-    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+from wfmgmt.domain.names import WORKFLOW_NAME_FORM
+
+WORKFLOW_NAME: dict[str, Any] = {"type": "string", "pattern": f"^{WORKFLOW_NAME_FORM}$"}
+NAME_IN_PATH: dict[str, Any] = {"name": "name", "in": "path", "required": True, "schema": WORKFLOW_NAME}
+
+_ERRORS = {
+    HTTPStatus.BAD_REQUEST: "Something in the request is wrong; the message names it, and what would be right",
+    HTTPStatus.FORBIDDEN: "`CrossOriginException`: a web page of another origin may have sent it",
+    HTTPStatus.NOT_FOUND: "There is no such thing",
+    HTTPStatus.REQUEST_TIMEOUT: "The request did not arrive in time",
+    HTTPStatus.CONFLICT: "The name is taken, or being changed",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "The request line is too long",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body has an encoding other than gzip or deflate",
+    HTTPStatus.EXPECTATION_FAILED: "The header `Expect` is not `100-continue`",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The headers are too large",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "A handler failed, or the service has a defect",
+    HTTPStatus.BAD_GATEWAY: "A model server failed",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Not now; the message says why",
+    HTTPStatus.GATEWAY_TIMEOUT: "Time is over",
+    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "The version of HTTP is not 1.0 or 1.1",
+    HTTPStatus.INSUFFICIENT_STORAGE: "No space is left",
 }
-#: Schemas that both planes' descriptions share.
-SHARED_SCHEMAS: dict[str, Any] = {
+#: Errors that can come whatever the path is.
+_ANYWHERE = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.REQUEST_URI_TOO_LONG,
+    HTTPStatus.EXPECTATION_FAILED,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
+)
+
+
+def ref(schema: str) -> dict[str, str]:
+    """Return a reference to a schema of the description."""
+    return {"$ref": f"#/components/schemas/{schema}"}
+
+
+def answer(description: str, content: dict[str, Any], **headers: dict[str, Any]) -> dict[str, Any]:
+    """Return a response object, with the header that every answer has beside others."""
+    return {
+        "description": description,
+        "content": content,
+        "headers": {"x-request-id": {"$ref": "#/components/headers/RequestId"}, **headers},
+    }
+
+
+def json_answer(description: str, schema: dict[str, Any], **headers: dict[str, Any]) -> dict[str, Any]:
+    """Return a response object with a JSON body."""
+    return answer(description, {"application/json": {"schema": schema}}, **headers)
+
+
+def errors(*statuses: HTTPStatus) -> dict[str, Any]:
+    """Return the response objects of these errors, and of those that can come anywhere, by status."""
+    return {str(int(each)): {"$ref": f"#/components/responses/{each.name}"} for each in sorted({*statuses, *_ANYWHERE})}
+
+
+def _error(status: HTTPStatus) -> dict[str, Any]:
+    retry = {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}}
+    return json_answer(_ERRORS[status], ref("Error"), **(retry if status is HTTPStatus.SERVICE_UNAVAILABLE else {}))
+
+
+def components(schemas: dict[str, Any], statuses: Collection[HTTPStatus]) -> dict[str, Any]:
+    """Return the components of a description: its own schemas, the shared ones, and errors of these statuses."""
+    return {
+        "schemas": {**_SCHEMAS, **schemas},
+        "responses": {each.name: _error(each) for each in sorted({*statuses, *_ANYWHERE})},
+        "headers": {
+            "RequestId": {
+                "description": "The caller's own if it sent one of up to 128 plain characters, else a new UUID",
+                "required": True,
+                "schema": {"type": "string"},
+            },
+            "RetryAfter": {
+                "description": "Seconds",
+                "required": True,
+                "schema": {"type": "integer", "minimum": 0},
+            },
+        },
+    }
+
+
+_SCHEMAS: dict[str, Any] = {
     "Error": {
         "type": "object",
         "required": ["code", "type", "message"],
@@ -39,77 +123,49 @@ _READINESS: dict[str, Any] = {
     "type": "object",
     "required": ["status"],
     "properties": {
-        **SHARED_SCHEMAS["Health"]["properties"],
+        **_SCHEMAS["Health"]["properties"],
         "status": {"type": "string", "enum": ["Ready", "Not Ready"]},
         "code": {"type": "integer", "description": "503 unless it is ready, with type and message"},
         "message": {"type": "string", "description": "Why it is not ready"},
     },
 }
 
-
-def json_answer(description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a response object with a JSON body."""
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
+_LIVENESS = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string", "enum": ["Live"]}}}
+_OPENAPI = json_answer("OpenAPI 3", {"type": "object"})
 
 
-_HEALTH = {"$ref": "#/components/schemas/Health"}
+def _get(operation: str, summary: str, *answers: dict[str, Any]) -> dict[str, Any]:
+    """Return an operation with an answer for 200, and perhaps one of its own for 503."""
+    own = dict(zip(("200", "503"), answers, strict=False))
+    return {"operationId": operation, "summary": summary, "responses": errors() | own}
+
+
 #: Paths that both planes answer alike.
 SHARED_PATHS: dict[str, Any] = {
     "/ping": {
-        "get": {
-            "operationId": "ping",
-            "summary": "Tell whether everything runs, or what does not",
-            "responses": {
-                "200": json_answer("All or some workflows can be served", _HEALTH),
-                "503": json_answer("Nothing can be served", _HEALTH),
-            },
-        }
+        "get": _get(
+            "ping",
+            "Say whether everything runs, or what does not",
+            json_answer("All or some workflows can be served", ref("Health")),
+            json_answer("Nothing can be served", ref("Health")),
+        )
     },
     "/readyz": {
-        "get": {
-            "operationId": "readyz",
-            "summary": "Tell whether all workflows that were ready before the last start are ready again",
-            "responses": {
-                "200": json_answer("They are", _READINESS),
-                "503": json_answer("They are not, or nothing can be served", _READINESS),
-            },
-        }
+        "get": _get(
+            "readyz",
+            "Say whether all workflows that were ready before the last start are ready again",
+            json_answer("They are", _READINESS),
+            json_answer("They are not, or nothing can be served", _READINESS),
+        )
     },
-    "/livez": {
-        "get": {
-            "operationId": "livez",
-            "summary": "Tell that the process serves",
-            "responses": {
-                "200": json_answer(
-                    "It does", {"type": "object", "properties": {"status": {"type": "string", "enum": ["Live"]}}}
-                )
-            },
-        }
-    },
+    "/livez": {"get": _get("livez", "Say that the process serves", json_answer("It does", _LIVENESS))},
     "/metrics": {
-        "get": {
-            "operationId": "metrics",
-            "summary": "Give the metrics of this address",
-            "responses": {
-                "200": {
-                    "description": "Prometheus text format",
-                    "content": {"text/plain": {"schema": {"type": "string"}}},
-                },
-            },
-        }
+        "get": _get(
+            "metrics",
+            "Return the metrics of this address",
+            answer("Prometheus text format", {"text/plain": {"schema": {"type": "string"}}}),
+        )
     },
-    "/api-description": {
-        "get": {
-            "operationId": "apiDescription",
-            "summary": "Give this description",
-            "responses": {"200": json_answer("OpenAPI 3", {"type": "object"})},
-        }
-    },
-    "/": {
-        "options": {
-            "operationId": "apiDescriptionByOptions",
-            "summary": "Give this description",
-            "responses": {"200": json_answer("OpenAPI 3", {"type": "object"}), "default": ERROR_ANSWER},
-        }
-    },
+    "/api-description": {"get": _get("apiDescription", "Return this description", _OPENAPI)},
+    "/": {"options": _get("apiDescriptionByOptions", "Return this description", _OPENAPI)},
 }

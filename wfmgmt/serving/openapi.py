@@ -1,19 +1,15 @@
 """The OpenAPI description of the inference address; a test holds it against the routes that are really served."""
 
+from http import HTTPStatus
 from typing import Any
 
 from wfmgmt import __version__
-from wfmgmt.http.openapi import ERROR_ANSWER, SHARED_PATHS, SHARED_SCHEMAS
+from wfmgmt.http.openapi import NAME_IN_PATH, SHARED_PATHS, answer, components, errors, json_answer, ref
 
-_ANYTHING: dict[str, Any] = {
-    "description": "The bytes of the leaf, with the content type that its handler set; several leaves: one JSON object",
-    "content": {"application/json": {"schema": {}}, "*/*": {"schema": {"type": "string", "format": "binary"}}},
-    "headers": {
-        "x-wfmgmt-trace": {
-            "description": "With trace=1: queuedMs, runMs, attempts and bytes per node, as a JSON object",
-            "schema": {"type": "string"},
-        }
-    },
+_BYTES: dict[str, Any] = {"*/*": {"schema": {}}}
+_TRACE = {
+    "description": "With trace=1: queuedMs, runMs, attempts and bytes per node, as a JSON object",
+    "schema": {"type": "string"},
 }
 _BODY: dict[str, Any] = {
     "description": (
@@ -29,25 +25,29 @@ _BODY: dict[str, Any] = {
 }
 
 
-def _failed(description: str) -> dict[str, Any]:
-    return {
-        "description": description,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/NodeError"}}},
-    }
-
-
+_PREDICTING = (HTTPStatus.NOT_FOUND, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 _FAILURES = {
-    "500": _failed("A node failed in all its tries"),
-    "502": _failed("The model server of a node broke off, or answered what makes no sense"),
-    "504": _failed("The workflow did not answer within its response_timeout, or the model server of a node in time"),
+    "500": "A node failed in all its attempts",
+    "502": "The model server of a node broke off, or its response was malformed",
+    "504": "The workflow did not answer within its response_timeout, or the model server of a node in time",
 }
 
 
 def _predict(method: str) -> dict[str, Any]:
+    responses = {
+        **errors(*_PREDICTING),
+        **{status: json_answer(text, ref("NodeError")) for status, text in _FAILURES.items()},
+        "200": answer(
+            "The bytes of the leaf, with the content type that its handler set; several leaves: one JSON object",
+            _BYTES,
+            **{"x-wfmgmt-trace": _TRACE},
+        ),
+        "default": answer("A status that a handler set", _BYTES),
+    }
     operation: dict[str, Any] = {
         "operationId": f"predict{method.capitalize()}",
-        "summary": "Have a workflow answer",
-        "responses": {"200": _ANYTHING, **_FAILURES, "default": ERROR_ANSWER},
+        "summary": "Send a request through a workflow",
+        "responses": responses,
     }
     return operation if method == "get" else {**operation, "requestBody": _BODY}
 
@@ -58,21 +58,20 @@ INFERENCE_API: dict[str, Any] = {
     "paths": {
         "/wfpredict/{name}": {
             "parameters": [
-                {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}},
+                NAME_IN_PATH,
                 {
                     "name": "trace",
                     "in": "query",
-                    "description": "1 adds a header that tells what happened at each node",
-                    "schema": {"type": "string", "enum": ["1"]},
+                    "description": "1 adds a header that shows what happened at each node; other values do nothing",
+                    "schema": {"type": "string", "example": "1"},
                 },
             ],
             **{method: _predict(method) for method in ("get", "post", "put")},
         },
         **SHARED_PATHS,
     },
-    "components": {
-        "schemas": {
-            **SHARED_SCHEMAS,
+    "components": components(
+        {
             "NodeError": {
                 "allOf": [
                     {"$ref": "#/components/schemas/Error"},
@@ -80,11 +79,12 @@ INFERENCE_API: dict[str, Any] = {
                         "type": "object",
                         "properties": {
                             "node": {"type": "string", "description": "The node that failed"},
-                            "attempt": {"type": "integer", "description": "How many tries were made"},
+                            "attempt": {"type": "integer", "description": "How many attempts were made"},
                         },
                     },
                 ]
             },
-        }
-    },
+        },
+        _PREDICTING,
+    ),
 }

@@ -139,6 +139,7 @@ def test_list_parameters_are_read(given: dict[str, str], expected: tuple[int, in
         ({"next_page_token": "x"}, "next_page_token"),
         ({"next_page_token": "99999999999"}, "next_page_token"),
         ({"after": "a\0b"}, "after"),
+        ({"after": "a b"}, "after"),
         ({"after": "a", "next_page_token": "1"}, "next_page_token and after"),
     ],
     ids=str,
