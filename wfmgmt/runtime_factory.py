@@ -1,5 +1,6 @@
 """The runtime process: its model servers and its view of the registry, built from the settings."""
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -18,7 +19,11 @@ from wfmgmt.domain.workflow import LoadRequest, NodeKind
 from wfmgmt.errors import ResourcesExhausted, SettingsInvalid
 from wfmgmt.registry.files import FileIdentity
 from wfmgmt.registry.registry import Registry
+from wfmgmt.serving.catalog import Catalog
+from wfmgmt.serving.drift_check import DriftCheck
 from wfmgmt.serving.load_order import LoadHistory
+from wfmgmt.serving.loader import Loader
+from wfmgmt.serving.loading import LoadedWorkflow
 from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.models.base import Drift
 from wfmgmt.serving.models.local.accelerators import Accelerators, count_accelerators
@@ -31,15 +36,16 @@ from wfmgmt.serving.models.local.server import LocalModelServer
 from wfmgmt.serving.models.local.trees import ArchiveKind
 from wfmgmt.serving.models.protocol import ModelServer
 from wfmgmt.serving.models.torchserve.server import TorchServeModelServer, TorchServeSettings
-from wfmgmt.serving.predictions import PredictionLimits
+from wfmgmt.serving.predictions import AdmissionControl, PredictionLimits
+from wfmgmt.serving.reconciler import Reconciler
 from wfmgmt.serving.runtime import Runtime
 from wfmgmt.settings import Settings, worker_environment
 from wfmgmt.torchserve.connection import ServerAddress
 from wfmgmt.torchserve.keys import Keys
 
 
-class RegistryCatalog:
-    """What the runtime reads from the database; satisfies `wfmgmt.serving.catalog.Catalog`."""
+class DatabaseView:
+    """The registry as the runtime uses it; satisfies `wfmgmt.serving.registry_view.RegistryView`."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -97,11 +103,10 @@ async def create_runtime(
         database_file: The only file that is accepted as the SQLite database; any unless given.
         worker_umask: The umask of workers, this process's own when None: what handlers write is theirs to protect.
     """
-    environment = worker_environment(settings)
     measurements = Measurements()
     forkserver = ForkserverClient(
         WorkerEnvironment(
-            environment=environment,
+            environment=worker_environment(settings),
             preload=settings.preload,
             memory_bytes=None if settings.worker_memory_mb is None else settings.worker_memory_mb * MIB,
             log_level=settings.log_level,
@@ -112,6 +117,53 @@ async def create_runtime(
     )
     registry = Registry(settings.database, connections=2)
     registry.pin(database_file)
+    view = DatabaseView(registry)
+    models, functions = _model_servers(settings, view, forkserver, measurements)
+    make_workflow = partial(
+        LoadedWorkflow,
+        servers={NodeKind.MODEL: models, NodeKind.FUNCTION: functions},
+        workflow_store=settings.workflow_store,
+        model_store=settings.model_store,
+        measurements=measurements,
+    )
+    catalog = Catalog(make_workflow, queue_size=settings.queue_size, drain_timeout_s=settings.drain_timeout_s)
+    history = LoadHistory(settings.run_folder / "loads.json")
+    loader = Loader(catalog, history)
+    try:
+        yield Runtime(
+            catalog=catalog,
+            loader=loader,
+            reconciler=Reconciler(
+                registry=view, catalog=catalog, loader=loader, history=history, prepare=forkserver.preload
+            ),
+            drift_check=DriftCheck(
+                models=models,
+                registry=view,
+                catalog=catalog,
+                measurements=measurements,
+                interval_s=settings.torchserve_check_s if settings.model_server == "torchserve" else None,
+            ),
+            history=history,
+            measurements=measurements,
+            admission=AdmissionControl(
+                PredictionLimits(
+                    requests=settings.max_inflight_requests,
+                    in_flight_bytes=settings.max_inflight_mb * MIB,
+                    request_bytes=settings.request_limit_bytes,
+                )
+            ),
+        )
+    finally:
+        await loader.close()
+        await asyncio.gather(models.close(), functions.close(), history.save())
+        await forkserver.close()
+        registry.close()
+
+
+def _model_servers(
+    settings: Settings, view: DatabaseView, forkserver: ForkserverClient, measurements: Measurements
+) -> tuple[ModelServer, ModelServer]:
+    """Return where models run, and where functions do."""
     parts = LocalParts(
         forkserver=forkserver,
         folder=settings.run_folder,
@@ -123,12 +175,11 @@ async def create_runtime(
         ),
         answer_bytes=settings.response_limit_bytes,
     )
-    catalog = RegistryCatalog(registry)
     models: ModelServer
     if settings.model_server == "torchserve":
-        models = TorchServeModelServer(_torchserve_settings(settings, catalog.identity()), digest=sha256_of)
+        models = TorchServeModelServer(_torchserve_settings(settings, view.identity()), digest=sha256_of)
     else:
-        gpus = count_accelerators(visible=environment.get("CUDA_VISIBLE_DEVICES"))
+        gpus = count_accelerators(visible=worker_environment(settings).get("CUDA_VISIBLE_DEVICES"))
         models = LocalModelServer(
             replace(parts, accelerators=Accelerators(gpus)),
             ArchiveKind(name="Model", unpack=partial(unpack_mar, limits=settings.limits), open_archive=open_verified),
@@ -141,29 +192,7 @@ async def create_runtime(
             open_archive=open_verified,
         ),
     )
-    runtime = Runtime(
-        servers={NodeKind.MODEL: models, NodeKind.FUNCTION: functions},
-        catalog=catalog,
-        workflow_store=settings.workflow_store,
-        model_store=settings.model_store,
-        measurements=measurements,
-        limits=PredictionLimits(
-            requests=settings.max_inflight_requests,
-            queue_size=settings.queue_size,
-            in_flight_bytes=settings.max_inflight_mb * MIB,
-            request_bytes=settings.request_limit_bytes,
-            drain_timeout_s=settings.drain_timeout_s,
-        ),
-        check_interval_s=settings.torchserve_check_s if settings.model_server == "torchserve" else None,
-        prepare=forkserver.preload,
-        history=LoadHistory(settings.run_folder / "loads.json"),
-    )
-    try:
-        yield runtime
-    finally:
-        await runtime.close()
-        await forkserver.close()
-        registry.close()
+    return models, functions
 
 
 def _torchserve_settings(settings: Settings, identity: str) -> TorchServeSettings:

@@ -1,6 +1,6 @@
 """Count the changes of workflows, and call the table with the identity `installation`.
 
-Rows that are there keep revision 0: whoever follows the changes begins with a look at everything.
+Rows that are there get revision 0: a runtime compares everything when it starts.
 
 Revision ID: 0007
 Revises: 0006

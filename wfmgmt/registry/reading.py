@@ -181,7 +181,7 @@ class Reader:
     def is_file_used(self, store: str, file: str, *, except_uid: str = "") -> bool:
         """Return whether a workflow other than `except_uid` needs that file of the `workflow` or `model` store.
 
-        One that is being unregistered does not: whoever unregisters it may have removed its file already, and another
+        One that is being unregistered does not: its removal may have deleted its file already, and another
         download may have got the name. If it counted, each of the two could leave the file to the other.
         """
         if store == "workflow":

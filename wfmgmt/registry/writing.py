@@ -98,7 +98,7 @@ class Writer(Reader):
         return self._move(uid, WorkflowStatus.READY, {"lease": None, "registered_at": self._now})
 
     def mark_unregistering(self, uid: str, lease: str) -> bool:
-        """Claim a ready workflow for its removal; False when somebody else was faster."""
+        """Claim a ready workflow for its removal; False when another request was faster."""
         return self._move(uid, WorkflowStatus.UNREGISTERING, {"lease": lease})
 
     def _move(self, uid: str, to: WorkflowStatus, values: dict[str, str | None]) -> bool:
@@ -110,7 +110,7 @@ class Writer(Reader):
         return moved.rowcount == 1
 
     def take_over(self, uid: str, *, old_lease: str, new_lease: str) -> bool:
-        """Make somebody else's unfinished work ours; False when another one took it first."""
+        """Take over unfinished work; False when another process took it first."""
         taken = self._connection.execute(
             update(workflow)
             .where(workflow.c.uid == uid, workflow.c.lease == old_lease)

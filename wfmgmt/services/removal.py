@@ -30,9 +30,9 @@ FIRST_RETRY_S, MAX_RETRY_S = 1.0, 30.0
 WAIT_INTERVAL_S = 0.1
 #: How long a client may take to repeat a removal that it was not told the end of.
 REPEAT_TIME = timedelta(minutes=10)
-#: What the leases of recovered changes begin with: nobody was told that they are finished.
+#: What the leases of recovered changes begin with: no client was answered that they are finished.
 RECOVERY = "recovery-"
-#: Who acts when nobody asked.
+#: Origin of changes that no client asked for.
 HOUSEKEEPING = Origin(actor="housekeeping")
 
 
@@ -120,7 +120,7 @@ class Removal:
                     break
                 self._wait_for_end(claim, deadline)
         if not is_recovered and not self._was_recovered(name):
-            raise WorkflowNotFound(name)  # Of several requests that remove it one is told that it did.
+            raise WorkflowNotFound(name)  # Of several requests that remove it one gets 200.
 
     def _was_recovered(self, name: str) -> bool:
         """Return whether housekeeping removed the workflow lately, for a client that did not hear of the end."""

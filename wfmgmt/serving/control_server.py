@@ -101,23 +101,24 @@ async def _load(request: web.Request) -> web.Response:
     except ValueError as error:
         raise web.HTTPBadRequest(text=f"not a load request: {error}") from error
     runtime = request.app[_RUNTIME]
-    runtime.start_load(target)
+    catalog = runtime.catalog
+    runtime.loader.load(target)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _wait_s(request)
     async with _signs_of_life(request):
-        while not runtime.report(target.uid).state.is_final and (left_s := deadline - loop.time()) > 0:
-            await runtime.feed.wait(left_s)
-    return _message(runtime.report(target.uid))
+        while not catalog.report(target.uid).state.is_final and (left_s := deadline - loop.time()) > 0:
+            await catalog.status_log.wait(left_s)
+    return _message(catalog.report(target.uid))
 
 
 async def _report(request: web.Request) -> web.Response:
     """Report on a workflow."""
-    return _message(request.app[_RUNTIME].report(request.match_info["uid"]))
+    return _message(request.app[_RUNTIME].catalog.report(request.match_info["uid"]))
 
 
 async def _note_registered(request: web.Request) -> web.Response:
     """Record that the database has a workflow as ready, so that clients may know of it at once."""
-    request.app[_RUNTIME].on_registered(request.match_info["uid"])
+    request.app[_RUNTIME].reconciler.on_registered(request.match_info["uid"])
     return web.Response()
 
 
@@ -125,8 +126,8 @@ async def _unload(request: web.Request) -> web.Response:
     """Take a workflow down, answering after `wait_s` at the latest; it goes on in the background."""
     runtime, uid = request.app[_RUNTIME], request.match_info["uid"]
     async with _signs_of_life(request):
-        await runtime.unload_within(uid, _wait_s(request))
-    return _message(runtime.report(uid))
+        await runtime.loader.unload_within(uid, _wait_s(request))
+    return _message(runtime.catalog.report(uid))
 
 
 async def _status(request: web.Request) -> web.Response:
@@ -135,14 +136,14 @@ async def _status(request: web.Request) -> web.Response:
         since = int(request.query.get("since", "0"))
     except ValueError as error:
         raise web.HTTPBadRequest(text="since: expected a whole number") from error
-    feed = request.app[_RUNTIME].feed
-    changes = await feed.changes(epoch=request.query.get("epoch", ""), since=since, wait_s=_wait_s(request))
+    status_log = request.app[_RUNTIME].catalog.status_log
+    changes = await status_log.changes(epoch=request.query.get("epoch", ""), since=since, wait_s=_wait_s(request))
     return _message(changes)
 
 
 async def _reconcile_now(request: web.Request) -> web.Response:
     """Compare the loaded workflows with the database now, and attempt failed loads again at once."""
-    request.app[_RUNTIME].reconcile_now()
+    request.app[_RUNTIME].reconciler.reconcile_now()
     return web.Response()
 
 
@@ -150,7 +151,7 @@ async def _check(request: web.Request) -> web.Response:
     """Compare the model servers with what they should hold, and report the differences."""
     try:
         dry_run = "dry_run" in request.query
-        drifts = await request.app[_RUNTIME].check_models(dry_run=dry_run)
+        drifts = await request.app[_RUNTIME].drift_check.check(dry_run=dry_run)
     except WfmgmtError as error:
         raise web.HTTPServiceUnavailable(text=str(error)) from error
     failed = [drift for drift in drifts if drift.kind is DriftKind.UNKNOWN or not (drift.is_repaired or dry_run)]

@@ -21,12 +21,12 @@ class InferenceMetrics:
 
     Args:
         measurements: What happened at the nodes.
-        feed: How many workers they have.
+        status_log: How many workers they have.
     """
 
-    def __init__(self, measurements: Measurements, feed: StatusLog) -> None:
+    def __init__(self, measurements: Measurements, status_log: StatusLog) -> None:
         self._measurements = measurements
-        self._feed = feed
+        self._status_log = status_log
         self._rendered: asyncio.Task[bytes] | None = None
         self._rendered_at = 0.0
         self._registry = CollectorRegistry()
@@ -67,7 +67,7 @@ class InferenceMetrics:
 
     async def _render(self) -> bytes:
         """Note all numbers as they are now, and have a thread write them down."""
-        measured, reports = self._measurements.copy(), list(self._feed.reports())
+        measured, reports = self._measurements.copy(), list(self._status_log.reports())
         return await asyncio.to_thread(self._written, measured, reports)
 
     def _written(self, measured: Measurements, reports: Sequence[WorkflowReport]) -> bytes:

@@ -75,16 +75,17 @@ def inference_app(runtime: Runtime, *, metrics: InferenceMetrics, on_answer: OnA
 async def _predict(request: web.Request) -> web.Response:
     """Have a workflow answer."""
     runtime = request.app[_RUNTIME]
+    catalog = runtime.catalog
     name = request.match_info["name"]
     request_id = request[_ID] = sane_request_id(request.headers.get(REQUEST_ID))
     held = request[_HELD] = ExitStack()
     place = held.enter_context(runtime.admission.admit())
-    waited_s = 0.0 if runtime.can_answer(name) else await _wait_before_body(request, place)
+    waited_s = 0.0 if catalog.can_answer(name) else await _wait_before_body(request, place)
     fields = await read_fields(request, place)
-    if not runtime.can_answer(name):
-        waited_s = await runtime.wait_until_loaded(name, waited_s)
+    if not catalog.can_answer(name):
+        waited_s = await catalog.wait_until_loaded(name, waited_s)
     place.begin()
-    workflow = runtime.find(name)
+    workflow = catalog.find(name)
     held.enter_context(workflow.accepting())
     first = NodeRequest(request_id=request_id, headers=encode_headers(request), fields=fields)
     prediction = Prediction(request=first, place=place, waited_s=waited_s)
@@ -109,7 +110,7 @@ async def _wait_before_body(request: web.Request, place: Place) -> float:
     buffered = min(_BUFFERED_BYTES if length is None else length, _BUFFERED_BYTES) if request.body_exists else 0
     place.reserve(buffered)
     try:
-        return await request.app[_RUNTIME].wait_until_loaded(request.match_info["name"])
+        return await request.app[_RUNTIME].catalog.wait_until_loaded(request.match_info["name"])
     finally:
         place.release(buffered)
 
@@ -178,19 +179,19 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 async def _ping(request: web.Request) -> web.Response:
     """Tell whether everything runs, or what does not."""
-    feed = request.app[_RUNTIME].feed
-    not_ready = [report for report in feed.reports() if report.is_missing]
+    status_log = request.app[_RUNTIME].catalog.status_log
+    not_ready = [report for report in status_log.reports() if report.is_missing]
     shown = {report.workflow: report.problem for report in not_ready[:NOT_READY_SHOWN]}
-    status, body = health(feed.problem, shown, len(not_ready))
+    status, body = health(status_log.problem, shown, len(not_ready))
     return json_answer(json_body(body), status)
 
 
 async def _readyz(request: web.Request) -> web.Response:
     """Tell whether all that was ready is ready again, or what is not."""
-    runtime = request.app[_RUNTIME]
-    awaited = [report for report in runtime.feed.reports() if report.is_awaited]
+    catalog = request.app[_RUNTIME].catalog
+    awaited = [report for report in catalog.status_log.reports() if report.is_awaited]
     shown = {report.workflow: report.awaited_for for report in awaited[:NOT_READY_SHOWN]}
-    problem = "The server is stopping." if runtime.is_closing else runtime.feed.problem
+    problem = "The server is stopping." if catalog.is_closing else catalog.status_log.problem
     status, body = readiness(problem, shown, len(awaited))
     return json_answer(json_body(body), status)
 

@@ -1,4 +1,4 @@
-"""Which workflows are loaded when, so that those that hang or fail keep nobody waiting who comes up."""
+"""The order of loads: workflows that hang or fail do not delay those that come up."""
 
 import asyncio
 import contextlib

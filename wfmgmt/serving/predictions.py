@@ -41,17 +41,13 @@ class PredictionLimits:
 
     Attributes:
         requests: Requests under way.
-        queue_size: Requests that may wait for a workflow to be loaded.
         in_flight_bytes: Bytes of bodies and answers that are held for them.
         request_bytes: Longest body of one request.
-        drain_timeout_s: How long accepted requests may take once their workflow or the server goes.
     """
 
     requests: int = 1000
-    queue_size: int = 100
     in_flight_bytes: int = 512 * 1024 * 1024
     request_bytes: int = 6_553_500
-    drain_timeout_s: float = 30.0
 
 
 class AdmissionControl:

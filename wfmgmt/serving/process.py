@@ -74,12 +74,12 @@ async def serve(
         connections = Connections(_affordable(connection_limits))
         inference = await _serve_clients(runtime, inference_socket, connections, guard)
         _log.info("runtime is up, inference at %s", listening_url(inference_socket.getsockname()))
-        await _run_until(stop, runtime.keep_in_step(), runtime.keep_models_in_step(), _keep_memory_trimmed())
+        await _run_until(stop, *runtime.loops(), _keep_memory_trimmed())
         # New connections wait for the next runtime, if somebody holds the socket for it; those that are open end with
         # an answer that says so, since a client that has just sent a request on one cannot know.
         inference.stop_listening()
         await connections.close_after_answers(FAREWELL_S)
-        await runtime.drain()
+        await runtime.catalog.drain()
         await asyncio.to_thread(control_socket.unlink, missing_ok=True)
         for serving in (control, inference):
             await serving.end()
@@ -159,7 +159,7 @@ async def _serve_clients(
     runtime: Runtime, sock: socket.socket, connections: Connections, browser_guard: BrowserGuard
 ) -> _Serving:
     """Serve the inference address."""
-    metrics = InferenceMetrics(runtime.measurements, runtime.feed)
+    metrics = InferenceMetrics(runtime.measurements, runtime.catalog.status_log)
     guard = InferenceGuard(browser_guard, count_refused=metrics.count_refused)
 
     def on_answer(request: web.BaseRequest, answer: web.StreamResponse) -> None:

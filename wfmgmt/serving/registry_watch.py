@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from wfmgmt.domain.status import WorkflowStatus
-from wfmgmt.serving.catalog import Catalog
+from wfmgmt.serving.registry_view import RegistryView
 
 #: How often the whole registry is compared with what is loaded, whatever its revisions say.
 COMPARE_INTERVAL_S = 60.0
@@ -38,8 +38,8 @@ class _Comparison:
 class RegistryWatch:
     """Finds what changed in the registry since the last look: by revisions, and by comparing slices of everything.
 
-    Revisions tell of all changes that the service makes. The comparison is for all others, such as those that somebody
-    makes by hand in the database. For the event loop only, one look at a time.
+    Revisions cover all changes that the service makes. The comparison finds all others, such as those made by hand in
+    the database. For the event loop only, one look at a time.
 
     Args:
         registry: The registry.
@@ -48,7 +48,11 @@ class RegistryWatch:
     """
 
     def __init__(
-        self, registry: Catalog, known: Callable[[], Collection[str]], *, clock: Callable[[], float] = time.monotonic
+        self,
+        registry: RegistryView,
+        known: Callable[[], Collection[str]],
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
         self._known = known

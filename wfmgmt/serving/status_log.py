@@ -6,6 +6,7 @@ import uuid
 from collections import OrderedDict, deque
 
 from wfmgmt.control.messages import StatusChanges, WorkflowReport
+from wfmgmt.serving.waiting import wait_for_event
 
 #: Unloaded workflows that are remembered; a client that is further behind starts anew.
 _GONE_REMEMBERED = 10_000
@@ -67,10 +68,7 @@ class StatusLog:
 
     async def wait(self, wait_s: float) -> None:
         """Return after the next change, or after `wait_s`."""
-        try:
-            await asyncio.wait_for(self._changed.wait(), wait_s)
-        except TimeoutError:
-            return
+        await wait_for_event(self._changed, wait_s)
 
     async def changes(self, *, epoch: str, since: int, wait_s: float) -> StatusChanges:
         """Return what changed after `since`, or all there is for a client of another epoch; a page of it at a time."""

@@ -44,11 +44,7 @@ class WaitingRequests:
     async def wait(self, name: str, timeout_s: float) -> None:
         """Return when something changed about the workflow, or after the time."""
         changed = self._changed.setdefault(name, asyncio.Event())
-        try:
-            async with asyncio.timeout(timeout_s):
-                await changed.wait()
-        except TimeoutError:
-            return
+        await wait_for_event(changed, timeout_s)
 
     def wake(self, name: str) -> None:
         """Have the requests for a workflow look at it again, in the order in which they came."""
@@ -59,3 +55,12 @@ class WaitingRequests:
         """Have all requests look again."""
         for name in list(self._changed):
             self.wake(name)
+
+
+async def wait_for_event(event: asyncio.Event, timeout_s: float | None) -> None:
+    """Return when an event is set, or after the time."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        return

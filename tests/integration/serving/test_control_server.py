@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,18 +29,18 @@ CALL_TIMEOUT_S, WORK_S = 1.0, 2.0
 
 
 class SlowRuntime:
-    """The part of a runtime that the control socket needs for loads.
+    """Catalog and loader of a runtime, as far as the control socket needs them for loads.
 
     Attributes:
         loads: How often a load was asked for.
     """
 
     def __init__(self) -> None:
-        self.feed = StatusLog()
+        self.status_log = StatusLog()
         self.loads = 0
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start_load(self, target: LoadRequest) -> None:
+    def load(self, target: LoadRequest) -> None:
         """Begin to load."""
         self.loads += 1
         self._publish(target.uid, LoadState.LOADING)
@@ -50,24 +51,25 @@ class SlowRuntime:
         self._publish(uid, LoadState.LOADED)
 
     def _publish(self, uid: str, state: LoadState) -> None:
-        self.feed.publish(WorkflowReport(uid=uid, workflow="seq", state=state))
+        self.status_log.publish(WorkflowReport(uid=uid, workflow="seq", state=state))
 
     async def unload_within(self, uid: str, wait_s: float) -> None:
         """Unload, which takes longer than may be waited when that is short."""
         await asyncio.sleep(min(WORK_S, wait_s))
         if wait_s >= WORK_S:
-            self.feed.forget(uid)
+            self.status_log.forget(uid)
 
     def report(self, uid: str) -> WorkflowReport:
         """Return how a workflow is."""
-        return self.feed.report(uid) or WorkflowReport(uid=uid, workflow="", state=LoadState.ABSENT)
+        return self.status_log.report(uid) or WorkflowReport(uid=uid, workflow="", state=LoadState.ABSENT)
 
 
 @asynccontextmanager
 async def serving(folder: Path) -> AsyncIterator[tuple[SlowRuntime, RuntimeClient]]:
     """Serve the control socket, and give a client of it."""
-    runtime: Any = SlowRuntime()
-    runner = web.AppRunner(control_server.control_app(runtime), handler_cancellation=True)
+    runtime = SlowRuntime()
+    parts: Any = SimpleNamespace(catalog=runtime, loader=runtime)
+    runner = web.AppRunner(control_server.control_app(parts), handler_cancellation=True)
     await runner.setup()
     await web.SockSite(runner, listen_privately(folder / "s")).start()
     try:
@@ -99,5 +101,5 @@ async def test_load_goes_on_when_its_client_has_gone(tmp_path: Path) -> None:
             await asyncio.to_thread(client.load, LOAD_REQUEST, cancelled=lambda: runtime.loads > 0)
         assert runtime.report("u1").state is LoadState.LOADING
         while runtime.report("u1").state is LoadState.LOADING:
-            await runtime.feed.wait(1)
+            await runtime.status_log.wait(1)
         assert runtime.report("u1").state is LoadState.LOADED

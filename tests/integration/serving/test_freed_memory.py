@@ -87,7 +87,7 @@ Ask = Callable[[str, bytes], Awaitable[int | None]]
 
 def is_loaded(runtime: Runtime, name: str) -> bool:
     """Return whether a workflow is up."""
-    return runtime.report(name).state.is_loaded
+    return runtime.catalog.report(name).state.is_loaded
 
 
 @asynccontextmanager
@@ -99,12 +99,14 @@ async def serving(instance: Path) -> AsyncIterator[Ask]:
     async with create_runtime(settings) as runtime:
         for name, response_timeout_s in (("w", 60), ("hasty", 1)):
             deployment = make_deployment(settings.model_store, name, response_timeout_s=response_timeout_s)
-            runtime.start_load(deployment)
+            runtime.loader.load(deployment)
             await until(partial(is_loaded, runtime, name), timeout_s=60)
-            runtime.on_registered(name)
-        runtime.feed.record_catalog("")
+            runtime.reconciler.on_registered(name)
+        runtime.catalog.status_log.record_catalog("")
         app = inference_app(
-            runtime, metrics=InferenceMetrics(runtime.measurements, runtime.feed), on_answer=lambda *_: None
+            runtime,
+            metrics=InferenceMetrics(runtime.measurements, runtime.catalog.status_log),
+            on_answer=lambda *_: None,
         )
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
         await runner.setup()

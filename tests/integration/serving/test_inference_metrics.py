@@ -80,7 +80,7 @@ async def test_text_has_the_numbers_of_one_moment() -> None:
 async def test_answers_that_are_not_taken_count_like_predictions(tmp_path: Path) -> None:
     """While predictions hold all that may be held there is no room for them, and afterwards there is."""
     async with create_runtime(Settings.load({}, instance=tmp_path)) as runtime:
-        metrics = InferenceMetrics(runtime.measurements, runtime.feed)
+        metrics = InferenceMetrics(runtime.measurements, runtime.catalog.status_log)
         app = inference_app(runtime, metrics=metrics, on_answer=lambda _request, _answer: None)
         admission = runtime.admission
         async with TestClient(TestServer(app)) as client:

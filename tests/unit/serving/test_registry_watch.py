@@ -5,55 +5,13 @@ from collections.abc import Iterable
 
 import pytest
 
-from wfmgmt.domain.changes import Changes, RegistrySlice
+from tests.support.runtime_parts import FakeRegistry
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.errors import RegistryUnavailable
 from wfmgmt.serving import registry_watch
 from wfmgmt.serving.registry_watch import COMPARE_INTERVAL_S, Look, RegistryWatch
 
 READY, REGISTERING = WorkflowStatus.READY, WorkflowStatus.REGISTERING
-
-
-class FakeRegistry:
-    """A registry in memory that counts what it is asked, and fails when told."""
-
-    def __init__(self) -> None:
-        self.revision = 0
-        self.rows: dict[str, tuple[int, WorkflowStatus]] = {}
-        self.gone: dict[str, int] = {}
-        self.has_gap = False
-        self.slices_read = 0
-        self.fails_at_slice: int | None = None
-
-    def put(self, uid: str, status: WorkflowStatus = READY) -> None:
-        """Change a row."""
-        self.revision += 1
-        self.rows[uid] = (self.revision, status)
-
-    def remove(self, uid: str) -> None:
-        """Remove a row."""
-        self.revision += 1
-        self.gone[uid] = self.revision
-        del self.rows[uid]
-
-    def changes(self, since: int) -> Changes:
-        """Return what changed."""
-        if self.has_gap:
-            return Changes(revision=self.revision, statuses={}, removed=(), has_gap=True)
-        return Changes(
-            revision=self.revision,
-            statuses={uid: status for uid, (revision, status) in self.rows.items() if revision > since},
-            removed=tuple(uid for uid, revision in self.gone.items() if revision > since),
-        )
-
-    def slice_after(self, last: int, *, limit: int) -> RegistrySlice:
-        """Return some rows, in the order in which they were made."""
-        if self.slices_read == self.fails_at_slice:
-            raise RegistryUnavailable("locked")
-        self.slices_read += 1
-        uids = list(self.rows)[last : last + limit]
-        end = last + limit if len(uids) == limit else None
-        return RegistrySlice(statuses={uid: self.rows[uid][1] for uid in uids}, last=end)
 
 
 class Rig:
@@ -65,11 +23,7 @@ class Rig:
             self.registry.put(uid)
         self.known: set[str] = set()
         self.now = 0.0
-        self.watch = RegistryWatch(
-            self.registry,  # type: ignore[arg-type]  # what a watch asks
-            lambda: self.known,
-            clock=lambda: self.now,
-        )
+        self.watch = RegistryWatch(self.registry, lambda: self.known, clock=lambda: self.now)
 
     def look(self) -> Look:
         """Look once."""

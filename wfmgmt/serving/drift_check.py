@@ -1,0 +1,100 @@
+"""The loop that keeps model servers in step with what was loaded on them."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+
+from wfmgmt.errors import WfmgmtError
+from wfmgmt.serving.catalog import Catalog
+from wfmgmt.serving.measurements import Measurements
+from wfmgmt.serving.models.base import Drift
+from wfmgmt.serving.models.protocol import ModelServer
+from wfmgmt.serving.registry_view import RegistryView
+from wfmgmt.serving.waiting import wait_for_event
+
+_log = logging.getLogger("wfmgmt.runtime")
+
+#: Differences of model servers that are kept while they cannot be recorded; all of them are in the log.
+MAX_UNRECORDED = 10_000
+
+
+class DriftCheck:
+    """Finds, repairs, counts and records how model servers differ from what they should hold. For the event loop only.
+
+    Args:
+        models: The model servers.
+        registry: The registry.
+        catalog: The workflows.
+        measurements: Where to count differences.
+        interval_s: How often to look; None for once, at the start.
+    """
+
+    def __init__(
+        self,
+        *,
+        models: ModelServer,
+        registry: RegistryView,
+        catalog: Catalog,
+        measurements: Measurements,
+        interval_s: float | None,
+    ) -> None:
+        self._models = models
+        self._registry = registry
+        self._catalog = catalog
+        self._measurements = measurements
+        self._interval_s = interval_s
+        self._checking = asyncio.Lock()
+        self._standing: set[tuple[str, str, str]] = set()
+        self._unrecorded: deque[Drift] = deque(maxlen=MAX_UNRECORDED)
+
+    async def run(self) -> None:
+        """Check again and again."""
+        while True:
+            self._models.check_wanted.clear()
+            try:
+                await self.check(dry_run=False)
+            except WfmgmtError as error:
+                _log.warning("the model servers could not be checked: %s", error)
+            await wait_for_event(self._models.check_wanted, self._interval_s)
+
+    async def check(self, *, dry_run: bool) -> Sequence[Drift]:
+        """Check once, and return the differences.
+
+        A difference that cannot be repaired is counted and recorded when it is found first.
+
+        Args:
+            dry_run: Repair, count and record nothing.
+
+        Raises:
+            WfmgmtError: The registry cannot be read.
+        """
+        async with self._checking:
+            known = {*await asyncio.to_thread(self._registry.uids), *self._catalog.uids}
+            drifts = await self._models.check(known, dry_run=dry_run)
+            if not dry_run:
+                self._record_new(drifts)
+                await self._save_unrecorded()
+        return drifts
+
+    def _record_new(self, drifts: Sequence[Drift]) -> None:
+        for drift in drifts:
+            if _identity(drift) not in self._standing:
+                _log.warning("%s", drift, extra={"workflow": drift.workflow})
+                self._measurements.record_drift(drift)
+                self._unrecorded.append(drift)
+        self._standing = {_identity(drift) for drift in drifts if not drift.is_repaired}
+
+    async def _save_unrecorded(self) -> None:
+        drifts = list(self._unrecorded)
+        if not drifts:
+            return
+        try:
+            await asyncio.to_thread(self._registry.record, drifts)
+            self._unrecorded.clear()
+        except WfmgmtError as error:
+            _log.warning("differences of model servers have to be recorded later: %s", error)
+
+
+def _identity(drift: Drift) -> tuple[str, str, str]:
+    return drift.server, drift.model, drift.kind.value

@@ -1,0 +1,48 @@
+"""What the runtime needs of the registry."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from wfmgmt.domain.changes import Changes, RegistrySlice
+from wfmgmt.domain.status import WorkflowStatus
+from wfmgmt.domain.workflow import LoadRequest
+from wfmgmt.serving.models.base import Drift
+
+
+class RegistryView(Protocol):
+    """What the runtime reads from the registry, and records in it. Blocking; called in a thread, one call at a time."""
+
+    def uids(self) -> Mapping[str, WorkflowStatus]:
+        """Return every registration, finished or not.
+
+        Raises:
+            WfmgmtError: The database cannot be read.
+        """
+
+    def changes(self, since: int) -> Changes:
+        """Return what changed after a revision.
+
+        Raises:
+            WfmgmtError: The database cannot be read.
+        """
+
+    def slice_after(self, last: int, *, limit: int) -> RegistrySlice:
+        """Return some of all registrations: those that follow the slice that ended with `last`, the first after 0.
+
+        Raises:
+            WfmgmtError: The database cannot be read.
+        """
+
+    def load_requests(self, uids: list[str]) -> Iterable[LoadRequest]:
+        """Return what is needed to load these; those that are no longer ready are left out.
+
+        Raises:
+            WfmgmtError: The database cannot be read.
+        """
+
+    def record(self, drifts: Sequence[Drift]) -> None:
+        """Write down how model servers differed from what they should hold.
+
+        Raises:
+            WfmgmtError: The database cannot be written.
+        """
