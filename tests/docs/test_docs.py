@@ -1,5 +1,7 @@
 """The documentation against the code: what it forgets, and what it says that is not so."""
 
+import argparse
+import importlib
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.records import make_event, make_function, make_node, make_registry, make_workflow
+from wfmgmt.cli.main import COMMANDS
 from wfmgmt.domain.audit import AuditOutcome
 from wfmgmt.registry.registry import Registry
 from wfmgmt.registry.tables import metadata
@@ -94,6 +97,17 @@ def test_configuration_page_knows_no_other_settings() -> None:
     """What the page names can be set."""
     named = re.findall(r"^\| `([A-Z_]+)` \|", CONFIGURATION, flags=re.MULTILINE)
     assert {name.lower() for name in named} == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_commands_page_explains_every_command_and_option(name: str) -> None:
+    """The page has what `--help` has."""
+    parser = argparse.ArgumentParser(prog=name)
+    importlib.import_module(f"wfmgmt.cli.{name.replace('-', '_')}").describe_arguments(parser)
+    page = (REFERENCE / "commands.md").read_text(encoding="utf-8")
+    section = page.split(f"## `wfmgmt {name}`")[1].split("\n## ")[0]
+    options = set(re.findall(r"(?<=[ \[])--[a-z-]+", parser.format_usage()))
+    assert {option for option in options if f"`{option}" not in section} == set()
 
 
 def test_contributing_page_names_every_room() -> None:
