@@ -3,11 +3,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Named in tests/support/real_torchserve.py, too.
 TORCHSERVE := .venv-torchserve-tests
-# How tests run beside each other.
-TOGETHER := --numprocesses 2 --dist loadfile
+# Tests wait more than they work, so there are more processes than cores.
+TOGETHER := --numprocesses 4 --dist loadfile --no-loadscope-reorder
+# Their databases lie in memory where it has room: each commit to a disk waits for milliseconds.
+IN_MEMORY := $(shell test "$$(df --output=avail --block-size=1G /dev/shm | tail -1)" -ge 2 && echo TMPDIR=/dev/shm)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve examples test test-torchserve check lint format types layers migrations wheel tour coverage chaos fuzz bench bench-torchserve soak requirements
+.PHONY: help serve examples test test-slow test-torchserve check lint format types layers migrations wheel tour coverage chaos fuzz bench bench-torchserve soak requirements
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -36,8 +38,11 @@ serve: $(VENV)/.runtime  ## Run the service: management on 127.0.0.1:8081, infer
 examples: $(VENV)/.development  ## Build the example archives into the stores
 	@$(BIN)/python examples/build.py
 
-test: $(VENV)/.development  ## Run the tests, two files at a time
-	$(BIN)/python -m pytest $(TOGETHER)
+test: $(VENV)/.development  ## Run the tests, several files at a time
+	$(IN_MEMORY) $(BIN)/python -m pytest $(TOGETHER) -m "not slow"
+
+test-slow: $(VENV)/.development  ## Run the tests that take long and have a quick case among the others
+	$(IN_MEMORY) $(BIN)/python -m pytest $(TOGETHER) -m slow
 
 test-torchserve: $(VENV)/.development $(TORCHSERVE)/.installed  ## Run the tests that need a real TorchServe 0.12.0; needs java
 	$(BIN)/python -m pytest -m torchserve

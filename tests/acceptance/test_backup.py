@@ -5,10 +5,12 @@ import shutil
 import sqlite3
 import tarfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.deployments import prepared
 from tests.support.factories import make_mar, make_war
 from tests.support.service import Service, wait_until
 from tests.support.small_disk import SmallDisks
@@ -19,6 +21,26 @@ from tests.support.web_files import web_files
 def _service(prepared: Service) -> Service:
     service = prepared.start()
     assert service.register("seq.war", workflow_name="kept").status_code == 200
+    return service
+
+
+@pytest.fixture(name="shared", scope="module")
+def _shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Give a deployment with the workflow `kept` that several tests copy and none changes."""
+    with prepared(tmp_path_factory.mktemp("shared") / "instance") as service:
+        service.start()
+        assert service.register("seq.war", workflow_name="kept").status_code == 200
+        yield service
+
+
+@pytest.fixture(name="bereft", scope="module")
+def _bereft(tmp_path_factory: pytest.TempPathFactory) -> Service:
+    """Give a deployment that has ended and lost its database."""
+    with prepared(tmp_path_factory.mktemp("bereft") / "instance") as service:
+        service.start()
+        assert service.stop() == 0
+    for file in service.instance.glob("wfmgmt.db*"):
+        file.unlink()
     return service
 
 
@@ -70,44 +92,44 @@ def ready(service: Service) -> bool:
 
 @pytest.mark.parametrize("options", [[], ["--archives"]], ids=["database", "archives"])
 def test_backup_is_private_and_says_why_it_cannot_be_written(
-    service: Service, tmp_path: Path, options: list[str]
+    shared: Service, tmp_path: Path, options: list[str]
 ) -> None:
     """Nobody else reads it; what is in the way of one is said in a line, and nothing stays."""
     folder = tmp_path / "copies"
     folder.mkdir(0o755)
-    assert service.command("backup", *options, str(folder / "copy")).returncode == 0
+    assert shared.command("backup", *options, str(folder / "copy")).returncode == 0
     assert (folder / "copy").stat().st_mode & 0o777 == 0o600
     for target, reason in (
         (folder / "nosuch" / "copy", "cannot be written: No such file or directory"),
         (folder / "copy" / "within", "cannot be written: Not a directory"),
         (folder, "is there already"),
     ):
-        done = service.command("backup", *options, str(target))
+        done = shared.command("backup", *options, str(target))
         assert (done.returncode, done.stderr) == (1, f"wfmgmt: {target} {reason}\n")
     assert [path.name for path in folder.iterdir()] == ["copy"]
 
 
 @pytest.mark.parametrize("options", [[], ["--archives"]], ids=["database", "archives"])
-def test_backup_onto_a_full_disk_is_refused(service: Service, tmp_path: Path, options: list[str]) -> None:
+def test_backup_onto_a_full_disk_is_refused(shared: Service, tmp_path: Path, options: list[str]) -> None:
     """One line names the file; nothing of it stays."""
     folder = tmp_path / "copies"
     with SmallDisks(folder, size="64k") as disk:
-        done = Service(service.instance, prefix=disk.prefix).command("backup", *options, str(folder / "copy"))
+        done = Service(shared.instance, prefix=disk.prefix).command("backup", *options, str(folder / "copy"))
         assert done.returncode == 1
         assert done.stderr.startswith(f"wfmgmt: {folder / 'copy'} cannot be written: ")
         assert done.stderr.count("\n") == 1
         assert disk.files() == set()
 
 
-def test_backup_without_archives_is_a_database(service: Service, tmp_path: Path) -> None:
+def test_backup_without_archives_is_a_database(shared: Service, tmp_path: Path) -> None:
     """One file, private, of one state; nothing is overwritten."""
     copy = tmp_path / "copy.db"
-    assert service.command("backup", str(copy)).returncode == 0
+    assert shared.command("backup", str(copy)).returncode == 0
     assert copy.stat().st_mode & 0o777 == 0o600
     assert sqlite3.connect(f"file:{copy}?mode=ro", uri=True).execute("SELECT name FROM workflow").fetchall() == [
         ("kept",)
     ]
-    again = service.command("backup", str(copy))
+    again = shared.command("backup", str(copy))
     assert (again.returncode, again.stderr) == (1, f"wfmgmt: {copy} is there already\n")
     restored = Service(tmp_path / "other")
     assert restored.command("restore", str(copy)).returncode == 0
@@ -157,16 +179,11 @@ def test_archives_that_are_not_what_was_registered_are_named(service: Service, t
 
 
 @pytest.mark.parametrize("command", [["reconcile"], ["backup", "copy"], ["audit", "verify"]], ids=" ".join)
-def test_commands_explain_that_the_database_is_gone(service: Service, command: list[str]) -> None:
+def test_commands_explain_that_the_database_is_gone(bereft: Service, command: list[str]) -> None:
     """They do not send the operator to another command for it."""
-    service.stop()
-    for file in service.instance.glob("wfmgmt.db*"):
-        file.unlink()
-    done = service.command(*command)
+    done = bereft.command(*command)
     assert done.returncode == 3
-    assert done.stderr.startswith(
-        f"wfmgmt: the database {service.database} is not there, but {service.instance} had one"
-    )
+    assert done.stderr.startswith(f"wfmgmt: the database {bereft.database} is not there, but {bereft.instance} had one")
     assert "restore a backup" in done.stderr
     assert done.stderr.count("\n") == 1
 

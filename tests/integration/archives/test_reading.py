@@ -230,7 +230,7 @@ def test_bombs_are_refused_in_little_memory_and_time(tmp_path: Path, way: str, c
     """Neither what a member claims nor what it holds, a gibibyte, decides how much is read, but the limits."""
     path = write(tmp_path, bomb(1024, claimed_size=claimed_size))
     folder = _new_folder(tmp_path)
-    began = time.monotonic()
+    began = time.process_time()
     tracemalloc.start()
     try:
         with open_archive(path, LIMITS) as archive, pytest.raises(InvalidArchive):
@@ -239,7 +239,7 @@ def test_bombs_are_refused_in_little_memory_and_time(tmp_path: Path, way: str, c
         assert tracemalloc.get_traced_memory()[1] < 8 * MIB
     finally:
         tracemalloc.stop()
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     assert sum(each.stat().st_size for each in folder.iterdir()) <= 210 * path.stat().st_size
 
 

@@ -202,7 +202,11 @@ def test_migrations_make_what_no_model_describes(tmp_path: Path) -> None:
         assert {check for check in checks if check not in made[table.name]} == set()
 
 
-@pytest.mark.parametrize("revision", ["base", *REVISIONS[:-1]])
+@pytest.mark.parametrize(
+    "revision",
+    # From the oldest schemas a kill meets every statement there is, without rows and with rows.
+    ["base", REVISIONS[0], *(pytest.param(each, marks=pytest.mark.slow) for each in REVISIONS[1:-1])],
+)
 def test_upgrade_killed_at_any_statement_leaves_the_old_schema_with_its_rows(tmp_path: Path, revision: str) -> None:
     """Whichever change was the last one, the database is as before; the next start finds it and migrates it."""
     upgrade(url_of(tmp_path))
@@ -233,7 +237,7 @@ def test_processes_that_start_at_once_migrate_once(tmp_path: Path) -> None:
     for starter in starters:
         assert starter.stdin is not None
         starter.stdin.close()
-    assert [starter.wait(30) for starter in starters] == [0, 0, 0, 0]
+    assert [starter.wait(120) for starter in starters] == [0, 0, 0, 0]
     (tmp_path / "new").mkdir()
     upgrade(url_of(tmp_path / "new"))
     assert dump(tmp_path) == dump(tmp_path / "new")
