@@ -23,7 +23,7 @@ _ERRORS = {
     HTTPStatus.INTERNAL_SERVER_ERROR: "A handler failed, or the service has a defect",
     HTTPStatus.BAD_GATEWAY: "A model server failed",
     HTTPStatus.SERVICE_UNAVAILABLE: "Not now; the message says why",
-    HTTPStatus.GATEWAY_TIMEOUT: "Time is over",
+    HTTPStatus.GATEWAY_TIMEOUT: "A workflow or a model server did not answer in time",
     HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "The version of HTTP is not 1.0 or 1.1",
     HTTPStatus.INSUFFICIENT_STORAGE: "No space is left",
 }

@@ -24,7 +24,6 @@ _BODY: dict[str, Any] = {
     },
 }
 
-
 _PREDICTING = (HTTPStatus.NOT_FOUND, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 _FAILURES = {
     "500": "A node failed in all its attempts",
