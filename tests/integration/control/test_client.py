@@ -193,10 +193,10 @@ def test_load_begins_again_when_the_runtime_is_back(tmp_path: Path, first: str) 
         elif first == "forgets":
             connection.sendall(report(LoadState.ABSENT))
 
-    deployment = replace(LOAD_REQUEST, startup_timeout_s=30)
+    request = replace(LOAD_REQUEST, startup_timeout_s=30)
     with ThreadPoolExecutor(1) as pool:
         client = RuntimeClient(tmp_path / "s", call_timeout_s=CALL_TIMEOUT_S)
-        loaded = pool.submit(client.load, deployment, cancelled=lambda: False)
+        loaded = pool.submit(client.load, request, cancelled=lambda: False)
         with fake_runtime(tmp_path / "s", behave):
             assert loaded.result(20).state is LoadState.LOADED
     assert len(calls) >= (1 if first == "down" else 2)

@@ -105,9 +105,9 @@ def test_deployments_give_the_runtime_what_was_registered(registry: Registry) ->
         writer.claim_name(half)
     with registry.read() as reader:
         uid = reader.uid("seq") or ""
-        deployments = list(reader.load_requests([uid, half.uid, "unknown"]))
-    assert [deployment.workflow for deployment in deployments] == ["seq"]
-    assert deployments[0].edges == (("pre", "m1"), ("m1", "post"))
+        requests = list(reader.load_requests([uid, half.uid, "unknown"]))
+    assert [each.workflow for each in requests] == ["seq"]
+    assert requests[0].edges == (("pre", "m1"), ("m1", "post"))
 
 
 def test_remove_deletes_nodes_and_edges_but_no_ready_workflow(registry: Registry, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def handle(data, context):
 GRAPH = {"pre": ["a", "b"], "a": [], "b": []}
 
 
-def make_deployment(store: Path, name: str, *, response_timeout_s: int) -> LoadRequest:
+def make_load_request(store: Path, name: str, *, response_timeout_s: int) -> LoadRequest:
     """Return a workflow that branches, and write its archive."""
     archive = make_mar(store, name="m", source=SOURCE)
     settings = NodeSettings(retry_attempts=0, timeout_ms=2000)
@@ -98,8 +98,8 @@ async def serving(instance: Path) -> AsyncIterator[Ask]:
         folder.mkdir(parents=True)
     async with create_runtime(settings) as runtime:
         for name, response_timeout_s in (("w", 60), ("hasty", 1)):
-            deployment = make_deployment(settings.model_store, name, response_timeout_s=response_timeout_s)
-            runtime.loader.load(deployment)
+            target = make_load_request(settings.model_store, name, response_timeout_s=response_timeout_s)
+            runtime.loader.load(target)
             await until(partial(is_loaded, runtime, name), timeout_s=60)
             runtime.reconciler.on_registered(name)
         runtime.catalog.status_log.record_catalog("")

@@ -29,7 +29,7 @@ Behaviour = Callable[[NodeRequest], bytes | NodeAnswer]
 PARALLEL = {"pre": ["a", "b"], "a": ["join"], "b": ["join"], "join": []}
 
 
-def make_deployment(graph: Mapping[str, list[str]], *, retries: int, timeout_s: int) -> LoadRequest:
+def make_load_request(graph: Mapping[str, list[str]], *, retries: int, timeout_s: int) -> LoadRequest:
     """Return a workflow of models with this graph."""
     settings = NodeSettings(retry_attempts=retries)
     return LoadRequest(
@@ -56,10 +56,10 @@ class Workflow:
     def __init__(self, graph: Mapping[str, list[str]], *, retries: int = 1, timeout_s: int = 5, **nodes: Any) -> None:
         self.asked: list[tuple[str, int | None]] = []
         self._nodes = nodes
-        deployment = make_deployment(graph, retries=retries, timeout_s=timeout_s)
+        request = make_load_request(graph, retries=retries, timeout_s=timeout_s)
         self.measured = Measurements().start("w", graph)
         infer = {node: partial(self._infer, node) for node in graph}
-        self._runner = WorkflowRunner(deployment, infer=infer, measured=self.measured)
+        self._runner = WorkflowRunner(request, infer=infer, measured=self.measured)
         self.traces: Mapping[str, Any] = {}
 
     def _infer(self, node: str, request: NodeRequest, *, avoid: int | None = None) -> "asyncio.Future[NodeAnswer]":
