@@ -156,7 +156,7 @@ class Service:
     def _answers(self) -> bool:
         try:
             return requests.get(f"{self.management}/ping", timeout=5).status_code == 200
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):  # All web workers may be starting.
             return False
 
     def stop(self) -> int:
