@@ -66,7 +66,7 @@ class Lifetime(ABC):
 
     async def _load(self) -> None:
         await self._bring_up()
-        self.is_ready = True
+        self.is_ready = self._unloading is None  # It may have come up just when its unload began.
 
     async def unload(self) -> None:
         """Take it down; this goes on when the caller is cancelled. Idempotent."""

@@ -19,6 +19,7 @@ class FakeModel(Lifetime):
         self.changes: list[str] = []
         self.may_come_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.taken_down = 0
+        self.was_ready_then = False
         self._goes = goes
 
     async def _bring_up(self) -> None:
@@ -26,6 +27,7 @@ class FakeModel(Lifetime):
 
     async def _take_down(self) -> None:
         self.taken_down += 1
+        self.was_ready_then = self.is_ready
         if not self._goes:
             raise OSError(f"{self.model.key.uid} does not go")
 
@@ -93,3 +95,15 @@ async def test_close_leaves_what_is_ready_only_if_it_should(*, leave_ready: bool
     assert late.is_gone
     with pytest.raises(ShuttingDown):
         FakeModel(lifetimes, "uid3")
+
+
+@in_event_loop
+async def test_model_that_comes_up_while_it_is_unloaded_is_not_ready() -> None:
+    """What is taken down must not look as if it could answer."""
+    lifetimes: Lifetimes[FakeModel] = Lifetimes()
+    model = FakeModel(lifetimes)
+    loading = asyncio.create_task(model.load())
+    await asyncio.sleep(0)
+    model.may_come_up.set_result(None)
+    await asyncio.gather(model.unload(), loading, return_exceptions=True)
+    assert (model.was_ready_then, model.is_ready, model.taken_down) == (False, False, 1)
