@@ -84,11 +84,11 @@ def digest(path: Path) -> str:
 async def open_servers(
     folder: Path,
     *,
-    surroundings: WorkerEnvironment | None = None,
+    worker_environment: WorkerEnvironment | None = None,
     **overrides: Any,
 ) -> AsyncIterator[LocalServers]:
     """Open servers that unpack below this folder, and close them in the end."""
-    forkserver = ForkserverClient(surroundings)
+    forkserver = ForkserverClient(worker_environment)
     parts = LocalParts(forkserver=forkserver, folder=folder, **overrides)
     models = LocalModelServer(parts, ArchiveKind(name="Model", unpack=unpack_mar, open_archive=open_verified))
     functions = LocalModelServer(parts, ArchiveKind(name="Workflow archive", unpack=unpack, open_archive=open_verified))

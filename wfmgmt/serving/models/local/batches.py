@@ -1,4 +1,4 @@
-"""A batch on its way to a worker and back, as the worker's protocol has it."""
+"""A batch as messages to a worker and back."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,8 @@ from wfmgmt.serving.models.base import (
     PredictionFailed,
     PredictionRefused,
 )
-from wfmgmt.serving.models.local.frames import Frame
+from wfmgmt.serving.models.local.channel import Item
+from wfmgmt.serving.models.local.frames import Frame, InvalidFrame
 
 #: Measurements that handlers made: kind, name, unit, value.
 HandlerMeasurements = Sequence[tuple[str, str, str, float]]
@@ -27,7 +28,7 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]{0,4096}")
 
 
 def encode_batch(batch: Sequence[NodeRequest], ticket: int) -> tuple[dict[str, Any], list[Content]]:
-    """Return header and payload of the message that asks a worker; the answer has to show the same ticket."""
+    """Return header and payload of the message that hands a worker a batch; the answer has to show the same ticket."""
     requests: list[Any] = []
     payload: list[Content] = []
     for request in batch:
@@ -35,6 +36,10 @@ def encode_batch(batch: Sequence[NodeRequest], ticket: int) -> tuple[dict[str, A
         requests.append([request.request_id, len(request.headers), fields])
         payload += [request.headers, *(field.content for field in request.fields)]
     return {"op": "predict", "ticket": ticket, "requests": requests}, payload
+
+
+class WorkerFault(Exception):
+    """A worker did something after which it cannot be trusted; the text goes on from "its worker"."""
 
 
 class BatchResult(NamedTuple):
@@ -49,6 +54,22 @@ class BatchResult(NamedTuple):
     outcomes: Sequence[Outcome]
     measurements: HandlerMeasurements
     run_s: float
+
+
+def read_item(item: Item, size: int, ticket: int) -> BatchResult:
+    """Return what became of a batch of this size, from what a worker sent or did.
+
+    Raises:
+        WorkerFault: It ended, or sent something else.
+    """
+    if isinstance(item, InvalidFrame):
+        raise WorkerFault(f"sent what is no message: {item}")
+    if not isinstance(item, Frame):
+        raise WorkerFault(str(item))
+    try:
+        return read_result(item, size, ticket)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        raise WorkerFault("sent an answer that makes no sense") from None
 
 
 def read_result(frame: Frame, size: int, ticket: int) -> BatchResult:

@@ -19,7 +19,7 @@ Item = frames.Frame | Exception
 
 
 class Channel(asyncio.BufferedProtocol):
-    """Sends frames, and gives those that arrive one by one to whoever expects them.
+    """Sends frames, and gives those that arrive one by one to the callback that expects them.
 
     After the last frame comes an `EOFError`, or an `InvalidFrame` where the bytes stopped being messages; the channel
     is closed then.
@@ -45,16 +45,16 @@ class Channel(asyncio.BufferedProtocol):
 
     @property
     def has_unread(self) -> bool:
-        """Whether something arrived that nobody expected, be it a part of a message."""
+        """Whether something arrived that was not expected, be it a part of a message."""
         return bool(self._unread) or self._decoder.is_within_message
 
     @property
     def is_awaited(self) -> bool:
-        """Whether the other side was working when it was heard of last: somebody waits, or waited, for its answer."""
+        """Whether the other side was working when it was heard of last: its answer is, or was, awaited."""
         return self._expecting is not None or self._ended_awaited
 
     def send(self, header: Mapping[str, Any], payload: Sequence[bytes | bytearray] = ()) -> None:
-        """Send one message; when the other side is gone, the end of the channel tells.
+        """Send one message; when the other side is gone, the channel ends.
 
         Raises:
             InvalidFrame: The message is too long; nothing was sent.
@@ -93,7 +93,7 @@ class Channel(asyncio.BufferedProtocol):
         self.expect(lambda item: None if arrived.done() else arrived.set_result(item))
         item = await arrived
         if isinstance(item, Exception):
-            self._unread.append(item)  # It stays true for whoever asks again.
+            self._unread.append(item)  # It stays true for the next call.
             raise item
         return item
 
@@ -122,7 +122,7 @@ class Channel(asyncio.BufferedProtocol):
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell that nothing more will come."""
+        """Publish the end: nothing more will come."""
         if exc is not None:
             self._read_rest()
         self._end(EOFError())

@@ -1,11 +1,10 @@
-"""Hands requests to the workers of one pool: forms batches, watches the time, and tells who waits for what."""
+"""The queue of one pool: forms batches, hands them to workers, watches the time, and resolves the answers."""
 
 import asyncio
 import math
 import random
 import signal
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -17,20 +16,18 @@ from wfmgmt.serving.models.base import (
     PredictionFailed,
     PredictionRefused,
 )
-from wfmgmt.serving.models.local.batches import BatchResult, HandlerMeasurements, encode_batch, read_result
+from wfmgmt.serving.models.local.batches import BatchResult, HandlerMeasurements, WorkerFault, encode_batch, read_item
 from wfmgmt.serving.models.local.channel import Item
-from wfmgmt.serving.models.local.frames import MAX_HEADER_BYTES, MAX_PAYLOAD_BYTES, Frame, InvalidFrame
+from wfmgmt.serving.models.local.frames import InvalidFrame
 from wfmgmt.serving.models.local.ready_worker import Batch, Call, ReadyWorker
+from wfmgmt.serving.models.local.waiting_calls import WaitingCalls
 from wfmgmt.serving.models.local.worker_process import WorkerProcess
 from wfmgmt.timeouts import grace_s
 
-#: A batch is closed before it gets longer than this, so that it fits into one message.
-_BATCH_BYTES = MAX_PAYLOAD_BYTES // 2
-_BATCH_HEADER_BYTES = MAX_HEADER_BYTES // 2
-#: Work that a busy worker is given ahead, by how long its node takes as a rule, and in how many batches at most.
-_AHEAD_S, _MAX_PREFETCHED = 0.002, 16
-#: A worker whose batch takes longer than this is given nothing ahead, nor is one given a longer payload.
-_STUCK_S, _AHEAD_BYTES = 0.01, 64 * 1024
+#: Work that a busy worker prefetches, by how long its node takes as a rule, and in how many batches at most.
+_MAX_PREFETCHED_S, _MAX_PREFETCHED = 0.002, 16
+#: A worker whose batch takes longer than this prefetches nothing, and longer payloads are not prefetched.
+_STUCK_S, _MAX_PREFETCHED_BYTES = 0.01, 64 * 1024
 #: What one run says about the next ones. A slow run says everything: a node that is slow now and then is not quick.
 _WEIGHT, _SLOW_S = 0.05, 0.05
 #: How much earlier than asked for a timer may go off.
@@ -66,7 +63,7 @@ class Dispatcher:
         self._on_saturated = on_saturated
         self._on_measurements = on_measurements
         self._clock = clock
-        self._waiting: deque[Call] = deque()
+        self._waiting = WaitingCalls()
         self._run_s = math.inf
         self._workers: dict[int, ReadyWorker] = {}
         self._idle: list[ReadyWorker] = []
@@ -76,8 +73,8 @@ class Dispatcher:
 
     @property
     def saturated_s(self) -> float | None:
-        """For how long the oldest request has waited, when no worker is idle; None when nobody starves."""
-        self._forget_cancelled()
+        """For how long the oldest request has waited, when no worker is idle; None when none is saturated."""
+        self._waiting.drop_cancelled()
         return self._clock() - self._waiting[0].queued_at if self._waiting and not self._idle else None
 
     @property
@@ -99,7 +96,7 @@ class Dispatcher:
             call.fail(NoWorker(self._closed))
             return answer
         if len(self._waiting) >= self._places:
-            self._forget_cancelled()
+            self._waiting.drop_cancelled()
             if len(self._waiting) >= self._places:
                 reason = f"{self._places} requests wait for {self._node} already (WFMGMT_QUEUE_SIZE); try again later."
                 call.fail(NoWorker(reason))
@@ -114,14 +111,14 @@ class Dispatcher:
         return answer
 
     def _free_worker(self, call: Call) -> ReadyWorker | None:
-        """Return who can have a request at once that needs no batch."""
+        """Return the worker that can have a request at once that needs no batch, None when there is none."""
         if not self._idle:
             return self._quickest(call)
         worker = self._idle[-1]  # The youngest idler: the others may be idle enough to go.
         return self._idle.pop() if worker.process.is_usable else None
 
     def add(self, process: WorkerProcess) -> ReadyWorker:
-        """Take in a worker that is ready."""
+        """Add a worker that is ready."""
         self._numbers += 1
         worker = ReadyWorker(process, self._numbers, self._clock())
         self._workers[worker.number] = worker
@@ -165,10 +162,6 @@ class Dispatcher:
         if self._batch_timer is not None:
             self._batch_timer.cancel()
 
-    def _forget_cancelled(self) -> None:
-        if any(call.answer.done() for call in self._waiting):
-            self._waiting = deque(call for call in self._waiting if not call.answer.done())
-
     def _dispatch(self) -> None:
         """Hand over what can be handed over."""
         for worker in reversed(list(self._idle)):
@@ -182,14 +175,14 @@ class Dispatcher:
                 self._idle.remove(worker)
                 self._hand_over(worker, calls)
         if self._waiting and not self._idle:
-            self._hand_ahead()
+            self._prefetch()
         if self._waiting and not self._idle:
             self._on_saturated()
 
     def _next_batch(self, worker: ReadyWorker) -> list[Call]:
         """Take the requests that a worker is to get now; none when it is not time yet or they should go to another."""
         others = any(other is not worker for other in self._workers.values())
-        first = self._pop(lambda call: not (others and call.avoid == worker.number))
+        first = self._waiting.take(lambda call: not (others and call.avoid == worker.number))
         if first is None:
             return []
         settings = self._settings
@@ -197,45 +190,18 @@ class Dispatcher:
             return [first]
         due_s = first.queued_at + settings.max_batch_delay_ms / 1000 - self._clock()
         if due_s > 0 and len(self._waiting) + 1 < settings.batch_size:
-            self._push_back([first])
+            self._waiting.put_back([first])
             self._wake_in(due_s)
             return []
-        batch, size_bytes, header_bytes = [first], first.request.size_bytes, first.request.header_bytes
-        while len(batch) < settings.batch_size and (call := self._pop(lambda call: not call.is_alone)) is not None:
-            size_bytes += call.request.size_bytes
-            header_bytes += call.request.header_bytes
-            if size_bytes > _BATCH_BYTES or header_bytes > _BATCH_HEADER_BYTES:
-                self._push_back([call])
-                break
-            batch.append(call)
-        return batch
-
-    def _pop(self, is_fit: Callable[[Call], bool]) -> Call | None:
-        """Take the oldest request that is fit."""
-        passed: list[Call] = []
-        found = None
-        while self._waiting and found is None:
-            call = self._waiting.popleft()
-            if call.answer.done():
-                continue
-            if is_fit(call):
-                found = call
-            else:
-                passed.append(call)
-        self._waiting.extendleft(reversed(passed))
-        return found
-
-    def _push_back(self, calls: Sequence[Call]) -> None:
-        """Put requests where they were taken from."""
-        self._waiting.extendleft(reversed(calls))
+        return self._waiting.take_batch(first, settings.batch_size)
 
     def _wake_in(self, seconds: float) -> None:
         if self._batch_timer is not None:
             self._batch_timer.cancel()
         self._batch_timer = asyncio.get_running_loop().call_later(seconds, self._dispatch)
 
-    def _hand_ahead(self) -> None:
-        """Give busy workers of quick handlers what they can begin with as soon as they have answered.
+    def _prefetch(self) -> None:
+        """Hand busy workers of quick handlers what they can begin with as soon as they have answered.
 
         It saves both sides from falling asleep and waking each other for every request, which takes longer than a quick
         handler. A worker answers in order, so it is always known which of its batches it may have begun.
@@ -250,9 +216,9 @@ class Dispatcher:
     def _quickest(self, call: Call) -> ReadyWorker | None:
         """Return the busy worker that is done first, None when this request should not go to any of them."""
         run_s = self._run_s
-        if call.is_alone or run_s > _AHEAD_S or call.request.size_bytes > _AHEAD_BYTES:
+        if call.is_alone or run_s > _MAX_PREFETCHED_S or call.request.size_bytes > _MAX_PREFETCHED_BYTES:
             return None
-        quickest, backlog_s = None, _AHEAD_S - run_s
+        quickest, backlog_s = None, _MAX_PREFETCHED_S - run_s
         for worker in self._workers.values():
             if worker.batches and worker.backlog_s <= backlog_s and worker.can_work:
                 quickest, backlog_s = worker, worker.backlog_s
@@ -273,14 +239,14 @@ class Dispatcher:
             for call in calls:
                 call.fail(PredictionRefused(f"the request cannot be handed to a worker: {error}", 413))
             return
-        # What has failed before may do so again, so nothing is given ahead behind it.
+        # What has failed before may do so again, so nothing is prefetched behind it.
         run_s = math.inf if calls[0].is_alone else self._run_s
         worker.give(Batch(calls, ticket, self._settings.timeout_ms, run_s))
         if len(worker.batches) == 1:
             self._begin(worker)
 
     def _begin(self, worker: ReadyWorker) -> None:
-        """Take note that a worker works on the first of its batches from now on."""
+        """Start the time of the first batch that a worker has: it works on it from now on."""
         batch = worker.batches[0]
         batch.begun_at = self._clock()
         timeout_s = batch.timeout_ms / 1000
@@ -289,7 +255,7 @@ class Dispatcher:
         worker.process.expect(partial(self._take_answer, worker))
 
     def _rest(self, worker: ReadyWorker) -> None:
-        """Take note that a worker has nothing to do."""
+        """Make a worker idle, which has nothing to do."""
         if worker.released is not None and not worker.released.done():
             worker.released.set_result(None)
         elif not worker.is_leaving:
@@ -322,16 +288,16 @@ class Dispatcher:
             self._lose(worker, f"no answer within timeout-ms of {timeout_ms} ms; its worker was killed")
 
     def _lose(self, worker: ReadyWorker, reason: str) -> None:
-        """Give up a worker; its request fails, and if it was a batch, each request of it is run again alone.
+        """Kill a worker that failed; its request fails, and if it was a batch, each request of it is run again alone.
 
-        Nobody can tell which request of a batch was the worker's end, and the others are not to suffer from it. What
-        was given ahead was not begun.
+        It is unknown which request of a batch made the worker fail, and the others are not to suffer from it. What was
+        prefetched was not begun.
         """
         worker.died_working = True
         worker.process.kill(signal.SIGKILL)
-        begun, *ahead = self._take_back(worker)
-        for batch in reversed(ahead):
-            self._push_back([call for call in batch.calls if not call.answer.done()])
+        begun, *prefetched = self._take_back(worker)
+        for batch in reversed(prefetched):
+            self._waiting.put_back([call for call in batch.calls if not call.answer.done()])
         if len(begun.calls) == 1:
             begun.calls[0].fail(PredictionFailed(reason, worker.number))
         else:
@@ -340,11 +306,11 @@ class Dispatcher:
 
     def _take_answer(self, worker: ReadyWorker, item: Item) -> None:
         if not worker.batches:
-            return  # It was too late, or everything was given up.
+            return  # It came too late, or all requests were failed.
         batch = worker.batches[0]
         try:
-            result = _read(item, batch)
-        except _WorkerFault as fault:
+            result = read_item(item, len(batch.calls), batch.ticket)
+        except WorkerFault as fault:
             self._lose(worker, f"its worker {fault}")
             return
         worker.finish()
@@ -372,7 +338,7 @@ class Dispatcher:
         """Put the requests of a batch back, each to be a batch of its own."""
         for call in calls:
             call.is_alone = True
-        self._push_back([call for call in calls if not call.answer.done()])
+        self._waiting.put_back([call for call in calls if not call.answer.done()])
 
     def _resolve(self, worker: ReadyWorker, batch: Batch, result: BatchResult) -> None:
         """Give each request of a batch what became of it."""
@@ -388,23 +354,3 @@ class Dispatcher:
                 outcome.run_s = min(result.run_s, waited_s)
                 outcome.queued_s = waited_s - outcome.run_s
                 call.answer.set_result(outcome)
-
-
-class _WorkerFault(Exception):
-    """A worker did something after which nothing good can be expected of it; the text goes on from "its worker"."""
-
-
-def _read(item: Item, batch: Batch) -> BatchResult:
-    """Return what a worker made of a batch.
-
-    Raises:
-        _WorkerFault: It went, or sent something else.
-    """
-    if isinstance(item, InvalidFrame):
-        raise _WorkerFault(f"sent what is no message: {item}")
-    if not isinstance(item, Frame):
-        raise _WorkerFault(str(item))
-    try:
-        return read_result(item, len(batch.calls), batch.ticket)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        raise _WorkerFault("sent an answer that makes no sense") from None

@@ -15,7 +15,7 @@ _O_PATH = getattr(os, "O_PATH", 0)  # Opens also what may not be read; Linux alo
 _OWNER = 0o700
 
 _logger = logging.getLogger(__name__)
-#: Held while a folder is made, so that nobody moves aside what another thread has just made.
+#: Held while a folder is made, so that no thread moves aside what another one has just made.
 _making = threading.Lock()
 
 
@@ -51,7 +51,7 @@ def record(folder: Path) -> dict[str, Facts]:
 
 def _facts(status: os.stat_result) -> Facts:
     facts = (status.st_mode, status.st_ino, status.st_mtime_ns)
-    # A folder gets a new ctime when it is renamed, and its mtime tells what was added or removed.
+    # A folder gets a new ctime when it is renamed, and its mtime shows what was added or removed.
     return facts if stat.S_ISDIR(status.st_mode) else (*facts, status.st_ctime_ns, status.st_size)
 
 

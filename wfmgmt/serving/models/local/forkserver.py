@@ -3,7 +3,7 @@
 The runtime starts it once, as `python -m wfmgmt.serving.models.local.forkserver FD OPTIONS LABEL`: FD is its end of a
 Unix stream socket, OPTIONS a JSON object: "preload", the modules that it imports at once for all workers;
 "memory_bytes" of address space that each worker may have, or null; "log_level" from which on workers log; their
-"umask", or null. LABEL tells readers of the process list whose it is. It starts no thread and has few imports of its
+"umask", or null. LABEL shows in the process list whose it is. It starts no thread and has few imports of its
 own, so a fork of it is safe, quick and shares nearly all memory. The runtime and the forkserver exchange frames:
 
     runtime → forkserver   {"op": "fork", "id"} with two descriptors: the worker's socket, the write end of its log pipe
@@ -19,7 +19,7 @@ own, so a fork of it is safe, quick and shares nearly all memory. The runtime an
 A worker that is stopped (SIGSTOP) and not continued within `STOPPED_S` is killed, since it would fail the requests that
 it is given. When a worker ends, whatever is left of its process group is killed. On Linux, descendants of workers that
 made a group of their own and lost their parent become the forkserver's children; these are killed when the next child
-ends, since nothing tells whose they were. When the runtime is gone, however it went, or on SIGTERM, the forkserver
+ends, since it is unknown whose they were. When the runtime is gone, however it went, or on SIGTERM, the forkserver
 kills everything and exits. When the forkserver itself is killed, Linux kills its workers.
 """
 
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def _preload(control: socket.socket, modules: Sequence[str]) -> bool:
-    """Import modules for all workers; tell the runtime when that fails."""
+    """Import modules for all workers; report to the runtime when that fails."""
     for module in modules:
         try:
             importlib.import_module(module)
@@ -88,13 +88,13 @@ def _preload(control: socket.socket, modules: Sequence[str]) -> bool:
 
 
 def _check_memory(control: socket.socket, memory_bytes: int | None) -> bool:
-    """Tell the runtime when workers could not even start within the memory that they may have."""
+    """Report to the runtime when workers could not even start within the memory that they may have."""
     needed = hardening.address_space_bytes() + _OWN_BYTES
     if memory_bytes is None or memory_bytes >= needed:
         return True
-    least, given = -(-(needed + _SLACK_BYTES) // _MIB), memory_bytes // _MIB
+    enough, given = -(-(needed + _SLACK_BYTES) // _MIB), memory_bytes // _MIB
     error = (
-        f"WFMGMT_WORKER_MEMORY_MB: {given} is too little for Python and what is preloaded; at least {least} is needed"
+        f"WFMGMT_WORKER_MEMORY_MB: {given} is too little for Python and what is preloaded; at least {enough} is needed"
     )
     frames.send(control, {"op": "broken", "error": error})
     return False
@@ -267,7 +267,7 @@ def _run_worker(
         hardening.harden_worker(processes=processes, memory_bytes=options["memory_bytes"])
         seed_loaded_modules()
         code = worker.main(socket.socket(fileno=worker_fd))
-    except BaseException:  # noqa: BLE001 - there is nobody above; the log is told and the exit code says it
+    except BaseException:  # noqa: BLE001 - nothing above handles it; the log and the exit code show it
         traceback.print_exc()
     finally:
         with contextlib.suppress(Exception):
@@ -320,7 +320,7 @@ def _changed_children() -> Iterator[tuple[int, int]]:
 
 
 def _children() -> list[int]:
-    """Return this process's children, adopted ones included; none where the system does not tell."""
+    """Return this process's children, adopted ones included; none where the system does not say."""
     try:
         with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as listing:  # noqa: PTH123 - see below
             return [int(pid) for pid in listing.read().split()]
@@ -334,7 +334,7 @@ def _kill_group(pid: int, signal_number: int) -> None:
 
 
 def _ignore(_signal_number: int, _frame: object) -> None:
-    """Take a signal of which the wake-up socket has told."""
+    """Take a signal that the wake-up socket has reported."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The runtime's side of the forkserver: has it started, and started again when it died, and asks it for workers."""
+"""The runtime's side of the forkserver: starts it, starts it again when it died, and has it fork workers."""
 
 import asyncio
 import contextlib
@@ -6,20 +6,15 @@ import logging
 from collections.abc import Callable
 
 from wfmgmt.errors import SettingsInvalid
-from wfmgmt.serving.models.local.forkserver_connection import (
-    Connection,
-    ForkFailed,
-    ForkserverLost,
-    PreloadFailed,
-    WorkerEnvironment,
-)
+from wfmgmt.serving.models.local.forkserver_connection import ForkserverConnection
+from wfmgmt.serving.models.local.forkserver_process import ForkFailed, ForkserverLost, PreloadFailed, WorkerEnvironment
 from wfmgmt.serving.models.local.worker_process import WorkerProcess
 
 __all__ = ["ForkFailed", "ForkserverClient", "WorkerEnvironment"]
 
 # Each fork under way holds two descriptors in flight, of which the kernel allows only so many.
 _FORKS_AT_ONCE = 32
-#: How long a fork that nobody wants any more is waited for before its worker is ended in the background.
+#: How long a fork that was cancelled is waited for before its worker is terminated in the background.
 _CANCEL_S = 1.0
 
 _logger = logging.getLogger(__name__)
@@ -31,22 +26,22 @@ class ForkserverClient:
     It belongs to one event loop.
 
     Args:
-        surroundings: What workers are born with.
+        environment: What workers inherit.
         answer_timeout_s: A forkserver that takes longer to answer is killed, with its workers, and started again.
         on_dropped: Called with workflow, node and how many lines of output were not logged.
     """
 
     def __init__(
         self,
-        surroundings: WorkerEnvironment | None = None,
+        environment: WorkerEnvironment | None = None,
         *,
         answer_timeout_s: float = 120.0,
         on_dropped: Callable[[str, str, int], None] = lambda _workflow, _node, _lines: None,
     ) -> None:
-        self._surroundings = surroundings or WorkerEnvironment()
+        self._environment = environment or WorkerEnvironment()
         self._answer_timeout_s = answer_timeout_s
         self._on_dropped = on_dropped
-        self._opening: asyncio.Task[Connection] | None = None
+        self._opening: asyncio.Task[ForkserverConnection] | None = None
         self._forking = asyncio.Semaphore(_FORKS_AT_ONCE)
         self._undoing: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -57,7 +52,7 @@ class ForkserverClient:
         Raises:
             SettingsInvalid: A module that all workers share cannot be imported, or they may have too little memory.
         """
-        if not self._surroundings.preload and self._surroundings.memory_bytes is None:
+        if not self._environment.preload and self._environment.memory_bytes is None:
             return
         try:
             await (await self._connect()).wait_started()
@@ -107,11 +102,11 @@ class ForkserverClient:
         if self._undoing:
             await asyncio.wait(self._undoing)
 
-    async def _connect(self) -> "Connection":
+    async def _connect(self) -> "ForkserverConnection":
         if self._closed:
             raise ForkFailed("the model server is stopping")
         if self._opening is None or (self._opening.done() and not _is_open(self._opening)):
-            self._opening = asyncio.create_task(Connection.open(self._surroundings))
+            self._opening = asyncio.create_task(ForkserverConnection.open(self._environment))
         return await asyncio.shield(self._opening)
 
 
@@ -121,5 +116,5 @@ async def _undo(forking: "asyncio.Task[WorkerProcess]") -> None:
         await (await forking).stop(grace_s=0)
 
 
-def _is_open(opening: "asyncio.Task[Connection]") -> bool:
+def _is_open(opening: "asyncio.Task[ForkserverConnection]") -> bool:
     return not opening.cancelled() and opening.exception() is None and not opening.result().is_lost

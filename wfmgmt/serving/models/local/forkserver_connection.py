@@ -1,100 +1,44 @@
-"""One forkserver process, as the runtime sees it: its start, requests for workers, signs of life and its end."""
+"""The runtime's connection to one forkserver process: forks, signals, signs of life and its end."""
 
 import asyncio
 import contextlib
 import functools
 import itertools
-import json
 import logging
 import os
 import signal
 import socket
-import sys
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from wfmgmt.domain.faults import is_lack
 from wfmgmt.serving.models.local import frames
 from wfmgmt.serving.models.local.channel import Channel, connect
+from wfmgmt.serving.models.local.forkserver_process import (
+    ForkFailed,
+    ForkserverLost,
+    PreloadFailed,
+    WorkerEnvironment,
+    start_forkserver,
+)
 from wfmgmt.serving.models.local.log_pipe import LogPipe
 from wfmgmt.serving.models.local.output import OutputLog
+from wfmgmt.serving.models.local.suspects import Suspects
 from wfmgmt.serving.models.local.worker_process import WorkerProcess
 from wfmgmt.timeouts import timeout_after
 
-_MODULE = "wfmgmt.serving.models.local.forkserver"
-_IMPORT_ROOT = Path(__file__).parents[4]
 _CLOSE_S = 5.0
 _LAST_WORDS_S = 0.5
 #: A forkserver is asked for a sign of life this often, and is killed when none comes in so many steps of a second each.
 #: It is steps and no time-out, so that a pause of the whole machine, after which its answer is there, is one of them.
 _PING_S, _PING_STEPS = 1.0, 5
-#: Nodes that are named as those that may have killed the forkserver, and how long before its end they last worked.
-MAX_NAMED, RECENT_S = 5, 10.0
 # So that most messages leave in one piece. The system grants less where net.core.wmem_max is smaller.
 _SEND_BUFFER_BYTES = 2 * 1024 * 1024
 
 _logger = logging.getLogger(__name__)
 
 
-class ForkFailed(Exception):
-    """No worker process could be started; the text says why. It never leaves the local model server.
-
-    Attributes:
-        is_lack: Whether the host is out of processes, memory or descriptors.
-    """
-
-    def __init__(self, reason: str, number: object = None) -> None:
-        super().__init__(reason)
-        self.is_lack = is_lack(number)
-
-
-class ForkserverLost(ForkFailed):
-    """The forkserver died before it forked."""
-
-
-class PreloadFailed(ForkFailed):
-    """The settings let no worker start; the text names the setting, and the module that cannot be imported."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerEnvironment:
-    """What all workers are born with.
-
-    Attributes:
-        environment: Environment variables; None gives them those of this process.
-        preload: Modules that are imported once, before any worker is forked.
-        memory_bytes: Address space that each worker may have; None for no limit.
-        message_bytes: Longest payload that a worker may send.
-        log_level: Level from which on what handlers log is passed on.
-        umask: Their umask; None for that of this process.
-        label: Stands in their command lines, to tell whose they are.
-    """
-
-    environment: Mapping[str, str] | None = None
-    preload: tuple[str, ...] = ()
-    memory_bytes: int | None = None
-    message_bytes: int = frames.MAX_PAYLOAD_BYTES
-    log_level: str = "info"
-    umask: int | None = None
-    label: str = ""
-
-    def to_json(self) -> str:
-        """Return what the forkserver has to know, as `forkserver` describes it."""
-        return json.dumps(
-            {
-                "preload": self.preload,
-                "memory_bytes": self.memory_bytes,
-                "log_level": self.log_level,
-                "umask": self.umask,
-            }
-        )
-
-
-class Connection:
+class ForkserverConnection:
     """One forkserver process, from its start to its death.
 
     Attributes:
@@ -126,14 +70,12 @@ class Connection:
         self._why_broken: str | None = None
         self._started = asyncio.Event()
         self._pong = asyncio.Event()
-        self._channels: dict[int, tuple[str, Channel]] = {}
-        # Workers that have ended: when each last answered, and its node.
-        self._ended: deque[tuple[float, str]] = deque(maxlen=MAX_NAMED)
+        self._suspects = Suspects()
         self._watching = asyncio.create_task(self._watch())
         self._running = asyncio.create_task(self._run())
 
     @classmethod
-    async def open(cls, surroundings: WorkerEnvironment) -> "Connection":
+    async def open(cls, environment: WorkerEnvironment) -> "ForkserverConnection":
         """Start a forkserver.
 
         Raises:
@@ -149,11 +91,11 @@ class Connection:
                 opened.callback(pipe.close)
                 try:
                     with far:
-                        process = await _start_forkserver(far, log_write, surroundings)
+                        process = await start_forkserver(far, log_write, environment)
                 finally:
                     os.close(log_write)
                 near.settimeout(0)
-                # Transports cannot send descriptors, and asyncio lets nobody else use a transport's own socket.
+                # Transports cannot send descriptors, and asyncio lets nothing else use a transport's own socket.
                 sending = opened.enter_context(near.dup())
                 incoming = await connect(near, Channel())
                 opened.pop_all()
@@ -165,7 +107,7 @@ class Connection:
             sending=sending,
             pipe=pipe,
             output=output,
-            message_bytes=surroundings.message_bytes,
+            message_bytes=environment.message_bytes,
         )
 
     async def wait_started(self) -> None:
@@ -205,7 +147,7 @@ class Connection:
                 channel = await connect(near, Channel(self._message_bytes))
                 near_ends.callback(channel.close)
                 if pid in self._exits:
-                    self._channels[pid] = (f"{node} of {workflow}", channel)
+                    self._suspects.add(pid, f"{node} of {workflow}", channel)
                 near_ends.pop_all()
         except OSError as exc:
             raise ForkFailed(exc.strerror or type(exc).__name__, exc.errno) from exc
@@ -259,7 +201,7 @@ class Connection:
         except BlockingIOError:
             loop.add_writer(self._sending, self._flush)
         except OSError:
-            # The forkserver is dead, as the end of its stream will tell.
+            # The forkserver is dead; the end of its stream will show it.
             self._drop_outgoing()
         else:
             loop.remove_writer(self._sending)
@@ -278,7 +220,7 @@ class Connection:
             self._kill_process()
         finally:
             self._watching.cancel()
-            suspects = self._suspects()
+            suspects = str(self._suspects)
             self._lose()
         self._incoming.close()
         code = await self._process.wait()
@@ -311,9 +253,7 @@ class Connection:
             self._pong.set()
             return
         if message["op"] == "exited":
-            if (found := self._channels.pop(message["pid"], None)) is not None:
-                name, channel = found
-                self._ended.append((channel.answered_at, name))
+            self._suspects.remove(message["pid"])
             self._exits.pop(message["pid"]).set_result(_describe_exit(message))
             return
         if message["op"] == "broken":
@@ -330,19 +270,8 @@ class Connection:
         elif fork is not None and not fork.done():
             fork.set_exception(ForkFailed(message["error"], message.get("errno")))
 
-    def _suspects(self) -> str:
-        """Return the nodes whose handlers, or what these started, may have killed the forkserver."""
-        busy = sorted({name for name, channel in self._channels.values() if channel.is_awaited})
-        answered = [*self._ended, *((channel.answered_at, name) for name, channel in self._channels.values())]
-        since = time.monotonic() - RECENT_S
-        recent = dict.fromkeys(name for at, name in sorted(answered, reverse=True) if at >= since and name not in busy)
-        return (
-            f"handlers at work then: {', '.join(busy[:MAX_NAMED]) or 'none'}; "
-            f"others at work in the {RECENT_S:g} s before: {', '.join(list(recent)[:MAX_NAMED]) or 'none'}"
-        )
-
     def _loss(self) -> ForkFailed:
-        """Return the error for those who want something of a forkserver that is dead."""
+        """Return the error for requests to a forkserver that is dead."""
         return ForkserverLost("the forkserver died") if self._why_broken is None else PreloadFailed(self._why_broken)
 
     def _lose(self) -> None:
@@ -360,35 +289,11 @@ class Connection:
                 os.killpg(pid, signal.SIGKILL)
             exited.set_result("was lost with the forkserver")
         self._exits.clear()
-        self._channels.clear()
+        self._suspects = Suspects()
 
     def _kill_process(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
-
-
-async def _start_forkserver(
-    control: socket.socket, log_fd: int, surroundings: WorkerEnvironment
-) -> asyncio.subprocess.Process:
-    """Start the process in a session of its own: signals to the runtime's group or terminal are not meant for it.
-
-    What modules print while they are imported goes into a pipe, too: who does not read the log must not hold them up.
-    """
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        _MODULE,
-        str(control.fileno()),
-        surroundings.to_json(),
-        surroundings.label,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=log_fd,
-        stderr=log_fd,
-        pass_fds=(control.fileno(),),
-        cwd=_IMPORT_ROOT,
-        env=surroundings.environment,
-        start_new_session=True,
-    )
 
 
 async def _is_set_within(event: asyncio.Event, timeout_s: float) -> bool:

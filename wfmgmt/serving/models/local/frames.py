@@ -6,7 +6,7 @@ One message on a Unix stream socket; integers are unsigned and big-endian:
     0       4     H, length of the header, at most MAX_HEADER_BYTES
     4       4     P, length of the payload, at most MAX_PAYLOAD_BYTES
     8       H     header: one JSON object in UTF-8; its key "op" says what the message is
-    8 + H   P     payload: bytes that nobody interprets on the way
+    8 + H   P     payload: bytes that are not interpreted on the way
 
 File descriptors, where a message has any, travel with its first byte (SCM_RIGHTS).
 
@@ -156,7 +156,7 @@ class Decoder:
         return bool(self._rest) or self._payload is not None
 
     def close(self) -> None:
-        """Give the buffers back: nothing more will come, and whoever refers to this may live on for a while."""
+        """Give the buffers back: nothing more will come, and what refers to this may live on for a while."""
         self._scratch = memoryview(b"")
         self._rest, self._payload = b"", None
 

@@ -54,7 +54,7 @@ class Metric:
 
 
 class HandlerMetrics:
-    """The `metrics` of a handler's context. Values of one name are told apart by their kind and unit only.
+    """The `metrics` of a handler's context. Values of one name are distinguished by their kind and unit only.
 
     Attributes:
         model_name: `{workflow}__{node}`.

@@ -105,7 +105,7 @@ def _raise_oom_score() -> None:
 
 
 def address_space_bytes() -> int:
-    """Return how much address space this process has; 0 where the system does not tell."""
+    """Return how much address space this process has; 0 where the system does not say."""
     with contextlib.suppress(OSError, ValueError), open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - see above
         return int(file.read().split()[0]) * resource.getpagesize()
     return 0

@@ -25,7 +25,7 @@ class OutputLog(asyncio.Protocol):
 
     A line that is longer than `MAX_LINE_BYTES` is cut, and of more than `MAX_LINES_PER_SECOND` lines or
     `MAX_BYTES_PER_SECOND` bytes within a second the rest is only counted: a handler that floods its output is slowed
-    down by nothing and fills nobody's disk.
+    down by nothing and fills no disk.
 
     Args:
         workflow: Workflow that the lines name.
@@ -85,7 +85,7 @@ class OutputLog(asyncio.Protocol):
             self._keep(_RECORD + record)
 
     def _keep(self, part: bytes) -> None:
-        """Keep one byte more than is logged, to tell a cut line from one that just fits."""
+        """Keep one byte more than is logged, to distinguish a cut line from one that just fits."""
         self._line += part[: MAX_LINE_BYTES + 1 - len(self._line)]
 
     def _log_line(self) -> None:

@@ -170,7 +170,7 @@ class WorkerPool:
         return task
 
     def drop(self, slot: "_Slot") -> None:
-        """Forget a place that ended by itself."""
+        """Remove a slot that ended by itself."""
         if slot in self._slots:
             self._slots.remove(slot)
             self.settings.budget.give_back(1, self.job.workflow)
@@ -179,7 +179,7 @@ class WorkerPool:
             self._record_saturation()
 
     def on_ready(self) -> None:
-        """Take note that a worker came up."""
+        """Reset the pause of growth, and publish: a worker came up."""
         self._growth.reset()
         self._growth_error = None
         if self.is_above_minimum:
@@ -187,12 +187,12 @@ class WorkerPool:
         self.on_change()
 
     def record_failure(self, reason: str) -> None:
-        """Take note that a worker did not come up; when none is there and none can be hoped for, nobody need wait."""
+        """Fail what waits if no worker is there and none is about to come, since one did not come up."""
         if all(slot.has_failed for slot in self._slots):
             self.dispatcher.refuse_waiting(reason)
 
     def record_failed_growth(self, reason: str) -> None:
-        """Take note that a worker above the minimum did not come up; the next one gets its try after a pause."""
+        """Begin a pause, since a worker above the minimum did not come up; after it the next attempt may be made."""
         _logger.warning("%s of %s: no further worker: %s", self.job.node, self.job.workflow, reason)
         self._growth_error = reason
         self._growth.next_pause()
@@ -281,18 +281,18 @@ def _cancel_once(task: asyncio.Task[None]) -> None:
 
 
 class _Slot:
-    """The place of one worker: owns the worker, and puts a new one there when it dies.
+    """The slot of one worker: owns the worker, and starts a new one when it dies.
 
     Attributes:
         worker: The worker, while it is ready.
         error: Why the last one went or did not come.
-        has_failed: Whether the last try to start one failed.
+        has_failed: Whether the last attempt to start one failed.
         came_up: Done when the first worker is ready, failed when it did not come up.
-        task: Runs until it is cancelled, the first worker has failed, or nobody needs another one.
+        task: Runs until it is cancelled, the first worker has failed, or no other one is needed.
 
     Args:
         pool: The pool.
-        is_spare: Whether nobody waits for `came_up`.
+        is_spare: Whether it is above the minimum, so that `came_up` is not awaited.
     """
 
     def __init__(self, pool: WorkerPool, *, is_spare: bool = False) -> None:
@@ -303,12 +303,12 @@ class _Slot:
         self._pool = pool
         self._is_spare = is_spare
         self.task = pool.run(self._run())
-        self.task.add_done_callback(self._note_end)
+        self.task.add_done_callback(self._on_end)
 
-    def _note_end(self, task: asyncio.Task[None]) -> None:
-        """Leave no place behind that nobody looks after when something went wrong that was not foreseen."""
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        """Close the slot when something unforeseen went wrong: it would hold its permit and start no worker."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            _logger.error("a worker's place was lost", exc_info=error)
+            _logger.error("the slot of a worker was lost", exc_info=error)
             self._pool.drop(self)
 
     async def _run(self) -> None:

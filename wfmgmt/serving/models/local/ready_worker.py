@@ -32,7 +32,7 @@ class Call:
         self.queued_at = queued_at
 
     def fail(self, error: WfmgmtError) -> None:
-        """Answer with an error, unless nobody waits any more."""
+        """Answer with an error, unless the request was cancelled."""
         if not self.answer.done():
             self.answer.set_exception(error)
 
@@ -44,7 +44,7 @@ class Batch:
         calls: The requests; at least one.
         ticket: What its answer has to show.
         timeout_ms: How long it may run.
-        run_s: How long it is expected to take at most; infinite when nobody can tell.
+        run_s: How long it is expected to take at most; infinite when that is unknown.
         begun_at: When its worker began with it, or could have.
         is_overdue: Whether its time is over.
     """
@@ -65,14 +65,14 @@ class ReadyWorker:
 
     Attributes:
         process: The worker.
-        number: Tells it from all others of its pool.
+        number: Its identity within its pool.
         batches: What it has been given and not answered, in order: it works on the first. Empty while it is idle.
         backlog_s: How long it is expected to take for them.
         idle_since: When it answered last.
-        died_working: Whether a batch was its end.
+        died_working: Whether it ended with a batch.
         has_answered: Whether it has proved that it works.
         is_leaving: Whether it is to get nothing more.
-        released: Done when it has answered what it has; None while nobody waits for that.
+        released: Done when it has answered what it has; None while that is not awaited.
     """
 
     def __init__(self, process: WorkerProcess, number: int, now: float) -> None:
@@ -89,7 +89,7 @@ class ReadyWorker:
 
     @property
     def can_work(self) -> bool:
-        """Whether it can be given something ahead."""
+        """Whether it can prefetch a batch."""
         return not self.is_leaving and self.process.is_connected
 
     def give(self, batch: Batch) -> None:

@@ -45,7 +45,9 @@ _MAX_ERROR_CHARS = 2_000
 _MAX_TRACEBACK_CHARS = 64_000
 #: Headers that a handler may set, as JSON; those of a batch share the header of one message with much else.
 _MAX_HEADERS_BYTES, _BATCH_HEADERS_BYTES = 64 * 1024, frames.MAX_HEADER_BYTES // 2
-_CHECKOUT = os.path.dirname(os.path.dirname(wfmgmt.__file__))  # noqa: PTH120 - pathlib costs memory
+#: Where the service's packages are. In a checkout there is more beside them, like `app.py`, which is no handler.
+_ROOT = os.path.dirname(os.path.dirname(wfmgmt.__file__))  # noqa: PTH120 - pathlib costs memory
+_IS_CHECKOUT = os.path.exists(os.path.join(_ROOT, "pyproject.toml"))  # noqa: PTH110, PTH118 - likewise
 _BUFFER_BYTES = 64 * 1024
 _MIN_ERROR_STATUS, _HIGHEST_ERROR = 400, 599
 
@@ -83,7 +85,7 @@ class _Worker:
         self._answer_bytes: int = order["answer_bytes"]
 
     def load(self, order: Mapping[str, Any]) -> bool:
-        """Load the handler, report, and tell whether all went well."""
+        """Load the handler, report, and return whether all went well."""
         try:
             make_working_folder(self._tree, self._directory)
         except OSError as exc:
@@ -91,9 +93,10 @@ class _Worker:
             self._send({"op": "failed", "error": error, "traceback": error, "errno": exc.errno})
             return False
         os.chdir(self._directory)
-        if sys.path[0] == _CHECKOUT:
-            # `python -m` put it there; without it, the service's own `app.py` is nobody's handler.
-            del sys.path[0]
+        if sys.path[0] == _ROOT:
+            del sys.path[0]  # `python -m` put it there.
+        if _IS_CHECKOUT:  # An editable installation put it there, too.
+            sys.path[:] = [each for each in sys.path if each != _ROOT]
         sys.path.insert(0, self._directory)
         try:
             config = _yaml_config(self._directory, order["context"]["manifest"])
@@ -101,7 +104,7 @@ class _Worker:
             self._entry_point = load_entry_point(order["handler"], self._context)
         except BaseException as exc:  # noqa: BLE001 - SystemExit and the like are failures to load, too
             trace = "".join(traceback.format_exception(exc))[-_MAX_TRACEBACK_CHARS:]
-            failed = {"op": "failed", "error": self._told(exc), "traceback": trace}
+            failed = {"op": "failed", "error": self._error_text(exc), "traceback": trace}
             self._send({**failed, "archive": True} if isinstance(exc, HandlerNotFound) else failed)
             return False
         self._send({"op": "ready"})
@@ -118,7 +121,7 @@ class _Worker:
         except BaseException as exc:  # noqa: BLE001 - a handler may raise what it likes; the worker lives on
             with contextlib.suppress(Exception):  # The exception's own class may fail.
                 worker_log.write(logging.ERROR, traceback.format_exc())
-            self._reply({"op": "failed", "error": self._told(exc), **self._refusal(exc)}, ticket, began)
+            self._reply({"op": "failed", "error": self._error_text(exc), **self._refusal(exc)}, ticket, began)
             return
         if (error := _wrong_answers(returned, len(data))) is not None:
             self._reply({"op": "failed", "error": error}, ticket, began)
@@ -162,7 +165,7 @@ class _Worker:
                 status, headers = _checked(exchange)
                 own_bytes = len(json.dumps(headers)) if headers else 0
             except Exception as exc:  # noqa: BLE001 - encoding may run methods of the handler's own classes
-                answers.append({"error": f"its answer cannot be sent: {self._told(exc)}"})
+                answers.append({"error": f"its answer cannot be sent: {self._error_text(exc)}"})
                 continue
             if own_bytes > _MAX_HEADERS_BYTES or headers_bytes + own_bytes > _BATCH_HEADERS_BYTES:
                 limit = f"{_MAX_HEADERS_BYTES}, and {_BATCH_HEADERS_BYTES} for the batch"
@@ -182,7 +185,7 @@ class _Worker:
             payload.append(content)
         return answers, payload
 
-    def _told(self, exc: BaseException) -> str:
+    def _error_text(self, exc: BaseException) -> str:
         """Return an error as the caller may read it."""
         return self._shown(describe_error(exc))
 

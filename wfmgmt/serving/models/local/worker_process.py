@@ -53,12 +53,12 @@ class WorkerProcess:
         self._expecting: Callable[[Item], None] | None = None
 
     def own(self, equipment: AsyncExitStack) -> None:
-        """Take over what is to be given back when the worker is gone."""
+        """Own what is to be released when the worker is gone."""
         self._equipment = equipment
 
     @property
     def is_usable(self) -> bool:
-        """Whether it lives and has sent nothing that nobody asked for, as far as is known."""
+        """Whether it lives and has sent nothing unexpected, as far as is known."""
         return self.is_connected and not self._channel.has_unread
 
     @property
@@ -67,7 +67,7 @@ class WorkerProcess:
         return self._channel.is_open and not self._exited.done()
 
     def send(self, header: Mapping[str, Any], payload: Sequence[bytes | bytearray] = ()) -> None:
-        """Send one message; when the worker is gone, whoever waits for an answer hears of it.
+        """Send one message; when the worker is gone, what waits for the answer fails.
 
         Raises:
             InvalidFrame: The message is too long; nothing was sent.
@@ -79,7 +79,7 @@ class WorkerProcess:
 
         Raises:
             WorkerExited: The worker is gone.
-            InvalidFrame: It sent something that is no message; nothing good can be expected of it any more.
+            InvalidFrame: It sent something that is no message, and cannot be trusted any more.
         """
         try:
             return await self._channel.receive()
@@ -87,7 +87,7 @@ class WorkerProcess:
             raise WorkerExited(await self._end()) from None
 
     def expect(self, callback: Callable[[Item], None]) -> None:
-        """Have the next message, a `WorkerExited` or an `InvalidFrame` given to `callback`; nobody waits for it."""
+        """Have the next message, a `WorkerExited` or an `InvalidFrame` given to `callback`."""
         self._expecting = callback
         self._channel.expect(self._take)
 
@@ -115,7 +115,7 @@ class WorkerProcess:
     async def wait(self) -> str:
         """Wait until the worker is gone and return how it went: `exited with code 3`, `was killed by SIGSEGV`.
 
-        Its socket ends first, and is all that tells while the forkserver does not answer.
+        Its socket ends first, and is the only sign while the forkserver does not answer.
         """
         # Awaiting a future itself would cancel it together with the caller.
         ends: set[asyncio.Future[Any]] = {self._exited, self._channel.ended}
@@ -128,7 +128,7 @@ class WorkerProcess:
             self._send_signal(self.pid, signal_number)
 
     async def stop(self, *, grace_s: float) -> None:
-        """End the worker and give back what belonged to it.
+        """Terminate the worker and release what belonged to it.
 
         Args:
             grace_s: Time before it is killed; half of it after a message that asks it to stop, half after SIGTERM.
@@ -140,7 +140,7 @@ class WorkerProcess:
                 if not await self._is_gone_within(grace_s / 2):
                     self.kill(signal_number)
             if not await self._is_gone_within(_KILL_S):
-                _logger.error("worker %d does not die", self.pid)
+                _logger.error("worker %d does not end", self.pid)
             await asyncio.wait({self.output.closed}, timeout=_LAST_WORDS_S)
         finally:
             self.kill(signal.SIGKILL)

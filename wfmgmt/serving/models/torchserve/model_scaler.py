@@ -32,7 +32,7 @@ class ModelScaler:
     Args:
         server: Where the model is.
         name: What the server knows it by.
-        file: The archive that it was registered with, which tells its version from those of others.
+        file: The archive that it was registered with, by which its version is known among those of others.
         model: The model.
         idle_timeout_s: After which workers above the minimum go.
         on_change: Called whenever `ready` or `problem` has changed.

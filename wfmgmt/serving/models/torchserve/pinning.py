@@ -18,12 +18,12 @@ _NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS,
 class PinnedArchives:
     """Gives each registered model a hidden name for its archive, made of the installation's and the registration's.
 
-    TorchServe tells a model's archive by the name it was registered with. So that name says whose the model is, after
+    TorchServe says of a model's archive the name it was registered with. So that name says whose the model is, after
     any restart of ours, and models of others are never touched. It also keeps the very file that was registered, when
     another one is put in its place.
 
     Args:
-        identity: What tells this installation from all others.
+        identity: Distinguishes this installation from all others.
         digest: Returns the SHA-256 of a file in lower-case hexadecimal; it blocks. Raises OSError.
     """
 

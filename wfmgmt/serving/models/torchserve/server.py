@@ -25,7 +25,7 @@ class TorchServeSettings:
     Attributes:
         servers: Where every model is registered; at least one.
         model_store: Folder of the archives, which is also the model store of every server.
-        identity: What tells this installation from others that use the same servers.
+        identity: Distinguishes this installation from others that use the same servers.
         ca_bundle: Certificates to trust instead of the system's, None for the system's.
         connect_timeout_s: For a connection.
         timeout_s: For one call of the management API that starts no worker.

@@ -25,7 +25,7 @@ class ServerModel:
 
     Args:
         server: Where it is.
-        number: Tells the server from the others; None when there is no other one.
+        number: Identity of the server among the others; None when there is no other one.
         model: What to run.
         pinned: Names its archive, and checks that it still is what was registered.
         idle_timeout_s: After which workers above the minimum go.
@@ -160,9 +160,9 @@ class ServerModel:
         self._is_foreign = is_foreign
 
     def _has_other_settings(self, there: ModelDetail) -> bool:
-        rules = self._model.settings
-        settings = (there.url, there.batch_size, there.max_batch_delay_ms, there.response_timeout_s)
-        return settings != (self._file, rules.batch_size, rules.max_batch_delay_ms, self._response_timeout_s)
+        wanted = self._model.settings
+        held = (there.url, there.batch_size, there.max_batch_delay_ms, there.response_timeout_s)
+        return held != (self._file, wanted.batch_size, wanted.max_batch_delay_ms, self._response_timeout_s)
 
     async def repair(self, kind: DriftKind) -> None:
         """Have the server hold what it should, while nothing is asked.

@@ -58,8 +58,8 @@ async def test_workers_draw_numbers_of_their_own(tmp_path: Path, module: str, ex
         pytest.importorskip(module)
     (tmp_path / "torch.py").write_text(TORCH)
     (tmp_path / "stub_torch.py").write_text("import torch\ntorch.manual_seed(1)\n")
-    surroundings = WorkerEnvironment(environment={"PYTHONPATH": str(tmp_path)}, preload=(module,))
-    async with open_servers(tmp_path / "unpacked", surroundings=surroundings) as servers:
+    worker_environment = WorkerEnvironment(environment={"PYTHONPATH": str(tmp_path)}, preload=(module,))
+    async with open_servers(tmp_path / "unpacked", worker_environment=worker_environment) as servers:
         await draw(servers, tmp_path, expression)
     assert len(set(numbers_in(tmp_path))) == 3
 
@@ -71,8 +71,8 @@ async def test_workers_start_when_a_generator_cannot_be_seeded(
     """It is said in the log, and everything else goes on."""
     caplog.set_level("INFO", logger="wfmgmt.handler")
     (tmp_path / "shuffled.py").write_text(SHUFFLED)
-    surroundings = WorkerEnvironment(environment={"PYTHONPATH": str(tmp_path)}, preload=("shuffled",))
-    async with open_servers(tmp_path / "unpacked", surroundings=surroundings) as servers:
+    worker_environment = WorkerEnvironment(environment={"PYTHONPATH": str(tmp_path)}, preload=("shuffled",))
+    async with open_servers(tmp_path / "unpacked", worker_environment=worker_environment) as servers:
         await draw(servers, tmp_path, "1")
     assert numbers_in(tmp_path) == [1.0] * 3
     assert "numpy.random could not be seeded anew: can only re-seed a MT19937 BitGenerator" in caplog.messages

@@ -34,8 +34,8 @@ def handle(data, context):
 async def records_of(folder: Path, caplog: pytest.LogCaptureFixture, source: str, level: str) -> list[tuple[str, str]]:
     """Run a handler once and return level and message of all that it logged."""
     caplog.set_level(logging.DEBUG, logger="wfmgmt.handler")
-    surroundings = WorkerEnvironment(log_level=level)
-    async with open_servers(folder / "unpacked", surroundings=surroundings) as servers:
+    worker_environment = WorkerEnvironment(log_level=level)
+    async with open_servers(folder / "unpacked", worker_environment=worker_environment) as servers:
         model = await load(servers.models, make_mar(folder, source=source))
         request = NodeRequest("r", b"{}", [InputField("body", b"x")])
         with contextlib.suppress(PredictionFailed):

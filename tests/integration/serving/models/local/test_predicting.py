@@ -127,8 +127,8 @@ async def reason_of(model: LoadedModel, order: str) -> str:
 @in_event_loop
 async def test_worker_survives_its_handler(tmp_path: Path, order: str, reason: str) -> None:
     """Whatever a handler raises or returns fails its request with the reason, and the same worker goes on."""
-    surroundings = WorkerEnvironment(memory_bytes=2 << 30)
-    async with open_servers(tmp_path / "u", surroundings=surroundings, answer_bytes=1000) as servers:
+    worker_environment = WorkerEnvironment(memory_bytes=2 << 30)
+    async with open_servers(tmp_path / "u", worker_environment=worker_environment, answer_bytes=1000) as servers:
         model = await load(servers.models, make_mar(tmp_path, source=HANDLER), max_workers=1)
         pid = await ask(model, "pid")
         assert (await reason_of(model, order)).startswith(reason)
@@ -313,7 +313,7 @@ async def test_preloaded_modules_are_there_before_the_handler(tmp_path: Path) ->
     """Workers are forked from a process that has imported them."""
     archive = make_mar(tmp_path, source=HANDLER)
     for preload, expected in (((), "false"), (("xml.dom.minidom",), "true")):
-        async with open_servers(tmp_path / "u", surroundings=WorkerEnvironment(preload=preload)) as servers:
+        async with open_servers(tmp_path / "u", worker_environment=WorkerEnvironment(preload=preload)) as servers:
             model = await load(servers.models, archive)
             assert await ask(model, "preloaded") == expected
 
@@ -321,7 +321,7 @@ async def test_preloaded_modules_are_there_before_the_handler(tmp_path: Path) ->
 @in_event_loop
 async def test_load_names_the_module_that_cannot_be_preloaded(tmp_path: Path) -> None:
     """The reason names the setting and the module."""
-    async with open_servers(tmp_path / "u", surroundings=WorkerEnvironment(preload=("nosuch",))) as servers:
+    async with open_servers(tmp_path / "u", worker_environment=WorkerEnvironment(preload=("nosuch",))) as servers:
         with pytest.raises(WfmgmtError, match="WFMGMT_PRELOAD: nosuch cannot be imported: ModuleNotFoundError"):
             await load(servers.models, make_mar(tmp_path, source=HANDLER))
 
