@@ -188,7 +188,7 @@ async def test_growth_stops_at_the_bound(tmp_path: Path) -> None:
     """Requests wait for the workers that there are, and what died is replaced within the bound."""
     async with open_servers(tmp_path / "unpacked", pool_settings=with_budget(2)) as servers:
         model, _ = await load_obedient(servers, tmp_path, max_workers=4)
-        await ask(model, "time.sleep(0.1)")  # Nothing is given ahead to a worker that is not quick.
+        await ask(model, "time.sleep(0.1)")  # A worker that is not quick prefetches nothing.
         workers = await asyncio.gather(*(ask(model, "time.sleep(0.3)") for _ in range(6)))
         assert len(set(workers)) == 2
         os.kill(workers[0], signal.SIGKILL)

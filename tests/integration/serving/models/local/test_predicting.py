@@ -390,7 +390,7 @@ async def test_large_bodies_go_both_ways(tmp_path: Path) -> None:
 def test_requests_around_a_fatal_one_are_answered(
     tmp_path: Path, order: str, loop_factory: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
-    """What a quick worker was handed ahead is not lost with it, nor what it had answered: only its last request is."""
+    """What a quick worker prefetched is not lost with it, nor what it had answered: only its last request is."""
 
     async def ask_for_all() -> None:
         async with open_servers(tmp_path / "u") as servers:
