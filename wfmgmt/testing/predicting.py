@@ -3,6 +3,7 @@
 # ruff: noqa: S101 - assertions are how tests speak
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from wfmgmt.serving.models.base import (
     NoWorker,
     PredictionFailed,
     PredictionRefused,
+    WorkerStatus,
 )
 from wfmgmt.serving.models.protocol import LoadedModel
 from wfmgmt.testing.models import OpenServer, Suite, WriteMar, in_event_loop, load
@@ -316,7 +318,9 @@ class PredictingConformance(Suite):
         async with open_server() as server:
             model = await load(server, write_mar("m.mar", OBEDIENT_HANDLER), settings=settings)
             await model.change(settings)
+            await model.change(dataclasses.replace(settings, max_workers=7, retry_attempts=3))  # Not for it to change.
             assert await text_of(model, "a") == "a"
+            assert model.status == WorkerStatus(wanted=1, ready=1)
             await model.unload()
             with pytest.raises(ModelNotLoaded):
                 await model.change(settings)

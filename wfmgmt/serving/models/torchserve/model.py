@@ -139,7 +139,7 @@ class TorchServeModel(Lifetime):
         self._maximum = maximum
 
     async def change(self, settings: NodeSettings) -> None:
-        """Accept the settings that hold already; see `LoadedModel.change`.
+        """Accept the batch size, delay and time-out that hold already; see `LoadedModel.change`.
 
         Raises:
             ModelNotChanged: They are others. TorchServe reads them when a model is registered, and a model that is
@@ -147,7 +147,12 @@ class TorchServeModel(Lifetime):
         """
         if not self.is_ready:
             raise ModelNotLoaded(self.model.node, "it is not loaded")
-        if settings != self.model.settings:
+        held = self.model.settings
+        if (settings.batch_size, settings.max_batch_delay_ms, settings.timeout_ms) != (
+            held.batch_size,
+            held.max_batch_delay_ms,
+            held.timeout_ms,
+        ):
             raise ModelNotChanged(
                 self.model.node,
                 "TorchServe reads batch-size, max-batch-delay and timeout-ms only when a model is registered; "
