@@ -20,7 +20,7 @@ def test_runtime_is_supervised_after_a_reload(tmp_path: Path) -> None:
         wait_until(lambda: service.text_of_log().count("Worker exiting") == before, what="the end of the old ones")
         runtime = int((service.run_folder / "runtime.lock").read_text())
         os.kill(runtime, signal.SIGKILL)
-        wait_until(lambda: requests.get(f"{service.inference}/ping", timeout=5).ok, timeout_s=20, what="the runtime")
+        wait_until(lambda: requests.get(f"{service.inference}/ping", timeout=20).ok, timeout_s=20, what="the runtime")
         assert int((service.run_folder / "runtime.lock").read_text()) != runtime
         assert "Traceback" not in service.text_of_log()
         assert service.stop() == 0
