@@ -22,7 +22,7 @@ from wfmgmt.registry.registry import Registry
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.registration import Registration, RegistrationRequest
 from wfmgmt.services.staging import FoundArchive, find_archive, find_there, planned, staged
-from wfmgmt.torchserve.responses import GRAPH, SETTINGS, Figures, Listed
+from wfmgmt.torchserve.responses import GRAPH, Figures, Listed
 
 _EDGES = re.compile(r"([^=,{}\[\]]+)=\[([^\[\]]*)\]")
 _FILE_SCHEME = re.compile(r"\Afile:.*/", re.IGNORECASE)
@@ -275,11 +275,11 @@ def _outcome(listed: Listed, verdict: Verdict, notes: list[str]) -> Outcome:
 
 def _differences(there: Figures, defaults: NodeSettings, dag: str) -> list[str]:
     """Say which of the figures that TorchServe gives are not the same here."""
-    here: Figures = {name: getattr(defaults, attribute) for name, attribute in SETTINGS.items()}
+    here: Figures = {**defaults.by_api_name(), GRAPH: dag}
     same: dict[str, Callable[[object], object]] = {GRAPH: _edges}
     return [
         f"{name}: {shortened(str(there[name]))} there, {shortened(str(value))} here"
-        for name, value in {**here, GRAPH: dag}.items()
+        for name, value in here.items()
         if name in there and same.get(name, str)(there[name]) != same.get(name, str)(value)
     ]
 

@@ -10,18 +10,15 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from wfmgmt.domain.workflow import SETTINGS, WORKFLOW_SETTINGS
+
 WRONG_KEY = "InvalidKeyException"
 UNKNOWN_PATH = "ResourceNotFoundException"
 NOT_FOUND = frozenset({"ModelNotFoundException", "ModelVersionNotFoundException"})
 CONFLICT = "ConflictStatusException"
 
-#: Settings that models and workflows have in common: TorchServe's name for each, and ours.
-SETTINGS = {
-    "minWorkers": "min_workers",
-    "maxWorkers": "max_workers",
-    "batchSize": "batch_size",
-    "maxBatchDelay": "max_batch_delay_ms",
-}
+#: Settings that the server shows of models and workflows alike.
+_SETTINGS = tuple(setting for setting in SETTINGS if setting.api_name in WORKFLOW_SETTINGS)
 GRAPH = "workflowDag"
 
 #: What a server says about a workflow, by TorchServe's names for it: those settings and the graph.
@@ -95,7 +92,7 @@ def parse_model(values: Mapping[str, Any]) -> ModelDetail:
             str(worker["id"]): (max(int(worker.get("pid", 0)), 0), worker["status"] == "READY")
             for worker in values["workers"]
         },
-        **{ours: int(values[theirs]) for theirs, ours in SETTINGS.items()},
+        **{setting.field: int(values[setting.api_name]) for setting in _SETTINGS},
     )
 
 
@@ -103,7 +100,7 @@ def parse_figures(workflow: str, values: list[Mapping[str, Any]]) -> Figures:
     """Return what is said about the workflow of that name; what is left out there is left out here."""
     if values[0]["workflowName"] != workflow:
         raise ValueError(workflow)
-    kinds = {**dict.fromkeys(SETTINGS, int), GRAPH: str}
+    kinds = {**dict.fromkeys(WORKFLOW_SETTINGS, int), GRAPH: str}
     return {name: values[0][name] for name, kind in kinds.items() if type(values[0].get(name)) is kind}
 
 
