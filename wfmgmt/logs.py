@@ -51,7 +51,7 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s%(where)s: %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, with whatever of workflow, node and request the event belongs to, and its traceback."""
+        """Return the line, with the workflow, node and request that the event belongs to, if any, and its traceback."""
         values = [str(value) for field in EXTRA_FIELDS if (value := getattr(record, field, None))]
         record.where = f" [{' '.join(values)}]" if values else ""
         record.message = record.getMessage()
@@ -115,7 +115,7 @@ class LogWriter:
         _WRITERS.add(self)
 
     def _reset(self) -> None:
-        # A queue of this kind may be used in a signal handler, too, whatever that interrupted.
+        # A queue of this kind may be used in a signal handler, too.
         self._lines: queue.SimpleQueue[bytes | threading.Event] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         # One is changed by those who log, who hold the lock of their handler, the other by the thread.

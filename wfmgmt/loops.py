@@ -26,7 +26,7 @@ FailureCounter = Callable[[str], None]
 
 
 class Loop:
-    """A thread that calls a function until it is stopped, whatever the function raises.
+    """A thread that calls a function until it is stopped, also after errors.
 
     A failure is logged and counted, and the next call comes after a growing pause. A loop that keeps failing is
     abandoned: its owner has to let another process take over, since an unforeseen state rarely heals by itself.

@@ -4,19 +4,16 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from wfmgmt.archives.manifest import unpack_mar
-from wfmgmt.archives.reading import sha256_of, unpack_archive
-from wfmgmt.archives.verified import open_verified
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.changes import Changes, RegistrySlice
 from wfmgmt.domain.limits import MIB
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import LoadRequest, NodeKind
 from wfmgmt.errors import ResourcesExhausted, SettingsInvalid
+from wfmgmt.model_servers import make_forkserver, make_model_servers
 from wfmgmt.registry.files import FileIdentity
 from wfmgmt.registry.registry import Registry
 from wfmgmt.serving.catalog import Catalog
@@ -26,22 +23,12 @@ from wfmgmt.serving.loader import Loader
 from wfmgmt.serving.loading import LoadedWorkflow
 from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.models.base import Drift
-from wfmgmt.serving.models.local.accelerators import Accelerators, count_accelerators
-from wfmgmt.serving.models.local.budget import WorkerBudget
 from wfmgmt.serving.models.local.folders import remove_folders, replace_folder
-from wfmgmt.serving.models.local.forkserver_client import ForkserverClient, WorkerEnvironment
-from wfmgmt.serving.models.local.model import UNPACKED, WORKING, LocalParts
-from wfmgmt.serving.models.local.pool import PoolSettings
-from wfmgmt.serving.models.local.server import LocalModelServer
-from wfmgmt.serving.models.local.trees import ArchiveKind
-from wfmgmt.serving.models.protocol import ModelServer
-from wfmgmt.serving.models.torchserve.server import TorchServeModelServer, TorchServeSettings
+from wfmgmt.serving.models.local.model import UNPACKED, WORKING
 from wfmgmt.serving.predictions import AdmissionControl, PredictionLimits
 from wfmgmt.serving.reconciler import Reconciler
 from wfmgmt.serving.runtime import Runtime
-from wfmgmt.settings import Settings, worker_environment
-from wfmgmt.torchserve.connection import ServerAddress
-from wfmgmt.torchserve.keys import Keys
+from wfmgmt.settings import Settings
 
 
 class DatabaseView:
@@ -104,24 +91,14 @@ async def create_runtime(
         worker_umask: The umask of workers, this process's own when None: what handlers write is theirs to protect.
     """
     measurements = Measurements()
-    forkserver = ForkserverClient(
-        WorkerEnvironment(
-            environment=worker_environment(settings),
-            preload=settings.preload,
-            memory_bytes=None if settings.worker_memory_mb is None else settings.worker_memory_mb * MIB,
-            log_level=settings.log_level,
-            umask=worker_umask,
-            label=str(settings.instance),
-        ),
-        on_dropped=measurements.record_dropped,
-    )
+    forkserver = make_forkserver(settings, measurements, worker_umask)
     registry = Registry(settings.database, connections=2)
     registry.pin(database_file)
     view = DatabaseView(registry)
-    models, functions = _model_servers(settings, view, forkserver, measurements)
+    servers = make_model_servers(settings, view.identity, forkserver, measurements)
     make_workflow = partial(
         LoadedWorkflow,
-        servers={NodeKind.MODEL: models, NodeKind.FUNCTION: functions},
+        servers=servers,
         workflow_store=settings.workflow_store,
         model_store=settings.model_store,
         measurements=measurements,
@@ -137,7 +114,7 @@ async def create_runtime(
                 registry=view, catalog=catalog, loader=loader, history=history, prepare=forkserver.preload
             ),
             drift_check=DriftCheck(
-                models=models,
+                models=servers[NodeKind.MODEL],
                 registry=view,
                 catalog=catalog,
                 measurements=measurements,
@@ -155,67 +132,9 @@ async def create_runtime(
         )
     finally:
         await loader.close()
-        await asyncio.gather(models.close(), functions.close(), history.save())
+        await asyncio.gather(*(server.close() for server in servers.values()), history.save())
         await forkserver.close()
         registry.close()
-
-
-def _model_servers(
-    settings: Settings, view: DatabaseView, forkserver: ForkserverClient, measurements: Measurements
-) -> tuple[ModelServer, ModelServer]:
-    """Return where models run, and where functions do."""
-    parts = LocalParts(
-        forkserver=forkserver,
-        folder=settings.run_folder,
-        pool_settings=PoolSettings(
-            queue_size=settings.queue_size,
-            idle_timeout_s=settings.idle_timeout_s,
-            on_measurements=measurements.record_handler,
-            budget=WorkerBudget(settings.max_workers),
-        ),
-        answer_bytes=settings.response_limit_bytes,
-    )
-    models: ModelServer
-    if settings.model_server == "torchserve":
-        models = TorchServeModelServer(_torchserve_settings(settings, view.identity()), digest=sha256_of)
-    else:
-        gpus = count_accelerators(visible=worker_environment(settings).get("CUDA_VISIBLE_DEVICES"))
-        models = LocalModelServer(
-            replace(parts, accelerators=Accelerators(gpus)),
-            ArchiveKind(name="Model", unpack=partial(unpack_mar, limits=settings.limits), open_archive=open_verified),
-        )
-    functions = LocalModelServer(
-        parts,
-        ArchiveKind(
-            name="Workflow archive",
-            unpack=partial(unpack_archive, limits=settings.limits),
-            open_archive=open_verified,
-        ),
-    )
-    return models, functions
-
-
-def _torchserve_settings(settings: Settings, identity: str) -> TorchServeSettings:
-    secrets = {"management": settings.torchserve_management_key, "inference": settings.torchserve_inference_key}
-    fixed = {kind: key.get_secret_value() for kind, key in secrets.items() if key is not None}
-    count = len(settings.torchserve_management_urls)
-    files = (settings.torchserve_key_files or (None,)) * count
-    return TorchServeSettings(
-        servers=tuple(
-            ServerAddress(management_url=management, inference_url=inference, keys=Keys(file, fixed))
-            for management, inference, file in zip(
-                settings.torchserve_management_urls, settings.torchserve_inference_urls, files[:count], strict=True
-            )
-        ),
-        model_store=settings.model_store,
-        identity=identity,
-        ca_bundle=settings.torchserve_ca_bundle,
-        connect_timeout_s=settings.torchserve_connect_timeout_s,
-        timeout_s=settings.torchserve_timeout_s,
-        queue_size=settings.queue_size,
-        idle_timeout_s=settings.idle_timeout_s,
-        answer_bytes=settings.response_limit_bytes,
-    )
 
 
 def renew_folders(run_folder: Path) -> None:

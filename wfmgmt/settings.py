@@ -323,7 +323,7 @@ def settings_in_force() -> Settings:
 def worker_environment(settings: Settings) -> dict[str, str]:
     """Return the environment of worker processes: ours without our settings, some of which are secrets.
 
-    The instance folder stays, so that whoever looks at a worker process can tell whose it is.
+    The instance folder stays, so that an operator can tell to which service a worker process belongs.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}  # noqa: TID251
     return {**environment, f"{ENV_PREFIX}INSTANCE": str(settings.instance)}

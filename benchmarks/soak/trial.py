@@ -44,7 +44,7 @@ _UNFORESEEN = (
     "does not answer",
     "does not stop",
     "could not be removed",
-    "gave up on",
+    "abandoned ",
 )
 
 

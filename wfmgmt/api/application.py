@@ -32,7 +32,7 @@ def make_app(metrics: Metrics) -> Flask:
         g.began = time.perf_counter()
         g.request_id = request.environ[REQUEST_ID_KEY]
         if request.environ["PATH_INFO"].startswith("//"):
-            # werkzeug takes several leading slashes for one, whatever the map says, so it did find a route.
+            # werkzeug takes several leading slashes for one even when the map forbids it, so it did find a route.
             request.url_rule = None
             raise NotFound
 

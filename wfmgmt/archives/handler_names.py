@@ -78,7 +78,7 @@ def _parse(source: str | bytes, filename: str) -> ast.Module:
 
 
 def _makes_names(node: ast.AST) -> bool:
-    """Return whether names may come from this node wherever it stands, leaving out its parts."""
+    """Return whether names may come from this node itself, at any place, leaving out its parts."""
     match node:
         case ast.Name(id=name) | ast.Attribute(attr=name) | ast.FunctionDef(name=name) | ast.alias(name=name):
             return name in _MAKERS or name == "*"

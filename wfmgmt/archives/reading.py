@@ -1,7 +1,7 @@
 """Reading untrusted zip archives.
 
-Whatever an archive tells about itself can be a lie: its table of contents is checked before anything is read, and
-contents are read in chunks and counted, whatever sizes are declared.
+All that an archive says about itself may be false: its table of contents is checked before anything is read, and
+contents are read in chunks and counted instead of trusting the declared sizes.
 """
 
 import hashlib

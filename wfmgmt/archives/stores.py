@@ -117,8 +117,8 @@ class ArchiveFolder:
     def find(self, name: str) -> Path:
         """Return the path of the archive of that name lying directly in the folder.
 
-        A symbolic link is followed if a regular file is at its end, wherever that is: only who may write to the store
-        can make one, and it is how stores share large files. Hidden files are not archives.
+        A symbolic link is followed if a regular file is at its end, also outside of the store: only those who may
+        write to the store can make one, and it is how stores share large files. Hidden files are not archives.
 
         Args:
             name: As it stands in a request or a spec; nothing in it is decoded.

@@ -158,7 +158,7 @@ def _names_in_spec_order(mapping: Mapping[str, Sequence[str]]) -> dict[str, None
 
 
 def _check_edges(edges: Sequence[tuple[str, str]]) -> None:
-    """Refuse edges that are wrong whatever the rest of the graph is.
+    """Refuse edges that are wrong in any graph.
 
     Raises:
         InvalidDag: An edge leads back to its own source or is there twice.

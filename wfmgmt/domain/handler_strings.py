@@ -13,7 +13,7 @@ class HandlerName(NamedTuple):
     Attributes:
         module: Name under which the module is imported, with dots when it is in a package.
         folder: Folder of the archive that the string puts it in; empty for the top.
-        function: Function asked for; None for "whatever the module offers".
+        function: Function asked for; None for what the module offers.
         is_file: Whether the string names a file, and not a module that may also be installed.
         is_bare: Whether it could also be the name of a handler of torchserve.
     """
@@ -28,7 +28,7 @@ class HandlerName(NamedTuple):
 def parse_handler(handler: str) -> HandlerName:
     """Take a handler string apart: `module`, `module.py`, `module:function` or `module.py:function`, maybe in a folder.
 
-    Archivers put the file at the top of the archive whatever the folder says, so that is only where else to look.
+    Archivers put the file at the top of the archive and drop its folder, so that is only where else to look.
 
     Raises:
         ValueError: It does not name a module.

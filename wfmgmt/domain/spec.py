@@ -62,7 +62,7 @@ class _Models:
 def parse_spec(text: str, limits: Limits) -> WorkflowSpec:
     """Return what the text of a spec file says.
 
-    Global settings count wherever they stand under `models`. A name in the graph that is not a model is taken for a
+    Global settings count at any place under `models`. A name in the graph that is not a model is taken for a
     function of the handler file; whether there is such a function is for the caller to find out. Functions may have
     settings under a key `functions` of our own.
 
@@ -212,7 +212,7 @@ def _parse_functions(value: object, names: Sequence[str], inherited: Mapping[str
         InvalidWorkflow: A name or key does not belong there, or a value is wrong.
 
     Source:
-        TorchServe 0.12.0: functions have one worker each and no batches, whatever the global settings are.
+        TorchServe 0.12.0: functions have one worker each and no batches, without regard to the global settings.
     """
     if not isinstance(value, dict):
         raise _unexpected("functions", "a mapping of functions to their settings", value)

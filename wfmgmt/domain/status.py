@@ -25,7 +25,7 @@ class WorkflowStatus(StrEnum):
         raise ValueError(f"no workflow moves to {self.value}")
 
 
-#: Every legal move. A row is born `registering` and removed from `registering` or `unregistering`.
+#: Every legal move. A row begins as `registering` and removed from `registering` or `unregistering`.
 LEGAL_MOVES = (
     (WorkflowStatus.REGISTERING, WorkflowStatus.READY),
     (WorkflowStatus.READY, WorkflowStatus.UNREGISTERING),

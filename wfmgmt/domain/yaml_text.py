@@ -61,7 +61,7 @@ class _Mark:
 
 
 class _Fault(Exception):
-    """A rule is broken by the event that is being taken in; whoever feeds the events knows the place."""
+    """A rule is broken by the event that is being read; the caller knows its place."""
 
 
 def load_yaml(text: str, *, max_bytes: int, max_depth: int, max_values: int) -> object:

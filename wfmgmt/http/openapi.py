@@ -27,7 +27,7 @@ _ERRORS = {
     HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "The version of HTTP is not 1.0 or 1.1",
     HTTPStatus.INSUFFICIENT_STORAGE: "No space is left",
 }
-#: Errors that can come whatever the path is.
+#: Errors of every path.
 _ANYWHERE = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.FORBIDDEN,

@@ -146,7 +146,7 @@ class Reader:
         return [self._claim(row) for row in rows.all()]
 
     def claim(self, uid: str) -> Claim | None:
-        """Return one workflow with its downloads, whatever its status; None when it is gone."""
+        """Return one workflow of any status with its downloads; None when it is gone."""
         row = self._connection.execute(select(workflow).where(workflow.c.uid == uid)).one_or_none()
         return None if row is None else self._claim(row)
 

@@ -234,6 +234,6 @@ def warning_about_sqlite() -> str:
         return ""
     safe = ".".join(map(str, SAFE_SQLITE))
     return (
-        f"SQLite {sqlite3.sqlite_version} can corrupt a database when two processes checkpoint at once (mended in "
+        f"SQLite {sqlite3.sqlite_version} can corrupt a database when two processes checkpoint at once (fixed in "
         f"{safe}); wfmgmt lets one process checkpoint, so keep other programs from writing to the database"
     )

@@ -15,7 +15,7 @@ _LOST = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno
 
 
 class Leases:
-    """Locked files in one folder. A lease whose file is gone or not locked belongs to work that died or gave up.
+    """Locked files in one folder. A lease whose file is gone or not locked belongs to work that died or was abandoned.
 
     Args:
         folder: Where the files lie; shared by all processes of the service, on one host.

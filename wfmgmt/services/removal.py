@@ -231,7 +231,7 @@ class Removal:
                 continue
             try:
                 self._recover(claim, origin)
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with one claim, others must not wait for it
+            except Exception as error:  # noqa: BLE001 - one claim that fails must not keep others from being recovered
                 self._backoffs[uid].next_pause()
                 recovery.failed.append(f"{_sentence(claim)}: {error}")
                 foreseen = isinstance(error, WfmgmtError | OSError)

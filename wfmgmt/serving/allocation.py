@@ -42,7 +42,7 @@ def _set(parameters: Mapping[int, int]) -> None:
 
 
 def trim_memory() -> None:
-    """Give freed memory back to the system, wherever it lies; it takes milliseconds.
+    """Give all freed memory back to the system; it takes milliseconds.
 
     The allocator itself gives back only what is free at the end of the heap. What lies between blocks in use stays, and
     grows with every peak: tens of megabytes after minutes of mixed load, of which nothing is in use.

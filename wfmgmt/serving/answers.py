@@ -9,7 +9,7 @@ from wfmgmt.serving.predictions import NodeTrace
 
 #: Header that tells what happened at each node.
 TRACE_HEADER = "x-wfmgmt-trace"
-#: TorchServe's content type for all answers, whatever they are.
+#: TorchServe's content type for answers of every kind.
 DEFAULT_CONTENT_TYPE = "application/json"
 
 _MAX_TRACE = 4096

@@ -5,7 +5,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import Protocol
 
-#: Refused connections that wait to be told so; whoever was refused first goes without a word when there are more.
+#: Refused connections that wait for their 503; when there are more, the first ones are closed without it.
 _MAX_REFUSED = 64
 
 

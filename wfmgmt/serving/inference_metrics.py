@@ -17,7 +17,7 @@ KEPT_S = 1.0
 
 
 class InferenceMetrics:
-    """Counts the answers of the inference address, whatever part of the server gives them. For the event loop only.
+    """Counts the answers of the inference address, from all parts of the server. For the event loop only.
 
     Args:
         measurements: What happened at the nodes.

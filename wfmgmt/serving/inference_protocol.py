@@ -85,7 +85,7 @@ class InferenceProtocol(web.RequestHandler):
         self._write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, unless there are too many connections: then the first request is refused, whatever it is."""
+        """Begin, unless there are too many connections: then its first request is refused."""
         super().connection_made(transport)
         self._is_refused = not self._connections.add(self)
 

@@ -123,7 +123,7 @@ class LoadedWorkflow:
         except TimeoutError:
             extra = {"workflow": self.target.workflow}
             _log.warning(
-                "gave up on %d requests that took longer than WFMGMT_DRAIN_TIMEOUT_S", self._under_way, extra=extra
+                "abandoned %d requests that took longer than WFMGMT_DRAIN_TIMEOUT_S", self._under_way, extra=extra
             )
 
     def on_registered(self) -> None:
@@ -159,7 +159,7 @@ class LoadedWorkflow:
             self._failures = await self._load_nodes()
             if not self._failures:
                 self._start_runner()
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, waiting for it is over
+        except Exception as error:  # noqa: BLE001 - a load that fails in any way has to end
             _log.error("loading broke off", exc_info=error, extra={"workflow": self.target.workflow})
             self._failures = {self.target.nodes[0].name: f"the runtime failed: {type(error).__name__}"}
         try:

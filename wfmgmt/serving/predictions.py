@@ -114,7 +114,7 @@ class Place:
         self._admission.in_flight_bytes -= size_bytes
 
     def reserve(self, size_bytes: int) -> None:
-        """Take note of more bytes that are held.
+        """Count more bytes that are held.
 
         Raises:
             TooManyRequests: There is no room for them now.

@@ -117,7 +117,7 @@ def _allow_many_descriptors() -> None:
 
 
 def _use_memory_for_speed() -> None:
-    """Keep freed memory, and look for garbage less often: nearly all of it goes without being looked for."""
+    """Keep freed memory, and run the cycle collector less often: nearly everything is freed without it."""
     keep_freed_memory()
     gc.freeze()
     gc.set_threshold(*_GARBAGE_THRESHOLDS)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.serving.registry_view import RegistryView
 
-#: How often the whole registry is compared with what is loaded, whatever its revisions say.
+#: How often the whole registry is compared with what is loaded, without regard to revisions.
 COMPARE_INTERVAL_S = 60.0
 #: Registrations that one look compares, so that predictions do not wait for long.
 SLICE_ROWS = 5000

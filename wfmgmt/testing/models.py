@@ -36,7 +36,7 @@ class ServerTraits:
         miscounted: Reason when a handler returns two answers to one request.
         unsendable: Reason when a handler returns something that has no bytes.
         keeps_request_ids: Whether handlers are told the identity of the client's request.
-        folds_header_names: Whether handlers find a header whatever the case of its name.
+        folds_header_names: Whether handlers find a header by its name in any case.
         tells_batch_sizes: Whether an answer says how many requests were handed over together.
         shields_batches: Whether a request that terminates its worker fails alone when it shared a batch.
         avoids_workers: Whether an error says which worker failed, and another attempt can be kept from it.

@@ -10,7 +10,7 @@ from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.workflow import NodeSettings
 from wfmgmt.errors import Unavailable, WfmgmtError
 
-#: Headers that belong to one message or connection, whatever a client or a handler says.
+#: Headers that belong to one message or connection, and are never passed on.
 FRAMING_HEADERS = frozenset(
     {"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
@@ -23,7 +23,7 @@ _FIELD_BYTES, _ESCAPED = 30, 12
 
 
 class ModelKey(NamedTuple):
-    """Identity of a model: no two registrations share one, whatever their names.
+    """Identity of a model: no two registrations share one, even of the same name.
 
     Attributes:
         uid: Identity of the registration.

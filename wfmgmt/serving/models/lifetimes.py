@@ -50,7 +50,7 @@ class Lifetime(ABC):
         """Remove all that `_bring_up` has made until now. It should not raise; what it raises is logged."""
 
     async def load(self) -> None:
-        """Bring it up, once; whatever this raises, nothing of it is left and its key is free.
+        """Bring it up, once; when this raises, nothing of it is left and its key is free.
 
         Raises:
             ModelNotLoaded: It did not come up.
@@ -92,7 +92,7 @@ class Lifetime(ABC):
             self._on_change()
 
     def abandon(self) -> None:
-        """Forget it here, whatever is left of it elsewhere."""
+        """Forget it here, even if something of it is left elsewhere."""
         self.is_ready, self.is_gone = False, True
 
 

@@ -1,4 +1,4 @@
-"""What every model server promises, wherever it runs its models."""
+"""The protocol that every model server satisfies."""
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
@@ -84,7 +84,7 @@ class ModelServer(Protocol):
     async def load(self, model: Model, *, on_change: Callable[[], None]) -> LoadedModel:
         """Bring up `model.settings.min_workers` workers and return when all of them are initialised.
 
-        Not idempotent. Whatever it raises, and also when it is cancelled, nothing of the model is left and its key is
+        Not idempotent. When it raises, and when it is cancelled, nothing of the model is left and its key is
         free. It takes as long as unpacking plus, at most, `model.startup_timeout_s` and a second to clean up.
 
         Args:

@@ -44,7 +44,7 @@ class Exchange:
         return self._headers
 
     def get_request_property(self, key: str) -> Any:  # noqa: ANN401 - a text, or a mapping for the name of a field
-        """Return a header whatever the case of its name, None when there is none."""
+        """Return a header by its name in any case, None when there is none."""
         headers = self.request_headers
         if key in headers:
             return headers[key]

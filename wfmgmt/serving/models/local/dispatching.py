@@ -227,7 +227,7 @@ class Dispatcher:
         return quickest if self._clock() - quickest.batches[0].begun_at < _STUCK_S else None
 
     def _hand_over(self, worker: ReadyWorker, calls: Sequence[Call]) -> None:
-        # Whatever a handler writes to the socket, now or for a later batch to find, cannot show the right number.
+        # What a handler writes to the socket, now or for a later batch to find, cannot show the right number.
         ticket = random.getrandbits(63)
         header, payload = encode_batch([call.request for call in calls], ticket)
         try:

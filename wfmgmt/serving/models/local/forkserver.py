@@ -17,7 +17,7 @@ own, so a fork of it is safe, quick and shares nearly all memory. The runtime an
                            {"op": "pong"}
 
 A worker that is stopped (SIGSTOP) and not continued within `STOPPED_S` is killed, since it would fail the requests that
-it is given. When a worker ends, whatever is left of its process group is killed. On Linux, descendants of workers that
+it is given. When a worker ends, the rest of its process group is killed. On Linux, descendants of workers that
 made a group of their own and lost their parent become the forkserver's children; these are killed when the next child
 ends, since it is unknown whose they were. When the runtime is gone, however it went, or on SIGTERM, the forkserver
 kills everything and exits. When the forkserver itself is killed, Linux kills its workers.

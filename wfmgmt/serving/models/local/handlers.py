@@ -1,6 +1,6 @@
 """Finding and starting the code that a handler string names.
 
-The module's name may be whatever Python's import system takes, so that it is found as a package or compiled, too.
+The module's name may be any that Python's import system takes, so that it is found as a package or compiled, too.
 Without a function, the module's function `handle` is the entry point, or else the one class that has a method `handle`.
 What the archive does not have may be installed, and a bare name may be a handler of torchserve itself.
 

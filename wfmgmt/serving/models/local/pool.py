@@ -163,7 +163,7 @@ class WorkerPool:
             await asyncio.wait(self._running | self._tasks)
 
     def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start what a slot does; `stop` waits for its end, whatever becomes of the slot."""
+        """Start what a slot does; `stop` waits for its end even when the slot is gone."""
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)

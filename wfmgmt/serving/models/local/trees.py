@@ -25,7 +25,7 @@ _logger = logging.getLogger(__name__)
 
 
 class ArchiveContent(Protocol):
-    """An open archive that hands out exactly the bytes that its digest stands for, whatever becomes of the file.
+    """An open archive that hands out exactly the bytes that its digest stands for, even when the file changes.
 
     What is read from it raises InvalidArchive once the file is no longer what it was.
     """

@@ -16,7 +16,7 @@ _SLOW_CHARSETS = frozenset({"punycode", "idna"})
 _to_json = json.JSONEncoder(indent=2).encode
 
 
-def decode(content: bytearray, content_type: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+def decode(content: bytearray, content_type: str) -> Any:  # noqa: ANN401 - any JSON value
     """Return a value of a request as its handler gets it."""
     media_type, _, parameters = content_type.partition(";")
     media_type = media_type.strip().lower()
@@ -39,7 +39,7 @@ def _charset(parameters: str) -> str:
     return "utf-8"
 
 
-def encode(value: Any) -> bytes | bytearray:  # noqa: ANN401 - whatever a handler returns
+def encode(value: Any) -> bytes | bytearray:  # noqa: ANN401 - any value that a handler returns
     """Return an answer of a handler as bytes.
 
     Raises:

@@ -235,8 +235,8 @@ class ServerModel:
     def _allowed_until(self, began: float) -> float:
         """Return until when a request may take: TorchServe does not bound the wait in its queue.
 
-        As many as there are workers are run at a time, in whatever order they arrive there. Each row of the others may
-        be killed for taking too long, and a worker that was lost has to come back first.
+        As many as there are workers are run at a time, in the order in which they arrive there. Each row of the others
+        may be killed for taking too long, and a worker that was lost has to come back first.
         """
         other_rows = (self.scaler.in_flight - 1) // self.scaler.at_once
         settings = self._model.settings

@@ -1,0 +1,110 @@
+"""Where models and functions run, built from the settings."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+from wfmgmt.archives.manifest import unpack_mar
+from wfmgmt.archives.reading import sha256_of, unpack_archive
+from wfmgmt.archives.verified import open_verified
+from wfmgmt.domain.limits import MIB
+from wfmgmt.domain.workflow import NodeKind
+from wfmgmt.serving.measurements import Measurements
+from wfmgmt.serving.models.local.accelerators import Accelerators, count_accelerators
+from wfmgmt.serving.models.local.budget import WorkerBudget
+from wfmgmt.serving.models.local.forkserver_client import ForkserverClient, WorkerEnvironment
+from wfmgmt.serving.models.local.model import LocalParts
+from wfmgmt.serving.models.local.pool import PoolSettings
+from wfmgmt.serving.models.local.server import LocalModelServer
+from wfmgmt.serving.models.local.trees import ArchiveKind
+from wfmgmt.serving.models.protocol import ModelServer
+from wfmgmt.serving.models.torchserve.server import TorchServeModelServer, TorchServeSettings
+from wfmgmt.settings import Settings, worker_environment
+from wfmgmt.torchserve.connection import ServerAddress
+from wfmgmt.torchserve.keys import Keys
+
+
+def make_forkserver(settings: Settings, measurements: Measurements, worker_umask: int | None) -> ForkserverClient:
+    """Return the client of the forkserver, which starts with the first worker.
+
+    Args:
+        settings: The settings in force.
+        measurements: Where to count lines of handlers that were not logged.
+        worker_umask: The umask of workers, this process's own when None.
+    """
+    return ForkserverClient(
+        WorkerEnvironment(
+            environment=worker_environment(settings),
+            preload=settings.preload,
+            memory_bytes=None if settings.worker_memory_mb is None else settings.worker_memory_mb * MIB,
+            log_level=settings.log_level,
+            umask=worker_umask,
+            label=str(settings.instance),
+        ),
+        on_dropped=measurements.record_dropped,
+    )
+
+
+def make_model_servers(
+    settings: Settings, identity: Callable[[], str], forkserver: ForkserverClient, measurements: Measurements
+) -> Mapping[NodeKind, ModelServer]:
+    """Return where nodes of each kind run.
+
+    Args:
+        settings: The settings in force.
+        identity: Returns what tells this installation from all others; asked for only where it is needed.
+        forkserver: Where workers come from; it stays the caller's to close.
+        measurements: Where to count what handlers measure.
+    """
+    parts = LocalParts(
+        forkserver=forkserver,
+        folder=settings.run_folder,
+        pool_settings=PoolSettings(
+            queue_size=settings.queue_size,
+            idle_timeout_s=settings.idle_timeout_s,
+            on_measurements=measurements.record_handler,
+            budget=WorkerBudget(settings.max_workers),
+        ),
+        answer_bytes=settings.response_limit_bytes,
+    )
+    models: ModelServer
+    if settings.model_server == "torchserve":
+        models = TorchServeModelServer(_torchserve_settings(settings, identity()), digest=sha256_of)
+    else:
+        gpus = count_accelerators(visible=worker_environment(settings).get("CUDA_VISIBLE_DEVICES"))
+        models = LocalModelServer(
+            replace(parts, accelerators=Accelerators(gpus)),
+            ArchiveKind(name="Model", unpack=partial(unpack_mar, limits=settings.limits), open_archive=open_verified),
+        )
+    functions = LocalModelServer(
+        parts,
+        ArchiveKind(
+            name="Workflow archive",
+            unpack=partial(unpack_archive, limits=settings.limits),
+            open_archive=open_verified,
+        ),
+    )
+    return {NodeKind.MODEL: models, NodeKind.FUNCTION: functions}
+
+
+def _torchserve_settings(settings: Settings, identity: str) -> TorchServeSettings:
+    secrets = {"management": settings.torchserve_management_key, "inference": settings.torchserve_inference_key}
+    fixed = {kind: key.get_secret_value() for kind, key in secrets.items() if key is not None}
+    count = len(settings.torchserve_management_urls)
+    files = (settings.torchserve_key_files or (None,)) * count
+    return TorchServeSettings(
+        servers=tuple(
+            ServerAddress(management_url=management, inference_url=inference, keys=Keys(file, fixed))
+            for management, inference, file in zip(
+                settings.torchserve_management_urls, settings.torchserve_inference_urls, files[:count], strict=True
+            )
+        ),
+        model_store=settings.model_store,
+        identity=identity,
+        ca_bundle=settings.torchserve_ca_bundle,
+        connect_timeout_s=settings.torchserve_connect_timeout_s,
+        timeout_s=settings.torchserve_timeout_s,
+        queue_size=settings.queue_size,
+        idle_timeout_s=settings.idle_timeout_s,
+        answer_bytes=settings.response_limit_bytes,
+    )
