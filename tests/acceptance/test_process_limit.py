@@ -15,8 +15,9 @@ from tests.support.factories import make_mar, make_war
 from tests.support.processes import runtime_pid, web_workers
 from tests.support.service import Service, pids_of, wait_until
 
-#: A user of nobody's, so that all processes that the kernel counts for it are the service's.
-USER = 61_235
+#: A user of this run's own, so that all processes that the kernel counts for it are the service's, and none are left of
+#: an earlier run.
+USER = 2_000_000 + os.getpid()
 AS_USER = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
 #: For how long a health check may call healthy what is not.
 MAX_BLIND_S = 10.0

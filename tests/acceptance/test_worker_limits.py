@@ -14,8 +14,9 @@ import requests
 from tests.support.factories import MODEL_HANDLER, make_mar, make_war
 from tests.support.service import Service, command_line, parent_pid, pids_of, wait_until
 
-#: A user of nobody's, so that all processes that the kernel counts for it are the service's.
-USER = 61_234
+#: A user of this run's own, so that all processes that the kernel counts for it are the service's, and none are left of
+#: an earlier run.
+USER = 1_000_000 + os.getpid()
 PROCESSES = 240
 #: How long a health check may call healthy what is not.
 MAX_BLIND_S = 10.0
