@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def real_torchserve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
-    """Run a TorchServe without tokens; whoever registers a model there removes it."""
+    """Run a TorchServe without tokens; a test that registers a model there removes it."""
     with TorchServe(VENV, *_folders(tmp_path_factory), settings=SMALL) as server:
         yield server
 

@@ -10,7 +10,7 @@ from benchmarks.figures import machine, table
 from benchmarks.soak.report import figures_of, problems_of
 from benchmarks.soak.trial import run_trial
 
-_SHORTEST_MINUTES, _MAX_MINUTES = 0.1, 24 * 60.0
+_MIN_MINUTES, _MAX_MINUTES = 0.1, 24 * 60.0
 
 
 def main() -> int:
@@ -42,8 +42,8 @@ def _arguments() -> argparse.Namespace:
 
 def _minutes(text: str) -> float:
     minutes = float(text)
-    if not _SHORTEST_MINUTES <= minutes <= _MAX_MINUTES:
-        raise argparse.ArgumentTypeError(f"expected {_SHORTEST_MINUTES:g} to {_MAX_MINUTES:g}, got {text}")
+    if not _MIN_MINUTES <= minutes <= _MAX_MINUTES:
+        raise argparse.ArgumentTypeError(f"expected {_MIN_MINUTES:g} to {_MAX_MINUTES:g}, got {text}")
     return minutes
 
 

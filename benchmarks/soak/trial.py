@@ -84,7 +84,7 @@ class Trial:
 
 
 def run_trial(instance: Path, *, seconds: float, seed: int) -> Trial:
-    """Start a service over an instance folder, soak it, stop it, and end whatever is still there.
+    """Start a service over an instance folder, soak it, stop it, and kill what is still running.
 
     Args:
         instance: Of the service; it should not exist yet.

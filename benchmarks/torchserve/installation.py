@@ -58,7 +58,7 @@ def versions(venv: Path) -> str:
 
 
 def _first_line(*command: str | Path) -> str:
-    """Return the first line that a command prints, wherever it prints it: Java's version is an error to Java."""
+    """Return the first line that a command prints, to stdout or stderr: Java prints its version to stderr."""
     # wrk tells its version with its usage, as if something had gone wrong.
     finished = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return next(iter(finished.stdout.splitlines()), "")

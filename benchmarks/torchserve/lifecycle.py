@@ -85,7 +85,7 @@ def starting(contest: Contest, terms: Terms) -> list[Comparison]:
         finally:
             server.stop()
     what = f"start until {len(names)} sequential workflows answer"
-    how = f"{TORCHSERVE} forgot them and is told again, one after another"
+    how = f"{TORCHSERVE} forgot them and gets them again, one after another"
     return [
         Comparison(what=f"{what}; {how}; once", values=started, unit="s"),
         Comparison(what=f"memory of each of these {len(names)}, PSS", values=per_workflow_mb, unit="MB"),

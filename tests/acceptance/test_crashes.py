@@ -50,7 +50,7 @@ def loaded_pids(service: Service) -> list[int]:
 
 
 def test_killed_service_keeps_what_it_acknowledged(service: Service, downloads: tuple[Path, str]) -> None:
-    """Whatever is killed, answered work is there after the restart, and other work is wholly there or wholly gone."""
+    """Answered work survives a kill of any process; other work is wholly there or wholly gone."""
     run_kills(Campaign(service, downloads), rounds=3)
 
 

@@ -78,7 +78,7 @@ def routes(service: Service, plane: str) -> list[str]:
 
 @pytest.mark.parametrize("plane", PLANES)
 def test_pages_of_other_origins_change_nothing_on_any_route(guarded: Service, plane: str) -> None:
-    """Whatever they have a browser send is refused and counted before anything looks at its path or body."""
+    """All that they have a browser send is refused and counted before its path or body is read."""
     before, sent = refused(guarded, plane), 0
     for path in routes(guarded, plane):
         for method in METHODS:
@@ -167,7 +167,7 @@ def test_pages_of_an_allowed_origin_may_send_and_read(guarded: Service, plane: s
 
 
 def test_refusals_are_logged_now_and_then(guarded: Service) -> None:
-    """The log says what was refused and which setting allows it, in few lines whatever a page does."""
+    """The log says what was refused and which setting allows it, in few lines for any number of requests."""
     line = "refused a request from 127.0.0.1: "
     before = guarded.text_of_log().count(line)
     for _ in range(100):
@@ -210,7 +210,7 @@ def test_wrong_settings_stop_the_start(tmp_path: Path, setting: str, value: str,
 
 
 def test_answer_without_allowed_origins_has_no_headers_for_pages(service: Service) -> None:
-    """By default nobody is told anything."""
+    """By default no page may read anything."""
     for plane in PLANES:
         answer = send(service, plane, "GET /ping", f"Origin: {EVIL}")
         assert not {"vary", "access-control-allow-origin"} & set(answer.headers)

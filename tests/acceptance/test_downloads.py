@@ -391,7 +391,7 @@ def test_secrets_are_used_and_never_shown(downloading: Service, web: WebFiles, t
 def test_secrets_are_not_shown_when_the_download_fails(
     downloading: Service, web: WebFiles, url: str, status: int
 ) -> None:
-    """Whatever is wrong with an address, the message and the audit row leave its credentials and query out."""
+    """The message and the audit row of a wrong address leave its credentials and query out."""
     given = url.format(secret=SECRET, port=web.port)
     web.redirects[f"/open/redirects.war?sig={SECRET}"] = f"/closed/x.war?sig={SECRET}"
     refused = downloading.register(given)

@@ -239,7 +239,7 @@ def test_failing_function_fails_the_registration(service: Service, stores: tuple
 
 
 def test_all_failing_nodes_are_listed_in_the_order_of_the_graph(service: Service, stores: tuple[Path, Path]) -> None:
-    """Nobody has to mend a workflow node by node, and nodes that share a broken archive are both named."""
+    """One answer names all nodes that fail, also those that share a broken archive."""
     spec = "models: {b: {url: bad.mar}, a: {url: no.mar}, c: {url: bad.mar}}\ndag: {c: [a], a: [b]}\n"
     write_workflow(stores[0], spec=spec, handler=None)
     cut(stores[1])
@@ -270,7 +270,7 @@ def test_star_import_leaves_the_check_of_functions_to_the_load(service: Service,
 
 
 def test_broken_model_that_no_node_uses_is_not_loaded(service: Service, stores: tuple[Path, Path]) -> None:
-    """A model outside of the graph is warned about, whatever its archive is."""
+    """A model outside of the graph gives a warning, even if its archive is missing."""
     write_workflow(stores[0], spec="models: {m1: {url: m1.mar}, m2: {url: nosuch.mar}}\ndag: {m1: []}\n")
     answer = service.register("failing.war")
     assert assert_json(answer)["warnings"] == ["models.m2: not used in the dag, so it is not loaded"]

@@ -72,7 +72,7 @@ def test_trailing_slash_is_tolerated(service: Service, plane: str, path: str) ->
 
 
 def test_trailing_slash_is_tolerated_after_a_name(service: Service) -> None:
-    """`/workflows/seq/` means `seq`, whatever the method."""
+    """`/workflows/seq/` means `seq`, for all methods."""
     for method in ("GET", "DELETE"):
         answer = send(service, "management", method, "/workflows/seq/")
         assert_error(answer, 404, "WorkflowNotFoundException", "Workflow not found: seq")
@@ -282,7 +282,7 @@ def test_connection_stays_open_between_requests(service: Service, plane: str) ->
 def test_expectation_that_nobody_knows_is_refused_in_the_one_shape(
     service: Service, plane: str, method: str, path: str
 ) -> None:
-    """An odd header is the client's error, and answered as every other, whatever the path and the method."""
+    """An odd header is the client's error, and answered as every other, for any path and method."""
     answer = send(service, plane, method, path, headers={"Expect": "foo"})
     assert_error(answer, 417, "ExpectationFailedException", "")
     assert answer.headers["Pragma"] == "no-cache"

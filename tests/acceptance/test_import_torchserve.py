@@ -136,7 +136,7 @@ def test_dry_run_says_what_would_be_done_and_does_nothing(
 def test_workflow_whose_workers_do_not_come_up_leaves_nothing(
     service: Service, theirs: Path, run_import: Callable[..., tuple[int, list[str]]]
 ) -> None:
-    """Its copies go again; the handler's own error is told, on one line."""
+    """Its copies are removed; the handler's own error is printed, on one line."""
     make_mar(theirs / "models", source="raise RuntimeError('no\\x1b[31m card\\nat all')\n")
     code, lines = run_import("--workflow", "first")
     assert code == 1

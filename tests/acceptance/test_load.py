@@ -68,7 +68,7 @@ def test_slow_clients_do_not_starve_honest_ones(loaded: Service) -> None:
 
 
 def test_slow_clients_do_not_hold_up_the_end(tmp_path: Path) -> None:
-    """A service that is told to stop does not wait for requests that never come."""
+    """A service that is stopped does not wait for requests that never come."""
     with deployed(tmp_path) as service, slow_clients(service, 12) as connected:
         wait_until(lambda: sum(connected.values()) >= 12, what="the slow clients")
         began = time.monotonic()

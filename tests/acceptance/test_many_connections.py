@@ -60,7 +60,7 @@ def test_new_connection_takes_the_place_of_the_one_that_was_idle_for_longest(ser
 
 
 def test_connection_gets_503_while_all_others_are_busy(service: Service) -> None:
-    """It is told to come again; those whose requests are under way are answered, and then there is room."""
+    """Its answer is to try again later; those whose requests are under way are answered, and then there is room."""
     with ExitStack() as opened:
         busy = [connect(service, opened) for _ in range(CONNECTIONS)]
         for connection in busy:

@@ -173,7 +173,7 @@ def test_worker_that_is_lost_is_replaced(service: Service, order: str, reason: s
 
 @pytest.mark.parametrize("node", ["first", "model", "last"])
 def test_status_of_a_handler_reaches_the_client(service: Service, node: str) -> None:
-    """What a handler sets on purpose is what the client gets, wherever in the graph it was an error."""
+    """What a handler sets on purpose is what the client gets, also when it is an error in the middle of the graph."""
     answer = predict(service, "obedient", f"{node}:status".encode())
     assert (answer.status_code, answer.text) == (418, "short and stout")
     assert (answer.headers["Content-Type"], answer.headers["X-Teapot"]) == ("text/plain", "yes")
@@ -387,7 +387,7 @@ def _talk(service: Service, word: str, mixed_up: list[str]) -> None:
 
 
 def test_sigterm_answers_what_was_accepted(tmp_path: Path) -> None:
-    """A service that is told to stop answers the requests under way first, and then ends."""
+    """A service that is stopped answers the requests under way first, and then ends."""
     with Service(tmp_path / "i", drain_timeout_s=20) as service:
         make_mar(service.model_store, name="obedient", source=MODEL)
         make_war(service.workflow_store, name="patient", spec=PATIENT_SPEC, handler=None)
@@ -406,7 +406,7 @@ def test_sigterm_answers_what_was_accepted(tmp_path: Path) -> None:
 
 
 def test_workflows_answer_again_after_a_restart(tmp_path: Path) -> None:
-    """Whatever is registered is answered by the next service, and says so until it is loaded."""
+    """All that is registered is served by the next service, which says so until it is loaded."""
     service = Service(tmp_path / "i")
     with service:
         make_mar(service.model_store, name="obedient", source=MODEL)

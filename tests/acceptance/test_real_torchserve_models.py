@@ -69,7 +69,7 @@ def ask(service: Service, workflow: str, body: str) -> tuple[int, bytes, str]:
 def test_examples_answer_the_same_bytes(
     local: Service, stores: dict[str, Path], tmp_path: Path, *, with_keys: bool
 ) -> None:
-    """Whatever is asked, nobody can tell from the answers where the models run."""
+    """The answers do not depend on where the models run."""
     server = TorchServe(VENV, tmp_path / "t", stores["model_store"], token_authorization=with_keys, settings=SMALL)
     with server:
         keys = {} if server.key_file is None else {"torchserve_key_files": server.key_file}

@@ -62,7 +62,7 @@ async def ask_until(stop: asyncio.Event, client: aiohttp.ClientSession, service:
 
 
 async def disturb(service: Service, kind: str) -> float:
-    """Kill the runtime or reload the service; return when whatever it broke had been begun at the latest."""
+    """Kill the runtime or reload the service; return the time after which requests are no longer affected."""
     await asyncio.sleep(CALM_S)
     if kind == "reload":
         assert service.process is not None

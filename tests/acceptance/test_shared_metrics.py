@@ -91,12 +91,12 @@ def overwrite(file: Path, content: bytes) -> None:
     "damage",
     [
         lambda file: overwrite(file, b"\xff" * 4096),
-        lambda file: overwrite(file, b"\x00\x10\x00\x00" + b"garbage!" * 500),
+        lambda file: overwrite(file, b"\x00\x10\x00\x00" + b"damaged!" * 500),
         lambda file: overwrite(file, bytes(4096)),
         Path.unlink,
         lambda file: os.truncate(file, 100),
     ],
-    ids=["ones", "garbage", "zeros", "removed", "cut off"],
+    ids=["ones", "damaged", "zeros", "removed", "cut off"],
 )
 def test_damaged_files_of_counters_are_made_anew(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     """No request fails for that, metrics go on without what was lost, and the same web worker counts again."""

@@ -50,7 +50,7 @@ def end(service: Service, signal_number: signal.Signals | None, *, whole_group: 
 def test_signal_undoes_a_registration_that_does_not_finish(
     service: Service, gate: Path, signal_number: signal.Signals
 ) -> None:
-    """The client is told why, the audit trail too, and the name is free."""
+    """The response and the audit trail say why, and the name is free."""
     service.start()
     with in_background(service, "slow.war") as answer:
         assert end(service, signal_number) == 0
@@ -98,7 +98,7 @@ def test_sighup_lets_a_registration_finish(service: Service, gate: Path) -> None
 
 
 def test_sigterm_ends_a_registration_of_a_web_worker_that_was_replaced(service: Service, gate: Path) -> None:
-    """The service stops in time, and the client is told why."""
+    """The service stops in time, and the response says why."""
     service.start()
     with in_background(service, "slow.war") as answer:
         replace_web_workers(service)
@@ -127,7 +127,7 @@ def terminate(service: Service) -> None:
 
 @pytest.mark.parametrize("stop", [interrupt, terminate])
 def test_make_serve_stops_everything_that_it_started(service: Service, stop: Callable[[Service], None]) -> None:
-    """Ctrl-C and SIGTERM leave nothing running, whatever make itself exits with."""
+    """Ctrl-C and SIGTERM leave nothing running; the exit code of make itself does not matter."""
     venv = Path(sys.prefix)
     service.command_line = ["make", f"VENV={venv}", f"--old-file={venv}/.runtime", "serve"]
     service.start()

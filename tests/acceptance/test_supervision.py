@@ -59,7 +59,7 @@ def test_elected_web_worker_that_is_stopped_is_replaced(service: Service) -> Non
     assert stopped is not None
     os.kill(stopped, signal.SIGSTOP)
     os.kill(runtime_pid(service), signal.SIGKILL)
-    wait_until(lambda: elected(service) not in (None, stopped), timeout_s=15, what="the takeover")
+    wait_until(lambda: elected(service) not in (None, stopped), timeout_s=15, what="another election")
     wait_until(service.predicts, timeout_s=REPLACED_S, what="predictions")
     wait_until(lambda: len(web_workers(service)) == 2, timeout_s=REPLACED_S, what="a new web worker")
     assert stopped not in web_workers(service)

@@ -75,7 +75,7 @@ def test_everything_works_without_a_log(service: Service) -> None:
 
 
 def test_exit_code_is_the_same_without_a_log(service: Service) -> None:
-    """A wrong setting is told by the exit code, too."""
+    """A wrong setting shows in the exit code, too."""
     service.environment["WFMGMT_LOG_LEVEL"] = "loud"
     assert service.launch().wait(timeout=20) == 2
     command = [*service._prefix, *service.command_line[:1], "-m", "wfmgmt.cli.main", "reconcile"]  # noqa: SLF001 - with its surroundings

@@ -117,7 +117,7 @@ def test_prediction_waits_for_a_workflow_that_is_being_loaded(service: Service) 
 
 
 def test_prediction_waits_as_long_as_its_workflow_has_to_answer(service: Service) -> None:
-    """After the `response_timeout` it is told why, and when to ask again."""
+    """After the `response_timeout` the answer says why, and when to try again."""
     with loading(service):
         began = time.monotonic()
         answer = predict(service, "hasty")

@@ -241,7 +241,7 @@ class Campaign:
         if answer.status == 200:
             assert found == [(action, "succeeded")], answer
         elif answer.status is None or answer.status == 503:
-            assert len(found) <= 1, answer  # Whatever it left was reconciled, which the replay has followed.
+            assert len(found) <= 1, answer  # What it left was reconciled, which the replay has followed.
         elif answer.method == "POST":
             assert found == [(action, "failed")], answer
         else:

@@ -33,13 +33,13 @@ def zipped_member(name: str = "a.txt", content: bytes = b"x", *, mode: int = 0) 
 
 
 def entry(name: bytes, *, packed: bytes, size: int, crc: int, offset: int, flags: int = 0, method: int = 8) -> bytes:
-    """Return an entry of the table of contents, with whatever it claims."""
+    """Return an entry of the table of contents, which may claim anything."""
     head = struct.pack("<4s6H3I", b"PK\1\2", 20, 20, flags, method, 0, 33, crc, len(packed), size)
     return head + struct.pack("<5H2I", len(name), 0, 0, 0, 0, 0, offset) + name
 
 
 def local(name: bytes, *, packed: bytes, size: int, crc: int, flags: int = 0, method: int = 8) -> bytes:
-    """Return a member as it lies in the file, with whatever its header claims."""
+    """Return a member as it lies in the file; its header may claim anything."""
     head = struct.pack("<4s5H3I2H", b"PK\3\4", 20, flags, method, 0, 33, crc, len(packed), size, len(name), 0)
     return head + name + packed
 

@@ -136,7 +136,7 @@ class TorchServe:
         if self.process is None or self.process.poll() is not None:
             return True
         try:
-            # Whoever shows no key is told so with a 400, which is as good an answer.
+            # A request without a key gets a 400, which proves as well that the server is up.
             expected = 200 if self.key_file is None else 400
             pings = [
                 requests.get(f"{self.inference}/ping", timeout=5),
@@ -150,7 +150,7 @@ class TorchServe:
         return f"TorchServe does not run: {self.log.read_text(encoding='utf-8', errors='replace')[-2000:]}"
 
     def stop(self) -> None:
-        """End it as an operator would, then whatever is left of its process group."""
+        """End it as an operator would, then kill what is left of its process group."""
         java = self.frontend_pid()
         if java is not None:
             with contextlib.suppress(ProcessLookupError):

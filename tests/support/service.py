@@ -249,7 +249,7 @@ def parent_pid(pid: int) -> int | None:
 
 
 def pids_of(instance: Path) -> list[int]:
-    """Return the processes that have an instance folder in their environment, whoever their parents are.
+    """Return the processes that have an instance folder in their environment, of any parent.
 
     Workers hide their environment from all but root, and have the folder in their command line.
     """

@@ -150,7 +150,7 @@ class Server:
         return [worker["status"] for worker in (await self.described(name))["workers"]]
 
     async def has(self, name: str, *, unless: "asyncio.Task[Answer]") -> bool:
-        """Tell whether a model is registered, or whoever registers it has an answer."""
+        """Return whether a model is registered, or its registration has been answered."""
         return (await self.manage("GET", f"/models/{name}")).status == 200 or unless.done()
 
     async def lacks(self, name: str) -> bool:

@@ -55,7 +55,7 @@ def test_loop_goes_on_after_any_error(error: Exception, count: Callable[[str], N
 
 
 def test_loop_that_keeps_failing_is_counted_and_abandoned(caplog: pytest.LogCaptureFixture) -> None:
-    """Its owner is told once, and the step is not called again."""
+    """Its owner's callback runs once, and the step is not called again."""
     work = Work(failures=1000, calls=MAX_FAILURES, error=KeyError("unforeseen"))
     counted: list[str] = []
     abandoned = threading.Event()

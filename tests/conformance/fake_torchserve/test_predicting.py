@@ -194,7 +194,7 @@ class TestPredicting:
 
     @in_event_loop
     async def test_predict_has_request_ids_of_its_own(self, open_server: OpenServer) -> None:
-        """The handler is told the answer's; the client's is one of the headers."""
+        """The handler gets the answer's; the client's is one of the headers."""
         async with open_server() as server:
             await server.register()
             answer = await server.predict("echo", headers={**OCTETS, "X-Request-Id": "mine"})

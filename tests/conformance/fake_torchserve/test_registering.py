@@ -107,7 +107,7 @@ class TestRegistering:
 
     @in_event_loop
     async def test_register_refuses_a_version_that_is_there(self, open_server: OpenServer) -> None:
-        """The name and the manifest's version have to be the same, whatever the archive."""
+        """The name and the manifest's version have to be the same, also for another archive."""
         async with open_server() as server:
             await server.register()
             message = "Model version 1.0 is already registered for model m"
@@ -155,7 +155,7 @@ class TestRegistering:
 
     @in_event_loop
     async def test_unregister_breaks_off_a_registration(self, open_server: OpenServer) -> None:
-        """Whoever waits for its workers hears that they failed."""
+        """A registration that waits for its workers is answered that they failed."""
         async with open_server() as server:
             # The real one blocks a thread that others share for as long as somebody waits for workers, so that the
             # removal may have to wait, too, and come too late.
@@ -170,7 +170,7 @@ class TestRegistering:
     @pytest.mark.parametrize("synchronous", [True, False])
     @in_event_loop
     async def test_register_holds_up_others_while_it_waits(self, open_server: OpenServer, *, synchronous: bool) -> None:
-        """Some connections, whatever they ask, get no answer before the workers are up; none when nobody waits."""
+        """Some connections get no answer at all before the workers are up; all do when no registration waits."""
         async with open_server() as server:
             await server.register(model_name="good")
             wait = str(synchronous).lower()

@@ -9,7 +9,7 @@ class TestTokens:
 
     @in_event_loop
     async def test_each_port_has_its_key(self, open_guarded: OpenServer) -> None:
-        """Anything else is refused with 400, whatever is asked for."""
+        """Anything else is refused with 400 on all paths."""
         async with open_guarded() as server:
             kind, message = (
                 "InvalidKeyException",

@@ -47,7 +47,7 @@ def damaged_archives(draw: st.DrawFn) -> bytes:
 @settings(max_examples=300, deadline=None)
 @given(content=st.binary(max_size=200) | damaged_archives())
 def test_archives_raise_nothing_but_invalid_archive(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    """Whatever the bytes are, the archive works or the one error comes out."""
+    """An archive of any bytes works or raises the one error."""
     folder = tmp_path_factory.mktemp("damaged")
     try:
         _use(write(folder, content), folder / "out")

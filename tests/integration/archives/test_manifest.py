@@ -47,7 +47,7 @@ def test_read_war_takes_what_the_public_archiver_makes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("handler", ["functions.py", "functions:handle", "image_classifier"])
 @pytest.mark.parametrize("form", ["default", "zip-store"])
 def test_read_mar_takes_what_the_public_archiver_makes(tmp_path: Path, handler: str, form: str) -> None:
-    """An archive of torch-model-archiver is read, whatever form its handler has."""
+    """An archive of torch-model-archiver is read with a handler of each form."""
     (tmp_path / "functions.py").write_text(MODEL_HANDLER)
     options = ["--model-name", "public", "--version", "1.0", "--handler", handler, "--archive-format", form]
     if ":" in handler:
@@ -345,7 +345,7 @@ json_values = st.recursive(
 def test_manifests_raise_nothing_but_the_errors_for_them(
     tmp_path_factory: pytest.TempPathFactory, manifest: str | bytes
 ) -> None:
-    """Whatever a manifest says, the archive is read or refused."""
+    """An archive with any manifest is read or refused."""
     folder = tmp_path_factory.mktemp("manifest")
     try:
         read_war(make_war(folder, manifest=manifest), LIMITS)

@@ -45,7 +45,7 @@ def test_archive_gives_names_and_contents(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "deflated"])
 def test_archive_unpacks_with_private_modes(tmp_path: Path, compression: int) -> None:
-    """Files come out as they were, readable by their owner only, whatever modes the archive gives."""
+    """Files come out as they were, readable by their owner only; the modes in the archive do not count."""
     folder = tmp_path / "out"
     folder.mkdir()
     with open_archive(

@@ -79,7 +79,7 @@ def test_find_returns_the_file_of_that_name(store: ArchiveFolder, folder: Path) 
 
 @pytest.mark.parametrize("name", NOT_PLAIN.values(), ids=NOT_PLAIN.keys())
 def test_find_refuses_paths_and_unknown_names(store: ArchiveFolder, folder: Path, name: str) -> None:
-    """Whatever is not the plain name of a file in the folder is not found, even where a path would lead to one."""
+    """Only plain names of files in the folder are found, not paths that lead to one."""
     (folder / "sub").mkdir()
     for path in ("x.war", "sub/x.war", ".x.war", ".war"):
         (folder / path).write_bytes(b"zip")
@@ -191,7 +191,7 @@ def test_publish_gives_the_part_its_name(store: ArchiveFolder, folder: Path) -> 
 
 @pytest.mark.parametrize(("wanted", "name"), [("x", "x.war"), ("x.zip", "x.zip.war"), ("a" * 128, "a" * 128 + ".war")])
 def test_publish_adds_the_suffix(store: ArchiveFolder, wanted: str, name: str) -> None:
-    """Whatever a download is called, its archive can be found by the name it gets."""
+    """A download of any name is found by the name that its archive gets."""
     assert store.publish(make_part(store), wanted) == name
     assert store.find(name)
 
@@ -212,7 +212,7 @@ def test_publish_takes_another_name_when_taken(store: ArchiveFolder, folder: Pat
 
 
 def test_publish_as_takes_that_name_or_none(store: ArchiveFolder, folder: Path) -> None:
-    """Whatever has the name stays as it is."""
+    """A file or folder that has the name already stays as it is."""
     (folder / "taken.war").write_bytes(b"old")
     part = make_part(store)
     assert not store.publish_as(part, "taken.war")
@@ -343,7 +343,7 @@ ArchiveFolder(folder=part.parent, suffix=".war").publish(part, "x.war")
 def test_sweep_finds_what_one_who_died_while_renaming_left(
     store: ArchiveFolder, folder: Path, moment: str, theirs: bytes | None
 ) -> None:
-    """Whatever the moment, all that was ours goes and what is another's stays."""
+    """A kill at any moment leaves nothing of ours after the sweep, and all that is another's."""
     part = make_part(store)
     if theirs is not None:
         (folder / "x.war").write_bytes(theirs)

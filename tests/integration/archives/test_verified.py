@@ -40,7 +40,7 @@ def no_descriptor_left() -> Iterator[None]:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_content_and_digest_are_those_of_the_file(tmp_path: Path, size: int) -> None:
-    """Read at once, in pieces, from its end: always the same bytes, whatever their number."""
+    """Read at once, in pieces, from its end: always the same bytes, for any length."""
     content = os.urandom(size)
     (tmp_path / "x.mar").write_bytes(content)
     with no_descriptor_left(), open_verified(tmp_path / "x.mar") as file:
@@ -111,7 +111,7 @@ def test_bytes_that_were_added_are_not_read(large: Path) -> None:
     ],
 )
 def test_what_is_no_readable_file_is_refused(tmp_path: Path, make: object, reason: str) -> None:
-    """Nothing waits for ever, and the reason is told without a path."""
+    """Nothing waits for ever, and the reason is given without a path."""
     make(tmp_path / "x.mar")  # type: ignore[operator]  # one of the functions above
     with no_descriptor_left(), pytest.raises(InvalidArchive, match=reason):
         open_verified(tmp_path / "x.mar")

@@ -103,8 +103,8 @@ MISBEHAVIOURS: dict[str, Callable[[socket.socket], None]] = {
     "drips": drip,
     "closes": lambda _connection: None,
     "half an answer": lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"),
-    "not HTTP": lambda connection: connection.sendall(b"garbage\r\n\r\n"),
-    "not JSON": lambda connection: connection.sendall(answer("garbage")),
+    "not HTTP": lambda connection: connection.sendall(b"malformed\r\n\r\n"),
+    "not JSON": lambda connection: connection.sendall(answer("malformed")),
     "not an object": lambda connection: connection.sendall(answer("[]")),
     "another object": lambda connection: connection.sendall(answer('{"uid": 1}')),
     "an error": lambda connection: connection.sendall(answer("{}", "500 Internal Server Error")),
@@ -116,7 +116,7 @@ MISBEHAVIOURS: dict[str, Callable[[socket.socket], None]] = {
 def test_misbehaving_runtime_is_unavailable_within_the_call_timeout(
     tmp_path: Path, behave: Callable[[socket.socket], None], call: str
 ) -> None:
-    """Whatever the runtime does, the caller gets a clear error and does not wait for the start-up timeout."""
+    """Each way to fail gives the caller a clear error, without a wait for the start-up timeout."""
     with fake_runtime(tmp_path / "s", behave) as client:
         began = time.monotonic()
         with pytest.raises(RuntimeUnavailable):
@@ -218,7 +218,7 @@ def test_load_ends_when_it_is_cancelled(tmp_path: Path) -> None:
 
 
 def test_load_returns_the_final_report(tmp_path: Path) -> None:
-    """A workflow that came up is told as such."""
+    """A workflow that came up is reported as loaded."""
     with fake_runtime(tmp_path / "s", lambda connection: connection.sendall(report(LoadState.LOADED))) as client:
         assert client.load(LOAD_REQUEST, cancelled=lambda: False).state is LoadState.LOADED
 

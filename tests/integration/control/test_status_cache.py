@@ -1,4 +1,4 @@
-"""What the management plane says of the runtime when news stop, whatever the reason."""
+"""What the management plane says of the runtime when it gets no more news of it."""
 
 import threading
 from pathlib import Path

@@ -69,7 +69,7 @@ def test_triggers_refuse_changes(registry: Registry, tmp_path: Path, statement: 
 def test_verify_finds_the_first_row_that_does_not_fit(
     registry: Registry, tmp_path: Path, statements: list[str], broken_at: int
 ) -> None:
-    """Whoever drops the triggers first is found out by the hashes."""
+    """Rows that are changed after the triggers were dropped do not match their hashes."""
     triggers = [f"DROP TRIGGER audit_event_refuses_{each}" for each in ("update", "delete", "replace")]
     tamper(tmp_path, *triggers, *statements)
     assert registry.verify_audit().broken_at == broken_at

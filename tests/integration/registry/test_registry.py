@@ -78,7 +78,7 @@ def test_claim_name_refuses_a_taken_name(registry: Registry) -> None:
 
 
 def test_claim_name_says_when_the_name_is_being_unregistered(registry: Registry) -> None:
-    """A removal under way is told apart from a registered workflow."""
+    """A removal under way differs from a registered workflow."""
     register(registry, "seq")
     with registry.write() as writer:
         assert writer.mark_unregistering(writer.uid("seq") or "", "lease")
@@ -160,7 +160,7 @@ def test_is_file_used_leaves_out_what_is_being_unregistered(registry: Registry) 
 
 
 def test_claim_lists_downloads(registry: Registry) -> None:
-    """Whoever undoes a registration learns which files it brought."""
+    """Undoing a registration returns the files that it downloaded."""
     new = make_workflow("seq", archive_downloaded=True, nodes=(make_node("m1", model_downloaded=True),), edges=())
     with registry.write() as writer:
         writer.claim_name(new)

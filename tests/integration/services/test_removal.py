@@ -61,7 +61,7 @@ def make_removal(
 
 @pytest.mark.parametrize("error", [KeyError("unforeseen"), PermissionError("not allowed")], ids=repr)
 def test_recovery_of_one_workflow_does_not_wait_for_another(tmp_path: Path, error: Exception) -> None:
-    """The one that fails is told, left alone for a while, and finished once that is possible."""
+    """The one that fails is reported, left alone for a while, and finished once that is possible."""
     registry, runtime = make_registry(tmp_path), HalfBroken(tmp_path)
     now = 0.0
     removal = make_removal(tmp_path, registry, runtime, clock=lambda: now)
@@ -85,7 +85,7 @@ def test_recovery_of_one_workflow_does_not_wait_for_another(tmp_path: Path, erro
 
 @pytest.mark.parametrize("status", ["abandoned", "being recovered", "being removed by another request"])
 def test_removal_that_was_begun_is_finished_or_waited_for(tmp_path: Path, status: str) -> None:
-    """A request that is repeated after a 503 is told of success; of two at the same time, only one."""
+    """A request that is repeated after a 503 succeeds; of two at the same time, only one."""
     registry, runtime = make_registry(tmp_path), HalfBroken(tmp_path)
     removal = make_removal(tmp_path, registry, runtime)
     leases = Leases(tmp_path / "leases")
@@ -136,7 +136,7 @@ def test_removal_that_housekeeping_has_finished_is_told_as_done_for_a_while(
 
 
 def test_removal_that_waits_ends_when_the_server_stops(tmp_path: Path) -> None:
-    """The client is told that it will be finished."""
+    """The response says that it will be finished."""
     registry = make_registry(tmp_path)
     long_requests = LongRequests(slots=1)
     removal = make_removal(tmp_path, registry, HalfBroken(tmp_path), long_requests)

@@ -325,7 +325,7 @@ def test_store_that_cannot_be_written_is_reported(place: Place, monkeypatch: pyt
 
 
 def test_file_that_goes_meanwhile_is_reported(place: Place) -> None:
-    """Whatever the registration was doing with it."""
+    """It may vanish at any point of its registration."""
     place.fill()
     place.registration.failure = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     assert place.reason() == "a file cannot be read or written: No such file or directory"

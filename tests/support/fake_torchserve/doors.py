@@ -48,7 +48,7 @@ class Doors:
                 connection.force_close()
 
     async def close(self) -> None:
-        """Shut for good, and give up what is under way."""
+        """Shut for good, and abandon what is under way."""
         await self._stop_listening()
         await self._runner.cleanup()
 

@@ -99,7 +99,7 @@ async def _spoil(request: web.Request, kind: Misbehaviour) -> web.StreamResponse
             return json_answer({"unexpected": ["shape"]})
         case _:
             raise OwnError(kind.value, INTERNAL, "told to fail")
-    # The connection is gone, and with it whatever is returned here.
+    # The connection is gone, so what is returned here reaches nobody.
     return web.Response()
 
 

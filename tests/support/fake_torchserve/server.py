@@ -190,7 +190,7 @@ class FakeTorchServe:
         ]
 
     async def _receive(self, plane: str, request: web.Request, handle: Handle) -> web.StreamResponse:
-        """Take note of a request, and have it answered well or badly."""
+        """Record a request, and have it answered well or badly."""
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:

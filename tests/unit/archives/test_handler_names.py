@@ -77,7 +77,7 @@ from wfmgmt.errors import InvalidWorkflow
     ],
 )
 def test_defined_names_are_those_bound_at_module_level(source: str, names: str | None) -> None:
-    """Whatever the statement, the names count that importing the module could leave behind."""
+    """For each kind of statement, all names count that importing the module could leave behind."""
     assert defined_names(source, "handler.py") == (None if names is None else frozenset(names.split()))
 
 

@@ -143,7 +143,7 @@ def test_parse_url_reports_a_bad_port_as_a_failed_download(port: str) -> None:
     ],
 )
 def test_parse_url_finds_the_host_that_is_connected_to(text: str, host: str) -> None:
-    """The host is what stands after the credentials and before path, query and fragment, whatever those look like."""
+    """The host is what stands after the credentials and before path, query and fragment."""
     assert parse_url(text).host == host
 
 

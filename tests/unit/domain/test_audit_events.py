@@ -12,7 +12,7 @@ def test_texts_of_a_detail_are_cut_at_any_depth() -> None:
 
 
 def test_texts_of_a_detail_have_no_secrets() -> None:
-    """Whatever put an address into a message, what it tells is not stored."""
+    """The secrets of an address in a message are not stored, however it came there."""
     assert bounded({"error": "no such thing: https://u:SECRET@h/x?sig=SECRET"}) == {
         "error": "no such thing: https://h/x"
     }

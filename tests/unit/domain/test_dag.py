@@ -140,7 +140,7 @@ def test_dag_nodes_respect_every_edge(mapping: dict[str, list[str]]) -> None:
 
 @given(st.dictionaries(st.sampled_from("abcdef"), st.lists(st.sampled_from("abcdef"), max_size=4), max_size=6))
 def test_dag_is_either_valid_or_refused(mapping: dict[str, list[str]]) -> None:
-    """Whatever the mapping, the outcome is a graph whose order fits its edges, or InvalidDag."""
+    """Any mapping gives a graph whose order fits its edges, or InvalidDag."""
     try:
         dag = Dag.from_mapping(mapping, MAX_NODES)
     except InvalidDag:
@@ -181,7 +181,7 @@ def dags(draw: st.DrawFn) -> Dag:
 
 @given(dags(), st.lists(st.integers(0, 100), min_size=12, max_size=12))
 def test_run_gives_each_node_once_after_its_sources_with_their_answers(dag: Dag, choices: list[int]) -> None:
-    """In whatever order nodes answer, each runs once, after all its sources, with exactly what these answered."""
+    """In any order of answers, each node runs once, after all its sources, with exactly what these answered."""
     tracer = Tracer(dag)
     answers: dict[str, str] = {}
     for choice in choices[: len(dag.nodes)]:

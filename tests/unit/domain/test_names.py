@@ -37,7 +37,7 @@ def test_workflow_name_is_accepted_when_it_has_the_form(name: str) -> None:
     ids=ascii,
 )
 def test_workflow_name_is_refused_when_it_lacks_the_form(name: str) -> None:
-    """The error gives the form and is printable whatever the name is."""
+    """The error gives the form and is printable for any name."""
     with pytest.raises(BadRequest) as caught:
         check_workflow_name(name)
     assert "[A-Za-z0-9][A-Za-z0-9._-]{0,127}" in str(caught.value)
@@ -55,7 +55,7 @@ def test_workflow_name_is_shortened_in_the_message_when_it_is_long() -> None:
     "name", ["m1", "_m1", "m-1", "m.1", "1", "größe", "ä-ö", "my model", "处 理", "a" * 128, "ä" * 128]
 )
 def test_node_name_is_accepted_when_it_has_the_form_or_is_an_identifier(name: str) -> None:
-    """Functions may be called whatever Python allows, models like workflows."""
+    """Functions may have any name that Python allows, models those of workflows."""
     assert check_node_name(name, "dag") == name
 
 

@@ -338,7 +338,7 @@ plain_values = st.recursive(
 
 @given(plain_values, plain_values)
 def test_spec_raises_nothing_but_invalid_workflow(models: str, dag: str) -> None:
-    """Whatever values stand under models and dag, there is a spec that keeps its promises or the one error."""
+    """Any values under models and dag give a spec that keeps its promises, or the one error."""
     try:
         spec = parse(f"models: {models}\ndag: {dag}\n")
     except InvalidWorkflow:

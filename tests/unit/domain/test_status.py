@@ -14,6 +14,6 @@ def test_each_status_is_reached_in_one_way() -> None:
 
 
 def test_nothing_moves_to_the_first_status() -> None:
-    """A workflow is born registering; moving there is a mistake in the program."""
+    """A workflow starts as registering; moving there is a mistake in the program."""
     with pytest.raises(ValueError, match="no workflow moves to registering"):
         WorkflowStatus.REGISTERING.predecessor()

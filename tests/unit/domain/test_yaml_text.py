@@ -71,7 +71,7 @@ def load(text: str, *, max_depth: int = 20, max_values: int = 50_000) -> object:
     ],
 )
 def test_load_yaml_gives_plain_values(text: str, value: object) -> None:
-    """Scalars become null, bool, int, float or text; whatever else YAML knows stays text."""
+    """Scalars become null, bool, int, float or text; YAML's other types stay text."""
     assert load(text) == value
 
 
@@ -186,7 +186,7 @@ def test_load_yaml_takes_what_just_fits_the_limits() -> None:
     ).map("".join)
 )
 def test_load_yaml_raises_nothing_but_invalid_workflow(text: str) -> None:
-    """Whatever the text, there is a plain value or the one error."""
+    """Any text gives a plain value or the one error."""
     try:
         value = load(text)
     except InvalidWorkflow as exc:

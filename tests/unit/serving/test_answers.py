@@ -47,7 +47,7 @@ def test_trace_tells_of_each_node() -> None:
 
 
 def test_trace_of_many_nodes_is_cut() -> None:
-    """A header has to stay short; how many nodes are left out is told."""
+    """A header has to stay short and says how many nodes it leaves out."""
     text = trace_text({f"node{number}": NodeTrace() for number in range(1000)})
     values = json.loads(text)
     assert len(text) < 8000

@@ -63,11 +63,11 @@ async def test_truncated_body_is_refused_wherever_it_is_cut(pack, encoding: str)
         (b"not packed at all", "gzip"),
         (b"\xffnot packed at all", "deflate"),
         (gzip.compress(TEXT)[:-8] + bytes(8), "gzip"),
-        (gzip.compress(b"abc") + b"garbage", "gzip"),
-        (zlib.compress(b"abc") + b"garbage", "deflate"),
+        (gzip.compress(b"abc") + b"trailing bytes", "gzip"),
+        (zlib.compress(b"abc") + b"trailing bytes", "deflate"),
         (gzip.compress(b"") * 10_001, "gzip"),
     ],
-    ids=["no gzip", "no deflate", "wrong checksum", "garbage after gzip", "garbage after deflate", "many files"],
+    ids=["no gzip", "no deflate", "wrong checksum", "bytes after gzip", "bytes after deflate", "many files"],
 )
 @in_event_loop
 async def test_body_that_is_something_else_is_refused(packed: bytes, encoding: str) -> None:

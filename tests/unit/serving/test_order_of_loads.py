@@ -93,7 +93,7 @@ async def test_damaged_history_is_none(tmp_path: Path, text: str) -> None:
 
 @in_event_loop
 async def test_history_that_cannot_be_saved_keeps_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A full disk or a folder that is gone is told in the log."""
+    """A full disk or a folder that is gone is logged."""
     history = LoadHistory(tmp_path / "gone" / "loads.json")
     history.record("a", 1.0)
     await history.save()

@@ -178,7 +178,7 @@ async def test_refusal_is_not_tried_again() -> None:
 
 @in_event_loop
 async def test_missing_worker_is_not_tried_again() -> None:
-    """A full queue is told at once, with the node."""
+    """A full queue is reported at once, with the node."""
     workflow = Workflow({"a": []}, a=failing(NoWorker("100 requests wait for a already")))
     with pytest.raises(WorkflowNotReady, match="100 requests wait") as raised:
         await workflow.run()
@@ -188,7 +188,7 @@ async def test_missing_worker_is_not_tried_again() -> None:
 @pytest.mark.parametrize("graph", [{"a": ["b"], "b": []}, {"s": ["a", "b"], "a": [], "b": []}], ids=["chain", "branch"])
 @in_event_loop
 async def test_error_status_of_a_node_ends_the_request(graph: dict[str, list[str]]) -> None:
-    """An answer with a status of 400 or more is the client's, whatever comes after its node."""
+    """An answer with a status of 400 or more is the client's, and no node after it runs."""
     workflow = Workflow(graph, a=lambda _: NodeAnswer(content=b"too long", status=422))
     assert await workflow.run() == {"a": "too long"}
 

@@ -37,7 +37,7 @@ async def running(folder: Path, *ready: str) -> AsyncIterator[Parts]:
 
 @in_event_loop
 async def test_ready_workflows_are_loaded_and_removed_ones_unloaded(tmp_path: Path) -> None:
-    """Those of the start, those that come later, and whatever goes."""
+    """Workflows of the start, those that come later, and those that go."""
     async with running(tmp_path, "a", "b") as parts:
         await until(lambda: parts.models.loaded == {"a", "b"})
         await until(lambda: parts.catalog.can_answer("a"))

@@ -42,7 +42,7 @@ def _small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_first_look_finds_everything() -> None:
-    """Whatever was there before the watch, and what is known but gone."""
+    """It finds what was there before the watch, and what is known but gone."""
     rig = Rig("a", "b", "c")
     rig.registry.put("d", REGISTERING)
     rig.known = {"a", "old"}
@@ -104,7 +104,7 @@ def test_gap_has_everything_compared_at_once() -> None:
 
 
 def test_compare_all_reads_everything_at_the_next_look() -> None:
-    """Once for each time that it was asked for, whatever the time."""
+    """Each call causes one full comparison, without a wait for the next one that is due."""
     rig = Rig("a", "b", "c")
     rig.look()
     rig.watch.compare_all()

@@ -41,7 +41,7 @@ def test_a_new_client_gets_everything() -> None:
 
 
 def test_a_known_client_gets_only_what_changed() -> None:
-    """A report is sent again when it says something new, and a removal is told once."""
+    """A report is sent again when it says something new, and a removal once."""
 
     async def work(feed: StatusLog) -> None:
         feed.publish(make_report("a"))

@@ -16,7 +16,7 @@ LOOPS = pytest.mark.parametrize(
 
 @LOOPS
 def test_sending_to_one_who_is_gone_does_nothing(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    """Whoever sends need not know whether the other side lives: the end of the channel tells. Its memory is free."""
+    """Sending to a dead peer raises nothing, since the end of the channel is reported. Its memory is free."""
 
     async def send() -> None:
         near, far = socket.socketpair()

@@ -133,7 +133,7 @@ def test_workers_die_with_their_owner(tmp_path: Path) -> None:
 
 
 def test_workers_die_with_the_forkserver_when_their_owner_cannot_act(tmp_path: Path) -> None:
-    """The kernel ends the workers of a killed forkserver, whatever state the owner is in."""
+    """The kernel ends the workers of a killed forkserver, even while its owner is stopped."""
     with running_owner(tmp_path) as owner:
         noted = read_pids(tmp_path / "pids")
         try:
@@ -147,7 +147,7 @@ def test_workers_die_with_the_forkserver_when_their_owner_cannot_act(tmp_path: P
 
 @in_event_loop
 async def test_fork_leaves_no_worker_when_it_is_cancelled() -> None:
-    """Whoever gives up on a fork gets no worker, and the forkserver goes on."""
+    """A fork that its caller cancels leaves no worker, and the forkserver goes on."""
     forkserver = ForkserverClient()
     try:
         first = await forkserver.fork(workflow="w", node="n")

@@ -42,7 +42,7 @@ def test_receive_with_fds_gives_each_message_its_own(ends: tuple[socket.socket, 
 
 
 def test_receive_with_fds_ends_with_eof_when_the_other_side_is_gone(ends: tuple[socket.socket, socket.socket]) -> None:
-    """The end of the stream is told as on every socket."""
+    """The end of the stream is reported as on every socket."""
     near, far = ends
     near.close()
     with pytest.raises(EOFError):

@@ -49,10 +49,10 @@ class Handler:
         if order == "close":
             os.closerange(3, 1000)
             time.sleep(60)
-        if order == "garbage":
+        if order == "malformed":
             for fd in range(3, 20):
                 try:
-                    os.write(fd, b"garbage, not a message" * 10)
+                    os.write(fd, b"malformed, not a message" * 10)
                 except OSError:
                     pass
         if order == "answer for another":
@@ -126,7 +126,7 @@ async def reason_of(model: LoadedModel, order: str) -> str:
 )
 @in_event_loop
 async def test_worker_survives_its_handler(tmp_path: Path, order: str, reason: str) -> None:
-    """Whatever a handler raises or returns fails its request with the reason, and the same worker goes on."""
+    """A handler that raises, or returns a wrong value, fails its request with the reason, and its worker goes on."""
     worker_environment = WorkerEnvironment(memory_bytes=2 << 30)
     async with open_servers(tmp_path / "u", worker_environment=worker_environment, answer_bytes=1000) as servers:
         model = await load(servers.models, make_mar(tmp_path, source=HANDLER), max_workers=1)
@@ -139,7 +139,7 @@ async def test_worker_survives_its_handler(tmp_path: Path, order: str, reason: s
     ("order", "reason"),
     [
         ("close", "its worker closed its connection"),
-        ("garbage", "its worker sent what is no message"),
+        ("malformed", "its worker sent what is no message"),
         ("terminate", "its worker was killed by SIGTERM"),
         ("wait", "no answer within timeout-ms of 1500 ms; its worker was killed"),
     ],
@@ -249,7 +249,7 @@ async def test_pool_without_minimum_lets_go_and_comes_back(tmp_path: Path) -> No
 
 @in_event_loop
 async def test_waiting_request_gets_a_new_worker_when_the_last_one_dies(tmp_path: Path) -> None:
-    """Whoever waits behind a request that is its worker's end does not wait for a third one to come."""
+    """A request queued behind one that kills its worker does not wait until a third one comes."""
     async with open_servers(tmp_path / "u") as servers:
         archive = make_mar(tmp_path, source=HANDLER)
         model = await load(servers.models, archive, min_workers=0, max_workers=1, timeout_ms=300)
@@ -289,7 +289,7 @@ async def test_pool_grows_one_at_a_time_up_to_its_maximum(tmp_path: Path) -> Non
 
 @in_event_loop
 async def test_workers_get_the_accelerator_that_fewest_have(tmp_path: Path) -> None:
-    """What the worker of a model that went had is the next one's; without any a worker is told none."""
+    """What the worker of a model that went had is the next one's; without any a worker gets no device."""
     archive = make_mar(tmp_path, source=HANDLER)
     async with open_servers(tmp_path / "u", accelerators=Accelerators(2)) as servers:
 
@@ -328,7 +328,7 @@ async def test_load_names_the_module_that_cannot_be_preloaded(tmp_path: Path) ->
 
 @in_event_loop
 async def test_handler_metrics_are_told(tmp_path: Path) -> None:
-    """Counters and times reach whoever counts, with workflow and node."""
+    """Counters and times are reported with workflow and node."""
     source = (
         "def handle(data, context):\n"
         "    if data is None:\n"
@@ -386,7 +386,7 @@ async def test_large_bodies_go_both_ways(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-@pytest.mark.parametrize("order", ["terminate", "garbage", "close"])
+@pytest.mark.parametrize("order", ["terminate", "malformed", "close"])
 def test_requests_around_a_fatal_one_are_answered(
     tmp_path: Path, order: str, loop_factory: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:

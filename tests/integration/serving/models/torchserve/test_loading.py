@@ -41,7 +41,7 @@ async def test_load_registers_what_the_spec_says(tmp_path: Path) -> None:
 
 @in_event_loop
 async def test_load_leaves_somebody_elses_model_alone(tmp_path: Path) -> None:
-    """A name that is taken is told, and that load does not touch the other's model."""
+    """The error names a name that is taken, and the load does not touch the other's model."""
     async with open_both(tmp_path) as (server, (fake,)):
         await fake.register(a_model(tmp_path).archive.name, "w__m")
         with pytest.raises(ModelNotLoaded, match="has a model w__m that is not ours") as raised:

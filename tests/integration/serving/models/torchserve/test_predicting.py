@@ -133,7 +133,7 @@ async def test_handler_that_takes_too_long_is_told_as_such(tmp_path: Path) -> No
 
 @in_event_loop
 async def test_worker_that_dies_fails_one_request(tmp_path: Path) -> None:
-    """The server replaces it, and whoever asks next is answered."""
+    """The server replaces it, and the next request is answered."""
     async with open_both(tmp_path) as (server, (fake,)):
         model = await load_a_model(server, tmp_path)
         pid = int(await text_of(model, "pid"))

@@ -81,7 +81,7 @@ async def test_cancelled_request_leaves_the_queue() -> None:
 
 @in_event_loop
 async def test_need_is_told_when_nobody_is_idle() -> None:
-    """Whoever can bring more workers hears of a request that has to wait, and not of one that has not."""
+    """The callback for scaling up is called for a request that has to wait, and for no other."""
     line = Line()
     line.ask("a")
     assert (line.starved, line.dispatcher.saturated_s) == (0, None)

@@ -67,7 +67,7 @@ def lay_out(header: bytes, payload: bytes = b"") -> bytes:
     chunk_bytes=st.integers(1, 64),
 )
 def test_frames_arrive_as_sent(messages: list[tuple[dict[str, Any], list[bytes]]], chunk_bytes: int) -> None:
-    """Whatever is sent on a socket is read, in its order and however it is cut on the way."""
+    """All that is sent on a socket is read in order, however it is cut on the way."""
     sock: Any = MemorySocket()
     for header, payload in messages:
         frames.send(sock, header, payload)
@@ -116,7 +116,7 @@ def test_frame_ends_with_eof_when_it_is_cut_short(header: dict[str, Any], payloa
     ],
 )
 def test_frame_is_refused_when_it_is_not_a_message(content: bytes, message: str) -> None:
-    """Garbage is told from messages before any memory is set aside for what it announces."""
+    """A malformed head is refused before memory is allocated for the length that it announces."""
     with pytest.raises(frames.InvalidFrame, match=message):
         read_from_file(content)
     with pytest.raises(frames.InvalidFrame, match=message):

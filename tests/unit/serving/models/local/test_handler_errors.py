@@ -26,7 +26,7 @@ class Unreadable(Exception):  # noqa: D101
     ],
 )
 def test_describe_error_names_type_and_message(error: BaseException, text: str) -> None:
-    """The caller is told the type and the message of a handler's error, whatever its class does."""
+    """The caller gets the type and the message of any handler's error, even if its class misbehaves."""
     assert describe_error(error) == text
 
 

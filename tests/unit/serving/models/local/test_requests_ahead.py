@@ -1,4 +1,4 @@
-"""Requests that a quick worker has ahead, without processes."""
+"""Requests that are prefetched to a quick worker, without processes."""
 
 import asyncio
 import time
@@ -42,7 +42,7 @@ async def test_quick_worker_gets_requests_ahead() -> None:
 
 @in_event_loop
 async def test_quick_worker_gets_only_so_much_ahead() -> None:
-    """What it would not reach soon waits for whoever is free first."""
+    """What it would not reach soon waits for the first worker that is free."""
     line = await quick_line()
     line.processes[0].run_us = 900
     for _ in range(100):
@@ -67,7 +67,7 @@ async def test_requests_ahead_go_to_the_worker_that_is_done_first() -> None:
 
 @in_event_loop
 async def test_worker_that_was_slow_now_and_then_gets_nothing_ahead() -> None:
-    """One slow run counts in full, since whatever is ahead of the next one would have to wait for it."""
+    """One slow run counts in full, since prefetched requests would have to wait for the next one."""
     line = await quick_line()
     slow = line.ask("slow")
     line.processes[0].run_us = 60_000
@@ -93,7 +93,7 @@ async def test_nothing_is_handed_ahead_of_or_behind_a_retry() -> None:
 
 @in_event_loop
 async def test_long_payload_is_not_handed_ahead() -> None:
-    """It would fill the socket's buffer, and whoever sends it would wait."""
+    """It would fill the socket's buffer and block its sender."""
     line = await quick_line()
     line.ask("a")
     line.ask("b" * 100_000)

@@ -70,6 +70,6 @@ def test_json_comes_back(value: object) -> None:
 
 @pytest.mark.parametrize("value", [object(), {1: {2}}, "\ud800", b"x".join], ids=["object", "set", "surrogate", "code"])
 def test_answer_that_has_no_bytes_is_refused(value: object) -> None:
-    """An error tells the handler's author, instead of garbage for the client."""
+    """An error for the handler's author, instead of a malformed answer for the client."""
     with pytest.raises((TypeError, ValueError)):
         encode(value)

@@ -44,7 +44,7 @@ def test_text_is_sent_in_utf8() -> None:
 
 
 def test_several_values_are_parts_of_a_form() -> None:
-    """Each value keeps its name, its bytes and its content type, whatever is in them."""
+    """Any value keeps its name, its bytes and its content type."""
     fields = [
         InputField("m1", b"\r\n--boundary\r\n\x00"),
         InputField("m2", b'{"a": 1}', "application/json"),
@@ -106,7 +106,7 @@ def own(code: int, kind: str, message: str) -> Reply:
     ids=["good", "no reason phrase", "no JSON type", "a list", "more keys", "another code", "no JSON"],
 )
 def test_answers_of_handlers_pass_through(reply: Reply) -> None:
-    """What is not an error of TorchServe's own is the handler's, whatever its status."""
+    """Any status that is not an error of TorchServe's own is the handler's."""
     answer = decode(reply, server="http://s", worker=1)
     assert (answer.status, answer.content) == (reply.status, reply.body)
 
