@@ -129,7 +129,7 @@ class NotImported(WfmgmtError):
 
 
 class WorkflowExists(WfmgmtError):
-    """The name is taken."""
+    """A workflow of that name is registered already."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"Workflow {name} is already registered.")

@@ -24,7 +24,7 @@ from wfmgmt.settings import Settings, settings_in_force
 
 
 class Services:
-    """The use cases of the management plane, over one database and one runtime.
+    """The services of the management plane, over one database and one runtime.
 
     Args:
         settings: The settings in force.
@@ -35,9 +35,9 @@ class Services:
         self.registry = Registry(settings.database, connections=settings.web_threads + 2)
         self.leases = Leases(settings.run_folder / "leases")
         self.runtime = RuntimeClient(settings.control_socket, drain_timeout_s=settings.drain_timeout_s)
-        self.view = StatusCache(RuntimeClient(settings.control_socket), on_failure=record_loop_failure)
+        self.status = StatusCache(RuntimeClient(settings.control_socket), on_failure=record_loop_failure)
         self.folders = StoreFolders.at(workflow=settings.workflow_store, model=settings.model_store)
-        self.inspection = Inspection(registry=self.registry, view=self.view)
+        self.inspection = Inspection(registry=self.registry, status=self.status)
         self.long_requests = LongRequests(settings.concurrent_registrations)
         self.removal = Removal(
             registry=self.registry,

@@ -301,7 +301,7 @@ class Settings(BaseModel):
 
     @property
     def known_hosts(self) -> tuple[str, ...]:
-        """Names under which requests may reach the service: those allowed, and those that it was told to listen on."""
+        """Names under which requests may reach the service: those allowed, and those that it listens on."""
         return (*self.allowed_hosts, self.management_address.host, self.inference_address.host)
 
     @property

@@ -11,7 +11,7 @@ from wfmgmt.domain.workflow import WORKFLOW_SETTINGS, Node
 from wfmgmt.errors import BadRequest
 from wfmgmt.http.answers import json_body
 from wfmgmt.registry.records import Page
-from wfmgmt.services.inspection import REMEMBERED, Described, Inspection
+from wfmgmt.services.inspection import REMEMBERED, InspectedWorkflow, Inspection
 from wfmgmt.services.registration import Registration
 from wfmgmt.services.removal import Removal
 
@@ -50,7 +50,7 @@ def workflows_blueprint(*, registration: Registration, removal: Removal, inspect
     @blueprint.get("/workflows/<name>")
     def describe(name: str) -> Response:
         """Describe one workflow."""
-        return _json(description_body(inspection.describe(name)))
+        return _json(detail_body(inspection.describe(name)))
 
     @blueprint.delete("/workflows/<name>")
     def unregister(name: str) -> Response:
@@ -76,13 +76,13 @@ def _page(page: Page, **next_page: str) -> Response:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def description_body(described: Described) -> bytes:
-    """Return a description as JSON."""
-    return json_body([_described(described)])
+def detail_body(inspected: InspectedWorkflow) -> bytes:
+    """Return the details of one workflow as JSON."""
+    return json_body([_detail(inspected)])
 
 
-def _described(described: Described) -> dict[str, object]:
-    workflow, report = described.workflow, described.report
+def _detail(inspected: InspectedWorkflow) -> dict[str, object]:
+    workflow, report = inspected.workflow, inspected.report
     defaults = workflow.defaults.by_api_name()
     reports = report.nodes if report is not None else {}
     failures = report.failures if report is not None else {}
@@ -92,7 +92,7 @@ def _described(described: Described) -> dict[str, object]:
         **{name: defaults[name] for name in WORKFLOW_SETTINGS},
         "workflowDag": workflow.dag,
         "nodes": [
-            _described_node(node, reports.get(node.name, NodeReport(kind=node.kind)), failures.get(node.name))
+            _node_detail(node, reports.get(node.name, NodeReport(kind=node.kind)), failures.get(node.name))
             for node in workflow.nodes
         ],
         "registeredAt": workflow.registered_at,
@@ -100,7 +100,7 @@ def _described(described: Described) -> dict[str, object]:
     }
 
 
-def _described_node(node: Node, report: NodeReport, failure: str | None) -> dict[str, object]:
+def _node_detail(node: Node, report: NodeReport, failure: str | None) -> dict[str, object]:
     return {
         "name": node.name,
         "kind": node.kind.value,

@@ -22,7 +22,7 @@ _MAX_LISTED = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowArchive:
-    """What a .war holds.
+    """The parts of a .war that registration needs.
 
     Attributes:
         name: Name of the workflow; None when the manifest gives none.

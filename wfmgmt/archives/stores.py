@@ -81,7 +81,7 @@ class ArchiveFolder:
 
     A download is written to a part, a hidden file whose name tells whose it is. Once whole, it gets its visible name
     as a second link and stays a part until its owner discards that, after the registration has been recorded. So after
-    a crash a part that is left over tells which archive nobody knows of.
+    a crash a part that is left over says which archive is in no registration.
 
     On a file system without hard links the part is renamed instead, after a second hidden file was made that tells the
     name. Several threads and processes may use the folder at once.
@@ -96,7 +96,7 @@ class ArchiveFolder:
         self._suffix = suffix
         self._planned: Mapping[str, Path] = {}
 
-    def with_copies(self, planned: Mapping[str, Path]) -> "ArchiveFolder":
+    def with_staged(self, planned: Mapping[str, Path]) -> "ArchiveFolder":
         """Return the folder as it will be with copies of files from elsewhere, by their names, for finding them."""
         folder = ArchiveFolder(folder=self._folder, suffix=self._suffix)
         folder._planned = planned

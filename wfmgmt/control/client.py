@@ -95,7 +95,7 @@ class _Wait:
 
     @property
     def query(self) -> str:
-        """What tells the runtime how long it may hold its response back."""
+        """The header that says how long the runtime may hold its response back."""
         return f"?wait_s={max(self.until - time.monotonic(), 0.0)}"
 
     def check(self) -> None:
@@ -267,7 +267,7 @@ class RuntimeClient:
         return self._drain_timeout_s + SLACK_S
 
     def on_registered(self, uid: str) -> None:
-        """Tell the runtime that a workflow is registered for good, so that clients may know of it.
+        """Notify the runtime that a workflow is registered for good, so that clients may know of it.
 
         Raises:
             RuntimeUnavailable: The runtime is down, hangs or sends malformed answers; it will find out by itself.

@@ -200,12 +200,12 @@ class Housekeeping:
         ]
 
     def start(self) -> None:
-        """Start the threads, and that of the runtime view.
+        """Start the threads, and that of the status cache.
 
         Raises:
             RuntimeError: The system has no room for more threads.
         """
-        self._services.view.start(on_abandoned=self.abandon)
+        self._services.status.start(on_abandoned=self.abandon)
         for loop in self._loops:
             loop.start()
 

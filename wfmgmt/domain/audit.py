@@ -18,7 +18,7 @@ MAX_TEXT_CHARS = 1000
 
 
 class AuditAction(StrEnum):
-    """What was done."""
+    """The kind of change that an audit event records."""
 
     REGISTER = "register"
     UNREGISTER = "unregister"
@@ -26,7 +26,7 @@ class AuditAction(StrEnum):
 
 
 class AuditOutcome(StrEnum):
-    """How it ended."""
+    """How the change of an audit event ended."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -34,7 +34,7 @@ class AuditOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Who asked for a change.
+    """The client or command that asked for a change.
 
     Attributes:
         actor: `anonymous` for requests (the API knows no users), `cli:<user>`, `housekeeping`, or `runtime`.
@@ -49,7 +49,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEvent:
-    """One thing that happened.
+    """One entry of the audit trail: who asked for which change, and how it ended.
 
     Attributes:
         origin: Who asked.

@@ -8,7 +8,7 @@ _MAX_PARTS = 50
 
 
 class HandlerName(NamedTuple):
-    """A handler string, taken apart.
+    """The parsed form of a handler string.
 
     Attributes:
         module: Name under which the module is imported, with dots when it is in a package.

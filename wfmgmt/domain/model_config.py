@@ -28,7 +28,7 @@ _KEYS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """What the server finds in a configuration file.
+    """The settings in a configuration file that the server itself reads.
 
     Attributes:
         file: Its name in the archive.
@@ -66,7 +66,7 @@ def parse_model_config(file: str, text: str) -> ModelConfig:
 
 
 class _NoMapping(Exception):
-    """The document is something else."""
+    """The document of a configuration file is not a mapping."""
 
 
 def _top_level(text: str) -> Iterator[str]:

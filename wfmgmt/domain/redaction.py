@@ -1,4 +1,4 @@
-"""Texts without the secrets of the addresses in them: what may be shown, told, logged and stored.
+"""Texts without the secrets of the addresses in them: what may be shown, logged and stored.
 
 Credentials stand before the host, and the tokens of signed addresses in the query or the fragment.
 """

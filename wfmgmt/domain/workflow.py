@@ -9,7 +9,7 @@ _MAX_COUNT = 2**31 - 1
 
 
 class NodeKind(StrEnum):
-    """What stands behind a name in the graph."""
+    """What a name in the graph stands for."""
 
     MODEL = "model"
     FUNCTION = "function"

@@ -73,7 +73,7 @@ def _node(row: Row[Any]) -> Node:
 
 
 class Reader:
-    """The questions; made by `Registry.read` and valid only inside it."""
+    """The queries of one transaction; made by `Registry.read` and valid only inside it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -55,7 +55,7 @@ class NewWorkflow:
 
 
 class WorkflowKey(NamedTuple):
-    """What a registration is remembered by: it is the same as long as both are.
+    """The key under which a registration is cached: its identity and its revision.
 
     Attributes:
         uid: Identity of the registration.

@@ -46,7 +46,7 @@ class DatabaseState:
     Attributes:
         shown: How it is called in messages.
         revisions: Those of its schema; none when it is not there or has no tables yet.
-        identity: What tells it from all others, None when it has none yet.
+        identity: Identity of the installation, None when it has none yet.
     """
 
     shown: str

@@ -19,7 +19,7 @@ _NEXT_REVISION = update(revision_counter).values(last=revision_counter.c.last + 
 
 
 class Writer(Reader):
-    """The changes, and all questions; made by `Registry.write` and valid only inside it."""
+    """The changes and queries of one transaction; made by `Registry.write` and valid only inside it."""
 
     def __init__(self, connection: Connection, now: str) -> None:
         super().__init__(connection)

@@ -1,1 +1,1 @@
-"""Use cases; they own the transactions."""
+"""The use cases of the management plane, such as registering and removing workflows; they own the transactions."""

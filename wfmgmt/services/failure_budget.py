@@ -53,7 +53,7 @@ class FailureBudget:
         """Return the events about the failures that were only counted, each once.
 
         Args:
-            at_end: Whether the minute under way is told, too, and not only those that are over.
+            at_end: Whether to report the minute under way, too, and not only those that are over.
         """
         with self._lock:
             if at_end:
@@ -77,7 +77,7 @@ class FailureBudget:
 
 
 class _Window:
-    """What failed since a moment."""
+    """The failures counted since a moment."""
 
     def __init__(self, began: datetime) -> None:
         self.began = began

@@ -10,12 +10,12 @@ from wfmgmt.errors import RegistryUnavailable, WorkflowNotFound
 from wfmgmt.registry.records import Page, WorkflowDetail, WorkflowKey
 from wfmgmt.registry.registry import Registry
 
-#: Workflows whose descriptions are remembered.
+#: Workflows whose details are cached.
 REMEMBERED = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Described:
+class InspectedWorkflow:
     """A workflow as registered, and as the runtime reported it last; None when it has not yet.
 
     It stays the same object as long as both stay the same, so what is derived from it can be remembered with it.
@@ -26,17 +26,17 @@ class Described:
 
 
 class Inspection:
-    """The use cases. Thread-safe.
+    """Read-only queries over the registry and the runtime's status. Thread-safe.
 
     Args:
         registry: The registry.
-        view: What the runtime reported.
+        status: What the runtime reported.
     """
 
-    def __init__(self, *, registry: Registry, view: StatusCache) -> None:
+    def __init__(self, *, registry: Registry, status: StatusCache) -> None:
         self._registry = registry
-        self._view = view
-        self._described: OrderedDict[WorkflowKey, Described] = OrderedDict()
+        self._status = status
+        self._inspected: OrderedDict[WorkflowKey, InspectedWorkflow] = OrderedDict()
 
     def page(self, *, limit: int, offset: int) -> Page:
         """Return one page of the list, in name order."""
@@ -48,7 +48,7 @@ class Inspection:
         with self._registry.read() as reader:
             return reader.page_after(name, limit=limit)
 
-    def describe(self, name: str) -> Described:
+    def describe(self, name: str) -> InspectedWorkflow:
         """Return one workflow.
 
         Which registration has the name, and its revision, are read each time; what was read of that one is still right.
@@ -58,20 +58,20 @@ class Inspection:
         """
         with self._registry.read() as reader:
             key = reader.key(name)
-            known = None if key is None else self._described.get(key)
+            known = None if key is None else self._inspected.get(key)
             workflow = known.workflow if known is not None else reader.describe(name)
         if workflow is None:
             raise WorkflowNotFound(name)
-        report = self._view.report(workflow.key.uid)
+        report = self._status.report(workflow.key.uid)
         if known is not None and known.report is report:
             return known
-        return self._remember(Described(workflow=workflow, report=report))
+        return self._remember(InspectedWorkflow(workflow=workflow, report=report))
 
-    def _remember(self, described: Described) -> Described:
-        self._described[described.workflow.key] = described
-        if len(self._described) > REMEMBERED:
-            self._described.popitem(last=False)
-        return described
+    def _remember(self, inspected: InspectedWorkflow) -> InspectedWorkflow:
+        self._inspected[inspected.workflow.key] = inspected
+        if len(self._inspected) > REMEMBERED:
+            self._inspected.popitem(last=False)
+        return inspected
 
     def problem(self) -> str:
         """Return why nothing can be served, an empty text when something can."""
@@ -80,15 +80,15 @@ class Inspection:
                 reader.uid("")
         except RegistryUnavailable as error:
             return str(error)
-        return self._view.problem()
+        return self._status.problem()
 
     def not_ready(self, most: int) -> tuple[dict[str, str], int]:
         """Return workflows that are not ready, each with why, and how many there are of them."""
-        return self._view.not_ready(most)
+        return self._status.not_ready(most)
 
     def awaited(self, most: int) -> tuple[dict[str, str], int]:
         """Return workflows that were ready before the runtime started and are not again, like `not_ready`."""
-        return self._view.awaited(most)
+        return self._status.awaited(most)
 
     def counts(self) -> dict[WorkflowStatus, int]:
         """Return how many workflows stand where."""
@@ -97,5 +97,5 @@ class Inspection:
 
     def workers(self) -> tuple[int, int]:
         """Return how many worker processes should be up, and how many are."""
-        workers = [report.workers for report in self._view.reports()]
+        workers = [report.workers for report in self._status.reports()]
         return sum(wanted for wanted, _ in workers), sum(ready for _, ready in workers)

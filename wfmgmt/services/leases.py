@@ -36,7 +36,7 @@ class Leases:
             FolderUnavailable: There is no place for it.
         """
         name = f"{prefix}{uuid.uuid4().hex}"
-        descriptor = self._bear(name)
+        descriptor = self._make_locked(name)
         try:
             yield name
         finally:
@@ -44,14 +44,14 @@ class Leases:
                 (self._folder / name).unlink()
             os.close(descriptor)
 
-    def _bear(self, name: str) -> int:
+    def _make_locked(self, name: str) -> int:
         """Make and lock a lease's file; it has its name only once it is locked, so nobody can find it dead."""
-        unborn = self._folder / f".{name}"
+        hidden = self._folder / f".{name}"
         while True:
-            descriptor = self._create(unborn)
+            descriptor = self._create(hidden)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             try:
-                unborn.rename(self._folder / name)
+                hidden.rename(self._folder / name)
             except FileNotFoundError:
                 os.close(descriptor)  # A sweep came between creation and lock, and took it for a dead process's.
             except OSError as error:
@@ -64,7 +64,7 @@ class Leases:
         """Return whether somebody holds the lease.
 
         Raises:
-            FolderUnavailable: That cannot be told.
+            FolderUnavailable: That cannot be found out.
         """
         try:
             descriptor = os.open(self._folder / name, os.O_WRONLY | os.O_CLOEXEC)

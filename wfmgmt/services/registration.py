@@ -68,7 +68,7 @@ MAX_FOLDER_WARNINGS = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrationRequest:
-    """What a client asks for.
+    """The parameters of a registration, as a client gives them.
 
     Attributes:
         url: Name of a .war in the workflow store, or an http(s) URL.
@@ -97,7 +97,7 @@ class Registered:
 
 
 class Registration:
-    """The use case. Thread-safe; each call works in the caller's thread and may take as long as the workers need.
+    """Registers workflows. Thread-safe; each call works in the caller's thread, for as long as the workers take.
 
     Args:
         registry: The registry.
@@ -300,7 +300,7 @@ class Registration:
             self._runtime.on_registered(target.uid)
         except RuntimeUnavailable as error:
             extra = {"workflow": target.workflow}
-            _log.warning("the runtime could not be told of the registration: %s", error, extra=extra)
+            _log.warning("the runtime could not be notified of the registration: %s", error, extra=extra)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -50,7 +50,7 @@ class Recovery:
 
 
 class Removal:
-    """The use cases. Thread-safe.
+    """Unregisters workflows, undoes failed registrations and finishes interrupted work. Thread-safe.
 
     Args:
         registry: The registry.

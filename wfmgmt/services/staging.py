@@ -108,7 +108,7 @@ def planned(archives: Sequence[FoundArchive], folders: StoreFolders) -> StoreFol
     stores: dict[str, ArchiveFolder] = {}
     for store in ("workflow", "model"):
         wanted = {each.name: each.path for each in archives if each.store == store}
-        stores[store] = folders.named(store).with_copies(wanted)
+        stores[store] = folders.named(store).with_staged(wanted)
         if wanted:
             with _unreadable_reported(next(iter(wanted)), verb="copied"):
                 stores[store].check_room(sum(path.stat().st_size for path in wanted.values()))

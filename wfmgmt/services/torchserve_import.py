@@ -32,7 +32,7 @@ _Plan = set[tuple[str, str]]
 
 
 class Verdict(StrEnum):
-    """What became of a workflow."""
+    """How the import of a workflow can end."""
 
     REGISTERED = "registered"
     PLANNED = "would be registered"
@@ -42,7 +42,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one workflow.
+    """How the import of one workflow ended, and why.
 
     Attributes:
         workflow: Its name as the other server gives it, which may be anything.
@@ -69,7 +69,7 @@ class WorkflowListing(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where workflows are imported from.
+    """A TorchServe that workflows are imported from: its list of them, and its stores.
 
     Attributes:
         listing: Which there are.
@@ -88,7 +88,7 @@ class TorchServeImport:
         folders: The archive stores.
         runtime: Has to run, since it loads what is registered.
         registration: Registers.
-        leases: Proof that copies are being made.
+        leases: Proof that archives are being staged.
         limits: Bounds on archives and specs.
     """
 
@@ -164,7 +164,7 @@ class TorchServeImport:
         warnings = self._register(request, missing, origin)
         registered = self._registered(listed.name)
         differences = [] if registered is None else _differences(there, registered.defaults, registered.dag)
-        notes = [*_downloaded(url, ""), *_copies(missing, "copied"), *differences, *warnings]
+        notes = [*_downloaded(url, ""), *_staging_notes(missing, "copied"), *differences, *warnings]
         return _outcome(listed, Verdict.REGISTERED, notes)
 
     def _registered(self, name: str) -> WorkflowDetail | None:
@@ -203,10 +203,10 @@ class TorchServeImport:
     ) -> Outcome:
         """Check all that a registration checks before it runs code, and say what would be done."""
         spec = self._registration.rehearse(request, planned(missing, self._folders))
-        copies = [each for each in missing if (each.store, each.name) not in plan]
+        to_stage = [each for each in missing if (each.store, each.name) not in plan]
         plan |= {(each.store, each.name) for each in missing}
         differences = _differences(there, spec.defaults, spec.dag.text)
-        notes = [*_downloaded(request.url, "would be "), *_copies(copies, "would be copied"), *differences]
+        notes = [*_downloaded(request.url, "would be "), *_staging_notes(to_stage, "would be copied"), *differences]
         return _outcome(listed, Verdict.PLANNED, [*notes, *spec.warnings])
 
     def _register(self, request: RegistrationRequest, missing: list[FoundArchive], origin: Origin) -> tuple[str, ...]:
@@ -265,7 +265,7 @@ def _downloaded(url: str, verb: str) -> list[str]:
     return [f"{verb}downloaded from {parse_url(url).shown}"] if is_remote(url) else []
 
 
-def _copies(archives: list[FoundArchive], verb: str) -> list[str]:
+def _staging_notes(archives: list[FoundArchive], verb: str) -> list[str]:
     return [f"{each.name} {verb} into the {each.store} store" for each in archives]
 
 

@@ -18,7 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from wfmgmt.errors import BadRequest, RequestTooLarge, RequestTooSlow
 from wfmgmt.serving.compression import supported_encoding, unpacked
 from wfmgmt.serving.models.base import InputField, described_bytes
-from wfmgmt.serving.predictions import Place
+from wfmgmt.serving.predictions import Permit
 from wfmgmt.timeouts import timeout_after
 
 #: How long a client may take to send a body.
@@ -29,7 +29,7 @@ TRACE = "trace"
 _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
 _MAX_FIELDS = 1000
-#: All that is told to a worker about one request besides its values has to fit into the header of a message.
+#: All that a worker gets about one request besides its values has to fit into the header of a message.
 _MAX_DESCRIPTION, _MAX_CONTENT_TYPE = 512 * 1024, 200
 _MAX_PART_HEAD = 16 * 1024
 #: Longer forms are read in a thread, so that others are served meanwhile.
@@ -38,7 +38,7 @@ _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _UNESCAPED = {b"%02x" % value: bytes([value]) for value in range(256)}
 
 
-async def read_fields(request: web.Request, place: Place) -> list[InputField]:
+async def read_fields(request: web.Request, permit: Permit) -> list[InputField]:
     """Read the body of a request and return its fields.
 
     Raises:
@@ -51,10 +51,10 @@ async def read_fields(request: web.Request, place: Place) -> list[InputField]:
     encoding = supported_encoding(request.headers.get("Content-Encoding", ""))
     try:
         if request.content.is_eof():  # It came with the head, like most.
-            body = await _read(request, place)
+            body = await _read(request, permit)
         else:
             async with timeout_after(BODY_TIMEOUT_S):
-                body = await _read(request, place)
+                body = await _read(request, permit)
     except TimeoutError:
         raise RequestTooSlow("body", BODY_TIMEOUT_S) from None
     except (web.RequestPayloadError, HttpProcessingError) as error:
@@ -62,8 +62,8 @@ async def read_fields(request: web.Request, place: Place) -> list[InputField]:
         raise BadRequest(f"The body cannot be decoded: {reason or type(error).__name__}.") from error
     if encoding != "identity" and body:
         packed_bytes = len(body)
-        body = bytes(await unpacked(body, encoding, place))
-        place.release(packed_bytes)
+        body = bytes(await unpacked(body, encoding, permit))
+        permit.release(packed_bytes)
     fields = [
         InputField(name, value.encode("utf-8", "replace")) for name, value in request.query.items() if name != TRACE
     ]
@@ -105,16 +105,16 @@ def encode_headers(request: web.Request) -> bytes:
     return json.dumps(headers).encode()
 
 
-async def _read(request: web.Request, place: Place) -> bytes:
+async def _read(request: web.Request, permit: Permit) -> bytes:
     """Read the body, asking for room as it comes."""
-    if request.content_length is not None and request.content_length > place.limit_bytes:
-        raise RequestTooLarge(place.limit_bytes)
+    if request.content_length is not None and request.content_length > permit.limit_bytes:
+        raise RequestTooLarge(permit.limit_bytes)
     chunks, size_bytes = [], 0
     async for chunk in request.content.iter_any():
         size_bytes += len(chunk)
-        if size_bytes > place.limit_bytes:
-            raise RequestTooLarge(place.limit_bytes)
-        place.reserve(len(chunk))
+        if size_bytes > permit.limit_bytes:
+            raise RequestTooLarge(permit.limit_bytes)
+        permit.reserve(len(chunk))
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 

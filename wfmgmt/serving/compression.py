@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 from itertools import islice
 
 from wfmgmt.errors import BadRequest, RequestTooLarge, UnsupportedEncoding
-from wfmgmt.serving.predictions import Place
+from wfmgmt.serving.predictions import Permit
 
 #: What a client may say in `Content-Encoding`.
 SUPPORTED = ("gzip", "deflate", "identity")
@@ -37,7 +37,7 @@ def supported_encoding(header: str) -> str:
     return encoding
 
 
-async def unpacked(body: bytes | bytearray, encoding: str, place: Place) -> bytearray:
+async def unpacked(body: bytes | bytearray, encoding: str, permit: Permit) -> bytearray:
     """Return what a body of gzip or deflate data unpacks to, asking for room as it grows.
 
     Raises:
@@ -50,9 +50,9 @@ async def unpacked(body: bytes | bytearray, encoding: str, place: Place) -> byte
     pieces, asked = list(islice(steps, _AT_ONCE)), _AT_ONCE
     while True:
         for piece in pieces:
-            if len(content) + len(piece) > place.limit_bytes:
-                raise RequestTooLarge(place.limit_bytes)
-            place.reserve(len(piece))
+            if len(content) + len(piece) > permit.limit_bytes:
+                raise RequestTooLarge(permit.limit_bytes)
+            permit.reserve(len(piece))
             content += piece
         if len(pieces) < asked:
             return content
@@ -90,7 +90,7 @@ def _member(data: memoryview, position: int, encoding: str) -> Generator[bytes, 
 
 
 def _window(data: memoryview, encoding: str) -> int:
-    """Return how zlib is told the format; many clients send deflate data without the frame that it should have.
+    """Return zlib's argument for the format; many clients send deflate data without the frame that it should have.
 
     Source:
         RFC 9110, 8.4.1.2, and the header of RFC 1950.

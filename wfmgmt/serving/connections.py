@@ -11,7 +11,7 @@ _MAX_REFUSED = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionLimits:
-    """What one client may cost by doing nothing.
+    """The bounds on connections that are idle, slow or too many.
 
     Attributes:
         connections: Connections that are open at a time.
@@ -27,7 +27,7 @@ class ConnectionLimits:
 
 
 class Connection(Protocol):
-    """What is needed to know of a connection to choose which has to go."""
+    """A connection, as far as choosing the one to close needs it."""
 
     @property
     def idle_since(self) -> float | None:
@@ -41,8 +41,8 @@ class Connections:
     """The open connections of one address. For the event loop only.
 
     Attributes:
-        limits: What is too much.
-        is_closing: Whether each connection ends with its next answer, which tells the client so.
+        limits: The bounds on these connections.
+        is_closing: Whether each connection ends with its next answer, whose header says so.
     """
 
     def __init__(self, limits: ConnectionLimits) -> None:

@@ -78,7 +78,7 @@ class InferenceMetrics:
 
 
 class _Workers(Collector):
-    """Workers per node; their sums are what the management address tells."""
+    """The collector of workers per node, whose sums the management address gives."""
 
     def __init__(self, reports: Sequence[WorkflowReport]) -> None:
         self._reports = reports

@@ -24,7 +24,7 @@ from wfmgmt.serving.inference_metrics import InferenceMetrics
 from wfmgmt.serving.inference_protocol import OnAnswer, framework_error, json_answer, own_error
 from wfmgmt.serving.models.base import NodeRequest
 from wfmgmt.serving.openapi import INFERENCE_API
-from wfmgmt.serving.predictions import Place, Prediction
+from wfmgmt.serving.predictions import Permit, Prediction
 from wfmgmt.serving.runtime import Runtime
 
 _RUNTIME = web.AppKey("runtime", Runtime)
@@ -79,16 +79,16 @@ async def _predict(request: web.Request) -> web.Response:
     name = request.match_info["name"]
     request_id = request[_ID] = sane_request_id(request.headers.get(REQUEST_ID))
     held = request[_HELD] = ExitStack()
-    place = held.enter_context(runtime.admission.admit())
-    waited_s = 0.0 if catalog.can_answer(name) else await _wait_before_body(request, place)
-    fields = await read_fields(request, place)
+    permit = held.enter_context(runtime.admission.admit())
+    waited_s = 0.0 if catalog.can_answer(name) else await _wait_before_body(request, permit)
+    fields = await read_fields(request, permit)
     if not catalog.can_answer(name):
         waited_s = await catalog.wait_until_loaded(name, waited_s)
-    place.begin()
+    permit.begin()
     workflow = catalog.find(name)
     held.enter_context(workflow.accepting())
     first = NodeRequest(request_id=request_id, headers=encode_headers(request), fields=fields)
-    prediction = Prediction(request=first, place=place, waited_s=waited_s)
+    prediction = Prediction(request=first, permit=permit, waited_s=waited_s)
     if request.query.get(TRACE) == "1":
         request[_TRACED] = prediction
     answers = await workflow.predict(prediction)
@@ -96,27 +96,27 @@ async def _predict(request: web.Request) -> web.Response:
         answer = joined(answers)
     else:
         answer = await asyncio.to_thread(joined, answers)
-        place.reserve(len(answer.content))
+        permit.reserve(len(answer.content))
     headers = {**answer.headers, "Content-Type": answer.content_type or DEFAULT_CONTENT_TYPE}
     return web.Response(body=answer.content, status=answer.status, headers=headers)
 
 
-async def _wait_before_body(request: web.Request, place: Place) -> float:
-    """Wait until the workflow can answer and return for how long; reject a request whose body is of no use unread.
+async def _wait_before_body(request: web.Request, permit: Permit) -> float:
+    """Wait until the workflow can answer and return for how long; reject one in vain without reading its body.
 
-    What aiohttp reads of the body meanwhile counts as held.
+    What aiohttp reads of the body meanwhile counts as in flight.
     """
     length = request.content_length
     buffered = min(_BUFFERED_BYTES if length is None else length, _BUFFERED_BYTES) if request.body_exists else 0
-    place.reserve(buffered)
+    permit.reserve(buffered)
     try:
         return await request.app[_RUNTIME].catalog.wait_until_loaded(request.match_info["name"])
     finally:
-        place.release(buffered)
+        permit.release(buffered)
 
 
 async def _write(request: web.Request, answer: web.StreamResponse) -> None:
-    """Send a long answer while its bytes still count, and give a client up that does not take it."""
+    """Send a long answer while its bytes still count, and close the connection of a client that does not take it."""
     try:
         async with asyncio.timeout(_WRITE_TIMEOUT_S):
             await answer.prepare(request)

@@ -55,12 +55,12 @@ class Distribution:
 
 
 class NodeMeasurements:
-    """One node.
+    """Counters and times of one node.
 
     Attributes:
-        requests: Tries to have it answer.
-        failures: Tries that failed.
-        retries: Tries after a failure.
+        requests: Attempts to have it answer.
+        failures: Attempts that failed.
+        retries: Attempts after a failure.
         queue_s: How long requests waited for a worker and for their batch to fill.
         run_s: How long workers took.
         batch_size: In how large a batch each request was.
@@ -116,7 +116,7 @@ def _printable(text: str) -> str:
 
 
 class Measurements(Collector):
-    """All nodes of all workflows that are loaded. For the event loop only, but for copies that nobody changes."""
+    """Counters and times of all loaded nodes. For the event loop only, but for copies that nobody changes."""
 
     def __init__(self) -> None:
         self._workflows: dict[str, dict[str, NodeMeasurements]] = {}

@@ -1,4 +1,4 @@
-"""One request on its way through a workflow: its nodes, their tries, its answer."""
+"""One request on its way through a workflow: its nodes, their attempts, its answer."""
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
@@ -31,7 +31,7 @@ from wfmgmt.timeouts import timeout_after
 
 _MIN_ERROR_STATUS = 400
 _FAILURES = {Fault.FAILED: NodeServerFailed, Fault.TIMED_OUT: NodeServerTimedOut}
-#: Stands for "any worker, but in no batch", for a try after a failure that was no worker's.
+#: Stands for "any worker, but in no batch", for an attempt after a failure that was no worker's.
 _NO_WORKER = 0
 
 
@@ -65,17 +65,17 @@ class AdmissionControl:
         self.in_flight_bytes = 0
 
     @contextmanager
-    def admit(self) -> Iterator["Place"]:
-        """Give one request its place; it counts as under way once its body is there."""
-        place = Place(self)
+    def admit(self) -> Iterator["Permit"]:
+        """Give one request a permit; it counts as under way once its body is there."""
+        permit = Permit(self)
         try:
-            yield place
+            yield permit
         finally:
-            place.end()
+            permit.end()
 
 
-class Place:
-    """What one request that was admitted takes up."""
+class Permit:
+    """The share of the bounds that one admitted request takes up."""
 
     def __init__(self, admission: AdmissionControl) -> None:
         self._admission = admission
@@ -114,7 +114,7 @@ class Place:
         self._admission.in_flight_bytes -= size_bytes
 
     def reserve(self, size_bytes: int) -> None:
-        """Count more bytes that are held.
+        """Count more bytes as in flight.
 
         Raises:
             TooManyRequests: There is no room for them now.
@@ -132,8 +132,8 @@ class NodeTrace:
     """How one node fared with one request.
 
     Attributes:
-        attempts: Tries that were made.
-        queued_s: Wait for a worker and for the batch to fill, in the try that succeeded.
+        attempts: Attempts that were made.
+        queued_s: Wait for a worker and for the batch to fill, in the attempt that succeeded.
         run_s: Time that the worker took in it.
         size_bytes: Length of the answer.
     """
@@ -150,13 +150,13 @@ class Prediction:
 
     Attributes:
         request: What the first node is asked.
-        place: What it takes up.
+        permit: Counts it and its bytes as in flight.
         waited_s: For how long it has waited for the workflow to be loaded.
         traces: By node, in the order in which they were asked.
     """
 
     request: NodeRequest
-    place: Place
+    permit: Permit
     waited_s: float = 0.0
     traces: dict[str, NodeTrace] = field(default_factory=dict)
 
@@ -208,7 +208,7 @@ class WorkflowRunner:
         """Return the answers of the leaves, by name; of one node only, when that one set a status of 400 or more.
 
         Raises:
-            NodeFailed: A node failed in all its tries.
+            NodeFailed: A node failed in all its attempts.
             NodeRefused: A handler raised an error with a status of its choice.
             WorkflowNotReady: A queue is full, or a node has no worker.
             WorkflowTimedOut: The workflow's response_timeout is over.
@@ -262,10 +262,10 @@ class WorkflowRunner:
             else:
                 break
         measured.record_answer(answer)
-        prediction.place.reserve(len(answer.content))
+        prediction.permit.reserve(len(answer.content))
         for parent, used in step.inputs.items():
             if len(self._dag.targets[parent]) == 1:
-                prediction.place.release(len(used.content))
+                prediction.permit.release(len(used.content))
         trace.queued_s, trace.run_s, trace.size_bytes = answer.queued_s, answer.run_s, len(answer.content)
         if answer.status >= _MIN_ERROR_STATUS:
             raise _Ended(node, answer)

@@ -34,7 +34,7 @@ _log = logging.getLogger("wfmgmt.runtime")
 
 RequestHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
-#: How long answers under way may take once the runtime has been told to stop.
+#: How long answers under way may take once the runtime is stopping.
 SHUTDOWN_TIMEOUT_S = 2.0
 #: How long connections without a request stay open then, for requests that are on their way.
 FAREWELL_S = 1.0

@@ -35,7 +35,7 @@ class StatusLog:
         self._reports.move_to_end(report.uid)
 
     def forget(self, uid: str) -> None:
-        """Tell that a workflow was unloaded."""
+        """Publish that a workflow was unloaded."""
         if self._reports.pop(uid, None) is not None:
             self._gone.append((self._next(), uid))
 

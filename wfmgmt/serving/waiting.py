@@ -1,4 +1,4 @@
-"""Requests that wait until their workflow can answer, which cost nothing but their places."""
+"""Requests that wait until their workflow can answer, which cost nothing but a slot each."""
 
 import asyncio
 from collections import Counter
@@ -22,7 +22,7 @@ class WaitingRequests:
 
     @contextmanager
     def admit(self, name: str) -> Iterator[None]:
-        """Give one request its place among those that wait for a workflow.
+        """Give one request a slot among those that wait for a workflow.
 
         Raises:
             TooManyRequests: As many as may wait for it do.

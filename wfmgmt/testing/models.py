@@ -35,7 +35,7 @@ class ServerTraits:
         raised: Reason when a handler raises `ValueError("bad weather")`.
         miscounted: Reason when a handler returns two answers to one request.
         unsendable: Reason when a handler returns something that has no bytes.
-        keeps_request_ids: Whether handlers are told the identity of the client's request.
+        keeps_request_ids: Whether handlers get the identity of the client's request.
         folds_header_names: Whether handlers find a header by its name in any case.
         tells_batch_sizes: Whether an answer says how many requests were handed over together.
         shields_batches: Whether a request that terminates its worker fails alone when it shared a batch.
@@ -84,7 +84,7 @@ def in_event_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, N
 
 
 def make_model(archive: Path, **overrides: Any) -> Model:  # noqa: ANN401 - any attribute of a model, its key or settings
-    """Return a model that is loaded from this archive: node `m` of workflow `w`, unless told otherwise."""
+    """Return a model that is loaded from this archive: node `m` of workflow `w`, unless given otherwise."""
     key = ModelKey(uid=overrides.pop("uid", "uid1"), node=overrides.pop("node", "m"))
     settings = {"max_workers": 4, "max_batch_delay_ms": 0}
     settings |= {each.field: overrides.pop(each.field) for each in SETTINGS if each.field in overrides}

@@ -134,10 +134,10 @@ class PredictingConformance(Suite):
                 InputField("text", "gr\u00fcn".encode("latin-1"), "text/plain; charset=latin-1"),
             ]
             answer = await model.infer(request_of(*fields, headers='{"x-city": "Ulm"}'))
-            told: dict[str, Any] = json.loads(bytes(answer.content))
-            assert (told.pop("request_id") == "the-id") is self.traits.keeps_request_ids
-            assert (told.pop("folded") == "Ulm") is self.traits.folds_header_names
-            assert told == {
+            reply: dict[str, Any] = json.loads(bytes(answer.content))
+            assert (reply.pop("request_id") == "the-id") is self.traits.keeps_request_ids
+            assert (reply.pop("folded") == "Ulm") is self.traits.folds_header_names
+            assert reply == {
                 "fields": {
                     "raw": ["bytearray", "bytearray(b'abc')"],
                     "json": ["dict", "{'a': 1}"],
@@ -160,7 +160,7 @@ class PredictingConformance(Suite):
 
     @in_event_loop
     async def test_infer_hands_requests_over_together(self, open_server: OpenServer, write_mar: WriteMar) -> None:
-        """Requests that come within the delay form one batch; its size is told where it is known."""
+        """Requests that come within the delay form one batch; its size is reported where it is known."""
         async with open_server() as server:
             archive = write_mar("m.mar", ECHOING_HANDLER)
             model = await load(server, archive, batch_size=3, max_batch_delay_ms=5000, max_workers=1)

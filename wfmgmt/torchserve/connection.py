@@ -67,7 +67,7 @@ class Reply(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerAddress:
-    """Where one TorchServe is.
+    """The addresses of one TorchServe and its keys.
 
     Attributes:
         management_url: Of its management API, without a slash at the end.
@@ -81,7 +81,7 @@ class ServerAddress:
 
 
 class TorchServe:
-    """One server. For the event loop only.
+    """Client of one TorchServe server. For the event loop only.
 
     Args:
         session: Makes the requests.

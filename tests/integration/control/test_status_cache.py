@@ -34,39 +34,39 @@ class Client(RuntimeClient):
         return NEWS
 
 
-def test_view_says_so_when_there_has_been_no_news_for_long() -> None:
+def test_cache_says_so_when_there_has_been_no_news_for_long() -> None:
     """The thread that asks may hang or have ended: what it said last is not believed for ever."""
     client, late_s = Client(), [0.0]
-    view = StatusCache(client, clock=lambda: late_s[0])
-    wait_until(lambda: view.problem() == "", what="news")
+    status = StatusCache(client, clock=lambda: late_s[0])
+    wait_until(lambda: status.problem() == "", what="news")
     client.may_answer.clear()
-    assert view.problem() == ""
+    assert status.problem() == ""
     late_s[0] += MAX_NEWS_AGE_S + 1
-    wait_until(lambda: "no news from the runtime for 9 s" in view.problem(), what="the problem")
+    wait_until(lambda: "no news from the runtime for 9 s" in status.problem(), what="the problem")
     client.may_answer.set()
-    wait_until(lambda: view.problem() == "", what="news")
+    wait_until(lambda: status.problem() == "", what="news")
 
 
 @pytest.mark.parametrize("error", [RuntimeError("unforeseen"), RuntimeUnavailable("down")], ids=repr)
-def test_view_goes_on_after_an_error(error: Exception) -> None:
+def test_cache_goes_on_after_an_error(error: Exception) -> None:
     """Foreseen ones are the problem that it tells; others are counted."""
     client, counted = Client(), [""]
-    view = StatusCache(client, on_failure=counted.append)
-    wait_until(lambda: view.problem() == "", what="news")
+    status = StatusCache(client, on_failure=counted.append)
+    wait_until(lambda: status.problem() == "", what="news")
     client.error = error
-    wait_until(lambda: view.problem() == "down" or counted[-1] == "runtime-view", what="the error")
+    wait_until(lambda: status.problem() == "down" or counted[-1] == "runtime-view", what="the error")
     client.error = None
-    wait_until(lambda: view.problem() == "", what="news")
+    wait_until(lambda: status.problem() == "", what="news")
 
 
-def test_view_says_so_when_its_thread_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_says_so_when_its_thread_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """A health check at the limit of processes gets an answer, and the next one may find the thread running."""
 
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    view = StatusCache(Client())
+    status = StatusCache(Client())
     with monkeypatch.context() as limited:
         limited.setattr(threading.Thread, "start", refuse)
-        assert view.problem() == "The runtime cannot be asked: can't start new thread."
-    wait_until(lambda: view.problem() == "", what="news")
+        assert status.problem() == "The runtime cannot be asked: can't start new thread."
+    wait_until(lambda: status.problem() == "", what="news")

@@ -13,7 +13,7 @@ from wfmgmt.services import inspection
 from wfmgmt.services.inspection import Inspection
 
 
-class FakeView:
+class FakeStatus:
     """Gives the report that a test set."""
 
     def __init__(self) -> None:
@@ -29,14 +29,14 @@ def _registry(tmp_path: Path) -> Registry:
     return make_registry(tmp_path)
 
 
-@pytest.fixture(name="view")
-def _view() -> FakeView:
-    return FakeView()
+@pytest.fixture(name="status")
+def _status() -> FakeStatus:
+    return FakeStatus()
 
 
 @pytest.fixture(name="inspected")
-def _inspected(registry: Registry, view: FakeView) -> Inspection:
-    return Inspection(registry=registry, view=view)  # type: ignore[arg-type]  # a fake
+def _inspected(registry: Registry, status: FakeStatus) -> Inspection:
+    return Inspection(registry=registry, status=status)  # type: ignore[arg-type]  # a fake
 
 
 def remove(registry: Registry, name: str) -> None:
@@ -55,13 +55,13 @@ def test_description_is_the_same_object_while_nothing_changes(registry: Registry
 
 
 def test_description_is_new_when_the_runtime_reports_something(
-    registry: Registry, view: FakeView, inspected: Inspection
+    registry: Registry, status: FakeStatus, inspected: Inspection
 ) -> None:
     """A report is shown as soon as it is there."""
     register(registry, "a")
     before = inspected.describe("a")
     report = WorkflowReport(uid=before.workflow.key.uid, workflow="a", state=LoadState.LOADED)
-    view.reports[before.workflow.key.uid] = report
+    status.reports[before.workflow.key.uid] = report
     assert inspected.describe("a").report is report
 
 

@@ -10,16 +10,16 @@ import pytest
 from tests.support.crafted_zips import packed_zeros
 from wfmgmt.errors import BadRequest, RequestTooLarge, TooManyRequests, UnsupportedEncoding
 from wfmgmt.serving.compression import supported_encoding, unpacked
-from wfmgmt.serving.predictions import AdmissionControl, Place, PredictionLimits
+from wfmgmt.serving.predictions import AdmissionControl, Permit, PredictionLimits
 from wfmgmt.testing import in_event_loop
 
 MIB = 1024 * 1024
 TEXT = b"".join(b"line %d\n" % number for number in range(50_000))
 
 
-def make_place(request_bytes: int = 8 * MIB, in_flight_bytes: int = 512 * MIB) -> Place:
-    """Return the place of a request within these limits."""
-    return Place(AdmissionControl(PredictionLimits(request_bytes=request_bytes, in_flight_bytes=in_flight_bytes)))
+def make_permit(request_bytes: int = 8 * MIB, in_flight_bytes: int = 512 * MIB) -> Permit:
+    """Return the permit of a request within these limits."""
+    return Permit(AdmissionControl(PredictionLimits(request_bytes=request_bytes, in_flight_bytes=in_flight_bytes)))
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -42,9 +42,9 @@ def raw_deflate(data: bytes) -> bytes:
 @in_event_loop
 async def test_whole_body_is_unpacked_and_accounted_for(pack, encoding: str, content: bytes) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - a case
     """What was packed comes out, and its bytes are held."""
-    place = make_place()
-    assert await unpacked(pack(content), encoding, place) == content
-    assert place.in_flight_bytes == len(content)
+    permit = make_permit()
+    assert await unpacked(pack(content), encoding, permit) == content
+    assert permit.in_flight_bytes == len(content)
 
 
 @pytest.mark.parametrize(("pack", "encoding"), [(gzip.compress, "gzip"), (zlib.compress, "deflate")])
@@ -54,7 +54,7 @@ async def test_truncated_body_is_refused_wherever_it_is_cut(pack, encoding: str)
     packed = pack(b"some text that is long enough to be cut")
     for end in range(1, len(packed)):
         with pytest.raises(BadRequest, match="it is truncated"):
-            await unpacked(packed[:end], encoding, make_place())
+            await unpacked(packed[:end], encoding, make_permit())
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ async def test_truncated_body_is_refused_wherever_it_is_cut(pack, encoding: str)
 async def test_body_that_is_something_else_is_refused(packed: bytes, encoding: str) -> None:
     """Neither broken data nor data with something behind it is guessed at."""
     with pytest.raises(BadRequest, match="The body cannot be decoded: "):
-        await unpacked(packed, encoding, make_place())
+        await unpacked(packed, encoding, make_permit())
 
 
 @in_event_loop
@@ -83,7 +83,7 @@ async def test_bomb_is_refused_before_it_goes_off() -> None:
     tracemalloc.start()
     try:
         with pytest.raises(RequestTooLarge):
-            await unpacked(bomb, "gzip", make_place(request_bytes=8 * MIB))
+            await unpacked(bomb, "gzip", make_permit(request_bytes=8 * MIB))
         assert tracemalloc.get_traced_memory()[1] < 24 * MIB
     finally:
         tracemalloc.stop()
@@ -93,14 +93,14 @@ async def test_bomb_is_refused_before_it_goes_off() -> None:
 async def test_body_needs_room_for_what_it_unpacks_to() -> None:
     """What all requests hold is bounded by unpacked lengths."""
     with pytest.raises(TooManyRequests):
-        await unpacked(gzip.compress(bytes(3 * MIB)), "gzip", make_place(in_flight_bytes=2 * MIB))
+        await unpacked(gzip.compress(bytes(3 * MIB)), "gzip", make_permit(in_flight_bytes=2 * MIB))
 
 
 @in_event_loop
 async def test_others_have_their_turns_while_a_large_body_is_unpacked() -> None:
     """The event loop goes on between the steps, of which none is long."""
     turns = 0
-    unpacking = asyncio.ensure_future(unpacked(gzip.compress(bytes(8 * MIB)), "gzip", make_place()))
+    unpacking = asyncio.ensure_future(unpacked(gzip.compress(bytes(8 * MIB)), "gzip", make_permit()))
     while not unpacking.done():
         turns += 1
         await asyncio.sleep(0)

@@ -78,9 +78,9 @@ class Workflow:
 
     async def run(self, body: Content = b"x") -> dict[str, str]:
         """Send a request through; return the text of each leaf."""
-        with AdmissionControl(PredictionLimits()).admit() as place:
-            place.begin()
-            prediction = Prediction(request=NodeRequest("id", b"{}", [InputField("body", body)]), place=place)
+        with AdmissionControl(PredictionLimits()).admit() as permit:
+            permit.begin()
+            prediction = Prediction(request=NodeRequest("id", b"{}", [InputField("body", body)]), permit=permit)
             self.traces = prediction.traces
             answers = await self._runner.run(prediction)
         return {name: bytes(answer.content).decode() for name, answer in answers.items()}

@@ -1,1 +1,1 @@
-"""Where models run."""
+"""Model servers, which run models: in processes of this machine, or on TorchServe."""

@@ -1,4 +1,4 @@
-"""What a handler learns about itself, its surroundings and its requests, and how it shapes its answers."""
+"""What a handler learns about itself, its environment and its requests, and how it shapes its answers."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ _CONTENT_TYPE = "content-type"
 _SEQUENCE_ID, _SEQUENCE_START, _SEQUENCE_END = (f"ts_request_sequence_{what}" for what in ("id", "start", "end"))
 
 
-class Exchange:
+class RequestContext:
     """One request of a batch, and what the handler says about its answer: an element of `request_processor`.
 
     Attributes:
@@ -134,17 +134,17 @@ class Context:
         self.header_key_sequence_start = _SEQUENCE_START
         self.header_key_sequence_end = _SEQUENCE_END
 
-    def begin(self, exchanges: Sequence[Exchange]) -> None:
+    def begin(self, requests: Sequence[RequestContext]) -> None:
         """Make these the requests that the handler is asked next."""
-        self.request_processor = exchanges
-        self.request_ids = {index: exchange.request_id for index, exchange in enumerate(exchanges)}
+        self.request_processor = requests
+        self.request_ids = {index: request.request_id for index, request in enumerate(requests)}
         self.metrics.request_ids = self.request_ids
 
     def get_request_id(self, idx: int = 0) -> str | None:
         """Return the identity of a request."""
         return None if self.request_ids is None else self.request_ids.get(idx)
 
-    def get_request_header(self, idx: int, key: str) -> Any:  # noqa: ANN401 - see `Exchange.get_request_property`
+    def get_request_header(self, idx: int, key: str) -> Any:  # noqa: ANN401 - see `RequestContext.get_request_property`
         """Return a header of a request, None when it has none of that name."""
         return self.request_processor[idx].get_request_property(key)
 

@@ -10,7 +10,7 @@ own, so a fork of it is safe, quick and shares nearly all memory. The runtime an
                            {"op": "kill", "pid", "signal"}: to the whole process group of a worker that still exists
                            {"op": "ping"}
     forkserver → runtime   {"op": "started"} when all modules are imported,
-                           or {"op": "broken", "error"} when one cannot be; then it exits
+                           or {"op": "start_failed", "error"} when one cannot be; then it exits
                            {"op": "forked", "id", "pid"} or {"op": "failed", "id", "error", "errno"}
                            {"op": "exited", "pid", "code"} or {"op": "exited", "pid", "signal"}, and "stopped" when it
                            was killed because it had been stopped
@@ -82,7 +82,7 @@ def _preload(control: socket.socket, modules: Sequence[str]) -> bool:
             importlib.import_module(module)
         except BaseException as exc:  # noqa: BLE001 - importing runs code that can raise anything
             error = f"WFMGMT_PRELOAD: {module} cannot be imported: {worker.describe_error(exc)}"
-            frames.send(control, {"op": "broken", "error": error})
+            frames.send(control, {"op": "start_failed", "error": error})
             return False
     return True
 
@@ -96,7 +96,7 @@ def _check_memory(control: socket.socket, memory_bytes: int | None) -> bool:
     error = (
         f"WFMGMT_WORKER_MEMORY_MB: {given} is too little for Python and what is preloaded; at least {enough} is needed"
     )
-    frames.send(control, {"op": "broken", "error": error})
+    frames.send(control, {"op": "start_failed", "error": error})
     return False
 
 

@@ -67,7 +67,7 @@ class ForkserverConnection:
         self._forks: dict[int, asyncio.Future[tuple[int, asyncio.Future[str]]]] = {}
         self._exits: dict[int, asyncio.Future[str]] = {}
         self._closing = False
-        self._why_broken: str | None = None
+        self._start_error: str | None = None
         self._started = asyncio.Event()
         self._pong = asyncio.Event()
         self._suspects = Suspects()
@@ -226,7 +226,7 @@ class ForkserverConnection:
         code = await self._process.wait()
         await asyncio.wait({self._output.closed}, timeout=_LAST_WORDS_S)
         self._pipe.close()
-        if not self._closing and self._why_broken is None:
+        if not self._closing and self._start_error is None:
             _logger.error(
                 "the forkserver ended with code %d, with all workers; it is started again when it is needed; %s",
                 code,
@@ -256,8 +256,8 @@ class ForkserverConnection:
             self._suspects.remove(message["pid"])
             self._exits.pop(message["pid"]).set_result(_describe_exit(message))
             return
-        if message["op"] == "broken":
-            self._why_broken = message["error"]
+        if message["op"] == "start_failed":
+            self._start_error = message["error"]
             return
         if message["op"] == "started":
             self._started.set()
@@ -272,7 +272,7 @@ class ForkserverConnection:
 
     def _loss(self) -> ForkFailed:
         """Return the error for requests to a forkserver that is dead."""
-        return ForkserverLost("the forkserver died") if self._why_broken is None else PreloadFailed(self._why_broken)
+        return ForkserverLost("the forkserver died") if self._start_error is None else PreloadFailed(self._start_error)
 
     def _lose(self) -> None:
         """Fail what waits for the forkserver, and make sure that its workers die with it."""

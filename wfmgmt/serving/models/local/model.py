@@ -27,7 +27,7 @@ UNPACKED, WORKING = "unpacked", "working"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalParts:
-    """What models and functions are run with alike.
+    """The parts that models and functions share.
 
     Attributes:
         forkserver: Where workers come from; it stays the caller's to close.

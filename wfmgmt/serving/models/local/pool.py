@@ -29,7 +29,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSettings:
-    """What holds for all pools.
+    """The settings that all pools share.
 
     Attributes:
         queue_size: Requests that may wait.

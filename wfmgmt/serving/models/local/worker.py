@@ -36,7 +36,7 @@ from typing import Any
 
 import wfmgmt
 from wfmgmt.serving.models.local import frames, values, worker_log
-from wfmgmt.serving.models.local.context import Context, Exchange
+from wfmgmt.serving.models.local.context import Context, RequestContext
 from wfmgmt.serving.models.local.handlers import EntryPoint, HandlerNotFound, load_entry_point
 from wfmgmt.serving.models.local.host_paths import hide_host_paths
 from wfmgmt.serving.models.local.working_folder import make_working_folder
@@ -114,8 +114,8 @@ class _Worker:
         """Have the handler answer one batch, and send what it answers."""
         context = self._context
         ticket, began = order["ticket"], time.perf_counter_ns()
-        exchanges, data = self._receive_batch(order["requests"])
-        context.begin(exchanges)
+        contexts, data = self._receive_batch(order["requests"])
+        context.begin(contexts)
         try:
             returned = self._entry_point(data, context)
         except BaseException as exc:  # noqa: BLE001 - a handler may raise what it likes; the worker lives on
@@ -126,7 +126,7 @@ class _Worker:
         if (error := _wrong_answers(returned, len(data))) is not None:
             self._reply({"op": "failed", "error": error}, ticket, began)
             return
-        answers, payload = self._encode(returned, exchanges)
+        answers, payload = self._encode(returned, contexts)
         header = {"op": "answer", "answers": answers, "metrics": context.metrics.take()}
         try:
             self._reply(header, ticket, began, payload)
@@ -142,27 +142,27 @@ class _Worker:
         header["run_us"] = (time.perf_counter_ns() - began) // 1000
         self._send(header, payload)
 
-    def _receive_batch(self, requests: Sequence[Sequence[Any]]) -> tuple[list[Exchange], list[dict[str, Any]]]:
-        exchanges, data = [], []
+    def _receive_batch(self, requests: Sequence[Sequence[Any]]) -> tuple[list[RequestContext], list[dict[str, Any]]]:
+        contexts, data = [], []
         for request_id, headers_bytes, fields in requests:
             headers = bytes(frames.receive_part(self._stream, headers_bytes))
-            exchanges.append(Exchange(request_id, headers, {name: kind for name, kind, _ in fields if kind}))
+            contexts.append(RequestContext(request_id, headers, {name: kind for name, kind, _ in fields if kind}))
             data.append(
                 {name: values.decode(frames.receive_part(self._stream, size), kind) for name, kind, size in fields}
             )
-        return exchanges, data
+        return contexts, data
 
     def _encode(
-        self, returned: Sequence[Any], exchanges: Sequence[Exchange]
+        self, returned: Sequence[Any], contexts: Sequence[RequestContext]
     ) -> tuple[list[Any], list[bytes | bytearray]]:
         """Return the answers' part of the header, and the payload."""
         answers: list[Any] = []
         payload: list[bytes | bytearray] = []
         size_bytes = headers_bytes = 0
-        for value, exchange in zip(returned, exchanges, strict=True):
+        for value, request in zip(returned, contexts, strict=True):
             try:
                 content = values.encode(value)
-                status, headers = _checked(exchange)
+                status, headers = _checked(request)
                 own_bytes = len(json.dumps(headers)) if headers else 0
             except Exception as exc:  # noqa: BLE001 - encoding may run methods of the handler's own classes
                 answers.append({"error": f"its answer cannot be sent: {self._error_text(exc)}"})
@@ -235,19 +235,19 @@ def _wrong_answers(returned: object, expected: int) -> str | None:
     return None
 
 
-def _checked(exchange: Exchange) -> tuple[int, dict[str, str]]:
+def _checked(request: RequestContext) -> tuple[int, dict[str, str]]:
     """Return the status and headers that a handler set, as plain values.
 
     Raises:
         TypeError: They are neither numbers nor texts.
     """
-    status = 200 if exchange.status is None else exchange.status
+    status = 200 if request.status is None else request.status
     if not isinstance(status, int):
         raise TypeError(f"status {status!r} is no number")
-    for name, value in exchange.response_headers.items():
+    for name, value in request.response_headers.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(f"header {name!r} is no text")
-    return status, exchange.response_headers
+    return status, request.response_headers
 
 
 def describe_error(exc: BaseException) -> str:

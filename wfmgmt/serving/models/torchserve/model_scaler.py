@@ -15,7 +15,7 @@ from wfmgmt.torchserve.responses import ModelDetail
 
 #: As for local models: more workers come when requests have waited for so long that more than chance is at work.
 GROW_AFTER_S = 0.05
-#: After a worker that did not come up, the wait before the next try doubles between these.
+#: After a worker that did not come up, the wait before the next attempt doubles between these.
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 30.0
 #: A server that is still starting workers is asked whether they are up with these pauses, doubling.
 _FIRST_POLL_S, _MAX_POLL_S = 0.02, 0.2

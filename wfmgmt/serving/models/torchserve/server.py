@@ -20,7 +20,7 @@ _log = logging.getLogger("wfmgmt.torchserve")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TorchServeSettings:
-    """What holds for all models.
+    """The settings that all models on these servers share.
 
     Attributes:
         servers: Where every model is registered; at least one.

@@ -180,7 +180,7 @@ class ServerModel:
                     await self._bring_up()
 
     async def ask(self, request: NodeRequest) -> NodeAnswer:
-        """Have the model answer: one try.
+        """Have the model answer: one attempt.
 
         Raises:
             ServerFailed: The server cannot be reached, so that nothing was asked.

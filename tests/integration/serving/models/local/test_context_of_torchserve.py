@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.real_torchserve import VENV
-from wfmgmt.serving.models.local.context import Context, Exchange
+from wfmgmt.serving.models.local.context import Context, RequestContext
 from wfmgmt.serving.models.local.handler_metrics import HandlerMetrics
 
 pytestmark = pytest.mark.torchserve
@@ -54,7 +54,7 @@ def _theirs() -> dict[str, Any]:
 def _context() -> Context:
     names = ("model_dir", "gpu_id", "batch_size", "server_name", "server_version", "limit_max_image_pixels")
     context = Context(model_name="w__m", manifest=None, system_properties=dict.fromkeys(names))
-    context.begin([Exchange("r", b"{}", {})])
+    context.begin([RequestContext("r", b"{}", {})])
     return context
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from wfmgmt.serving.models.local.context import Context, Exchange
+from wfmgmt.serving.models.local.context import Context, RequestContext
 from wfmgmt.serving.models.local.handler_metrics import HandlerMetrics
 
 
@@ -13,7 +13,7 @@ def make_context(*requests: bytes) -> Context:
     context = Context(model_name="w__m", manifest=None, system_properties={"model_dir": "/m"})
     if requests:
         context.begin(
-            [Exchange(f"r{index}", headers, {"body": "text/plain"}) for index, headers in enumerate(requests)]
+            [RequestContext(f"r{index}", headers, {"body": "text/plain"}) for index, headers in enumerate(requests)]
         )
     return context
 

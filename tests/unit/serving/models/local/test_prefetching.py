@@ -28,7 +28,7 @@ async def quick_line(settings: NodeSettings = SINGLE, *, workers: int = 1) -> Li
 
 
 @in_event_loop
-async def test_quick_worker_gets_requests_ahead() -> None:
+async def test_quick_worker_gets_prefetched_requests() -> None:
     """A worker that takes no time has its next requests before it has answered, and answers them in order."""
     line = await quick_line()
     answers = [line.ask(body) for body in "abc"]
@@ -41,7 +41,7 @@ async def test_quick_worker_gets_requests_ahead() -> None:
 
 
 @in_event_loop
-async def test_quick_worker_gets_only_so_much_ahead() -> None:
+async def test_quick_worker_gets_few_prefetched_requests() -> None:
     """What it would not reach soon waits for the first worker that is free."""
     line = await quick_line()
     line.processes[0].run_us = 900
@@ -57,7 +57,7 @@ async def test_quick_worker_gets_only_so_much_ahead() -> None:
 
 
 @in_event_loop
-async def test_requests_ahead_go_to_the_worker_that_is_done_first() -> None:
+async def test_prefetched_requests_go_to_the_worker_that_is_done_first() -> None:
     """Idle workers come first, then the one with least to do."""
     line = await quick_line(workers=2)
     for body in "abcd":
@@ -66,7 +66,7 @@ async def test_requests_ahead_go_to_the_worker_that_is_done_first() -> None:
 
 
 @in_event_loop
-async def test_worker_that_was_slow_now_and_then_gets_nothing_ahead() -> None:
+async def test_worker_that_was_slow_now_and_then_gets_nothing_prefetched() -> None:
     """One slow run counts in full, since prefetched requests would have to wait for the next one."""
     line = await quick_line()
     slow = line.ask("slow")
@@ -80,7 +80,7 @@ async def test_worker_that_was_slow_now_and_then_gets_nothing_ahead() -> None:
 
 
 @in_event_loop
-async def test_nothing_is_handed_ahead_of_or_behind_a_retry() -> None:
+async def test_nothing_is_prefetched_before_or_behind_a_retry() -> None:
     """What has failed before may do so again, so it is with its worker alone."""
     line = await quick_line()
     line.ask("a")
@@ -92,7 +92,7 @@ async def test_nothing_is_handed_ahead_of_or_behind_a_retry() -> None:
 
 
 @in_event_loop
-async def test_long_payload_is_not_handed_ahead() -> None:
+async def test_long_payload_is_not_prefetched() -> None:
     """It would fill the socket's buffer and block its sender."""
     line = await quick_line()
     line.ask("a")
@@ -102,7 +102,7 @@ async def test_long_payload_is_not_handed_ahead() -> None:
 
 @pytest.mark.parametrize("item", [WorkerExited("was killed by SIGSEGV"), Frame({"op": "hello"}, b"")])
 @in_event_loop
-async def test_requests_ahead_are_not_lost_with_their_worker(item: object) -> None:
+async def test_prefetched_requests_are_not_lost_with_their_worker(item: object) -> None:
     """Only the request that the worker had begun fails; the others go to the next worker in their order."""
     line = await quick_line()
     answers = [line.ask(body) for body in "abc"]
@@ -117,8 +117,8 @@ async def test_requests_ahead_are_not_lost_with_their_worker(item: object) -> No
 
 
 @in_event_loop
-async def test_time_of_a_request_ahead_begins_when_it_is_its_turn() -> None:
-    """The time-out of what lies ahead does not run while the worker is busy with what is before it."""
+async def test_time_of_a_prefetched_request_begins_when_it_is_its_turn() -> None:
+    """The time-out of a prefetched request does not run while the worker is busy with what is before it."""
     line = Line(NodeSettings(timeout_ms=500))
     line.processes[0].run_us = 100
     first = line.ask("first")
@@ -135,7 +135,7 @@ async def test_time_of_a_request_ahead_begins_when_it_is_its_turn() -> None:
 
 
 @in_event_loop
-async def test_released_worker_answers_what_it_has_ahead() -> None:
+async def test_released_worker_answers_what_was_prefetched() -> None:
     """A worker that is to go finishes all that it has been given."""
     line = await quick_line()
     answers = [line.ask(body) for body in "ab"]
@@ -150,7 +150,7 @@ async def test_released_worker_answers_what_it_has_ahead() -> None:
 
 
 @in_event_loop
-async def test_close_fails_what_was_handed_ahead() -> None:
+async def test_close_fails_what_was_prefetched() -> None:
     """Nobody waits for what a worker will not answer."""
     line = await quick_line()
     answers = [line.ask(body) for body in "ab"]
