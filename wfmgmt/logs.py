@@ -97,7 +97,7 @@ class LogWriter:
 
     Args:
         descriptor: Where to write; it stays the caller's.
-        notice: Returns the line that tells how many lines were dropped, written once that works again.
+        notice: Returns the line that says how many lines were dropped, written once that works again.
         max_waiting_bytes: Bytes that may wait.
 
     Attributes:

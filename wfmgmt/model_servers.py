@@ -52,7 +52,7 @@ def make_model_servers(
 
     Args:
         settings: The settings in force.
-        identity: Returns what tells this installation from all others; asked for only where it is needed.
+        identity: Returns the identity of this installation; called only where it is needed.
         forkserver: Where workers come from; it stays the caller's to close.
         measurements: Where to count what handlers measure.
     """

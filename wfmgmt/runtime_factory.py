@@ -64,7 +64,7 @@ class DatabaseView:
                 writer.record(_audit_event(drift))
 
     def identity(self) -> str:
-        """Return what tells this installation from all others."""
+        """Return the identity of this installation."""
         with self._registry.write() as writer:
             return writer.identity()
 

@@ -49,7 +49,7 @@ def events_of(service: Service, request_id: str) -> list[tuple[object, ...]]:
 def test_each_change_leaves_exactly_one_row(
     service: Service, method: str, path: str, status: int, events: list[tuple[object, ...]]
 ) -> None:
-    """Success and failure alike are told once, with who asked; what changes nothing is not told."""
+    """Success and failure alike are recorded once, with who asked; what changes nothing is not."""
     request_id = uuid.uuid4().hex
     answer = requests.request(method, f"{service.management}/{path}", headers={"x-request-id": request_id}, timeout=30)
     assert (answer.status_code, answer.headers["x-request-id"]) == (status, request_id)

@@ -161,7 +161,7 @@ def test_dry_run_finds_what_the_real_one_fails_at(said: tuple[list[str], list[st
 
 @pytest.mark.parametrize("make", [local(), remote("/open")], ids=["local", "remote"])
 def test_dry_run_notes_what_the_real_one_does(place: Place, request: pytest.FixtureRequest, make: Make) -> None:
-    """Copies, downloads and warnings are told beforehand as they are told afterwards."""
+    """Copies, downloads and warnings are announced in the words of the real import."""
     name = f"good-{request.node.callspec.id}"
     urls = {name: make(place, name)}
     dry, real = place.run(urls, "--dry-run"), place.run(urls)

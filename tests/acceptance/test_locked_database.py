@@ -1,4 +1,4 @@
-"""Another program that holds the database's write lock: writers wait a while and are told, readers notice nothing."""
+"""Another program that holds the database's write lock: writers wait a while and get a 503, readers notice nothing."""
 
 import sqlite3
 import time
@@ -42,7 +42,7 @@ def ping(service: Service) -> str:
 def test_changes_wait_for_the_lock_and_then_answer_503_while_reads_go_on(
     service: Service, lock: sqlite3.Connection
 ) -> None:
-    """Both are told after five seconds to retry, nothing changed, and the failure is recorded as soon as it can be."""
+    """Both get a 503 after five seconds, nothing changed, and the failure is recorded as soon as it can be."""
     began = time.monotonic()
     with ThreadPoolExecutor(2) as pool:
         changes = [pool.submit(service.register, "seq.war"), pool.submit(service.unregister, "kept")]

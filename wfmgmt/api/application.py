@@ -1,4 +1,4 @@
-"""What every request gets, whichever endpoint answers it: a bounded body, errors of one shape, and a count."""
+"""The Flask application around all endpoints: bounded bodies, errors of one shape, and a count of answers."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What stands before Flask, its routing and its reading of bodies: the browser guard, request ids, common headers."""
+"""The WSGI layer before Flask's routing and reading of bodies: the browser guard, request ids, common headers."""
 
 from collections.abc import Callable, Iterable
 from http import HTTPStatus

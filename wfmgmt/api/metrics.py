@@ -99,7 +99,7 @@ class Metrics:
 
 
 class _Shared(Collector):
-    """What all web workers counted; prometheus-client's own collector takes the folder's name for a pattern."""
+    """Collects what all workers counted; prometheus-client's own collector takes the folder's name for a pattern."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -47,7 +47,7 @@ _EMBEDDED_V4 = (
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an IP address is a global unicast one, reachable over the public internet.
+    """Return whether an IP address is a global unicast one, reachable over the public internet.
 
     IPv6 addresses that hold an IPv4 address are judged by that address.
 

@@ -21,7 +21,7 @@ _MAKERS = frozenset(
 
 
 def defined_names(source: str, filename: str) -> frozenset[str] | None:
-    """Return the names that exist in a module after it was imported, as far as its source tells.
+    """Return the names that exist in a module after it was imported, as far as its source shows.
 
     Definitions, assignments and imports at module level count, also inside `if`, `try`, `with`, loops and `match`,
     whichever branch would run, and what functions declare as `global`.
@@ -31,7 +31,7 @@ def defined_names(source: str, filename: str) -> frozenset[str] | None:
         filename: How messages call it.
 
     Returns:
-        The names, or None when only running the module can tell: it has a star import, code that can make names
+        The names, or None when only running the module can show them: it has a star import, code that can make names
         (`globals()`, `setattr`, `exec`, a decorator, a call that stands alone, …), or a class, which may stand in
         for functions.
 

@@ -1,4 +1,4 @@
-"""What workflow and model archives say about themselves, and the parts of them that registration needs."""
+"""The manifests of workflow and model archives, and the parts of the archives that registration needs."""
 
 import json
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class WorkflowArchive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelArchive:
-    """What a .mar says about its model.
+    """The facts about a model in a .mar: its manifest and its configuration.
 
     Attributes:
         model_name: Name that the archiver was given.
@@ -286,7 +286,7 @@ def _decoded(content: bytes, what: str) -> str:
 def _check_model_handler(archive: ArchiveReader, handler: str, limits: Limits) -> None:
     """Refuse a handler that names a file which is not in the archive, or which is no Python.
 
-    Without the suffix of a file, it may be installed or built in, which only its import can tell. So can only the
+    Without the suffix of a file, it may be installed or built in, which only its import can show. So can only the
     import of one that is longer than files are parsed here.
 
     Raises:

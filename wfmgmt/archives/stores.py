@@ -79,11 +79,11 @@ def new_durable_file(path: Path, *, is_private: bool = False) -> Iterator[Binary
 class ArchiveFolder:
     """One folder of archives, which operators fill by hand and downloads fill by themselves.
 
-    A download is written to a part, a hidden file whose name tells whose it is. Once whole, it gets its visible name
+    A download is written to a part, a hidden file whose name says whose it is. Once whole, it gets its visible name
     as a second link and stays a part until its owner discards that, after the registration has been recorded. So after
     a crash a part that is left over says which archive is in no registration.
 
-    On a file system without hard links the part is renamed instead, after a second hidden file was made that tells the
+    On a file system without hard links the part is renamed instead, after a second hidden file was made that gives the
     name. Several threads and processes may use the folder at once.
 
     Args:
@@ -217,7 +217,7 @@ class ArchiveFolder:
             part.unlink(missing_ok=True)
 
     def remove(self, name: str) -> bool:
-        """Remove an archive for good and tell whether it was there.
+        """Remove an archive for good and return whether it was there.
 
         Raises:
             InsufficientStorage: The disk is full; the archive may be gone already.
@@ -238,14 +238,14 @@ class ArchiveFolder:
         That is their parts, and archives that they published but that were never recorded.
 
         Args:
-            is_alive: Tells whether an owner still runs.
-            is_used: Tells whether an archive of that name is recorded.
+            is_alive: Returns whether an owner still runs.
+            is_used: Returns whether an archive of that name is recorded.
         """
         with full_disk_reported():
             files = self._files()
             left = [name for name in files if (match := _PART.fullmatch(name)) and not is_alive(match[1])]
             published = [name for part in left for name in self._names_of(part, files) if not is_used(name)]
-            # Parts go last, and what tells their names before them: a sweep that is interrupted can be repeated then.
+            # Parts go last, after the files that give their names, so that an interrupted sweep can be repeated.
             removed = [*dict.fromkeys(published), *sorted(left, key=lambda name: name.endswith(".part"))]
             for name in removed:
                 (self._folder / name).unlink(missing_ok=True)

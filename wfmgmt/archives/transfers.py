@@ -144,7 +144,7 @@ class Transfer:
         Raises:
             DownloadFailed: It ended too early, or was ended.
         """
-        missing = response.length  # None when only its end tells the length.
+        missing = response.length  # None when only its end gives the length.
         while missing != 0:
             with self._network_errors():
                 # Other ways to read would take an endless stream into memory for a chunk whose size is given as -1.

@@ -87,7 +87,7 @@ class RemoteUrl:
 
 
 def is_remote(text: str) -> bool:
-    """Tell whether a `url` parameter is an http or https address rather than a name in a store."""
+    """Return whether a `url` parameter is an http or https address rather than a name in a store."""
     return _SCHEME.match(text) is not None
 
 

@@ -195,7 +195,7 @@ def _check_member(member: zipfile.ZipInfo) -> None:
     Raises:
         InvalidArchive: Its name, kind or packing is not allowed.
     """
-    # zipfile cuts names off at NUL; the original name tells.
+    # zipfile cuts names off at NUL; the original name shows it.
     name = member.orig_filename if "\0" in member.orig_filename else member.filename
     fault = _fault_of_name(name)
     if fault is not None:

@@ -1,4 +1,4 @@
-"""What most commands begin with: the settings, the log as they have it, and private files."""
+"""The start of most commands: the settings, the log as they have it, and private files."""
 
 import logging.config
 import os

@@ -1,1 +1,1 @@
-"""What the management plane and the runtime say to each other: messages, the client, the status cache."""
+"""The protocol between the management plane and the runtime: messages, the client, the status cache."""

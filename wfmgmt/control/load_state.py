@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class LoadEvent(StrEnum):
-    """What happens to a workflow."""
+    """An event that moves a workflow from one state to the next."""
 
     #: All of its nodes came up.
     CAME_UP = "came up"

@@ -1,4 +1,4 @@
-"""What crosses the control socket between the management plane and the runtime, as JSON."""
+"""The JSON messages between the management plane and the runtime, on the control socket."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -113,7 +113,7 @@ class WorkflowReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusChanges:
-    """What changed in the runtime since a client's last request.
+    """The changes in the runtime since a client's last request.
 
     Attributes:
         epoch: Identity of the runtime process.

@@ -1,4 +1,4 @@
-"""What the management plane knows of the runtime, kept fresh by one thread instead of a call per request."""
+"""The management plane's copy of the runtime's status, kept fresh by one thread instead of a call per request."""
 
 import itertools
 import threading
@@ -47,7 +47,7 @@ class StatusCache:
         self._missing: dict[str, WorkflowReport] = {}
 
     def report(self, uid: str) -> WorkflowReport | None:
-        """Return the newest report of a workflow, None when the runtime has told nothing of it."""
+        """Return the newest report of a workflow, None when the runtime has reported nothing of it."""
         self._ensure_started()
         return self._reports.get(uid)
 

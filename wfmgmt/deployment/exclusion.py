@@ -1,4 +1,4 @@
-"""What one service has for itself: its database file and its stores.
+"""The exclusive use of a database file and of stores by one service.
 
 Two services with one of them would undo each other's registrations under way and remove each other's downloads.
 """

@@ -1,4 +1,4 @@
-"""What gunicorn's master prepares, hands to the web workers and takes down again."""
+"""Our part of gunicorn's master: what it prepares, hands to the web workers and takes down again."""
 
 import errno
 import logging

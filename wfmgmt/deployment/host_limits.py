@@ -1,4 +1,4 @@
-"""What the host lets the service have: open files, and a folder for temporary files."""
+"""Limits of the host: open files, and a folder for temporary files."""
 
 import os
 import resource

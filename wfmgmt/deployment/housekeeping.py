@@ -1,4 +1,4 @@
-"""What one web worker does beside answering requests: keep the runtime alive, the registry tidy and the log short.
+"""Background duties of one web worker: keep the runtime alive, the registry tidy and the write-ahead log short.
 
 Every web worker has the threads; an election decides which one acts, and who takes over when that one ends or stops.
 """

@@ -15,7 +15,7 @@ _ORDER = (_MANAGEMENT, _INFERENCE)
 
 
 class InheritedSockets:
-    """What was passed to this process in the way of `sd_listen_fds(3)`.
+    """The sockets that were passed to this process as `sd_listen_fds(3)` describes it.
 
     gunicorn takes all passed sockets for its own, so that of the inference address is taken out before.
 

@@ -1,4 +1,4 @@
-"""What an audit event records, and the chain of hashes that makes tampering visible."""
+"""Audit events, and the chain of hashes that makes tampering visible."""
 
 import hashlib
 import json

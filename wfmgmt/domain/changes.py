@@ -1,4 +1,4 @@
-"""What a follower of the registry reads: changes since a revision, and slices of everything."""
+"""Values that a follower of the registry reads: changes since a revision, and slices of everything."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from wfmgmt.domain.status import WorkflowStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What changed in the registry after a revision.
+    """The changes in the registry after a revision.
 
     Attributes:
         revision: The newest one, up to which this reports everything.

@@ -27,7 +27,7 @@ _ONE_PROCESS = {"min-workers": 1, "max-workers": 1, "batch-size": 1, "max-batch-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowSpec:
-    """What a spec says, checked as far as that goes without its archive.
+    """A parsed spec, checked as far as that goes without its archive.
 
     Attributes:
         defaults: The global settings.
@@ -271,7 +271,7 @@ def _parse_target(value: object, where: str) -> str:
 
 
 def _warnings(unknown: Sequence[str], models: _Models, dag: Dag) -> tuple[str, ...]:
-    """Return the warnings, the last one telling how many were left out when there are very many."""
+    """Return the warnings, the last one saying how many were left out when there are very many."""
     keys: list[tuple[str, str, tuple[str, ...]]] = [("spec", key, _TOP_LEVEL_KEYS) for key in unknown]
     keys += [(f"models.{name}", key, _MODEL_KEYS) for name, key in models.unknown_keys]
     keys = [each for each in keys if not each[1].startswith(_EXTENSION)]

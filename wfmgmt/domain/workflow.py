@@ -1,4 +1,4 @@
-"""What a workflow is: its nodes, their settings, and what the runtime needs to load it."""
+"""Workflows: their nodes, the nodes' settings, and what the runtime needs to load them."""
 
 from dataclasses import dataclass, field, fields
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""YAML from strangers to plain values: mappings, lists, text, numbers, booleans and null, nothing else.
+"""Untrusted YAML as plain values: mappings, lists, text, numbers, booleans and null, nothing else.
 
 The values are built from the parser's events, not by PyYAML's constructors: those have no limits on aliases, depth or
 size, let the last of several equal keys win without a word, and raise odd errors on odd scalars.
@@ -78,7 +78,7 @@ def load_yaml(text: str, *, max_bytes: int, max_depth: int, max_values: int) -> 
 
     Raises:
         InvalidWorkflow: The text is not YAML, has more than one document, tags, keys that are not text or are there
-            twice, or exceeds a limit. The message tells line and column.
+            twice, or exceeds a limit. The message gives line and column.
     """
     _check_characters(text, max_bytes)
     builder = _Builder(max_depth=max_depth, max_values=max_values)

@@ -1,1 +1,1 @@
-"""What the HTTP sides of both planes share; it knows neither Flask nor aiohttp."""
+"""HTTP code that both planes share; it knows neither Flask nor aiohttp."""

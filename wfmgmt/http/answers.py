@@ -1,4 +1,4 @@
-"""What both planes answer alike: errors, headers and request ids, as TorchServe 0.12.0 has them."""
+"""Parts of answers that both planes share: errors, headers and request ids, as TorchServe 0.12.0 has them."""
 
 import json
 import re

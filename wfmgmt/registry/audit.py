@@ -39,7 +39,7 @@ def append(connection: Connection, now: str, event: AuditEvent) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainReport:
-    """What a walk along the chain found.
+    """The result of checking the chain of hashes.
 
     Attributes:
         events: Rows that fit, from the start.

@@ -41,7 +41,7 @@ def alembic_config() -> Config:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseState:
-    """What is found in a database without changing it.
+    """The state of a database, as found without changing it.
 
     Attributes:
         shown: How it is called in messages.
@@ -93,7 +93,7 @@ def inspect(database: Path | str, *, is_checked: bool = True) -> DatabaseState:
 
 @contextmanager
 def _reachable(shown: str) -> Iterator[None]:
-    """Tell a database server that may be there later from a database that cannot be used."""
+    """Distinguish a database server that may be there later from a database that cannot be used."""
     try:
         yield
     except OperationalError as error:

@@ -145,7 +145,7 @@ class Writer(Reader):
         return revision
 
     def identity(self) -> str:
-        """Return the twelve hexadecimal digits that tell this installation from others, made up when first needed."""
+        """Return the identity of this installation, twelve hexadecimal digits that are drawn when first needed."""
         known = self._connection.execute(select(installation.c.identity)).scalar_one_or_none()
         if known is not None:
             return str(known)

@@ -71,7 +71,7 @@ class Acquisition:
         folders: The stores.
         fetcher: Downloads.
         limits: Bounds on archives.
-        lease: Whose downloads these are, so that they can be told from those of a dead process.
+        lease: Whose downloads these are, which distinguishes them from those of a dead process.
         cancelled: Becomes true when the server stops.
     """
 

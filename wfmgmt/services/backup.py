@@ -28,7 +28,7 @@ _OWNER = "restore"
 
 @dataclass(kw_only=True)
 class BackupReport:
-    """What a backup or a restore did.
+    """The outcome of a backup or a restore.
 
     Attributes:
         archives: How many archives it holds.

@@ -1,4 +1,4 @@
-"""What is registered and how it runs: the questions of the API, none of which changes anything."""
+"""Read-only queries of the API: which workflows are registered, and how they run."""
 
 from collections import OrderedDict
 from dataclasses import dataclass

@@ -29,7 +29,7 @@ class Leases:
         """Give the name of a new lease, alive until the block ends or the process dies.
 
         Args:
-            prefix: What its name begins with, to tell whose it is.
+            prefix: Beginning of its name, which says whose it is.
 
         Raises:
             InsufficientStorage: The disk has no room for one more file.

@@ -28,7 +28,7 @@ class LongRequests:
 
     @contextmanager
     def slot(self) -> Iterator[bool]:
-        """Give a slot until the block ends, if one is free; the value tells whether."""
+        """Give a slot until the block ends, if one is free; the value is whether it was."""
         is_free = self._slots.acquire(blocking=False)
         try:
             yield is_free

@@ -153,7 +153,7 @@ class Registration:
             if not attempt.is_recorded:
                 self._removal.record_failure(attempt.event(origin, error), error)
             raise
-        except Exception as error:  # The trail tells of our own defects, too; the log has the details.
+        except Exception as error:  # The trail records our own defects, too; the log has the details.
             self._removal.record_failure(attempt.event(origin, error), error)
             raise
 
@@ -305,7 +305,7 @@ class Registration:
 
 @dataclass(slots=True, kw_only=True)
 class _Attempt:
-    """What is known so far of one registration, for its audit event."""
+    """The facts of one registration so far, for its audit event."""
 
     name: str
     detail: dict[str, Any]

@@ -28,7 +28,7 @@ UNRECORDED = 10_000
 FIRST_RETRY_S, MAX_RETRY_S = 1.0, 30.0
 #: How often it is looked whether a removal that others finish is finished.
 WAIT_INTERVAL_S = 0.1
-#: How long a client may take to repeat a removal that it was not told the end of.
+#: How long a client may take to repeat a removal whose outcome it did not get.
 REPEAT_TIME = timedelta(minutes=10)
 #: What the leases of recovered changes begin with: no client was answered that they are finished.
 RECOVERY = "recovery-"
@@ -38,7 +38,7 @@ HOUSEKEEPING = Origin(actor="housekeeping")
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What became of the work that dead processes left.
+    """The outcome of finishing the work that dead processes left.
 
     Attributes:
         done: A sentence for each workflow that was finished or undone.

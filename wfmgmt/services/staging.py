@@ -75,7 +75,7 @@ def staged(
         archives: Those that are not here.
         folders: Where the copies go.
         lease: Whose they are meanwhile.
-        is_used: Tells whether a workflow runs from a file, by store and name.
+        is_used: Returns whether a workflow runs from a file, by store and name.
 
     Raises:
         NotImported: A file of that name appeared meanwhile, or one cannot be read.

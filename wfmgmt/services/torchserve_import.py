@@ -185,7 +185,7 @@ class TorchServeImport:
     def _needed(self, listed: Listed, source: Source) -> tuple[str, list[FoundArchive]]:
         """Return by which url a workflow is to be registered, and which archives have to be copied first."""
         if is_remote(listed.url):
-            # What it downloaded lies in its store, and tells which models will be needed.
+            # What it downloaded lies in its store, and names the models that will be needed.
             seen = find_there("workflow", parse_url(listed.url).file_name, source.stores)
             found = [] if seen is None else self._models(seen, source)
             return listed.url, [each for each in found if not each.is_here]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from wfmgmt.serving.models.base import Content, NodeAnswer
 from wfmgmt.serving.predictions import NodeTrace
 
-#: Header that tells what happened at each node.
+#: Header that says what happened at each node.
 TRACE_HEADER = "x-wfmgmt-trace"
 #: TorchServe's content type for answers of every kind.
 DEFAULT_CONTENT_TYPE = "application/json"

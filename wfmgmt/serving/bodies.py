@@ -1,4 +1,4 @@
-"""What a client sends to a workflow, as the fields that the first handler gets.
+"""Request bodies of predictions, parsed into the fields that the first handler gets.
 
 Source:
     TorchServe 0.12.0: form fields and parts of a multipart body under their names, any other body as `body`. Parameters

@@ -57,7 +57,7 @@ async def _refuse_other_users(request: web.Request, handler: Handler) -> web.Str
 
 
 def _peer_uid(request: web.Request) -> int | None:
-    """Return the user whose process connected, None where the system does not tell."""
+    """Return the user whose process connected, None where the system does not say."""
     sock = request.get_extra_info("socket")
     if sock is None or sys.platform != "linux":
         return None
@@ -159,5 +159,5 @@ async def _check(request: web.Request) -> web.Response:
 
 
 async def _collect(_request: web.Request) -> web.Response:
-    """Collect garbage now, and report what the memory is used for: to find a leak."""
+    """Run a garbage collection now, and report what the memory is used for: to find a leak."""
     return _message(collect_garbage())

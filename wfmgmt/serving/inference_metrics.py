@@ -1,4 +1,4 @@
-"""What is counted on the inference address, and its text for Prometheus."""
+"""Metrics of the inference address, and their text for Prometheus."""
 
 import asyncio
 from collections.abc import Sequence

@@ -178,7 +178,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 async def _ping(request: web.Request) -> web.Response:
-    """Tell whether everything runs, or what does not."""
+    """Answer whether everything runs, or what does not."""
     status_log = request.app[_RUNTIME].catalog.status_log
     not_ready = [report for report in status_log.reports() if report.is_missing]
     shown = {report.workflow: report.problem for report in not_ready[:NOT_READY_SHOWN]}
@@ -187,7 +187,7 @@ async def _ping(request: web.Request) -> web.Response:
 
 
 async def _readyz(request: web.Request) -> web.Response:
-    """Tell whether all that was ready is ready again, or what is not."""
+    """Answer whether all that was ready is ready again, or what is not."""
     catalog = request.app[_RUNTIME].catalog
     awaited = [report for report in catalog.status_log.reports() if report.is_awaited]
     shown = {report.workflow: report.awaited_for for report in awaited[:NOT_READY_SHOWN]}
@@ -197,7 +197,7 @@ async def _readyz(request: web.Request) -> web.Response:
 
 
 async def _livez(_request: web.Request) -> web.Response:
-    """Tell that the process serves."""
+    """Answer that the process serves."""
     return json_answer(json_body(LIVENESS))
 
 

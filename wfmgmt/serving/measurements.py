@@ -1,4 +1,4 @@
-"""What happens at the nodes, counted for `/metrics`.
+"""Counters and times of nodes, for `/metrics`.
 
 A request touches several of these per node, so they are plain numbers; prometheus-client only writes them down.
 """

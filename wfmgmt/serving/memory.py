@@ -1,4 +1,4 @@
-"""What the memory of this process is used for, on request."""
+"""Statistics of this process's memory, on request."""
 
 import ctypes
 import gc
@@ -8,7 +8,7 @@ from wfmgmt.control.messages import MemoryReport
 
 
 class _MallInfo(ctypes.Structure):
-    """What mallinfo2(3) of the GNU C library returns."""
+    """The struct that mallinfo2(3) of the GNU C library returns."""
 
     _fields_ = (
         *((name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd")),

@@ -177,7 +177,7 @@ class Infer(Protocol):
 
 
 class _Node(NamedTuple):
-    """What a request needs at one node."""
+    """The parts of one node that a request uses."""
 
     infer: Infer
     measured: NodeMeasurements

@@ -1,4 +1,4 @@
-"""What the runtime needs of the registry."""
+"""The part of the registry that the runtime uses, as a Protocol."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol

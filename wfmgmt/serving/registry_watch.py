@@ -1,4 +1,4 @@
-"""What changed in the registry, read at next to no cost while nothing does."""
+"""A watch of the registry for changes, at next to no cost while there are none."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ SLICE_ROWS = 5000
 
 @dataclass(slots=True, kw_only=True)
 class Look:
-    """What one look at the registry found.
+    """The result of one look at the registry.
 
     Attributes:
         statuses: Status of each registration that was made or changed, or was compared, by uid.

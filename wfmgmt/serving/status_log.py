@@ -40,7 +40,7 @@ class StatusLog:
             self._gone.append((self._next(), uid))
 
     def record_catalog(self, error: str) -> None:
-        """Tell whether the database could be read; the first success means that all its workflows are being loaded."""
+        """Record whether the database could be read; after the first success all its workflows are being loaded."""
         is_complete = self.is_complete or not error
         if (error, is_complete) != (self.catalog_error, self.is_complete):
             self.catalog_error, self.is_complete = error, is_complete
@@ -89,7 +89,7 @@ class StatusLog:
         )
 
     def _page_after(self, since: int) -> tuple[list[WorkflowReport], int]:
-        """Return the oldest reports after a sequence number, and the number up to which they tell everything."""
+        """Return the oldest reports after a sequence number, and the number up to which they are complete."""
         newest_first = list(itertools.takewhile(lambda each: each[0] > since, reversed(self._reports.values())))
         page = newest_first[-MAX_PAGE:]
         sequence = self._sequence if len(page) == len(newest_first) else page[0][0]

@@ -17,7 +17,7 @@ __all__ = [
 
 
 class ModelServerConformance(LoadingConformance, PredictingConformance):
-    """What `ModelServer` and its `LoadedModel`s promise, as tests.
+    """The conformance suite for a `ModelServer` and its `LoadedModel`s.
 
     A subclass whose name starts with `Test` runs them. It, or its module, provides two fixtures: `open_server`, a
     function that returns an asynchronous context manager for a server, which is closed at the end; and `write_mar`, a

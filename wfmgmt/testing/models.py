@@ -1,4 +1,4 @@
-"""What the suites for model servers share."""
+"""Values and helpers that the suites for model servers share."""
 
 import asyncio
 import functools

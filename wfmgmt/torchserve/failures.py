@@ -1,4 +1,4 @@
-"""What can go wrong between a TorchServe and its client, in one place."""
+"""Errors between a TorchServe and its client."""
 
 import ssl
 import traceback

@@ -1,4 +1,4 @@
-"""What TorchServe's management API says about models and workflows: its names of things, and values made of them.
+"""Responses of TorchServe's management API about models and workflows, parsed into values.
 
 The parsers take decoded JSON and raise KeyError, TypeError, ValueError or AttributeError when it has another form.
 

@@ -35,7 +35,7 @@ class TestRegistering:
 
     @in_event_loop
     async def test_register_looks_in_the_store_only(self, open_server: OpenServer) -> None:
-        """Folders in a url are passed over, though they are told."""
+        """Folders in a url have no effect, but are reported."""
         async with open_server() as server:
             assert (await server.register("sub/m.mar")).status == 200
             assert (await server.described())["modelUrl"] == "sub/m.mar"
@@ -49,7 +49,7 @@ class TestRegistering:
                 assert answer.json["status"].endswith("Use scale workers API to add workers for the model.")
 
     @in_event_loop
-    async def test_register_does_not_wait_when_told(self, open_server: OpenServer) -> None:
+    async def test_register_does_not_wait_when_asked_not_to(self, open_server: OpenServer) -> None:
         """A handler that fails is registered then, and stays."""
         async with open_server() as server:
             answer = await server.register("failing.mar", synchronous="false")

@@ -43,7 +43,7 @@ class WorkerFault(Exception):
 
 
 class BatchResult(NamedTuple):
-    """What a worker made of a batch.
+    """The result of a batch from its worker.
 
     Attributes:
         outcomes: What became of each request.

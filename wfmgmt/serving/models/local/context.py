@@ -1,4 +1,4 @@
-"""What a handler learns about itself, its environment and its requests, and how it shapes its answers."""
+"""The context of handlers: their environment, their requests, and the status and headers of their answers."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -37,7 +37,7 @@ class PreloadFailed(ForkFailed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerEnvironment:
-    """What all workers inherit from the forkserver.
+    """The environment that all workers inherit from the forkserver.
 
     Attributes:
         environment: Environment variables; None gives them those of this process.

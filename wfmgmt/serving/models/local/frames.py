@@ -37,7 +37,7 @@ class InvalidFrame(ValueError):
 
 
 class Frame(NamedTuple):
-    """One message.
+    """One message: a header and its payload.
 
     Attributes:
         header: What the message says.

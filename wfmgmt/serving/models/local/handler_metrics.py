@@ -1,4 +1,4 @@
-"""What handlers count and time, on its way to `/metrics`."""
+"""Metrics that handlers keep, on their way to `/metrics`."""
 
 from collections.abc import Sequence
 from typing import Any

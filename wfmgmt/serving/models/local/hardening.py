@@ -1,4 +1,4 @@
-"""What a worker may not do, and how it is to go first when the machine runs short.
+"""Limits on workers, which also make the kernel kill them first when memory runs short.
 
 A handler is as trusted as the service's user: these keep accidents from taking the service along, and make attacks on
 other processes of that user harder, no more (`docs/explanation/security.md`).

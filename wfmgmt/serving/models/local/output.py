@@ -1,4 +1,4 @@
-"""What handlers print, on its way into the log."""
+"""Output of handlers, on its way into the log."""
 
 import asyncio
 import logging

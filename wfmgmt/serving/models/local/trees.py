@@ -44,7 +44,7 @@ class ArchiveContent(Protocol):
 
 
 class UnpackedArchive(Protocol):
-    """What an archive says about itself."""
+    """An archive that has been unpacked: its handler and its manifest."""
 
     @property
     def handler(self) -> str:
@@ -76,7 +76,7 @@ class BlockingWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveKind:
-    """What differs between the archives of models and of workflows.
+    """The differences between the archives of models and of workflows.
 
     Attributes:
         name: What messages call such an archive.

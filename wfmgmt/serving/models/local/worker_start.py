@@ -16,7 +16,7 @@ from wfmgmt.timeouts import timeout_at
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What each worker of a pool does.
+    """The work of each worker of a pool: the handler that it loads.
 
     Attributes:
         workflow: Workflow it belongs to.

@@ -94,7 +94,7 @@ async def test_versions_of_others_neither_disturb_nor_answer(tmp_path: Path, *, 
 
 @in_event_loop
 async def test_model_that_cannot_be_removed_does_not_end_the_check(tmp_path: Path) -> None:
-    """Its server's words are told, and everything else is repaired and told all the same."""
+    """The failure is reported, and everything else is repaired and reported all the same."""
     async with fake_torchserve(tmp_path) as fake:
         async with open_torchserve_models(tmp_path, address_of(fake)) as before:
             for workflow in ("first", "second"):

@@ -1,4 +1,4 @@
-"""How errors of handlers are told."""
+"""How errors of handlers are reported."""
 
 import sys
 
