@@ -23,7 +23,7 @@ def figures_of(trial: Trial) -> list[Figure]:
 def problems_of(trial: Trial) -> list[str]:
     """Return in words what must not be."""
     problems = [*trial.tally.details, *trial.afterwards.details]
-    problems += [f"no answer of its own afterwards: {question.workflow.name}" for question in trial.mute]
+    problems += [f"no answer of its own afterwards: {question.workflow.name}" for question in trial.unanswered]
     if trial.census is not None:
         problems += [f"stray process: {stray}" for stray in trial.census.strays]
     return problems + [f"left, {kind}: {each}" for kind, found in trial.leftovers.items() for each in found]
@@ -124,7 +124,10 @@ def _end(trial: Trial) -> list[Figure]:
         Figure(what="workers after it", value=workers, unit="running", at_most=MIN_WORKERS, at_least=MIN_WORKERS),
         Figure(what="stray processes after it", value=strays, unit="running", at_most=0),
         Figure(
-            what="workflows without an own answer, idle", value=len(trial.mute), unit=f"of {len(STEADY)}", at_most=0
+            what="workflows without an own answer, idle",
+            value=len(trial.unanswered),
+            unit=f"of {len(STEADY)}",
+            at_most=0,
         ),
         Figure(
             what="exit code", value=-1 if trial.exit_code is None else trial.exit_code, unit="", at_most=0, at_least=0

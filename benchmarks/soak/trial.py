@@ -63,7 +63,7 @@ class Trial:
         memory_mb: Of the runtime after the load, before a garbage collection and after it.
         memory: What its memory was used for then, None when it was not there.
         census: The processes after the load.
-        mute: Requests that did not get their own answers when it was over.
+        unanswered: Requests that did not get their own answers when it was over.
         exit_code: Of the service, None when it did not stop.
         leftovers: Processes after the stop, files that should be gone.
     """
@@ -78,7 +78,7 @@ class Trial:
     memory_mb: tuple[float, float] = (0.0, 0.0)
     memory: MemoryReport | None = None
     census: Census | None = None
-    mute: list[Question] = field(default_factory=list)
+    unanswered: list[Question] = field(default_factory=list)
     exit_code: int | None = None
     leftovers: dict[str, list[str]] = field(default_factory=dict)
 
@@ -136,13 +136,13 @@ def _ask_each(service: Service, questions: Questions, trial: Trial) -> None:
     """Ask every workflow once, while nothing disturbs it."""
     load = Load(service.inference, questions, trial.afterwards)
     asked = [replace(questions.ask(workflow), deed="") for workflow in STEADY]
-    trial.mute += asyncio.run(load.ask_each(asked))
+    trial.unanswered += asyncio.run(load.ask_each(asked))
 
 
 def _leave_children(service: Service, questions: Questions, trial: Trial) -> None:
     """Have handlers start processes that the stop has to end."""
     asked = [replace(questions.ask(NAUGHTY), deed=deed) for deed in ("fork@m", "stray@m", "fork@post", "stray@post")]
-    trial.mute += asyncio.run(Load(service.inference, questions, trial.afterwards).ask_each(asked))
+    trial.unanswered += asyncio.run(Load(service.inference, questions, trial.afterwards).ask_each(asked))
 
 
 def _settle(service: Service) -> Census:

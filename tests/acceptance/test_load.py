@@ -16,7 +16,7 @@ from tests.support.processes import MIB, MemoryWatch, web_workers
 from tests.support.records import fill
 from tests.support.service import Service, wait_until
 from tests.support.slow_clients import slow_clients, slowest_honest_answer
-from tests.support.sources import endless_source, silent_source
+from tests.support.sources import endless_source, stalled_source
 from wfmgmt.registry.schema import upgrade
 
 SLEEPER = """
@@ -120,7 +120,7 @@ def test_registrations_that_hang_leave_the_rest_of_the_service_alone(tmp_path: P
     """Twenty that wait for a source or a model keep nothing from answering; one more is sent away."""
     settings = {"web_workers": 1, "web_threads": 24, "max_operations": 20, "download_timeout_s": 30}
     with (
-        silent_source() as (url, waiting),
+        stalled_source() as (url, waiting),
         deployed(tmp_path, allowed_urls=r"http://127\.0\.0\.1:.*", **settings) as service,
         ThreadPoolExecutor(20) as pool,
     ):

@@ -164,7 +164,7 @@ def test_error_of_a_handler_shows_no_folder_of_the_service(service: Service) -> 
     ("order", "reason"), [("exit", "its worker exited with code 3"), ("sleep", "no answer within")]
 )
 def test_worker_that_is_lost_is_replaced(service: Service, order: str, reason: str) -> None:
-    """The request fails after its second try; the next one is answered."""
+    """The request fails after its second attempt; the next one is answered."""
     body = predict(service, "obedient", f"model:{order}".encode()).json()
     assert body["message"].startswith(f"Error executing model: {reason}")
     assert body["attempt"] == 2

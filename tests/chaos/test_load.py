@@ -15,7 +15,7 @@ from tests.support.load import make_idle_workflow, mixed_load, p99, walk_while_o
 from tests.support.processes import MIB, MemoryWatch, web_workers
 from tests.support.service import Service, wait_until
 from tests.support.slow_clients import slow_clients, slowest_honest_answer
-from tests.support.sources import endless_source, silent_source
+from tests.support.sources import endless_source, stalled_source
 
 Report = Callable[[str], None]
 LARGE_MB = 2048
@@ -99,7 +99,7 @@ def test_hanging_sources_leave_the_rest_of_the_service_alone(service: Service, s
     """With the default settings too: some of 20 registrations wait, the others are sent away, and /ping answers."""
     assert service.register("idle.war").status_code == 200
     slowest_s = 0.0
-    with silent_source() as (url, waiting), ThreadPoolExecutor(20) as pool:
+    with stalled_source() as (url, waiting), ThreadPoolExecutor(20) as pool:
         hanging = [pool.submit(service.register, url, workflow_name=f"n{number}") for number in range(20)]
         wait_until(lambda: waiting() + sum(each.done() for each in hanging) >= 20, what="20 registrations")
         until = time.monotonic() + min(seconds, 60)

@@ -10,7 +10,7 @@ from tests.support.processes import MIB
 
 
 @contextlib.contextmanager
-def silent_source() -> Iterator[tuple[str, Callable[[], int]]]:
+def stalled_source() -> Iterator[tuple[str, Callable[[], int]]]:
     """Run a server that accepts and never answers; give an address there, and what counts those who wait."""
     waiting: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:

@@ -65,19 +65,19 @@ class StatusCache:
             return f"There has been no news from the runtime for {age_s:.0f} s."
         return self._problem
 
-    def not_ready(self, most: int) -> tuple[dict[str, str], int]:
+    def not_ready(self, limit: int) -> tuple[dict[str, str], int]:
         """Return workflows that are not ready, each with why, and how many there are of them."""
         self._ensure_started()
         with self._lock:
-            shown = itertools.islice(self._missing.values(), most)
+            shown = itertools.islice(self._missing.values(), limit)
             return {report.workflow: report.problem for report in shown}, len(self._missing)
 
-    def awaited(self, most: int) -> tuple[dict[str, str], int]:
+    def awaited(self, limit: int) -> tuple[dict[str, str], int]:
         """Return workflows that were ready before the runtime started and are not again, like `not_ready`."""
         self._ensure_started()
         with self._lock:
             awaited = [report for report in self._missing.values() if report.is_awaited]
-        return {report.workflow: report.awaited_for for report in awaited[:most]}, len(awaited)
+        return {report.workflow: report.awaited_for for report in awaited[:limit]}, len(awaited)
 
     def start(self, *, on_abandoned: Callable[[], None] = lambda: None) -> None:
         """Start the thread, unless it runs already.

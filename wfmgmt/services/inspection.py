@@ -82,13 +82,13 @@ class Inspection:
             return str(error)
         return self._status.problem()
 
-    def not_ready(self, most: int) -> tuple[dict[str, str], int]:
+    def not_ready(self, limit: int) -> tuple[dict[str, str], int]:
         """Return workflows that are not ready, each with why, and how many there are of them."""
-        return self._status.not_ready(most)
+        return self._status.not_ready(limit)
 
-    def awaited(self, most: int) -> tuple[dict[str, str], int]:
+    def awaited(self, limit: int) -> tuple[dict[str, str], int]:
         """Return workflows that were ready before the runtime started and are not again, like `not_ready`."""
-        return self._status.awaited(most)
+        return self._status.awaited(limit)
 
     def counts(self) -> dict[WorkflowStatus, int]:
         """Return how many workflows stand where."""

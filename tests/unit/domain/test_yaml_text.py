@@ -1,4 +1,4 @@
-"""YAML from strangers."""
+"""Untrusted YAML."""
 
 import math
 import time

@@ -138,7 +138,7 @@ async def test_several_leaves_answer_each() -> None:
 
 @in_event_loop
 async def test_node_is_tried_again() -> None:
-    """A failure is followed by another try, away from the worker that failed."""
+    """A failure is followed by another attempt, away from the worker that failed."""
     workflow = Workflow({"a": []}, a=failing(PredictionFailed("bad", worker=7), None))
     assert await workflow.run() == {"a": "ok"}
     assert workflow.asked == [("a", None), ("a", 7)]
@@ -150,7 +150,7 @@ async def test_node_is_tried_again() -> None:
 @pytest.mark.parametrize("retries", [0, 1, 3])
 @in_event_loop
 async def test_node_fails_after_its_tries(retries: int) -> None:
-    """The error names the node, the try and the last reason, and starts as TorchServe's."""
+    """The error names the node, the attempt and the last reason, and starts as TorchServe's."""
     script = [PredictionFailed(f"bad {number}") for number in range(retries + 1)]
     workflow = Workflow({"s": ["a"], "a": []}, retries=retries, a=failing(*script))
     with pytest.raises(NodeFailed) as raised:

@@ -30,14 +30,14 @@ class TorchServeModel(Lifetime):
     Args:
         model: What is loaded.
         lifetimes: The others of its model server.
-        replicas: The model on each server, in the order of the settings.
+        server_models: The model on each server, in the order of the settings.
         pinned: Names its archive.
         queue_size: Requests that may wait.
         on_change: Called whenever its status may have changed.
         on_forgotten: Called when a server turned out not to hold it.
 
     Attributes:
-        replicas: As given.
+        server_models: As given.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class TorchServeModel(Lifetime):
         model: Model,
         lifetimes: "Lifetimes[TorchServeModel]",
         *,
-        replicas: Sequence[ServerModel],
+        server_models: Sequence[ServerModel],
         pinned: PinnedArchives,
         queue_size: int,
         on_change: Callable[[], None],
         on_forgotten: Callable[[], None],
     ) -> None:
         super().__init__(model, lifetimes, on_change=on_change)
-        self.replicas = replicas
+        self.server_models = server_models
         self._pinned = pinned
         self._places = max(queue_size, model.settings.batch_size)
         self._on_forgotten = on_forgotten
@@ -65,7 +65,7 @@ class TorchServeModel(Lifetime):
         """The workers on all servers together; see `LoadedModel.status`."""
         if self.is_gone:
             return WorkerStatus(wanted=0, ready=0)
-        scalers = [replica.scaler for replica in self.replicas]
+        scalers = [server_model.scaler for server_model in self.server_models]
         return WorkerStatus(
             wanted=sum(each.minimum for each in scalers),
             ready=sum(each.ready for each in scalers),
@@ -89,7 +89,7 @@ class TorchServeModel(Lifetime):
         model = self.model
         if not self.is_ready:
             return self._unload_notice
-        at_once = len(self.replicas) * max(self._maximum, 1) * model.settings.batch_size
+        at_once = len(self.server_models) * max(self._maximum, 1) * model.settings.batch_size
         if len(self._in_flight) >= self._places + at_once:
             return f"{self._places} requests wait for {model.node} already (WFMGMT_QUEUE_SIZE); try again later."
         return None
@@ -102,9 +102,9 @@ class TorchServeModel(Lifetime):
         """Have one server answer; another one only when that cannot have run the request."""
         reasons = []
         try:
-            for replica in self._in_turn(avoid):
+            for server_model in self._in_turn(avoid):
                 try:
-                    return await replica.ask(request)
+                    return await server_model.ask(request)
                 except ModelForgotten as forgotten:
                     self._on_forgotten()
                     reasons.append(str(forgotten))
@@ -117,23 +117,23 @@ class TorchServeModel(Lifetime):
         raise NoWorker(f"{self.model.node} has no worker: {'; '.join(reasons)}")
 
     def _in_turn(self, avoid: int | None) -> list[ServerModel]:
-        """Return the replicas in the order in which a request should try them."""
-        self._turn = (self._turn + 1) % len(self.replicas)
-        turned = [*self.replicas[self._turn :], *self.replicas[: self._turn]]
+        """Return the server_models in the order in which a request should try them."""
+        self._turn = (self._turn + 1) % len(self.server_models)
+        turned = [*self.server_models[self._turn :], *self.server_models[: self._turn]]
         return sorted(turned, key=lambda each: (each.server.is_left_out, avoid is not None and each.number == avoid))
 
     async def scale(self, minimum: int, maximum: int) -> None:
         """Change the numbers of workers on each server; see `LoadedModel.scale`."""
         if not self.is_ready:
             raise ModelNotLoaded(self.model.node, "it is not loaded")
-        before = [(replica.scaler.minimum, replica.scaler.maximum) for replica in self.replicas]
+        before = [(server_model.scaler.minimum, server_model.scaler.maximum) for server_model in self.server_models]
         outcomes = await asyncio.gather(
-            *(replica.scale(minimum, maximum) for replica in self.replicas), return_exceptions=True
+            *(server_model.scale(minimum, maximum) for server_model in self.server_models), return_exceptions=True
         )
         failures = [outcome for outcome in outcomes if outcome is not None]
         if failures:
             changed = [index for index, outcome in enumerate(outcomes) if outcome is None]
-            undone = (self.replicas[index].scale(*before[index]) for index in changed)
+            undone = (self.server_models[index].scale(*before[index]) for index in changed)
             await asyncio.gather(*undone, return_exceptions=True)
             raise failures[0]
         self._maximum = maximum
@@ -162,23 +162,27 @@ class TorchServeModel(Lifetime):
     async def _bring_up(self) -> None:
         self._on_change()
         await asyncio.to_thread(self._pinned.pin, self.model)
-        outcomes = await asyncio.gather(*(replica.bring_up() for replica in self.replicas), return_exceptions=True)
+        outcomes = await asyncio.gather(
+            *(server_model.bring_up() for server_model in self.server_models), return_exceptions=True
+        )
         failures = [outcome for outcome in outcomes if outcome is not None]
         for failure in failures:
             if not _is_unreachable(failure) or len(failures) == len(outcomes):
                 raise failure
-        for replica, outcome in zip(self.replicas, outcomes, strict=True):
+        for server_model, outcome in zip(self.server_models, outcomes, strict=True):
             if isinstance(outcome, ModelNotLoaded):
-                _log.warning("%s is left out: %s", replica.name, outcome.reason)
-                replica.on_problem(outcome.reason)
+                _log.warning("%s is left out: %s", server_model.name, outcome.reason)
+                server_model.on_problem(outcome.reason)
 
     async def _take_down(self) -> None:
         for task in self._in_flight:
             task.cancel()
-        outcomes = await asyncio.gather(*(replica.take_down() for replica in self.replicas), return_exceptions=True)
-        for replica, outcome in zip(self.replicas, outcomes, strict=True):
+        outcomes = await asyncio.gather(
+            *(server_model.take_down() for server_model in self.server_models), return_exceptions=True
+        )
+        for server_model, outcome in zip(self.server_models, outcomes, strict=True):
             if outcome is not None:
-                _log.warning("%s may be left until it can be removed: %s", replica.name, outcome)
+                _log.warning("%s may be left until it can be removed: %s", server_model.name, outcome)
         try:
             await asyncio.to_thread(self._pinned.unpin, self.model)
         except OSError as error:

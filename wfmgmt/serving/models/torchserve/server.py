@@ -70,7 +70,7 @@ class TorchServeModelServer:
 
     async def load(self, model: Model, *, on_change: Callable[[], None]) -> TorchServeModel:
         """Register a model; see `ModelServer.load`. A server that cannot be reached is left out, but not all."""
-        replicas = [
+        server_models = [
             ServerModel(
                 server=server,
                 number=number if len(self._servers) > 1 else None,
@@ -84,7 +84,7 @@ class TorchServeModelServer:
         loaded = TorchServeModel(
             model,
             self._lifetimes,
-            replicas=replicas,
+            server_models=server_models,
             pinned=self._pinned,
             queue_size=self._settings.queue_size,
             on_change=on_change,
@@ -109,15 +109,15 @@ class TorchServeModelServer:
         try:
             held = {model.name: model for model in await server.models()}
         except ServerFailed as failure:
-            for _, replica in self._ready_on(server):
-                replica.on_problem(failure.reason)
+            for _, server_model in self._ready_on(server):
+                server_model.on_problem(failure.reason)
             return [_unknown(server, failure)]
-        for loaded, replica in self._ready_on(server):
+        for loaded, server_model in self._ready_on(server):
             try:
-                drift = await _compare(loaded, replica, held, dry_run=dry_run)
+                drift = await _compare(loaded, server_model, held, dry_run=dry_run)
             except ServerFailed as failure:
-                replica.on_problem(failure.reason)
-                drift = _unknown(server, failure, replica.name, loaded.model.workflow)
+                server_model.on_problem(failure.reason)
+                drift = _unknown(server, failure, server_model.name, loaded.model.workflow)
             if drift is not None:
                 drifts.append(drift)
         extra = [model for model in held.values() if self._is_extra(model, known)]
@@ -125,10 +125,10 @@ class TorchServeModelServer:
 
     def _ready_on(self, server: TorchServe) -> list[tuple[TorchServeModel, ServerModel]]:
         return [
-            (loaded, replica)
+            (loaded, server_model)
             for loaded in self._lifetimes
-            for replica in loaded.replicas
-            if loaded.is_ready and replica.server is server
+            for server_model in loaded.server_models
+            if loaded.is_ready and server_model.server is server
         ]
 
     def _is_extra(self, model: Listed, known: Collection[str]) -> bool:
@@ -166,28 +166,28 @@ _REPAIRS = {
 
 
 async def _compare(
-    loaded: TorchServeModel, replica: ServerModel, held: Mapping[str, Listed], *, dry_run: bool
+    loaded: TorchServeModel, server_model: ServerModel, held: Mapping[str, Listed], *, dry_run: bool
 ) -> Drift | None:
     """Compare one model with what its server holds, and repair it."""
-    there = await replica.server.describe(replica.name) if replica.name in held else []
-    kind = replica.difference(there)
+    there = await server_model.server.describe(server_model.name) if server_model.name in held else []
+    kind = server_model.difference(there)
     if not loaded.is_ready:
         return None  # It was unloaded meanwhile.
     if kind is None:
-        replica.on_seen(there)
+        server_model.on_seen(there)
         return None
     did, is_repaired = _REPAIRS[kind], False
     if kind is DriftKind.NAME_TAKEN:
-        problem = f"TorchServe at {replica.server.name} has a model {replica.name} that is not ours"
-        replica.on_problem(problem, is_foreign=True)
+        problem = f"TorchServe at {server_model.server.name} has a model {server_model.name} that is not ours"
+        server_model.on_problem(problem, is_foreign=True)
     elif not dry_run:
         try:
-            await replica.repair(kind)
+            await server_model.repair(kind)
             is_repaired = True
         except (ServerFailed, ModelNotLoaded) as failure:
-            replica.on_problem(failure.reason)
+            server_model.on_problem(failure.reason)
             did = f"{did}: {failure.reason}"
-    return _drift(replica.server, replica.name, loaded.model.workflow, kind, did, is_repaired=is_repaired)
+    return _drift(server_model.server, server_model.name, loaded.model.workflow, kind, did, is_repaired=is_repaired)
 
 
 def _drift(server: TorchServe, model: str, workflow: str, kind: DriftKind, did: str, *, is_repaired: bool) -> Drift:

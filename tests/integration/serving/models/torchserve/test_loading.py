@@ -105,7 +105,7 @@ async def test_load_leaves_nothing_when_the_server_fails(
 
 @in_event_loop
 async def test_load_fails_when_no_server_can_be_reached(tmp_path: Path) -> None:
-    """The reason says so, and the next try succeeds as soon as the server is there."""
+    """The reason says so, and the next attempt succeeds as soon as the server is there."""
     async with open_both(tmp_path) as (server, (fake,)):
         await fake.refuse()
         with pytest.raises(ModelNotLoaded, match="cannot be reached") as raised:

@@ -160,7 +160,7 @@ def test_refusals_keep_their_status(reply: Reply, status: int, text: str) -> Non
 
 
 def test_failures_name_the_server_to_avoid() -> None:
-    """The next try goes elsewhere, and a failure of the server itself is called one."""
+    """The next attempt goes elsewhere, and a failure of the server itself is called one."""
     with pytest.raises(PredictionFailed) as raised:
         decode(own(503, "InternalServerException", "Prediction failed"), server="http://s", worker=2)
     assert (raised.value.worker, raised.value.fault) == (2, Fault.MODEL)
