@@ -206,7 +206,8 @@ def test_command_that_is_ended_half_way_leaves_nothing(
     for archive in stored(service):
         archive.rename(theirs / {".war": "workflows", ".mar": "models"}[archive.suffix] / archive.name)
     stores = ("--workflow-store", str(theirs / "workflows"), "--model-store", str(theirs / "models"))
-    command = [sys.executable, "-m", "wfmgmt.cli.main", "import-torchserve"]
+    # The tests may run in the background of a shell, which has its commands ignore SIGINT.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "wfmgmt.cli.main", "import-torchserve"]
     with ScriptedServer(listing({"slow": "slow.war"})) as server:
         process = subprocess.Popen(
             [*command, server.url(""), *stores],
