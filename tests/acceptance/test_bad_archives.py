@@ -326,8 +326,8 @@ TABLE = [*ZIPS, *MANIFESTS, *SPECS, *DAGS, *URLS, *NAMES, *REQUESTS]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _surroundings(service: Service) -> Iterator[None]:
-    """Put around the bad things what a sloppy service would find, and a good workflow that runs all the while."""
+def _decoys(service: Service) -> Iterator[None]:
+    """Add files that a careless service would take for archives, and a good workflow that runs all the while."""
     (service.workflow_store / "sub").mkdir()
     (service.workflow_store / "folder.war").mkdir()
     made = [

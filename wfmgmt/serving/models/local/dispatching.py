@@ -59,7 +59,7 @@ class Dispatcher:
         self._node = node
         self._settings = settings
         self._queue_size = queue_size
-        self._places = max(queue_size, settings.batch_size)
+        self._max_waiting = max(queue_size, settings.batch_size)
         self._on_saturated = on_saturated
         self._on_measurements = on_measurements
         self._clock = clock
@@ -85,7 +85,7 @@ class Dispatcher:
     def change(self, settings: NodeSettings) -> None:
         """Use other settings from the next batch on; what waits may be one already."""
         self._settings = settings
-        self._places = max(self._queue_size, settings.batch_size)
+        self._max_waiting = max(self._queue_size, settings.batch_size)
         self._dispatch()
 
     def submit(self, request: NodeRequest, avoid: int | None = None) -> asyncio.Future[NodeAnswer]:
@@ -95,10 +95,12 @@ class Dispatcher:
         if self._closed is not None:
             call.fail(NoWorker(self._closed))
             return answer
-        if len(self._waiting) >= self._places:
+        if len(self._waiting) >= self._max_waiting:
             self._waiting.drop_cancelled()
-            if len(self._waiting) >= self._places:
-                reason = f"{self._places} requests wait for {self._node} already (WFMGMT_QUEUE_SIZE); try again later."
+            if len(self._waiting) >= self._max_waiting:
+                reason = (
+                    f"{self._max_waiting} requests wait for {self._node} already (WFMGMT_QUEUE_SIZE); try again later."
+                )
                 call.fail(NoWorker(reason))
                 return answer
         if not self._waiting and avoid is None and self._settings.batch_size == 1:

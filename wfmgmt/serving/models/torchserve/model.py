@@ -54,7 +54,7 @@ class TorchServeModel(Lifetime):
         super().__init__(model, lifetimes, on_change=on_change)
         self.server_models = server_models
         self._pinned = pinned
-        self._places = max(queue_size, model.settings.batch_size)
+        self._max_waiting = max(queue_size, model.settings.batch_size)
         self._on_forgotten = on_forgotten
         self._maximum = model.settings.max_workers
         self._in_flight: set[asyncio.Task[NodeAnswer]] = set()
@@ -90,8 +90,8 @@ class TorchServeModel(Lifetime):
         if not self.is_ready:
             return self._unload_notice
         at_once = len(self.server_models) * max(self._maximum, 1) * model.settings.batch_size
-        if len(self._in_flight) >= self._places + at_once:
-            return f"{self._places} requests wait for {model.node} already (WFMGMT_QUEUE_SIZE); try again later."
+        if len(self._in_flight) >= self._max_waiting + at_once:
+            return f"{self._max_waiting} requests wait for {model.node} already (WFMGMT_QUEUE_SIZE); try again later."
         return None
 
     @property
