@@ -62,7 +62,7 @@ def parse_database(database: Path | str) -> URL:
         raise SettingsInvalid("WFMGMT_DATABASE_URL: expected sqlite:///<file> or postgresql://…")
     if backend == "postgresql" and url.drivername in _PSYCOPG and find_spec("psycopg") is None:
         raise SettingsInvalid(
-            "WFMGMT_DATABASE_URL: PostgreSQL needs the package psycopg; install it: pip install psycopg"
+            "WFMGMT_DATABASE_URL: PostgreSQL needs the package psycopg; install it: pip install 'wfmgmt[postgresql]'"
         )
     if backend == "postgresql" and url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
