@@ -1,4 +1,4 @@
-"""Every error that wfmgmt raises on purpose. Nothing here knows HTTP; `wfmgmt.api.errors` maps each to a status.
+"""Every error that wfmgmt raises on purpose. Nothing here knows HTTP; `wfmgmt.http.answers` maps each to a status.
 
 WfmgmtError
 ├── BadRequest                  a parameter, body or name is wrong

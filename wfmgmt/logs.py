@@ -120,7 +120,7 @@ class LogWriter:
         self._thread: threading.Thread | None = None
         # One is changed by those who log, who hold the lock of their handler, the other by the thread.
         self._taken_bytes = self._given_bytes = 0
-        self._overflowed = self._failed = self._told = 0
+        self._overflowed = self._failed = self._reported = 0
 
     @property
     def dropped_total(self) -> int:
@@ -160,15 +160,15 @@ class LogWriter:
                 line.set()
                 continue
             if self._put(line):
-                self._tell_dropped()
+                self._report_dropped()
             else:
                 self._failed += 1
             self._taken_bytes += len(line) + _LINE_OVERHEAD_BYTES
 
-    def _tell_dropped(self) -> None:
+    def _report_dropped(self) -> None:
         dropped = self.dropped_total
-        if dropped > self._told and self._put(self._notice(dropped - self._told).encode() + b"\n"):
-            self._told = dropped
+        if dropped > self._reported and self._put(self._notice(dropped - self._reported).encode() + b"\n"):
+            self._reported = dropped
 
     def _put(self, line: bytes) -> bool:
         """Write a line; return whether that worked. The rest of one that broke off is not tried again."""

@@ -202,7 +202,7 @@ class Settings(BaseModel):
         return values
 
     @model_validator(mode="after")
-    def _tell_planes_apart(self) -> Self:
+    def _check_planes_differ(self) -> Self:
         """Two servers cannot share an address."""
         if self.management_address.overlaps(self.inference_address):
             raise ValueError(

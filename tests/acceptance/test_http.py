@@ -94,7 +94,7 @@ def test_trailing_slash_is_tolerated_after_a_name(service: Service) -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
-def test_unknown_path_is_not_found_whatever_the_method(service: Service, plane: str, path: str, method: str) -> None:
+def test_unknown_path_is_not_found_with_any_method(service: Service, plane: str, path: str, method: str) -> None:
     """Each address knows its own paths only, and doubled slashes are not repaired."""
     answer = send(service, plane, method, path)
     assert_error(answer, 404, "ResourceNotFoundException", UNKNOWN_PATH)

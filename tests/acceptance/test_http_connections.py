@@ -107,7 +107,7 @@ def test_head_may_come_in_parts(echoing: Service, plane: str, sent: bytes) -> No
     ],
     ids=["last request", "old client", "declined upgrade"],
 )
-def test_prediction_gets_its_body_whatever_follows(echoing: Service, sent: bytes, expected: int) -> None:
+def test_prediction_gets_its_body_with_any_bytes_behind_it(echoing: Service, sent: bytes, expected: int) -> None:
     """Old browsers end a form with a line end that is no part of it; clients of HTTP/1.0 know no 100 Continue."""
     received = answers(echoing, "inference", sent)
     assert len(received) == expected

@@ -16,7 +16,7 @@ from tests.support.web_files import WebFiles, web_files
 
 
 @dataclass(frozen=True)
-class Place:
+class ImportSetup:
     """A deployment, the stores of a TorchServe and a server of files.
 
     Attributes:
@@ -52,62 +52,62 @@ class Place:
         return [path for store in stores for path in stored_files(store)]
 
 
-@pytest.fixture(name="place", scope="module")
-def _place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+@pytest.fixture(name="setup", scope="module")
+def _setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImportSetup]:
     folder = tmp_path_factory.mktemp("t")
     settings = {"allowed_urls": r"http://127\.0\.0\.1:\d+/open/.*", "download_limit_mb": 1}
     with deployed(folder / "instance", **settings) as service, web_files() as web:
-        place = Place(service, folder / "workflows", folder / "models", web)
-        place.workflows.mkdir()
-        place.models.mkdir()
-        yield place
+        setup = ImportSetup(service, folder / "workflows", folder / "models", web)
+        setup.workflows.mkdir()
+        setup.models.mkdir()
+        yield setup
 
 
 #: Puts a workflow of this name where it can be taken over from, or not, and returns its url.
-Make = Callable[[Place, str], str]
+Make = Callable[[ImportSetup, str], str]
 
 
 def local(**war: Any) -> Make:
     """Return a fault of the workflow's archive, given by what is other than usual; its model is good."""
-    return lambda place, name: place.put(name, war=war)
+    return lambda setup, name: setup.put(name, war=war)
 
 
 def model(**mar: Any) -> Make:
     """Return a fault of the model's archive."""
-    return lambda place, name: place.put(name, mar=mar)
+    return lambda setup, name: setup.put(name, mar=mar)
 
 
-def cut(place: Place, name: str) -> str:
+def cut(setup: ImportSetup, name: str) -> str:
     """Cut the model's archive short."""
-    url = place.put(name)
-    path = place.models / f"{name}-m.mar"
+    url = setup.put(name)
+    path = setup.models / f"{name}-m.mar"
     path.write_bytes(path.read_bytes()[:-30])
     return url
 
 
-def other_file(place: Place, name: str) -> str:
+def other_file(setup: ImportSetup, name: str) -> str:
     """Have another file of the name here."""
-    make_mar(place.service.model_store, name=f"{name}-m", source="def handle(data, context): ...")
-    return place.put(name)
+    make_mar(setup.service.model_store, name=f"{name}-m", source="def handle(data, context): ...")
+    return setup.put(name)
 
 
 def remote(folder: str, found: bool = True) -> Make:  # noqa: FBT001, FBT002
     """Have the workflow downloaded from a folder."""
 
-    def make(place: Place, name: str) -> str:
-        archive = place.workflows / place.put(name)
+    def make(setup: ImportSetup, name: str) -> str:
+        archive = setup.workflows / setup.put(name)
         path = f"{folder}/{archive.name}"
         if found:
-            place.web.files[path] = archive.read_bytes()
-        return place.web.url(path)
+            setup.web.files[path] = archive.read_bytes()
+        return setup.web.url(path)
 
     return make
 
 
-def remote_model(place: Place, name: str) -> str:
+def remote_model(setup: ImportSetup, name: str) -> str:
     """Have the model downloaded from where it may not."""
-    spec = SEQUENTIAL_SPEC.replace("url: m1.mar", f"url: {place.web.url('/closed/m1.mar')}")
-    return place.put(name, war={"spec": spec})
+    spec = SEQUENTIAL_SPEC.replace("url: m1.mar", f"url: {setup.web.url('/closed/m1.mar')}")
+    return setup.put(name, war={"spec": spec})
 
 
 CONFIGURED = {"modelName": "m1", "handler": "handler.py", "configFile": "c.yaml"}
@@ -139,14 +139,14 @@ def name_of(case: str) -> str:
 
 
 @pytest.fixture(name="said", scope="module")
-def _said(place: Place) -> tuple[list[str], list[str]]:
+def _said(setup: ImportSetup) -> tuple[list[str], list[str]]:
     """Return what a dry run and a real one say of all that is wrong, of which they leave nothing behind."""
-    urls = {name_of(case): make(place, name_of(case)) for case, (make, _) in WRONG.items()}
-    before = place.files()
-    dry, real = place.run(urls, "--dry-run"), place.run(urls)
+    urls = {name_of(case): make(setup, name_of(case)) for case, (make, _) in WRONG.items()}
+    before = setup.files()
+    dry, real = setup.run(urls, "--dry-run"), setup.run(urls)
     assert (dry[0], real[0]) == (1, 1)
-    assert place.files() == before
-    assert place.service.names() == []
+    assert setup.files() == before
+    assert setup.service.names() == []
     return dry[1], real[1]
 
 
@@ -160,11 +160,11 @@ def test_dry_run_finds_what_the_real_one_fails_at(said: tuple[list[str], list[st
 
 
 @pytest.mark.parametrize("make", [local(), remote("/open")], ids=["local", "remote"])
-def test_dry_run_notes_what_the_real_one_does(place: Place, request: pytest.FixtureRequest, make: Make) -> None:
+def test_dry_run_notes_what_the_real_one_does(setup: ImportSetup, request: pytest.FixtureRequest, make: Make) -> None:
     """Copies, downloads and warnings are announced in the words of the real import."""
     name = f"good-{request.node.callspec.id}"
-    urls = {name: make(place, name)}
-    dry, real = place.run(urls, "--dry-run"), place.run(urls)
+    urls = {name: make(setup, name)}
+    dry, real = setup.run(urls, "--dry-run"), setup.run(urls)
     spoken = {"would be registered": "registered", "would be ": "", "1 to register": "1 registered"}
     expected = dry[1]
     for there, here in spoken.items():

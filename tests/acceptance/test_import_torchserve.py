@@ -180,8 +180,8 @@ def test_runtime_that_is_down_is_told_once(tmp_path: Path, theirs: Path, torchse
     assert stored(service) == []
 
 
-def test_server_that_is_no_torchserve_is_told_in_one_line(service: Service) -> None:
-    """So are wrong options; neither ends in a traceback."""
+def test_import_refuses_a_server_or_option_in_one_line(service: Service) -> None:
+    """What answers is no TorchServe, or a file is missing; neither ends in a traceback."""
     with ScriptedServer(answer(b"<html></html>")) as server:
         done = service.command("import-torchserve", server.url(""))
         assert (done.returncode, done.stdout) == (1, "")

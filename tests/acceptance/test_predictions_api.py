@@ -101,7 +101,7 @@ def test_first_handler_gets_what_the_client_sent(
     assert told(service, **arguments) == fields
 
 
-def test_handler_knows_its_request(service: Service) -> None:
+def test_handler_gets_headers_request_id_and_node_name(service: Service) -> None:
     """Headers, the request's identity and the node's name reach the handler; functions have no manifest."""
     answer = predict(service, "tell", headers={"X-City": "Ulm", "x-request-id": "my-own-id"})
     body = answer.json()

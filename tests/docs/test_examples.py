@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.support.service import CHECKOUT
 
 
-def test_examples_are_built_whatever_others_have_in_the_folder_of_temporary_files(tmp_path: Path) -> None:
+def test_examples_are_built_beside_temporary_files_of_others(tmp_path: Path) -> None:
     """Somebody else's folders of the same names stay as they are, and nothing is left behind."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()

@@ -19,7 +19,7 @@ def test_pauses_double_until_something_worked_for_long(worked_s: list[float], pa
     assert [backoff.next_pause(worked_s=each_s) for each_s in worked_s] == pytest.approx(pauses_s)
 
 
-def test_first_pause_is_bounded_too() -> None:
+def test_first_pause_is_at_most_the_longest() -> None:
     """Also when the first one that was asked for is longer than the longest."""
     assert Backoff(3, 2).next_pause() == 2
 

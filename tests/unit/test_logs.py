@@ -50,7 +50,7 @@ def test_json_carries_the_traceback() -> None:
     assert "ZeroDivisionError" in json.loads(JsonFormatter().format(record))["traceback"]
 
 
-def test_text_stays_one_line_whatever_is_logged() -> None:
+def test_any_logged_text_stays_one_line() -> None:
     """Control, format and separator characters are shown as escapes, in the message and in what it belongs to."""
     line = TextFormatter().format(make_record(HOSTILE, workflow="w\nx", node="n\x1b"))
     assert line.isprintable()
@@ -75,7 +75,7 @@ def test_text_has_the_traceback_of_another_process() -> None:
     assert TextFormatter().format(make_record("failed", traceback="one\ntwo")).endswith(": failed\n    one\n    two")
 
 
-def test_json_is_printable_whatever_is_logged() -> None:
+def test_json_of_any_logged_value_is_printable() -> None:
     """Readers that split lines at more characters than the line break, and terminals, see one harmless line."""
     line = JsonFormatter().format(make_record(HOSTILE, workflow="wörk\x9b"))
     assert line.isprintable()

@@ -95,7 +95,7 @@ class _Wait:
 
     @property
     def query(self) -> str:
-        """The header that says how long the runtime may hold its response back."""
+        """The query string that says how long the runtime may hold its response back."""
         return f"?wait_s={max(self.until - time.monotonic(), 0.0)}"
 
     def check(self) -> None:
@@ -182,7 +182,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 class _OwnConnection(threading.local):
-    """The connection of the thread that looks."""
+    """One connection per thread."""
 
     def __init__(self, path: Path, timeout_s: float) -> None:
         self.http = _UnixConnection(path, timeout_s)

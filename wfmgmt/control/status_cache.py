@@ -91,7 +91,7 @@ class StatusCache:
         with self._lock:
             if self._loop is None:
                 loop = Loop(
-                    "runtime-view",
+                    "status-cache",
                     self._look,
                     interval_s=PAUSE_S,
                     on_failure=self._on_failure,

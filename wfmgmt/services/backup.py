@@ -52,7 +52,7 @@ def back_up(registry: Registry, folders: StoreFolders, target: Path, *, with_arc
         BackupRefused: Something is at the path, or it cannot be written.
     """
     with (
-        _failures_told(target),
+        _refuse_unwritable(target),
         _temporary(target) as database,
         _temporary(target) as unfinished,
         ExitStack() as opened,
@@ -193,7 +193,7 @@ def _restore_archives(tar: tarfile.TarFile, database: Path, folders: StoreFolder
 
 
 @contextmanager
-def _failures_told(target: Path) -> Iterator[None]:
+def _refuse_unwritable(target: Path) -> Iterator[None]:
     """Say of a file that cannot be written which one and why."""
     try:
         yield

@@ -1,1 +1,1 @@
-"""The inference plane: the runtime process, its servers, the model servers, and the client that talks to it."""
+"""The inference plane: the runtime process, its servers and the model servers."""

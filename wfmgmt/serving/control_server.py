@@ -38,7 +38,7 @@ def control_app(runtime: Runtime) -> web.Application:
     app.router.add_put("/workflows/{uid}", _load)
     app.router.add_get("/workflows/{uid}", _report)
     app.router.add_delete("/workflows/{uid}", _unload)
-    app.router.add_post("/workflows/{uid}/registered", _note_registered)
+    app.router.add_post("/workflows/{uid}/registered", _on_registered)
     app.router.add_get("/status", _status)
     app.router.add_post("/reconcile_now", _reconcile_now)
     app.router.add_post("/check", _check)
@@ -116,7 +116,7 @@ async def _report(request: web.Request) -> web.Response:
     return _message(request.app[_RUNTIME].catalog.report(request.match_info["uid"]))
 
 
-async def _note_registered(request: web.Request) -> web.Response:
+async def _on_registered(request: web.Request) -> web.Response:
     """Record that the database has a workflow as ready, so that clients may know of it at once."""
     request.app[_RUNTIME].reconciler.on_registered(request.match_info["uid"])
     return web.Response()

@@ -102,7 +102,7 @@ async def _predict(request: web.Request) -> web.Response:
 
 
 async def _wait_before_body(request: web.Request, permit: Permit) -> float:
-    """Wait until the workflow can answer and return for how long; reject one in vain without reading its body.
+    """Wait until the workflow can answer and return for how long; a refusal comes before its body is read.
 
     What aiohttp reads of the body meanwhile counts as in flight.
     """

@@ -120,7 +120,7 @@ def skipping(content: bytes) -> list[int]:
 
 
 @pytest.mark.parametrize("places", [skipping, lambda content: sorted(skipping(content))], ids=["backwards", "forwards"])
-def test_digest_is_right_in_whatever_order_a_file_is_read(tmp_path: Path, places: Callable[[bytes], list[int]]) -> None:
+def test_digest_is_right_in_every_order_of_reading(tmp_path: Path, places: Callable[[bytes], list[int]]) -> None:
     """Blocks that are read before their turn count in their turn, and are bounded in memory."""
     content = os.urandom(40 * MIB + 1)
     (tmp_path / "x.mar").write_bytes(content)

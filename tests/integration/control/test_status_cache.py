@@ -54,7 +54,7 @@ def test_cache_goes_on_after_an_error(error: Exception) -> None:
     status = StatusCache(client, on_failure=counted.append)
     wait_until(lambda: status.problem() == "", what="news")
     client.error = error
-    wait_until(lambda: status.problem() == "down" or counted[-1] == "runtime-view", what="the error")
+    wait_until(lambda: status.problem() == "down" or counted[-1] == "status-cache", what="the error")
     client.error = None
     wait_until(lambda: status.problem() == "", what="news")
 

@@ -47,9 +47,9 @@ class FakeRuntime:
 class FakeRegistration:
     """Records what is registered, and does so from the files that are in the stores at that moment."""
 
-    def __init__(self, registry: Registry, place: "Place") -> None:
+    def __init__(self, registry: Registry, setup: "ImportSetup") -> None:
         self._registry = registry
-        self._place = place
+        self._setup = setup
         self.failure: BaseException | None = None
         self.downloads: dict[str, Path] = {}
 
@@ -57,8 +57,8 @@ class FakeRegistration:
         """Register or fail."""
         if self.failure is not None:
             raise self.failure
-        war = self.downloads.get(request.url) or self._place.ours["workflow"] / request.url
-        node = make_node("m1", model_sha256=sha256_of(self._place.ours["model"] / "m1.mar"))
+        war = self.downloads.get(request.url) or self._setup.ours["workflow"] / request.url
+        node = make_node("m1", model_sha256=sha256_of(self._setup.ours["model"] / "m1.mar"))
         new = make_workflow(
             request.workflow_name or "",
             url=redacted_address(request.url),
@@ -83,7 +83,7 @@ class FakeRegistration:
         return spec
 
 
-class Place:
+class ImportSetup:
     """The stores of both servers and what is listed."""
 
     def __init__(self, folder: Path) -> None:
@@ -138,89 +138,89 @@ def _folders(paths: dict[str, Path]) -> dict[str, ArchiveFolder]:
     return {store: ArchiveFolder(folder=path, suffix=f".{store[0]}ar") for store, path in paths.items()}
 
 
-@pytest.fixture(name="place")
-def _place(tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path)
-    yield place
-    place.registry.close()
+@pytest.fixture(name="setup")
+def _setup(tmp_path: Path) -> Iterator[ImportSetup]:
+    setup = ImportSetup(tmp_path)
+    yield setup
+    setup.registry.close()
 
 
-def test_archives_are_copied_and_the_workflow_registered(place: Place) -> None:
+def test_archives_are_copied_and_the_workflow_registered(setup: ImportSetup) -> None:
     """With the bytes and names that they have there, and nothing else beside them."""
-    place.fill()
-    (outcome,) = place.run({"other": "seq.war"})
+    setup.fill()
+    (outcome,) = setup.run({"other": "seq.war"})
     assert (outcome.workflow, outcome.verdict) == ("other", Verdict.REGISTERED)
-    assert place.copies() == ["seq.war", "m1.mar"]
-    assert sha256_of(place.ours["model"] / "m1.mar") == sha256_of(place.theirs["model"] / "m1.mar")
+    assert setup.copies() == ["seq.war", "m1.mar"]
+    assert sha256_of(setup.ours["model"] / "m1.mar") == sha256_of(setup.theirs["model"] / "m1.mar")
 
 
-def test_models_are_found_by_all_addresses_that_torchserve_takes(place: Place) -> None:
+def test_models_are_found_by_all_addresses_that_torchserve_takes(setup: ImportSetup) -> None:
     """A folder before the name of a model means nothing, and one file is copied once."""
     spec = "models: {a: {url: model-store/m1.mar}, b: {url: /models/m1.mar}}\ndag: {a: [b]}\n"
-    place.fill(spec=spec, handler=None)
-    (outcome,) = place.run({"seq": "seq.war"})
+    setup.fill(spec=spec, handler=None)
+    (outcome,) = setup.run({"seq": "seq.war"})
     assert outcome.verdict is Verdict.REGISTERED, outcome.reason
-    assert place.copies() == ["seq.war", "m1.mar"]
+    assert setup.copies() == ["seq.war", "m1.mar"]
 
 
-def test_archives_that_are_here_are_taken_as_they_are(place: Place) -> None:
+def test_archives_that_are_here_are_taken_as_they_are(setup: ImportSetup) -> None:
     """Without the stores of the other server too."""
-    make_war(place.ours["workflow"])
-    make_mar(place.ours["model"])
-    (outcome,) = place.run({"seq": "seq.war"}, {})
+    make_war(setup.ours["workflow"])
+    make_mar(setup.ours["model"])
+    (outcome,) = setup.run({"seq": "seq.war"}, {})
     assert (outcome.verdict, outcome.notes) == (Verdict.REGISTERED, ())
 
 
-def test_archive_that_torchserve_registered_by_a_file_address_is_found_in_its_store(place: Place) -> None:
+def test_archive_that_torchserve_registered_by_a_file_address_is_found_in_its_store(setup: ImportSetup) -> None:
     """It has copied it there."""
-    place.fill()
-    (outcome,) = place.run({"seq": "file:///home/somebody/seq.war"})
+    setup.fill()
+    (outcome,) = setup.run({"seq": "file:///home/somebody/seq.war"})
     assert outcome.verdict is Verdict.REGISTERED
 
 
-def test_workflow_that_is_here_is_left_alone(place: Place) -> None:
+def test_workflow_that_is_here_is_left_alone(setup: ImportSetup) -> None:
     """It is the same archive; a model of which there is another file by now is noted."""
-    place.fill()
-    place.run({"seq": "seq.war"})
-    place.registration.failure = AssertionError("registered twice")
-    (outcome,) = place.run({"seq": "seq.war"}, figures={"seq": {"batchSize": 8}})
+    setup.fill()
+    setup.run({"seq": "seq.war"})
+    setup.registration.failure = AssertionError("registered twice")
+    (outcome,) = setup.run({"seq": "seq.war"}, figures={"seq": {"batchSize": 8}})
     assert (outcome.verdict, outcome.notes) == (Verdict.HERE, ("batchSize: 8 there, 1 here",))
-    make_mar(place.theirs["model"], extra_files={"weights.bin": "new"})
-    (outcome,) = place.run({"seq": "seq.war"})
+    make_mar(setup.theirs["model"], extra_files={"weights.bin": "new"})
+    (outcome,) = setup.run({"seq": "seq.war"})
     assert outcome.verdict is Verdict.HERE
     assert outcome.notes == ("the model store has another file 'm1.mar', which stays as it is",)
 
 
-def test_workflow_that_is_registered_from_another_archive_is_reported(place: Place) -> None:
+def test_workflow_that_is_registered_from_another_archive_is_reported(setup: ImportSetup) -> None:
     """Whichever is meant, somebody has to decide."""
-    place.fill()
-    place.run({"seq": "seq.war"})
-    make_war(place.theirs["workflow"], file_name="newer.war", extra_files={"more.txt": "x"})
-    assert place.reason("newer.war") == "it is registered here from another archive"
-    assert place.reason("http://h.example/seq.war") == (
+    setup.fill()
+    setup.run({"seq": "seq.war"})
+    make_war(setup.theirs["workflow"], file_name="newer.war", extra_files={"more.txt": "x"})
+    assert setup.reason("newer.war") == "it is registered here from another archive"
+    assert setup.reason("http://h.example/seq.war") == (
         "it is registered here from seq.war, and there from http://h.example/seq.war"
     )
 
 
 @pytest.mark.parametrize("store", ["workflow", "model"])
-def test_other_file_of_the_name_stays(place: Place, store: str) -> None:
+def test_other_file_of_the_name_stays(setup: ImportSetup, store: str) -> None:
     """Nothing in our stores is ever replaced."""
-    place.fill()
+    setup.fill()
     name = {"workflow": "seq.war", "model": "m1.mar"}[store]
-    (place.ours[store] / name).write_bytes(b"ours")
-    assert place.reason() == f"the {store} store has another file '{name}', which stays as it is"
-    assert (place.ours[store] / name).read_bytes() == b"ours"
+    (setup.ours[store] / name).write_bytes(b"ours")
+    assert setup.reason() == f"the {store} store has another file '{name}', which stays as it is"
+    assert (setup.ours[store] / name).read_bytes() == b"ours"
 
 
-def test_archives_that_are_nowhere_are_named_all_together(place: Place) -> None:
+def test_archives_that_are_nowhere_are_named_all_together(setup: ImportSetup) -> None:
     """With what to do about it."""
     spec = SEQUENTIAL_SPEC.replace("url: m1.mar", "url: a.mar\n  m2:\n    url: b.mar").replace("[m1]", "[m1, m2]")
     spec = spec.replace("m1: [post_processing]", "m1: [post_processing]\n  m2: [post_processing]")
-    assert place.reason(stores={}) == (
+    assert setup.reason(stores={}) == (
         "'seq.war' is not in the workflow store; put it there, or name TorchServe's own with --workflow-store"
     )
-    make_war(place.theirs["workflow"], spec=spec)
-    assert place.reason() == (
+    make_war(setup.theirs["workflow"], spec=spec)
+    assert setup.reason() == (
         "'a.mar' is not in the model store, nor in that of TorchServe; "
         "'b.mar' is not in the model store, nor in that of TorchServe"
     )
@@ -239,104 +239,104 @@ def test_archives_that_are_nowhere_are_named_all_together(place: Place) -> None:
         ("http://user:secret@h.example:port/x.war", "not a number from 1 to 65535"),
     ],
 )
-def test_url_that_leads_elsewhere_is_refused(place: Place, url: str, reason: str) -> None:
+def test_url_that_leads_elsewhere_is_refused(setup: ImportSetup, url: str, reason: str) -> None:
     """What the other server names is looked for in the stores, and nowhere else."""
-    place.fill()
-    refusal = place.reason(url)
+    setup.fill()
+    refusal = setup.reason(url)
     assert reason in refusal
     assert "secret" not in refusal
 
 
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "a b", "ü", "a" * 129, "\x1b[31m", "\ud800"], ids=ascii)
-def test_name_that_is_not_allowed_here_is_reported(place: Place, name: str) -> None:
+def test_name_that_is_not_allowed_here_is_reported(setup: ImportSetup, name: str) -> None:
     """It is not even asked for; the others are imported."""
-    place.fill()
-    verdicts = [outcome.verdict for outcome in place.run({name: "seq.war", "seq": "seq.war"})]
+    setup.fill()
+    verdicts = [outcome.verdict for outcome in setup.run({name: "seq.war", "seq": "seq.war"})]
     assert sorted(verdicts) == [Verdict.NOT_IMPORTED, Verdict.REGISTERED]
 
 
-def test_archive_that_cannot_be_understood_is_reported(place: Place) -> None:
+def test_archive_that_cannot_be_understood_is_reported(setup: ImportSetup) -> None:
     """Before anything of it is copied."""
-    place.fill(spec="dag: [")
-    assert "Failed to parse yaml" in place.reason()
-    (place.theirs["workflow"] / "seq.war").write_bytes(b"no zip")
-    assert "Workflow archive seq.war" in place.reason()
+    setup.fill(spec="dag: [")
+    assert "Failed to parse yaml" in setup.reason()
+    (setup.theirs["workflow"] / "seq.war").write_bytes(b"no zip")
+    assert "Workflow archive seq.war" in setup.reason()
 
 
 @pytest.mark.parametrize("failure", [NodesFailedToLoad("seq", {"m1": "no card"}), KeyboardInterrupt()], ids=repr)
-def test_copies_go_when_the_registration_fails(place: Place, failure: BaseException) -> None:
+def test_copies_go_when_the_registration_fails(setup: ImportSetup, failure: BaseException) -> None:
     """Also when somebody interrupts it."""
-    place.fill()
-    place.registration.failure = failure
+    setup.fill()
+    setup.registration.failure = failure
     if isinstance(failure, KeyboardInterrupt):
         with pytest.raises(KeyboardInterrupt):
-            place.run({"seq": "seq.war"})
+            setup.run({"seq": "seq.war"})
     else:
-        assert "no card" in place.reason()
-    assert place.copies() == []
+        assert "no card" in setup.reason()
+    assert setup.copies() == []
 
 
-def test_copy_of_one_who_dies_is_swept_away(place: Place) -> None:
+def test_copy_of_one_who_dies_is_swept_away(setup: ImportSetup) -> None:
     """Until the registration is done, copies are what a sweep takes for unfinished."""
-    place.fill()
-    war = find_archive("workflow", "seq.war", ours=place.folders, theirs=place.foreign)
-    with staged([war], folders=place.folders, lease="dead", is_used=lambda *_: True):
-        assert "seq.war" in place.folders.workflow.sweep(lambda _: False, lambda _: False)
-    assert place.copies() == []
+    setup.fill()
+    war = find_archive("workflow", "seq.war", ours=setup.folders, theirs=setup.foreign)
+    with staged([war], folders=setup.folders, lease="dead", is_used=lambda *_: True):
+        assert "seq.war" in setup.folders.workflow.sweep(lambda _: False, lambda _: False)
+    assert setup.copies() == []
 
 
-def test_file_that_changes_meanwhile_is_not_copied(place: Place) -> None:
+def test_file_that_changes_meanwhile_is_not_copied(setup: ImportSetup) -> None:
     """What was checked is what is registered."""
-    place.fill()
-    war = find_archive("workflow", "seq.war", ours=place.folders, theirs=place.foreign)
+    setup.fill()
+    war = find_archive("workflow", "seq.war", ours=setup.folders, theirs=setup.foreign)
     changes: dict[str, Callable[[], object]] = {
         "changes while it is copied": lambda: war.path.write_bytes(b"other"),
-        "has another file": lambda: (war.path.write_bytes(original), make_war(place.ours["workflow"])),
+        "has another file": lambda: (war.path.write_bytes(original), make_war(setup.ours["workflow"])),
     }
     original = war.path.read_bytes()
     for reason, change in changes.items():
         change()
         with (
             pytest.raises(Exception, match=reason),
-            staged([war], folders=place.folders, lease="me", is_used=lambda *_: False),
+            staged([war], folders=setup.folders, lease="me", is_used=lambda *_: False),
         ):
             pytest.fail("it was copied")
-    assert place.copies() == ["seq.war"]
+    assert setup.copies() == ["seq.war"]
 
 
-def test_archive_that_cannot_be_read_is_reported(place: Place) -> None:
+def test_archive_that_cannot_be_read_is_reported(setup: ImportSetup) -> None:
     """As what it is."""
-    place.fill()
-    archive = place.theirs["workflow"] / "seq.war"
+    setup.fill()
+    archive = setup.theirs["workflow"] / "seq.war"
     archive.unlink()
     archive.symlink_to("/proc/self/mem")  # A regular file that nobody can read from the start, not even root.
-    assert place.reason() == "'seq.war' cannot be read: Input/output error"
+    assert setup.reason() == "'seq.war' cannot be read: Input/output error"
 
 
-def test_store_that_cannot_be_written_is_reported(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_store_that_cannot_be_written_is_reported(setup: ImportSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     """As here, where its file system can only be read."""
-    place.fill()
+    setup.fill()
 
     def link(*_: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(os, "link", link)
-    assert place.reason() == "'seq.war' cannot be copied: Read-only file system"
+    assert setup.reason() == "'seq.war' cannot be copied: Read-only file system"
 
 
-def test_file_that_goes_meanwhile_is_reported(place: Place) -> None:
+def test_file_that_goes_meanwhile_is_reported(setup: ImportSetup) -> None:
     """It may vanish at any point of its registration."""
-    place.fill()
-    place.registration.failure = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    assert place.reason() == "a file cannot be read or written: No such file or directory"
+    setup.fill()
+    setup.registration.failure = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    assert setup.reason() == "a file cannot be read or written: No such file or directory"
 
 
-def test_models_of_a_workflow_that_was_downloaded_are_copied(place: Place) -> None:
+def test_models_of_a_workflow_that_was_downloaded_are_copied(setup: ImportSetup) -> None:
     """TorchServe's own download tells which they are."""
-    place.fill()
+    setup.fill()
     url = "http://user:secret@h.example/path/seq.war"
-    place.registration.downloads = {url: place.theirs["workflow"] / "seq.war"}
-    (planned,) = place.run({"seq": url}, is_dry=True)
+    setup.registration.downloads = {url: setup.theirs["workflow"] / "seq.war"}
+    (planned,) = setup.run({"seq": url}, is_dry=True)
     assert (planned.verdict, planned.notes) == (
         Verdict.PLANNED,
         (
@@ -344,19 +344,19 @@ def test_models_of_a_workflow_that_was_downloaded_are_copied(place: Place) -> No
             "m1.mar would be copied into the model store",
         ),
     )
-    (outcome,) = place.run({"seq": url})
+    (outcome,) = setup.run({"seq": url})
     assert (outcome.verdict, outcome.notes) == (
         Verdict.REGISTERED,
         ("downloaded from http://h.example/path/seq.war", "m1.mar copied into the model store"),
     )
-    assert place.copies() == ["m1.mar"]
-    assert place.run({"seq": url})[0].verdict is Verdict.HERE
+    assert setup.copies() == ["m1.mar"]
+    assert setup.run({"seq": url})[0].verdict is Verdict.HERE
 
 
-def test_only_named_workflows_are_imported(place: Place) -> None:
+def test_only_named_workflows_are_imported(setup: ImportSetup) -> None:
     """In the order in which they are named; one that is not there is reported."""
-    place.fill()
-    outcomes = place.run({"a": "seq.war", "b": "seq.war", "c": "seq.war"}, only=["nosuch", "c", "a", "c"])
+    setup.fill()
+    outcomes = setup.run({"a": "seq.war", "b": "seq.war", "c": "seq.war"}, only=["nosuch", "c", "a", "c"])
     assert [(outcome.workflow, outcome.verdict) for outcome in outcomes] == [
         ("nosuch", Verdict.NOT_IMPORTED),
         ("c", Verdict.REGISTERED),
@@ -365,43 +365,43 @@ def test_only_named_workflows_are_imported(place: Place) -> None:
     assert outcomes[0].reason == "TorchServe has no workflow of that name"
 
 
-def test_runtime_that_goes_down_ends_it(place: Place) -> None:
+def test_runtime_that_goes_down_ends_it(setup: ImportSetup) -> None:
     """What was imported before that stays."""
-    place.fill()
-    place.runtime.answers = 1
+    setup.fill()
+    setup.runtime.answers = 1
     with pytest.raises(RuntimeUnavailable):
-        place.run({"a": "seq.war", "b": "seq.war"})
-    with place.registry.read() as reader:
+        setup.run({"a": "seq.war", "b": "seq.war"})
+    with setup.registry.read() as reader:
         assert (reader.uid("a") is None, reader.uid("b")) == (False, None)
 
 
-def test_figures_are_compared_as_what_they_mean(place: Place) -> None:
+def test_figures_are_compared_as_what_they_mean(setup: ImportSetup) -> None:
     """The order of a graph's edges means nothing."""
-    place.fill()
+    setup.fill()
     same = {"workflowDag": "{m1=[post_processing], pre_processing=[m1]}"}
-    (outcome,) = place.run({"seq": "seq.war"}, figures={"seq": {**same, "minWorkers": 3}}, is_dry=True)
+    (outcome,) = setup.run({"seq": "seq.war"}, figures={"seq": {**same, "minWorkers": 3}}, is_dry=True)
     assert "minWorkers: 3 there, 1 here" in outcome.notes
     assert not any("workflowDag" in note for note in outcome.notes)
     other = {"workflowDag": "{m1=[other]}"}
-    (outcome,) = place.run({"seq": "seq.war"}, figures={"seq": other}, is_dry=True)
+    (outcome,) = setup.run({"seq": "seq.war"}, figures={"seq": other}, is_dry=True)
     expected = "workflowDag: {m1=[other]} there, {pre_processing=[m1], m1=[post_processing]} here"
     assert expected in outcome.notes
 
 
-def test_dry_run_plans_each_copy_once(place: Place) -> None:
+def test_dry_run_plans_each_copy_once(setup: ImportSetup) -> None:
     """What one workflow has copied is here for the next one, as in the real run."""
-    place.fill()
-    make_war(place.theirs["workflow"], name="other")
+    setup.fill()
+    make_war(setup.theirs["workflow"], name="other")
     urls = {"a": "seq.war", "b": "other.war"}
-    planned = [outcome.notes for outcome in place.run(urls, is_dry=True)]
-    done = [outcome.notes for outcome in place.run(urls)]
+    planned = [outcome.notes for outcome in setup.run(urls, is_dry=True)]
+    done = [outcome.notes for outcome in setup.run(urls)]
     assert planned == [tuple(note.replace("copied", "would be copied") for note in notes) for notes in done]
     assert [len(notes) for notes in done] == [2, 1]
 
 
-def test_dry_run_finds_that_there_is_no_room(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dry_run_finds_that_there_is_no_room(setup: ImportSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     """The copies are weighed against the disk before anything is done."""
-    place.fill()
+    setup.fill()
     full = shutil.disk_usage("/")._replace(free=10)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
-    assert place.reason(is_dry=True) == "No space is left for the archive."
+    assert setup.reason(is_dry=True) == "No space is left for the archive."

@@ -60,7 +60,7 @@ def test_spec_has_torchserves_defaults_when_it_gives_none() -> None:
     ],
     ids=["before", "after"],
 )
-def test_spec_applies_global_settings_wherever_they_stand(models: str) -> None:
+def test_spec_applies_global_settings_in_any_position(models: str) -> None:
     """Globals after a model count like those before it, and the model's own settings win."""
     spec = parse_models(models)
     assert spec.defaults == NodeSettings(min_workers=2, max_workers=4, batch_size=8)

@@ -49,7 +49,7 @@ async def test_whole_body_is_unpacked_and_accounted_for(pack, encoding: str, con
 
 @pytest.mark.parametrize(("pack", "encoding"), [(gzip.compress, "gzip"), (zlib.compress, "deflate")])
 @in_event_loop
-async def test_truncated_body_is_refused_wherever_it_is_cut(pack, encoding: str) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - a case
+async def test_body_truncated_at_any_byte_is_refused(pack, encoding: str) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - a case
     """A part is never taken for the whole."""
     packed = pack(b"some text that is long enough to be cut")
     for end in range(1, len(packed)):

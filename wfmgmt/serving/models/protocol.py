@@ -1,4 +1,4 @@
-"""The protocol that every model server satisfies."""
+"""The Protocols that every model server, and each model loaded on it, satisfies."""
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence

@@ -316,11 +316,11 @@ class _Slot:
         try:
             worker = await bring_up(pool.job, pool.forkserver)
         except asyncio.CancelledError:
-            self._tell(ModelNotLoaded(pool.job.node, "it was unloaded while it was starting"))
+            self._fail_start(ModelNotLoaded(pool.job.node, "it was unloaded while it was starting"))
             raise
         except Exception as exc:  # noqa: BLE001 - it is raised again where `came_up` is awaited
             self.has_failed = True
-            self._tell(exc)
+            self._fail_start(exc)
             if not self._is_spare:
                 return
             if pool.is_above_minimum:
@@ -338,7 +338,7 @@ class _Slot:
                 return
             worker = await self._replace(backoff, 0 if was_request else backoff.next_pause(worked_s=up_s))
 
-    def _tell(self, exc: Exception) -> None:
+    def _fail_start(self, exc: Exception) -> None:
         if not self._is_spare and not self.came_up.done():
             self.came_up.set_exception(exc)
 

@@ -33,7 +33,7 @@ class Job:
 
 
 class Forks(Protocol):
-    """The part of `launcher.ForkserverClient` that starting a worker uses."""
+    """The part of `ForkserverClient` that starting a worker uses."""
 
     async def fork(self, *, workflow: str, node: str) -> WorkerProcess:
         """Start one worker, which waits for its first message."""

@@ -104,7 +104,7 @@ class TorchServeModel(Lifetime):
         try:
             for server_model in self._in_turn(avoid):
                 try:
-                    return await server_model.ask(request)
+                    return await server_model.infer(request)
                 except ModelForgotten as forgotten:
                     self._on_forgotten()
                     reasons.append(str(forgotten))
@@ -117,7 +117,7 @@ class TorchServeModel(Lifetime):
         raise NoWorker(f"{self.model.node} has no worker: {'; '.join(reasons)}")
 
     def _in_turn(self, avoid: int | None) -> list[ServerModel]:
-        """Return the server_models in the order in which a request should try them."""
+        """Return the models on the servers in the order in which a request should try them."""
         self._turn = (self._turn + 1) % len(self.server_models)
         turned = [*self.server_models[self._turn :], *self.server_models[: self._turn]]
         return sorted(turned, key=lambda each: (each.server.is_left_out, avoid is not None and each.number == avoid))

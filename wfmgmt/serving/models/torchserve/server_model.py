@@ -179,7 +179,7 @@ class ServerModel:
                 else:
                     await self._bring_up()
 
-    async def ask(self, request: NodeRequest) -> NodeAnswer:
+    async def infer(self, request: NodeRequest) -> NodeAnswer:
         """Have the model answer: one attempt.
 
         Raises:
