@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from wfmgmt import __version__
 from wfmgmt.errors import CannotStart, ResourcesExhausted, WfmgmtError
+from wfmgmt.host import require_linux
 from wfmgmt.logs import open_standard_streams, write_error
 
 #: Each is a module of this package with `describe_arguments` and `run`. Only that of the command which is asked for is
@@ -27,12 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        0 when done, 1 for a finding or a failure, 2 for wrong settings, 3 for a database that cannot be used, 75 when
-        the host lacks something for now.
+        0 when done, 1 for a finding or a failure, 2 for wrong settings or a system that is not Linux, 3 for a database
+        that cannot be used, 75 when the host lacks something for now.
     """
     open_standard_streams()
-    options = _parse(sys.argv[1:] if arguments is None else list(arguments))
     try:
+        options = _parse(sys.argv[1:] if arguments is None else list(arguments))
         code: int = options.run(options)
     except CannotStart as error:
         write_error(f"wfmgmt: {error}")
@@ -54,6 +55,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if arguments[:1] == [name]:
+            require_linux()
             module = importlib.import_module(f"wfmgmt.cli.{name.replace('-', '_')}")
             module.describe_arguments(command)
             command.set_defaults(run=module.run)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from wfmgmt.errors import CannotStart, ResourcesExhausted
+from wfmgmt.host import require_linux
 from wfmgmt.logs import logging_config, open_standard_streams, write_error
 from wfmgmt.settings import settings_in_force
 
@@ -29,6 +30,7 @@ def _one_line() -> Iterator[None]:
 
 open_standard_streams()
 with _one_line():
+    require_linux()
     _settings = settings_in_force()
 # Web workers share their counters there; prometheus-client looks for this when something imports it, as all below does.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_settings.metrics_folder)  # noqa: TID251 - it takes no other way

@@ -1,7 +1,6 @@
 """How this process's memory allocator treats what is freed."""
 
 import ctypes
-import sys
 from collections.abc import Mapping
 
 #: Blocks up to this size come from the heap, which keeps freed memory for the next ones until so much of it is unused.
@@ -35,7 +34,7 @@ def share_heap_between_threads() -> None:
 
 
 def _set(parameters: Mapping[int, int]) -> None:
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         for parameter, value in parameters.items():
             mallopt(parameter, value)
@@ -50,6 +49,6 @@ def trim_memory() -> None:
     Source:
         GNU C library, malloc_trim(3).
     """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -5,7 +5,6 @@ import logging
 import os
 import socket
 import struct
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -57,9 +56,9 @@ async def _refuse_other_users(request: web.Request, handler: Handler) -> web.Str
 
 
 def _peer_uid(request: web.Request) -> int | None:
-    """Return the user whose process connected, None where the system does not say."""
+    """Return the user whose process connected, None when it has gone already."""
     sock = request.get_extra_info("socket")
-    if sock is None or sys.platform != "linux":
+    if sock is None:
         return None
     _, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
     return int(uid)

@@ -22,7 +22,7 @@ def collect_garbage() -> MemoryReport:
     It looks at every object and so holds up all else; the runtime does it by itself now and then.
     """
     unreachable = gc.collect()
-    mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None) if sys.platform == "linux" else None
+    mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None)
     used_bytes = free_bytes = 0
     if mallinfo is not None:
         mallinfo.restype = _MallInfo

@@ -11,7 +11,6 @@ from pathlib import Path
 #: What a file or folder looked like: mode, inode and times, and of files the size too.
 Facts = tuple[int, ...]
 
-_O_PATH = getattr(os, "O_PATH", 0)  # Opens also what may not be read; Linux alone has it.
 _OWNER = 0o700
 
 _logger = logging.getLogger(__name__)
@@ -144,7 +143,8 @@ def remove_folders(folders: Iterable[Path]) -> None:
 
 def _open_folder(name: str, dir_fd: int | None = None) -> int:
     """Open a folder, and give its owner all permissions on it."""
-    handle = os.open(name, _O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=dir_fd)
+    # O_PATH opens also what may not be read.
+    handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=dir_fd)
     try:
         if os.fstat(handle).st_mode & _OWNER != _OWNER:
             os.chmod(f"/proc/self/fd/{handle}", _OWNER)  # noqa: PTH101 - by its handle, since a name could be swapped

@@ -7,7 +7,6 @@ other processes of that user harder, no more (`docs/explanation/security.md`).
 import contextlib
 import ctypes
 import resource
-import sys
 
 #: Of the processes and threads that the service's user may have, so many, or a quarter if that is less, are for the
 #: service alone: for web workers, the runtime, and new workers in the place of those that took all others.
@@ -18,12 +17,11 @@ _SYSTEM_LIMITS = ("/proc/sys/kernel/threads-max", "/proc/sys/kernel/pid_max")
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_LIBC = ctypes.CDLL(None)
 
 
 def _prctl(option: int, value: int) -> None:
-    if _LIBC is not None:
-        _LIBC.prctl(option, value, 0, 0, 0)
+    _LIBC.prctl(option, value, 0, 0, 0)
 
 
 def die_with_parent(signal_number: int) -> None:
