@@ -1,4 +1,6 @@
-"""The tree of the tests: it mirrors the package, and no file of it is long."""
+"""The tree of the tests, which mirrors the package, and the fences between the rooms of the package."""
+
+import tomllib
 
 import pytest
 
@@ -6,6 +8,7 @@ from tests.support.service import CHECKOUT
 
 TESTS = CHECKOUT / "tests"
 MAX_LINES = 450
+ROOMS = {f"wfmgmt.{path.stem}" for path in (CHECKOUT / "wfmgmt").glob("[a-z]*") if path.name != "py.typed"}
 
 
 @pytest.mark.parametrize("kind", ["unit", "integration"])
@@ -19,3 +22,20 @@ def test_no_file_is_long() -> None:
     """A file that needs more lines has more than one subject."""
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in TESTS.rglob("*.py")}
     assert {str(path.relative_to(TESTS)): length for path, length in lengths.items() if length > MAX_LINES} == {}
+
+
+@pytest.mark.parametrize(
+    ("library", "allowed"),
+    [
+        ("flask", {"wfmgmt.api", "wfmgmt.management"}),
+        ("sqlalchemy", {"wfmgmt.registry"}),
+        ("aiohttp", {"wfmgmt.serving", "wfmgmt.torchserve"}),
+    ],
+)
+def test_library_is_forbidden_in_all_other_rooms(library: str, allowed: set[str]) -> None:
+    """A new room is fenced in, too."""
+    contracts = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (fence,) = (
+        each for each in contracts if each.get("allow_indirect_imports") and library in each["forbidden_modules"]
+    )
+    assert sorted(fence["source_modules"]) == sorted(ROOMS - allowed)
