@@ -30,8 +30,18 @@ def test_links_between_pages_resolve(page: Path) -> None:
 
 
 def test_index_names_every_page() -> None:
-    """The index leads to each page, and to the decisions as a whole."""
+    """The index leads to each page, and to the decisions by their own index."""
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     pages = [page.relative_to(ROOT / "docs") for page in PAGES if page.is_relative_to(ROOT / "docs")]
     wanted = [str(page) for page in pages if page.parts[0] not in {"decisions", "README.md"}]
+    wanted.append("decisions/README.md")
     assert [page for page in wanted if f"]({page})" not in index] == []
+
+
+def test_index_of_decisions_has_every_title() -> None:
+    """Each page is listed in order, under the title that it has."""
+    folder = ROOT / "docs" / "decisions"
+    titles = {page.name: page.read_text(encoding="utf-8").splitlines()[0] for page in sorted(folder.glob("0*.md"))}
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^- (\d+) \[(.*)\]\((.*)\)$", index, flags=re.MULTILINE)
+    assert [(page, f"# {number} {title}") for number, title, page in listed] == list(titles.items())
