@@ -33,6 +33,7 @@ WfmgmtError
 │   ├── FolderUnavailable       a folder of the service was removed, replaced or closed while it runs
 │   ├── RuntimeUnavailable      the runtime does not answer, or its answers are malformed
 │   │   └── RuntimeUnreachable  it is down, being started or hanging: another attempt may succeed soon
+│   │       └── RuntimeDown     nothing listens on its socket
 │   ├── ModelServerUnreachable  the model server cannot be reached
 │   ├── TooManyWorkers          as many workers as allowed run
 │   ├── TooManyRegistrations    as many registrations as allowed are under way
@@ -295,6 +296,10 @@ class RuntimeUnavailable(Unavailable):
 
 class RuntimeUnreachable(RuntimeUnavailable):
     """The runtime is down, being started or hanging, so that another attempt may succeed soon."""
+
+
+class RuntimeDown(RuntimeUnreachable):
+    """Nothing listens on the runtime's socket."""
 
 
 class ModelServerUnreachable(_NodeFailures, Unavailable):

@@ -1,5 +1,6 @@
 """The command that finishes or undoes what a dead process left, with and without a running service."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,18 @@ def test_reconcile_finishes_and_undoes_what_nobody_works_on(service: Service) ->
     assert events == [("reconcile", "begun", "succeeded", 1), ("reconcile", "removed", "succeeded", 1)]
     assert service.command("reconcile").stdout.splitlines() == ["0 done"]
     assert service.command("audit", "verify").returncode == 0
+
+
+def test_reconcile_fails_when_the_runtime_hangs(service: Service) -> None:
+    """What could be done without it is done; only one that is down is known to have nothing that is out of step."""
+    service.run_folder.mkdir()
+    with socket.socket(socket.AF_UNIX) as hanging:
+        hanging.bind(str(service.run_folder / "runtime.sock"))
+        hanging.listen()
+        done = service.command("reconcile")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "2 done"
+    assert done.stderr.splitlines() == ["wfmgmt: The runtime does not answer."]
 
 
 def test_start_reconciles_by_itself_and_leaves_what_somebody_works_on(service: Service) -> None:

@@ -5,16 +5,12 @@ import sys
 
 from wfmgmt.cli.actor import command_origin
 from wfmgmt.cli.settings import load_settings
-from wfmgmt.control.client import RuntimeClient
 from wfmgmt.deployment.database import inspect_database
 from wfmgmt.deployment.instance import prepare_instance
-from wfmgmt.errors import RuntimeUnavailable
+from wfmgmt.errors import RuntimeDown, RuntimeUnavailable
 from wfmgmt.logs import write_error
 from wfmgmt.management import Services
 from wfmgmt.registry.schema import require_current
-
-#: How long the model servers may take to be compared and repaired.
-_CHECK_S = 600.0
 
 
 def describe_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +28,6 @@ def run(options: argparse.Namespace) -> int:
     require_current(inspect_database(settings))
     prepare_instance(settings)
     services = Services(settings)
-    runtime = RuntimeClient(settings.control_socket, call_timeout_s=_CHECK_S)
     failed: list[str] = []
     if options.dry_run:
         sentences = services.removal.abandoned()
@@ -41,12 +36,13 @@ def run(options: argparse.Namespace) -> int:
         sentences, failed = recovery.done, recovery.failed
     try:
         if not options.dry_run:
-            runtime.reconcile_now()
-        drifts, is_known = runtime.check(dry_run=options.dry_run)
+            services.runtime.reconcile_now()
+        drifts, is_known = services.runtime.check(dry_run=options.dry_run)
         sentences += drifts
     except RuntimeUnavailable as error:
         write_error(f"wfmgmt: {error}")
-        is_known = settings.model_server == "local"  # Its models are gone with the runtime, and come back with it.
+        # Local models are gone with a runtime that is down, and come back with it.
+        is_known = settings.model_server == "local" and isinstance(error, RuntimeDown)
     for sentence in sentences:
         print(sentence)
     print(f"{len(sentences)} {'to do' if options.dry_run else 'done'}")

@@ -24,12 +24,14 @@ from wfmgmt.control.messages import (
     encode,
 )
 from wfmgmt.domain.workflow import LoadRequest
-from wfmgmt.errors import RuntimeUnavailable, RuntimeUnreachable, ShuttingDown
+from wfmgmt.errors import RuntimeDown, RuntimeUnavailable, RuntimeUnreachable, ShuttingDown
 
 #: How long the runtime may be silent; while it holds a response back, it sends a sign of life every second.
 CALL_TIMEOUT_S = 5.0
 #: What a runtime may need on top of a workflow's start-up time, to unpack archives and to take down what it loaded.
 SLACK_S = 30.0
+#: How long the model servers may take to be compared and repaired.
+MAX_CHECK_S = 600.0
 #: The pause before the next attempt to reach a runtime that is waited for.
 RETRY_INTERVAL_S = 0.1
 #: How often a connection is attempted while the runtime is busy with others.
@@ -299,7 +301,9 @@ class RuntimeClient:
         Raises:
             RuntimeUnavailable: The runtime is down, hangs or sends malformed answers.
         """
-        report = self._ask(DriftReport, "POST", "/check?dry_run" if dry_run else "/check")
+        finish_by = time.monotonic() + MAX_CHECK_S
+        wait = _Wait(until=finish_by, cancelled=lambda: False, consequence="the check goes on")
+        report = self._ask(DriftReport, "GET" if dry_run else "POST", "/check", None, wait)
         return list(report.drifts), report.is_in_step
 
     def collect_garbage(self) -> MemoryReport:
@@ -361,7 +365,7 @@ class RuntimeClient:
                     raise
                 return connection.call(method, path, payload, wait)
         except (FileNotFoundError, ConnectionRefusedError) as error:
-            raise RuntimeUnreachable("The runtime is down; it is being started.") from error
+            raise RuntimeDown("The runtime is down; it is being started.") from error
         except TimeoutError as error:
             raise RuntimeUnreachable("The runtime does not answer.") from error
         except (ConnectionError, http.client.IncompleteRead) as error:

@@ -40,6 +40,7 @@ def control_app(runtime: Runtime) -> web.Application:
     app.router.add_post("/workflows/{uid}/registered", _on_registered)
     app.router.add_get("/status", _status)
     app.router.add_post("/reconcile_now", _reconcile_now)
+    app.router.add_get("/check", _check)
     app.router.add_post("/check", _check)
     app.router.add_post("/collect", _collect)
     return app
@@ -147,10 +148,11 @@ async def _reconcile_now(request: web.Request) -> web.Response:
 
 
 async def _check(request: web.Request) -> web.Response:
-    """Compare the model servers with what they should hold, and report the differences."""
+    """Compare the model servers with what they should hold, and report the differences; a POST also repairs them."""
+    dry_run = request.method != "POST"
     try:
-        dry_run = "dry_run" in request.query
-        drifts = await request.app[_RUNTIME].drift_check.check(dry_run=dry_run)
+        async with _signs_of_life(request):
+            drifts = await request.app[_RUNTIME].drift_check.check(dry_run=dry_run)
     except WfmgmtError as error:
         raise web.HTTPServiceUnavailable(text=str(error)) from error
     failed = [drift for drift in drifts if drift.kind is DriftKind.UNKNOWN or not (drift.is_repaired or dry_run)]

@@ -29,15 +29,16 @@ CALL_TIMEOUT_S, WORK_S = 1.0, 2.0
 
 
 class SlowRuntime:
-    """Catalog and loader of a runtime, as far as the control socket needs them for loads.
+    """Catalog, loader and drift check of a runtime, as far as the control socket needs them.
 
     Attributes:
         loads: How often a load was asked for.
+        repairs: How often the model servers were not only compared.
     """
 
     def __init__(self) -> None:
         self.status_log = StatusLog()
-        self.loads = 0
+        self.loads = self.repairs = 0
         self._tasks: list[asyncio.Task[None]] = []
 
     def load(self, target: LoadRequest) -> None:
@@ -59,6 +60,12 @@ class SlowRuntime:
         if wait_s >= WORK_S:
             self.status_log.forget(uid)
 
+    async def check(self, *, dry_run: bool) -> tuple[()]:
+        """Compare the model servers, and find no difference."""
+        await asyncio.sleep(WORK_S)
+        self.repairs += not dry_run
+        return ()
+
     def report(self, uid: str) -> WorkflowReport:
         """Return how a workflow is."""
         return self.status_log.report(uid) or WorkflowReport(uid=uid, workflow="", state=LoadState.ABSENT)
@@ -68,7 +75,7 @@ class SlowRuntime:
 async def serving(folder: Path) -> AsyncIterator[tuple[SlowRuntime, RuntimeClient]]:
     """Serve the control socket, and give a client of it."""
     runtime = SlowRuntime()
-    parts: Any = SimpleNamespace(catalog=runtime, loader=runtime)
+    parts: Any = SimpleNamespace(catalog=runtime, loader=runtime, drift_check=runtime)
     runner = web.AppRunner(control_server.control_app(parts), handler_cancellation=True)
     await runner.setup()
     await web.SockSite(runner, listen_privately(folder / "s")).start()
@@ -91,6 +98,15 @@ async def test_load_and_unload_are_one_call_each_however_long_they_take(tmp_path
         assert (report.state, runtime.loads) == (LoadState.LOADED, 1)
         await asyncio.to_thread(client.unload, "u1")
         assert runtime.report("u1").state is LoadState.ABSENT
+
+
+@in_event_loop
+async def test_check_is_one_call_however_long_it_takes(tmp_path: Path) -> None:
+    """Many servers take minutes; a dry run is known by its method."""
+    async with serving(tmp_path) as (runtime, client):
+        for dry_run, repairs in ((True, 0), (False, 1)):
+            assert await asyncio.to_thread(client.check, dry_run=dry_run) == ([], True)
+            assert runtime.repairs == repairs
 
 
 @in_event_loop
