@@ -168,6 +168,7 @@ class Transfer:
             sock.settimeout(max(timeout_s, 0.001))
             sock.connect(address)
             sock.settimeout(self._timeout_s)
+            self.check()  # What ended it before the socket was connected could not shut the socket down.
         except BaseException:
             sock.close()
             raise

@@ -111,6 +111,24 @@ def test_fetch_ends_soon_when_cancelled(into: Path) -> None:
     assert not into.exists()
 
 
+def test_fetch_ends_when_cancelled_just_before_it_connects(into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is to end the connection comes too early for that."""
+    cancelled, connect = threading.Event(), socket.socket.connect
+
+    def cancel_and_connect(connection: socket.socket, address: tuple[str, int]) -> None:
+        cancelled.set()
+        for thread in threading.enumerate():
+            if thread.name == "download-deadline":
+                thread.join()
+        connect(connection, address)
+
+    monkeypatch.setattr(socket.socket, "connect", cancel_and_connect)
+    with ScriptedServer(stall) as server:
+        with pytest.raises(DownloadFailed, match="cancelled"):
+            make_fetcher(timeout_s=5).fetch(parse_url(server.url()), into, cancelled.is_set)
+        assert not server.requests
+
+
 def test_fetch_refuses_certificates_that_nobody_signed(into: Path, tmp_path: Path) -> None:
     """A self-signed certificate is not trusted."""
     _, context = make_certificate(tmp_path, "models.example")
