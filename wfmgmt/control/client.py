@@ -173,7 +173,8 @@ class _UnixConnection(http.client.HTTPConnection):
         """Return status and content of a response; after an error the connection is closed."""
         try:
             self.deadline.begin()
-            self.request(method, path, payload, {"Content-Type": "application/json"})
+            target = path + (wait.query if wait else "")  # Only now: a call that is repeated has less time left.
+            self.request(method, target, payload, {"Content-Type": "application/json"})
             self.deadline.begin(wait)
             response = self.getresponse()  # It passes over the interim responses, which are signs of life.
             self.deadline.begin()
@@ -349,7 +350,7 @@ class RuntimeClient:
 
     def _call(self, method: str, path: str, message: object = None, wait: _Wait | None = None) -> bytes:
         payload = None if message is None else encode(message)
-        status, content = self._send(method, path + (wait.query if wait else ""), payload, wait)
+        status, content = self._send(method, path, payload, wait)
         if status != HTTPStatus.OK:
             raise RuntimeUnavailable(f"The runtime answered with status {status}.")
         return content

@@ -38,19 +38,24 @@ def report(state: LoadState) -> bytes:
     return answer(encode(WorkflowReport(uid="u1", workflow="seq", state=state)).decode())
 
 
-def receive_request(connection: socket.socket) -> None:
-    """Take in a whole request; closing before its end would reset the connection."""
+def receive_request(connection: socket.socket) -> bytes:
+    """Take in a whole request and return its first line; closing before its end would reset the connection."""
     with connection.makefile("rb") as stream:
+        first = stream.readline()
         length = 0
         while (line := stream.readline()) not in (b"\r\n", b""):
             if line.lower().startswith(b"content-length"):
                 length = int(line.split(b":")[1])
         stream.read(length)
+    return first
 
 
 @contextmanager
-def fake_runtime(path: Path, behave: Callable[[socket.socket], None]) -> Iterator[RuntimeClient]:
-    """Listen in the runtime's place; `behave` gets each connection after its request has arrived."""
+def fake_runtime(
+    path: Path, behave: Callable[[socket.socket], None], requests: list[bytes] | None = None
+) -> Iterator[RuntimeClient]:
+    """Listen in the runtime's place; `behave` gets each connection after its request, kept in `requests`, has come."""
+    requests = [] if requests is None else requests
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen()
@@ -58,7 +63,7 @@ def fake_runtime(path: Path, behave: Callable[[socket.socket], None]) -> Iterato
 
     def serve(connection: socket.socket) -> None:
         with connection:
-            receive_request(connection)
+            requests.append(receive_request(connection))
             try:
                 behave(connection)
             except OSError:
@@ -277,6 +282,22 @@ def test_call_is_repeated_when_its_connection_was_closed_meanwhile(tmp_path: Pat
     (tmp_path / "s").unlink()
     with fake_runtime(tmp_path / "s", Steps(report(LoadState.ABSENT))):
         assert client.report("u1").state is LoadState.ABSENT
+
+
+def test_repeated_call_waits_only_for_the_time_that_is_left(tmp_path: Path) -> None:
+    """What passed until the runtime closed the connection counts."""
+    requests: list[bytes] = []
+
+    def answer_once(connection: socket.socket) -> None:
+        connection.sendall(report(LoadState.ABSENT))
+        if len(requests) == 1:
+            requests.append(receive_request(connection))
+
+    with fake_runtime(tmp_path / "s", answer_once, requests) as client:
+        client.unload("u1")
+        client.unload("u1")
+        _, attempted_s, repeated_s = [float(request.split()[1].partition(b"?wait_s=")[2]) for request in requests]
+    assert 0 < repeated_s < attempted_s
 
 
 def interim(times: int, then: Callable[[socket.socket], None]) -> Callable[[socket.socket], None]:
