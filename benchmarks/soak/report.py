@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.figures import Figure
 from benchmarks.soak.processes import Sample, begin_and_end
-from benchmarks.soak.trial import MIN_WORKERS, Trial
+from benchmarks.soak.trial import MIN_WORKERS, WEB_THREADS, WEB_WORKERS, Trial
 from benchmarks.soak.workflows import STEADY
 
 _GROWTH_MB = 10
 #: What the runtime may grow by between the second and the last tenth of its last life.
 _GROWTH_SHARE = 0.05
-_MORE_DESCRIPTORS = 5
+#: Connections of the threads that had not called the runtime before the load, and a few more.
+_MORE_DESCRIPTORS = WEB_WORKERS * WEB_THREADS + 5
 _MAX_SILENCE_S = 60
 
 

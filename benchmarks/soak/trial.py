@@ -26,6 +26,8 @@ from wfmgmt.errors import RuntimeUnavailable
 
 #: Workers that all workflows have together while nobody asks anything.
 MIN_WORKERS = sum(workflow.processes for workflow in STEADY)
+#: Each thread of each web worker keeps a connection to the runtime once it has called it.
+WEB_WORKERS, WEB_THREADS = 2, 8
 _IDLE_TIMEOUT_S = 3
 #: How long it may take after the load until all is as before it, in s: idle timeouts, and pauses before new workers.
 _SETTLE_S = 60.0
@@ -91,7 +93,7 @@ def run_trial(instance: Path, *, seconds: float, seed: int) -> Trial:
         seconds: How long to load it.
         seed: Of all that is random.
     """
-    service = Service(instance, web_workers=2, idle_timeout_s=_IDLE_TIMEOUT_S)
+    service = Service(instance, web_workers=WEB_WORKERS, web_threads=WEB_THREADS, idle_timeout_s=_IDLE_TIMEOUT_S)
     tally = Tally(instance=instance)
     trial = Trial(
         seconds=seconds,
