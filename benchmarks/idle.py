@@ -33,9 +33,9 @@ def idling(folder: Path) -> list[Figure]:
     try:
         client = RuntimeClient(service.run_folder / "runtime.sock")
         wait_until(lambda: _has_read(client), timeout_s=60, what="the first look at the registry")
-        time.sleep(_SETTLE_S)
+        time.sleep(_SETTLE_S)  # Nothing tells when a start has had its last effect.
         before_s = cpu_s(runtime.pid)
-        time.sleep(_MINUTE_S)
+        time.sleep(_MINUTE_S)  # The idle minute is what is measured.
         spent_s = cpu_s(runtime.pid) - before_s
     finally:
         os.kill(runtime.pid, signal.SIGTERM)

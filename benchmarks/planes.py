@@ -25,7 +25,7 @@ def loading(folder: Path) -> list[Figure]:
     probe = ModuleProbe(folder / "modules", service)
     figures: list[Figure] = []
     with service:
-        assert service.register("sequential.war").status_code == 200  # noqa: PLR2004 - the HTTP status
+        assert service.register("sequential.war").ok
         assert service.process is not None
         pids = {
             "gunicorn's master": service.process.pid,

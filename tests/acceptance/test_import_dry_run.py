@@ -91,7 +91,7 @@ def other_file(setup: ImportSetup, name: str) -> str:
     return setup.put(name)
 
 
-def remote(folder: str, found: bool = True) -> Make:  # noqa: FBT001, FBT002
+def remote(folder: str, *, found: bool = True) -> Make:
     """Have the workflow downloaded from a folder."""
 
     def make(setup: ImportSetup, name: str) -> str:

@@ -78,7 +78,7 @@ def test_exit_code_is_the_same_without_a_log(service: Service) -> None:
     """A wrong setting shows in the exit code, too."""
     service.environment["WFMGMT_LOG_LEVEL"] = "loud"
     assert service.launch().wait(timeout=20) == 2
-    command = [*service._prefix, *service.command_line[:1], "-m", "wfmgmt.cli.main", "reconcile"]  # noqa: SLF001 - with its environment
+    command = [*service.prefix, *service.command_line[:1], "-m", "wfmgmt.cli.main", "reconcile"]
     with service.log.open("ab", buffering=0) as log:
         code = subprocess.run(
             command, cwd=CHECKOUT, env=service.environment, stdout=log, stderr=log, timeout=20, check=False

@@ -17,7 +17,7 @@ def initialize(context):
     with open({notes!r}, "a") as notes:
         print(name, file=notes)
     while name.startswith("a") and os.path.exists({gate!r}):
-        time.sleep(0.1)
+        time.sleep(0.1)  # Between looks at the gate.
 class Handler:
     def initialize(self, context):
         initialize(context)

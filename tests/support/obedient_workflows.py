@@ -39,10 +39,10 @@ def obey_one(node, row, index, context):
     if order == "exit":
         os._exit(3)
     if order == "sleep":
-        time.sleep(1.5)
+        time.sleep(1.5)  # A slow model.
     if order == "wait":
         while not os.path.exists(row_gate()):
-            time.sleep(0.01)
+            time.sleep(0.01)  # Between looks at the gate.
         return "waited"
     if order == "status":
         context.set_response_status(418, "", index)
@@ -117,7 +117,7 @@ def meet(data, me, other):
         return None
     open(FOLDER + me + ".here", "w").close()
     while not os.path.exists(FOLDER + other + ".here"):
-        time.sleep(0.01)
+        time.sleep(0.01)  # Between looks for the other one.
     return ["met"]
 """
 JOIN_SPEC = "dag: {start: [object_leaf, text_leaf], object_leaf: [join], text_leaf: [join]}\n"

@@ -62,7 +62,7 @@ class Service:
         self.workflow_store = visible / "workflow_store"
         self.model_store = visible / "model_store"
         self.database = visible / "wfmgmt.db"
-        self._prefix = prefix
+        self.prefix = prefix
         for folder in (self.workflow_store, self.model_store):
             folder.mkdir(parents=True, exist_ok=True)
         self.log = visible / "service.log"
@@ -90,7 +90,7 @@ class Service:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the `wfmgmt` command with this deployment's settings."""
         return subprocess.run(
-            [*self._prefix, sys.executable, "-m", "wfmgmt.cli.main", *arguments],
+            [*self.prefix, sys.executable, "-m", "wfmgmt.cli.main", *arguments],
             cwd=CHECKOUT,
             env=self.environment,
             capture_output=True,
@@ -105,7 +105,7 @@ class Service:
             (self.run_folder / f"{plane}.address").unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self._prefix, *self.command_line],
+                [*self.prefix, *self.command_line],
                 cwd=self.cwd,
                 env=self.environment,
                 stdout=log,

@@ -308,7 +308,7 @@ class RuntimeClient:
         return list(report.drifts), report.is_in_step
 
     def collect_garbage(self) -> MemoryReport:
-        """Have the runtime run a garbage collection, and return what its memory is used for then.
+        """Have the runtime run the cycle collector, and return what its memory is used for then.
 
         Raises:
             RuntimeUnavailable: The runtime is down, hangs or sends malformed answers.

@@ -149,7 +149,7 @@ class DriftReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryReport:
-    """The memory after a garbage collection.
+    """The memory after a run of the cycle collector.
 
     Attributes:
         unreachable: Objects that the collection found.

@@ -160,5 +160,5 @@ async def _check(request: web.Request) -> web.Response:
 
 
 async def _collect(_request: web.Request) -> web.Response:
-    """Run a garbage collection now, and report what the memory is used for: to find a leak."""
+    """Run the cycle collector now, and report what the memory is used for: to find a leak."""
     return _message(collect_garbage())

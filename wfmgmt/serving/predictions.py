@@ -293,7 +293,7 @@ async def _run_branches(branches: Iterable[Coroutine[None, None, None]]) -> None
     """Run all to their end; when one fails, cancel the others and raise its error.
 
     A `TaskGroup` would raise a group that is in a cycle with its own traceback, and so hold the bodies of the request
-    until the next garbage collection.
+    until the cycle collector runs.
     """
     tasks = [asyncio.create_task(branch) for branch in branches]
     try:

@@ -74,7 +74,7 @@ def shape_checked(server: str) -> Iterator[None]:
 def _free_frames(error: BaseException | None) -> None:
     """Clear the frames of a failed connection, of which one of aiohttp's holds the error that holds it.
 
-    Such a circle would keep the body of the request until a garbage collection.
+    Such a circle would keep the body of the request until the cycle collector runs.
     """
     while error is not None:
         traceback.clear_frames(error.__traceback__)

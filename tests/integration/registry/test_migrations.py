@@ -75,7 +75,7 @@ def dump(folder: Path, *, schema_only: bool = False) -> dict[str, list[tuple[obj
     try:
         schema = connection.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name").fetchall()
         tables = [] if schema_only else [name for kind, name, _ in schema if kind == "table"]
-        rows = {name: connection.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall() for name in tables}  # noqa: S608
+        rows = {name: connection.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall() for name in tables}  # noqa: S608 - as named by the schema
     finally:
         connection.close()
     return {"schema": schema, **rows}
@@ -87,7 +87,7 @@ def contents(folder: Path) -> dict[str, list[dict[str, object]]]:
         connection.row_factory = sqlite3.Row
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
         return {
-            NEW_NAMES.get(name, name): list(map(dict, connection.execute(f"SELECT * FROM {name} ORDER BY 1")))  # noqa: S608
+            NEW_NAMES.get(name, name): list(map(dict, connection.execute(f"SELECT * FROM {name} ORDER BY 1")))  # noqa: S608 - a table of this database
             for name in tables
             if name != "alembic_version"
         }

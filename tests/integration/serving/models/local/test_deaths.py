@@ -81,6 +81,7 @@ async def test_load_fails_cleanly_when_the_forkserver_dies(tmp_path: Path) -> No
     """A load under way ends with a reason, and the next one works."""
     async with open_servers(tmp_path / "unpacked") as servers:
         _, [(_, forkserver, _)] = await load_and_note(servers, tmp_path, 1)
+        # A load that is under way when the forkserver dies.
         source = record_pids(tmp_path / "hanging pids") + "    time.sleep(60)\n"
         hanging = make_mar(tmp_path, name="hanging", source=source)
         loading = asyncio.create_task(load(servers.models, hanging, uid="hanging"))
@@ -250,7 +251,7 @@ async def test_forkserver_stays_quick_with_thousands_of_processes_that_a_worker_
         "import os, time\n"
         f"for _ in range(0 if os.path.exists({str(tmp_path / 'crowded pids')!r}) else 2000):\n"
         "    if os.fork() == 0:\n"
-        "        time.sleep(300)\n"
+        "        time.sleep(300)\n"  # They have to outlive the worker.
         "        os._exit(0)\n" + record_pids(tmp_path / "crowded pids")
     )
     async with open_servers(tmp_path / "unpacked") as servers:
