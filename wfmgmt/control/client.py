@@ -1,23 +1,20 @@
 """Calls of the management plane to the runtime, over its control socket."""
 
-import contextlib
 import http.client
-import os
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from wfmgmt.control.connection import OwnConnection, UnixConnection, Wait
 from wfmgmt.control.load_state import LoadState
 from wfmgmt.control.messages import (
     DriftReport,
+    FiguresReport,
     MemoryReport,
     Message,
+    ReachReport,
     StatusChanges,
     WorkflowReport,
     decode,
@@ -34,161 +31,7 @@ SLACK_S = 30.0
 MAX_CHECK_S = 600.0
 #: The pause before the next attempt to reach a runtime that is waited for.
 RETRY_INTERVAL_S = 0.1
-#: How often a connection is attempted while the runtime is busy with others.
-CONNECT_INTERVAL_S = 0.02
 _Result = TypeVar("_Result")
-_MAX_SOCKET_PATH = 100
-
-
-@contextmanager
-def short_socket_path(path: Path) -> Iterator[str]:
-    """Give a path to the socket that fits into a socket address, which holds about 100 bytes.
-
-    A longer one is reached through an open descriptor of its folder, which Linux shows under /proc.
-    """
-    if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
-        yield str(path)
-        return
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
-
-
-@dataclass(slots=True)
-class _Deadline:
-    """When the calls on a socket have to be over.
-
-    Attributes:
-        timeout_s: How long the runtime may be silent.
-        at: On the monotonic clock.
-        wait: What the runtime holds its response back for; each sign of life renews the deadline meanwhile.
-    """
-
-    timeout_s: float
-    at: float = 0.0
-    wait: "_Wait | None" = None
-
-    def begin(self, wait: "_Wait | None" = None) -> None:
-        """Begin a part of a call."""
-        self.at, self.wait = time.monotonic() + self.timeout_s, wait
-
-    def renew(self) -> None:
-        """Give the runtime more time before it is listened to, if it may hold its response back."""
-        if self.wait is not None:
-            self.wait.check()
-            self.at = min(time.monotonic(), self.wait.until) + self.timeout_s
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wait:
-    """A wait for the runtime to finish something.
-
-    Attributes:
-        until: On the monotonic clock.
-        cancelled: Ends the wait.
-        consequence: What that means, for the client.
-    """
-
-    until: float
-    cancelled: Callable[[], bool]
-    consequence: str
-
-    @property
-    def query(self) -> str:
-        """The query string that says how long the runtime may hold its response back."""
-        return f"?wait_s={max(self.until - time.monotonic(), 0.0)}"
-
-    def check(self) -> None:
-        """Raise `ShuttingDown` when the wait is cancelled."""
-        if self.cancelled():
-            raise ShuttingDown(f"The server is stopping; {self.consequence}.")
-
-
-class _DeadlineSocket(socket.socket):
-    """A Unix socket all of whose calls together have one deadline, however slowly bytes drip in."""
-
-    def __init__(self, deadline: _Deadline) -> None:
-        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._deadline = deadline
-
-    def _limit_next_call(self) -> float:
-        left_s = self._deadline.at - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError
-        self.settimeout(left_s)
-        return left_s
-
-    def connect(self, address: Any, /) -> None:  # noqa: ANN401 - as in the base class
-        """Connect, waiting while the listener's queue is full: a Unix socket refuses to do so by itself."""
-        while True:
-            left_s = self._limit_next_call()
-            try:
-                super().connect(address)
-            except BlockingIOError:
-                time.sleep(min(CONNECT_INTERVAL_S, left_s))
-            else:
-                return
-
-    def sendall(self, data: Any, flags: int = 0, /) -> None:  # noqa: ANN401 - as in the base class
-        """Send everything within the time that is left."""
-        self._limit_next_call()
-        super().sendall(data, flags)
-
-    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0, /) -> int:  # noqa: ANN401 - as in the base class
-        """Receive what has come within the time that is left, or lies there when it is over.
-
-        After a pause of the machine the time may be over although the response came in time.
-        """
-        self._deadline.renew()
-        with contextlib.suppress(TimeoutError):
-            self._limit_next_call()
-            return super().recv_into(buffer, nbytes, flags)
-        self.settimeout(0)
-        try:
-            return super().recv_into(buffer, nbytes, flags)
-        except BlockingIOError:
-            raise TimeoutError from None
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket, each call with a deadline."""
-
-    def __init__(self, path: Path, timeout_s: float) -> None:
-        super().__init__("runtime")
-        self._path = path
-        self.deadline = _Deadline(timeout_s)
-        self.deadline.begin()
-
-    def __del__(self) -> None:
-        self.close()
-
-    def connect(self) -> None:
-        self.sock = _DeadlineSocket(self.deadline)
-        with short_socket_path(self._path) as address:
-            self.sock.connect(address)
-
-    def call(self, method: str, path: str, payload: bytes | None, wait: _Wait | None) -> tuple[int, bytes]:
-        """Return status and content of a response; after an error the connection is closed."""
-        try:
-            self.deadline.begin()
-            target = path + (wait.query if wait else "")  # Only now: a call that is repeated has less time left.
-            self.request(method, target, payload, {"Content-Type": "application/json"})
-            self.deadline.begin(wait)
-            response = self.getresponse()  # It passes over the interim responses, which are signs of life.
-            self.deadline.begin()
-            return response.status, response.read()
-        except BaseException:
-            self.close()
-            raise
-
-
-class _OwnConnection(threading.local):
-    """One connection per thread."""
-
-    def __init__(self, path: Path, timeout_s: float) -> None:
-        self.http = _UnixConnection(path, timeout_s)
 
 
 class RuntimeClient:
@@ -210,7 +53,7 @@ class RuntimeClient:
         self._control_socket = control_socket
         self._drain_timeout_s = drain_timeout_s
         self._call_timeout_s = call_timeout_s
-        self._own = _OwnConnection(control_socket, call_timeout_s)
+        self._own = OwnConnection(control_socket, call_timeout_s)
 
     def load(self, target: LoadRequest, *, cancelled: Callable[[], bool]) -> WorkflowReport:
         """Load a workflow and wait until all its workers are ready, or until that has failed.
@@ -228,7 +71,7 @@ class RuntimeClient:
         """
         began = time.monotonic()
         finish_by = began + target.startup_timeout_s + SLACK_S
-        wait = _Wait(until=finish_by, cancelled=cancelled, consequence="the registration was undone")
+        wait = Wait(until=finish_by, cancelled=cancelled, consequence="the registration was undone")
 
         def load_once() -> WorkflowReport:
             report = self._ask(WorkflowReport, "PUT", f"/workflows/{target.uid}", target, wait)
@@ -258,7 +101,7 @@ class RuntimeClient:
 
         def unload_once() -> None:
             finish_by = time.monotonic() + self.max_unload_s
-            wait = _Wait(until=finish_by, cancelled=cancelled, consequence="the removal will be finished")
+            wait = Wait(until=finish_by, cancelled=cancelled, consequence="the removal will be finished")
             if self._ask(WorkflowReport, "DELETE", f"/workflows/{uid}", None, wait).state is not LoadState.ABSENT:
                 raise RuntimeUnavailable("The runtime did not finish unloading the workflow in time.")
 
@@ -285,6 +128,34 @@ class RuntimeClient:
         """
         return self._ask(WorkflowReport, "GET", f"/workflows/{uid}")
 
+    def reach(
+        self, uid: str, revision: int, wait_s: float, *, cancelled: Callable[[], bool] = lambda: False
+    ) -> ReachReport:
+        """Have the runtime look at a workflow now, and wait until a revision of it is in force, or will not be.
+
+        Args:
+            uid: The workflow.
+            revision: What its routing, and the settings of its nodes, are to be those of.
+            wait_s: How long to wait for that.
+            cancelled: Ends the wait.
+
+        Raises:
+            RuntimeUnavailable: The runtime is down, hangs or sends malformed answers; it will get there by itself.
+            ShuttingDown: `cancelled` became true meanwhile.
+        """
+        wait = Wait(
+            until=time.monotonic() + wait_s, cancelled=cancelled, consequence="what was written comes into force later"
+        )
+        return self._ask(ReachReport, "POST", f"/workflows/{uid}/reach?revision={revision}", None, wait)
+
+    def figures(self, uid: str) -> FiguresReport:
+        """Return the traffic of each loaded version of a workflow in the last minute.
+
+        Raises:
+            RuntimeUnavailable: The runtime is down, hangs or sends malformed answers.
+        """
+        return self._ask(FiguresReport, "GET", f"/workflows/{uid}/figures")
+
     def reconcile_now(self) -> None:
         """Have the runtime compare itself with the database now, and attempt failed loads again.
 
@@ -303,7 +174,7 @@ class RuntimeClient:
             RuntimeUnavailable: The runtime is down, hangs or sends malformed answers.
         """
         finish_by = time.monotonic() + MAX_CHECK_S
-        wait = _Wait(until=finish_by, cancelled=lambda: False, consequence="the check goes on")
+        wait = Wait(until=finish_by, cancelled=lambda: False, consequence="the check goes on")
         report = self._ask(DriftReport, "GET" if dry_run else "POST", "/check", None, wait)
         return list(report.drifts), report.is_in_step
 
@@ -320,7 +191,7 @@ class RuntimeClient:
 
         A socket that is missing proves nothing; somebody may have removed it under a runtime that lives.
         """
-        connection = _UnixConnection(self._control_socket, self._call_timeout_s)
+        connection = UnixConnection(self._control_socket, self._call_timeout_s)
         try:
             connection.connect()
         except ConnectionRefusedError:
@@ -340,7 +211,7 @@ class RuntimeClient:
         return self._ask(StatusChanges, "GET", f"/status?epoch={epoch}&since={since}&wait_s={wait_s}")
 
     def _ask(
-        self, kind: type[Message], method: str, path: str, message: object = None, wait: _Wait | None = None
+        self, kind: type[Message], method: str, path: str, message: object = None, wait: Wait | None = None
     ) -> Message:
         content = self._call(method, path, message, wait)
         try:
@@ -348,14 +219,14 @@ class RuntimeClient:
         except ValueError as error:
             raise RuntimeUnavailable("The runtime's answer makes no sense.") from error
 
-    def _call(self, method: str, path: str, message: object = None, wait: _Wait | None = None) -> bytes:
+    def _call(self, method: str, path: str, message: object = None, wait: Wait | None = None) -> bytes:
         payload = None if message is None else encode(message)
         status, content = self._send(method, path, payload, wait)
         if status != HTTPStatus.OK:
             raise RuntimeUnavailable(f"The runtime answered with status {status}.")
         return content
 
-    def _send(self, method: str, path: str, payload: bytes | None, wait: _Wait | None) -> tuple[int, bytes]:
+    def _send(self, method: str, path: str, payload: bytes | None, wait: Wait | None) -> tuple[int, bytes]:
         connection = self._own.http
         is_new = connection.sock is None
         try:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from functools import cache
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ from pydantic import TypeAdapter
 
 from wfmgmt.control.load_state import LoadState
 from wfmgmt.domain.faults import Fault
+from wfmgmt.domain.releases import FIRST_VERSION
 from wfmgmt.domain.workflow import NodeKind
 
 Message = TypeVar("Message")
@@ -55,13 +57,28 @@ class NodeReport:
     error: str | None = None
 
 
+class VersionState(StrEnum):
+    """How a version is, as clients see it."""
+
+    LOADING = "loading"
+    #: It is loaded, and the release gives it requests or copies of them.
+    READY = "ready"
+    #: It is loaded, and only requests that name it get to it.
+    STANDBY = "standby"
+    #: Nothing of it is loaded; a request that names it, or a release, has it loaded.
+    PARKED = "parked"
+    FAILED = "failed"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowReport:
-    """One workflow as the runtime sees it.
+    """One version of a workflow as the runtime sees it; there is none of a version that is parked.
 
     Attributes:
         uid: Identity of the registration.
-        workflow: Its name.
+        workflow: Name of the workflow.
+        version: The version.
+        is_routed: Whether the routing in force names it.
         state: How far the runtime is, and whether clients may know of it.
         nodes: By name, in topological order.
         failures: Node name to reason, when a load failed.
@@ -72,12 +89,28 @@ class WorkflowReport:
 
     uid: str
     workflow: str
+    version: str = FIRST_VERSION
+    is_routed: bool = True
     state: LoadState
     nodes: Mapping[str, NodeReport] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
     fault: Fault = Fault.MODEL
     is_out_of_space: bool = False
     worked_before: bool = True
+
+    @property
+    def label(self) -> str:
+        """What a list of problems calls it."""
+        return self.workflow if self.version == FIRST_VERSION else f"{self.workflow}/{self.version}"
+
+    @property
+    def version_state(self) -> VersionState:
+        """How the version is, as clients see it."""
+        if self.state.has_failed:
+            return VersionState.FAILED
+        if not self.state.is_loaded:
+            return VersionState.LOADING
+        return VersionState.READY if self.is_routed else VersionState.STANDBY
 
     @property
     def awaited_for(self) -> str:
@@ -87,13 +120,13 @@ class WorkflowReport:
     @property
     def is_awaited(self) -> bool:
         """Whether it was ready before the runtime started, and has not been since: readiness waits for it."""
-        return self.worked_before and self.state in {LoadState.RESTORING, LoadState.DOWN}
+        return self.is_routed and self.worked_before and self.state in {LoadState.RESTORING, LoadState.DOWN}
 
     @property
     def is_missing(self) -> bool:
-        """Whether it is registered, but not all of its workers are up."""
+        """Whether it is registered and gets requests, but not all of its workers are up."""
         is_up = self.state is LoadState.SERVING and all(node.ready >= node.wanted for node in self.nodes.values())
-        return self.state.is_registered and not is_up
+        return self.is_routed and self.state.is_registered and not is_up
 
     @property
     def workers(self) -> tuple[int, int]:
@@ -162,3 +195,76 @@ class MemoryReport:
     blocks: int
     used_bytes: int
     free_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReachReport:
+    """How far the runtime is with a workflow.
+
+    Attributes:
+        revision: The revision that is in force: its routing, and the settings of all nodes that are loaded.
+        reached: Whether that is the one that was asked for, or a later one.
+        problem: Why it is not yet, or will not be, in one line; empty while nothing has gone wrong.
+    """
+
+    revision: int
+    reached: bool
+    problem: str = ""
+
+
+class TrafficKind(StrEnum):
+    """The reason why a version gets a request."""
+
+    #: The release gives it a share.
+    SERVE = "serve"
+    #: The request names it.
+    PINNED = "pinned"
+    #: It is a copy, whose answer is for nobody.
+    MIRROR = "mirror"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficFigures:
+    """Requests of the last minute.
+
+    Attributes:
+        requests: How many were answered.
+        failures: How many of them with 5xx or a time-out.
+        p50_ms: The time that half of them took at most; None without any.
+        p99_ms: The time that 99 of 100 took at most.
+    """
+
+    requests: int = 0
+    failures: int = 0
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionFigures:
+    """The traffic of one version.
+
+    Attributes:
+        traffic: By the reason why it got the requests; without a reason that did not occur.
+        in_flight: Requests and copies that it works on now.
+        dropped: Copies of the last minute that it did not get, since there were too many.
+    """
+
+    traffic: Mapping[TrafficKind, TrafficFigures] = field(default_factory=dict)
+    in_flight: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FiguresReport:
+    """The traffic of a workflow.
+
+    Attributes:
+        revision: The revision that is in force.
+        release: Number of the release that is; None without one.
+        versions: Each version that is loaded.
+    """
+
+    revision: int
+    release: int | None
+    versions: Mapping[str, VersionFigures] = field(default_factory=dict)

@@ -70,14 +70,14 @@ class StatusCache:
         self._ensure_started()
         with self._lock:
             shown = itertools.islice(self._missing.values(), limit)
-            return {report.workflow: report.problem for report in shown}, len(self._missing)
+            return {report.label: report.problem for report in shown}, len(self._missing)
 
     def awaited(self, limit: int) -> tuple[dict[str, str], int]:
         """Return workflows that were ready before the runtime started and are not again, like `not_ready`."""
         self._ensure_started()
         with self._lock:
             awaited = [report for report in self._missing.values() if report.is_awaited]
-        return {report.workflow: report.awaited_for for report in awaited[:limit]}, len(awaited)
+        return {report.label: report.awaited_for for report in awaited[:limit]}, len(awaited)
 
     def start(self, *, on_abandoned: Callable[[], None] = lambda: None) -> None:
         """Start the thread, unless it runs already.

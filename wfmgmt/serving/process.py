@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
-from wfmgmt.control.client import short_socket_path
+from wfmgmt.control.connection import short_socket_path
 from wfmgmt.domain.limits import LISTEN_BACKLOG
 from wfmgmt.http.addresses import listening_url
 from wfmgmt.http.browser_guard import BrowserGuard

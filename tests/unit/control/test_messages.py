@@ -7,9 +7,15 @@ import pytest
 from wfmgmt.control.load_state import LoadState
 from wfmgmt.control.messages import (
     DriftReport,
+    FiguresReport,
     MemoryReport,
     NodeReport,
+    ReachReport,
     StatusChanges,
+    TrafficFigures,
+    TrafficKind,
+    VersionFigures,
+    VersionState,
     WorkflowReport,
     decode,
     encode,
@@ -50,6 +56,16 @@ MESSAGES = (
     ),
     DriftReport(drifts=("one",), is_in_step=False),
     MemoryReport(unreachable=1, blocks=2, used_bytes=3, free_bytes=4),
+    ReachReport(revision=3, reached=False, problem="2.0: m1: exited"),
+    FiguresReport(
+        revision=3,
+        release=None,
+        versions={
+            "2.0": VersionFigures(
+                traffic={TrafficKind.SERVE: TrafficFigures(requests=2, failures=1, p50_ms=0.5, p99_ms=2.0)}, dropped=1
+            )
+        },
+    ),
 )
 
 
@@ -82,3 +98,20 @@ def test_what_is_no_report_is_a_value_error(content: bytes) -> None:
     """Anything malformed from the other side raises the one error."""
     with pytest.raises(ValueError, match="validation error"):
         decode(WorkflowReport, content)
+
+
+@pytest.mark.parametrize(
+    ("state", "is_routed", "seen"),
+    [
+        (LoadState.RESTORING, True, VersionState.LOADING),
+        (LoadState.SERVING, True, VersionState.READY),
+        (LoadState.SERVING, False, VersionState.STANDBY),
+        (LoadState.DOWN, False, VersionState.FAILED),
+    ],
+)
+def test_clients_see_the_state_of_a_version(state: LoadState, *, is_routed: bool, seen: VersionState) -> None:
+    """Without a share it stands by, and nothing that is missing of it matters to the health of the service."""
+    report = replace(REPORT, state=state, is_routed=is_routed, version="2.0")
+    assert report.version_state is seen
+    assert report.label == "seq/2.0"
+    assert report.is_missing is is_routed
