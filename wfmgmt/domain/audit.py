@@ -22,7 +22,24 @@ class AuditAction(StrEnum):
 
     REGISTER = "register"
     UNREGISTER = "unregister"
+    REGISTER_VERSION = "register-version"
+    UNREGISTER_VERSION = "unregister-version"
+    SET_DEFAULT = "set-default"
+    TRAFFIC = "traffic"
+    ROLLBACK = "rollback"
+    ROLLOUT = "rollout"
+    GUARD = "guard"
+    SCALE = "scale"
+    UPDATE = "update"
+    RESET = "reset"
+    UPLOAD = "upload"
+    REMOVE_ARCHIVE = "remove-archive"
+    APPLY = "apply"
+    IMPORT = "import"
+    TOKEN_CREATE = "token-create"  # noqa: S105 - an action, no secret
+    TOKEN_REVOKE = "token-revoke"  # noqa: S105 - likewise
     RECONCILE = "reconcile"
+    CANCEL = "cancel"
 
 
 class AuditOutcome(StrEnum):

@@ -1,4 +1,4 @@
-"""Which names workflows and nodes may have, and how names from outside are shown in messages."""
+"""Which names workflows, versions and nodes may have, and how names from outside are shown in messages."""
 
 import difflib
 import re
@@ -8,9 +8,29 @@ from wfmgmt.domain.redaction import redacted
 from wfmgmt.errors import BadRequest, InvalidWorkflow
 
 WORKFLOW_NAME_FORM = "[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+VERSION_FORM = "[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
 NODE_NAME_FORM = r"\w[\w .-]{0,127}"
 
+#: No versions, since they have a meaning of their own where a version can stand in a path or a command.
+RESERVED_VERSIONS = (
+    "all",
+    "latest",
+    "default",
+    "versions",
+    "releases",
+    "rollback",
+    "traffic",
+    "rollout",
+    "nodes",
+    "diff",
+    "explain",
+    "graph",
+    "logs",
+    "samples",
+)
+
 _WORKFLOW_NAME = re.compile(WORKFLOW_NAME_FORM)
+_VERSION = re.compile(VERSION_FORM)
 _NODE_NAME = re.compile(rf"(?!.* $){NODE_NAME_FORM}")
 _MAX_NODE_NAME_CHARS = 128
 _MAX_SHOWN_CHARS = 64
@@ -30,6 +50,26 @@ def check_workflow_name(name: str) -> str:
     if not is_workflow_name(name):
         raise BadRequest(f"Workflow name {quoted(name)} is not allowed, it has to be of the form {WORKFLOW_NAME_FORM}")
     return name
+
+
+def is_version(text: str) -> bool:
+    """Return whether a version may be called this."""
+    return _VERSION.fullmatch(text) is not None and text not in RESERVED_VERSIONS
+
+
+def check_version(version: str) -> str:
+    """Return a version unchanged.
+
+    Raises:
+        BadRequest: It does not have the allowed form, or is a reserved word.
+    """
+    if version in RESERVED_VERSIONS:
+        raise BadRequest(
+            f"Workflow version {quoted(version)} is not allowed, reserved are {', '.join(RESERVED_VERSIONS)}"
+        )
+    if not is_version(version):
+        raise BadRequest(f"Workflow version {quoted(version)} is not allowed, it has to be of the form {VERSION_FORM}")
+    return version
 
 
 def check_node_name(name: str, where: str) -> str:

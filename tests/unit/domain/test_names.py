@@ -1,8 +1,15 @@
-"""Names of workflows and nodes."""
+"""Names of workflows, versions and nodes."""
 
 import pytest
 
-from wfmgmt.domain.names import check_node_name, check_workflow_name, nearest
+from wfmgmt.domain.names import (
+    RESERVED_VERSIONS,
+    check_node_name,
+    check_version,
+    check_workflow_name,
+    is_version,
+    nearest,
+)
 from wfmgmt.errors import BadRequest, InvalidWorkflow
 
 
@@ -49,6 +56,33 @@ def test_workflow_name_is_shortened_in_the_message_when_it_is_long() -> None:
     with pytest.raises(BadRequest) as caught:
         check_workflow_name("x" * 1_000_000)
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("version", ["1", "1.0", "2.0-rc.1+build_7", "a" * 64, "All", "1.all"])
+def test_version_is_accepted_when_it_has_the_form(version: str) -> None:
+    """What semantic versions are made of makes a version; of the reserved words only the very words are not free."""
+    assert check_version(version) == version
+    assert is_version(version)
+
+
+@pytest.mark.parametrize(
+    "version", ["", " ", ".", "-1", "+1", "_1", "1 0", "1/0", "1:0", "1.0\n", "ä", "٣", "a" * 65, "\ud800"], ids=ascii
+)
+def test_version_is_refused_when_it_lacks_the_form(version: str) -> None:
+    """The error gives the form and is printable for any text."""
+    with pytest.raises(BadRequest, match="has to be of the form") as caught:
+        check_version(version)
+    assert "[A-Za-z0-9][A-Za-z0-9._+-]{0,63}" in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert not is_version(version)
+
+
+@pytest.mark.parametrize("word", RESERVED_VERSIONS)
+def test_version_is_refused_when_the_word_is_reserved(word: str) -> None:
+    """The path below a workflow means something else then; the error lists all such words."""
+    with pytest.raises(BadRequest, match=rf"^Workflow version '{word}' is not allowed, reserved are all, latest"):
+        check_version(word)
+    assert not is_version(word)
 
 
 @pytest.mark.parametrize(
