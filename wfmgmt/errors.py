@@ -6,6 +6,7 @@ WfmgmtError
 ├── InvalidWorkflow             a manifest, spec or handler that breaks the rules
 │   └── InvalidDag              its graph does
 ├── WorkflowNotFound            no workflow of that name is registered
+├── VersionNotFound             a workflow has no such version
 ├── ArchiveNotFound             no such archive in the workflow store
 │   └── RelativePathRefused     a name that climbs out of the store
 ├── UrlNotAllowed               a download address that the settings do not let through
@@ -14,6 +15,7 @@ WfmgmtError
 ├── NotImported                a workflow of a TorchServe that cannot be imported as it is
 ├── WorkflowExists              the name is taken
 ├── WorkflowBusy                the name is being registered or unregistered right now
+├── NoRollout                   there is no rollout to pause, resume, promote or abort
 ├── CrossOriginRefused          a web page of another origin may have sent it
 ├── NodesNotLoadable            model files that are missing or invalid, found without running code
 ├── NodesFailedToLoad           workers that did not come up
@@ -88,6 +90,13 @@ class WorkflowNotFound(WfmgmtError):
         super().__init__(f"Workflow not found: {name}")
 
 
+class VersionNotFound(WfmgmtError):
+    """A workflow has no such version."""
+
+    def __init__(self, workflow: str, version: str) -> None:
+        super().__init__(f"Workflow version: {version} does not exist for workflow: {workflow}")
+
+
 class ArchiveNotFound(WfmgmtError):
     """The workflow store holds no such archive."""
 
@@ -141,6 +150,16 @@ class WorkflowBusy(WfmgmtError):
 
     def __init__(self, name: str, doing: str) -> None:
         super().__init__(f"Workflow {name} is {doing} right now; try again when that is finished.")
+
+
+class NoRollout(WfmgmtError):
+    """The current release of a workflow is not a rollout that this action could change."""
+
+    def __init__(self, workflow: str, action: str) -> None:
+        super().__init__(
+            f"Workflow {workflow} has no rollout to {action}: its current release has no steps"
+            f"{' and no guard' if action in ('promote', 'abort') else ''}."
+        )
 
 
 class CrossOriginRefused(WfmgmtError):

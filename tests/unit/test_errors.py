@@ -40,6 +40,7 @@ def test_every_error_is_drawn_in_the_tree(kind: type[errors.WfmgmtError]) -> Non
     ("error", "expected"),
     [
         (errors.WorkflowNotFound("x"), (404, "WorkflowNotFoundException")),
+        (errors.VersionNotFound("x", "9"), (404, "WorkflowVersionNotFoundException")),
         (errors.RelativePathRefused("../x"), (404, "WorkflowNotFoundException")),
         (errors.InvalidDag("x"), (400, "InvalidDAGException")),
         (errors.TooManyRegistrations("x"), (503, "ServiceUnavailableException")),
@@ -54,6 +55,11 @@ def test_every_error_is_drawn_in_the_tree(kind: type[errors.WfmgmtError]) -> Non
 def test_status_and_type_follow_the_most_specific_line(error: errors.WfmgmtError, expected: tuple[int, str]) -> None:
     """A subclass answers as its nearest ancestor in the table."""
     assert status_and_type(error) == expected
+
+
+def test_unknown_version_reads_as_torchserve_writes_it_of_models() -> None:
+    """The message has the form that TorchServe 0.12.0 gives it for models."""
+    assert str(errors.VersionNotFound("seq", "9")) == "Workflow version: 9 does not exist for workflow: seq"
 
 
 def test_node_failures_read_as_torchserve_writes_them() -> None:
