@@ -1,7 +1,6 @@
 """Parameters of a request: read strictly, with errors that name the parameter and what would be right."""
 
 import json
-import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -9,6 +8,7 @@ from flask import Request
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from wfmgmt.domain import json_values
 from wfmgmt.domain.names import is_workflow_name, nearest
 from wfmgmt.domain.redaction import redacted
 from wfmgmt.errors import BadRequest
@@ -34,13 +34,7 @@ def whole_number(name: str, value: object, *, least: int, most: int) -> int:
     Raises:
         BadRequest: It is not a whole number within the bounds.
     """
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    is_number = isinstance(text, str) and re.fullmatch("[0-9]{1,20}", text) is not None
-    if not is_number or not least <= int(str(text)) <= most:
-        raise BadRequest(f"Parameter {name}: expected a whole number from {least} to {most}, got {_shown(value)}.")
-    return int(str(text))
+    return json_values.whole_number(f"Parameter {name}", value, least=least, most=most)
 
 
 def _shown(value: object) -> str:
