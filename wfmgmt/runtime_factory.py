@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,6 @@ from pathlib import Path
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.changes import Changes, RegistrySlice
 from wfmgmt.domain.limits import MIB
-from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import LoadRequest, NodeKind
 from wfmgmt.errors import ResourcesExhausted, SettingsInvalid
 from wfmgmt.model_servers import make_forkserver, make_model_servers
@@ -37,7 +36,7 @@ class DatabaseView:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    def uids(self) -> Mapping[str, WorkflowStatus]:
+    def uids(self) -> set[str]:
         """Return every registration, finished or not."""
         with self._registry.read() as reader:
             return reader.uids()

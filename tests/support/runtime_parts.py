@@ -1,7 +1,7 @@
 """The parts of a runtime over a registry and model servers in memory."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -79,10 +79,10 @@ class FakeRegistry:
         end = last + limit if len(uids) == limit else None
         return RegistrySlice(statuses={uid: self.rows[uid][1] for uid in uids}, last=end)
 
-    def uids(self) -> Mapping[str, WorkflowStatus]:
+    def uids(self) -> set[str]:
         """Return all rows."""
         self._check()
-        return {uid: status for uid, (_, status) in self.rows.items()}
+        return set(self.rows)
 
     def load_requests(self, uids: list[str]) -> Iterable[LoadRequest]:
         """Return what is needed to load those that are ready."""
@@ -145,10 +145,10 @@ class FakeModelServer:
         self.loaded.add(model.key.uid)
         return FakeLoadedModel(partial(self.loaded.discard, model.key.uid))
 
-    async def check(self, known: Collection[str], *, dry_run: bool) -> Sequence[Drift]:
+    async def check(self, known: Callable[[], Awaitable[Collection[str]]], *, dry_run: bool) -> Sequence[Drift]:
         """Find the differences of the test."""
         del dry_run
-        self.known = set(known)
+        self.known = set(await known())
         return self.drifts
 
     async def close(self) -> None:

@@ -1,6 +1,7 @@
 """A model that does what it is asked on TorchServes, and what is left of it."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +58,12 @@ def names_in(fake: FakeTorchServe) -> list[str]:
 def hidden_files(folder: Path) -> list[str]:
     """Return the names that were made for archives."""
     return [path.name for path in folder.iterdir() if path.name.startswith(".wfmgmt-")]
+
+
+def known(*uids: str) -> Callable[[], Awaitable[Collection[str]]]:
+    """Return what names these registrations to a check."""
+
+    async def names() -> Collection[str]:
+        return uids
+
+    return names

@@ -42,6 +42,7 @@ _STATUS = select(workflow.c.status).where(workflow.c.name == bindparam("name"))
 _REVISION = select(revision_counter.c.last)
 _CHANGED = select(workflow.c.uid, workflow.c.status).where(workflow.c.revision > bindparam("since"))
 _REMOVED = select(removal.c.uid).where(removal.c.revision > bindparam("since"))
+_UIDS = select(workflow.c.uid)
 _SLICE = (
     select(workflow.c.id, workflow.c.uid, workflow.c.status)
     .where(workflow.c.id > bindparam("after"))
@@ -191,10 +192,9 @@ class Reader:
         needed = users.where(workflow.c.uid != except_uid, workflow.c.status != WorkflowStatus.UNREGISTERING.value)
         return self._connection.execute(needed.limit(1)).first() is not None
 
-    def uids(self) -> dict[str, WorkflowStatus]:
+    def uids(self) -> set[str]:
         """Return every registration, finished or not."""
-        rows = self._connection.execute(select(workflow.c.uid, workflow.c.status))
-        return {uid: WorkflowStatus(status) for uid, status in rows}
+        return set(self._connection.execute(_UIDS).scalars())
 
     def changes(self, since: int) -> Changes:
         """Return what changed after a revision."""

@@ -70,12 +70,15 @@ class DriftCheck:
             WfmgmtError: The registry cannot be read.
         """
         async with self._checking:
-            known = {*await asyncio.to_thread(self._registry.uids), *self._catalog.uids}
-            drifts = await self._models.check(known, dry_run=dry_run)
+            drifts = await self._models.check(self._known, dry_run=dry_run)
             if not dry_run:
                 self._record_new(drifts)
                 await self._save_unrecorded()
         return drifts
+
+    async def _known(self) -> set[str]:
+        """Return what is registered or loaded: a registration that is under way may be in one of them only."""
+        return {*await asyncio.to_thread(self._registry.uids), *self._catalog.uids}
 
     def _record_new(self, drifts: Sequence[Drift]) -> None:
         for drift in drifts:

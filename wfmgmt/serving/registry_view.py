@@ -1,10 +1,9 @@
 """The part of the registry that the runtime uses, as a Protocol."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from wfmgmt.domain.changes import Changes, RegistrySlice
-from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.serving.models.base import Drift
 
@@ -12,7 +11,7 @@ from wfmgmt.serving.models.base import Drift
 class RegistryView(Protocol):
     """What the runtime reads from the registry, and records in it. Blocking; called in a thread, one call at a time."""
 
-    def uids(self) -> Mapping[str, WorkflowStatus]:
+    def uids(self) -> set[str]:
         """Return every registration, finished or not.
 
         Raises:

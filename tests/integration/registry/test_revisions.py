@@ -164,14 +164,14 @@ def test_slices_give_every_registration_once(registry: Registry) -> None:
     with registry.write() as writer:
         writer.claim_name(half)
     with registry.read() as reader:
-        expected = reader.uids()
+        uids = reader.uids()
         first = reader.slice_after(0, limit=3)
         assert first.last is not None
         second = reader.slice_after(first.last, limit=3)
     assert second.last is None
     assert len(first.statuses) == 3
-    assert {**first.statuses, **second.statuses} == expected
-    assert expected[half.uid] is WorkflowStatus.REGISTERING
+    statuses = {**first.statuses, **second.statuses}
+    assert statuses == {**dict.fromkeys(uids, WorkflowStatus.READY), half.uid: WorkflowStatus.REGISTERING}
 
 
 def test_migration_goes_down_and_up_on_a_filled_database(database: str, registry: Registry) -> None:
@@ -182,7 +182,7 @@ def test_migration_goes_down_and_up_on_a_filled_database(database: str, registry
         writer.mark_unregistering(writer.uid("b") or "", "lease")
         writer.record(make_event())
     with registry.read() as reader:
-        before = reader.uids()
+        before = reader.slice_after(0, limit=10)
     registry.close()
     with locked_connection(database) as connection:
         config = alembic_config()
@@ -192,7 +192,7 @@ def test_migration_goes_down_and_up_on_a_filled_database(database: str, registry
     upgrade(database)
     assert inspect(database).identity == identity
     with registry.read() as reader:
-        assert reader.uids() == before
+        assert reader.slice_after(0, limit=10) == before
         assert reader.changes(0).revision == 0
         assert reader.describe("a") is not None
     register(registry, "c")

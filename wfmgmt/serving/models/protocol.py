@@ -1,7 +1,7 @@
 """The Protocols that every model server, and each model loaded on it, satisfies."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Protocol
 
 from wfmgmt.domain.workflow import NodeSettings
@@ -100,13 +100,17 @@ class ModelServer(Protocol):
             ShuttingDown: The server was closed.
         """
 
-    async def check(self, known: Collection[str], *, dry_run: bool) -> Sequence[Drift]:
+    async def check(self, known: Callable[[], Awaitable[Collection[str]]], *, dry_run: bool) -> Sequence[Drift]:
         """Compare what the server holds with what was loaded, and repair what is different.
 
         Args:
-            known: Identities of registrations whose models are left alone even if they are not loaded. They are not
-                `ModelKey`s, since the nodes of registrations that are not loaded are nowhere in memory.
+            known: Returns the identities of registrations whose models are left alone even if they are not loaded. They
+                are not `ModelKey`s, since the nodes of registrations that are not loaded are nowhere in memory. It
+                reads the whole registry, so a server that nothing else can change does not call it.
             dry_run: Repair nothing.
+
+        Raises:
+            WfmgmtError: What `known` raised; nothing was compared.
         """
 
     async def close(self) -> None:

@@ -1,7 +1,7 @@
 """Models and functions in worker processes of this machine."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from wfmgmt.serving.models.base import Drift, Model
 from wfmgmt.serving.models.lifetimes import Lifetimes
@@ -34,7 +34,7 @@ class LocalModelServer:
         await loaded.load()
         return loaded
 
-    async def check(self, known: Collection[str], *, dry_run: bool) -> Sequence[Drift]:
+    async def check(self, known: Callable[[], Awaitable[Collection[str]]], *, dry_run: bool) -> Sequence[Drift]:
         """Find nothing: nothing else can change what runs in our own processes."""
         del known, dry_run
         return ()

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,11 +93,12 @@ class TorchServeModelServer:
         await loaded.load()
         return loaded
 
-    async def check(self, known: Collection[str], *, dry_run: bool) -> Sequence[Drift]:
+    async def check(self, known: Callable[[], Awaitable[Collection[str]]], *, dry_run: bool) -> Sequence[Drift]:
         """Compare each server with what it should hold, and repair it; see `ModelServer.check`."""
-        found = await asyncio.gather(*(self._check(server, known, dry_run=dry_run) for server in self._servers))
+        registered = await known()
+        found = await asyncio.gather(*(self._check(server, registered, dry_run=dry_run) for server in self._servers))
         if not dry_run:
-            uids = {*known, *(loaded.model.key.uid for loaded in self._lifetimes)}
+            uids = {*registered, *(loaded.model.key.uid for loaded in self._lifetimes)}
             try:
                 await asyncio.to_thread(self._pinned.sweep, self._settings.model_store, uids)
             except OSError as error:

@@ -351,3 +351,15 @@ async def test_twenty_models_load_at_once(tmp_path: Path) -> None:
         assert all(model.status.ready == 1 for model in models)
         await asyncio.gather(*(model.unload() for model in models))
         assert servers.unpacked == servers.working == []
+
+
+@in_event_loop
+async def test_check_finds_nothing_and_reads_no_registry(tmp_path: Path) -> None:
+    """Nothing else changes what runs in processes of our own, so the registrations need not be read for it."""
+
+    async def read() -> list[str]:
+        raise AssertionError("the registry was read")
+
+    async with open_servers(tmp_path) as servers:
+        assert not await servers.models.check(read, dry_run=False)
+        assert not await servers.functions.check(read, dry_run=True)

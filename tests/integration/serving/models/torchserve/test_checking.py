@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.factories import make_mar
 from tests.support.fake_torchserve import FakeTorchServe, Misbehaviour, fake_torchserve
-from tests.support.torchserve_models import ARCHIVE, hidden_files, load_a_model, names_in, text_of
+from tests.support.torchserve_models import ARCHIVE, hidden_files, known, load_a_model, names_in, text_of
 from tests.support.torchserve_servers import address_of, open_both, open_torchserve_models
 from wfmgmt.serving.models.base import DriftKind, NoWorker, WorkerStatus
 from wfmgmt.testing import in_event_loop
@@ -47,13 +47,13 @@ async def test_check_repairs_what_was_changed(
     """What somebody changed is found and set right, once; what is somebody else's is only told."""
     async with open_both(tmp_path) as (server, (fake,)):
         model = await load_a_model(server, tmp_path)
-        assert await server.check({"uid1"}, dry_run=False) == []
+        assert await server.check(known("uid1"), dry_run=False) == []
         await change(fake)
-        (dry,) = await server.check({"uid1"}, dry_run=True)
-        (drift,) = await server.check({"uid1"}, dry_run=False)
+        (dry,) = await server.check(known("uid1"), dry_run=True)
+        (drift,) = await server.check(known("uid1"), dry_run=False)
         assert (dry.kind, drift.kind, drift.workflow, drift.is_repaired) == (kind, kind, "w", is_repaired)
         if is_repaired:
-            assert await server.check({"uid1"}, dry_run=False) == []
+            assert await server.check(known("uid1"), dry_run=False) == []
             assert await text_of(model) == "echo"
             (described,) = fake.registry.describe("w__m", None)
             assert (described["minWorkers"], described["batchSize"]) == (1, 1)
@@ -63,7 +63,7 @@ async def test_check_repairs_what_was_changed(
             with pytest.raises(NoWorker, match="has a model w__m that is not ours"):
                 await text_of(model)
             fake.registry.unregister("w__m", None)
-            (repaired,) = await server.check({"uid1"}, dry_run=False)
+            (repaired,) = await server.check(known("uid1"), dry_run=False)
             assert (repaired.kind, repaired.is_repaired) == (DriftKind.MISSING, True)
             assert await text_of(model) == "echo"
 
@@ -84,7 +84,7 @@ async def test_versions_of_others_neither_disturb_nor_answer(tmp_path: Path, *, 
     async with open_both(tmp_path) as (server, (fake,)):
         model = await load_a_model(server, tmp_path)
         await add_version(fake, tmp_path, is_default=is_default)
-        assert await server.check({"uid1"}, dry_run=False) == []
+        assert await server.check(known("uid1"), dry_run=False) == []
         assert await text_of(model, "echo mine") == "echo mine"
         await model.scale(2, 2)
         assert fake.registry.describe("w__m", "1.0")[0]["minWorkers"] == 2
@@ -101,7 +101,7 @@ async def test_model_that_cannot_be_removed_does_not_end_the_check(tmp_path: Pat
                 await load_a_model(before, tmp_path, uid=f"old-{workflow}", workflow=workflow)
         async with open_torchserve_models(tmp_path, address_of(fake)) as server:
             fake.misbehave("DELETE /models", Misbehaviour.ERROR_500)
-            failed, repaired = await server.check(set(), dry_run=False)
+            failed, repaired = await server.check(known(), dry_run=False)
             assert (failed.model, failed.is_repaired, repaired.model, repaired.is_repaired) == (
                 "first__m",
                 False,
@@ -121,9 +121,9 @@ async def test_check_leaves_other_models_alone(tmp_path: Path) -> None:
             await load_a_model(before, tmp_path, workflow="known")
         await fake.register(ARCHIVE, "somebodys")
         async with open_torchserve_models(tmp_path, address_of(fake)) as server:
-            assert await server.check({"uid1"}, dry_run=False) == []
+            assert await server.check(known("uid1"), dry_run=False) == []
             assert len(hidden_files(tmp_path)) == 2
-            assert len(await server.check(set(), dry_run=False)) == 1
+            assert len(await server.check(known(), dry_run=False)) == 1
             assert len(hidden_files(tmp_path)) == 1
         assert names_in(fake) == ["somebodys", "theirs__m"]
 
@@ -134,9 +134,9 @@ async def test_check_tells_of_a_server_that_fails(tmp_path: Path) -> None:
     async with open_both(tmp_path) as (server, (fake,)):
         model = await load_a_model(server, tmp_path)
         fake.misbehave("GET /models", Misbehaviour.OTHER_JSON)
-        (drift,) = await server.check({"uid1"}, dry_run=False)
+        (drift,) = await server.check(known("uid1"), dry_run=False)
         assert (drift.server, drift.kind, drift.is_repaired) == (fake.management_url, DriftKind.UNKNOWN, False)
         assert "answered with unexpected JSON" in drift.did
         assert "answered with unexpected JSON" in str(model.status.error)
-        assert await server.check({"uid1"}, dry_run=False) == []
+        assert await server.check(known("uid1"), dry_run=False) == []
         assert model.status == WorkerStatus(wanted=1, ready=1)

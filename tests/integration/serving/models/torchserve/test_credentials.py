@@ -11,7 +11,7 @@ import pytest
 from tests.support.fake_torchserve import FakeTorchServe, fake_torchserve
 from tests.support.fake_torchserve.tokens import Tokens
 from tests.support.service import CHECKOUT
-from tests.support.torchserve_models import load_a_model, text_of
+from tests.support.torchserve_models import known, load_a_model, text_of
 from tests.support.torchserve_servers import address_of, behind_tls, open_torchserve_models
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import ModelNotLoaded
@@ -45,7 +45,7 @@ async def test_keys_are_read_again_and_asked_for_anew(tmp_path: Path) -> None:
         for kind in ("management", "inference"):
             tokens.rotate(kind, f"Bearer {api}")
         assert await text_of(model) == "echo"
-        assert await server.check({"uid1"}, dry_run=False) == []
+        assert await server.check(known("uid1"), dry_run=False) == []
 
 
 @in_event_loop

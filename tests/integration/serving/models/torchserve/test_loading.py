@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.factories import make_mar
 from tests.support.fake_torchserve import Misbehaviour, fake_torchserve
-from tests.support.torchserve_models import a_model, hidden_files, load_a_model, names_in, text_of
+from tests.support.torchserve_models import a_model, hidden_files, known, load_a_model, names_in, text_of
 from tests.support.torchserve_servers import address_of, open_both, open_torchserve_models
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import DriftKind, ModelNotLoaded, WorkerStatus
@@ -140,10 +140,10 @@ async def test_unload_removes_what_can_be_reached_and_the_check_the_rest(tmp_pat
         await model.unload()
         assert (names_in(up), names_in(down)) == ([], ["w__m"])
         await down.open()
-        (drift,) = await server.check({"uid2"}, dry_run=True)
+        (drift,) = await server.check(known("uid2"), dry_run=True)
         assert (drift.server, drift.kind, drift.is_repaired) == (down.management_url, DriftKind.EXTRA, False)
         assert names_in(down) == ["w__m"]
-        (drift,) = await server.check({"uid2"}, dry_run=False)
+        (drift,) = await server.check(known("uid2"), dry_run=False)
         assert drift.is_repaired
         assert names_in(down) == []
 
@@ -180,7 +180,7 @@ async def test_archive_that_is_written_over_while_a_server_reads_it_never_runs(
             with pytest.raises(ModelNotLoaded, match="is not the file that was registered"):
                 await server.load(model, on_change=ignore)
         else:
-            (drift,) = await server.check({"uid1"}, dry_run=False)
+            (drift,) = await server.check(known("uid1"), dry_run=False)
             assert (drift.is_repaired, drift.kind) == (False, DriftKind.MISSING)
             assert "is not the file that was registered" in drift.did
         assert names_in(fake) == []
@@ -207,7 +207,7 @@ async def test_load_leaves_out_a_server_that_cannot_be_reached(tmp_path: Path) -
         for _ in range(4):
             await text_of(model)
         await down.open()
-        (drift,) = await server.check({"uid1"}, dry_run=False)
+        (drift,) = await server.check(known("uid1"), dry_run=False)
         assert (drift.kind, drift.server, drift.is_repaired) == (DriftKind.MISSING, down.management_url, True)
         assert model.status == WorkerStatus(wanted=2, ready=2)
         assert names_in(up) == names_in(down) == ["w__m"]

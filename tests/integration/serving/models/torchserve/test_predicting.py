@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.fake_torchserve import Misbehaviour
 from tests.support.model_servers import until
-from tests.support.torchserve_models import asking, load_a_model, names_in, text_of
+from tests.support.torchserve_models import asking, known, load_a_model, names_in, text_of
 from tests.support.torchserve_servers import open_both
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import DriftKind, NoWorker, PredictionFailed
@@ -94,7 +94,7 @@ async def test_forgotten_model_is_asked_for_elsewhere_and_told(tmp_path: Path) -
         await kept.restart()
         with pytest.raises(NoWorker, match="does not hold the model"):
             await text_of(model)
-        drifts = await server.check({"uid1"}, dry_run=False)
+        drifts = await server.check(known("uid1"), dry_run=False)
         assert [(drift.kind, drift.is_repaired) for drift in drifts] == [(DriftKind.MISSING, True)] * 2
         assert await text_of(model) == "echo"
 
@@ -106,14 +106,14 @@ async def test_server_that_times_out_is_left_out_until_it_answers(tmp_path: Path
         model = await load_a_model(server, tmp_path)
         for endpoint in ("GET /models", "POST /models", "POST /predictions"):
             hanging.misbehave(endpoint, Misbehaviour.NEVER, times=None)
-        (drift,) = await server.check({"uid1"}, dry_run=False)
+        (drift,) = await server.check(known("uid1"), dry_run=False)
         assert (drift.server, drift.kind) == (hanging.management_url, DriftKind.UNKNOWN)
         for _ in range(4):
             assert await text_of(model) == "echo"
         await load_a_model(server, tmp_path, uid="uid2", workflow="late")
         assert len(names_in(up)) == 2
         hanging.behave()
-        (drift,) = await server.check({"uid1", "uid2"}, dry_run=False)
+        (drift,) = await server.check(known("uid1", "uid2"), dry_run=False)
         assert (drift.kind, drift.is_repaired) == (DriftKind.MISSING, True)
         before = len(hanging.requests_of("POST /predictions"))
         for _ in range(4):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.factories import make_mar
+from tests.support.torchserve_models import known
 from tests.support.torchserve_servers import open_both
 from wfmgmt.serving.models.base import InputField, Model, ModelNotLoaded, NodeRequest
 from wfmgmt.testing import ignore, in_event_loop, load, make_model
@@ -70,7 +71,7 @@ async def test_predictions_wait_while_a_model_is_registered_again(
         await asyncio.gather(*busy)
         fake.forget_models()
         before = len(fake.requests_of("POST /predictions"))
-        checking = asyncio.create_task(server.check({"uid1"}, dry_run=False))
+        checking = asyncio.create_task(server.check(known("uid1"), dry_run=False))
         await asyncio.sleep(0.2)  # The check is where it gets to while the number of workers is being changed.
         asked = [model.infer(asking(0)) for _ in range(3)]
         scaling.open()
