@@ -5,6 +5,7 @@ import logging
 from collections.abc import Coroutine
 
 from wfmgmt.backoff import Backoff
+from wfmgmt.control.load_state import LoadState
 from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.serving.catalog import Catalog
 from wfmgmt.serving.load_order import FIRST_LANE, LAST_LANE, Lane, LoadHistory
@@ -51,6 +52,19 @@ class Loader:
             if other is not workflow and other.target.workflow == workflow.target.workflow:
                 await self.unload(other.target.uid)  # The registry gave the name away, so that one is gone.
         await self._load(workflow)
+        if workflow.state is LoadState.DOWN:  # It was registered meanwhile.
+            await self._load_until_it_works(workflow)
+
+    def on_registered(self, workflow: LoadedWorkflow) -> None:
+        """Have a workflow served whose registration is finished.
+
+        A registration is finished once its workflow came up. If the registry calls one ready that failed, as after a
+        change by hand, it is loaded again and again until it works, as any other that is ready.
+        """
+        has_failed = workflow.state is LoadState.FAILED
+        workflow.on_registered()
+        if has_failed:
+            self._spawn(self._load_until_it_works(workflow))
 
     def load_registered(self, target: LoadRequest) -> None:
         """Begin to load a workflow that is ready in the registry, again and again until it works.

@@ -59,7 +59,7 @@ class Reconciler:
         """Have a workflow served whose registration is finished."""
         workflow = self._catalog.get(uid)
         if workflow is not None:
-            workflow.on_registered()
+            self._loader.on_registered(workflow)
         else:
             self._wanted.set()  # This runtime was started after that workflow was loaded.
 
@@ -119,7 +119,7 @@ class Reconciler:
             if workflow is not None and status is WorkflowStatus.UNREGISTERING:
                 workflow.leave()
         elif workflow is not None:
-            workflow.on_registered()
+            self._loader.on_registered(workflow)
         elif uid not in self._loader.unloaded:
             self._missing.add(uid)
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.model_servers import until
 from tests.support.runtime_parts import Parts, make_parts, make_request
+from wfmgmt.control.load_state import LoadState
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.serving import loader, reconciler
 from wfmgmt.testing import in_event_loop
@@ -89,6 +90,25 @@ async def test_failed_load_is_tried_again_at_once_when_asked(tmp_path: Path) -> 
         await asyncio.sleep(0)
         parts.reconciler.reconcile_now()
         await until(lambda: parts.models.loaded == {"a"}, timeout_s=loader.FIRST_RETRY_S)
+
+
+@pytest.mark.parametrize("has_failed", [True, False], ids=["failed before", "fails after"])
+@in_event_loop
+async def test_failed_load_is_repeated_when_the_registry_calls_it_ready(tmp_path: Path, *, has_failed: bool) -> None:
+    """No registration does that, but a change of the database by hand."""
+    async with running(tmp_path) as parts:
+        parts.registry.put("a", WorkflowStatus.REGISTERING)
+        parts.models.failing.add("a")
+        if not has_failed:
+            parts.models.may_load.clear()
+        parts.loader.load(make_request("a"))
+        await until(lambda: parts.catalog.report("a").state.has_failed is has_failed and bool(parts.models.attempts))
+        parts.registry.put("a")
+        await until(lambda: parts.catalog.report("a").state.is_registered)
+        parts.models.may_load.set()
+        await until(lambda: parts.catalog.report("a").state is LoadState.DOWN)
+        parts.models.failing.clear()
+        await until(lambda: parts.catalog.can_answer("a"))
 
 
 @in_event_loop
