@@ -228,7 +228,7 @@ def test_workflows_are_loaded_once_all_modules_are_preloaded(tmp_path: Path) -> 
 
 
 def test_start_is_refused_when_a_port_is_taken(tmp_path: Path) -> None:
-    """Somebody else listens there for good: exit code 2 and a line that names the setting."""
+    """Another process keeps listening there: exit code 2, a line that names the setting, and no database is made."""
     planes = ("management", "inference")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -246,6 +246,7 @@ def test_start_is_refused_when_a_port_is_taken(tmp_path: Path) -> None:
             f"wfmgmt: WFMGMT_{plane.upper()}_ADDRESS: cannot listen on 127.0.0.1:{port}: Address already in use"
         ]
         assert "Traceback" not in service.text_of_log()
+        assert not {"wfmgmt.db", "database.id"} & {path.name for path in service.instance.iterdir()}
         assert pids_of(service.instance) == []
 
 

@@ -72,23 +72,28 @@ class GunicornMaster:
         prepare_instance(settings)
         self._only_one = lock_instance(settings, wait_s=PREDECESSOR_S)
         state = inspect_database(settings)
+        # Before a database is made that a refused start would leave behind.
+        self._inference = self._listen(binds, inference)
         self._exclusive += lock_database(settings, wait_s=PREDECESSOR_S)
         self._exclusive += lock_stores(settings, wait_s=PREDECESSOR_S)
         prepare_database(settings, state)
         claim_database(settings)
         file = sqlite_file(settings.database)
         self._database_file = None if file is None else file_identity(file)
-        for bind in binds:
-            if isinstance(bind, tuple):  # gunicorn's own complaint would come late and among others.
-                _listen_patiently("WFMGMT_MANAGEMENT_ADDRESS", bind[0], bind[1]).close()
-        address = settings.inference_address
-        self._inference = inference or _listen_patiently("WFMGMT_INFERENCE_ADDRESS", address.host, address.port)
         self._lifeline = os.pipe()
         self._settings_fd = hand_over(settings)
         self._master = os.getpid()
         if file is not None and (warning := warning_about_sqlite()):
             _log.warning("%s", warning)
         self._write_address("inference", self._inference.getsockname())
+
+    def _listen(self, binds: Iterable[object], inference: socket.socket | None) -> socket.socket:
+        """Return a socket that listens for inference, once both addresses are free."""
+        for bind in binds:
+            if isinstance(bind, tuple):  # gunicorn's own complaint would come late and among others.
+                _listen_patiently("WFMGMT_MANAGEMENT_ADDRESS", bind[0], bind[1]).close()
+        address = self.settings.inference_address
+        return inference or _listen_patiently("WFMGMT_INFERENCE_ADDRESS", address.host, address.port)
 
     def announce(self, management: SocketName) -> None:
         """Log where everything is, and write down the management address."""
