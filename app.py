@@ -1,5 +1,5 @@
 """The WSGI entry of the management plane: `gunicorn app:app`."""
 
-from wfmgmt.management import create_app
+from wfmgmt.wsgi import create_app
 
 app = create_app()

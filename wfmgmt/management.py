@@ -1,18 +1,11 @@
-"""The management plane: its services and the Flask application, built from the settings."""
+"""The services of the management plane, built from the settings; commands use them, too, and load no Flask for it."""
 
-from flask import Flask
-
-from wfmgmt.api.application import make_app
-from wfmgmt.api.guard import GuardedApplication, ManagementGuard
-from wfmgmt.api.metrics import Metrics, record_loop_failure, shared_folder
-from wfmgmt.api.operations import operations_blueprint
-from wfmgmt.api.workflows import workflows_blueprint
 from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.status_cache import StatusCache
 from wfmgmt.domain.limits import MIB
-from wfmgmt.http.browser_guard import BrowserGuard
+from wfmgmt.loops import FailureCounter
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.failure_budget import FailureBudget
 from wfmgmt.services.inspection import Inspection
@@ -20,7 +13,7 @@ from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
 from wfmgmt.services.registration import Registration
 from wfmgmt.services.removal import Removal
-from wfmgmt.settings import Settings, settings_in_force
+from wfmgmt.settings import Settings
 
 
 class Services:
@@ -28,14 +21,15 @@ class Services:
 
     Args:
         settings: The settings in force.
+        on_loop_failure: Counts failures of what goes on in the background.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, on_loop_failure: FailureCounter = lambda _: None) -> None:
         self.settings = settings
         self.registry = Registry(settings.database, connections=settings.web_threads + 2)
         self.leases = Leases(settings.run_folder / "leases")
         self.runtime = RuntimeClient(settings.control_socket, drain_timeout_s=settings.drain_timeout_s)
-        self.status = StatusCache(RuntimeClient(settings.control_socket), on_failure=record_loop_failure)
+        self.status = StatusCache(RuntimeClient(settings.control_socket), on_failure=on_loop_failure)
         self.folders = StoreFolders.at(workflow=settings.workflow_store, model=settings.model_store)
         self.inspection = Inspection(registry=self.registry, status=self.status)
         self.long_requests = LongRequests(settings.concurrent_registrations)
@@ -61,33 +55,3 @@ class Services:
             limits=settings.limits,
             long_requests=self.long_requests,
         )
-
-
-def create_app(settings: Settings | None = None) -> Flask:
-    """Return the management application.
-
-    It opens neither the database nor the runtime's socket before the first request, so it can be made anywhere;
-    `wfmgmt.deployment` is what prepares both.
-
-    Args:
-        settings: The settings in force; read from the environment unless given.
-
-    Raises:
-        SettingsInvalid: A setting is unknown or has a wrong value.
-    """
-    settings = settings or settings_in_force()
-    services = Services(settings)
-    metrics = Metrics(inspection=services.inspection, shared_folder=shared_folder())
-    app = make_app(metrics)
-    app.register_blueprint(
-        workflows_blueprint(
-            registration=services.registration, removal=services.removal, inspection=services.inspection
-        )
-    )
-    app.register_blueprint(operations_blueprint(inspection=services.inspection, metrics=metrics))
-    app.extensions["wfmgmt"] = services
-    guard = app.extensions["wfmgmt.guard"] = ManagementGuard(
-        BrowserGuard(allowed_hosts=settings.known_hosts, cors_origins=settings.cors_origins), metrics
-    )
-    app.wsgi_app = GuardedApplication(app.wsgi_app, guard)  # type: ignore[method-assign]  # Flask's own way
-    return app

@@ -24,6 +24,7 @@ HEAVY = {
     "wfmgmt.management",
     "wfmgmt.runtime_factory",
     "wfmgmt.serving",
+    "wfmgmt.wsgi",
     "yaml",
 }
 RUNTIME = {
@@ -38,6 +39,8 @@ RUNTIME = {
 }
 #: What only the runtime has. gunicorn's master loads all the rest, and each web worker begins as a copy of it.
 MANAGEMENT = HEAVY - {"aiohttp", "uvloop", "wfmgmt.runtime_factory", "wfmgmt.serving"}
+#: What each command has that looks at the instance.
+COMMAND = {"alembic", "pydantic", "sqlalchemy", "yaml"}
 
 
 @pytest.fixture(name="probed", scope="module")
@@ -74,11 +77,13 @@ def test_runtime_is_without_the_management_plane(probed: tuple[Service, ModulePr
         (["--version"], set()),
         (["--help"], set()),
         (["serve", "--help"], set()),
-        (["audit", "verify"], {"alembic", "pydantic", "sqlalchemy", "yaml"}),
-        (["backup", "{folder}/copy.db"], {"alembic", "pydantic", "sqlalchemy", "yaml"}),
-        (["migrate"], {"alembic", "pydantic", "sqlalchemy", "yaml"}),
+        (["audit", "verify"], COMMAND),
+        (["backup", "{folder}/copy.db"], COMMAND),
+        (["migrate"], COMMAND),
+        (["import-torchserve", "--help"], COMMAND | {"aiohttp", "wfmgmt.management"}),
+        (["reconcile", "--dry-run"], COMMAND | {"wfmgmt.management"}),
     ],
-    ids=["--version", "--help", "serve --help", "audit verify", "backup", "migrate"],
+    ids=["--version", "--help", "serve --help", "audit verify", "backup", "migrate", "import-torchserve", "reconcile"],
 )
 def test_command_loads_what_it_needs(
     probed: tuple[Service, ModuleProbe], tmp_path: Path, arguments: list[str], needed: set[str]

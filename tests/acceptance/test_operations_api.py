@@ -20,11 +20,11 @@ from tests.support.evidence import assert_json, nothing_left, ready_workers, sam
 from tests.support.factories import make_mar, make_war
 from tests.support.service import Service, wait_until
 from wfmgmt.control.client import RuntimeClient
-from wfmgmt.management import create_app
 from wfmgmt.runtime_factory import create_runtime
 from wfmgmt.serving.inference_metrics import InferenceMetrics
 from wfmgmt.serving.inference_server import inference_app
 from wfmgmt.settings import Settings
+from wfmgmt.wsgi import create_app
 
 PLANES = ("management", "inference")
 ONE_MODEL = "models: {m1: {url: gated.mar}}\ndag: {m1: []}\n"

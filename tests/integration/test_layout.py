@@ -27,7 +27,7 @@ def test_no_file_is_long() -> None:
 @pytest.mark.parametrize(
     ("library", "allowed"),
     [
-        ("flask", {"wfmgmt.api", "wfmgmt.management"}),
+        ("flask", {"wfmgmt.api", "wfmgmt.wsgi"}),
         ("sqlalchemy", {"wfmgmt.registry"}),
         ("aiohttp", {"wfmgmt.serving", "wfmgmt.torchserve"}),
     ],

@@ -35,6 +35,7 @@ with _one_line():
 # Web workers share their counters there; prometheus-client looks for this when something imports it, as all below does.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_settings.metrics_folder)  # noqa: TID251 - it takes no other way
 
+import wfmgmt.wsgi  # noqa: E402 - web workers are copies of the master, and share what it has loaded
 from wfmgmt.deployment.arbiter import ResilientArbiter  # noqa: E402 - the variable is set first
 from wfmgmt.deployment.gunicorn_master import GunicornMaster  # noqa: E402
 from wfmgmt.deployment.host_limits import ensure_temporary_folder, raise_file_limit, web_connections  # noqa: E402
@@ -43,7 +44,7 @@ from wfmgmt.deployment.shared_metrics import CounterFiles, empty_folder  # noqa:
 
 _master = GunicornMaster(_settings)
 
-wsgi_app = "wfmgmt.management:create_app()"
+wsgi_app = f"{wfmgmt.wsgi.__name__}:create_app()"
 bind = str(_settings.management_address)
 workers = _settings.web_workers
 threads = _settings.web_threads
