@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wfmgmt.domain.releases import Guard, Mirror, Route, RoutingTable, Step
 from wfmgmt.domain.rollouts import advanced, paused
@@ -138,6 +140,35 @@ def test_mirrored_version_that_gets_a_share_is_no_mirror_any_more() -> None:
     """It would get copies of what it answers itself."""
     assert parse({"version": "4.0", "weight": 1}).mirror is None
     assert parse({"version": "4.0", "weight": 0}).mirror == CURRENT.mirror
+
+
+INNER_KEYS = ["version", "weight", "percent", "header"]
+#: JSON that looks like a table here and there.
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-1, 101)
+    | st.floats()
+    | st.sampled_from([*VERSIONS, "9", "10", "x-user-id", ""])
+    | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=6)
+        | st.dictionaries(st.sampled_from(["version", "weight", "percent", "header"]), inner)
+    ),
+)
+
+
+@given(parts=st.dictionaries(st.sampled_from(["routes", "mirror", "sticky", "guard", "steps", "paused", "x"]), JSON))
+def test_any_json_makes_a_table_or_a_message(parts: dict[str, object]) -> None:
+    """Nothing that a client sends is an error of ours, and what makes a table makes a whole one."""
+    for sent in (parts, {**FULL, **parts}, {"version": "2.0", "weight": parts.get("x")}):
+        try:
+            table = parse(sent)
+        except (BadRequest, VersionNotFound) as error:
+            assert str(error).isprintable()  # noqa: PT017 - either outcome is right
+        else:
+            assert sum(table.weights.values()) == 100
+            assert parse(table_json(table)) == table
 
 
 def full(**changes: object) -> dict[str, object]:
