@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from wfmgmt.domain.releases import WHOLE, Guard, Release, Route, RoutingTable
+from wfmgmt.domain.releases import WHOLE, Guard, Release, ReleaseKind, Route, RoutingTable
 from wfmgmt.errors import NoRollout
 
 #: Who makes the releases that a guard and the steps call for.
@@ -76,6 +76,20 @@ class Verdict:
     outcome: Outcome
     reason: str
     figures: Mapping[str, Any]
+
+
+class NextRelease(NamedTuple):
+    """A release that a guard or a step calls for.
+
+    Attributes:
+        kind: `guard` or `rollout`.
+        actor: Who makes it.
+        table: What it says.
+    """
+
+    kind: ReleaseKind
+    actor: str
+    table: RoutingTable
 
 
 class _Bound(NamedTuple):
@@ -175,6 +189,22 @@ def when_due(release: Release) -> datetime | None:
     if table.is_paused or not table.steps or table.steps[0].for_s is None:
         return None
     return datetime.fromisoformat(release.at) + timedelta(seconds=table.steps[0].for_s)
+
+
+def next_release(release: Release, verdict: Verdict, now: datetime) -> NextRelease | None:
+    """Return the release that has to follow a release with a guard or steps; None while it stays.
+
+    Args:
+        release: The current release.
+        verdict: What its figures have led to.
+        now: The time, aware.
+    """
+    if verdict.outcome is Outcome.TRIPPED:
+        return NextRelease(kind=ReleaseKind.GUARD, actor=GUARD_ACTOR, table=given_back(release.table))
+    due = when_due(release)
+    if verdict.outcome is Outcome.PASSED and due is not None and due <= now:
+        return NextRelease(kind=ReleaseKind.ROLLOUT, actor=ROLLOUT_ACTOR, table=advanced(release.table))
+    return None
 
 
 def advanced(table: RoutingTable) -> RoutingTable:

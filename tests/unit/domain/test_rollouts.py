@@ -1,7 +1,7 @@
 """When a rollout takes its next step, and when its guard gives the share back."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from wfmgmt.domain.releases import Guard, Mirror, Release, ReleaseKind, Route, RoutingTable, Step
 from wfmgmt.domain.rollouts import (
+    NextRelease,
     Outcome,
     RolloutAction,
     WindowFigures,
@@ -16,6 +17,7 @@ from wfmgmt.domain.rollouts import (
     advanced,
     given_back,
     judge,
+    next_release,
     paused,
     promoted,
     resumed,
@@ -199,6 +201,45 @@ def test_step_is_due_after_its_seconds() -> None:
 def test_no_step_is_due_when_none_will_be_taken(of: RoutingTable) -> None:
     """There is no time to wait for."""
     assert when_due(release(of)) is None
+
+
+NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+GUARDED = table(guard=Guard(max_error_rate=0.05))
+
+
+@pytest.mark.parametrize(
+    ("of", "newer", "seconds", "expected"),
+    [
+        (GUARDED, figures(100, 50), 0, NextRelease(ReleaseKind.GUARD, "guard", given_back(GUARDED))),
+        (GUARDED, figures(100, 50), 301, NextRelease(ReleaseKind.GUARD, "guard", given_back(GUARDED))),
+        (paused(GUARDED), figures(100, 50), 0, NextRelease(ReleaseKind.GUARD, "guard", given_back(GUARDED))),
+        (GUARDED, figures(100), 299, None),
+        (GUARDED, figures(100), 300, NextRelease(ReleaseKind.ROLLOUT, "rollout", advanced(GUARDED))),
+        (GUARDED, figures(49), 9999, None),
+        (paused(GUARDED), figures(100), 9999, None),
+        (table(), figures(1), 300, NextRelease(ReleaseKind.ROLLOUT, "rollout", advanced(table()))),
+        (table(), figures(0), 9999, None),
+        (table(guard=GUARDED.guard, steps=()), figures(100), 9999, None),
+    ],
+    ids=[
+        "tripped",
+        "tripped when a step is due",
+        "tripped while paused",
+        "not due",
+        "due",
+        "due, too few requests",
+        "due, paused",
+        "due without a guard",
+        "due without a guard, no requests",
+        "guard alone",
+    ],
+)
+def test_next_release_follows_from_verdict_and_time(
+    of: RoutingTable, newer: WindowFigures, seconds: int, expected: NextRelease | None
+) -> None:
+    """A guard does not wait, a step waits for its time and for requests, and a pause holds steps alone."""
+    now = NOON + timedelta(seconds=seconds)
+    assert next_release(release(of), judge(of, newer, FINE), now) == expected
 
 
 @pytest.mark.parametrize(
