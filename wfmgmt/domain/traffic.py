@@ -86,7 +86,7 @@ class TrafficParser:
     def _whole(self, given: Mapping[str, object]) -> RoutingTable:
         parts = fields(_WHERE, given, TABLE_KEYS, required=("routes",))
         routes = self._routes(parts["routes"])
-        steps = _steps(parts["steps"], routes) if parts.get("steps") else ()
+        steps = _steps(parts["steps"], routes) if "steps" in parts else ()
         return RoutingTable(
             routes=routes,
             mirror=self._mirror(parts["mirror"], routes) if "mirror" in parts else None,
@@ -149,6 +149,8 @@ def _guard(value: object, routes: Sequence[Route]) -> Guard:
 
 def _steps(value: object, routes: Sequence[Route]) -> tuple[Step, ...]:
     entries = array("steps", value)
+    if not entries:
+        return ()
     _check_two("steps", routes)
     if len(entries) == 1:
         raise BadRequest("steps: expected the step under way and one more at least, got 1.")

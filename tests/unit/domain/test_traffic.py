@@ -63,6 +63,11 @@ def test_whole_table_may_be_routes_alone() -> None:
     assert parse({"routes": routes}) == RoutingTable.all_to("6.0")
 
 
+def test_empty_list_of_steps_is_no_rollout() -> None:
+    """It says the same as no list."""
+    assert parse({"routes": ROUTES, "steps": []}) == parse({"routes": ROUTES})
+
+
 def test_guard_has_defaults_for_what_is_not_a_bound() -> None:
     """One bound is enough."""
     assert parse({"routes": ROUTES, "guard": {"maxErrorRate": 0}}).guard == Guard(max_error_rate=0.0)
@@ -283,6 +288,7 @@ BAD: dict[str, tuple[Mapping[str, object], str]] = {
     "steps of one version": ({**routes(100), "steps": STEPS}, f"steps: {TWO} 1."),
     "steps of a version without a share": ({**routes(100, 0), "steps": STEPS}, f"steps: {TWO} 1."),
     "steps no array": (full(steps={"weight": 10}), "steps: expected an array, got an object."),
+    "steps false": (full(steps=False), "steps: expected an array, got false."),
     "single step": (steps({"weight": 100}), "steps: expected the step under way and one more at least, got 1."),
     "step without a weight": (steps({"forSeconds": 5}, {"weight": 100}), "steps[0].weight is required."),
     "step with an unknown key": (
