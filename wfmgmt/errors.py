@@ -322,7 +322,7 @@ class RuntimeDown(RuntimeUnreachable):
 
 
 class ModelServerUnreachable(_NodeFailures, Unavailable):
-    """The model server cannot be reached, so models cannot be loaded."""
+    """The model server cannot be reached, or lost its forkserver, so models cannot be loaded."""
 
 
 class TooManyWorkers(_NodeFailures, Unavailable):

@@ -11,7 +11,7 @@ from collections import Counter
 import requests
 
 from benchmarks.soak.processes import count_processes
-from benchmarks.soak.verdicts import NOT_FOUND, OK, Outage, Tally, error_problem
+from benchmarks.soak.verdicts import NOT_FOUND, OK, Outage, Tally, error_problem, registration_problem
 from benchmarks.soak.workflows import VISITOR
 from tests.support.service import Service, command_line
 
@@ -135,5 +135,6 @@ class Visitor:
         if answer.status_code == OK:
             return
         problem = error_problem(answer.status_code, answer.headers, answer.content, self._service.instance)
+        problem = problem or registration_problem(answer.status_code, answer.json()["message"])
         if problem is not None:
             self._tally.record_wrong(f"{problem}; {what}: {answer.status_code} {answer.text}")

@@ -26,6 +26,8 @@ _TYPES = {
 }
 #: What a failure says that is nobody's fault but the killer's, or that of a machine that is too busy.
 _KILLED = re.compile(r"killed by SIGKILL|lost with the forkserver|closed its connection|within timeout-ms")
+#: What a failed registration says when a worker was killed while it loaded; the end of a forkserver is no such failure.
+_KILLED_LOADING = re.compile(r"worker (was killed by SIGKILL|closed its connection) while loading")
 #: What a failure says that a request asked for.
 _FAILURES = {
     "sleep": "no answer within timeout-ms",
@@ -165,6 +167,11 @@ def error_problem(status: int, headers: Mapping[str, str], content: bytes, insta
         return "503 without Retry-After"
     secrets = ("Traceback", 'File "', str(instance), str(CHECKOUT), sys.prefix)
     return next((f"it tells {secret}" for secret in secrets if secret in str(error)), None)
+
+
+def registration_problem(status: int, message: str) -> str | None:
+    """Say what is wrong with the reason of a registration's error, if anything is: a failure has to be a kill."""
+    return None if status != FAILED or _KILLED_LOADING.search(message) else "the workflow was to blame for nothing"
 
 
 def _reason_problem(question: Question, status: int, message: str) -> str | None:

@@ -11,9 +11,10 @@ import requests
 
 from tests.support.campaigns import WHILE_PARTS_DIE, Campaign, kill_parts, run_kills
 from tests.support.evidence import rows
+from tests.support.model_servers import forkserver_of
 from tests.support.processes import pids_with, runtime_pid
 from tests.support.service import Service, pids_of, wait_until
-from tests.support.slow_workflow import in_background, make_slow_workflow
+from tests.support.slow_workflow import in_background, loading_worker, make_slow_workflow
 from tests.support.web_files import served_archives
 
 
@@ -89,6 +90,19 @@ def test_registration_under_way_survives_its_runtime(service: Service, gate: Pat
         gate.unlink()
         assert answer.result(30).status_code == 200
     assert service.names() == ["slow"]
+
+
+def test_registration_is_unavailable_when_the_forkserver_dies(service: Service, gate: Path) -> None:
+    """Its worker is lost with the forkserver while it loads, which is not the workflow's fault."""
+    service.start()
+    with in_background(service, "slow.war") as answer:
+        os.kill(forkserver_of(loading_worker(gate)), signal.SIGKILL)
+        failed = answer.result(30)
+    assert (failed.status_code, failed.headers["Retry-After"]) == (503, "5")
+    assert "slow__s failed to register. Details: worker was lost with the forkserver" in failed.json()["message"]
+    assert not rows(service, "SELECT 1 FROM workflow")
+    gate.unlink()
+    assert service.register("slow.war").status_code == 200
 
 
 def test_changes_wait_for_a_runtime_that_hangs(service: Service) -> None:

@@ -13,12 +13,29 @@ from tests.support.service import Service, wait_until
 
 
 def make_slow_workflow(service: Service, gate: Path) -> Path:
-    """Put `slow.war` into the store, and return the gate: while that file is there, the model does not come up."""
+    """Put `slow.war` into the store, and return the gate: while that file is there, the model does not come up.
+
+    Its worker writes its process id to a file beside it, see `loading_worker`.
+    """
     gate.touch()
-    source = f"import os, time\nwhile os.path.exists({str(gate)!r}):\n    time.sleep(0.01)\n"
+    source = (
+        "import os, time\n"
+        f"with open({str(_mark(gate))!r}, 'w') as mark:\n    print(os.getpid(), file=mark)\n"
+        f"while os.path.exists({str(gate)!r}):\n    time.sleep(0.01)\n"
+    )
     make_war(service.workflow_store, name="slow", spec="models: {s: {url: slow.mar}}\ndag: {s: []}\n")
     make_mar(service.model_store, name="slow", source=f"{source}def handle(data, context):\n    return None\n")
     return gate
+
+
+def loading_worker(gate: Path) -> int:
+    """Return the process id of the worker that waits at a gate."""
+    wait_until(lambda: _mark(gate).exists() and _mark(gate).read_text(), what="a worker at the gate")
+    return int(_mark(gate).read_text())
+
+
+def _mark(gate: Path) -> Path:
+    return gate.with_name(f"{gate.name}.worker")
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ class Fault(StrEnum):
     FILE = "file"
     #: Somebody else's model has the name on the model server.
     NAME_TAKEN = "name taken"
-    #: The model server cannot be reached, or refuses our key.
+    #: The model server cannot be reached, refuses our key, or lost the process that starts its workers.
     UNREACHABLE = "unreachable"
     #: The model server answered what makes no sense, failed itself, or broke off.
     FAILED = "failed"

@@ -24,7 +24,7 @@ from wfmgmt.serving.models.local.forkserver_process import (
 from wfmgmt.serving.models.local.log_pipe import LogPipe
 from wfmgmt.serving.models.local.output import OutputLog
 from wfmgmt.serving.models.local.suspects import Suspects
-from wfmgmt.serving.models.local.worker_process import WorkerProcess
+from wfmgmt.serving.models.local.worker_process import LOST, WorkerProcess
 from wfmgmt.timeouts import timeout_after
 
 _CLOSE_S = 5.0
@@ -287,7 +287,7 @@ class ForkserverConnection:
             # Linux kills the workers themselves, but not what they started, and other systems kill neither.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
-            exited.set_result("was lost with the forkserver")
+            exited.set_result(LOST)
         self._exits.clear()
         self._suspects = Suspects()
 

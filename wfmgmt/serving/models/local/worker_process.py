@@ -19,9 +19,17 @@ _NEWS_S = 0.5
 
 _logger = logging.getLogger(__name__)
 
+#: How a worker ended whose forkserver died.
+LOST = "was lost with the forkserver"
+
 
 class WorkerExited(Exception):
     """A worker is gone; the text says how, as in `exited with code 3`. It never leaves the local model server."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether its forkserver died, which says nothing about the worker's own handler."""
+        return str(self) == LOST
 
 
 class WorkerProcess:

@@ -55,7 +55,7 @@ async def bring_up(job: Job, forkserver: Forks) -> WorkerProcess:
         except TimeoutError:
             raise ModelNotLoaded(node, f"no process was forked within startup_timeout of {timeout_s:g} s") from None
         except ForkFailed as exc:
-            fault = Fault.NO_ROOM if exc.is_lack else Fault.MODEL
+            fault = Fault.NO_ROOM if exc.is_lack else Fault.UNREACHABLE
             raise ModelNotLoaded(node, f"no worker could be started: {exc}", fault) from exc
         worker.own(equipment.pop_all())
     try:
@@ -75,7 +75,8 @@ async def _load(job: Job, worker: WorkerProcess, load: Mapping[str, Any], deadli
     except TimeoutError:
         raise ModelNotLoaded(node, f"not ready within startup_timeout of {timeout_s:g} s") from None
     except WorkerExited as exc:
-        raise ModelNotLoaded(node, f"worker {exc} while loading") from exc
+        fault = Fault.UNREACHABLE if exc.is_lost else Fault.MODEL
+        raise ModelNotLoaded(node, f"worker {exc} while loading", fault) from exc
     except InvalidFrame as exc:
         raise ModelNotLoaded(node, f"broken connection to the worker: {exc}") from exc
 

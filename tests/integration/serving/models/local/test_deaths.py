@@ -14,6 +14,7 @@ import pytest
 from tests.support.factories import make_mar
 from tests.support.model_servers import LocalServers, forkserver_of, is_running, open_servers, until
 from tests.support.service import CHECKOUT, wait_until
+from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
 from wfmgmt.serving.models.local.forkserver_client import ForkFailed, ForkserverClient, WorkerEnvironment
 from wfmgmt.serving.models.protocol import LoadedModel
@@ -78,7 +79,7 @@ async def test_everything_comes_back_when_the_forkserver_dies(tmp_path: Path, si
 
 @in_event_loop
 async def test_load_fails_cleanly_when_the_forkserver_dies(tmp_path: Path) -> None:
-    """A load under way ends with a reason, and the next one works."""
+    """A load under way ends with a reason that does not blame the handler, and the next one works."""
     async with open_servers(tmp_path / "unpacked") as servers:
         _, [(_, forkserver, _)] = await load_and_note(servers, tmp_path, 1)
         # A load that is under way when the forkserver dies.
@@ -87,8 +88,9 @@ async def test_load_fails_cleanly_when_the_forkserver_dies(tmp_path: Path) -> No
         loading = asyncio.create_task(load(servers.models, hanging, uid="hanging"))
         await until((tmp_path / "hanging pids").exists)
         os.kill(forkserver, signal.SIGKILL)
-        with pytest.raises(ModelNotLoaded, match="worker was lost with the forkserver while loading"):
+        with pytest.raises(ModelNotLoaded, match="worker was lost with the forkserver while loading") as raised:
             await loading
+        assert raised.value.fault is Fault.UNREACHABLE
         await load(servers.models, make_mar(tmp_path, name="good"), uid="good")
 
 
