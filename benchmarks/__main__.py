@@ -23,7 +23,7 @@ PARTS: dict[str, Callable[[Path], list[Figure]]] = {
 
 
 def main() -> int:
-    """Measure the parts that are asked for, all unless told; 1 when a target is missed or a part could not run."""
+    """Measure the parts that are named, all when none is; 1 when a target is missed or a part could not run."""
     parser = argparse.ArgumentParser(prog="benchmarks", description="Measure the service against its targets.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"one of {', '.join(PARTS)}; all unless given")
     parts = parser.parse_args().parts or list(PARTS)

@@ -1,4 +1,4 @@
-"""Threads that do the same thing again and again, and that no error ends without somebody noticing."""
+"""Threads that do the same thing again and again, and that no error ends unnoticed."""
 
 import logging
 import threading

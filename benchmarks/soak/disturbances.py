@@ -36,7 +36,7 @@ class Killer:
     Args:
         service: Whose processes to kill.
         chance: Which, and when.
-        tally: To be told when connections may break.
+        tally: Where the times are recorded in which connections may break.
     """
 
     def __init__(self, service: Service, chance: random.Random, tally: Tally) -> None:
@@ -46,7 +46,7 @@ class Killer:
         self._tally = tally
 
     def run(self, seconds: float, stop: threading.Event) -> None:
-        """Kill until told to stop, or until the time is over."""
+        """Kill until `stop` is set or the time is over."""
         began_at = time.monotonic()
         planned = [(began_at + seconds * part, kind) for part, kind in PLANNED]
         while time.monotonic() < began_at + seconds and not stop.wait(self._chance.uniform(*_KILL_PAUSE_S)):
@@ -106,7 +106,7 @@ class Visitor:
         self._tally = tally
 
     def run(self, seconds: float, stop: threading.Event) -> None:
-        """Come and go until told to stop, or until the time is over; then go."""
+        """Come and go until `stop` is set or the time is over; then go."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and not stop.wait(self._chance.uniform(*_VISIT_PAUSE_S)):
             self._change("register")

@@ -131,7 +131,7 @@ class Sampler:
         self._service = service
 
     def run(self, seconds: float, stop: threading.Event) -> None:
-        """Take samples until told to stop, or until the time is over."""
+        """Take samples until `stop` is set or the time is over."""
         for _ in range(int(seconds / SAMPLE_INTERVAL_S)):
             if stop.wait(SAMPLE_INTERVAL_S):
                 return

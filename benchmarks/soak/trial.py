@@ -62,7 +62,7 @@ class Trial:
         visitor: What came and went.
         sampler: The samples.
         descriptors: Of the runtime, before the load and after it.
-        memory_mb: Of the runtime after the load, before a garbage collection and after it.
+        memory_mb: Of the runtime after the load, before `gc.collect()` and after it.
         memory: What its memory was used for then, None when it was not there.
         census: The processes after the load.
         unanswered: Requests that did not get their own answers when it was over.
@@ -110,7 +110,7 @@ def run_trial(instance: Path, *, seconds: float, seed: int) -> Trial:
         _settle(service)
         before = descriptors(count_processes(service).runtime)
         _soak(service, questions, trial)
-        _collect_garbage(service, trial)
+        _collect(service, trial)
         trial.census = _settle(service)
         trial.descriptors = (before, descriptors(trial.census.runtime))
         _ask_each(service, questions, trial)
@@ -164,11 +164,11 @@ def _soak(service: Service, questions: Questions, trial: Trial) -> None:
     trial.tally.end()
 
 
-def _collect_garbage(service: Service, trial: Trial) -> None:
-    """Measure the runtime's memory before and after a garbage collection."""
+def _collect(service: Service, trial: Trial) -> None:
+    """Measure the runtime's memory before and after `gc.collect()`."""
     before_mb = take_sample(service).runtime_mb
     with contextlib.suppress(RuntimeUnavailable):
-        trial.memory = RuntimeClient(service.run_folder / "runtime.sock").collect_garbage()
+        trial.memory = RuntimeClient(service.run_folder / "runtime.sock").collect()
     trial.memory_mb = (before_mb, take_sample(service).runtime_mb)
 
 

@@ -64,7 +64,7 @@ def _measure(arguments: argparse.Namespace, venv: Path) -> list[Comparison]:
 
 
 def main() -> int:
-    """Measure the parts that are asked for, all unless told; 1 when a target is missed or nothing could be measured."""
+    """Measure the parts that are named, all when none is; 1 when a target is missed or nothing could be measured."""
     arguments = _arguments()
     # Python ends at once on SIGTERM, and the servers would outlive it; as an exception it ends them first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

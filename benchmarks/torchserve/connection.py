@@ -1,6 +1,6 @@
 """One keep-alive connection that asks again and again, and remembers how long each answer took.
 
-A load generator tells quantiles only. With this it can be told what a server does between its stalls.
+A load generator reports quantiles only. This shows what a server does between its stalls.
 """
 
 import re

@@ -103,7 +103,7 @@ def _rounds(contest: Contest, terms: Terms, servers: Mapping[str, Server], case:
 
 
 def write_script(folder: Path, body: bytes) -> Path:
-    """Write what wrk sends; it can be told a method and a body in Lua only."""
+    """Write what wrk sends; it takes a method and a body in Lua only."""
     content, script = folder / "body.bin", folder / "post.lua"
     content.write_bytes(body)
     script.write_text(

@@ -37,7 +37,7 @@ def test_access_log_has_a_line_for_each_request(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["--access-logfile", "-"]], ids=["default", "standard output"])
-def test_log_of_the_service_has_lines_of_requests_only_when_told_to(tmp_path: Path, arguments: list[str]) -> None:
+def test_log_of_the_service_has_lines_of_requests_only_with_the_option(tmp_path: Path, arguments: list[str]) -> None:
     """Standard output and standard error of the service under test are one file here."""
     with Service(tmp_path / "i", *arguments, web_workers=1) as service:
         for _ in range(3):

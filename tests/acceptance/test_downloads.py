@@ -289,7 +289,7 @@ def test_download_that_fails_says_why_and_leaves_nothing(downloading: Service, b
         assert_failure_is_audited(downloading, refused)
 
 
-def test_download_from_a_port_where_nobody_listens_says_so(downloading: Service) -> None:
+def test_download_from_a_closed_port_is_refused_in_words(downloading: Service) -> None:
     """A refused connection is the download's failure, not the server's."""
     refused = downloading.register("http://127.0.0.1:1/open/x.war")
     message = "Failed to download archive from: http://127.0.0.1:1/open/x.war: the connection was refused"

@@ -134,7 +134,7 @@ def test_path_that_starts_with_two_slashes_is_not_found(service: Service, plane:
         ("inference", "/ping", "PATCH", {"GET", "HEAD"}),
     ],
 )
-def test_wrong_method_is_not_allowed_and_told_which_are(
+def test_wrong_method_is_refused_with_those_that_are_allowed(
     service: Service, plane: str, path: str, method: str, allowed: set[str]
 ) -> None:
     """The error is TorchServe's; the `Allow` header is ours."""
@@ -279,9 +279,7 @@ def test_connection_stays_open_between_requests(service: Service, plane: str) ->
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", "/ping"), ("GET", "/nosuch"), ("DELETE", "/ping"), ("GET", "/a/b")]
 )
-def test_expectation_that_nobody_knows_is_refused_in_the_one_shape(
-    service: Service, plane: str, method: str, path: str
-) -> None:
+def test_unknown_expectation_is_refused_in_the_one_shape(service: Service, plane: str, method: str, path: str) -> None:
     """An odd header is the client's error, and answered as every other, for any path and method."""
     answer = send(service, plane, method, path, headers={"Expect": "foo"})
     assert_error(answer, 417, "ExpectationFailedException", "")
@@ -293,6 +291,6 @@ def test_expectation_that_nobody_knows_is_refused_in_the_one_shape(
 def test_client_that_waits_to_send_its_body_gets_the_usual_errors(
     service: Service, method: str, path: str, status: int
 ) -> None:
-    """It may be told to go on first, but the answer has the one shape."""
+    """It may get `100 Continue` first, but the answer has the one shape."""
     head = f"{method} {path} HTTP/1.1\r\nHost: [::1]\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
     assert_raw_error(exchange(service, "inference", head.encode() + b"abc"), status)

@@ -169,7 +169,7 @@ def test_workflow_that_was_downloaded_is_downloaded_again(service: Service, thei
     ]
 
 
-def test_runtime_that_is_down_is_told_once(tmp_path: Path, theirs: Path, torchserve: str) -> None:
+def test_runtime_that_is_down_is_reported_once(tmp_path: Path, theirs: Path, torchserve: str) -> None:
     """Nothing is tried, since nothing could be loaded."""
     service = Service(tmp_path / "instance")
     assert service.command("migrate").returncode == 0

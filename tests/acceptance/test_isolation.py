@@ -47,7 +47,7 @@ def test_workflows_of_the_same_files_have_workers_of_their_own(service: Service)
 
 
 def test_workflows_whose_joined_names_are_equal_do_not_share_models(service: Service) -> None:
-    """TorchServe knows both `a__b` with node `c` and `a` with node `b__c` as `a__b__c`; here they are two."""
+    """TorchServe calls both `a__b` with node `c` and `a` with node `b__c` as `a__b__c`; here they are two."""
     for name, node in (("a__b", "c"), ("a", "b__c")):
         make_war(service.workflow_store, name=name, spec=f"models: {{{node}: {{url: m1.mar}}}}\ndag: {{{node}: []}}\n")
     first, second = register(service, "a__b.war", "a__b"), register(service, "a.war", "a")

@@ -106,7 +106,7 @@ def test_ping_stays_healthy_during_a_registration(service: Service, gate: Path, 
     assert set(told) == {HEALTHY}
 
 
-def test_ping_and_describe_tell_what_is_not_ready_and_why(service: Service, gate: Path) -> None:
+def test_ping_and_describe_show_what_is_not_ready_and_why(service: Service, gate: Path) -> None:
     """A worker that died and does not come up again shows on both addresses, until it does."""
     assert service.register("gated.war").status_code == 200
     gate.write_text("the gate is closed")
@@ -131,11 +131,11 @@ def test_ping_and_describe_tell_what_is_not_ready_and_why(service: Service, gate
     wait_until(lambda: get(service, "inference", "/ping").text == HEALTHY, what="health")
 
 
-def test_runtime_tells_what_its_memory_is_used_for(service: Service) -> None:
-    """After a garbage collection, over the control socket, for those who look for a leak."""
+def test_runtime_reports_what_its_memory_is_used_for(service: Service) -> None:
+    """After a run of the cycle collector, over the control socket: to find a leak."""
     client = RuntimeClient(service.run_folder / "runtime.sock")
-    client.collect_garbage()
-    report = client.collect_garbage()
+    client.collect()
+    report = client.collect()
     assert report.unreachable < 1000
     assert report.blocks > 100_000
     assert report.used_bytes > report.free_bytes >= 0
@@ -156,7 +156,7 @@ def test_metrics_count_every_request_once_under_several_web_workers(service: Ser
         assert after[timed] - before.get(timed, 0) == 200
 
 
-def test_metrics_tell_workflows_and_workers(service: Service, gate: Path) -> None:
+def test_metrics_count_workflows_and_workers(service: Service, gate: Path) -> None:
     """Workflows are counted by status, workers as they should be and as they are."""
     before = samples(get(service, "management", "/metrics").text)
     assert service.register("gated.war").status_code == 200

@@ -194,7 +194,7 @@ def test_batch_holds_requests_of_different_clients(service: Service) -> None:
     assert answers == ["a of 3", "b of 3", "c of 3"]
 
 
-def test_trace_tells_what_happened_at_each_node(service: Service) -> None:
+def test_trace_shows_what_happened_at_each_node(service: Service) -> None:
     """With trace=1 a header has the times, tries and sizes."""
     answer = predict(service, "obedient", b"12345", params={"trace": "1"})
     trace = json.loads(answer.headers["x-wfmgmt-trace"])
@@ -366,7 +366,7 @@ def test_clients_that_leave_take_no_place(service: Service) -> None:
     assert predict(service, "patient", b"next").text == "next"
 
 
-def test_nobody_gets_the_answer_of_another(service: Service) -> None:
+def test_each_client_gets_its_own_answer(service: Service) -> None:
     """Many clients at once, each with a word of its own."""
     mixed_up: list[str] = []
     threads = [threading.Thread(target=_talk, args=(service, f"client {number}", mixed_up)) for number in range(8)]

@@ -46,7 +46,7 @@ def test_dry_run_says_what_would_be_done_and_does_nothing(service: Service) -> N
     assert rows(service, "SELECT * FROM audit_event") == []
 
 
-def test_reconcile_finishes_and_undoes_what_nobody_works_on(service: Service) -> None:
+def test_reconcile_finishes_and_undoes_what_was_abandoned(service: Service) -> None:
     """Both names are free afterwards, with a row each that names who did it; a second run finds nothing."""
     done = service.command("reconcile")
     assert done.returncode == 0, done.stderr
@@ -70,7 +70,7 @@ def test_reconcile_fails_when_the_runtime_hangs(service: Service) -> None:
     assert done.stderr.splitlines() == ["wfmgmt: The runtime does not answer."]
 
 
-def test_start_reconciles_by_itself_and_leaves_what_somebody_works_on(service: Service) -> None:
+def test_start_reconciles_by_itself_and_leaves_what_is_under_way(service: Service) -> None:
     """The service needs no command for it, and the names can be registered."""
     service.start()
     for name in ("begun", "removed"):

@@ -78,7 +78,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.db*")}
 
 
-def write_garbage(path: Path) -> None:
+def overwrite_with_noise(path: Path) -> None:
     """Replace the database by something else."""
     path.write_bytes(b"not a database, but long enough to be one " * 1000)
 
@@ -104,7 +104,7 @@ def flip_page(path: Path) -> None:
         file.write(bytes(byte ^ 0xFF for byte in page))
 
 
-@pytest.mark.parametrize("damage", [write_garbage, truncate, cut_within_header, flip_page])
+@pytest.mark.parametrize("damage", [overwrite_with_noise, truncate, cut_within_header, flip_page])
 def test_start_is_refused_when_the_database_is_damaged(database: Path, damage: Callable[[Path], None]) -> None:
     """Exit code 3 and a line that names the file, whose bytes stay as they are."""
     damage(database)
@@ -287,7 +287,7 @@ def is_ready_everywhere(service: Service, name: str) -> bool:
 
 
 def answers(service: Service) -> list[bytes]:
-    """Return list and descriptions, once every web worker knows that all models run."""
+    """Return list and descriptions, once every web worker reports all models as running."""
     names = service.names()
     assert names == ["P3", "b", "p10"]
     for name in names:

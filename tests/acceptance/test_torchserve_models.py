@@ -116,7 +116,7 @@ def test_registration_is_refused_while_the_server_is_down(fake: BackgroundFake, 
     assert torchserved.names() == []
 
 
-def test_registration_leaves_somebody_elses_model_alone(fake: BackgroundFake, torchserved: Service) -> None:
+def test_registration_leaves_the_model_of_another_owner_alone(fake: BackgroundFake, torchserved: Service) -> None:
     """A model of that name which is not ours is a conflict, and is still there afterwards."""
     fake.have(lambda it: it.register("m1.mar", "seq__m1"))
     try:

@@ -144,7 +144,7 @@ def test_as_many_requests_wait_as_may_queue(service: Service) -> None:
             assert sorted(each.result().status_code for each in answers) == [200] * QUEUE_SIZE + [503]
 
 
-def test_failed_load_is_told_at_once(service: Service) -> None:
+def test_failed_load_is_answered_at_once(service: Service) -> None:
     """Waiting is not likely to help, so the client gets the reason of the load."""
     with loading(service) as gate:
         gate.write_text("fail", encoding="ascii")
@@ -200,7 +200,7 @@ def test_workflow_that_failed_before_the_last_start_is_not_awaited(service: Serv
         assert set(probe(service, "inference", "/ping")[1]["notReady"]) == {"hasty", "patient"}
 
 
-def test_workflow_that_does_not_exist_is_told_before_its_body_is_read(service: Service) -> None:
+def test_unknown_workflow_is_refused_before_the_body_is_read(service: Service) -> None:
     """Also by a runtime that has only just been started, once it knows."""
     kill_runtime(service)
     address = urlsplit(service.inference)

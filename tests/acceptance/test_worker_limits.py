@@ -145,7 +145,7 @@ def test_what_is_killed_or_stopped_is_replaced(
         wait_until(partial(says, address, "Healthy"), what="the health")
 
 
-def test_health_checks_tell_that_a_worker_is_missing_while_none_can_be_started(
+def test_health_checks_show_that_a_worker_is_missing_while_none_can_be_started(
     running: tuple[Service, int, int],
 ) -> None:
     """A stopped forkserver reports no end of a worker; its socket does."""

@@ -222,7 +222,7 @@ def test_describe_answers_as_torchserve_and_adds_its_own_fields_after(service: S
     assert described["registeredAt"].endswith("Z")
 
 
-def test_describe_tells_what_each_node_runs_with(service: Service) -> None:
+def test_describe_shows_what_each_node_runs_with(service: Service) -> None:
     """Nodes come in the order of the graph; a model's own settings win over global ones, before or after them."""
     assert service.register("par.war").status_code == 200
     nodes = described_with_workers(service, "par")["nodes"]

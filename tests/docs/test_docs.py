@@ -93,7 +93,7 @@ def test_configuration_page_explains_every_setting(name: str) -> None:
     assert f"| `{name.upper()}` |" in CONFIGURATION
 
 
-def test_configuration_page_knows_no_other_settings() -> None:
+def test_configuration_page_has_no_other_settings() -> None:
     """What the page names can be set."""
     named = re.findall(r"^\| `([A-Z_]+)` \|", CONFIGURATION, flags=re.MULTILINE)
     assert {name.lower() for name in named} == set(Settings.model_fields)

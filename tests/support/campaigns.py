@@ -76,7 +76,7 @@ class Campaign:
     Args:
         service: The service, not started yet.
         downloads: Folder and address of archives that are downloaded.
-        clients: Threads; each has names of its own, so that it knows what to expect.
+        clients: Threads; each has names of its own, so that it can predict each answer.
         seed: Of all that is random.
         tolerated: Statuses that may come instead of any other, because parts of the service die meanwhile.
     """
@@ -197,7 +197,7 @@ class Campaign:
         return list((self.service.run_folder / name).iterdir())
 
     def _strays(self) -> set[str]:
-        """Return files in the stores that nobody knows of, and leases without anybody who works."""
+        """Return files in the stores that no row names, and leases that no process holds."""
         service = self.service
         used = rows(service, "SELECT archive_file FROM workflow UNION SELECT model_file FROM node")
         known = self._own_files | {str(file) for (file,) in used}

@@ -20,7 +20,7 @@ from wfmgmt.serving.reconciler import Reconciler
 
 
 def make_request(uid: str, *, workflow: str = "", response_timeout_s: int = 60) -> LoadRequest:
-    """Return the request to load a workflow of one model, which is called after its registration unless told."""
+    """Return the request to load a workflow of one model, which is called after its registration unless given."""
     node = Node(name="m", kind=NodeKind.MODEL, model_file="m.mar", model_sha256="", settings=NodeSettings())
     return LoadRequest(
         uid=uid,
@@ -36,7 +36,7 @@ def make_request(uid: str, *, workflow: str = "", response_timeout_s: int = 60) 
 
 
 class FakeRegistry:
-    """A registry in memory that counts what it is asked, and fails when told."""
+    """A registry in memory that counts its reads, and fails on demand."""
 
     def __init__(self) -> None:
         self.revision = 0
@@ -123,7 +123,7 @@ class FakeLoadedModel:
 
 
 class FakeModelServer:
-    """A model server that loads at once, unless told to fail or to wait."""
+    """A model server that loads at once, unless the test has it fail or wait."""
 
     def __init__(self) -> None:
         self.check_wanted = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Servers that misbehave as told, and fetchers that may talk to them."""
+"""Servers that misbehave by a script, and fetchers that may talk to them."""
 
 import contextlib
 import re

@@ -147,7 +147,7 @@ class Service:
         return code, lines[0]
 
     def has_addresses(self) -> bool:
-        """Return whether it has told where it listens."""
+        """Return whether it has published where it listens."""
         return all((self.run_folder / f"{plane}.address").exists() for plane in ("management", "inference"))
 
     def _address(self, plane: str) -> str:

@@ -122,7 +122,7 @@ class Server:
     async def register(
         self, url: str = "m.mar", *, headers: Mapping[str, str] | None = None, **parameters: object
     ) -> Answer:
-        """Register a model, with one worker unless told."""
+        """Register a model, with one worker by default."""
         told = {"url": url, "model_name": "m", "initial_workers": 1, **parameters}
         texts = {name: str(value) for name, value in told.items()}
         return await self.manage("POST", "/models", params=texts, headers=headers)

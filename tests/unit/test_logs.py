@@ -88,7 +88,7 @@ def notice(lines: int) -> str:
     return f"{lines} dropped"
 
 
-def test_writer_drops_what_nobody_reads_and_says_how_much() -> None:
+def test_writer_drops_what_is_not_read_and_says_how_much() -> None:
     """With a full pipe nothing blocks; once it is read again, the log goes on and tells how many lines are missing."""
     read_fd, write_fd = os.pipe()
     writer = LogWriter(write_fd, notice=notice, max_waiting_bytes=500_000)

@@ -11,7 +11,7 @@ from wfmgmt.loops import MAX_DUTY_PAUSE_S, MAX_FAILURES, Duties, Duty, Loop
 
 
 class Work:
-    """Fails as often as told, and says when it was called often enough."""
+    """Fails a given number of times, and sets an event when it was called often enough."""
 
     def __init__(self, *, failures: int, calls: int, error: BaseException) -> None:
         self.calls = 0

@@ -8,7 +8,7 @@ from wfmgmt.errors import SettingsInvalid
 from wfmgmt.settings import Address, Settings
 
 
-def test_defaults_keep_strangers_out() -> None:
+def test_defaults_listen_on_this_host_only() -> None:
     """Without any setting both addresses are loopback and downloads go to public addresses only."""
     settings = Settings.load({})
     assert (str(settings.management_address), str(settings.inference_address)) == ("127.0.0.1:8081", "127.0.0.1:8080")

@@ -25,7 +25,7 @@ _RATIO_CHECKED_FROM_BYTES = 10 * MIB
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
 
-# What zipfile and the modules below it raise on bad input. OSError is not among these: a full or broken disk is not
+# What zipfile and the modules below it raise on bad input. OSError is not among these: a full or failing disk is not
 # the archive's fault.
 _FOREIGN_ERRORS = (
     zipfile.BadZipFile,

@@ -320,7 +320,7 @@ class ArchiveFolder:
         files = {}
         with os.scandir(self._folder) as entries:
             for entry in entries:
-                # A file can go between the listing and the question; inode numbers of listings are not unique
+                # A file can go between the listing and the look at it; inode numbers of listings are not unique
                 # on layered file systems.
                 with contextlib.suppress(FileNotFoundError):
                     info = entry.stat(follow_symlinks=False)

@@ -178,7 +178,7 @@ class RuntimeClient:
         report = self._ask(DriftReport, "GET" if dry_run else "POST", "/check", None, wait)
         return list(report.drifts), report.is_in_step
 
-    def collect_garbage(self) -> MemoryReport:
+    def collect(self) -> MemoryReport:
         """Have the runtime run the cycle collector, and return what its memory is used for then.
 
         Raises:
@@ -189,7 +189,7 @@ class RuntimeClient:
     def is_down(self) -> bool:
         """Return whether the runtime is dead for certain: its socket is there, and nothing listens on it.
 
-        A socket that is missing proves nothing; somebody may have removed it under a runtime that lives.
+        A socket that is missing proves nothing; it may have been removed under a runtime that lives.
         """
         connection = UnixConnection(self._control_socket, self._call_timeout_s)
         try:

@@ -150,7 +150,7 @@ class StatusChanges:
 
     Attributes:
         epoch: Identity of the runtime process.
-        sequence: To be sent with the next question.
+        sequence: To be sent with the next request.
         catalog_error: Why the runtime cannot read the database; empty when it can.
         is_complete: Whether the runtime has begun to load every workflow in the database.
         is_whole: Whether this starts from nothing, so that what was known before is void.

@@ -10,19 +10,19 @@ from wfmgmt.control.messages import WorkflowReport
 from wfmgmt.errors import RuntimeUnavailable
 from wfmgmt.loops import FailureCounter, Loop
 
-#: The runtime answers a question for news after this time even if there are none.
+#: The runtime answers a request for changes after this time even if there are none.
 POLL_S = 0.5
-#: The pause between two questions; an error, or a flood of news, must not spin.
+#: The pause between two requests; an error, or a flood of changes, must not spin.
 PAUSE_S = 0.05
-#: Without any news for so long, what was known before is worth nothing: the runtime, or the thread that asks, hangs.
+#: Without any answer for so long, what was known before is void: the runtime, or the thread that calls it, hangs.
 MAX_NEWS_AGE_S = 8.0
 
 
 class StatusCache:
-    """The newest reports of the runtime. Thread-safe. The thread starts with the first question, never before a fork.
+    """The newest reports of the runtime. Thread-safe. The thread starts with the first look-up, never before a fork.
 
     Args:
-        client: Asks the runtime.
+        client: Calls the runtime.
         on_failure: Counts failures of the thread that were not foreseen.
         clock: Monotonic seconds.
     """

@@ -283,7 +283,7 @@ class Housekeeping:
 
 
 def runtime_answers(services: Services) -> bool:
-    """Return whether the runtime answers a question."""
+    """Return whether the runtime answers a request."""
     try:
         services.runtime.report("none")
     except RuntimeUnavailable:

@@ -16,7 +16,7 @@ def hand_over(settings: Settings) -> int:
     """Return a descriptor from which processes that inherit it can take settings, each of them once."""
     descriptor = _memory_file()
     os.write(descriptor, pickle.dumps(settings))
-    # Other processes of our user can open it by /proc; from here on nobody can change what the runtime unpickles.
+    # Other processes of our user can open it by /proc; from here on none can change what the runtime unpickles.
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
     return descriptor
 

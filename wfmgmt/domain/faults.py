@@ -14,9 +14,9 @@ class Fault(StrEnum):
     MODEL = "model"
     #: The archive: what its manifest names is not there, or cannot be read.
     ARCHIVE = "archive"
-    #: The file of the archive: it is missing, broken, or not the one that was checked.
+    #: The file of the archive: it is missing, damaged, or not the one that was checked.
     FILE = "file"
-    #: Somebody else's model has the name on the model server.
+    #: The model of another owner has the name on the model server.
     NAME_TAKEN = "name taken"
     #: The model server cannot be reached, refuses our key, or lost the process that starts its workers.
     UNREACHABLE = "unreachable"

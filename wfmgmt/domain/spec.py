@@ -14,7 +14,7 @@ _MAX_WARNINGS = 100
 _TOP_LEVEL_KEYS = ("models", "functions", "dag")
 #: Those without which no workflow makes sense, but for one of functions alone, which needs no `models`.
 _REQUIRED_KEYS = ("models", "dag")
-#: What such keys mean is nobody's business but the author's: they hold anchors, notes, or what other programs read.
+#: Such keys are the author's own: they hold anchors, notes, or what other programs read.
 _EXTENSION = "x-"
 
 

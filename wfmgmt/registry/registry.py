@@ -125,7 +125,7 @@ class Registry:
     def checkpoint(self) -> None:
         """Move what the write-ahead log holds into the database file; one process at a time may do this.
 
-        A long log is emptied when all of it is there and nobody reads it, so that no one has to wait.
+        A long log is emptied when all of it is there and no process reads it, so that none has to wait.
         """
         if self._files is None:
             return

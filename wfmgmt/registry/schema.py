@@ -81,8 +81,8 @@ def inspect(database: Path | str, *, is_checked: bool = True) -> DatabaseState:
             engine = create_engine(url)
             with _reachable(shown), engine.connect() as connection:
                 heads = MigrationContext.configure(connection).get_current_heads()
-                question = _identity_question(sqlalchemy.inspect(connection).get_table_names())
-                identity = connection.execute(sqlalchemy.text(question)).scalar_one_or_none()
+                query = _identity_query(sqlalchemy.inspect(connection).get_table_names())
+                identity = connection.execute(sqlalchemy.text(query)).scalar_one_or_none()
             engine.dispose()
             state = DatabaseState(shown=shown, revisions=tuple(heads), identity=identity)
     except DBAPIError as error:
@@ -209,7 +209,7 @@ def _inspect_file(path: Path, *, is_checked: bool) -> DatabaseState:
             if findings == "ok":
                 tables = {row[0] for row in found.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
                 revisions = found.execute("SELECT version_num FROM alembic_version") if _VERSIONS in tables else ()
-                identities = found.execute(_identity_question(tables))
+                identities = found.execute(_identity_query(tables))
                 state = replace(
                     state,
                     revisions=tuple(row[0] for row in revisions),
@@ -222,7 +222,7 @@ def _inspect_file(path: Path, *, is_checked: bool) -> DatabaseState:
     return state
 
 
-def _identity_question(tables: Collection[str]) -> str:
+def _identity_query(tables: Collection[str]) -> str:
     """Return the query for the identity in a database with these tables; it finds nothing when none has it."""
     table = next((table for table in _IDENTITY_TABLES if table in tables), None)
     return f"SELECT identity FROM {table}" if table else "SELECT NULL WHERE 1 = 0"  # noqa: S608 - constants

@@ -67,7 +67,7 @@ def back_up(registry: Registry, folders: StoreFolders, target: Path, *, with_arc
             return BackupReport()
         files: dict[RegisteredArchive, BinaryIO] = {}
         report = BackupReport()
-        # While nobody can write, no archive of a registered workflow is removed; what is open stays readable.
+        # While no process can write, no archive of a registered workflow is removed; what is open stays readable.
         with registry.write() as writer:
             registry.copy_to(database)
             for archive in writer.archives():
@@ -115,7 +115,7 @@ def restore(backup: Path, database: Path, folders: StoreFolders) -> BackupReport
 
     Args:
         backup: A file that `back_up` wrote, or any copy of a database.
-        database: Where the database is to be; nobody may use it meanwhile.
+        database: Where the database is to be; no process may use it meanwhile.
         folders: The archive stores, which may hold other archives already.
 
     Raises:

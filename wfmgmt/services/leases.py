@@ -1,4 +1,4 @@
-"""Leases: proof that somebody still works on a registration, which the operating system ends with the process."""
+"""Leases: proof that a process still works on a registration; the operating system ends it with the process."""
 
 import errno
 import fcntl
@@ -45,7 +45,7 @@ class Leases:
             os.close(descriptor)
 
     def _make_locked(self, name: str) -> int:
-        """Make and lock a lease's file; it has its name only once it is locked, so nobody can find it dead."""
+        """Make and lock a lease's file; it has its name only once it is locked, so it never looks abandoned."""
         hidden = self._folder / f".{name}"
         while True:
             descriptor = self._create(hidden)
@@ -61,7 +61,7 @@ class Leases:
                 return descriptor
 
     def is_alive(self, name: str) -> bool:
-        """Return whether somebody holds the lease.
+        """Return whether a process holds the lease.
 
         Raises:
             FolderUnavailable: That cannot be found out.

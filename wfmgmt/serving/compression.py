@@ -1,4 +1,4 @@
-"""Bodies that clients send compressed, unpacked in steps that hold up nobody.
+"""Bodies that clients send compressed, unpacked in steps that do not block the event loop.
 
 A few kilobytes can unpack to gigabytes, so each step has a bound and the server counts what comes out.
 """

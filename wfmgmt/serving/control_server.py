@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler
 from wfmgmt.control.messages import DriftReport, decode, encode
 from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.errors import WfmgmtError
-from wfmgmt.serving.memory import collect_garbage
+from wfmgmt.serving.memory import collect_and_measure
 from wfmgmt.serving.models.base import DriftKind
 from wfmgmt.serving.runtime import Runtime
 
@@ -161,4 +161,4 @@ async def _check(request: web.Request) -> web.Response:
 
 async def _collect(_request: web.Request) -> web.Response:
     """Run the cycle collector now, and report what the memory is used for: to find a leak."""
-    return _message(collect_garbage())
+    return _message(collect_and_measure())

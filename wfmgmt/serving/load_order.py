@@ -62,7 +62,7 @@ class LoadHistory:
         self._seconds.pop(uid, None)
 
     async def save(self) -> None:
-        """Write the file if there is news."""
+        """Write the file if something changed."""
         if not self._news.is_set():
             return
         self._news.clear()
@@ -72,7 +72,7 @@ class LoadHistory:
             _log.warning("the order of loading cannot be saved: %s", error.strerror)
 
     async def keep_saved(self) -> None:
-        """Write the file whenever there is news, and for ever."""
+        """Write the file whenever something changed, for ever."""
         while True:
             await self._news.wait()
             await self.save()

@@ -116,7 +116,7 @@ def _printable(text: str) -> str:
 
 
 class Measurements(Collector):
-    """Counters and times of all loaded nodes. For the event loop only, but for copies that nobody changes."""
+    """Counters and times of all loaded nodes. For the event loop only, but for copies, which do not change."""
 
     def __init__(self) -> None:
         self._workflows: dict[str, dict[str, NodeMeasurements]] = {}

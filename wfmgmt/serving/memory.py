@@ -16,7 +16,7 @@ class _MallInfo(ctypes.Structure):
     )
 
 
-def collect_garbage() -> MemoryReport:
+def collect_and_measure() -> MemoryReport:
     """Free what is unreachable, and return what the memory is used for then.
 
     It looks at every object and so holds up all else; the runtime does it by itself now and then.

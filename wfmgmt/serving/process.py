@@ -41,7 +41,7 @@ FAREWELL_S = 1.0
 #: How often freed memory is given back to the system.
 TRIM_INTERVAL_S = 20.0
 #: Objects that are made before the youngest are looked through, and how many such rounds before older ones are.
-_GARBAGE_THRESHOLDS = (20_000, 10, 10)
+_COLLECTOR_THRESHOLDS = (20_000, 10, 10)
 
 
 async def serve(
@@ -75,8 +75,8 @@ async def serve(
         inference = await _serve_clients(runtime, inference_socket, connections, guard)
         _log.info("runtime is up, inference at %s", listening_url(inference_socket.getsockname()))
         await _run_until(stop, *runtime.loops(), _keep_memory_trimmed())
-        # New connections wait for the next runtime, if somebody holds the socket for it; those that are open end with
-        # an answer that says so, since a client that has just sent a request on one cannot know.
+        # New connections wait for the next runtime, if another process holds the socket for it; those that are open end
+        # with an answer that says so, since a client that has just sent a request on one cannot know.
         inference.stop_listening()
         await connections.close_after_answers(FAREWELL_S)
         await runtime.catalog.drain()
@@ -120,7 +120,7 @@ def _use_memory_for_speed() -> None:
     """Keep freed memory, and run the cycle collector less often: nearly everything is freed without it."""
     keep_freed_memory()
     gc.freeze()
-    gc.set_threshold(*_GARBAGE_THRESHOLDS)
+    gc.set_threshold(*_COLLECTOR_THRESHOLDS)
 
 
 async def _keep_memory_trimmed() -> None:

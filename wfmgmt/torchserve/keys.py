@@ -17,10 +17,10 @@ class Keys:
     Args:
         file: TorchServe's `key_file.json`, None without one.
         fixed: Keys that win over those of the file.
-        are_renewed: Whether new keys may be asked for, which makes those before them invalid for everybody.
+        are_renewed: Whether new keys may be requested, which invalidates the current ones for all clients.
 
     Attributes:
-        current: The keys, as last read: `management` and `inference` for the addresses, `API` for asking for new ones.
+        current: The keys, as last read: `management` and `inference` for the addresses, `API` for requesting new ones.
 
     Source:
         TorchServe 0.12.0: the file's form, and `Authorization: Bearer` with the key.
@@ -37,7 +37,7 @@ class Keys:
 
     @property
     def renewing(self) -> str | None:
-        """The key for asking for new ones, None when none may be asked for."""
+        """The key for requesting new ones, None when none may be requested."""
         return self.current.get("API") if self._are_renewed else None
 
     @property

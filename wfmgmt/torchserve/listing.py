@@ -16,7 +16,7 @@ _T = TypeVar("_T")
 
 
 class TorchServeListing:
-    """Blocking questions to a TorchServe; satisfies `wfmgmt.services.torchserve_import.WorkflowListing`.
+    """Blocking calls of a TorchServe; satisfies `wfmgmt.services.torchserve_import.WorkflowListing`.
 
     It changes nothing there: it asks for no new key, since that would make the one before it invalid.
 

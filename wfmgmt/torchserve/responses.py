@@ -31,7 +31,7 @@ class Listed(NamedTuple):
     """One line of a server's list of models or workflows; neither the name nor the url has been checked.
 
     Attributes:
-        name: What the server knows it by.
+        name: Its name on the server.
         url: Its archive, as it was named at registration.
     """
 

@@ -48,7 +48,7 @@ class TestScaling:
                 assert await server.workers() == ["READY"] * workers
 
     @in_event_loop
-    async def test_scale_does_not_wait_unless_told(self, open_server: OpenServer) -> None:
+    async def test_scale_does_not_wait_unless_synchronous(self, open_server: OpenServer) -> None:
         """That is the other way round from registering."""
         async with open_server() as server:
             await server.register()
@@ -115,7 +115,7 @@ class TestLooking:
             assert (await server.manage("GET", "/models?next_page_token=500")).json == {"models": []}
 
     @in_event_loop
-    async def test_describe_tells_settings_and_workers(self, open_server: OpenServer) -> None:
+    async def test_describe_shows_settings_and_workers(self, open_server: OpenServer) -> None:
         """It is a list of one, with numbers in the units in which they were given."""
         async with open_server() as server:
             await server.register(batch_size=3, max_batch_delay=20, response_timeout=7, startup_timeout=9)

@@ -267,7 +267,7 @@ def test_publish_passes_on_other_errors(store: ArchiveFolder, monkeypatch: pytes
     assert caught.value.errno == errno.EIO
 
 
-def test_remove_tells_whether_the_archive_was_there(store: ArchiveFolder, folder: Path) -> None:
+def test_remove_returns_whether_the_archive_was_there(store: ArchiveFolder, folder: Path) -> None:
     """Removing is final, and removing again is harmless."""
     (folder / "x.war").write_bytes(b"zip")
     assert store.remove("x.war") is True

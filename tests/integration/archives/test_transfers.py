@@ -129,7 +129,7 @@ def test_fetch_ends_when_cancelled_just_before_it_connects(into: Path, monkeypat
         assert not server.requests
 
 
-def test_fetch_refuses_certificates_that_nobody_signed(into: Path, tmp_path: Path) -> None:
+def test_fetch_refuses_certificates_that_no_authority_signed(into: Path, tmp_path: Path) -> None:
     """A self-signed certificate is not trusted."""
     _, context = make_certificate(tmp_path, "models.example")
     with ScriptedServer(answer(), context) as server:

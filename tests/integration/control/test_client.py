@@ -177,7 +177,7 @@ def test_runtime_is_down_for_certain_only_when_its_socket_is_stale(tmp_path: Pat
         client.report("u1")
 
 
-def test_load_tells_when_the_runtime_forgot_the_workflow(tmp_path: Path) -> None:
+def test_load_fails_when_the_runtime_was_restarted_meanwhile(tmp_path: Path) -> None:
     """A runtime that was restarted half way does not know the workflow any more."""
     with (
         fake_runtime(tmp_path / "s", lambda connection: connection.sendall(report(LoadState.ABSENT))) as client,

@@ -83,7 +83,7 @@ def test_no_connection_accepts_another_file_than_the_pinned_one(tmp_path: Path) 
     assert not path.exists()
 
 
-def test_log_shrinks_once_nobody_reads_it(tmp_path: Path) -> None:
+def test_log_shrinks_once_it_has_no_reader(tmp_path: Path) -> None:
     """It grows while a reader needs it, and is emptied by the first checkpoint afterwards."""
     registry = make_registry(tmp_path)
     log = tmp_path / "wfmgmt.db-wal"

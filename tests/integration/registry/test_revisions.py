@@ -136,7 +136,7 @@ def test_counter_alone_keeps_revisions_in_order(database: str, registry: Registr
 def test_removals_are_remembered_for_a_bounded_number_of_revisions(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One who is further behind learns that there is a gap, and so does one who knows more than there is."""
+    """A reader that is further behind gets a gap, and so does one with a larger revision than there is."""
     for module in (reading, writing):
         monkeypatch.setattr(module, "MAX_REMOVALS", 8)
     gone = []

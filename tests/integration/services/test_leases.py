@@ -83,7 +83,7 @@ def test_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["removed", "replaced"])
 def test_folder_around_it_is_not_made_again(tmp_path: Path, what: str) -> None:
-    """Others may use its path then; what is asked meanwhile cannot be told."""
+    """Others may use its path then; meanwhile it is unknown which leases live."""
     run = tmp_path / "run"
     if what == "replaced":
         run.touch()

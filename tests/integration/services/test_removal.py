@@ -112,7 +112,7 @@ def test_removal_that_was_begun_is_finished_or_waited_for(tmp_path: Path, status
     registry.close()
 
 
-def test_removal_that_housekeeping_has_finished_is_told_as_done_for_a_while(
+def test_removal_that_housekeeping_has_finished_counts_as_done_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that was answered 503 hears of success however late it repeats its request, within minutes."""

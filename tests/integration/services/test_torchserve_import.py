@@ -32,7 +32,7 @@ ORIGIN = Origin(actor="cli:tester")
 
 
 class FakeRuntime:
-    """A runtime that is there as often as told."""
+    """A runtime that answers a given number of times."""
 
     def __init__(self) -> None:
         self.answers = 1000

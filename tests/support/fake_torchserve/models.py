@@ -80,7 +80,7 @@ class ServedModel:
         unpacked: What the archive says.
         host: What it shares with others.
         min_workers: As last asked for; that many run.
-        max_workers: As last asked for; told and nothing else.
+        max_workers: As last requested; reported and nothing else.
         workers: Its workers, in the order of their start.
         queue: Requests that wait.
     """

@@ -199,7 +199,7 @@ def test_redirected_refuses_what_would_have_to_be_repaired(location: str) -> Non
         (" http://models.example", False),
     ],
 )
-def test_is_remote_tells_addresses_from_names(text: str, *, remote: bool) -> None:
+def test_is_remote_is_true_for_addresses_only(text: str, *, remote: bool) -> None:
     """Only http and https addresses, in any case, are remote."""
     assert is_remote(text) is remote
 

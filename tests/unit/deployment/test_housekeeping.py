@@ -165,7 +165,7 @@ def test_watch_starts_the_runtime_as_soon_as_the_system_has_room_for_it(rig: Rig
     assert len(rig.started) == 1
 
 
-def test_watch_tells_of_the_end_of_a_runtime_that_another_web_worker_started(
+def test_watch_logs_the_end_of_a_runtime_that_another_web_worker_started(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nothing but its lock shows that it ended; a new one starts with the same look, and there is one line."""

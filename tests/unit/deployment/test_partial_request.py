@@ -78,7 +78,7 @@ def test_request_line_may_be_as_long_as_gunicorn_lets_it() -> None:
     assert partial.refusal == 431
 
 
-def test_request_tells_what_its_head_says() -> None:
+def test_request_has_what_its_head_says() -> None:
     """A client that waits for permission, and its request id, are known once the head is there."""
     partial = PartialRequest()
     assert not partial.add(POST + b"x-request-id: abc-1 \r\nExpect: 100-Continue\r\nContent-Length: 3\r\n\r\n")

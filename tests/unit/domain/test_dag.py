@@ -16,7 +16,7 @@ MAX_NODES = 1000
 PARALLEL = {"pre_processing": ["m1", "m2"], "m1": ["aggregate"], "m2": ["aggregate"]}
 
 
-def test_dag_knows_its_parts() -> None:
+def test_dag_has_nodes_edges_start_and_leaves() -> None:
     """The attributes of a graph with two branches are those one would draw."""
     dag = Dag.from_mapping(PARALLEL, MAX_NODES)
     assert dag.nodes == ("pre_processing", "m1", "m2", "aggregate")

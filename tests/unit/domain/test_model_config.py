@@ -66,7 +66,7 @@ def test_settings_that_count_in_torchserve_count(text: str, settings: str, expec
         ("startupTimeout: 60", "", ["startupTimeout has no effect, startup_timeout of the registration is 120"]),
     ],
 )
-def test_settings_that_do_not_count_are_told(text: str, settings: str, warnings: list[str]) -> None:
+def test_settings_without_effect_are_warnings(text: str, settings: str, warnings: list[str]) -> None:
     """Each is a warning that names the model, the file, the key and what counts in its place."""
     spec = configured(text, settings)
     assert list(spec.warnings) == [f"models.m: c.yaml: {warning}" for warning in warnings]
@@ -76,7 +76,7 @@ def test_settings_that_do_not_count_are_told(text: str, settings: str, warnings:
     )
 
 
-def test_settings_that_replace_those_of_the_spec_are_told() -> None:
+def test_settings_that_replace_those_of_the_spec_are_warnings() -> None:
     """Who wrote both gets the file's, as on TorchServe, and learns of it."""
     spec = configured("minWorkers: 2\nmaxWorkers: 2", ", min-workers: 1, max-workers: 4")
     assert (spec.nodes[0].settings.min_workers, spec.nodes[0].settings.max_workers) == (2, 2)

@@ -139,9 +139,7 @@ def test_load_yaml_expands_aliases_and_merge_keys(text: str, value: object) -> N
     ],
     ids=lambda value: ascii(value)[:40] if isinstance(value, str) else "",
 )
-def test_load_yaml_tells_the_place_when_the_text_is_wrong(
-    text: str, place: tuple[int, int] | None, reason: str
-) -> None:
+def test_load_yaml_error_names_the_place(text: str, place: tuple[int, int] | None, reason: str) -> None:
     """Every fault comes out in one form with line, column and reason."""
     with pytest.raises(InvalidWorkflow) as caught:
         load(text)

@@ -89,7 +89,7 @@ def test_other_request_ids_are_replaced(given: str | None) -> None:
     ],
     ids=["healthy", "partial", "cut off", "unhealthy"],
 )
-def test_health_tells_the_worst(problem: str, not_ready: dict[str, str], total: int, expected: object) -> None:
+def test_health_reports_the_worst(problem: str, not_ready: dict[str, str], total: int, expected: object) -> None:
     """A reason that nothing can be served wins over single workflows."""
     assert health(problem, not_ready, total) == expected
 

@@ -157,7 +157,7 @@ def test_safe_methods_pass(method: str) -> None:
 
 @pytest.mark.parametrize("path", ["/ping", "/ping/"])
 def test_health_check_passes(path: str) -> None:
-    """Load balancers ask under names that nobody has told us."""
+    """Load balancers use names that the settings do not have."""
     assert passes("GET", path, Host="10-0-0-1.pods.example")
     assert passes("POST", path, Host="127.0.0.1", Origin="null")
     assert not passes("GET", f"{path}x", Host="10-0-0-1.pods.example")

@@ -60,7 +60,7 @@ def test_one_address_cannot_take_the_events_of_the_others() -> None:
     assert not budget.admits(failure("192.0.2.3"))
 
 
-def test_summary_tells_what_was_counted() -> None:
+def test_summary_has_the_counts() -> None:
     """How many, since when, from where and why; each minute once."""
     clock = Clock()
     budget = FailureBudget(2, clock=clock)
@@ -112,7 +112,7 @@ def test_clock_that_is_set_back_begins_a_new_minute() -> None:
     assert [summary.detail["count"] for summary in budget.summaries()] == [1]
 
 
-def test_minute_under_way_is_told_at_the_end() -> None:
+def test_minute_under_way_is_summarised_at_the_end() -> None:
     """Its summary comes once, and counting goes on."""
     budget = FailureBudget(2, clock=Clock())
     for _ in range(4):

@@ -20,7 +20,7 @@ async def add_loaded(parts: Parts, uid: str, *, workflow: str = "") -> None:
 
 
 @in_event_loop
-async def test_find_knows_nothing_for_certain_before_the_registry_was_read(tmp_path: Path) -> None:
+async def test_find_is_not_certain_before_the_registry_was_read(tmp_path: Path) -> None:
     """A name may be registered until then, and also while not all that is registered is here."""
     catalog = make_parts(tmp_path).catalog
     with pytest.raises(WorkflowNotReady, match="not read the database yet"):

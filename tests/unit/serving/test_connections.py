@@ -43,7 +43,7 @@ def test_new_one_is_refused_while_all_are_busy(frees: int) -> None:
 
 
 def test_refused_ones_are_bounded_too() -> None:
-    """They wait to be told so, but not in any number."""
+    """They wait for that answer, but not in any number."""
     connections, _ = fill(None)
     refused = [FakeConnection(0.0) for _ in range(100)]
     assert not any(connections.add(each) for each in refused)

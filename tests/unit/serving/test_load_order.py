@@ -92,7 +92,7 @@ async def test_damaged_history_is_none(tmp_path: Path, text: str) -> None:
 
 
 @in_event_loop
-async def test_history_that_cannot_be_saved_keeps_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_history_that_cannot_be_saved_holds_up_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A full disk or a folder that is gone is logged."""
     history = LoadHistory(tmp_path / "gone" / "loads.json")
     history.record("a", 1.0)

@@ -234,7 +234,7 @@ FAILURES: dict[str, tuple[dict[str, Callable[[], Behaviour]], type[BaseException
 async def test_request_that_fails_frees_its_body_at_once(
     failure: tuple[dict[str, Callable[[], Behaviour]], type[BaseException] | None, int], inner: dict[str, list[str]]
 ) -> None:
-    """Nothing is left for the garbage collection, however a request ends and in graphs that branch."""
+    """Nothing is left for the cycle collector, however a request ends and in graphs that branch."""
     nodes, error, timeout_s = failure
     played: dict[str, Any] = {name: make() for name, make in nodes.items()}
     workflow = Workflow({**inner, **PARALLEL}, timeout_s=timeout_s, **played)

@@ -115,7 +115,7 @@ class NodeAnswer:
         content_type: Content type that the handler set.
         headers: Other headers that the handler set.
         batch_size: Requests that were handed to the handler together with this one, itself included.
-        queued_s: Seconds in which no worker ran: the wait for one, for the batch to fill, and the ways.
+        queued_s: Seconds in which no worker ran: the wait for one, for the batch to fill, and the transport.
         run_s: Seconds that the worker took, as it says.
     """
 
@@ -242,7 +242,7 @@ class Drift:
 
     Attributes:
         server: Address of the server.
-        model: What the server knows the model by; empty when it is about the whole server.
+        model: Its name on the server; empty when it is about the whole server.
         workflow: Name of the workflow; empty for a model whose workflow is not known any more.
         kind: What is different.
         did: What was done about it, or would be; why not, when nothing can be.

@@ -124,7 +124,7 @@ class UnpackedTree:
             node: Node that is named when that cannot be done.
 
         Raises:
-            ModelNotLoaded: The archive is missing, changed or broken, or there is no room for it.
+            ModelNotLoaded: The archive is missing, changed or damaged, or there is no room for it.
         """
         async with self._lock:
             changed = ""

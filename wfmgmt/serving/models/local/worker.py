@@ -1,6 +1,6 @@
 """The worker: a process that imports a handler, holds it initialised and calls it.
 
-It is forked by the forkserver and talks with the runtime over one socket, in frames. Questions may lie in the socket
+It is forked by the forkserver and talks with the runtime over one socket, in frames. Requests may lie in the socket
 while it works; it answers them one at a time, in their order:
 
     runtime → worker   {"op": "load", "tree", "directory", "archive", "handler", "model_name", "answer_bytes",
@@ -13,7 +13,7 @@ while it works; it answers them one at a time, in their order:
     worker → runtime   {"op": "answer", "ticket", "run_us", "answers": [[status, headers, N], …], "metrics"} with N
                        bytes per answer, where an answer that cannot be sent is {"error"} instead,
                        or {"op": "failed", "ticket", "run_us", "error"}, with a "status" when the handler chose one;
-                       the ticket is the question's, run_us the microseconds since the question was read
+                       the ticket is the request's, run_us the microseconds since the request was read
     runtime → worker   {"op": "stop"}, or the end of the stream: exit code 0
 
 A worker hosts one model or one function, in a working folder of its own: `directory`, which it makes from `tree`, the

@@ -14,8 +14,8 @@ from wfmgmt.serving.models.local.output import OutputLog
 
 _KILL_S = 5.0
 _LAST_WORDS_S = 0.5
-# The news that a worker exited may come a moment after the end of its socket.
-_NEWS_S = 0.5
+# The message that a worker exited may come a moment after the end of its socket.
+_EXIT_MESSAGE_S = 0.5
 
 _logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class WorkerProcess:
 
     async def _end(self) -> str:
         """Return how the worker went whose socket has ended; one that only closed its socket is killed."""
-        if await self._is_gone_within(_NEWS_S):
+        if await self._is_gone_within(_EXIT_MESSAGE_S):
             return self._exited.result()
         self.kill(signal.SIGKILL)
         return "closed its connection"

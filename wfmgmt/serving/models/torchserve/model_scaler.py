@@ -31,7 +31,7 @@ class ModelScaler:
 
     Args:
         server: Where the model is.
-        name: What the server knows it by.
+        name: Its name on the server.
         file: The archive that it was registered with, by which its version is known among those of others.
         model: The model.
         idle_timeout_s: After which workers above the minimum go.
@@ -123,7 +123,7 @@ class ModelScaler:
                 return
             for identity, (pid, is_ready) in there.workers.items():
                 if not is_ready and pid and loading.setdefault(identity, pid) != pid:
-                    what = f"failed to start workers for model {self._name}; its log tells why"
+                    what = f"failed to start workers for model {self._name}; its log says why"
                     raise ServerFailed(self._server.name, what, Fault.MODEL)
             if time.monotonic() > deadline:
                 what = f"has no workers for model {self._name} within startup_timeout of {startup_s:g} s"

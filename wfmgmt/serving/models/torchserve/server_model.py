@@ -34,7 +34,7 @@ class ServerModel:
     Attributes:
         server: Where it is.
         number: As given.
-        name: What the server knows it by.
+        name: Its name on the server.
         scaler: Its workers.
     """
 

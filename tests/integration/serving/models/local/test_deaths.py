@@ -210,7 +210,7 @@ async def test_fork_fails_when_the_forkserver_is_closed() -> None:
 
 
 @in_event_loop
-async def test_close_ends_workers_that_nobody_stopped() -> None:
+async def test_close_ends_workers_that_were_not_stopped() -> None:
     """Closing the forkserver takes its workers along and tells those who wait for them."""
     forkserver = ForkserverClient()
     worker = await forkserver.fork(workflow="w", node="n")

@@ -97,9 +97,7 @@ async def test_load_finds_a_handler_that_comes_compiled(tmp_path: Path) -> None:
     ids=["file", "not a package", "function", "outside", "of the service", "built in"],
 )
 @in_event_loop
-async def test_load_tells_a_handler_that_does_not_exist_from_one_that_fails(
-    tmp_path: Path, handler: str, reason: str
-) -> None:
+async def test_load_error_names_a_handler_that_does_not_exist(tmp_path: Path, handler: str, reason: str) -> None:
     """The reason names what is missing, and the fault is that of the archive and not of its code."""
     files = {"h.py": GOOD_HANDLER}
     async with open_servers(tmp_path / "unpacked") as servers:
@@ -110,7 +108,7 @@ async def test_load_tells_a_handler_that_does_not_exist_from_one_that_fails(
 
 
 @in_event_loop
-async def test_load_tells_the_error_of_a_handler_that_imports_what_is_not_there(tmp_path: Path) -> None:
+async def test_load_error_names_the_module_that_a_handler_lacks(tmp_path: Path) -> None:
     """A module that the handler itself lacks is named; that is a failure of the handler."""
     archive = make_mar(tmp_path, handler="pkg.h", source=None, extra_files={"pkg/h.py": "import nosuch"})
     async with open_servers(tmp_path / "unpacked") as servers:

@@ -197,7 +197,7 @@ async def test_growth_stops_at_the_bound(tmp_path: Path) -> None:
 
 
 @in_event_loop
-async def test_requests_are_told_the_bound_when_there_is_no_worker_for_them(tmp_path: Path) -> None:
+async def test_error_names_the_bound_when_there_is_no_worker_for_a_request(tmp_path: Path) -> None:
     """A model without workers gets none while there is no room, and one when there is."""
     async with open_servers(tmp_path / "unpacked", pool_settings=with_budget(1)) as servers:
         first, _ = await load_obedient(servers, tmp_path)

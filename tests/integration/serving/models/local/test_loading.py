@@ -173,7 +173,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("source", "reason"), FAULTS)
 @in_event_loop
-async def test_load_tells_what_is_wrong_with_a_handler(tmp_path: Path, source: str | None, reason: str) -> None:
+async def test_load_error_says_what_is_wrong_with_a_handler(tmp_path: Path, source: str | None, reason: str) -> None:
     """A handler that misbehaves while it is loaded fails that load, with a reason, and nothing else."""
     async with open_servers(tmp_path / "unpacked") as servers:
         with pytest.raises(ModelNotLoaded, match=f"^m: {reason}") as raised:

@@ -189,7 +189,7 @@ async def test_odd_handlers_are_answered_all_the_same(tmp_path: Path, order: str
 
 
 @in_event_loop
-async def test_answer_that_nobody_asked_for_reaches_nobody(tmp_path: Path) -> None:
+async def test_answer_without_a_request_is_given_to_no_other_request(tmp_path: Path) -> None:
     """A handler that sends an answer of its own making cannot have it taken for the next request's."""
     async with open_servers(tmp_path / "u") as servers:
         model = await load(servers.models, make_mar(tmp_path, source=HANDLER), max_workers=1)
@@ -209,7 +209,7 @@ async def test_handler_has_to_return_a_list(tmp_path: Path) -> None:
 async def test_error_of_a_handler_is_logged_with_its_traceback(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The operator finds in the log, under workflow and node, what the client is not told."""
+    """The operator finds in the log, under workflow and node, what the client does not get."""
     async with open_servers(tmp_path / "u") as servers:
         model = await load(servers.models, make_mar(tmp_path, source=HANDLER))
         with caplog.at_level(logging.INFO, logger="wfmgmt.handler"):
@@ -327,7 +327,7 @@ async def test_load_names_the_module_that_cannot_be_preloaded(tmp_path: Path) ->
 
 
 @in_event_loop
-async def test_handler_metrics_are_told(tmp_path: Path) -> None:
+async def test_handler_metrics_are_reported(tmp_path: Path) -> None:
     """Counters and times are reported with workflow and node."""
     source = (
         "def handle(data, context):\n"

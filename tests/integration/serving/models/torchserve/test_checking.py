@@ -44,7 +44,7 @@ async def replace_model(fake: FakeTorchServe) -> None:
 async def test_check_repairs_what_was_changed(
     tmp_path: Path, change: Callable[[FakeTorchServe], Any], kind: DriftKind, *, is_repaired: bool
 ) -> None:
-    """What somebody changed is found and set right, once; what is somebody else's is only told."""
+    """What was changed there is found and repaired, once; what belongs to another owner is only reported."""
     async with open_both(tmp_path) as (server, (fake,)):
         model = await load_a_model(server, tmp_path)
         assert await server.check(known("uid1"), dry_run=False) == []
@@ -129,7 +129,7 @@ async def test_check_leaves_other_models_alone(tmp_path: Path) -> None:
 
 
 @in_event_loop
-async def test_check_tells_of_a_server_that_fails(tmp_path: Path) -> None:
+async def test_check_reports_a_server_that_fails(tmp_path: Path) -> None:
     """What it holds is unknown, and the status shows why."""
     async with open_both(tmp_path) as (server, (fake,)):
         model = await load_a_model(server, tmp_path)

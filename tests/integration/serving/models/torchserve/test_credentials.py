@@ -63,7 +63,7 @@ async def test_expired_key_is_renewed_once(tmp_path: Path) -> None:
 
 
 @in_event_loop
-async def test_wrong_keys_are_told(tmp_path: Path) -> None:
+async def test_wrong_keys_are_reported(tmp_path: Path) -> None:
     """A server that refuses us is as good as none, and the reason says that it is the key."""
     async with (
         guarded_fake(tmp_path) as (fake, _),

@@ -50,7 +50,7 @@ async def ask(model: LoadedModel, body: Body) -> str:
 )
 @in_event_loop
 async def test_request_that_fails_frees_its_body(tmp_path: Path, word: str, error: str) -> None:
-    """Without a garbage collection, as soon as the connection has let go of it."""
+    """Without a run of the cycle collector, as soon as the connection has let go of it."""
     archive = make_mar(tmp_path, name="m", source=SOURCE)
     async with open_both(tmp_path) as (models, (fake,)):
         model = await load(models, archive, timeout_ms=1000)

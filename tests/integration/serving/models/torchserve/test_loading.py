@@ -67,7 +67,7 @@ async def test_load_takes_up_what_an_earlier_process_registered(tmp_path: Path) 
 async def test_load_names_node_and_server_when_the_handler_fails(tmp_path: Path) -> None:
     """Only the server knows why, and its log is named; nothing is left anywhere."""
     async with open_both(tmp_path) as (server, (fake,)):
-        with pytest.raises(ModelNotLoaded, match="failed to start workers for model w__m; its log tells why") as raised:
+        with pytest.raises(ModelNotLoaded, match="failed to start workers for model w__m; its log says why") as raised:
             await load(server, make_mar(tmp_path, source=FAILING))
         assert (raised.value.node, raised.value.fault) == ("m", Fault.MODEL)
         assert fake.management_url in raised.value.reason
@@ -116,7 +116,7 @@ async def test_load_fails_when_no_server_can_be_reached(tmp_path: Path) -> None:
 
 
 @in_event_loop
-async def test_load_tells_how_torchserve_has_to_be_started(tmp_path: Path) -> None:
+async def test_load_error_says_how_torchserve_has_to_be_started(tmp_path: Path) -> None:
     """A server without its model API, or with another model store, is no riddle."""
     (tmp_path / "other").mkdir()
     for store, model_api, advice in (

@@ -32,7 +32,7 @@ def test_pinned_archive_stays_when_another_is_put_in_its_place(tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.mar"]
 
 
-def test_name_tells_whose_it_is(tmp_path: Path) -> None:
+def test_name_identifies_installation_and_registration(tmp_path: Path) -> None:
     """Deployment and registration can be read off it, and nodes do not share one."""
     model, other = archived(tmp_path), archived(tmp_path, node="..")
     file = PINNED.file_of(model)

@@ -83,7 +83,7 @@ async def test_retry_goes_to_another_server(tmp_path: Path) -> None:
 
 
 @in_event_loop
-async def test_forgotten_model_is_asked_for_elsewhere_and_told(tmp_path: Path) -> None:
+async def test_request_goes_to_another_server_when_one_has_forgotten_the_model(tmp_path: Path) -> None:
     """A server that was restarted empty costs no request when another one has the model, and the check is wanted."""
     async with open_both(tmp_path, fakes=2) as (server, (kept, restarted)):
         model = await load_a_model(server, tmp_path)
@@ -122,7 +122,7 @@ async def test_server_that_times_out_is_left_out_until_it_answers(tmp_path: Path
 
 
 @in_event_loop
-async def test_handler_that_takes_too_long_is_told_as_such(tmp_path: Path) -> None:
+async def test_handler_that_takes_too_long_is_a_timeout(tmp_path: Path) -> None:
     """Also when TorchServe is quicker than we are to give it up, and says only that its worker died."""
     async with open_both(tmp_path) as (server, (_,)):
         model = await load_a_model(server, tmp_path, timeout_ms=1000, max_batch_delay_ms=200)

@@ -225,7 +225,7 @@ async def test_refusal_of_a_batch_is_the_one_requests_that_was_meant() -> None:
 
 
 @in_event_loop
-async def test_request_that_fits_no_message_holds_up_nobody() -> None:
+async def test_request_that_fits_no_message_holds_up_no_other() -> None:
     """It is refused, and the worker goes on with the next one."""
     line = Line()
     line.ask("busy")

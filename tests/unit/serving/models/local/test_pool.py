@@ -217,7 +217,7 @@ def test_pool_gives_up_workers_that_are_down_first() -> None:
         pytest.param({"op": "failed", "error": "no"}, id="incomplete"),
     ],
 )
-def test_pool_gives_up_a_worker_that_answers_garbage(header: dict[str, object]) -> None:
+def test_pool_fails_a_load_when_the_worker_sends_an_unknown_message(header: dict[str, object]) -> None:
     """A message that no loading worker sends fails the load with a reason."""
     forkserver = FakeForkserver(Frame(dict(header), b""))
 
