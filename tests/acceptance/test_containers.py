@@ -13,6 +13,7 @@ from tests.support.small_disk import SmallDisks
 _CONTAINER = """
 set -e
 mount --rbind "$0" "$0"
+if [ -n "$COVERAGE_FILE" ]; then mount --rbind "$(dirname "$COVERAGE_FILE")" "$(dirname "$COVERAGE_FILE")"; fi
 for point in / /dev/shm /tmp /var/tmp; do
     if mountpoint -q $point; then mount -o remount,bind,ro $point; fi
 done
@@ -23,7 +24,7 @@ exec unshare --user --map-user=54321 -- "$@"
 def in_container(instance: Path) -> list[str]:
     """Return the command that runs another one with a read-only root, and as a user that is in no list.
 
-    Only the instance can be written.
+    Only the instance can be written, and where the measure of coverage writes to, if it runs.
     """
     instance.mkdir(exist_ok=True)
     prefix = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _CONTAINER, str(instance)]

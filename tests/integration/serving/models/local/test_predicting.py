@@ -37,7 +37,7 @@ class Handler:
         if order == "gpu":
             return self.gpu_id
         if order == "preloaded":
-            return "xml.dom.minidom" in sys.modules
+            return "colorsys" in sys.modules
         if order == "wait":
             time.sleep(60)
         if order == "memory":
@@ -312,7 +312,7 @@ async def test_workers_get_the_accelerator_that_fewest_have(tmp_path: Path) -> N
 async def test_preloaded_modules_are_there_before_the_handler(tmp_path: Path) -> None:
     """Workers are forked from a process that has imported them."""
     archive = make_mar(tmp_path, source=HANDLER)
-    for preload, expected in (((), "false"), (("xml.dom.minidom",), "true")):
+    for preload, expected in (((), "false"), (("colorsys",), "true")):
         async with open_servers(tmp_path / "u", worker_environment=WorkerEnvironment(preload=preload)) as servers:
             model = await load(servers.models, archive)
             assert await ask(model, "preloaded") == expected
