@@ -18,7 +18,7 @@ from openapi_spec_validator import OpenAPIV30SpecValidator
 
 from tests.support.evidence import assert_json, nothing_left, ready_workers, samples
 from tests.support.factories import make_mar, make_war
-from tests.support.service import Service, wait_until
+from tests.support.service import Service, parent_pid, wait_until
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.runtime_factory import create_runtime
 from wfmgmt.serving.inference_metrics import InferenceMetrics
@@ -56,11 +56,6 @@ def _gate(service: Service, tmp_path: Path) -> Iterator[Path]:
 def get(service: Service, plane: str, path: str) -> requests.Response:
     """Ask one of the addresses."""
     return requests.get(f"{getattr(service, plane)}{path}", timeout=10)
-
-
-def parent_of(pid: int) -> int:
-    """Return the parent of a process."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 @contextmanager
@@ -112,7 +107,7 @@ def test_ping_and_describe_show_what_is_not_ready_and_why(service: Service, gate
     gate.write_text("the gate is closed")
     forkserver_and_workers = service.worker_pids()
     for pid in forkserver_and_workers:
-        if parent_of(pid) in forkserver_and_workers:
+        if parent_pid(pid) in forkserver_and_workers:
             os.kill(pid, signal.SIGKILL)
     for plane in PLANES:
 

@@ -12,7 +12,8 @@ import pytest
 import requests
 
 from tests.support.factories import MODEL_HANDLER, make_mar, make_war
-from tests.support.service import Service, command_line, parent_pid, pids_of, wait_until
+from tests.support.processes import runtime_pid
+from tests.support.service import Service, parent_pid, pids_of, wait_until
 
 #: A user of this run's own, so that all processes that the kernel counts for it are the service's, and none are left of
 #: an earlier run.
@@ -85,22 +86,17 @@ def _bounded() -> Iterator[Service]:
 def test_service_goes_on_while_a_handler_has_all_processes(bounded: Service) -> None:
     """A handler that forks to its limit leaves the service enough for a new worker, a new runtime and its end."""
     assert [bounded.register(f"{name}.war").status_code for name in ("bomb", "good")] == [200, 200]
-    [good] = [pid for pid in bounded.worker_pids() if parent_pid(pid) != runtime_of(bounded)][-1:]
+    [good] = [pid for pid in bounded.worker_pids() if parent_pid(pid) != runtime_pid(bounded)][-1:]
     with pytest.raises(requests.ReadTimeout):
         requests.get(f"{bounded.inference}/wfpredict/bomb", timeout=(5, 1))
     wait_until(lambda: len(pids_of(bounded.instance)) > PROCESSES // 2, what="the bomb")
     assert predict(bounded, "good") == 200
     os.kill(good, signal.SIGKILL)
     wait_until(lambda: predict(bounded, "good") == 200, timeout_s=30, what="a new worker")
-    os.kill(runtime_of(bounded), signal.SIGKILL)
+    os.kill(runtime_pid(bounded), signal.SIGKILL)
     wait_until(lambda: predict(bounded, "good") == 200, timeout_s=30, what="a new runtime")
     assert bounded.stop() == 0
     wait_until(lambda: pids_of(bounded.instance) == [], what="the end of all processes")
-
-
-def runtime_of(service: Service) -> int:
-    """Return the process id of the runtime."""
-    return next(pid for pid in pids_of(service.instance) if " runtime " in command_line(pid))
 
 
 def test_registration_over_the_bound_is_refused_in_words(tmp_path: Path) -> None:
@@ -126,7 +122,7 @@ def _running(tmp_path: Path) -> Iterator[tuple[Service, int, int]]:
     put(service, "good")
     with service:
         assert service.register("good.war").status_code == 200
-        [worker] = [pid for pid in service.worker_pids() if parent_pid(pid) != runtime_of(service)]
+        [worker] = [pid for pid in service.worker_pids() if parent_pid(pid) != runtime_pid(service)]
         yield service, worker, parent_pid(worker) or 0
 
 
