@@ -28,6 +28,8 @@ from wfmgmt.domain.limits import MIB, Limits
 from wfmgmt.errors import SettingsInvalid
 
 ENV_PREFIX = "WFMGMT_"
+#: What the environment says to commands that call a running service, and to no service.
+_COMMAND_VARIABLES = frozenset({"url", "inference_url", "token"})
 FILE_NAME = "wfmgmt.toml"
 #: Largest request or answer that can be asked for; messages to workers are made of them.
 MAX_MESSAGE_BYTES = 64 * MIB
@@ -253,8 +255,9 @@ class Settings(BaseModel):
         """
         environ = os.environ if environ is None else environ  # noqa: TID251 - this is the one reader
         for variable in environ:
-            if variable.upper().startswith(ENV_PREFIX):
-                _check_known(variable.upper().removeprefix(ENV_PREFIX).lower(), f"environment variable {variable}")
+            key = variable.upper().removeprefix(ENV_PREFIX).lower()
+            if variable.upper().startswith(ENV_PREFIX) and key not in _COMMAND_VARIABLES:
+                _check_known(key, f"environment variable {variable}")
                 if variable != variable.upper():
                     raise SettingsInvalid(f"environment variable {variable}: expected {variable.upper()}")
         from_environ = {
@@ -318,6 +321,11 @@ def settings_in_force() -> Settings:
         SettingsInvalid: A setting is unknown or has a wrong value.
     """
     return Settings.load()
+
+
+def command_variable(name: str) -> str:
+    """Return a variable for commands that call a running service; they read no other settings. Empty when not set."""
+    return os.environ.get(f"{ENV_PREFIX}{name.upper()}", "")  # noqa: TID251 - this is the one reader
 
 
 def worker_environment(settings: Settings) -> dict[str, str]:

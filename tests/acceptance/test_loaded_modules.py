@@ -77,13 +77,24 @@ def test_runtime_is_without_the_management_plane(probed: tuple[Service, ModulePr
         (["--version"], set()),
         (["--help"], set()),
         (["serve", "--help"], set()),
+        (["list"], {"pydantic"}),
         (["audit", "verify"], COMMAND),
         (["backup", "{folder}/copy.db"], COMMAND),
         (["migrate"], COMMAND),
         (["import-torchserve", "--help"], COMMAND | {"aiohttp", "wfmgmt.management"}),
         (["reconcile", "--dry-run"], COMMAND | {"wfmgmt.management"}),
     ],
-    ids=["--version", "--help", "serve --help", "audit verify", "backup", "migrate", "import-torchserve", "reconcile"],
+    ids=[
+        "--version",
+        "--help",
+        "serve --help",
+        "list",
+        "audit verify",
+        "backup",
+        "migrate",
+        "import-torchserve",
+        "reconcile",
+    ],
 )
 def test_command_loads_what_it_needs(
     probed: tuple[Service, ModuleProbe], tmp_path: Path, arguments: list[str], needed: set[str]

@@ -1,7 +1,6 @@
 """The documentation against the code: what it forgets, and what it says that is not so."""
 
 import argparse
-import importlib
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.records import make_event, make_function, make_node, make_registry, make_workflow
-from wfmgmt.cli.main import COMMANDS
+from wfmgmt.cli.main import COMMANDS, implementation
 from wfmgmt.domain.audit import AuditOutcome
 from wfmgmt.registry.registry import Registry
 from wfmgmt.registry.tables import metadata
@@ -103,9 +102,11 @@ def test_configuration_page_has_no_other_settings() -> None:
 def test_commands_page_explains_every_command_and_option(name: str) -> None:
     """The page has what `--help` has."""
     parser = argparse.ArgumentParser(prog=name)
-    importlib.import_module(f"wfmgmt.cli.{name.replace('-', '_')}").describe_arguments(parser)
+    implementation(name).describe_arguments(parser)
     page = (REFERENCE / "commands.md").read_text(encoding="utf-8")
-    section = page.split(f"## `wfmgmt {name}`")[1].split("\n## ")[0]
+    section = page.split(f"## `wfmgmt {name}`\n")[1].split("\n## ")[0]
+    if COMMANDS[name].group is not None:
+        section += page.split("## Commands that call a service\n")[1].split("\n## ")[0]
     options = set(re.findall(r"(?<=[ \[])--[a-z-]+", parser.format_usage()))
     assert {option for option in options if f"`{option}" not in section} == set()
 

@@ -30,6 +30,7 @@ def test_no_file_is_long() -> None:
         ("flask", {"wfmgmt.api", "wfmgmt.wsgi"}),
         ("sqlalchemy", {"wfmgmt.registry"}),
         ("aiohttp", {"wfmgmt.serving", "wfmgmt.torchserve"}),
+        ("requests", {"wfmgmt.client"}),
     ],
 )
 def test_library_is_forbidden_in_all_other_rooms(library: str, allowed: set[str]) -> None:

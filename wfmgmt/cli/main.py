@@ -3,25 +3,68 @@
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from typing import NamedTuple, Protocol
 
 from wfmgmt import __version__
 from wfmgmt.errors import CannotStart, ResourcesExhausted, WfmgmtError
 from wfmgmt.host import require_linux
 from wfmgmt.logs import open_standard_streams, write_error
 
-#: Each is a module of this package with `describe_arguments` and `run`. Only that of the command which is asked for is
-#: imported, so that no process loads what others need.
+
+class Command(Protocol):
+    """What carries out a subcommand: a module of this package, or a value in one."""
+
+    def describe_arguments(self, parser: argparse.ArgumentParser, /) -> None:
+        """Add what the command takes to its parser."""
+
+    def run(self, options: argparse.Namespace, /) -> int:
+        """Carry it out and return the exit code."""
+
+
+class Entry(NamedTuple):
+    """A subcommand.
+
+    Attributes:
+        summary: What it does.
+        group: The module of `wfmgmt.cli.remote` that has it, if it calls a running service; else it has a module of
+            this package to itself.
+    """
+
+    summary: str
+    group: str | None = None
+
+    @property
+    def help(self) -> str:
+        """The summary as a sentence."""
+        return f"{self.summary[0].upper()}{self.summary[1:]}."
+
+
 COMMANDS = {
-    "serve": "run the whole service: gunicorn, with the runtime beside it",
-    "runtime": "run the runtime process; the service starts it by itself",
-    "migrate": "bring the database up to date; the service does it by itself",
-    "reconcile": "finish or undo what a dead process left unfinished, and bring model servers back in step",
-    "import-torchserve": "register what a running TorchServe has, from the same archives",
-    "backup": "write a consistent copy while the service runs",
-    "restore": "put a backup into an instance without a database",
-    "audit": "the audit trail",
+    "serve": Entry("run the whole service: gunicorn, with the runtime beside it"),
+    "register": Entry("register a workflow from an archive", "workflows"),
+    "list": Entry("list the workflows", "workflows"),
+    "describe": Entry("describe a workflow, with its nodes and their workers", "workflows"),
+    "unregister": Entry("unregister a workflow", "workflows"),
+    "predict": Entry("send a request through a workflow", "predict"),
+    "runtime": Entry("run the runtime process; the service starts it by itself"),
+    "migrate": Entry("bring the database up to date; the service does it by itself"),
+    "reconcile": Entry("finish or undo what a dead process left unfinished, and bring model servers back in step"),
+    "import-torchserve": Entry("register what a running TorchServe has, from the same archives"),
+    "backup": Entry("write a consistent copy while the service runs"),
+    "restore": Entry("put a backup into an instance without a database"),
+    "audit": Entry("the audit trail"),
+    "completion": Entry("print a script by which a shell completes what is typed"),
 }
+
+
+def implementation(name: str) -> Command:
+    """Return what carries out a subcommand, with what that imports."""
+    group = COMMANDS[name].group
+    if group is None:
+        return importlib.import_module(f"wfmgmt.cli.{name.replace('-', '_')}")
+    found: Command = importlib.import_module(f"wfmgmt.cli.remote.{group}").COMMANDS[name]
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0 when done, 1 for a finding or a failure, 2 for wrong settings or a system that is not Linux, 3 for a database
-        that cannot be used, 75 when the host lacks something for now.
+        that cannot be used, 75 when the host lacks something for now. Commands that call a running service have codes
+        of their own (`wfmgmt.cli.remote.command`).
     """
     open_standard_streams()
     try:
@@ -47,18 +91,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
-    """Return the options of one command, with those that only gunicorn knows."""
+def command_parser(described: Container[str]) -> argparse.ArgumentParser:
+    """Return the parser of the command, with the arguments of some subcommands.
+
+    Args:
+        described: Subcommands whose arguments are needed. Only those are imported, so that no process loads what others
+            need.
+    """
     parser = argparse.ArgumentParser(prog="wfmgmt", description="Workflow management for model serving.")
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
-        if arguments[:1] == [name]:
-            require_linux()
-            module = importlib.import_module(f"wfmgmt.cli.{name.replace('-', '_')}")
-            module.describe_arguments(command)
-            command.set_defaults(run=module.run)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    for name, entry in COMMANDS.items():
+        command = commands.add_parser(name, help=entry.summary, description=entry.help)
+        if name in described:
+            found = implementation(name)
+            found.describe_arguments(command)
+            command.set_defaults(run=found.run)
+    return parser
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """Return the options of one command, with those that only gunicorn knows."""
+    if arguments and (entry := COMMANDS.get(arguments[0])) is not None and entry.group is None:
+        require_linux()
+    parser = command_parser(arguments[:1])
     options, unknown = parser.parse_known_args(arguments)
     if unknown and arguments[0] != "serve":
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")

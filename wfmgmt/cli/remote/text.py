@@ -1,0 +1,57 @@
+"""What commands print for people: tables that fit the terminal, and lines without what a terminal would obey."""
+
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from wfmgmt.logs import escaped
+
+_BOLD, _PLAIN, _CLEAR_LINE = "\x1b[1m", "\x1b[0m", "\r\x1b[K"
+_GAP = "  "
+#: How long a command may take before it says what it waits for.
+_QUIET_S = 0.5
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return rows in columns; on a terminal the headings are bold, and lines end where the terminal does."""
+    cells = [[escaped(str(cell)) for cell in row] for row in (headings, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [_GAP.join(map(str.ljust, row, widths)).rstrip() for row in cells]
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+        lines = [line if len(line) <= width else f"{line[: width - 1]}…" for line in lines]
+        lines[0] = f"{_BOLD}{lines[0]}{_PLAIN}"
+    return "\n".join(lines)
+
+
+def properties(**values: object) -> str:
+    """Return names and values, one a line."""
+    width = max(map(len, values)) + len(":")
+    return "\n".join(f"{f'{name}:':<{width}} {escaped(str(value))}" for name, value in values.items())
+
+
+@contextmanager
+def progress(what: str) -> Iterator[None]:
+    """Say on a terminal what is being waited for, and for how long, and leave nothing of it behind."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    done = threading.Event()
+    thread = threading.Thread(target=_show_progress, args=(escaped(what), done), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _show_progress(what: str, done: threading.Event) -> None:
+    started = time.monotonic()
+    while not done.wait(_QUIET_S):
+        print(f"{_CLEAR_LINE}{what} … {time.monotonic() - started:.0f} s", end="", file=sys.stderr, flush=True)
+    if time.monotonic() - started >= _QUIET_S:
+        print(_CLEAR_LINE, end="", file=sys.stderr, flush=True)

@@ -1,0 +1,131 @@
+"""The client: one method for each thing that the service can do."""
+
+import inspect
+import time
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Concatenate, ParamSpec, Self, TypeVar, get_args
+
+from wfmgmt.client import calls
+from wfmgmt.client.answers import ListedWorkflow, Workflow
+from wfmgmt.client.calls import Call, Plane
+from wfmgmt.client.connection import Connection
+from wfmgmt.client.errors import NotReady, ServiceUnavailable, Unreachable
+
+DEFAULT_URL = "http://127.0.0.1:8081"
+DEFAULT_INFERENCE_URL = "http://127.0.0.1:8080"
+#: Longer than a service takes that has to wait for its runtime, and for workers to come up.
+DEFAULT_TIMEOUT_S = 150.0
+_POLL_S = 0.2
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _sending(build: Callable[P, Call[T]]) -> Callable[Concatenate["Client", P], T]:
+    """Return a method that sends what a function of `calls` describes, with that function's arguments and docs."""
+
+    @wraps(build)
+    def method(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.send(build(*args, **kwargs))
+
+    signature = inspect.signature(build)
+    this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    (returned,) = get_args(signature.return_annotation)
+    shown = signature.replace(parameters=[this, *signature.parameters.values()], return_annotation=returned)
+    method.__signature__ = shown  # type: ignore[attr-defined] # functions may have one, which mypy does not know
+    return method
+
+
+class Client:
+    """A client of one service; for one thread at a time.
+
+    Every method raises what `send` raises. Writes carry an `Idempotency-Key`: a request whose connection was lost is
+    sent again under the same key, and carried out once.
+
+    Args:
+        url: The management address.
+        inference_url: The inference address, which only predictions need; known only for the default `url`.
+        token: Sent as `Authorization: Bearer`, if given.
+        timeout_s: How long an answer may take.
+
+    Raises:
+        ValueError: A URL is not the address of a server.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        inference_url: str | None = None,
+        token: str = "",
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        if inference_url is None and url == DEFAULT_URL:
+            inference_url = DEFAULT_INFERENCE_URL
+        urls = {Plane.MANAGEMENT: url, **({Plane.INFERENCE: inference_url} if inference_url else {})}
+        self.connection = Connection(urls, token=token, timeout_s=timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self.connection.close()
+
+    def send(self, call: Call[T]) -> T:
+        """Send a request and return what its answer says.
+
+        Raises:
+            Refused: The service answered with an error.
+            Unreachable: No connection could be made, or it was lost.
+            TimedOut: The answer did not come in time.
+            MalformedAnswer: The answer is not of this service.
+            ValueError: A prediction, and the inference address was not given.
+        """
+        return call.read(self.connection.exchange(call))
+
+    register = _sending(calls.register)
+    describe = _sending(calls.describe)
+    unregister = _sending(calls.unregister)
+    predict = _sending(calls.predict)
+    ping = _sending(calls.ping)
+    page = _sending(calls.page)
+
+    def list(self) -> Iterator[ListedWorkflow]:
+        """Yield all workflows in name order, fetching a page when it is needed."""
+        after: str | None = ""
+        while after is not None:
+            page = self.page(after=after)
+            yield from page.workflows
+            after = page.next_after
+
+    def wait_until_ready(self, name: str, timeout_s: float) -> Workflow:
+        """Wait until all workers of a workflow are up that have to be, and return its description.
+
+        A service that is not there, or cannot answer now, is waited for; a workflow that is not registered is not.
+
+        Raises:
+            NotReady: The time is over; the text says what was missing last.
+            WorkflowNotFound: There is no such workflow.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                workflow = self.describe(name)
+            except (Unreachable, ServiceUnavailable) as error:
+                missing = str(error)
+            else:
+                if workflow.is_ready:
+                    return workflow
+                missing = "; ".join(
+                    f"{node.name}: {node.error or f'{node.ready_workers} of {node.min_workers} workers'}"
+                    for node in workflow.nodes
+                    if not node.is_ready
+                )
+            if time.monotonic() >= deadline:
+                raise NotReady(f"Workflow {name} was not ready within {timeout_s:g} s: {missing}")
+            time.sleep(_POLL_S)

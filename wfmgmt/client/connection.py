@@ -1,0 +1,188 @@
+"""HTTP to the two addresses of one service: time-outs, repeated attempts, and errors as exceptions."""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import requests
+
+from wfmgmt import __version__
+from wfmgmt.client.calls import Answer, Call, Plane
+from wfmgmt.client.errors import ClientError, ConflictStatus, Refused, TimedOut, Unreachable
+
+#: How long a connection may take to be made.
+CONNECT_TIMEOUT_S = 5.0
+#: Pauses before a request is sent again whose connection was lost.
+PAUSES_S = (0.1, 0.3, 1.0)
+IDEMPOTENCY_KEY = "Idempotency-Key"
+_MAX_SHOWN_CHARS = 300
+
+
+class Connection:
+    """HTTP to the two addresses of one service; for one thread at a time.
+
+    Args:
+        urls: The address of each plane that can be called.
+        token: What every request carries as `Authorization: Bearer`; nothing when empty.
+        timeout_s: How long an answer may take, with all attempts, unless the request itself says longer.
+        sleep: Waits for as many seconds.
+
+    Raises:
+        ValueError: A URL is not the address of a server.
+    """
+
+    def __init__(
+        self,
+        urls: Mapping[Plane, str],
+        *,
+        token: str = "",
+        timeout_s: float,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._urls = {plane: server_url(url) for plane, url in urls.items()}
+        self._timeout_s = timeout_s
+        self._sleep = sleep
+        self._session = requests.Session()
+        self._session.headers["User-Agent"] = f"wfmgmt/{__version__}"
+        self._session.auth = _Bearer(token)
+        # A proxy that the environment names would look for the service on its own machine.
+        self._session.trust_env = not all(map(_is_loopback, self._urls.values()))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._session.close()
+
+    def url(self, call: Call[Any]) -> str:
+        """Return where a request is sent to.
+
+        Raises:
+            ValueError: The address of that plane is not known.
+        """
+        if call.plane not in self._urls:
+            raise ValueError(f"the {call.plane} address of the service was not given")
+        return self._urls[call.plane] + call.target
+
+    def exchange(self, call: Call[Any]) -> Answer:
+        """Send a request and return its answer.
+
+        When a connection is lost, reading requests are sent again, and so are writes: all attempts of one write carry
+        the same `Idempotency-Key`, by which the service carries it out once. Predictions are sent once.
+
+        Raises:
+            Unreachable: There was no connection in all attempts.
+            TimedOut: The answer did not come in time.
+            Refused: The service answered with an error.
+            ValueError: The address of that plane is not known.
+        """
+        url, deadline = self.url(call), time.monotonic() + max(self._timeout_s, call.takes_s)
+        headers = {**call.headers, **({IDEMPOTENCY_KEY: str(uuid.uuid4())} if call.is_write else {})}
+        pauses_s = list(PAUSES_S if call.plane is Plane.MANAGEMENT else ())
+        is_repeated = False
+        while True:
+            try:
+                return self._attempt(call, url, headers, deadline - time.monotonic())
+            except Unreachable:
+                if not pauses_s:
+                    raise
+                pause_s = pauses_s.pop(0)
+            except ConflictStatus as error:
+                # The attempt whose connection was lost is still being carried out.
+                if not is_repeated or error.retry_after_s is None:
+                    raise
+                pause_s = error.retry_after_s
+            is_repeated = True
+            self._sleep(min(pause_s, max(0, deadline - time.monotonic())))
+
+    def _attempt(self, call: Call[Any], url: str, headers: Mapping[str, str], timeout_s: float) -> Answer:
+        if timeout_s <= 0:
+            raise TimedOut(f"{url}: no answer in time.")
+        try:
+            response = self._session.request(
+                call.method,
+                url,
+                data=call.body,
+                headers=dict(headers),
+                timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s),
+                allow_redirects=False,
+            )
+        except requests.ConnectTimeout as error:
+            raise Unreachable(f"{url}: no connection within {CONNECT_TIMEOUT_S:g} s.") from error
+        except requests.Timeout as error:
+            raise TimedOut(f"{url}: no answer in time.") from error
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+            raise Unreachable(f"{url}: {_cause(error)}.") from error
+        except requests.RequestException as error:
+            raise ClientError(f"{url}: {error}") from error
+        if response.ok and not response.is_redirect:
+            return Answer(status=response.status_code, headers=response.headers, body=response.content)
+        raise _refused(response)
+
+
+class _Bearer(requests.auth.AuthBase):
+    """Adds the token, if there is one; without this, requests would send what `.netrc` has for the host."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def server_url(text: str) -> str:
+    """Return the address of a server without a slash at its end.
+
+    Raises:
+        ValueError: It is not one, or more than that.
+    """
+    parts = urlsplit(text)  # Raises a ValueError for brackets that are not closed, and so does the port.
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0 or parts.query or parts.fragment:
+        raise ValueError(f"expected the address of a service, like http://127.0.0.1:8081, got {text!r}")
+    return text.rstrip("/")
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def _cause(error: requests.RequestException) -> str:
+    """Return what the system said, which requests and urllib3 wrap several times."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        args: Sequence[object] = cause.args
+        nested = [each for each in (getattr(cause, "reason", None), *args) if isinstance(each, BaseException)]
+        cause = nested[0] if nested else cause.__context__
+    return "the connection was lost"
+
+
+def _refused(response: requests.Response) -> Refused:
+    """Return the error that an answer stands for."""
+    try:
+        fields = json.loads(response.content)
+        type_, message = str(fields["type"]), str(fields["message"])
+    except (ValueError, TypeError, KeyError):  # Of a handler, or of a proxy in between.
+        shown = response.content[:_MAX_SHOWN_CHARS].decode(errors="replace").strip()
+        type_, message = "", f"{response.status_code} {response.reason}: {shown}"
+    retry_after = response.headers.get("Retry-After", "")
+    kind = Refused.classes.get(type_, Refused)
+    return kind(
+        status=response.status_code,
+        type_=type_,
+        message=message,
+        request_id=response.headers.get("x-request-id", ""),
+        retry_after_s=int(retry_after) if retry_after.isascii() and retry_after.isdigit() else None,
+        body=response.content,
+    )
