@@ -14,6 +14,7 @@ WfmgmtError
 ├── BackupRefused               a backup cannot be written or restored there
 ├── NotImported                a workflow of a TorchServe that cannot be imported as it is
 ├── WorkflowExists              the name is taken
+├── VersionExists               the workflow has that version
 ├── WorkflowBusy                the name is being registered or unregistered right now
 ├── NoRollout                   there is no rollout to pause, resume, promote or abort
 ├── CrossOriginRefused          a web page of another origin may have sent it
@@ -143,6 +144,13 @@ class WorkflowExists(WfmgmtError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"Workflow {name} is already registered.")
+
+
+class VersionExists(WfmgmtError):
+    """The workflow has that version, or it is being registered or unregistered."""
+
+    def __init__(self, name: str, version: str) -> None:
+        super().__init__(f"Workflow version {version} is already registered for workflow {name}")
 
 
 class WorkflowBusy(WfmgmtError):

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, insert
+from sqlalchemy import Connection, create_engine, insert, update
 
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.workflow import LoadRequest, Node, NodeKind, NodeSettings
@@ -97,30 +97,64 @@ def fill(database_url: str, count: int, *, status: str = "ready") -> None:
     The tables have to be empty.
     """
     settings = asdict(NodeSettings())
-    workflows: list[dict[str, Any]] = [
-        {"id": number, "uid": uuid.uuid4().hex, "name": name, "url": f"{name}.war", "archive_file": f"{name}.war"}
-        for number, name in enumerate((f"bulk{number:06}" for number in range(count)), start=1)
+    numbered: list[dict[str, Any]] = [
+        {"id": number, "uid": uuid.uuid4().hex, "name": f"bulk{number - 1:06}"} for number in range(1, count + 1)
     ]
+    is_ready = status == "ready"
+    times = {"created_at": MOMENT, "updated_at": MOMENT}
+    pointer = {"revision": int(is_ready), "change": 0, **times}
+    released = {"number": 1, "at": MOMENT, "actor": "anonymous", "reason": "", "kind": "register", "policy": "{}"}
     shared = {"archive_downloaded": 0, "archive_sha256": SHA, "handler": "handler.py", "spec": "dag: {}\n"}
     shared |= {"dag": "{pre=[m1], m1=[post]}", "status": status, "response_timeout_s": 120, "startup_timeout_s": 120}
-    shared |= {"lease": None if status == "ready" else "lease"}
-    shared |= {"created_at": MOMENT, "registered_at": MOMENT, "updated_at": MOMENT, **settings}
+    shared |= {"lease": None if is_ready else "lease", "version": "1.0", "registered_at": MOMENT, **times, **settings}
     function: dict[str, Any] = {"kind": "function", "model_url": None, "model_file": None, "model_sha256": None}
     model = {"kind": "model", "model_url": "absent.mar", "model_file": "absent.mar", "model_sha256": SHA}
     kinds: list[tuple[str, dict[str, Any]]] = [("pre", function), ("m1", model), ("post", function)]
     nodes = [
-        {"id": 3 * each["id"] + position, "workflow_id": each["id"], "position": position, "name": name, **kind}
-        for each in workflows
+        {"id": 3 * each["id"] + position, "version_id": each["id"], "position": position, "name": name, **kind}
+        for each in numbered
         for position, (name, kind) in enumerate(kinds)
     ]
     edges = [
-        {"workflow_id": id_, "source_id": 3 * id_ + position, "target_id": 3 * id_ + position + 1, "position": position}
+        {"version_id": id_, "source_id": 3 * id_ + position, "target_id": 3 * id_ + position + 1, "position": position}
         for id_ in range(1, count + 1)
         for position in range(2)
     ]
     engine = create_engine(database_url)
     with engine.begin() as connection:
-        connection.execute(insert(tables.workflow), [{**shared, **each} for each in workflows])
+        connection.execute(insert(tables.workflow), [{**pointer, **each} for each in numbered])
+        connection.execute(
+            insert(tables.workflow_version),
+            [
+                {**shared, "id": each["id"], "uid": each["uid"], "workflow_id": each["id"]}
+                | {"url": f"{each['name']}.war", "archive_file": f"{each['name']}.war"}
+                for each in numbered
+            ],
+        )
         connection.execute(insert(tables.node), [{"model_downloaded": 0, **settings, **each} for each in nodes])
         connection.execute(insert(tables.edge), edges)
+        if is_ready:
+            _release(connection, [{**released, **each} for each in numbered])
     engine.dispose()
+
+
+def _release(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    """Give each of these workflows all of its requests' share to its only version."""
+    connection.execute(
+        insert(tables.release),
+        [
+            {key: value for key, value in each.items() if key not in ("uid", "name")}
+            | {"workflow_uid": each["uid"], "workflow": each["name"]}
+            for each in rows
+        ],
+    )
+    connection.execute(
+        insert(tables.release_route),
+        [
+            {"id": each["id"], "release_id": each["id"], "version_uid": each["uid"]}
+            | {"version": "1.0", "kind": "serve", "weight": 100}
+            for each in rows
+        ],
+    )
+    number = tables.workflow.c.id
+    connection.execute(update(tables.workflow).values(release_id=number, default_version_id=number))

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import NamedTuple
 
+from wfmgmt.domain.releases import FIRST_VERSION
+
 MAX_WORKERS = 1000
 _MAX_COUNT = 2**31 - 1
 
@@ -102,7 +104,8 @@ class Node:
         model_file: File name in the model store.
         model_downloaded: Whether we put that file there.
         model_sha256: Digest of that file when it was registered.
-        settings: How many workers it has and how requests reach them.
+        settings: How many workers it has and how requests reach them, as of now.
+        overridden: Fields of the settings that were changed since the registration.
     """
 
     name: str
@@ -112,15 +115,17 @@ class Node:
     model_downloaded: bool = False
     model_sha256: str | None = None
     settings: NodeSettings
+    overridden: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadRequest:
-    """All that the runtime needs to load one workflow, as it crosses the control socket.
+    """All that the runtime needs to load one version of a workflow, as it crosses the control socket.
 
     Attributes:
-        uid: Identity of this registration; a later one of the same name has another.
+        uid: Identity of this registration; a later one of the same name and version has another.
         workflow: Name of the workflow.
+        version: Which version of it this is.
         archive_file: File name of the .war in the workflow store.
         archive_sha256: Digest of that file when it was registered.
         handler: Name of the handler file in the archive; None when there are no functions.
@@ -132,6 +137,7 @@ class LoadRequest:
 
     uid: str
     workflow: str
+    version: str = FIRST_VERSION
     archive_file: str
     archive_sha256: str
     handler: str | None

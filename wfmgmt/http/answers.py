@@ -54,6 +54,7 @@ STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
     errors.UrlNotAllowed: (HTTPStatus.NOT_FOUND, "WorkflowNotFoundException"),
     errors.DownloadFailed: (HTTPStatus.BAD_REQUEST, "DownloadArchiveException"),
     errors.WorkflowExists: (HTTPStatus.CONFLICT, "ConflictStatusException"),
+    errors.VersionExists: (HTTPStatus.CONFLICT, "ConflictStatusException"),
     errors.WorkflowBusy: (HTTPStatus.CONFLICT, "ConflictStatusException"),
     errors.NoRollout: (HTTPStatus.CONFLICT, "ConflictStatusException"),
     errors.CrossOriginRefused: (HTTPStatus.FORBIDDEN, "CrossOriginException"),

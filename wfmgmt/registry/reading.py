@@ -1,54 +1,66 @@
 """Queries over the registry; each sees a single consistent state."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, literal, select, union
+from sqlalchemy import Row, Select, bindparam, func, literal, select, union
 
-from wfmgmt.domain.changes import Changes, RegistrySlice
+from wfmgmt.domain.releases import Release
 from wfmgmt.domain.status import WorkflowStatus
-from wfmgmt.domain.workflow import SETTINGS, LoadRequest, Node, NodeKind, NodeSettings
-from wfmgmt.registry.records import (
-    Claim,
-    Page,
-    RegisteredArchive,
-    WorkflowDetail,
-    WorkflowKey,
-)
-from wfmgmt.registry.tables import audit_event, edge, node, removal, revision_counter, workflow
-
-#: Revisions, at most, during which a removal is remembered; who is further behind has to compare everything.
-MAX_REMOVALS = 10_000
-_READY = WorkflowStatus.READY.value
-#: Many are read at a time, and the look-up in the enumeration is slow.
-_STATUSES = {status.value: status for status in WorkflowStatus}
+from wfmgmt.registry import releases
+from wfmgmt.registry.records import Claim, Page, RegisteredArchive, WorkflowDetail, WorkflowKey
+from wfmgmt.registry.tables import audit_event, node, workflow, workflow_version
+from wfmgmt.registry.targets import NODES, READY, REGISTRATIONS, TargetReader, settings_of
 
 # Statements are built once: SQLAlchemy then finds them in its cache without walking them again.
-_PAGE = (
-    select(workflow.c.name, workflow.c.url)
-    .where(workflow.c.status == _READY)
+_LISTED = (
+    select(workflow.c.name, workflow.c.default_version_id)
+    .where(workflow.c.default_version_id.is_not(None))
     .order_by(workflow.c.name)
     .limit(bindparam("rows"))
 )
-_PAGE_BY_OFFSET = _PAGE.offset(bindparam("skip"))
-_PAGE_BY_NAME = _PAGE.where(workflow.c.name > bindparam("after"))
-_KEY = select(workflow.c.uid, workflow.c.revision).where(
-    workflow.c.name == bindparam("name"), workflow.c.status == _READY
+
+
+def _with_urls(listed: Select[Any]) -> Select[Any]:
+    """Return a page's statement; the page is cut first, so that versions are looked up for its own rows only."""
+    page = listed.subquery()
+    return (
+        select(page.c.name, workflow_version.c.url)
+        .join(workflow_version, workflow_version.c.id == page.c.default_version_id)
+        .order_by(page.c.name)
+    )
+
+
+_PAGE_BY_OFFSET = _with_urls(_LISTED.offset(bindparam("skip")))
+_PAGE_BY_NAME = _with_urls(_LISTED.where(workflow.c.name > bindparam("after")))
+_DEFAULT = workflow_version.c.id == workflow.c.default_version_id
+_NAMED = (workflow.c.name == bindparam("name"), workflow_version.c.status == READY)
+_KEYS = select(workflow_version.c.uid, workflow.c.revision).select_from(workflow).where(*_NAMED)
+_KEY = _KEYS.join(workflow_version, _DEFAULT)
+_VERSIONS = _KEYS.join(workflow_version, workflow_version.c.workflow_id == workflow.c.id)
+_KEY_OF_VERSION = _VERSIONS.where(workflow_version.c.version == bindparam("version"))
+_DESCRIBED = (
+    select(
+        workflow_version,
+        workflow.c.name,
+        workflow.c.uid.label("workflow_uid"),
+        workflow.c.revision,
+        workflow.c.release_id,
+        workflow.c.default_version_id,
+    )
+    .join(workflow, workflow.c.id == workflow_version.c.workflow_id)
+    .where(workflow_version.c.uid == bindparam("uid"), workflow_version.c.status == READY)
 )
-_DESCRIBED = select(workflow).where(workflow.c.name == bindparam("name"), workflow.c.status == _READY)
-_NODES = select(node).where(node.c.workflow_id == bindparam("workflow_id")).order_by(node.c.position)
-_STATUS = select(workflow.c.status).where(workflow.c.name == bindparam("name"))
-_REVISION = select(revision_counter.c.last)
-_CHANGED = select(workflow.c.uid, workflow.c.status).where(workflow.c.revision > bindparam("since"))
-_REMOVED = select(removal.c.uid).where(removal.c.revision > bindparam("since"))
-_UIDS = select(workflow.c.uid)
-_SLICE = (
-    select(workflow.c.id, workflow.c.uid, workflow.c.status)
-    .where(workflow.c.id > bindparam("after"))
-    .order_by(workflow.c.id)
-    .limit(bindparam("rows"))
+_STATUS = (
+    select(workflow_version.c.status)
+    .join(workflow, workflow.c.id == workflow_version.c.workflow_id)
+    .where(workflow.c.name == bindparam("name"))
 )
+_REVISION = select(workflow.c.revision).where(
+    workflow.c.name == bindparam("name"), workflow.c.default_version_id.is_not(None)
+)
+_UIDS = select(workflow_version.c.uid)
 _LAST_EVENT = (
     select(audit_event.c.at, audit_event.c.detail)
     .where(audit_event.c.workflow == bindparam("name"), audit_event.c.outcome == "succeeded")
@@ -57,27 +69,8 @@ _LAST_EVENT = (
 )
 
 
-def _settings(row: Row[Any]) -> NodeSettings:
-    return NodeSettings(**{setting.field: getattr(row, setting.field) for setting in SETTINGS})
-
-
-def _node(row: Row[Any]) -> Node:
-    return Node(
-        name=row.name,
-        kind=NodeKind(row.kind),
-        model_url=row.model_url,
-        model_file=row.model_file,
-        model_downloaded=bool(row.model_downloaded),
-        model_sha256=row.model_sha256,
-        settings=_settings(row),
-    )
-
-
-class Reader:
+class Reader(TargetReader):
     """The queries of one transaction; made by `Registry.read` and valid only inside it."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def page(self, *, limit: int, offset: int) -> Page:
         """Return one page of ready workflows in name order.
@@ -100,36 +93,79 @@ class Reader:
         return Page(workflows=tuple([(name, url) for name, url in rows[:limit]]), more=len(rows) > limit)
 
     def uid(self, name: str) -> str | None:
-        """Return which registration of that name is ready, None when there is none."""
+        """Return the registration of the default version of that name, None when nothing of it is ready."""
         key = self.key(name)
         return None if key is None else key.uid
 
-    def key(self, name: str) -> WorkflowKey | None:
-        """Return which registration of that name is ready, in which revision; None when there is none."""
-        row = self._connection.execute(_KEY, {"name": name}).one_or_none()
+    def key(self, name: str, version: str | None = None) -> WorkflowKey | None:
+        """Return the key of a version that is ready, of the default one unless given; None when there is none."""
+        if version is None:
+            row = self._connection.execute(_KEY, {"name": name}).one_or_none()
+        else:
+            row = self._connection.execute(_KEY_OF_VERSION, {"name": name, "version": version}).one_or_none()
         return None if row is None else WorkflowKey(*row)
 
-    def describe(self, name: str) -> WorkflowDetail | None:
-        """Return all that an answer to describe shows, None when no ready workflow has the name."""
-        row = self._connection.execute(_DESCRIBED, {"name": name}).one_or_none()
-        if row is None:
+    def keys(self, name: str) -> list[WorkflowKey]:
+        """Return the keys of all versions of a workflow that are ready, in the order of their registration."""
+        rows = self._connection.execute(_VERSIONS.order_by(workflow_version.c.id), {"name": name})
+        return [WorkflowKey(*row) for row in rows]
+
+    def revision(self, name: str) -> int | None:
+        """Return how many changes a workflow has had, None when nothing of it is ready."""
+        revision: int | None = self._connection.execute(_REVISION, {"name": name}).scalar()
+        return revision
+
+    def describe(self, name: str, version: str | None = None) -> WorkflowDetail | None:
+        """Return a version that is ready, the default one unless given; None when there is none."""
+        key = self.key(name, version)
+        return None if key is None else self.detail(key)
+
+    def detail(self, key: WorkflowKey) -> WorkflowDetail | None:
+        """Return all that an answer to describe shows of a version, None when it is not ready any more."""
+        row = self._connection.execute(_DESCRIBED, {"uid": key.uid}).one_or_none()
+        if row is None or row.release_id is None:
             return None
-        nodes = self._connection.execute(_NODES, {"workflow_id": row.id}).all()
+        nodes, edges = self.graph(row.id)
         return WorkflowDetail(
             key=WorkflowKey(row.uid, row.revision),
+            workflow_uid=row.workflow_uid,
             name=row.name,
+            version=row.version,
+            is_default=row.default_version_id == row.id,
+            release=releases.current(self._connection, row.release_id),
             url=row.url,
             dag=row.dag,
             archive_sha256=row.archive_sha256,
             registered_at=row.registered_at,
-            defaults=_settings(row),
-            nodes=tuple(map(_node, nodes)),
+            defaults=settings_of(row),
+            nodes=nodes,
+            edges=edges,
         )
 
+    def release(self, name: str, number: int | None = None) -> Release | None:
+        """Return a release of a ready workflow, its current one unless given; None when there is none."""
+        row = self._pointers(name)
+        if row is None:
+            return None
+        if number is None:
+            return releases.current(self._connection, row.release_id)
+        return releases.numbered(self._connection, row.uid, number)
+
+    def releases(self, name: str, *, limit: int, before: int | None = None) -> list[Release]:
+        """Return releases of a ready workflow, the newest first, those below a number if given."""
+        row = self._pointers(name)
+        return [] if row is None else releases.page(self._connection, row.uid, limit=limit, before=before)
+
+    def _pointers(self, name: str) -> Row[Any] | None:
+        """Return the row of a workflow of which something is ready."""
+        statement = select(workflow).where(workflow.c.name == name, workflow.c.default_version_id.is_not(None))
+        return self._connection.execute(statement).one_or_none()
+
     def status(self, name: str) -> WorkflowStatus | None:
-        """Return where the workflow stands, None when the name is free."""
-        status = self._connection.execute(_STATUS, {"name": name}).scalar()
-        return None if status is None else WorkflowStatus(status)
+        """Return how far the furthest version of a workflow is, None when the name is free."""
+        found = set(self._connection.execute(_STATUS, {"name": name}).scalars())
+        order = (WorkflowStatus.READY, WorkflowStatus.REGISTERING, WorkflowStatus.UNREGISTERING)
+        return next((status for status in order if status.value in found), None)
 
     def last_change(self, name: str) -> tuple[str, Mapping[str, Any]]:
         """Return time and detail of the last change of that name in the audit trail; both empty without one."""
@@ -137,27 +173,29 @@ class Reader:
         return ("", {}) if row is None else (row.at, json.loads(row.detail))
 
     def counts(self) -> dict[WorkflowStatus, int]:
-        """Return how many workflows stand where."""
-        rows = self._connection.execute(select(workflow.c.status, func.count()).group_by(workflow.c.status))
+        """Return how many workflows have a version of each status."""
+        counted = func.count(workflow_version.c.workflow_id.distinct())
+        rows = self._connection.execute(select(workflow_version.c.status, counted).group_by(workflow_version.c.status))
         return {**dict.fromkeys(WorkflowStatus, 0), **{WorkflowStatus(status): count for status, count in rows}}
 
     def claims(self) -> list[Claim]:
-        """Return every workflow that is not ready, oldest first."""
-        rows = self._connection.execute(select(workflow).where(workflow.c.status != _READY).order_by(workflow.c.id))
-        return [self._claim(row) for row in rows.all()]
+        """Return every version that is not ready, oldest first."""
+        unfinished = REGISTRATIONS.where(workflow_version.c.status != READY).order_by(workflow_version.c.id)
+        return [self._claim(row) for row in self._connection.execute(unfinished).all()]
 
     def claim(self, uid: str) -> Claim | None:
-        """Return one workflow of any status with its downloads; None when it is gone."""
-        row = self._connection.execute(select(workflow).where(workflow.c.uid == uid)).one_or_none()
+        """Return one version of any status with its downloads; None when it is gone."""
+        row = self._connection.execute(REGISTRATIONS.where(workflow_version.c.uid == uid)).one_or_none()
         return None if row is None else self._claim(row)
 
     def _claim(self, row: Row[Any]) -> Claim:
         files = [("workflow", row.archive_file)] if row.archive_downloaded else []
-        models = self._connection.execute(_NODES, {"workflow_id": row.id}).all()
+        models = self._connection.execute(NODES, {"version_id": row.id}).all()
         files += [("model", each.model_file) for each in models if each.model_downloaded]
         return Claim(
             uid=row.uid,
             name=row.name,
+            version=row.version,
             status=WorkflowStatus(row.status),
             lease=row.lease or "",
             archive_sha256=row.archive_sha256,
@@ -165,85 +203,33 @@ class Reader:
         )
 
     def archives(self) -> list[RegisteredArchive]:
-        """Return the archives of all ready workflows, each once."""
-        ready = workflow.c.status == _READY
+        """Return the archives of all ready versions, each once."""
+        ready = workflow_version.c.status == READY
+        own = (workflow_version.c.archive_file, workflow_version.c.archive_sha256)
         rows = self._connection.execute(
             union(
-                select(literal("workflow").label("store"), workflow.c.archive_file, workflow.c.archive_sha256).where(
-                    ready
-                ),
+                select(literal("workflow").label("store"), *own).where(ready),
                 select(literal("model"), node.c.model_file, node.c.model_sha256)
-                .join(workflow)
+                .join(workflow_version)
                 .where(ready, node.c.model_file.is_not(None)),
             )
         )
         return [RegisteredArchive(*row) for row in rows]
 
     def is_file_used(self, store: str, file: str, *, except_uid: str = "") -> bool:
-        """Return whether a workflow other than `except_uid` needs that file of the `workflow` or `model` store.
+        """Return whether a version other than `except_uid` needs that file of the `workflow` or `model` store.
 
         One that is being unregistered does not: its removal may have deleted its file already, and another
         download may have got the name. If it counted, each of the two could leave the file to the other.
         """
+        version = workflow_version.c
         if store == "workflow":
-            users = select(workflow.c.id).where(workflow.c.archive_file == file)
+            users = select(version.id).where(version.archive_file == file)
         else:
-            users = select(workflow.c.id).join(node).where(node.c.model_file == file)
-        needed = users.where(workflow.c.uid != except_uid, workflow.c.status != WorkflowStatus.UNREGISTERING.value)
+            users = select(version.id).join(node).where(node.c.model_file == file)
+        needed = users.where(version.uid != except_uid, version.status != WorkflowStatus.UNREGISTERING.value)
         return self._connection.execute(needed.limit(1)).first() is not None
 
     def uids(self) -> set[str]:
         """Return every registration, finished or not."""
         return set(self._connection.execute(_UIDS).scalars())
-
-    def changes(self, since: int) -> Changes:
-        """Return what changed after a revision."""
-        revision: int = self._connection.execute(_REVISION).scalar_one()
-        has_gap = not revision - MAX_REMOVALS <= since <= revision
-        if has_gap or revision == since:
-            return Changes(revision=revision, statuses={}, removed=(), has_gap=has_gap)
-        changed = self._connection.execute(_CHANGED, {"since": since})
-        removed = self._connection.execute(_REMOVED, {"since": since})
-        return Changes(
-            revision=revision,
-            statuses={uid: WorkflowStatus(status) for uid, status in changed},
-            removed=tuple(removed.scalars()),
-        )
-
-    def slice_after(self, last: int, *, limit: int) -> RegistrySlice:
-        """Return the registrations that follow where another slice ended, the first ones after 0.
-
-        One that is there while all slices are read, one after another, is in exactly one of them.
-        """
-        rows = self._connection.execute(_SLICE, {"after": last, "rows": limit}).all()
-        return RegistrySlice(
-            statuses={uid: _STATUSES[status] for _, uid, status in rows},
-            last=rows[-1].id if len(rows) == limit else None,
-        )
-
-    def load_requests(self, uids: Iterator[str] | list[str]) -> Iterator[LoadRequest]:
-        """Yield what the runtime needs to load each of these ready workflows; those that are gone are left out."""
-        for uid in uids:
-            row = self._connection.execute(
-                select(workflow).where(workflow.c.uid == uid, workflow.c.status == _READY)
-            ).one_or_none()
-            if row is not None:
-                yield self._load_request(row)
-
-    def _load_request(self, row: Row[Any]) -> LoadRequest:
-        nodes = self._connection.execute(_NODES, {"workflow_id": row.id}).all()
-        names = {each.id: each.name for each in nodes}
-        edges = self._connection.execute(
-            select(edge.c.source_id, edge.c.target_id).where(edge.c.workflow_id == row.id).order_by(edge.c.position)
-        )
-        return LoadRequest(
-            uid=row.uid,
-            workflow=row.name,
-            archive_file=row.archive_file,
-            archive_sha256=row.archive_sha256,
-            handler=row.handler,
-            startup_timeout_s=row.startup_timeout_s,
-            response_timeout_s=row.response_timeout_s,
-            nodes=tuple(map(_node, nodes)),
-            edges=tuple((names[source], names[target]) for source, target in edges),
-        )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from wfmgmt.domain.releases import Release
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import LoadRequest, Node, NodeSettings
 
@@ -23,7 +24,7 @@ class RegisteredArchive(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewWorkflow:
-    """A workflow to be recorded as `registering`.
+    """A version of a workflow, be it the first or a further one, to be recorded as `registering`.
 
     Attributes:
         target: What the runtime is to load, which names the workflow, its registration and its nodes.
@@ -55,11 +56,11 @@ class NewWorkflow:
 
 
 class WorkflowKey(NamedTuple):
-    """The key under which a registration is cached: its identity and its revision.
+    """The key under which a version is cached: the identity of its registration, and its workflow's revision.
 
     Attributes:
         uid: Identity of the registration.
-        revision: Number of its last change.
+        revision: How many changes the workflow has had.
     """
 
     uid: str
@@ -81,25 +82,47 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowDetail:
-    """One ready workflow as an answer to describe shows it."""
+    """One ready version of a workflow as an answer to describe shows it.
+
+    Attributes:
+        key: What it is cached under.
+        workflow_uid: Identity of the workflow.
+        name: The workflow's name.
+        version: The version.
+        is_default: Whether it has the largest share of the requests.
+        release: The current release of the workflow.
+        url: What the client gave, without credentials and query.
+        dag: The graph in TorchServe's form.
+        archive_sha256: Digest of its archive.
+        registered_at: When it became ready.
+        defaults: The spec's global settings.
+        nodes: In topological order, with the settings that are in force.
+        edges: Pairs of node names, source first, in the order of the spec.
+    """
 
     key: WorkflowKey
+    workflow_uid: str
     name: str
+    version: str
+    is_default: bool
+    release: Release
     url: str
     dag: str
     archive_sha256: str
     registered_at: str
     defaults: NodeSettings
     nodes: tuple[Node, ...]
+    edges: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A workflow that a registration or a removal has in its hands.
+    """A version that a registration or a removal is at work on.
 
     Attributes:
         uid: Identity of the registration.
         name: The workflow's name.
+        version: The version.
         status: `registering` or `unregistering`.
         lease: Who works on it.
         archive_sha256: Digest of its archive.
@@ -108,6 +131,7 @@ class Claim:
 
     uid: str
     name: str
+    version: str
     status: WorkflowStatus
     lease: str
     archive_sha256: str

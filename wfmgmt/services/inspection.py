@@ -59,7 +59,7 @@ class Inspection:
         with self._registry.read() as reader:
             key = reader.key(name)
             known = None if key is None else self._inspected.get(key)
-            workflow = known.workflow if known is not None else reader.describe(name)
+            workflow = known.workflow if known is not None else key and reader.detail(key)
         if workflow is None:
             raise WorkflowNotFound(name)
         report = self._status.report(workflow.key.uid)

@@ -290,7 +290,7 @@ class Registration:
 
     def _finish(self, target: LoadRequest, event: AuditEvent) -> None:
         with self._registry.write() as writer:
-            if not writer.mark_ready(target.uid):
+            if not writer.mark_ready(target.uid, actor=event.origin.actor):
                 raise ShuttingDown(f"Workflow {target.workflow} was taken back by a reconciliation; try again.")
             writer.record(event)
 

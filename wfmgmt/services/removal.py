@@ -13,7 +13,14 @@ from wfmgmt.backoff import Backoff
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.status import WorkflowStatus
-from wfmgmt.errors import RegistryUnavailable, RuntimeUnavailable, ShuttingDown, WfmgmtError, WorkflowNotFound
+from wfmgmt.errors import (
+    RegistryUnavailable,
+    RuntimeUnavailable,
+    ShuttingDown,
+    WfmgmtError,
+    WorkflowBusy,
+    WorkflowNotFound,
+)
 from wfmgmt.registry.records import Claim
 from wfmgmt.registry.registry import Registry, timestamp, utc_now
 from wfmgmt.services.failure_budget import FailureBudget
@@ -96,14 +103,25 @@ class Removal:
             RegistryUnavailable, InsufficientStorage: The database could not be written.
         """
         with self._leases.take() as lease:
-            with self._registry.write() as writer:
-                uid = writer.uid(name)
-                is_ours = uid is not None and writer.mark_unregistering(uid, lease)
-                claim = writer.claim(uid) if uid is not None and is_ours else None
-            if claim is not None:
-                self._finish(claim, _unregistered(claim, origin), must_unload=True)
+            claims = self._claim_all(name, lease)
+            for claim in claims:
+                event = _unregistered(claims[0], origin) if claim is claims[-1] else None
+                self._finish(claim, event, must_unload=True)
+            if claims:
                 return
         self._unregister_again(name, origin)
+
+    def _claim_all(self, name: str, lease: str) -> list[Claim]:
+        """Claim all versions of a ready workflow, its default one first; none of one that is not ready."""
+        with self._registry.write() as writer:
+            default = writer.uid(name)
+            if default is None:
+                return []
+            uids = [default, *(key.uid for key in writer.keys(name) if key.uid != default)]
+            claims = [writer.claim(uid) for uid in uids if writer.mark_unregistering(uid, lease)]
+            if writer.status(name) is WorkflowStatus.REGISTERING:
+                raise WorkflowBusy(name, "getting another version")
+            return [claim for claim in claims if claim is not None]
 
     def _unregister_again(self, name: str, origin: Origin) -> None:
         """Finish what another request has begun, or wait until that is finished."""
@@ -287,7 +305,8 @@ class Removal:
             if not self._is_used(store, file, except_uid=claim.uid):
                 self._folders.named(store).remove(file)
         with self._registry.write() as writer:
-            if writer.remove(claim.uid) and event is not None:
+            actor = HOUSEKEEPING.actor if event is None else event.origin.actor
+            if writer.remove(claim.uid, actor=actor) and event is not None:
                 writer.record(event)
 
     def _unload_patiently(self, uid: str) -> None:

@@ -43,7 +43,7 @@ def test_verify_accepts_an_untouched_trail(registry: Registry) -> None:
         "UPDATE audit_event SET actor = 'x' WHERE id = 3",
         "DELETE FROM audit_event WHERE id = 5",
         "INSERT OR REPLACE INTO audit_event SELECT * FROM audit_event WHERE id = 2",
-        "INSERT INTO audit_event SELECT 2, at, '', '', '', action, '', outcome, '', hash, hash FROM audit_event",
+        "INSERT INTO audit_event SELECT 2, at, '', '', '', action, '', outcome, '', hash, hash, 1 FROM audit_event",
     ],
     ids=["update", "delete", "replace", "insert in the middle"],
 )

@@ -25,9 +25,9 @@ REVISIONS = [
 ]
 HEAD = REVISIONS[-1]
 #: What tables of older schemas are called now.
-NEW_NAMES = {"deployment": "installation"}
+NEW_NAMES = {"deployment": "installation", "revision_counter": "change_counter"}
 
-#: Upgrades copies of a database, the n-th of them in a process that is killed at its n-th change.
+#: Upgrades copies of a database, each in a process that is killed at a later change than the one before.
 KILLED_UPGRADES = """
 import itertools, os, shutil, signal, sys
 from sqlalchemy import Engine, event
@@ -42,7 +42,7 @@ def kill_at(number):
         if changes and next(left) == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-for number in range(100):
+for number in range(int(sys.argv[3]), 1000, int(sys.argv[4])):
     copy = f"{sys.argv[2]}/{number}/wfmgmt.db"
     os.mkdir(os.path.dirname(copy))
     shutil.copy(sys.argv[1], copy)
@@ -82,15 +82,31 @@ def dump(folder: Path, *, schema_only: bool = False) -> dict[str, list[tuple[obj
 
 
 def contents(folder: Path) -> dict[str, list[dict[str, object]]]:
-    """Return the rows of every table under its newest name, each with the names of its columns."""
+    """Return the rows of every table under its newest name, each with the newest names of its columns.
+
+    In schemas without versions a workflow is what a version is now.
+    """
     with closing(sqlite3.connect(folder / "wfmgmt.db")) as connection:
         connection.row_factory = sqlite3.Row
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
-        return {
-            NEW_NAMES.get(name, name): list(map(dict, connection.execute(f"SELECT * FROM {name} ORDER BY 1")))  # noqa: S608 - a table of this database
+        rows = {
+            name: list(map(dict, connection.execute(f"SELECT * FROM {name} ORDER BY 1")))  # noqa: S608 - a table of this database
             for name in tables
             if name != "alembic_version"
         }
+    if "workflow" in rows and "workflow_version" not in rows:
+        rows = {NEW_NAMES.get(name, name): [_renamed(row) for row in found] for name, found in rows.items()}
+        names = {"id", "uid", "name", "change", "created_at"}
+        workflows = rows["workflow"]
+        rows["workflow"] = [{column: row[column] for column in names & row.keys()} for row in workflows]
+        rows["workflow_version"] = [
+            {column: row[column] for column in row.keys() - {"name", "change"}} for row in workflows
+        ]
+    return rows
+
+
+def _renamed(row: dict[str, object]) -> dict[str, object]:
+    return {{"revision": "change", "workflow_id": "version_id"}.get(name, name): value for name, value in row.items()}
 
 
 def only(rows: dict[str, list[dict[str, object]]], like: dict[str, list[dict[str, object]]]) -> object:
@@ -172,7 +188,9 @@ def test_upgrade_takes_tokens_out_of_addresses(tmp_path: Path) -> None:
     upgrade(url_of(tmp_path))
     with closing(sqlite3.connect(tmp_path / "wfmgmt.db")) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        urls = connection.execute("SELECT name, url, spec FROM workflow ORDER BY name LIMIT 2").fetchall()
+        urls = connection.execute(
+            "SELECT name, url, spec FROM workflow_version JOIN workflow ON workflow.id = workflow_id ORDER BY name LIMIT 2"
+        ).fetchall()
         model_urls = connection.execute("SELECT DISTINCT kind, model_url FROM node ORDER BY kind").fetchall()
     assert urls == [("a", "https://h/x.mar", spec.format("https://h/x.mar")), ("b", "b.war", "dag: {}\n")]
     assert model_urls == [("function", None), ("model", "https://h/x.mar")]
@@ -191,9 +209,12 @@ def test_migrations_make_what_no_model_describes(tmp_path: Path) -> None:
     """Views, triggers, and the strictness and checks of every table are there."""
     upgrade(url_of(tmp_path))
     schema = dump(tmp_path, schema_only=True)["schema"]
-    assert {name for kind, name, _ in schema if kind == "view"} == {"v_workflow", "v_audit"}
+    views = {"v_workflow", "v_version", "v_release", "v_serving_history", "v_audit"}
+    assert {name for kind, name, _ in schema if kind == "view"} == views
     assert {name for kind, name, _ in schema if kind == "trigger"} == {
-        f"audit_event_refuses_{operation}" for operation in ("update", "delete", "replace")
+        f"{table}_refuses_{operation}"
+        for table in ("audit_event", "release", "release_route")
+        for operation in ("update", "delete", "replace")
     }
     made = {str(name): str(sql) for kind, name, sql in schema if kind == "table"}
     for table in metadata.sorted_tables:
@@ -203,11 +224,16 @@ def test_migrations_make_what_no_model_describes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "revision",
-    # From the oldest schemas a kill meets every statement there is, without rows and with rows.
-    ["base", REVISIONS[0], *(pytest.param(each, marks=pytest.mark.slow) for each in REVISIONS[1:-1])],
+    ("revision", "start", "step"),
+    # All migrations commit together, so every eleventh change says enough while one is working.
+    [
+        *((revision, start, 11) for revision, start in (("base", 0), (REVISIONS[0], 4), (REVISIONS[-2], 7))),
+        *(pytest.param(revision, 0, 1, marks=pytest.mark.slow) for revision in ("base", *REVISIONS[:-1])),
+    ],
 )
-def test_upgrade_killed_at_any_statement_leaves_the_old_schema_with_its_rows(tmp_path: Path, revision: str) -> None:
+def test_upgrade_killed_at_any_statement_leaves_the_old_schema_with_its_rows(
+    tmp_path: Path, revision: str, start: int, step: int
+) -> None:
     """Whichever change was the last one, the database is as before; the next start finds it and migrates it."""
     upgrade(url_of(tmp_path))
     fill(tmp_path)
@@ -215,7 +241,9 @@ def test_upgrade_killed_at_any_statement_leaves_the_old_schema_with_its_rows(tmp
     old = dump(tmp_path)
     (tmp_path / "copies").mkdir()
     subprocess.run(
-        [sys.executable, "-c", KILLED_UPGRADES, tmp_path / "wfmgmt.db", tmp_path / "copies"], cwd=CHECKOUT, check=True
+        [sys.executable, "-c", KILLED_UPGRADES, tmp_path / "wfmgmt.db", tmp_path / "copies", str(start), str(step)],
+        cwd=CHECKOUT,
+        check=True,
     )
     *killed, finished = sorted((tmp_path / "copies").iterdir(), key=lambda copy: int(copy.name))
     assert len(killed) >= 2  # A new table, and the new revision.

@@ -10,7 +10,7 @@ from alembic import command
 from tests.support.postgresql import postgresql
 from tests.support.records import make_event, make_workflow, register
 from wfmgmt.domain.status import WorkflowStatus
-from wfmgmt.registry import reading, writing
+from wfmgmt.registry import targets, writing
 from wfmgmt.registry.registry import Registry
 from wfmgmt.registry.schema import alembic_config, inspect, locked_connection, upgrade
 
@@ -130,14 +130,14 @@ def test_counter_alone_keeps_revisions_in_order(database: str, registry: Registr
         other.exec_driver_sql("SET TRANSACTION READ WRITE")
         other.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
         with pytest.raises(Exception, match="lock timeout"):
-            other.execute(writing._NEXT_REVISION)  # noqa: SLF001 - as above
+            other.execute(writing._NEXT_CHANGE)  # noqa: SLF001 - as above
 
 
 def test_removals_are_remembered_for_a_bounded_number_of_revisions(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A reader that is further behind gets a gap, and so does one with a larger revision than there is."""
-    for module in (reading, writing):
+    """A reader that is further behind gets a gap, and so does one with a larger number than there is."""
+    for module in (targets, writing):
         monkeypatch.setattr(module, "MAX_REMOVALS", 8)
     gone = []
     for name in ("a", "b", "c", "d"):
