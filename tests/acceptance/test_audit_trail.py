@@ -114,7 +114,7 @@ def test_change_does_not_happen_when_its_row_cannot_be_written(service: Service)
     assert service.register("seq.war", workflow_name="new").status_code == 503
     assert service.unregister("old").status_code == 503
     assert rows(service, "SELECT count(*) FROM audit_event") == before
-    assert rows(service, "SELECT name, status FROM workflow ORDER BY name") == [
+    assert rows(service, "SELECT name, status FROM v_workflow ORDER BY name") == [
         ("new", "registering"),
         ("old", "unregistering"),
     ]

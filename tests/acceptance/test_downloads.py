@@ -353,7 +353,7 @@ def test_secrets_are_used_and_never_shown(downloading: Service, web: WebFiles, t
     assert listed.json() == {"workflows": [{"workflowName": "seq", "workflowUrl": url}]}
     (audited,) = audit_of(downloading, registered)
     assert audited["detail"]["url"] == url
-    (row,) = query(downloading, "SELECT spec FROM workflow")
+    (row,) = query(downloading, "SELECT spec FROM workflow_version")
     assert model in row["spec"]
     assert secrets_in(downloading, registered, described, listed) == []
     assert downloading.unregister("seq").status_code == 200

@@ -218,7 +218,7 @@ def test_command_that_is_ended_half_way_leaves_nothing(
             text=True,
         )
         try:
-            wait_until(lambda: rows(service, "SELECT 1 FROM workflow WHERE status = 'registering'"), what="the claim")
+            wait_until(lambda: rows(service, "SELECT 1 FROM v_workflow WHERE status = 'registering'"), what="the claim")
             assert {path.name for path in stored(service)} >= {"slow.war", "slow.mar"}
             process.send_signal(number)
             _, errors = process.communicate(timeout=10)

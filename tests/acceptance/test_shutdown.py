@@ -56,7 +56,7 @@ def test_signal_undoes_a_registration_that_does_not_finish(
         assert end(service, signal_number) == 0
         assert answer.result(1).status_code == 503
         assert answer.result().json()["type"] == "ServiceUnavailableException"
-    assert rows(service, "SELECT status FROM workflow") == []
+    assert rows(service, "SELECT status FROM v_workflow") == []
     assert rows(service, "SELECT action, outcome FROM audit_event") == [("register", "failed")]
 
 
@@ -70,7 +70,7 @@ def test_sigterm_answers_a_registration_that_finishes_soon(service: Service, gat
         gate.unlink()
         assert answer.result(STOP_S).status_code == 200
     assert end(service, None) == 0
-    assert rows(service, "SELECT name, status FROM workflow") == [("slow", "ready")]
+    assert rows(service, "SELECT name, status FROM v_workflow") == [("slow", "ready")]
 
 
 def replace_web_workers(service: Service) -> None:

@@ -162,7 +162,7 @@ def test_register_takes_its_parameters_in_any_usual_way(
 def test_register_keeps_the_timeouts(service: Service, parameters: dict[str, Any], expected: tuple[int, int]) -> None:
     """Both are seconds, 120 unless given."""
     assert post(service, json={"url": "f.war", **parameters}).status_code == 200
-    (row,) = query(service, "SELECT response_timeout_s, startup_timeout_s FROM workflow WHERE name = 'f'")
+    (row,) = query(service, "SELECT response_timeout_s, startup_timeout_s FROM v_workflow WHERE name = 'f'")
     assert (row["response_timeout_s"], row["startup_timeout_s"]) == expected
 
 

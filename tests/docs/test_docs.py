@@ -12,6 +12,7 @@ import pytest
 from tests.support.records import make_event, make_function, make_node, make_registry, make_workflow
 from wfmgmt.cli.main import COMMANDS, implementation
 from wfmgmt.domain.audit import AuditOutcome
+from wfmgmt.domain.releases import ReleaseKind, Route, RoutingTable
 from wfmgmt.registry.registry import Registry
 from wfmgmt.registry.tables import metadata
 from wfmgmt.settings import Settings
@@ -40,11 +41,42 @@ EXPECTED = [
     [(1,)],
     [("half", "registering", "2026-11-23T12:00:00.000000Z")],
     [],
+    [("1.0", 90), ("2.0", 10)],
+    [("2026-11-23T17:00:00.000000Z", "anonymous", 10, "new tokenizer")],
+    [("seq", 3, "2026-11-23T18:00:00.000000Z", "1.0=100", "too many failures")],
+    [
+        ("half", "1.0", 0, "registering", "a" * 64),
+        ("seq", "1.0", 1, "ready", "a" * 64),
+        ("seq", "2.0", 0, "ready", "a" * 64),
+        ("sequential", "1.0", 1, "ready", "a" * 64),
+    ],
+    [("seq", "1.0", "m1", "max_workers", 4, "2026-11-23T18:00:00.000000Z", "anonymous")],
 ]
 
 
+def _change(database: Path) -> None:
+    """Give a second workflow a second version, some traffic, and take it back, hour by hour."""
+    hours = iter(range(16, 24))
+    registry = Registry(f"sqlite:///{database}", clock=lambda: NOON.replace(hour=next(hours)))
+    first, second = make_workflow("seq"), make_workflow("seq", version="2.0")
+    with registry.write() as writer:
+        writer.claim_name(first)
+        writer.mark_ready(first.uid)
+        assert writer.claim_version(second)
+        writer.mark_ready(second.uid)
+    routes = (Route(version="2.0", weight=10), Route(version="1.0", weight=90))
+    with registry.write() as writer:
+        table = RoutingTable(routes=routes)
+        writer.add_release("seq", table, kind=ReleaseKind.TRAFFIC, actor="anonymous", reason="new tokenizer")
+    with registry.write() as writer:
+        back = RoutingTable.all_to("1.0")
+        writer.add_release("seq", back, kind=ReleaseKind.GUARD, actor="guard", reason="too many failures")
+        writer.override(writer.node_ids(first.uid)["m1"], {"max_workers": 4}, actor="anonymous")
+    registry.close()
+
+
 @pytest.fixture(name="database", scope="module")
-def _database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+def _database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
     folder = tmp_path_factory.mktemp("docs")
     make_registry(folder).close()
     registry = Registry(f"sqlite:///{folder / 'wfmgmt.db'}", clock=lambda: NOON)
@@ -58,18 +90,23 @@ def _database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Conn
         failed = {"error": {"message": "no such file"}}
         writer.record(make_event("broken", outcome=AuditOutcome.FAILED, detail=failed))
     registry.close()
+    if request.param:
+        _change(folder / "wfmgmt.db")
     connection = sqlite3.connect(f"file:{folder / 'wfmgmt.db'}?mode=ro", uri=True)
     yield connection
     connection.close()
 
 
-def test_audit_page_answers_ten_questions() -> None:
+def test_audit_page_answers_fifteen_questions() -> None:
     """An auditor finds what the page promises."""
-    assert len(QUESTIONS) == len(EXPECTED) == 10
+    assert len(QUESTIONS) == len(EXPECTED) == 15
 
 
 @pytest.mark.parametrize(
-    ("statement", "expected"), list(zip([sql for _, sql in QUESTIONS], EXPECTED, strict=True)), ids=range(1, 11)
+    ("database", "statement", "expected"),
+    [(at >= 10, sql, rows) for at, ((_, sql), rows) in enumerate(zip(QUESTIONS, EXPECTED, strict=True))],
+    ids=range(1, 16),
+    indirect=["database"],
 )
 def test_each_question_is_answered_by_its_statement(
     database: sqlite3.Connection, statement: str, expected: list[tuple[object, ...]]

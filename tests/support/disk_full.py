@@ -40,7 +40,7 @@ class FullDiskCase:
 
     def workflows(self) -> list[list[str]]:
         """Return name and status of every workflow in the database."""
-        return self._query("SELECT name, status FROM workflow")
+        return self._query("SELECT name, status FROM v_workflow")
 
     def empty_log(self) -> None:
         """Make the write-ahead log empty, so that every write needs space."""

@@ -49,6 +49,7 @@ def make_workflow(name: str = "seq", **overrides: Any) -> NewWorkflow:
     target: dict[str, Any] = {
         "uid": uuid.uuid4().hex,
         "workflow": name,
+        "version": "1.0",
         "archive_file": f"{name}.war",
         "archive_sha256": SHA,
         "handler": "handler.py",

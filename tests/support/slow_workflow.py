@@ -43,5 +43,5 @@ def in_background(service: Service, url: str) -> Iterator["Future[requests.Respo
     """Register in a thread; give what will be answered once the registration is under way."""
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(service.register, url)
-        wait_until(lambda: rows(service, "SELECT 1 FROM workflow WHERE status = 'registering'"), what="the claim")
+        wait_until(lambda: rows(service, "SELECT 1 FROM v_workflow WHERE status = 'registering'"), what="the claim")
         yield answer

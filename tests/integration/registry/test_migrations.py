@@ -189,7 +189,8 @@ def test_upgrade_takes_tokens_out_of_addresses(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "wfmgmt.db")) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         urls = connection.execute(
-            "SELECT name, url, spec FROM workflow_version JOIN workflow ON workflow.id = workflow_id ORDER BY name LIMIT 2"
+            "SELECT name, url, spec FROM workflow_version JOIN workflow ON workflow.id = workflow_id "
+            "ORDER BY name LIMIT 2"
         ).fetchall()
         model_urls = connection.execute("SELECT DISTINCT kind, model_url FROM node ORDER BY kind").fetchall()
     assert urls == [("a", "https://h/x.mar", spec.format("https://h/x.mar")), ("b", "b.war", "dag: {}\n")]
