@@ -142,7 +142,7 @@ USES = (
     Use(
         "http.client:HTTPConnection",
         ("connect", "sock"),
-        "wfmgmt/control/client.py",
+        "wfmgmt/control/connection.py",
         "to send requests over a Unix socket",
     ),
 )
