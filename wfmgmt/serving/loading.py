@@ -213,6 +213,7 @@ class LoadedWorkflow:
         return Model(
             key=ModelKey(target.uid, node.name),
             workflow=target.workflow,
+            version=target.version,
             archive=archive,
             archive_sha256=sha256,
             handler=f"{target.handler}:{node.name}" if is_function else None,

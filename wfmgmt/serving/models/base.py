@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wfmgmt.domain.faults import Fault
+from wfmgmt.domain.releases import FIRST_VERSION
 from wfmgmt.domain.workflow import NodeSettings
 from wfmgmt.errors import Unavailable, WfmgmtError
 
@@ -41,6 +42,7 @@ class Model:
     Attributes:
         key: Its identity.
         workflow: Name of the workflow.
+        version: Which version of the workflow it belongs to.
         archive: The .mar file, or for a function the .war.
         archive_sha256: Digest of that file when it was registered, in lower-case hexadecimal.
         settings: How many workers it has and how requests reach them; retries are the caller's business.
@@ -50,6 +52,7 @@ class Model:
 
     key: ModelKey
     workflow: str
+    version: str = FIRST_VERSION
     archive: Path
     archive_sha256: str
     settings: NodeSettings

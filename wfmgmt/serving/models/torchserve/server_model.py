@@ -1,12 +1,14 @@
 """One model on one TorchServe: its registration, its comparison with what it should be, its predictions."""
 
 import asyncio
+import hashlib
 import math
 import time
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 
 from wfmgmt.domain.faults import Fault
+from wfmgmt.domain.releases import FIRST_VERSION
 from wfmgmt.serving.models.base import DriftKind, Model, ModelNotLoaded, NodeAnswer, NodeRequest, PredictionFailed
 from wfmgmt.serving.models.torchserve.codec import decode, encode
 from wfmgmt.serving.models.torchserve.model_scaler import ModelScaler
@@ -18,6 +20,20 @@ from wfmgmt.torchserve.responses import CONFLICT, ModelDetail
 
 #: What TorchServe takes at most to replace the worker of a request that took too long, besides rounding to seconds.
 _REPLACEMENT_S = 2.0
+
+
+def name_of(model: Model) -> str:
+    """Return the name of a model on a server, where a name has letters, digits, `_`, `-` and `.` only.
+
+    Models of the version 1.0 are called as TorchServe calls those of a workflow; others have their version at the end.
+    """
+    name = f"{model.workflow}__{model.node}"
+    if model.version == FIRST_VERSION:
+        return name
+    if "+" not in model.version:
+        return f"{name}__{model.version}"
+    digest = hashlib.sha256(model.version.encode()).hexdigest()[:8]
+    return f"{name}__{model.version.replace('+', '-')}-{digest}"
 
 
 class ServerModel:
@@ -50,7 +66,7 @@ class ServerModel:
     ) -> None:
         self.server = server
         self.number = number
-        self.name = f"{model.workflow}__{model.node}"
+        self.name = name_of(model)
         self._model = model
         self._pinned = pinned
         self._file = file = pinned.file_of(model)

@@ -40,6 +40,22 @@ async def test_load_registers_what_the_spec_says(tmp_path: Path) -> None:
 
 
 @in_event_loop
+async def test_versions_of_a_workflow_are_models_of_their_own(tmp_path: Path) -> None:
+    """Those of the version 1.0 keep TorchServe's name, others have theirs in it, and one goes without the others."""
+    async with open_both(tmp_path) as (server, (fake,)):
+        versions = {"1.0": "w__m", "2.0": "w__m__2.0", "2.0+cpu": "w__m__2.0-cpu-42e60efc"}
+        models = {
+            version: await load_a_model(server, tmp_path, uid=f"uid{version[0]}{len(version)}", version=version)
+            for version in versions
+        }
+        assert sorted(names_in(fake)) == sorted(versions.values())
+        assert [await text_of(model) for model in models.values()] == ["echo"] * 3
+        await models.pop("2.0").unload()
+        assert sorted(names_in(fake)) == sorted(versions[version] for version in models)
+        assert await text_of(models["2.0+cpu"]) == "echo"
+
+
+@in_event_loop
 async def test_load_leaves_somebody_elses_model_alone(tmp_path: Path) -> None:
     """The error names a name that is taken, and the load does not touch the other's model."""
     async with open_both(tmp_path) as (server, (fake,)):
