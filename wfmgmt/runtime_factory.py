@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
-from wfmgmt.domain.changes import Changes, RegistrySlice
+from wfmgmt.domain.changes import WorkflowChanges, WorkflowSlice
 from wfmgmt.domain.limits import MIB
+from wfmgmt.domain.releases import WorkflowTarget
 from wfmgmt.domain.workflow import LoadRequest, NodeKind
 from wfmgmt.errors import ResourcesExhausted, SettingsInvalid
 from wfmgmt.model_servers import make_forkserver, make_model_servers
@@ -19,8 +20,9 @@ from wfmgmt.serving.catalog import Catalog
 from wfmgmt.serving.drift_check import DriftCheck
 from wfmgmt.serving.load_order import LoadHistory
 from wfmgmt.serving.loader import Loader
-from wfmgmt.serving.loading import LoadedWorkflow
+from wfmgmt.serving.loading import LoadedVersion
 from wfmgmt.serving.measurements import Measurements
+from wfmgmt.serving.mirroring import Mirror
 from wfmgmt.serving.models.base import Drift
 from wfmgmt.serving.models.local.folders import remove_folders, replace_folder
 from wfmgmt.serving.models.local.model import UNPACKED, WORKING
@@ -37,22 +39,27 @@ class DatabaseView:
         self._registry = registry
 
     def uids(self) -> set[str]:
-        """Return every registration, finished or not."""
+        """Return the registration of every version, finished or not."""
         with self._registry.read() as reader:
             return reader.uids()
 
-    def changes(self, since: int) -> Changes:
-        """Return what changed after a revision."""
+    def changes(self, since: int) -> WorkflowChanges:
+        """Return which workflows changed after a change of the registry."""
         with self._registry.read() as reader:
-            return reader.changes(since)
+            return reader.workflow_changes(since)
 
-    def slice_after(self, last: int, *, limit: int) -> RegistrySlice:
-        """Return some of all registrations."""
+    def slice_after(self, last: int, *, limit: int) -> WorkflowSlice:
+        """Return some of all workflows."""
         with self._registry.read() as reader:
-            return reader.slice_after(last, limit=limit)
+            return reader.workflow_slice(last, limit=limit)
+
+    def targets(self, uids: Sequence[str]) -> list[WorkflowTarget]:
+        """Return what each of these workflows is to be."""
+        with self._registry.read() as reader:
+            return reader.targets(uids)
 
     def load_requests(self, uids: list[str]) -> Iterable[LoadRequest]:
-        """Return what is needed to load these."""
+        """Return what is needed to load these versions."""
         with self._registry.read() as reader:
             return list(reader.load_requests(uids))
 
@@ -95,22 +102,35 @@ async def create_runtime(
     registry.pin(database_file)
     view = DatabaseView(registry)
     servers = make_model_servers(settings, view.identity, forkserver, measurements)
-    make_workflow = partial(
-        LoadedWorkflow,
+    make_version = partial(
+        LoadedVersion,
         servers=servers,
         workflow_store=settings.workflow_store,
         model_store=settings.model_store,
         measurements=measurements,
     )
-    catalog = Catalog(make_workflow, queue_size=settings.queue_size, drain_timeout_s=settings.drain_timeout_s)
+    catalog = Catalog(make_version, queue_size=settings.queue_size, drain_timeout_s=settings.drain_timeout_s)
     history = LoadHistory(settings.run_folder / "loads.json")
     loader = Loader(catalog, history)
+    admission = AdmissionControl(
+        PredictionLimits(
+            requests=settings.max_inflight_requests,
+            in_flight_bytes=settings.max_inflight_mb * MIB,
+            request_bytes=settings.request_limit_bytes,
+        )
+    )
+    mirror = Mirror(admission)
     try:
         yield Runtime(
             catalog=catalog,
             loader=loader,
             reconciler=Reconciler(
-                registry=view, catalog=catalog, loader=loader, history=history, prepare=forkserver.preload
+                registry=view,
+                catalog=catalog,
+                loader=loader,
+                history=history,
+                standby_s=settings.standby_s,
+                prepare=forkserver.preload,
             ),
             drift_check=DriftCheck(
                 models=servers[NodeKind.MODEL],
@@ -121,15 +141,11 @@ async def create_runtime(
             ),
             history=history,
             measurements=measurements,
-            admission=AdmissionControl(
-                PredictionLimits(
-                    requests=settings.max_inflight_requests,
-                    in_flight_bytes=settings.max_inflight_mb * MIB,
-                    request_bytes=settings.request_limit_bytes,
-                )
-            ),
+            admission=admission,
+            mirror=mirror,
         )
     finally:
+        await mirror.close()
         await loader.close()
         await asyncio.gather(*(server.close() for server in servers.values()), history.save())
         await forkserver.close()

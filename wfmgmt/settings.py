@@ -182,6 +182,7 @@ class Settings(BaseModel):
     response_limit_bytes: int = Field(default=6_553_500, ge=1, le=MAX_MESSAGE_BYTES)
     idle_timeout_s: float = Field(default=60, ge=0.1, le=MAX_WAIT_S)
     drain_timeout_s: float = Field(default=30, ge=0, le=MAX_WAIT_S)
+    standby_s: float = Field(default=600, ge=0, le=MAX_WAIT_S)
     max_workers: int = Field(default=1000, ge=1, le=100_000)
     worker_memory_mb: int | None = Field(default=None, ge=1)
     preload: Annotated[tuple[str, ...], BeforeValidator(_modules)] = ()

@@ -13,6 +13,8 @@ class LoadEvent(StrEnum):
     FAILED = "failed"
     #: The registry calls it ready.
     REGISTERED = "registered"
+    #: A load that failed is asked for again.
+    RETRIED = "retried"
     #: It is to be taken down.
     LEFT = "left"
     #: Nothing of it is left.
@@ -102,6 +104,7 @@ MOVES: Mapping[LoadState, Mapping[LoadEvent, LoadState]] = {
         LoadEvent.CAME_UP: LoadState.SERVING,
         LoadEvent.FAILED: LoadState.DOWN,
         LoadEvent.REGISTERED: LoadState.DOWN,
+        LoadEvent.RETRIED: LoadState.RESTORING,
         LoadEvent.LEFT: LoadState.LEAVING,
     },
     LoadState.LEAVING: {

@@ -246,8 +246,8 @@ class VersionFigures:
 
     Attributes:
         traffic: By the reason why it got the requests; without a reason that did not occur.
-        in_flight: Requests and copies that it works on now.
-        dropped: Copies of the last minute that it did not get, since there were too many.
+        in_flight: Requests that it works on now, copies aside.
+        dropped: Copies that it did not get since it was loaded, for there were too many.
     """
 
     traffic: Mapping[TrafficKind, TrafficFigures] = field(default_factory=dict)

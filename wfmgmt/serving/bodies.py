@@ -105,6 +105,12 @@ def encode_headers(request: web.Request) -> bytes:
     return json.dumps(headers).encode()
 
 
+def with_header(headers: bytes, name: str, value: str) -> bytes:
+    """Return encoded headers with one more, in place of what the client may have sent under that name."""
+    others = {known: each for known, each in json.loads(headers).items() if known.lower() != name}
+    return json.dumps({**others, name: value}).encode()
+
+
 async def _read(request: web.Request, permit: Permit) -> bytes:
     """Read the body, asking for room as it comes."""
     if request.content_length is not None and request.content_length > permit.limit_bytes:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from wfmgmt.control.messages import DriftReport, decode, encode
+from wfmgmt.control.messages import DriftReport, FiguresReport, decode, encode
 from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.errors import WfmgmtError
 from wfmgmt.serving.memory import collect_and_measure
@@ -38,6 +38,8 @@ def control_app(runtime: Runtime) -> web.Application:
     app.router.add_get("/workflows/{uid}", _report)
     app.router.add_delete("/workflows/{uid}", _unload)
     app.router.add_post("/workflows/{uid}/registered", _on_registered)
+    app.router.add_post("/workflows/{uid}/reach", _reach)
+    app.router.add_get("/workflows/{uid}/figures", _figures)
     app.router.add_get("/status", _status)
     app.router.add_post("/reconcile_now", _reconcile_now)
     app.router.add_get("/check", _check)
@@ -74,6 +76,13 @@ def _wait_s(request: web.Request) -> float:
         return min(max(float(request.query.get("wait_s", "0")), 0.0), _MAX_WAIT_S)
     except ValueError as error:
         raise web.HTTPBadRequest(text="wait_s: expected a number") from error
+
+
+def _number(request: web.Request, name: str) -> int:
+    try:
+        return int(request.query.get(name, "0"))
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=f"{name}: expected a whole number") from error
 
 
 @asynccontextmanager
@@ -122,6 +131,20 @@ async def _on_registered(request: web.Request) -> web.Response:
     return web.Response()
 
 
+async def _reach(request: web.Request) -> web.Response:
+    """Report on a workflow once a revision of it is in force, or cannot be, or `wait_s` is over."""
+    reconciler, uid = request.app[_RUNTIME].reconciler, request.match_info["uid"]
+    async with _signs_of_life(request):
+        report = await reconciler.reach(uid, _number(request, "revision"), _wait_s(request))
+    return _message(report)
+
+
+async def _figures(request: web.Request) -> web.Response:
+    """Report the traffic of a workflow."""
+    workflow = request.app[_RUNTIME].catalog.workflow(request.match_info["uid"])
+    return _message(FiguresReport(revision=0, release=None) if workflow is None else workflow.figures())
+
+
 async def _unload(request: web.Request) -> web.Response:
     """Take a workflow down, answering after `wait_s` at the latest; it goes on in the background."""
     runtime, uid = request.app[_RUNTIME], request.match_info["uid"]
@@ -132,10 +155,7 @@ async def _unload(request: web.Request) -> web.Response:
 
 async def _status(request: web.Request) -> web.Response:
     """Report what changed since the client's last request."""
-    try:
-        since = int(request.query.get("since", "0"))
-    except ValueError as error:
-        raise web.HTTPBadRequest(text="since: expected a whole number") from error
+    since = _number(request, "since")
     status_log = request.app[_RUNTIME].catalog.status_log
     changes = await status_log.changes(epoch=request.query.get("epoch", ""), since=since, wait_s=_wait_s(request))
     return _message(changes)

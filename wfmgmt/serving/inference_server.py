@@ -26,13 +26,19 @@ from wfmgmt.serving.models.base import NodeRequest
 from wfmgmt.serving.openapi import INFERENCE_API
 from wfmgmt.serving.predictions import Permit, Prediction
 from wfmgmt.serving.runtime import Runtime
+from wfmgmt.serving.workflows import Wanted
 
 _RUNTIME = web.AppKey("runtime", Runtime)
 _METRICS = web.AppKey("metrics", InferenceMetrics)
 _DESCRIPTION = json_body(INFERENCE_API)
-#: Keys of a request: what it holds until its answer is written, its id, and the prediction whose trace is asked for.
+#: Header that names a version: on a request the one that is to answer, on an answer the one that did.
+VERSION_HEADER = "x-workflow-version"
+_VERSION_PATHS = ("/wfpredict/{name}/{version}", "/wfpredict/{name}/{version}/")
+#: Keys of a request: what it holds until its answer is written, its id, its version, and the prediction whose trace is
+#: asked for.
 _HELD = web.RequestKey("held", ExitStack)
 _ID = web.RequestKey("id", str)
+_VERSION = web.RequestKey("version", str)
 _TRACED = web.RequestKey("traced", Prediction)
 #: Shorter answers fit into the buffers of the system, and are written without waiting for the client.
 _WRITTEN_AT_ONCE = 64 * 1024
@@ -55,7 +61,7 @@ def inference_app(runtime: Runtime, *, metrics: InferenceMetrics, on_answer: OnA
     app = web.Application(middlewares=[_dress(on_answer)])
     app[_RUNTIME] = runtime
     app[_METRICS] = metrics
-    for path in ("/wfpredict/{name}", "/wfpredict/{name}/"):
+    for path in ("/wfpredict/{name}", "/wfpredict/{name}/", *_VERSION_PATHS):
         for method in ("GET", "POST", "PUT"):
             app.router.add_route(method, path, _predict, expect_handler=_expect)
     for path in ("/ping", "/ping/"):
@@ -73,25 +79,30 @@ def inference_app(runtime: Runtime, *, metrics: InferenceMetrics, on_answer: OnA
 
 
 async def _predict(request: web.Request) -> web.Response:
-    """Have a workflow answer."""
+    """Have a version of a workflow answer."""
     runtime = request.app[_RUNTIME]
     catalog = runtime.catalog
-    name = request.match_info["name"]
     request_id = request[_ID] = sane_request_id(request.headers.get(REQUEST_ID))
+    match = request.match_info
+    named = match.get("version") or request.headers.get(VERSION_HEADER)
+    wanted = Wanted(match["name"], named, request_id, request.headers)
     held = request[_HELD] = ExitStack()
     permit = held.enter_context(runtime.admission.admit())
-    waited_s = 0.0 if catalog.can_answer(name) else await _wait_before_body(request, permit)
+    waited_s = 0.0 if catalog.can_answer(wanted) else await _wait_before_body(request, wanted, permit)
     fields = await read_fields(request, permit)
-    if not catalog.can_answer(name):
-        waited_s = await catalog.wait_until_loaded(name, waited_s)
+    if not catalog.can_answer(wanted):
+        waited_s = await catalog.wait_until_loaded(wanted, waited_s)
     permit.begin()
-    workflow = catalog.find(name)
-    held.enter_context(workflow.accepting())
+    version = catalog.find(wanted)
+    held.enter_context(version.accepting())
+    request[_VERSION] = version.target.version
     first = NodeRequest(request_id=request_id, headers=encode_headers(request), fields=fields)
-    prediction = Prediction(request=first, permit=permit, waited_s=waited_s)
+    if (mirrored := catalog.mirrored(wanted)) is not None:
+        runtime.mirror.copy(first, mirrored)
+    prediction = Prediction(request=first, permit=permit, waited_s=waited_s, kind=wanted.kind)
     if request.query.get(TRACE) == "1":
         request[_TRACED] = prediction
-    answers = await workflow.predict(prediction)
+    answers = await version.predict(prediction)
     if sum(len(each.content) for each in answers.values()) <= _JOINED_AT_ONCE or len(answers) == 1:
         answer = joined(answers)
     else:
@@ -101,8 +112,8 @@ async def _predict(request: web.Request) -> web.Response:
     return web.Response(body=answer.content, status=answer.status, headers=headers)
 
 
-async def _wait_before_body(request: web.Request, permit: Permit) -> float:
-    """Wait until the workflow can answer and return for how long; a refusal comes before its body is read.
+async def _wait_before_body(request: web.Request, wanted: Wanted, permit: Permit) -> float:
+    """Wait until the version can answer and return for how long; a refusal comes before its body is read.
 
     What aiohttp reads of the body meanwhile counts as in flight.
     """
@@ -110,7 +121,7 @@ async def _wait_before_body(request: web.Request, permit: Permit) -> float:
     buffered = min(_BUFFERED_BYTES if length is None else length, _BUFFERED_BYTES) if request.body_exists else 0
     permit.reserve(buffered)
     try:
-        return await request.app[_RUNTIME].catalog.wait_until_loaded(request.match_info["name"])
+        return await request.app[_RUNTIME].catalog.wait_until_loaded(wanted)
     finally:
         permit.release(buffered)
 
@@ -154,6 +165,8 @@ def _dress(on_answer: OnAnswer) -> Middleware:
             answer = await _answer(request, handler)
             answer.headers.update(NO_CACHE)
             answer.headers[REQUEST_ID] = request.get(_ID) or sane_request_id(request.headers.get(REQUEST_ID))
+            if (version := request.get(_VERSION)) is not None:
+                answer.headers[VERSION_HEADER] = version
             if (prediction := request.get(_TRACED)) is not None:
                 answer.headers[TRACE_HEADER] = trace_text(prediction.traces)
             if _HELD in request and (answer.content_length or 0) > _WRITTEN_AT_ONCE:
@@ -181,7 +194,7 @@ async def _ping(request: web.Request) -> web.Response:
     """Answer whether everything runs, or what does not."""
     status_log = request.app[_RUNTIME].catalog.status_log
     not_ready = [report for report in status_log.reports() if report.is_missing]
-    shown = {report.workflow: report.problem for report in not_ready[:NOT_READY_SHOWN]}
+    shown = {report.label: report.problem for report in not_ready[:NOT_READY_SHOWN]}
     status, body = health(status_log.problem, shown, len(not_ready))
     return json_answer(json_body(body), status)
 
@@ -190,7 +203,7 @@ async def _readyz(request: web.Request) -> web.Response:
     """Answer whether all that was ready is ready again, or what is not."""
     catalog = request.app[_RUNTIME].catalog
     awaited = [report for report in catalog.status_log.reports() if report.is_awaited]
-    shown = {report.workflow: report.awaited_for for report in awaited[:NOT_READY_SHOWN]}
+    shown = {report.label: report.awaited_for for report in awaited[:NOT_READY_SHOWN]}
     problem = "The server is stopping." if catalog.is_closing else catalog.status_log.problem
     status, body = readiness(problem, shown, len(awaited))
     return json_answer(json_body(body), status)

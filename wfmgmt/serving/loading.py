@@ -1,4 +1,4 @@
-"""One workflow in the runtime: loading its nodes, predictions, unloading, its status."""
+"""One version of a workflow in the runtime: loading its nodes, predictions, unloading, its status."""
 
 import asyncio
 import errno
@@ -8,13 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wfmgmt.control.load_state import LoadEvent, LoadState
-from wfmgmt.control.messages import NodeReport, WorkflowReport
+from wfmgmt.control.messages import NodeReport, TrafficKind, VersionFigures, WorkflowReport
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.workflow import LoadRequest, Node, NodeKind
+from wfmgmt.errors import NodeRefused, WfmgmtError
 from wfmgmt.serving.measurements import Measurements, NodeMeasurements
 from wfmgmt.serving.models.base import Model, ModelKey, ModelNotLoaded, NodeAnswer
 from wfmgmt.serving.models.protocol import LoadedModel, ModelServer
+from wfmgmt.serving.node_settings import SettingsFollower
 from wfmgmt.serving.predictions import Prediction, WorkflowRunner
+from wfmgmt.serving.traffic import VersionTraffic, is_server_error
 
 _log = logging.getLogger("wfmgmt.runtime")
 
@@ -30,8 +33,8 @@ _FAULTS_BY_PRECEDENCE = (
 )
 
 
-class LoadedWorkflow:
-    """The nodes of one registration. For the event loop only.
+class LoadedVersion:
+    """The nodes of one registration: of one version of a workflow. For the event loop only.
 
     Args:
         target: What to load.
@@ -46,6 +49,9 @@ class LoadedWorkflow:
         state: How far that is, and whether clients may know of it.
         worked_before: Whether it came up when it was loaded last, as far as is known.
         is_hopeful: Whether requests wait for it although loading it failed.
+        is_routed: Whether the routing in force names it.
+        last_used: When the last request to it ended, or it lost its share, on the loop's clock.
+        traffic: The requests to it.
     """
 
     def __init__(
@@ -62,6 +68,9 @@ class LoadedWorkflow:
         self.state = LoadState.LOADING
         self.worked_before = True
         self.is_hopeful = False
+        self.is_routed = True
+        self.last_used = asyncio.get_running_loop().time()
+        self.traffic = VersionTraffic()
         self._workflow_store = workflow_store
         self._model_store = model_store
         self._publish = publish
@@ -70,19 +79,34 @@ class LoadedWorkflow:
         self._is_out_of_space = False
         self._task: asyncio.Task[None] | None = None
         self._measurements = measurements
-        self._measured: dict[str, NodeMeasurements] = {}
+        self._measured: Mapping[str, NodeMeasurements] = {}
         self._runner: WorkflowRunner | None = None
+        self._settings: SettingsFollower | None = None
         self._servers = servers
         self._models: dict[str, LoadedModel] = {}
         self._under_way = 0
         self._is_quiet = asyncio.Event()
         self._is_quiet.set()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is up with all settings that are wanted."""
+        return self.state.is_loaded and self._settings is not None and self._settings.is_settled
+
+    @property
+    def problem(self) -> str:
+        """Why it is not as it should be, and will not be soon; empty while nothing has gone wrong."""
+        if self.state.has_failed:
+            return "; ".join(f"{node}: {reason}" for node, reason in self._failures.items())
+        return "" if self._settings is None else self._settings.problem
+
     def report(self) -> WorkflowReport:
-        """Return how the workflow is."""
+        """Return how the version is."""
         return WorkflowReport(
             uid=self.target.uid,
             workflow=self.target.workflow,
+            version=self.target.version,
+            is_routed=self.is_routed,
             state=self.state,
             nodes={node.name: self._node_report(node) for node in self.target.nodes},
             failures=self._failures,
@@ -98,14 +122,34 @@ class LoadedWorkflow:
         return NodeReport(kind=node.kind, wanted=status.wanted, ready=status.ready, error=status.error)
 
     async def predict(self, prediction: Prediction) -> Mapping[str, NodeAnswer]:
-        """Take a request through the graph of a workflow that is loaded; see `WorkflowRunner.run`."""
+        """Take a request through the graph of a version that is loaded; see `WorkflowRunner.run`."""
         if self._runner is None:
             raise RuntimeError(f"{self.target.workflow} was never loaded")
-        return await self._runner.run(prediction)
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            answers = await self._runner.run(prediction)
+        except WfmgmtError as error:
+            is_failure = not isinstance(error, NodeRefused) or is_server_error(error.status)
+            self._record(prediction.kind, began, clock(), is_failure=is_failure)
+            raise
+        is_failure = any(is_server_error(answer.status) for answer in answers.values())
+        self._record(prediction.kind, began, clock(), is_failure=is_failure)
+        return answers
+
+    def _record(self, kind: TrafficKind, began: float, now: float, *, is_failure: bool) -> None:
+        self.traffic.of(kind).record(now, now - began, is_failure=is_failure)
+
+    def figures(self) -> VersionFigures:
+        """Return the traffic of the last minute."""
+        now = asyncio.get_running_loop().time()
+        return VersionFigures(
+            traffic=self.traffic.figures(now), in_flight=self._under_way, dropped=self.traffic.dropped
+        )
 
     @contextmanager
     def accepting(self) -> Iterator[None]:
-        """Keep the workflow loaded while a request that was accepted is answered."""
+        """Keep the version loaded while a request that was accepted is answered."""
         self._under_way += 1
         self._is_quiet.clear()
         try:
@@ -114,6 +158,12 @@ class LoadedWorkflow:
             self._under_way -= 1
             if not self._under_way:
                 self._is_quiet.set()
+                self.last_used = asyncio.get_running_loop().time()
+
+    @property
+    def may_be_parked(self) -> bool:
+        """Whether nobody needs it now: it has no share, and answers nothing."""
+        return not self.is_routed and not self._under_way and self.state in {LoadState.SERVING, LoadState.DOWN}
 
     async def drain(self, timeout_s: float) -> None:
         """Accept nothing more, and return when what was accepted is answered or the time is over."""
@@ -127,21 +177,41 @@ class LoadedWorkflow:
             )
 
     def on_registered(self) -> None:
-        """Let clients know of the workflow: the registry calls it ready."""
-        before, self.state = self.state, self.state.after(LoadEvent.REGISTERED)
+        """Let clients know of the version: the registry calls it ready."""
+        self._move(LoadEvent.REGISTERED)
+
+    def retry(self) -> None:
+        """Let clients wait for it once more, since a load that failed is asked for again."""
+        self._move(LoadEvent.RETRIED)
+
+    def _move(self, event: LoadEvent) -> None:
+        before, self.state = self.state, self.state.after(event)
         if self.state is not before:
             self.publish()
+
+    def set_routed(self, is_routed: bool) -> None:  # noqa: FBT001 - a setter
+        """Record whether the routing in force names it."""
+        if is_routed is not self.is_routed:
+            self.is_routed = is_routed
+            self.last_used = asyncio.get_running_loop().time()
+            self.publish()
+
+    def follow(self, target: LoadRequest) -> None:
+        """Take over settings of nodes that were changed since it was read what to load."""
+        self.target = target
+        if self._settings is not None:
+            self._settings.follow(target.nodes)
 
     def leave(self) -> None:
         """Accept nothing more, since it is to be taken down."""
         self.state = self.state.after(LoadEvent.LEFT)
 
     def publish(self) -> None:
-        """Publish how the workflow is."""
+        """Publish how the version is."""
         self._publish(self.report())
 
     def _on_node_change(self) -> None:
-        """Publish how the workflow is when the workers of a node changed; while it loads that is not shown."""
+        """Publish how the version is when the workers of a node changed; while it loads that is not shown."""
         if self.state.is_loaded:
             self.publish()
 
@@ -155,10 +225,11 @@ class LoadedWorkflow:
         self._is_out_of_space = False
         self._faults.clear()
         self._task, failed_before = asyncio.current_task(), self._failures
+        loading = self.target
         try:
-            self._failures = await self._load_nodes()
+            self._failures = await self._load_nodes(loading)
             if not self._failures:
-                self._start_runner()
+                self._start_runner(loading)
         except Exception as error:  # noqa: BLE001 - a load that fails in any way has to end
             _log.error("loading broke off", exc_info=error, extra={"workflow": self.target.workflow})
             self._failures = {self.target.nodes[0].name: f"the runtime failed: {type(error).__name__}"}
@@ -168,20 +239,30 @@ class LoadedWorkflow:
         finally:
             self._task = None
         self.state = self.state.after(LoadEvent.FAILED if self._failures else LoadEvent.CAME_UP)
+        self.last_used = asyncio.get_running_loop().time()
         for node, reason in self._failures.items() - failed_before.items():
             _log.warning("not loaded: %s", reason, extra={"workflow": self.target.workflow, "node": node})
         self.publish()
 
-    def _start_runner(self) -> None:
-        """Make what is needed only for a workflow that runs; there may be very many that do not."""
-        target = self.target
-        self._measured = self._measurements.start(target.workflow, [node.name for node in target.nodes])
-        infer = {node: model.infer for node, model in self._models.items()}
-        self._runner = WorkflowRunner(target, infer=infer, measured=self._measured)
+    def _start_runner(self, loaded: LoadRequest) -> None:
+        """Make what is needed only for a version that runs; there may be very many that do not.
 
-    async def _load_nodes(self) -> dict[str, str]:
+        Args:
+            loaded: What was loaded; settings may have changed meanwhile.
+        """
+        names = [node.name for node in loaded.nodes]
+        self._measured = self._measurements.start(loaded.workflow, names)
+        self.traffic = self._measurements.start_version(loaded.workflow, loaded.version)
+        infer = {node: model.infer for node, model in self._models.items()}
+        self._runner = runner = WorkflowRunner(loaded, infer=infer, measured=self._measured)
+        self._settings = SettingsFollower(
+            self._models, loaded.nodes, set_retries=runner.set_retries, on_change=self._on_node_change
+        )
+        self._settings.follow(self.target.nodes)
+
+    async def _load_nodes(self, target: LoadRequest) -> dict[str, str]:
         """Bring all nodes up at once; return the reasons of those that failed, in the order of the graph."""
-        nodes = self.target.nodes
+        nodes = target.nodes
         outcomes = await asyncio.gather(*map(self._load_node, nodes), return_exceptions=True)
         return dict(filter(None, map(self._failure, (node.name for node in nodes), outcomes)))
 
@@ -227,8 +308,11 @@ class LoadedWorkflow:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        if self._settings is not None:
+            await self._settings.close()
         await self._unload_nodes()
         self._measurements.stop(self.target.workflow, self._measured)
+        self._measurements.stop_version(self.target.workflow, self.target.version, self.traffic)
         self.state = self.state.after(LoadEvent.GONE)
 
     async def _unload_nodes(self) -> None:

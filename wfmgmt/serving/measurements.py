@@ -4,60 +4,28 @@ A request touches several of these per node, so they are plain numbers; promethe
 """
 
 import math
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from wfmgmt.logs import dropped_lines
+from wfmgmt.serving.distributions import BATCH_SIZES, SECONDS, Distribution
 from wfmgmt.serving.models.base import Drift, NodeAnswer
+from wfmgmt.serving.traffic import VersionTraffic, families
 
-SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
-BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 #: Metrics of its own that one node's handler may have; a handler that makes up names does not fill the memory.
 MAX_PER_HANDLER = 100
 
 _LABELS = ("workflow", "node")
 
 
-class Distribution:
-    """Counts values by upper bounds, as a Prometheus histogram does.
-
-    Args:
-        bounds: Upper bounds, inclusive, in ascending order.
-    """
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
-
-    def observe(self, value: float) -> None:
-        """Count one value."""
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self.total += value
-
-    def copy(self) -> "Distribution":
-        """Return what was counted until now."""
-        copied = Distribution(self._bounds)
-        copied._counts, copied.total = self._counts.copy(), self.total
-        return copied
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Return each bound with how many values are not above it; the last bound is infinite."""
-        buckets, count = [], 0
-        for bound, own in zip((*self._bounds, math.inf), self._counts, strict=True):
-            count += own
-            buckets.append(("+Inf" if math.isinf(bound) else str(bound), float(count)))
-        return buckets
-
-
 class NodeMeasurements:
-    """Counters and times of one node.
+    """Counters and times of one node, of all versions of its workflow that have it.
 
     Attributes:
+        users: Loaded versions that have it.
         requests: Attempts to have it answer.
         failures: Attempts that failed.
         retries: Attempts after a failure.
@@ -69,6 +37,7 @@ class NodeMeasurements:
     """
 
     def __init__(self) -> None:
+        self.users = 0
         self.requests = self.failures = self.retries = self.dropped_lines = 0
         self.queue_s = Distribution(SECONDS)
         self.run_s = Distribution(SECONDS)
@@ -120,6 +89,7 @@ class Measurements(Collector):
 
     def __init__(self) -> None:
         self._workflows: dict[str, dict[str, NodeMeasurements]] = {}
+        self._versions: dict[tuple[str, str], VersionTraffic] = {}
         self._drifts: Counter[tuple[str, str]] = Counter()
 
     def copy(self) -> "Measurements":
@@ -128,17 +98,36 @@ class Measurements(Collector):
         copied._drifts = self._drifts.copy()
         for workflow, nodes in self._workflows.items():
             copied._workflows[workflow] = {node: measured.copy() for node, measured in nodes.items()}
+        copied._versions = {names: traffic.copy() for names, traffic in self._versions.items()}
         return copied
 
-    def start(self, workflow: str, nodes: Iterable[str]) -> dict[str, NodeMeasurements]:
-        """Return new measurements of a workflow's nodes."""
-        measured = self._workflows[workflow] = {node: NodeMeasurements() for node in nodes}
+    def start(self, workflow: str, nodes: Iterable[str]) -> Mapping[str, NodeMeasurements]:
+        """Return the measurements of a workflow's nodes; versions share those of nodes of one name."""
+        known = self._workflows.setdefault(workflow, {})
+        measured = {node: known.setdefault(node, NodeMeasurements()) for node in nodes}
+        for each in measured.values():
+            each.users += 1
         return measured
 
-    def stop(self, workflow: str, measured: dict[str, NodeMeasurements]) -> None:
-        """Forget a workflow, unless another one took its name."""
-        if self._workflows.get(workflow) is measured:
-            del self._workflows[workflow]
+    def stop(self, workflow: str, measured: Mapping[str, NodeMeasurements]) -> None:
+        """Forget those nodes that no other version has."""
+        known = self._workflows.get(workflow, {})
+        for node, each in measured.items():
+            each.users -= 1
+            if not each.users:
+                del known[node]
+        if not known:
+            self._workflows.pop(workflow, None)
+
+    def start_version(self, workflow: str, version: str) -> VersionTraffic:
+        """Return the new counters of a version."""
+        traffic = self._versions[workflow, version] = VersionTraffic()
+        return traffic
+
+    def stop_version(self, workflow: str, version: str, traffic: VersionTraffic) -> None:
+        """Forget a version, unless another one took its name."""
+        if self._versions.get((workflow, version)) is traffic:
+            del self._versions[workflow, version]
 
     def record_handler(self, workflow: str, node: str, measured: Iterable[Sequence[object]]) -> None:
         """Take what a handler measured, which may be anything."""
@@ -162,7 +151,14 @@ class Measurements(Collector):
 
     def collect(self) -> list[Metric]:
         """Return everything as Prometheus has it."""
-        return [*self._counters(), *self._distributions(), *self._of_handlers(), self._of_servers(), _of_the_log()]
+        return [
+            *self._counters(),
+            *self._distributions(),
+            *self._of_handlers(),
+            *families(self._versions),
+            self._of_servers(),
+            _of_the_log(),
+        ]
 
     def _of_servers(self) -> Metric:
         drifts = CounterMetricFamily(

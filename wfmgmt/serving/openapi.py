@@ -6,11 +6,27 @@ from typing import Any
 from wfmgmt import __version__
 from wfmgmt.http.openapi import NAME_IN_PATH, SHARED_PATHS, answer, components, errors, json_answer, ref
 
+_VERSION: dict[str, Any] = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$", "example": "2.0"}
+_VERSION_IN_PATH: dict[str, Any] = {"name": "version", "in": "path", "required": True, "schema": _VERSION}
+_VERSION_HEADER: dict[str, Any] = {
+    "name": "x-workflow-version",
+    "in": "header",
+    "description": "The version that is to answer; without it the release decides",
+    "schema": _VERSION,
+}
+_TRACE_PARAMETER: dict[str, Any] = {
+    "name": "trace",
+    "in": "query",
+    "description": "1 adds a header that shows what happened at each node; other values do nothing",
+    "schema": {"type": "string", "example": "1"},
+}
 _BYTES: dict[str, Any] = {"*/*": {"schema": {}}}
 _TRACE = {
     "description": "With trace=1: queuedMs, runMs, attempts and bytes per node, as a JSON object",
     "schema": {"type": "string"},
 }
+_ANSWERED_BY = {"description": "The version that answered", "schema": _VERSION}
+_METHODS = ("get", "post", "put")
 _BODY: dict[str, Any] = {
     "description": (
         "Anything; a form's fields reach the first handler under their names, any other body as `body`. "
@@ -32,20 +48,20 @@ _FAILURES = {
 }
 
 
-def _predict(method: str) -> dict[str, Any]:
+def _predict(method: str, of_version: str = "") -> dict[str, Any]:
     responses = {
         **errors(*_PREDICTING),
         **{status: json_answer(text, ref("NodeError")) for status, text in _FAILURES.items()},
         "200": answer(
             "The bytes of the leaf, with the content type that its handler set; several leaves: one JSON object",
             _BYTES,
-            **{"x-wfmgmt-trace": _TRACE},
+            **{"x-wfmgmt-trace": _TRACE, "x-workflow-version": _ANSWERED_BY},
         ),
         "default": answer("A status that a handler set", _BYTES),
     }
     operation: dict[str, Any] = {
-        "operationId": f"predict{method.capitalize()}",
-        "summary": "Send a request through a workflow",
+        "operationId": f"predict{of_version}{method.capitalize()}",
+        "summary": f"Send a request through {'one version of ' if of_version else ''}a workflow",
         "responses": responses,
     }
     return operation if method == "get" else {**operation, "requestBody": _BODY}
@@ -56,16 +72,12 @@ INFERENCE_API: dict[str, Any] = {
     "info": {"title": "wfmgmt inference API", "version": __version__},
     "paths": {
         "/wfpredict/{name}": {
-            "parameters": [
-                NAME_IN_PATH,
-                {
-                    "name": "trace",
-                    "in": "query",
-                    "description": "1 adds a header that shows what happened at each node; other values do nothing",
-                    "schema": {"type": "string", "example": "1"},
-                },
-            ],
-            **{method: _predict(method) for method in ("get", "post", "put")},
+            "parameters": [NAME_IN_PATH, _VERSION_HEADER, _TRACE_PARAMETER],
+            **{method: _predict(method) for method in _METHODS},
+        },
+        "/wfpredict/{name}/{version}": {
+            "parameters": [NAME_IN_PATH, _VERSION_IN_PATH, _TRACE_PARAMETER],
+            **{method: _predict(method, "Version") for method in _METHODS},
         },
         **SHARED_PATHS,
     },

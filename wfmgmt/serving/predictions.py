@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from wfmgmt.control.messages import TrafficKind
 from wfmgmt.domain.dag import Dag, DagRun, Step
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.workflow import LoadRequest
@@ -152,12 +153,14 @@ class Prediction:
         request: What the first node is asked.
         permit: Counts it and its bytes as in flight.
         waited_s: For how long it has waited for the workflow to be loaded.
+        kind: Why its version gets it.
         traces: By node, in the order in which they were asked.
     """
 
     request: NodeRequest
     permit: Permit
     waited_s: float = 0.0
+    kind: TrafficKind = TrafficKind.SERVE
     traces: dict[str, NodeTrace] = field(default_factory=dict)
 
 
@@ -203,6 +206,10 @@ class WorkflowRunner:
             node.name: _Node(infer[node.name], measured[node.name], node.settings.retry_attempts)
             for node in target.nodes
         }
+
+    def set_retries(self, node: str, retries: int) -> None:
+        """Give a node another number of further attempts, for requests that come to it from now on."""
+        self._nodes[node] = self._nodes[node]._replace(retries=retries)
 
     async def run(self, prediction: Prediction) -> Mapping[str, NodeAnswer]:
         """Return the answers of the leaves, by name; of one node only, when that one set a status of 400 or more.

@@ -1,17 +1,20 @@
 """A watch of the registry for changes, at next to no cost while there are none."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from wfmgmt.domain.status import WorkflowStatus
+from wfmgmt.domain.releases import WorkflowTarget
 from wfmgmt.serving.registry_view import RegistryView
 
-#: How often the whole registry is compared with what is loaded, without regard to revisions.
+#: How often the whole registry is compared with what was read of it, without regard to the number of its last change.
 COMPARE_INTERVAL_S = 60.0
-#: Registrations that one look compares, so that predictions do not wait for long.
+#: Workflows that one look compares, so that predictions do not wait for long.
 SLICE_ROWS = 5000
+#: Workflows that one look reads; the next look follows at once.
+TARGETS_PER_LOOK = 500
 
 
 @dataclass(slots=True, kw_only=True)
@@ -19,12 +22,14 @@ class Look:
     """The result of one look at the registry.
 
     Attributes:
-        statuses: Status of each registration that was made or changed, or was compared, by uid.
-        removed: Uids of registrations that are gone.
+        targets: What workflows that were made or changed are to be.
+        removed: Uids of workflows that are gone.
+        is_behind: Whether there are more that changed.
     """
 
-    statuses: dict[str, WorkflowStatus]
-    removed: set[str]
+    targets: list[WorkflowTarget] = field(default_factory=list)
+    removed: set[str] = field(default_factory=set)
+    is_behind: bool = False
 
 
 @dataclass(slots=True)
@@ -36,14 +41,15 @@ class _Comparison:
 
 
 class RegistryWatch:
-    """Finds what changed in the registry since the last look: by revisions, and by comparing slices of everything.
+    """Finds what changed in the registry since the last look: by numbered changes, and by comparing slices of it.
 
-    Revisions cover all changes that the service makes. The comparison finds all others, such as those made by hand in
-    the database. For the event loop only, one look at a time.
+    Numbers cover all changes that the service makes. The comparison finds all others, such as rows that were made or
+    removed by hand. For the event loop only, one look at a time.
 
     Args:
         registry: The registry.
-        known: Gives the uids whose removal matters; each had its row before it became known.
+        known: Gives uids whose removal matters beside those of workflows that were read; each had its row before it
+            became known.
         clock: Monotonic seconds.
     """
 
@@ -57,13 +63,16 @@ class RegistryWatch:
         self._registry = registry
         self._known = known
         self._clock = clock
-        self._revision = 0
+        self._number = 0
+        #: The change after which each workflow was read last.
+        self._read: dict[str, int] = {}
+        self._unread: set[str] = set()
         self._comparison: _Comparison | None = None
         self._compare_at = 0.0
         self._all_wanted, self._all_compared = 1, 0
 
     def compare_all(self) -> None:
-        """Have the next look compare the whole registry, as the first one does."""
+        """Have the next look compare the whole registry, as the first one does, and read all of it again."""
         self._all_wanted += 1
 
     async def look(self) -> Look:
@@ -73,29 +82,39 @@ class RegistryWatch:
             WfmgmtError: The registry cannot be read.
         """
         wanted = self._all_wanted
-        changes = await asyncio.to_thread(self._registry.changes, self._revision)
+        changes = await asyncio.to_thread(self._registry.changes, self._number)
         is_whole = changes.has_gap or wanted > self._all_compared
         comparison, compare_at = self._comparison, self._compare_at
         if is_whole or (comparison is None and self._clock() >= compare_at):
-            comparison, compare_at = _Comparison(set(self._known())), self._clock() + COMPARE_INTERVAL_S
-        look = Look(statuses=dict(changes.statuses), removed=set(changes.removed))
+            comparison, compare_at = _Comparison({*self._read, *self._known()}), self._clock() + COMPARE_INTERVAL_S
+        unread, removed = {*self._unread, *changes.workflows}, set(changes.removed)
         if comparison is not None:
-            comparison = await self._compare(comparison, look, is_whole=is_whole)
-        for uid in look.removed:
-            look.statuses.pop(uid, None)
+            comparison = await self._compare(comparison, unread, removed, is_whole=is_whole)
+        batch = list(itertools.islice(unread - removed, TARGETS_PER_LOOK))
+        targets = await asyncio.to_thread(self._registry.targets, batch) if batch else []
         # Only now, so that after a failure the next look begins where this one did.
         self._comparison, self._compare_at = comparison, compare_at
-        self._revision, self._all_compared = changes.revision, wanted
-        return look
+        self._number, self._all_compared = changes.number, wanted
+        self._unread = unread.difference(batch, removed)
+        removed.update(set(batch).difference(target.uid for target in targets))
+        for uid in removed:
+            self._read.pop(uid, None)
+        self._read.update((target.uid, target.change) for target in targets)
+        return Look(targets=targets, removed=removed, is_behind=bool(self._unread))
 
-    async def _compare(self, comparison: _Comparison, look: Look, *, is_whole: bool) -> _Comparison | None:
-        """Add one slice of a comparison to a look, or all of them; return what is left to compare."""
+    async def _compare(
+        self, comparison: _Comparison, unread: set[str], removed: set[str], *, is_whole: bool
+    ) -> _Comparison | None:
+        """Add a slice of a comparison, or all, to what is unread and removed; return what is left to compare."""
         while True:
             part = await asyncio.to_thread(self._registry.slice_after, comparison.last, limit=SLICE_ROWS)
-            look.statuses.update(part.statuses)
-            comparison.unseen.difference_update(part.statuses)
+            if is_whole:
+                unread.update(part.changes)
+            else:
+                unread.update(uid for uid, change in part.changes.items() if self._read.get(uid) != change)
+            comparison.unseen.difference_update(part.changes)
             if part.last is None:
-                look.removed |= comparison.unseen
+                removed |= comparison.unseen
                 return None
             comparison.last = part.last
             if not is_whole:

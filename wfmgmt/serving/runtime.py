@@ -9,6 +9,7 @@ from wfmgmt.serving.drift_check import DriftCheck
 from wfmgmt.serving.load_order import LoadHistory
 from wfmgmt.serving.loader import Loader
 from wfmgmt.serving.measurements import Measurements
+from wfmgmt.serving.mirroring import Mirror
 from wfmgmt.serving.predictions import AdmissionControl
 from wfmgmt.serving.reconciler import Reconciler
 
@@ -25,6 +26,7 @@ class Runtime:
         drift_check: Keeps model servers in step with them.
         measurements: What happens at their nodes.
         admission: The requests that are under way.
+        mirror: Copies of requests.
     """
 
     catalog: Catalog
@@ -34,6 +36,7 @@ class Runtime:
     drift_check: DriftCheck
     measurements: Measurements
     admission: AdmissionControl
+    mirror: Mirror
 
     def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """Return what has to run for as long as the runtime does."""

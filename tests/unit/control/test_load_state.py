@@ -8,15 +8,15 @@ from wfmgmt.control.load_state import LoadEvent, LoadState
 
 #: What each event makes of the states, in their order; a dash where it cannot happen.
 TABLE = """
-state      CAME_UP  FAILED   REGISTERED  LEFT     GONE
-LOADING    LOADED   FAILED   RESTORING   LEAVING  -
-LOADED     -        -        SERVING     LEAVING  -
-FAILED     -        -        DOWN        LEAVING  -
-RESTORING  SERVING  DOWN     RESTORING   LEAVING  -
-SERVING    -        -        SERVING     LEAVING  -
-DOWN       SERVING  DOWN     DOWN        LEAVING  -
-LEAVING    LEAVING  LEAVING  LEAVING     LEAVING  ABSENT
-ABSENT     -        -        -           ABSENT   ABSENT
+state      CAME_UP  FAILED   REGISTERED  RETRIED    LEFT     GONE
+LOADING    LOADED   FAILED   RESTORING   -          LEAVING  -
+LOADED     -        -        SERVING     -          LEAVING  -
+FAILED     -        -        DOWN        -          LEAVING  -
+RESTORING  SERVING  DOWN     RESTORING   -          LEAVING  -
+SERVING    -        -        SERVING     -          LEAVING  -
+DOWN       SERVING  DOWN     DOWN        RESTORING  LEAVING  -
+LEAVING    LEAVING  LEAVING  LEAVING     -          LEAVING  ABSENT
+ABSENT     -        -        -           -          ABSENT   ABSENT
 """
 (_, *EVENTS), *ROWS = [line.split() for line in TABLE.strip().splitlines()]
 CASES = [(state, event, target) for state, *targets in ROWS for event, target in zip(EVENTS, targets, strict=True)]

@@ -9,6 +9,7 @@ from tests.support.model_servers import until
 from tests.support.runtime_parts import Parts, make_parts, make_request
 from wfmgmt.control.load_state import LoadState
 from wfmgmt.errors import ShuttingDown, TooManyRequests, WorkflowNotFound, WorkflowNotReady
+from wfmgmt.serving.workflows import Wanted
 from wfmgmt.testing import in_event_loop
 
 
@@ -24,16 +25,16 @@ async def test_find_is_not_certain_before_the_registry_was_read(tmp_path: Path) 
     """A name may be registered until then, and also while not all that is registered is here."""
     catalog = make_parts(tmp_path).catalog
     with pytest.raises(WorkflowNotReady, match="not read the database yet"):
-        catalog.find("w")
+        catalog.find(Wanted("w"))
     catalog.status_log.record_catalog("it is locked")
     with pytest.raises(WorkflowNotReady, match="it is locked"):
-        catalog.find("w")
+        catalog.find(Wanted("w"))
     catalog.status_log.record_catalog("")
     with pytest.raises(WorkflowNotFound):
-        catalog.find("w")
+        catalog.find(Wanted("w"))
     catalog.is_behind = True
     with pytest.raises(WorkflowNotReady):
-        catalog.find("w")
+        catalog.find(Wanted("w"))
 
 
 @in_event_loop
@@ -44,18 +45,18 @@ async def test_workflow_is_found_once_it_is_loaded_and_registered(tmp_path: Path
     parts.loader.load(make_request("w"))
     await until(lambda: parts.catalog.report("w").state.is_loaded)
     with pytest.raises(WorkflowNotFound):
-        parts.catalog.find("w")
+        parts.catalog.find(Wanted("w"))
     parts.reconciler.on_registered("w")
-    assert parts.catalog.find("w").target.uid == "w"
-    assert parts.catalog.can_answer("w")
+    assert parts.catalog.find(Wanted("w")).target.uid == "w"
+    assert parts.catalog.can_answer(Wanted("w"))
     await add_loaded(parts, "other")
     await parts.catalog.unload("w")
     assert parts.catalog.report("w").state is LoadState.ABSENT
     with pytest.raises(WorkflowNotFound):
-        parts.catalog.find("w")
+        parts.catalog.find(Wanted("w"))
     await parts.catalog.drain()
     with pytest.raises(ShuttingDown):
-        parts.catalog.find("other")
+        parts.catalog.find(Wanted("other"))
 
 
 @in_event_loop
@@ -67,10 +68,10 @@ async def test_request_waits_until_its_workflow_is_loaded(tmp_path: Path) -> Non
     parts.loader.load(make_request("w"))
     await until(lambda: parts.catalog.get("w") is not None)
     parts.reconciler.on_registered("w")
-    waiting = [asyncio.create_task(parts.catalog.wait_until_loaded("w")) for _ in range(2)]
+    waiting = [asyncio.create_task(parts.catalog.wait_until_loaded(Wanted("w"))) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(TooManyRequests):
-        await parts.catalog.wait_until_loaded("w")
+        await parts.catalog.wait_until_loaded(Wanted("w"))
     parts.models.may_load.set()
     assert all(waited_s >= 0 for waited_s in await asyncio.gather(*waiting))
 
@@ -84,7 +85,7 @@ async def test_request_does_not_wait_longer_than_its_workflow_may_take(tmp_path:
     await until(lambda: parts.catalog.get("w") is not None)
     parts.reconciler.on_registered("w")
     with pytest.raises(WorkflowNotReady, match="is being loaded"):
-        await parts.catalog.wait_until_loaded("w", waited_s=10)
+        await parts.catalog.wait_until_loaded(Wanted("w"), waited_s=10)
     await parts.loader.close()
 
 
@@ -94,6 +95,6 @@ async def test_new_registration_of_a_name_replaces_the_old_one(tmp_path: Path) -
     parts = make_parts(tmp_path)
     await add_loaded(parts, "old", workflow="w")
     await add_loaded(parts, "new", workflow="w")
-    assert parts.catalog.find("w").target.uid == "new"
+    assert parts.catalog.find(Wanted("w")).target.uid == "new"
     assert parts.models.loaded == {"new"}
     assert set(parts.catalog.uids) == {"new"}

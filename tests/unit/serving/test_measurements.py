@@ -4,7 +4,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from wfmgmt.serving.measurements import MAX_PER_HANDLER, Distribution, Measurements
+from wfmgmt.serving.distributions import Distribution
+from wfmgmt.serving.measurements import MAX_PER_HANDLER, Measurements
 from wfmgmt.serving.models.base import NodeAnswer
 
 

@@ -12,6 +12,7 @@ from tests.support.runtime_parts import Parts, make_parts, make_request
 from wfmgmt.control.load_state import LoadState
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.serving import loader, reconciler
+from wfmgmt.serving.workflows import Wanted
 from wfmgmt.testing import in_event_loop
 
 
@@ -41,7 +42,7 @@ async def test_ready_workflows_are_loaded_and_removed_ones_unloaded(tmp_path: Pa
     """Workflows of the start, those that come later, and those that go."""
     async with running(tmp_path, "a", "b") as parts:
         await until(lambda: parts.models.loaded == {"a", "b"})
-        await until(lambda: parts.catalog.can_answer("a"))
+        await until(lambda: parts.catalog.can_answer(Wanted("a")))
         parts.registry.put("c")
         await until(lambda: parts.models.loaded == {"a", "b", "c"})
         parts.registry.remove("a")
@@ -52,19 +53,19 @@ async def test_ready_workflows_are_loaded_and_removed_ones_unloaded(tmp_path: Pa
 async def test_row_of_any_status_protects_what_is_loaded(tmp_path: Path) -> None:
     """One that is being registered is not served; one that is being unregistered is not any more; both stay loaded."""
     async with running(tmp_path, "a") as parts:
-        await until(lambda: parts.catalog.can_answer("a"))
+        await until(lambda: parts.catalog.can_answer(Wanted("a")))
         parts.registry.put("half", WorkflowStatus.REGISTERING)
         parts.loader.load(make_request("half"))
         parts.registry.put("a", WorkflowStatus.UNREGISTERING)
-        await until(lambda: not parts.catalog.can_answer("a"))
+        await until(lambda: not parts.catalog.can_answer(Wanted("a")))
         await until(lambda: parts.catalog.report("half").state.is_loaded)
         parts.reconciler.reconcile_now()
         parts.registry.put("last")
-        await until(lambda: parts.catalog.can_answer("last"))
+        await until(lambda: parts.catalog.can_answer(Wanted("last")))
         assert parts.models.loaded == {"a", "half", "last"}
-        assert not parts.catalog.can_answer("half")
+        assert not parts.catalog.can_answer(Wanted("half"))
         parts.registry.put("half")
-        await until(lambda: parts.catalog.can_answer("half"))
+        await until(lambda: parts.catalog.can_answer(Wanted("half")))
 
 
 @in_event_loop
@@ -108,7 +109,7 @@ async def test_failed_load_is_repeated_when_the_registry_calls_it_ready(tmp_path
         parts.models.may_load.set()
         await until(lambda: parts.catalog.report("a").state is LoadState.DOWN)
         parts.models.failing.clear()
-        await until(lambda: parts.catalog.can_answer("a"))
+        await until(lambda: parts.catalog.can_answer(Wanted("a")))
 
 
 @in_event_loop
@@ -136,7 +137,7 @@ async def test_registry_that_cannot_be_read_is_reported_and_unloads_nothing(tmp_
         await until(lambda: parts.models.loaded == {"a"})
         parts.registry.problem = "it is locked"
         await until(lambda: parts.catalog.status_log.problem == "it is locked")
-        assert parts.catalog.can_answer("a")
+        assert parts.catalog.can_answer(Wanted("a"))
         parts.registry.put("b")
         parts.registry.problem = ""
         await until(lambda: parts.models.loaded == {"a", "b"})

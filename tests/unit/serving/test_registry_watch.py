@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.support.runtime_parts import FakeRegistry
+from tests.support.runtime_parts import FakeRegistry, Row
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.errors import RegistryUnavailable
 from wfmgmt.serving import registry_watch
@@ -36,6 +36,11 @@ class Rig:
             yield self.look()
 
 
+def uids(look: Look) -> set[str]:
+    """Return the workflows that a look has read."""
+    return {target.uid for target in look.targets}
+
+
 @pytest.fixture(autouse=True)
 def _small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry_watch, "SLICE_ROWS", 2)
@@ -47,36 +52,50 @@ def test_first_look_finds_everything() -> None:
     rig.registry.put("d", REGISTERING)
     rig.known = {"a", "old"}
     look = rig.look()
-    assert look.statuses == {"a": READY, "b": READY, "c": READY, "d": REGISTERING}
+    assert uids(look) == {"a", "b", "c", "d"}
+    assert {uid: status for target in look.targets for uid, status in target.statuses.items()}["d"] is REGISTERING
     assert look.removed == {"old"}
 
 
 def test_later_looks_find_what_changed_and_nothing_else() -> None:
-    """Without any change nothing is read but the revision."""
+    """Without any change nothing is read but the number of the last one."""
     rig = Rig("a", "b", "c")
     rig.look()
     read = rig.registry.slices_read
-    assert rig.look() == Look(statuses={}, removed=set())
+    assert rig.look() == Look()
     rig.registry.put("d")
     rig.registry.remove("a")
-    assert rig.look() == Look(statuses={"d": READY}, removed={"a"})
-    assert rig.look() == Look(statuses={}, removed=set())
+    look = rig.look()
+    assert (uids(look), look.removed) == ({"d"}, {"a"})
+    assert rig.look() == Look()
     assert rig.registry.slices_read == read
 
 
+def test_many_changes_are_read_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest is read by the next looks; what is removed meanwhile is not read."""
+    monkeypatch.setattr(registry_watch, "TARGETS_PER_LOOK", 2)
+    rig = Rig("a", "b", "c", "d")
+    first = rig.look()
+    assert first.is_behind
+    rest = {"a", "b", "c", "d"} - uids(first)
+    rig.registry.remove(min(rest))
+    last = rig.look()
+    assert (uids(last), last.removed, last.is_behind) == ({max(rest)}, {min(rest)}, False)
+
+
 def test_everything_is_compared_in_slices_once_a_minute() -> None:
-    """What was changed without a revision is found; each look reads one slice."""
+    """What was changed without a number is found; each look reads one slice."""
     rig = Rig("a", "b", "c", "d", "e")
     rig.look()
-    rig.known = {"a", "b", "c", "d", "e"}
-    rig.registry.rows["f"] = (0, READY)
+    rig.registry.rows["f"] = Row(0, {"1.0": READY})
+    rig.registry.rows["c"].change = 0
     del rig.registry.rows["b"]
     rig.now += COMPARE_INTERVAL_S - 1.5
-    assert [look for look in rig.looks_without_news(1) if look.statuses] == []
+    assert [look for look in rig.looks_without_news(1) if look.targets] == []
     rig.now += 1
     read = rig.registry.slices_read
     looks = list(rig.looks_without_news(4))
-    assert [look.statuses for look in looks] == [{"a": READY, "c": READY}, {"d": READY, "e": READY}, {"f": READY}, {}]
+    assert [uids(look) for look in looks] == [{"c"}, set(), {"f"}, set()]
     assert [look.removed for look in looks] == [set(), set(), {"b"}, set()]
     assert rig.registry.slices_read == read + 3
 
@@ -96,11 +115,10 @@ def test_gap_has_everything_compared_at_once() -> None:
     """Removals that are no longer remembered are found by their absence."""
     rig = Rig("a", "b", "c")
     rig.look()
-    rig.known = {"a", "b", "c"}
     del rig.registry.rows["b"]
     rig.registry.has_gap = True
     look = rig.look()
-    assert (look.statuses, look.removed) == ({"a": READY, "c": READY}, {"b"})
+    assert (uids(look), look.removed) == ({"a", "c"}, {"b"})
 
 
 def test_compare_all_reads_everything_at_the_next_look() -> None:
@@ -108,8 +126,8 @@ def test_compare_all_reads_everything_at_the_next_look() -> None:
     rig = Rig("a", "b", "c")
     rig.look()
     rig.watch.compare_all()
-    assert rig.look().statuses.keys() == {"a", "b", "c"}
-    assert rig.look().statuses == {}
+    assert uids(rig.look()) == {"a", "b", "c"}
+    assert uids(rig.look()) == set()
 
 
 @pytest.mark.parametrize("fails_at_slice", [0, 1])
@@ -122,20 +140,21 @@ def test_failed_look_loses_nothing(fails_at_slice: int) -> None:
         rig.look()
     rig.registry.fails_at_slice = None
     look = rig.look()
-    assert (set(look.statuses), look.removed) == ({"a", "b", "c"}, {"old"})
+    assert (uids(look), look.removed) == ({"a", "b", "c"}, {"old"})
 
 
 def test_failed_slice_is_read_again() -> None:
     """A comparison under way goes on where it was."""
     rig = Rig("a", "b", "c")
     rig.look()
+    for row in rig.registry.rows.values():
+        row.change = 0
     rig.now += COMPARE_INTERVAL_S
-    rig.known = {"a", "b", "c"}
-    assert rig.look().statuses.keys() == {"a", "b"}
+    assert uids(rig.look()) == {"a", "b"}
     rig.registry.fails_at_slice = rig.registry.slices_read
     rig.registry.put("d")
     with pytest.raises(RegistryUnavailable):
         rig.look()
     rig.registry.fails_at_slice = None
     look = rig.look()
-    assert (set(look.statuses), look.removed) == ({"c", "d"}, set())
+    assert (uids(look), look.removed) == ({"c", "d"}, set())

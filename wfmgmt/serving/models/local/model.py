@@ -71,7 +71,7 @@ class LocalModel(Lifetime):
         self._parts = parts
         self._work = work
         self._trees = trees
-        self._tree = trees.take(model.key.uid, model.archive, model.archive_sha256)
+        self._tree = trees.take(model.workflow, model.archive, model.archive_sha256)
         self._folder_removals: set[asyncio.Task[None]] = set()
         job = Job(
             workflow=model.workflow, node=model.node, equip=self._equip, startup_timeout_s=model.startup_timeout_s
@@ -112,7 +112,7 @@ class LocalModel(Lifetime):
         await self._pool.stop()
         if self._folder_removals:
             await asyncio.wait(self._folder_removals)
-        await self._trees.give_back(self._tree)
+        await self._trees.give_back(self._tree, self.model.archive)
 
     @asynccontextmanager
     async def _equip(self) -> AsyncIterator[Mapping[str, Any]]:

@@ -5,7 +5,7 @@ import functools
 import logging
 import os
 import uuid
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,10 +97,11 @@ class UnpackedTree:
     Attributes:
         folder: Where it is unpacked; the path stays the same when it is unpacked again.
         description: What the archive says about itself; None before it is unpacked.
+        archives: The file of each user, the newest last; all of them have the same content.
 
     Args:
         kind: How it is unpacked.
-        archive: The file.
+        archive: The file of the first user.
         sha256: Digest that the file has to have.
         folder: Where it is to be unpacked; files on the way there lie beside it.
         work: Where the files are checked.
@@ -109,9 +110,8 @@ class UnpackedTree:
     def __init__(self, kind: ArchiveKind, archive: Path, sha256: str, folder: Path, work: BlockingWork) -> None:
         self.folder = folder
         self.description: UnpackedArchive | None = None
-        self.users = 0
+        self.archives = [archive]
         self._kind = kind
-        self._archive = archive
         self._sha256 = sha256
         self._work = work
         self._recorded: Mapping[str, Facts] | None = None
@@ -132,14 +132,15 @@ class UnpackedTree:
                 found = await self._work.run(functools.partial(difference, self.folder, self._recorded))
                 if found is None:
                     return
-                _logger.warning("%s is unpacked again, since its files were changed: %s", self._archive.name, found)
+                name = self.archives[-1].name
+                _logger.warning("%s is unpacked again, since its files were changed: %s", name, found)
                 changed = f"its unpacked files were changed ({found}), and "
             try:
                 await _run_to_the_end(self._unpack)
             except _Unusable as exc:
                 raise ModelNotLoaded(node, f"{changed}{exc}", exc.fault) from exc.__cause__
             except RuntimeError as exc:  # The system allows no thread.
-                reason = f"{self._archive.name} cannot be unpacked now: {exc}"
+                reason = f"{self.archives[-1].name} cannot be unpacked now: {exc}"
                 raise ModelNotLoaded(node, reason, Fault.NO_ROOM) from exc
 
     async def remove(self) -> None:
@@ -148,28 +149,37 @@ class UnpackedTree:
             await self._work.run(functools.partial(remove_folder, self.folder))
 
     def _unpack(self) -> None:
-        """Unpack the archive and put it where the folder is to be; this blocks.
+        """Unpack the first file that can be and put it where the folder is to be; this blocks.
 
         Raises:
-            _Unusable: It is not possible.
+            _Unusable: None can be.
         """
-        file_name = self._archive.name
+        oldest, *newer = dict.fromkeys(self.archives)
+        for archive in reversed(newer):
+            try:
+                return self._unpack_file(archive)
+            except _Unusable as exc:
+                _logger.warning("%s", exc)
+        return self._unpack_file(oldest)
+
+    def _unpack_file(self, file: Path) -> None:
+        file_name = file.name
         try:
-            archive = self._kind.open_archive(self._archive)
+            archive = self._kind.open_archive(file)
         except FileNotFoundError as exc:
             raise _Unusable(f"{self._kind.name} not found at: {file_name}") from exc
         except InvalidArchive as exc:
             raise _Unusable(f"{file_name}: {exc}", _fault_of(exc)) from exc
         with archive as content:
             try:
-                self._recorded = self._put_in_place(archive, content)
+                self._recorded = self._put_in_place(file_name, archive, content)
             except (InvalidArchive, InvalidWorkflow) as exc:
                 raise _Unusable(f"{file_name}: {exc}", _fault_of(exc)) from exc
             except OSError as exc:
                 fault = Fault.NO_ROOM if is_lack(exc.errno) else Fault.MODEL
                 raise _Unusable(f"{file_name} cannot be unpacked: {exc.strerror}", fault) from exc
 
-    def _put_in_place(self, archive: ArchiveContent, content: BinaryIO) -> Mapping[str, Facts]:
+    def _put_in_place(self, file_name: str, archive: ArchiveContent, content: BinaryIO) -> Mapping[str, Facts]:
         """Unpack beside the folder, then let that take its name; return what it holds.
 
         The digest is known, and compared, once all has been read; nothing uses the folder before.
@@ -181,7 +191,7 @@ class UnpackedTree:
             try:
                 description = self._kind.unpack(content, fresh)
             finally:
-                self._check_digest(archive.sha256)
+                self._check_digest(file_name, archive.sha256)
             seal(fresh)
             recorded = record(fresh)
             if os.path.lexists(self.folder):
@@ -193,7 +203,7 @@ class UnpackedTree:
             remove_folder(aside)
         return recorded
 
-    def _check_digest(self, found: str) -> None:
+    def _check_digest(self, file_name: str, found: str) -> None:
         """Refuse another archive than the one that was registered; that it is another explains all other faults.
 
         Raises:
@@ -201,7 +211,7 @@ class UnpackedTree:
         """
         if found != self._sha256:
             raise _Unusable(
-                f"{self._archive.name} is not the file that was registered (sha256 {self._sha256}, now {found}); "
+                f"{file_name} is not the file that was registered (sha256 {self._sha256}, now {found}); "
                 "register the workflow again"
             )
 
@@ -233,22 +243,22 @@ class UnpackedTrees:
         self._kind = kind
         self._folder = folder
         self._work = work
-        self._trees: dict[Hashable, UnpackedTree] = {}
+        self._trees: dict[tuple[str, str], UnpackedTree] = {}
 
     def take(self, owner: str, archive: Path, sha256: str) -> UnpackedTree:
-        """Return the tree that an owner has of an archive; `give_back` has to follow."""
-        key = (owner, archive, sha256)
-        tree = self._trees.get(key)
+        """Return the tree that an owner has of all archives with this content; `give_back` has to follow."""
+        tree = self._trees.get((owner, sha256))
         if tree is None:
             folder = self._folder / uuid.uuid4().hex
-            tree = self._trees[key] = UnpackedTree(self._kind, archive, sha256, folder, self._work)
-        tree.users += 1
+            tree = self._trees[owner, sha256] = UnpackedTree(self._kind, archive, sha256, folder, self._work)
+        else:
+            tree.archives.append(archive)
         return tree
 
-    async def give_back(self, tree: UnpackedTree) -> None:
+    async def give_back(self, tree: UnpackedTree, archive: Path) -> None:
         """Release a tree; it is removed when its last user has released it."""
-        tree.users -= 1
-        if tree.users == 0:
+        tree.archives.remove(archive)
+        if not tree.archives:
             self._trees = {key: other for key, other in self._trees.items() if other is not tree}
             await tree.remove()
 

@@ -153,6 +153,27 @@ async def test_archive_is_unpacked_again_when_its_files_were_changed(
 
 
 @in_event_loop
+async def test_versions_share_what_is_unpacked_of_the_same_content(tmp_path: Path) -> None:
+    """Under whatever name the file has; when one is gone, the other one is unpacked again. Workflows share nothing."""
+    archive = make_archive(tmp_path)
+    other = archive.with_name("other.mar")
+    other.write_bytes(archive.read_bytes())
+    async with open_servers(tmp_path / "u") as servers:
+        first = await load(servers.models, archive, uid="one")
+        second = await load(servers.models, other, uid="two", version="2.0")
+        [tree] = servers.unpacked
+        await load(servers.models, archive, uid="three", workflow="x")
+        assert len(servers.unpacked) == 2
+        other.unlink()
+        folders.remove_folder(tree)
+        await kill_worker(second)
+        await first.unload()
+        assert await run(second, "result = len(open('large.bin').read())") == str(LARGE)
+        await second.unload()
+        assert tree not in servers.unpacked
+
+
+@in_event_loop
 async def test_error_says_that_files_and_archive_were_changed(tmp_path: Path) -> None:
     """When the archive in the store is another one, too, nothing runs, and the reason says both."""
     archive = make_archive(tmp_path)

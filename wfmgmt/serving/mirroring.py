@@ -1,0 +1,69 @@
+"""Copies of requests for a version that is only tried: nobody waits for them, and what they cost is bounded."""
+
+import asyncio
+import logging
+
+from wfmgmt.control.messages import TrafficKind
+from wfmgmt.errors import TooManyRequests, WfmgmtError
+from wfmgmt.serving.bodies import with_header
+from wfmgmt.serving.loading import LoadedVersion
+from wfmgmt.serving.models.base import NodeRequest
+from wfmgmt.serving.predictions import AdmissionControl, Prediction
+
+#: Copies that one version may work on at a time.
+MAX_COPIES = 64
+#: Header by which a handler can tell a copy, to leave out what must not happen twice.
+MIRROR_HEADER = "x-wfmgmt-mirror"
+
+_log = logging.getLogger("wfmgmt.runtime")
+
+
+class Mirror:
+    """Hands out copies of requests. For the event loop only.
+
+    Args:
+        admission: Where the bytes of copies count, as those of requests do.
+    """
+
+    def __init__(self, admission: AdmissionControl) -> None:
+        self._admission = admission
+        self._copies: dict[LoadedVersion, set[asyncio.Task[None]]] = {}
+
+    def copy(self, request: NodeRequest, version: LoadedVersion) -> None:
+        """Have a version answer a copy of a request, or drop it when there are too many."""
+        copies = self._copies.setdefault(version, set())
+        if len(copies) >= MAX_COPIES:
+            version.traffic.dropped += 1
+            return
+        task = asyncio.create_task(self._answer(request, version))
+        copies.add(task)
+        task.add_done_callback(lambda done: self._on_done(version, done))
+
+    async def _answer(self, request: NodeRequest, version: LoadedVersion) -> None:
+        with self._admission.admit() as permit:
+            try:
+                permit.reserve(request.size_bytes)
+            except TooManyRequests:
+                version.traffic.dropped += 1
+                return
+            copied = request._replace(headers=with_header(request.headers, MIRROR_HEADER, "1"))
+            try:
+                await version.predict(Prediction(request=copied, permit=permit, kind=TrafficKind.MIRROR))
+            except WfmgmtError as error:
+                _log.debug("a copy failed: %s", error)  # It is counted; the log would grow with each of them.
+
+    def _on_done(self, version: LoadedVersion, task: "asyncio.Task[None]") -> None:
+        copies = self._copies[version]
+        copies.discard(task)
+        if not copies:
+            del self._copies[version]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a copy broke off", exc_info=error)
+
+    async def close(self) -> None:
+        """End all copies."""
+        copies = [task for tasks in self._copies.values() for task in tasks]
+        for task in copies:
+            task.cancel()
+        if copies:
+            await asyncio.wait(copies)

@@ -1,0 +1,195 @@
+"""One workflow in the runtime: its versions, and the routing by which its requests are spread over them."""
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from wfmgmt.control.load_state import LoadState
+from wfmgmt.control.messages import FiguresReport, TrafficKind
+from wfmgmt.domain.releases import Release, RoutingTable, WorkflowTarget
+from wfmgmt.domain.routes import Router
+from wfmgmt.serving.loading import LoadedVersion
+
+
+class Wanted(NamedTuple):
+    """The version of a workflow that a request is for.
+
+    Attributes:
+        workflow: Name of the workflow.
+        version: The version that the request names; None when the release decides.
+        request_id: Identity of the request.
+        headers: Its headers.
+    """
+
+    workflow: str
+    version: str | None = None
+    request_id: str = ""
+    headers: Mapping[str, str] = {}
+
+    @property
+    def kind(self) -> TrafficKind:
+        """Why the version gets the request."""
+        return TrafficKind.PINNED if self.version else TrafficKind.SERVE
+
+
+class ServedWorkflow:
+    """The versions of one workflow and its routing. For the event loop only.
+
+    A version whose registration is ready is known by name; it is loaded while the release names it and for a while
+    after that, and parked otherwise. The routing in force is replaced as a whole, so a request sees one release.
+
+    Args:
+        name: Name of the workflow.
+
+    Attributes:
+        target: What the registry says, as it was read last; None before that.
+        uids: The registration of each version that is ready, by version; parked ones are here only.
+        versions: The versions that are loaded or being loaded.
+        release: The release in force; None before there is one.
+        revision: The revision that is in force with all that belongs to it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.target: WorkflowTarget | None = None
+        self.uids: dict[str, str] = {}
+        self.versions: dict[str, LoadedVersion] = {}
+        self.release: Release | None = None
+        self.revision = 0
+        self._router: Router | None = None
+        self._table: RoutingTable | None = None
+
+    @property
+    def registrations(self) -> Collection[str]:
+        """The registrations of all its versions, finished or not, as far as the registry was read."""
+        return () if self.target is None else self.target.statuses.keys()
+
+    @property
+    def loaded(self) -> Collection[str]:
+        """The registrations that are loaded or being loaded."""
+        return [version.target.uid for version in self.versions.values()]
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether requests that name no version get to one."""
+        return self._router is not None
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether the release in force has a guard or steps."""
+        return self.release is not None and (self.release.table.guard is not None or bool(self.release.table.steps))
+
+    def choose(self, wanted: Wanted) -> str | None:
+        """Return the version that a request is for; None when there is no routing."""
+        if wanted.version:
+            return wanted.version
+        router = self._router
+        return None if router is None else router.pick(router.key(wanted.headers, wanted.request_id))
+
+    def serving(self, wanted: Wanted) -> LoadedVersion | None:
+        """Return the version that a request is for if it can answer now."""
+        version = self.versions.get(self.choose(wanted) or "")
+        return version if version is not None and version.state is LoadState.SERVING else None
+
+    def mirrored(self, wanted: Wanted) -> LoadedVersion | None:
+        """Return the version that is to get a copy of a request; None when none is, or it cannot answer now."""
+        if self._router is None or wanted.version:
+            return None
+        name = self._router.mirror(self._router.key(wanted.headers, wanted.request_id))
+        return None if name is None else self.serving(wanted._replace(version=name))
+
+    def add(self, version: LoadedVersion) -> None:
+        """Add a version that is to be loaded."""
+        name = version.target.version
+        self.versions[name] = version
+        version.is_routed = self._table is None or name in self._table.versions
+
+    def on_registered(self, version: LoadedVersion) -> None:
+        """Record that a version is ready; the first one gets all requests."""
+        name = version.target.version
+        self.uids[name] = version.target.uid
+        if self._router is None:
+            self._route(RoutingTable.all_to(name))
+        version.on_registered()
+
+    def forget(self, uid: str) -> None:
+        """Drop a registration that was taken down for good, so that no request has it loaded again."""
+        self.uids = {version: known for version, known in self.uids.items() if known != uid}
+
+    def follow(self, target: WorkflowTarget) -> None:
+        """Take what the registry says, which the routing comes to follow once all that it names is loaded."""
+        self.target = target
+        self.uids = dict(target.versions)
+
+    def route(self) -> None:
+        """Put the release of the target in force, at once and as a whole."""
+        target = self.target
+        self.release = None if target is None else target.release
+        self._route(RoutingTable() if self.release is None else self.release.table)
+
+    def _route(self, table: RoutingTable) -> None:
+        self._router = Router(self.name, table) if table.routes else None
+        self._table = table
+        for name, version in self.versions.items():
+            version.set_routed(name in table.versions)
+
+    @property
+    def awaited(self) -> Mapping[str, str]:
+        """The registrations that the release of the target names, by version."""
+        if self.target is None or self.target.release is None:
+            return {}
+        return {name: self.uids[name] for name in self.target.release.table.versions if name in self.uids}
+
+    @property
+    def is_release_in_force(self) -> bool:
+        """Whether the routing is what the target says."""
+        if self.target is None or self.target.release is None or self.release is None:
+            return self.target is not None and self.target.release is self.release
+        return self.target.release.number == self.release.number
+
+    @property
+    def may_switch(self) -> bool:
+        """Whether the release of the target can be put in force: all its shares are loaded, or nothing is lost by it.
+
+        A release whose versions do not come up does not replace one that works.
+        """
+        release = None if self.target is None else self.target.release
+        if release is None or self._table is None:
+            return True
+        return all(map(self._is_serving, release.table.weights)) or not any(map(self._is_serving, self._table.weights))
+
+    def _is_serving(self, name: str) -> bool:
+        version = self.versions.get(name)
+        return version is not None and version.state is LoadState.SERVING
+
+    def settle(self) -> None:
+        """Record that all that the target says is in force."""
+        if self.target is not None:
+            self.revision = self.target.revision
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that the target says is in force: routing, versions and settings of nodes."""
+        settled = all(self._is_serving(name) for name in self.awaited) and all(
+            version.is_settled for version in self.versions.values() if version.state is LoadState.SERVING
+        )
+        return settled and self.is_release_in_force
+
+    @property
+    def problem(self) -> str:
+        """Why it is not, in one line; empty while nothing has gone wrong."""
+        awaited = self.awaited
+        problems = {
+            name: version.problem
+            for name, version in self.versions.items()
+            if name in awaited or version.state is LoadState.SERVING
+        }
+        return "; ".join(f"version {name}: {problem}" for name, problem in problems.items() if problem)
+
+    def figures(self) -> FiguresReport:
+        """Return the traffic of each loaded version."""
+        loaded = {name: version for name, version in self.versions.items() if version.state.is_loaded}
+        return FiguresReport(
+            revision=self.revision,
+            release=None if self.release is None else self.release.number,
+            versions={name: version.figures() for name, version in loaded.items()},
+        )
