@@ -10,12 +10,14 @@ from pathlib import Path
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.changes import WorkflowChanges, WorkflowSlice
 from wfmgmt.domain.limits import MIB
-from wfmgmt.domain.releases import WorkflowTarget
+from wfmgmt.domain.releases import Release, WorkflowTarget
+from wfmgmt.domain.rollouts import NextRelease, Verdict
 from wfmgmt.domain.workflow import LoadRequest, NodeKind
 from wfmgmt.errors import ResourcesExhausted, SettingsInvalid
 from wfmgmt.model_servers import make_forkserver, make_model_servers
 from wfmgmt.registry.files import FileIdentity
 from wfmgmt.registry.registry import Registry
+from wfmgmt.services.release_rules import make_release
 from wfmgmt.serving.catalog import Catalog
 from wfmgmt.serving.drift_check import DriftCheck
 from wfmgmt.serving.load_order import LoadHistory
@@ -28,6 +30,7 @@ from wfmgmt.serving.models.local.folders import remove_folders, replace_folder
 from wfmgmt.serving.models.local.model import UNPACKED, WORKING
 from wfmgmt.serving.predictions import AdmissionControl, PredictionLimits
 from wfmgmt.serving.reconciler import Reconciler
+from wfmgmt.serving.rollouts import RolloutLoop
 from wfmgmt.serving.runtime import Runtime
 from wfmgmt.settings import Settings
 
@@ -62,6 +65,21 @@ class DatabaseView:
         """Return what is needed to load these versions."""
         with self._registry.read() as reader:
             return list(reader.load_requests(uids))
+
+    def make_release(self, name: str, judged: Release, following: NextRelease, verdict: Verdict) -> None:
+        """Make the release that follows one that was judged, unless that is not the current one any more."""
+        with self._registry.write() as writer:
+            current = writer.release(name)
+            if current is not None and current.number == judged.number:
+                make_release(
+                    writer,
+                    name,
+                    following.table,
+                    kind=following.kind,
+                    origin=Origin(actor=following.actor),
+                    reason=verdict.reason,
+                    detail={"figures": verdict.figures},
+                )
 
     def record(self, drifts: Sequence[Drift]) -> None:
         """Write down how model servers differed from what they should hold."""
@@ -143,6 +161,7 @@ async def create_runtime(
             measurements=measurements,
             admission=admission,
             mirror=mirror,
+            rollouts=RolloutLoop(catalog, view.make_release),
         )
     finally:
         await mirror.close()

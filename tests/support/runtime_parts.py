@@ -21,6 +21,7 @@ from wfmgmt.serving.mirroring import Mirror
 from wfmgmt.serving.models.base import Drift, Model, ModelNotLoaded, NodeAnswer, NodeRequest, WorkerStatus
 from wfmgmt.serving.predictions import AdmissionControl, PredictionLimits
 from wfmgmt.serving.reconciler import Reconciler
+from wfmgmt.serving.rollouts import RolloutLoop
 from wfmgmt.serving.runtime import Runtime
 
 
@@ -320,4 +321,5 @@ def make_runtime(parts: Parts) -> Runtime:
         measurements=parts.measurements,
         admission=admission,
         mirror=Mirror(admission),
+        rollouts=RolloutLoop(parts.catalog, lambda _name, _judged, _following, _verdict: None),
     )

@@ -90,10 +90,11 @@ async def _predict(request: web.Request) -> web.Response:
     permit = held.enter_context(runtime.admission.admit())
     waited_s = 0.0 if catalog.can_answer(wanted) else await _wait_before_body(request, wanted, permit)
     fields = await read_fields(request, permit)
-    if not catalog.can_answer(wanted):
+    version = catalog.serving(wanted)
+    if version is None:
         waited_s = await catalog.wait_until_loaded(wanted, waited_s)
+        version = catalog.find(wanted)
     permit.begin()
-    version = catalog.find(wanted)
     held.enter_context(version.accepting())
     request[_VERSION] = version.target.version
     first = NodeRequest(request_id=request_id, headers=encode_headers(request), fields=fields)

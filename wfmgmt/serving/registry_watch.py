@@ -14,7 +14,7 @@ COMPARE_INTERVAL_S = 60.0
 #: Workflows that one look compares, so that predictions do not wait for long.
 SLICE_ROWS = 5000
 #: Workflows that one look reads; the next look follows at once.
-TARGETS_PER_LOOK = 500
+TARGETS_PER_LOOK = 2000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,31 +87,31 @@ class RegistryWatch:
         comparison, compare_at = self._comparison, self._compare_at
         if is_whole or (comparison is None and self._clock() >= compare_at):
             comparison, compare_at = _Comparison({*self._read, *self._known()}), self._clock() + COMPARE_INTERVAL_S
-        unread, removed = {*self._unread, *changes.workflows}, set(changes.removed)
+        removed = set(changes.removed)
+        self._unread.update(changes.workflows)
         if comparison is not None:
-            comparison = await self._compare(comparison, unread, removed, is_whole=is_whole)
-        batch = list(itertools.islice(unread - removed, TARGETS_PER_LOOK))
+            comparison = await self._compare(comparison, removed, is_whole=is_whole)
+        self._unread -= removed
+        batch = list(itertools.islice(self._unread, TARGETS_PER_LOOK))
         targets = await asyncio.to_thread(self._registry.targets, batch) if batch else []
         # Only now, so that after a failure the next look begins where this one did.
         self._comparison, self._compare_at = comparison, compare_at
         self._number, self._all_compared = changes.number, wanted
-        self._unread = unread.difference(batch, removed)
+        self._unread.difference_update(batch)
         removed.update(set(batch).difference(target.uid for target in targets))
         for uid in removed:
             self._read.pop(uid, None)
         self._read.update((target.uid, target.change) for target in targets)
         return Look(targets=targets, removed=removed, is_behind=bool(self._unread))
 
-    async def _compare(
-        self, comparison: _Comparison, unread: set[str], removed: set[str], *, is_whole: bool
-    ) -> _Comparison | None:
+    async def _compare(self, comparison: _Comparison, removed: set[str], *, is_whole: bool) -> _Comparison | None:
         """Add a slice of a comparison, or all, to what is unread and removed; return what is left to compare."""
         while True:
             part = await asyncio.to_thread(self._registry.slice_after, comparison.last, limit=SLICE_ROWS)
             if is_whole:
-                unread.update(part.changes)
+                self._unread.update(part.changes)
             else:
-                unread.update(uid for uid, change in part.changes.items() if self._read.get(uid) != change)
+                self._unread.update(uid for uid, change in part.changes.items() if self._read.get(uid) != change)
             comparison.unseen.difference_update(part.changes)
             if part.last is None:
                 removed |= comparison.unseen

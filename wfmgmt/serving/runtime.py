@@ -12,6 +12,7 @@ from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.mirroring import Mirror
 from wfmgmt.serving.predictions import AdmissionControl
 from wfmgmt.serving.reconciler import Reconciler
+from wfmgmt.serving.rollouts import RolloutLoop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,7 @@ class Runtime:
         measurements: What happens at their nodes.
         admission: The requests that are under way.
         mirror: Copies of requests.
+        rollouts: Judges the candidates of releases.
     """
 
     catalog: Catalog
@@ -37,7 +39,8 @@ class Runtime:
     measurements: Measurements
     admission: AdmissionControl
     mirror: Mirror
+    rollouts: RolloutLoop
 
     def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """Return what has to run for as long as the runtime does."""
-        return self.reconciler.run(), self.drift_check.run(), self.history.keep_saved()
+        return self.reconciler.run(), self.drift_check.run(), self.rollouts.run(), self.history.keep_saved()

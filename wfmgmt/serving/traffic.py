@@ -39,7 +39,7 @@ class Totals:
         """Count one request."""
         self.requests += 1
         self.failures += is_failure
-        self.bins[min(int(math.log(max(took_s, _SHORTEST_S) / _SHORTEST_S) / _STEP), _BINS - 1)] += 1
+        self.bins[_bin(took_s)] += 1
 
     def copy(self) -> Self:
         """Return what was counted until now."""
@@ -69,6 +69,13 @@ class Totals:
             p50_ms=self.quantile_ms(0.5),
             p99_ms=self.quantile_ms(0.99),
         )
+
+
+def _bin(took_s: float) -> int:
+    """Return where a time is counted."""
+    if took_s <= _SHORTEST_S:
+        return 0
+    return min(int(math.log(took_s / _SHORTEST_S) / _STEP), _BINS - 1)
 
 
 class Traffic:

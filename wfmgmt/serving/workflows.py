@@ -57,6 +57,8 @@ class ServedWorkflow:
         self.revision = 0
         self._router: Router | None = None
         self._table: RoutingTable | None = None
+        #: The version that has all requests, if one has: nearly always, and found without a hash.
+        self._only: str | None = None
 
     @property
     def registrations(self) -> Collection[str]:
@@ -80,19 +82,19 @@ class ServedWorkflow:
 
     def choose(self, wanted: Wanted) -> str | None:
         """Return the version that a request is for; None when there is no routing."""
-        if wanted.version:
-            return wanted.version
+        if wanted.version or self._only:
+            return wanted.version or self._only
         router = self._router
         return None if router is None else router.pick(router.key(wanted.headers, wanted.request_id))
 
     def serving(self, wanted: Wanted) -> LoadedVersion | None:
         """Return the version that a request is for if it can answer now."""
-        version = self.versions.get(self.choose(wanted) or "")
+        version = self.versions.get(wanted.version or self._only or self.choose(wanted) or "")
         return version if version is not None and version.state is LoadState.SERVING else None
 
     def mirrored(self, wanted: Wanted) -> LoadedVersion | None:
         """Return the version that is to get a copy of a request; None when none is, or it cannot answer now."""
-        if self._router is None or wanted.version:
+        if self._table is None or self._table.mirror is None or self._router is None or wanted.version:
             return None
         name = self._router.mirror(self._router.key(wanted.headers, wanted.request_id))
         return None if name is None else self.serving(wanted._replace(version=name))
@@ -129,6 +131,7 @@ class ServedWorkflow:
     def _route(self, table: RoutingTable) -> None:
         self._router = Router(self.name, table) if table.routes else None
         self._table = table
+        self._only = table.routes[0].version if len(table.routes) == 1 else None
         for name, version in self.versions.items():
             version.set_routed(name in table.versions)
 
