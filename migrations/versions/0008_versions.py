@@ -146,15 +146,19 @@ BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END
 # INSERT OR REPLACE removes rows without firing a delete trigger, so rows may only be added at the end.
 SQLITE_INSERT_TRIGGER = """
 CREATE TRIGGER {table}_refuses_replace BEFORE INSERT ON {table}
-WHEN EXISTS (SELECT 1 FROM {table} WHERE {is_behind})
+WHEN {is_behind}
 BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END
 """
 IS_BEHIND = {
-    "audit_event": "id >= NEW.id OR hash = NEW.hash OR previous_hash = NEW.previous_hash",
-    "release": "id = NEW.id OR (workflow_uid = NEW.workflow_uid AND number >= NEW.number)",
+    "audit_event": (
+        "EXISTS (SELECT 1 FROM audit_event WHERE id >= NEW.id OR hash = NEW.hash OR previous_hash = NEW.previous_hash)"
+    ),
+    "release": (
+        "EXISTS (SELECT 1 FROM release WHERE id = NEW.id OR (workflow_uid = NEW.workflow_uid AND number >= NEW.number))"
+    ),
     "release_route": (
-        "id = NEW.id OR (release_id = NEW.release_id AND kind = NEW.kind AND version = NEW.version) "
-        "OR NEW.release_id < (SELECT max(id) FROM release)"
+        "NEW.release_id < (SELECT max(id) FROM release) OR EXISTS (SELECT 1 FROM release_route "
+        "WHERE id = NEW.id OR (release_id = NEW.release_id AND kind = NEW.kind AND version = NEW.version))"
     ),
 }
 POSTGRESQL_FUNCTION = """

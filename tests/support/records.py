@@ -149,6 +149,10 @@ def _release(connection: Connection, rows: list[dict[str, Any]]) -> None:
             for each in rows
         ],
     )
+    # Routes are added to the newest release only, and here come all releases first.
+    trigger = "release_route_refuses_replace"
+    sql = connection.exec_driver_sql("SELECT sql FROM sqlite_schema WHERE name = ?", (trigger,)).scalar_one()
+    connection.exec_driver_sql(f"DROP TRIGGER {trigger}")
     connection.execute(
         insert(tables.release_route),
         [
@@ -157,5 +161,6 @@ def _release(connection: Connection, rows: list[dict[str, Any]]) -> None:
             for each in rows
         ],
     )
+    connection.exec_driver_sql(sql)
     number = tables.workflow.c.id
     connection.execute(update(tables.workflow).values(release_id=number, default_version_id=number))
