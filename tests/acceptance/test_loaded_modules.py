@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.loaded_modules import Loaded, ModuleProbe
 from tests.support.processes import runtime_pid, web_workers
+from tests.support.records import make_registry
 from tests.support.service import Service
 
 #: What costs memory and time, or belongs to one plane.
@@ -37,16 +38,18 @@ RUNTIME = {
     "wfmgmt.serving",
     "yaml",
 }
-#: What only the runtime has. gunicorn's master loads all the rest, and each web worker begins as a copy of it.
-MANAGEMENT = HEAVY - {"aiohttp", "uvloop", "wfmgmt.runtime_factory", "wfmgmt.serving"}
+#: What only the runtime has, or a master that migrates the database. gunicorn's master loads all the rest, and each web
+#: worker begins as a copy of it.
+MANAGEMENT = HEAVY - {"aiohttp", "alembic", "uvloop", "wfmgmt.runtime_factory", "wfmgmt.serving"}
 #: What each command has that looks at the instance.
-COMMAND = {"alembic", "pydantic", "sqlalchemy", "yaml"}
+COMMAND = {"pydantic", "sqlalchemy", "yaml"}
 
 
 @pytest.fixture(name="probed", scope="module")
 def _probed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, ModuleProbe]]:
     folder = tmp_path_factory.mktemp("probed")
     service = Service(folder / "instance")
+    make_registry(service.instance).close()
     probe = ModuleProbe(folder / "modules", service)
     with service:
         yield service, probe

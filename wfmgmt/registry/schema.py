@@ -1,4 +1,8 @@
-"""Whether a database can be used, and how it is brought up to date."""
+"""Whether a database can be used, and how it is brought up to date.
+
+Alembic, which takes time and memory, is imported only by a process that has something to migrate: the revision of a
+schema stands in its database, and all revisions are the numbers with which the files of the migrations begin.
+"""
 
 import shutil
 import sqlite3
@@ -9,10 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import sqlalchemy
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -24,19 +24,14 @@ from wfmgmt.registry.engine import ADVISORY_LOCK, BUSY_TIMEOUT_S, parse_database
 _PACKAGE = Path(__file__).resolve().parents[1]
 #: Inside of the package where that was installed from a wheel, beside it in the checkout.
 MIGRATIONS = next(folder for folder in (_PACKAGE / "migrations", _PACKAGE.parent / "migrations") if folder.is_dir())
+#: Revisions of the schema, from the first one to the current one.
+REVISIONS = tuple(sorted(file.name.partition("_")[0] for file in (MIGRATIONS / "versions").glob("*_*.py")))
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _VERSIONS = "alembic_version"
 #: Tables with the identity: the current one, and that of schemas before 0007.
 _IDENTITY_TABLES = ("installation", "deployment")
 #: From this version on SQLite has no WAL-reset defect.
 SAFE_SQLITE = (3, 51, 3)
-
-
-def alembic_config() -> Config:
-    """Return Alembic's configuration for our migrations, without the logging of `alembic.ini`."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))  # Options are interpolated.
-    return config
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +75,11 @@ def inspect(database: Path | str, *, is_checked: bool = True) -> DatabaseState:
         else:
             engine = create_engine(url)
             with _reachable(shown), engine.connect() as connection:
-                heads = MigrationContext.configure(connection).get_current_heads()
+                revisions = _revisions(connection)
                 query = _identity_query(sqlalchemy.inspect(connection).get_table_names())
                 identity = connection.execute(sqlalchemy.text(query)).scalar_one_or_none()
             engine.dispose()
-            state = DatabaseState(shown=shown, revisions=tuple(heads), identity=identity)
+            state = DatabaseState(shown=shown, revisions=revisions, identity=identity)
     except DBAPIError as error:
         raise DatabaseUnusable(f"the database {shown} cannot be used: {error.orig}") from error
     _refuse_newer(state.revisions, shown=shown)
@@ -120,10 +115,12 @@ def upgrade(database: Path | str) -> None:
     shown = shown_database(url)
     try:
         with locked_connection(database) as connection:
-            _refuse_newer(MigrationContext.configure(connection).get_current_heads(), shown=shown)
-            config = alembic_config()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            revisions = _revisions(connection)
+            _refuse_newer(revisions, shown=shown)
+            if revisions != REVISIONS[-1:]:
+                from wfmgmt.registry.migrations import migrate  # noqa: PLC0415 - see above
+
+                migrate(connection)
     except DBAPIError as error:
         if url.get_backend_name() == "sqlite" and _is_full(Path(url.database or "").parent):
             raise ResourcesExhausted(f"the database {shown} cannot be used: no space is left for it") from error
@@ -136,7 +133,7 @@ def require_current(state: DatabaseState) -> None:
     Raises:
         DatabaseUnusable: It is one of these.
     """
-    if state.revisions != tuple(ScriptDirectory.from_config(alembic_config()).get_heads()):
+    if state.revisions != REVISIONS[-1:]:
         raise DatabaseUnusable(f"the database {state.shown} is not there or not up to date; run `wfmgmt migrate`")
 
 
@@ -175,9 +172,15 @@ def _is_full(folder: Path) -> bool:
         return False
 
 
-def _refuse_newer(heads: Iterable[str], *, shown: str) -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
-    if unknown := set(heads) - known:
+def _revisions(connection: Connection) -> tuple[str, ...]:
+    """Return the revision of the schema, none when the database has no tables yet."""
+    if not sqlalchemy.inspect(connection).has_table(_VERSIONS):
+        return ()
+    return tuple(connection.execute(sqlalchemy.text(f"SELECT version_num FROM {_VERSIONS}")).scalars())  # noqa: S608 - a constant
+
+
+def _refuse_newer(revisions: Iterable[str], *, shown: str) -> None:
+    if unknown := set(revisions) - set(REVISIONS):
         raise DatabaseUnusable(
             f"the database {shown} was written by a newer version of wfmgmt (schema {', '.join(sorted(unknown))}); "
             "install that version or restore a backup"

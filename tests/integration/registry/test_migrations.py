@@ -15,8 +15,9 @@ from alembic.script import ScriptDirectory
 
 from tests.support.records import make_event, make_workflow
 from wfmgmt.registry import schema
+from wfmgmt.registry.migrations import alembic_config
 from wfmgmt.registry.registry import Registry
-from wfmgmt.registry.schema import alembic_config, locked_connection, upgrade
+from wfmgmt.registry.schema import locked_connection, upgrade
 from wfmgmt.registry.tables import metadata
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -31,6 +32,7 @@ NEW_NAMES = {"deployment": "installation", "revision_counter": "change_counter"}
 KILLED_UPGRADES = """
 import itertools, os, shutil, signal, sys
 from sqlalchemy import Engine, event
+import wfmgmt.registry.migrations  # Before the forks, each of which would import it for itself.
 from wfmgmt.registry.schema import upgrade
 
 def kill_at(number):
@@ -272,10 +274,15 @@ def test_processes_that_start_at_once_migrate_once(tmp_path: Path) -> None:
     assert dump(tmp_path) == dump(tmp_path / "new")
 
 
+def test_revisions_are_those_that_alembic_finds() -> None:
+    """They are read from the names of the files, so that a database which is up to date needs no Alembic."""
+    assert list(schema.REVISIONS) == REVISIONS
+
+
 def test_checkout_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Alembic interpolates its options, and a percent sign in the path of the migrations is none of them."""
     folder = tmp_path / "50% %(here)s" / "migrations"
     shutil.copytree(schema.MIGRATIONS, folder)
-    monkeypatch.setattr(schema, "MIGRATIONS", folder)
+    monkeypatch.setattr("wfmgmt.registry.migrations.MIGRATIONS", folder)
     upgrade(tmp_path / "wfmgmt.db")
     assert dump(tmp_path)["alembic_version"] == [(HEAD,)]

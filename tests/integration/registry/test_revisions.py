@@ -11,8 +11,9 @@ from tests.support.postgresql import postgresql
 from tests.support.records import make_event, make_workflow, register
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.registry import targets, writing
+from wfmgmt.registry.migrations import alembic_config
 from wfmgmt.registry.registry import Registry
-from wfmgmt.registry.schema import alembic_config, inspect, locked_connection, upgrade
+from wfmgmt.registry.schema import inspect, locked_connection, upgrade
 
 
 @pytest.fixture(name="server", scope="module")
