@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from tests.support.campaigns import WHILE_PARTS_DIE, Campaign, kill_parts, run_kills
+from tests.support.deployments import prepared
 from tests.support.evidence import rows
 from tests.support.model_servers import forkserver_of
 from tests.support.processes import pids_with, runtime_pid
@@ -24,14 +25,23 @@ def _downloads(tmp_path: Path) -> Iterator[tuple[Path, str]]:
         yield downloads
 
 
-@pytest.fixture(name="service")
-def _service(prepared: Service) -> Service:
-    return prepared
+@pytest.fixture(name="started", scope="module")
+def _started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with prepared(tmp_path_factory.mktemp("crashes") / "instance") as service:
+        yield service.start()
+
+
+@pytest.fixture(name="running")
+def _running(started: Service) -> Iterator[Service]:
+    """Return a running service without workflows."""
+    yield started
+    for name in started.names():
+        assert started.unregister(name).status_code == 200
 
 
 @pytest.fixture(name="gate")
-def _gate(service: Service, tmp_path: Path) -> Path:
-    return make_slow_workflow(service, tmp_path / "gate")
+def _gate(running: Service, tmp_path: Path) -> Path:
+    return make_slow_workflow(running, tmp_path / "gate")
 
 
 def web_worker_at_work(service: Service) -> int:
@@ -50,85 +60,81 @@ def loaded_pids(service: Service) -> list[int]:
     return pids
 
 
-def test_killed_service_keeps_what_it_acknowledged(service: Service, downloads: tuple[Path, str]) -> None:
+def test_killed_service_keeps_what_it_acknowledged(prepared: Service, downloads: tuple[Path, str]) -> None:
     """Answered work survives a kill of any process; other work is wholly there or wholly gone."""
-    run_kills(Campaign(service, downloads), rounds=3)
+    run_kills(Campaign(prepared, downloads), rounds=3)
 
 
-def test_killed_web_worker_breaks_its_registration_off_and_the_name_becomes_free(service: Service, gate: Path) -> None:
+def test_killed_web_worker_breaks_its_registration_off_and_the_name_becomes_free(running: Service, gate: Path) -> None:
     """Another web worker undoes what the dead one had begun, with one audit row, and the service goes on."""
-    service.start()
-    with in_background(service, "slow.war") as answer:
-        os.kill(web_worker_at_work(service), signal.SIGKILL)
+    ((before,),) = rows(running, "SELECT count(*) FROM audit_event")
+    with in_background(running, "slow.war") as answer:
+        os.kill(web_worker_at_work(running), signal.SIGKILL)
         assert isinstance(answer.exception(10), requests.ConnectionError)
-        wait_until(lambda: not rows(service, "SELECT 1 FROM workflow"), what="the end of the claim")
+        wait_until(lambda: not rows(running, "SELECT 1 FROM workflow"), what="the end of the claim")
         gate.unlink()
-        assert service.register("slow.war").status_code == 200
-        actions = rows(service, "SELECT action, outcome FROM audit_event ORDER BY id")
+        assert running.register("slow.war").status_code == 200
+        actions = rows(running, "SELECT action, outcome FROM audit_event ORDER BY id")[before:]
     assert actions == [("reconcile", "succeeded"), ("register", "succeeded")]
 
 
-def test_killed_runtime_comes_back_with_everything_loaded(service: Service) -> None:
+def test_killed_runtime_comes_back_with_everything_loaded(running: Service) -> None:
     """The workers of the dead runtime are gone, and new ones serve the same workflow."""
-    service.start()
-    assert service.register("seq.war").status_code == 200
-    before = [runtime_pid(service), *loaded_pids(service)]
+    assert running.register("seq.war").status_code == 200
+    before = [runtime_pid(running), *loaded_pids(running)]
     os.kill(before[0], signal.SIGKILL)
-    wait_until(lambda: not set(before) & set(pids_of(service.instance)), what="the end of the old processes")
-    wait_until(lambda: service.ready_workers("seq") == [1, 1, 1], what="the models")
-    assert runtime_pid(service) not in before
-    assert len(loaded_pids(service)) == 4
+    wait_until(lambda: not set(before) & set(pids_of(running.instance)), what="the end of the old processes")
+    wait_until(lambda: running.ready_workers("seq") == [1, 1, 1], what="the models")
+    assert runtime_pid(running) not in before
+    assert len(loaded_pids(running)) == 4
 
 
-def test_registration_under_way_survives_its_runtime(service: Service, gate: Path) -> None:
+def test_registration_under_way_survives_its_runtime(running: Service, gate: Path) -> None:
     """The runtime is killed while it loads the workflow; the next one begins again, and the client notices nothing."""
-    service.start()
-    with in_background(service, "slow.war") as answer:
-        killed = runtime_pid(service)
+    with in_background(running, "slow.war") as answer:
+        killed = runtime_pid(running)
         os.kill(killed, signal.SIGKILL)
-        wait_until(lambda: runtime_pid(service) != killed, timeout_s=20, what="another runtime")
+        wait_until(lambda: runtime_pid(running) != killed, timeout_s=20, what="another runtime")
         gate.unlink()
         assert answer.result(30).status_code == 200
-    assert service.names() == ["slow"]
+    assert running.names() == ["slow"]
 
 
-def test_registration_is_unavailable_when_the_forkserver_dies(service: Service, gate: Path) -> None:
+def test_registration_is_unavailable_when_the_forkserver_dies(running: Service, gate: Path) -> None:
     """Its worker is lost with the forkserver while it loads, which is not the workflow's fault."""
-    service.start()
-    with in_background(service, "slow.war") as answer:
+    with in_background(running, "slow.war") as answer:
         os.kill(forkserver_of(loading_worker(gate)), signal.SIGKILL)
         failed = answer.result(30)
     assert (failed.status_code, failed.headers["Retry-After"]) == (503, "5")
     assert "slow__s failed to register. Details: worker was lost with the forkserver" in failed.json()["message"]
-    assert not rows(service, "SELECT 1 FROM workflow")
+    assert not rows(running, "SELECT 1 FROM workflow")
     gate.unlink()
-    assert service.register("slow.war").status_code == 200
+    assert running.register("slow.war").status_code == 200
 
 
-def test_changes_wait_for_a_runtime_that_hangs(service: Service) -> None:
+def test_changes_wait_for_a_runtime_that_hangs(running: Service) -> None:
     """A registration and a removal arrive while the runtime is stopped: they are done once it is replaced."""
-    service.start()
-    assert service.register("seq.war", workflow_name="old").status_code == 200
-    os.kill(runtime_pid(service), signal.SIGSTOP)
+    assert running.register("seq.war", workflow_name="old").status_code == 200
+    os.kill(runtime_pid(running), signal.SIGSTOP)
     with ThreadPoolExecutor(2) as pool:
-        removal = pool.submit(service.unregister, "old")
-        registration = pool.submit(service.register, "seq.war", workflow_name="new")
+        removal = pool.submit(running.unregister, "old")
+        registration = pool.submit(running.register, "seq.war", workflow_name="new")
         assert (removal.result(60).status_code, registration.result(60).status_code) == (200, 200)
-    assert service.names() == ["new"]
+    assert running.names() == ["new"]
 
 
-def test_changes_wait_for_the_first_runtime(service: Service) -> None:
+def test_changes_wait_for_the_first_runtime(prepared: Service) -> None:
     """A script that starts the service and registers at once need not know that the runtime takes longer."""
-    service.launch()
-    address = service.run_folder / "management.address"
+    prepared.launch()
+    address = prepared.run_folder / "management.address"
     wait_until(address.exists, timeout_s=20, what="the address")
-    service.management = f"http://{address.read_text().strip()}"
-    assert service.register("seq.war").status_code == 200
-    assert service.unregister("seq").status_code == 200
+    prepared.management = f"http://{address.read_text().strip()}"
+    assert prepared.register("seq.war").status_code == 200
+    assert prepared.unregister("seq").status_code == 200
 
 
-def test_service_survives_kills_of_its_parts_under_load(service: Service, downloads: tuple[Path, str]) -> None:
+def test_service_survives_kills_of_its_parts_under_load(prepared: Service, downloads: tuple[Path, str]) -> None:
     """Web workers and the runtime are killed while clients work; nothing that was acknowledged is lost."""
-    campaign = Campaign(service, downloads, tolerated=WHILE_PARTS_DIE)
-    service.start()
+    campaign = Campaign(prepared, downloads, tolerated=WHILE_PARTS_DIE)
+    prepared.start()
     kill_parts(campaign, rounds=2)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.deployments import prepared
+from tests.support.deployments import prepared, serving
 from tests.support.processes import reload
+from tests.support.records import make_registry
 from tests.support.service import Service, pids_of, wait_until
 
 #: As root it takes this to be refused a folder.
@@ -21,7 +22,26 @@ def _service(tmp_path: Path) -> Iterator[Service]:
     with prepared(tmp_path / "instance", prefix=WITHOUT_PRIVILEGES) as service:
         service.start()
         assert service.register("seq.war").status_code == 200
-        wait_until(lambda: service.ready_workers("seq") == [1, 1, 1], what="the models")
+        yield service
+
+
+@pytest.fixture(name="repaired", scope="module")
+def _repaired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Run a service that goes on when its folders are removed."""
+    with serving(tmp_path_factory.mktemp("repaired") / "instance") as service:
+        yield service
+        log = service.text_of_log()
+    assert "Traceback" not in log
+
+
+@pytest.fixture(name="ending", scope="module")
+def _ending(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Run a service that ends in each test, which starts it again; its log lies where it can go nowhere."""
+    folder = tmp_path_factory.mktemp("ending")
+    with prepared(folder / "instance", prefix=WITHOUT_PRIVILEGES) as service:
+        service.log = folder / "service.log"
+        service.start()
+        assert service.register("seq.war").status_code == 200
         yield service
 
 
@@ -54,21 +74,25 @@ def test_nothing_is_acknowledged_without_the_database(service: Service) -> None:
     assert "Traceback" not in service.text_of_log()
 
 
-def test_database_of_another_instance_is_refused(service: Service, tmp_path: Path) -> None:
+def test_database_of_another_instance_is_refused(tmp_path: Path) -> None:
     """It would have other workflows, and other models on shared servers."""
-    service.stop()
-    shutil.copyfile(service.database, tmp_path / "copy.db")
-    with Service(tmp_path / "other") as other:
-        assert f"made a new database: {other.database}" in other.text_of_log()
-    before = other.database.read_bytes()
-    shutil.copyfile(tmp_path / "copy.db", other.database)
-    code, said = other.refusal()
+    (tmp_path / "another").mkdir()
+    registry = make_registry(tmp_path / "another")
+    with registry.write() as writer:
+        writer.identity()
+    registry.close()
+    another = (tmp_path / "another" / "wfmgmt.db").read_bytes()
+    with Service(tmp_path / "instance") as service:
+        assert f"made a new database: {service.database}" in service.text_of_log()
+    before = service.database.read_bytes()
+    service.database.write_bytes(another)
+    code, said = service.refusal()
     assert code == 3
     assert "is not the one that" in said
-    assert other.database.read_bytes() == (tmp_path / "copy.db").read_bytes()
-    other.database.write_bytes(before)
-    other.start()
-    other.stop()
+    assert service.database.read_bytes() == another
+    service.database.write_bytes(before)
+    with service:
+        assert service.stop() == 0
 
 
 def test_log_without_its_database_is_refused(tmp_path: Path) -> None:
@@ -115,56 +139,62 @@ _LOST = "was removed or renamed while the service runs"
     [
         (remove_run, 75, _LOST),
         (rename_run, 75, _LOST),
-        (rename_instance, 3, _LOST),
         (replace_run, 75, "was replaced while the service runs"),
         (close_run, 75, "cannot be used: Permission denied"),
+        (rename_instance, 3, _LOST),
     ],
-    ids=["run removed", "run renamed", "instance renamed", "run replaced", "run without permissions"],
+    ids=["run removed", "run renamed", "run replaced", "run without permissions", "instance renamed"],
 )
 def test_service_ends_without_its_folder(
-    service: Service, change: Callable[[Service], None], expected: int, reason: str, tmp_path: Path
+    ending: Service, change: Callable[[Service], None], expected: int, reason: str
 ) -> None:
     """It says so in one line, ends with all its processes, and answers what arrives meanwhile with 503."""
-    process = service.process
+    process, logged = ending.process, len(ending.text_of_log())
     assert process is not None
-    log = service.log.rename(tmp_path / "service.log")
-    service.log = log
-    change(service)
+    wait_until(lambda: ending.ready_workers("seq") == [1, 1, 1], what="the models")
+    change(ending)
     while process.poll() is None:
         try:
-            answered = status(service, "POST", "workflows?url=seq.war&workflow_name=b")
-            metrics = status(service, "GET", "metrics")
-            removed = status(service, "DELETE", "workflows/seq")
+            answered = status(ending, "POST", "workflows?url=seq.war&workflow_name=b")
+            metrics = status(ending, "GET", "metrics")
+            removed = status(ending, "DELETE", "workflows/seq")
         except requests.ConnectionError:
             break
         assert answered in (503, 404)  # The store went, too.
         assert removed == 503
         assert metrics in (200, 503)  # What the web workers have open already they go on with.
-    assert process.wait(60) == expected, service.text_of_log()
-    assert pids_of(service.instance) == []
-    said = service.text_of_log()
-    assert f"{service.run_folder} {reason}; ending it" in said
+    assert process.wait(60) == expected, ending.text_of_log()
+    assert pids_of(ending.instance) == []
+    said = ending.text_of_log()[logged:]
+    assert f"{ending.run_folder} {reason}; ending it" in said
     assert "Traceback" not in said
+    put_back(ending)
+    ending.start()
+    assert ending.names() == ["seq"]
+
+
+def put_back(service: Service) -> None:
+    """Put an instance that was renamed where it was, and remove what is in the way of its run folder."""
+    renamed = service.instance.with_name("elsewhere")
+    if renamed.exists():
+        renamed.rename(service.instance)
+    shutil.rmtree(service.instance / "elsewhere", ignore_errors=True)
     if service.run_folder.is_file():
         service.run_folder.unlink()
-    if expected == 75:
-        service.start()
-        assert service.names() == ["seq"]
 
 
 @pytest.mark.parametrize("name", ["leases", "metrics", "unpacked", "working"])
-def test_folder_that_was_removed_is_made_again(service: Service, name: str) -> None:
+def test_folder_that_was_removed_is_made_again(repaired: Service, name: str) -> None:
     """Something that removes what nobody used for long may take it; web workers and models that come later need it."""
-    shutil.rmtree(service.run_folder / name)
-    assert status(service, "GET", "metrics") == 200
-    assert service.register("seq.war", workflow_name="b").status_code == 200
-    assert service.unregister("b").status_code == 200
-    reload(service, timeout_s=60)
-    assert service.register("seq.war", workflow_name="b").status_code == 200
-    assert "wfmgmt_requests_total{" in requests.get(f"{service.management}/metrics", timeout=10).text
-    assert (service.run_folder / name).stat().st_mode & 0o777 == 0o700
-    assert service.stop() == 0
-    assert "Traceback" not in service.text_of_log()
+    shutil.rmtree(repaired.run_folder / name)
+    assert status(repaired, "GET", "metrics") == 200
+    assert repaired.register("seq.war", workflow_name="b").status_code == 200
+    assert repaired.unregister("b").status_code == 200
+    reload(repaired, timeout_s=60)
+    assert repaired.register("seq.war", workflow_name="b").status_code == 200
+    assert "wfmgmt_requests_total{" in requests.get(f"{repaired.management}/metrics", timeout=10).text
+    assert (repaired.run_folder / name).stat().st_mode & 0o777 == 0o700
+    assert repaired.unregister("b").status_code == 200
 
 
 def test_only_a_clean_end_spares_the_search_for_damage(service: Service) -> None:

@@ -56,21 +56,23 @@ def test_files_of_the_instance_are_private_under_any_umask(tmp_path: Path, umask
     assert stat.S_IMODE(written.stat().st_mode) == 0o666 & ~umask
 
 
-def test_control_socket_serves_no_other_user(tmp_path: Path) -> None:
+def test_control_socket_serves_no_other_user(service: Service) -> None:
     """Even when the modes of folders and socket let somebody in."""
     if os.geteuid() != 0:
         pytest.skip("only root can ask as another user")
-    with Service(tmp_path / "instance") as service:
-        folder = os.open(service.run_folder, os.O_RDONLY)
-        try:
-            (service.run_folder / "runtime.sock").chmod(0o666)
-            service.run_folder.chmod(0o755)
-            said = {user: ask_as(user, folder) for user in (0, USER)}
-        finally:
-            os.close(folder)
-        assert said[0].endswith("200 OK")
-        assert said[USER].endswith("403 Forbidden")
-        assert f"refused user {USER} on the control socket" in service.text_of_log()
+    folder = os.open(service.run_folder, os.O_RDONLY)
+    modes = {path: path.stat().st_mode for path in (service.run_folder, service.run_folder / "runtime.sock")}
+    try:
+        for path in modes:
+            path.chmod(0o777)
+        said = {user: ask_as(user, folder) for user in (0, USER)}
+    finally:
+        os.close(folder)
+        for path, mode in modes.items():
+            path.chmod(stat.S_IMODE(mode))
+    assert said[0].endswith("200 OK")
+    assert said[USER].endswith("403 Forbidden")
+    assert f"refused user {USER} on the control socket" in service.text_of_log()
 
 
 def ask_as(user: int, folder: int) -> str:
@@ -80,8 +82,7 @@ def ask_as(user: int, folder: int) -> str:
     return subprocess.run(command, pass_fds=(folder,), capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_running_as_root_is_warned_of(tmp_path: Path) -> None:
+def test_running_as_root_is_warned_of(service: Service) -> None:
     """Handlers would own the machine."""
-    with Service(tmp_path / "instance") as service:
-        is_warned = "WARNING wfmgmt.deployment: the service runs as root" in service.text_of_log()
-        assert is_warned is (os.geteuid() == 0)
+    is_warned = "WARNING wfmgmt.deployment: the service runs as root" in service.text_of_log()
+    assert is_warned is (os.geteuid() == 0)

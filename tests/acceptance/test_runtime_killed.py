@@ -7,20 +7,20 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import aiohttp
 import pytest
 
-from tests.support.deployments import deployed
-from tests.support.factories import make_mar, make_war
-from tests.support.processes import pids_with, runtime_pid
+from tests.support.deployments import serving
+from tests.support.processes import pids_with, reload, runtime_pid
 from tests.support.service import Service, wait_until
 
 CLIENTS = 64
 #: How long clients go on before and after each disturbance, at least.
 CALM_S = 1.0
 RECOVERY_S = 60.0
+#: A client's pause between its requests, so that all of them together leave room for the service.
+THINK_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,9 @@ class Outcome:
     is_own: bool
 
 
-@pytest.fixture(name="service")
-def _service(tmp_path: Path) -> Iterator[Service]:
-    with deployed(tmp_path / "instance") as service:
-        make_war(service.workflow_store)
-        make_mar(service.model_store)
-        assert service.register("seq.war").status_code == 200
+@pytest.fixture(name="service", scope="module")
+def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with serving(tmp_path_factory.mktemp("killed") / "instance") as service:
         yield service
 
 
@@ -57,7 +54,7 @@ async def ask_until(stop: asyncio.Event, client: aiohttp.ClientSession, service:
     outcomes: list[Outcome] = []
     while not stop.is_set():
         outcomes.append(await ask(client, service, f"{name} {len(outcomes)}"))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(THINK_S)
     return outcomes
 
 
@@ -65,9 +62,7 @@ async def disturb(service: Service, kind: str) -> float:
     """Kill the runtime or reload the service; return the time after which requests are no longer affected."""
     await asyncio.sleep(CALM_S)
     if kind == "reload":
-        assert service.process is not None
-        service.process.send_signal(signal.SIGHUP)
-        await asyncio.sleep(5 * CALM_S)
+        await asyncio.to_thread(reload, service, timeout_s=RECOVERY_S)
         return 0.0
     killed = await asyncio.to_thread(runtime_pid, service)
     os.kill(killed, signal.SIGKILL)

@@ -21,21 +21,27 @@ COUNTED = (
 )
 
 
-def ask(service: Service) -> None:
-    """Send a request of the kind that is counted; one that meets the end of a web worker is sent again."""
+def get(service: Service, path: str) -> requests.Response:
+    """Send a request; one that meets the end of a web worker is sent again."""
 
-    def is_answered() -> bool:
+    def answers() -> list[requests.Response]:
         try:
-            return requests.get(f"{service.management}/workflows/nosuch", timeout=TIMEOUT_S).status_code == 404
+            return [requests.get(f"{service.management}{path}", timeout=TIMEOUT_S)]
         except requests.ConnectionError:
-            return False
+            return []
 
-    wait_until(is_answered, timeout_s=TIMEOUT_S, what="an answer")
+    answer: requests.Response = wait_until(answers, timeout_s=TIMEOUT_S, what="an answer")[0]
+    return answer
+
+
+def ask(service: Service) -> None:
+    """Send a request of the kind that is counted."""
+    assert get(service, "/workflows/nosuch").status_code == 404
 
 
 def counted(service: Service) -> float:
     """Return how many were counted."""
-    answer = requests.get(f"{service.management}/metrics", timeout=TIMEOUT_S)
+    answer = get(service, "/metrics")
     assert answer.status_code == 200
     return samples(answer.text).get(COUNTED, 0.0)
 
@@ -49,7 +55,7 @@ def kill_web_worker(service: Service) -> None:
     """Kill the only one, and wait for its end."""
     (worker,) = web_workers(service)
     os.kill(worker, signal.SIGKILL)
-    wait_until(lambda: worker not in web_workers(service), what="its end")
+    wait_until(lambda: worker not in web_workers(service), timeout_s=TIMEOUT_S, what="its end")
 
 
 def test_counters_outlive_web_workers_in_files_that_do_not_pile_up(tmp_path: Path) -> None:
@@ -107,12 +113,9 @@ def test_damaged_files_of_counters_are_made_anew(tmp_path: Path, damage: Callabl
             damage(file)
 
         def counts() -> bool:
-            try:
-                before = counted(service)
-                assert requests.get(f"{service.management}/workflows/nosuch", timeout=TIMEOUT_S).status_code == 404
-                return counted(service) == before + 1
-            except requests.ConnectionError:  # What maps a file that is cut off ends when it looks there.
-                return False
+            before = counted(service)  # What maps a file that is cut off ends when it looks there.
+            ask(service)
+            return counted(service) == before + 1
 
         wait_until(counts, timeout_s=TIMEOUT_S, what="counting")
         assert len(files(service)) == 2

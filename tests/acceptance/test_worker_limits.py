@@ -115,15 +115,21 @@ def test_registration_over_the_bound_is_refused_in_words(tmp_path: Path) -> None
         assert service.register("second.war").status_code == 200
 
 
-@pytest.fixture(name="running")
-def _running(tmp_path: Path) -> Iterator[tuple[Service, int, int]]:
-    """Run a deployment with one worker; give it with the process ids of the worker and its forkserver."""
-    service = Service(tmp_path / "instance")
+@pytest.fixture(name="service", scope="module")
+def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Run a deployment with one worker, which recovers from each test."""
+    service = Service(tmp_path_factory.mktemp("running") / "instance")
     put(service, "good")
     with service:
         assert service.register("good.war").status_code == 200
-        [worker] = [pid for pid in service.worker_pids() if parent_pid(pid) != runtime_pid(service)]
-        yield service, worker, parent_pid(worker) or 0
+        yield service
+
+
+@pytest.fixture(name="running")
+def _running(service: Service) -> tuple[Service, int, int]:
+    """Return the deployment with the process ids of the worker and its forkserver."""
+    [worker] = [pid for pid in service.worker_pids() if parent_pid(pid) != runtime_pid(service)]
+    return service, worker, parent_pid(worker) or 0
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda each: each.name)

@@ -25,6 +25,16 @@ def deployed(folder: Path, **settings: Any) -> Iterator[Service]:
     assert left == []
 
 
+@contextmanager
+def serving(folder: Path, **settings: Any) -> Iterator[Service]:
+    """Run a deployment with the workflow `seq` registered, which has to end well."""
+    with deployed(folder, **settings) as service:
+        make_war(service.workflow_store)
+        make_mar(service.model_store)
+        assert service.register("seq.war").status_code == 200
+        yield service
+
+
 def start_forkserver(service: Service) -> None:
     """Load something once: the process that workers are forked from stays, and is nothing that a test left."""
     archives = [make_war(service.workflow_store), make_mar(service.model_store)]
