@@ -13,11 +13,10 @@ from tests.support.factories import make_mar, make_war
 from tests.support.fuzzer import Fuzzer
 from tests.support.load import make_idle_workflow, mixed_load, p99, walk_while_others_write
 from tests.support.processes import MIB, MemoryWatch, web_workers
-from tests.support.records import fill
+from tests.support.records import fill, make_database
 from tests.support.service import Service, wait_until
 from tests.support.slow_clients import slow_clients, slowest_honest_answer
 from tests.support.sources import endless_source, stalled_source
-from wfmgmt.registry.schema import upgrade
 
 SLEEPER = """
 import time
@@ -153,9 +152,8 @@ def _under_way(service: Service) -> list[Path]:
 def test_many_workflows_cost_no_time(tmp_path: Path) -> None:
     """With 20,000 workflows a start, any page and a description are as quick as with a few."""
     service = Service(tmp_path)
-    url = f"sqlite:///{service.database}"
-    upgrade(url)
-    fill(url, 20_000)
+    make_database(service.database)
+    fill(f"sqlite:///{service.database}", 20_000)
     began = time.monotonic()
     service.launch()
     try:

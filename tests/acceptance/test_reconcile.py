@@ -8,10 +8,8 @@ import pytest
 
 from tests.support.evidence import rows
 from tests.support.factories import make_mar, make_war
-from tests.support.records import make_workflow
+from tests.support.records import make_registry, make_workflow
 from tests.support.service import Service
-from wfmgmt.registry.registry import Registry
-from wfmgmt.registry.schema import upgrade
 
 
 @pytest.fixture(name="service")
@@ -20,9 +18,7 @@ def _service(tmp_path: Path) -> Iterator[Service]:
     service = Service(tmp_path / "instance")
     make_war(service.workflow_store)
     make_mar(service.model_store)
-    url = f"sqlite:///{service.database}"
-    upgrade(url)
-    registry = Registry(url)
+    registry = make_registry(service.instance)
     removed = make_workflow("removed", lease="dead1")
     with registry.write() as writer:
         writer.claim_name(make_workflow("begun", lease="dead2"))

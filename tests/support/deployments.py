@@ -1,4 +1,7 @@
-"""Deployments of tests: some have to end well and may leave nothing, others are killed in the end."""
+"""Deployments of tests: some have to end well and may leave nothing, others are killed in the end.
+
+Their databases have the current schema already, so that not each of them runs all migrations.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.factories import make_mar, make_war
+from tests.support.records import make_database
 from tests.support.service import Service, pids_of
 
 #: Small limits, so that an archive which breaks them is made in no time.
@@ -15,7 +19,9 @@ LIMITS = {"archive_entries": 50, "archive_unpacked_mb": 20}
 @contextmanager
 def deployed(folder: Path, **settings: Any) -> Iterator[Service]:
     """Run a deployment that has to end well."""
-    service = Service(folder, **settings).start()
+    service = Service(folder, **settings)
+    make_database(service.database)
+    service.start()
     try:
         yield service
     finally:
@@ -48,6 +54,7 @@ def start_forkserver(service: Service) -> None:
 def prepared(folder: Path, **arguments: Any) -> Iterator[Service]:
     """Give a deployment with the archives of the workflow `seq`, which is not started yet; kill it in the end."""
     service = Service(folder, **arguments)
+    make_database(service.database)
     make_war(service.workflow_store)
     make_mar(service.model_store)
     try:

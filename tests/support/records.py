@@ -1,7 +1,9 @@
 """Values for tests of the registry, each with sensible defaults that a test overrides."""
 
+import tempfile
 import uuid
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,26 @@ SHA = "a" * 64
 MOMENT = "2026-01-31T12:00:00.000000Z"
 
 
+@cache
+def _migrated() -> bytes:
+    """Return the content of a new database with the current schema, for which all migrations were run once."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "wfmgmt.db")
+        upgrade(path)
+        return path.read_bytes()
+
+
+def make_database(path: Path) -> None:
+    """Write a new SQLite file with the current schema, as private as a service makes it."""
+    path.touch(mode=0o600)
+    path.write_bytes(_migrated())
+
+
 def make_registry(folder: Path) -> Registry:
     """Return a registry over a new SQLite file with the current schema."""
-    url = f"sqlite:///{folder / 'wfmgmt.db'}"
-    upgrade(url)
-    return Registry(url)
+    path = folder / "wfmgmt.db"
+    make_database(path)
+    return Registry(f"sqlite:///{path}")
 
 
 def make_node(name: str = "m1", **overrides: Any) -> Node:
