@@ -1,10 +1,12 @@
 """Metrics of the inference address, and their text for Prometheus."""
 
 import asyncio
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+import prometheus_client
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -30,14 +32,14 @@ class InferenceMetrics:
         self._rendered: asyncio.Task[bytes] | None = None
         self._rendered_at = 0.0
         self._registry = CollectorRegistry()
-        self._requests = Counter(
+        self._requests = prometheus_client.Counter(
             "wfmgmt_inference_requests",
             "Requests answered on the inference address",
             ["route", "status"],
             registry=self._registry,
         )
-        self._counted: dict[tuple[str, int], Counter] = {}
-        self._refused = Counter(
+        self._counted: dict[tuple[str, int], prometheus_client.Counter] = {}
+        self._refused = prometheus_client.Counter(
             "wfmgmt_cross_origin_refused",
             "Requests refused since a web page may have sent them",
             ["check"],
@@ -78,7 +80,7 @@ class InferenceMetrics:
 
 
 class _Workers(Collector):
-    """The collector of workers per node, whose sums the management address gives."""
+    """The collector of workers per node, of all versions together, whose sums the management address gives."""
 
     def __init__(self, reports: Sequence[WorkflowReport]) -> None:
         self._reports = reports
@@ -90,8 +92,11 @@ class _Workers(Collector):
             "wfmgmt_workers_wanted", "Worker processes of a node that should be up", labels=labels
         )
         ready = GaugeMetricFamily("wfmgmt_workers_ready", "Worker processes of a node that are up", labels=labels)
+        counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         for report in self._reports:
             for name, node in report.nodes.items():
-                wanted.add_metric([report.workflow, name], node.wanted)
-                ready.add_metric([report.workflow, name], node.ready)
+                counts[report.workflow, name].update(wanted=node.wanted, ready=node.ready)
+        for names, count in counts.items():
+            wanted.add_metric(names, count["wanted"])
+            ready.add_metric(names, count["ready"])
         return [wanted, ready]

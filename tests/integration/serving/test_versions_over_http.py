@@ -114,6 +114,7 @@ async def test_answers_are_counted_for_the_version_that_gave_them(tmp_path: Path
         assert (one[TrafficKind.SERVE].requests, one[TrafficKind.SERVE].failures) == (4, 2)
         assert (two[TrafficKind.PINNED].requests, two[TrafficKind.PINNED].failures) == (1, 0)
         text = await (await client.get("/metrics")).text()
+        assert 'wfmgmt_workers_ready{node="m",workflow="w"} 2.0' in text
         assert 'wfmgmt_version_failures_total{kind="serve",version="1.0",workflow="w"} 2.0' in text
 
 
