@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
-from wfmgmt.domain.changes import WorkflowChanges, WorkflowSlice
+from wfmgmt.domain.changes import Changes, RegistrySlice
 from wfmgmt.domain.limits import MIB
 from wfmgmt.domain.releases import Release, WorkflowTarget
 from wfmgmt.domain.rollouts import NextRelease, Verdict
@@ -46,15 +46,15 @@ class DatabaseView:
         with self._registry.read() as reader:
             return reader.uids()
 
-    def changes(self, since: int) -> WorkflowChanges:
+    def changes(self, since: int) -> Changes:
         """Return which workflows changed after a change of the registry."""
         with self._registry.read() as reader:
-            return reader.workflow_changes(since)
+            return reader.changes(since)
 
-    def slice_after(self, last: int, *, limit: int) -> WorkflowSlice:
+    def slice_after(self, last: int, *, limit: int) -> RegistrySlice:
         """Return some of all workflows."""
         with self._registry.read() as reader:
-            return reader.workflow_slice(last, limit=limit)
+            return reader.slice_after(last, limit=limit)
 
     def targets(self, uids: Sequence[str]) -> list[WorkflowTarget]:
         """Return what each of these workflows is to be."""

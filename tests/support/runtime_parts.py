@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from wfmgmt.domain.changes import WorkflowChanges, WorkflowSlice
+from wfmgmt.domain.changes import Changes, RegistrySlice
 from wfmgmt.domain.releases import FIRST_VERSION, Release, ReleaseKind, RoutingTable, WorkflowTarget
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import LoadRequest, Node, NodeKind, NodeSettings
@@ -116,25 +116,25 @@ class FakeRegistry:
         self.gone[uid] = self.change
         del self.rows[uid]
 
-    def changes(self, since: int) -> WorkflowChanges:
+    def changes(self, since: int) -> Changes:
         """Return what changed."""
         self._check()
         if self.has_gap:
-            return WorkflowChanges(number=self.change, workflows=(), removed=(), has_gap=True)
-        return WorkflowChanges(
+            return Changes(number=self.change, workflows=(), removed=(), has_gap=True)
+        return Changes(
             number=self.change,
             workflows=tuple(uid for uid, row in self.rows.items() if row.change > since),
             removed=tuple(uid for uid, change in self.gone.items() if change > since),
         )
 
-    def slice_after(self, last: int, *, limit: int) -> WorkflowSlice:
+    def slice_after(self, last: int, *, limit: int) -> RegistrySlice:
         """Return some rows, in the order in which they were made."""
         if self.slices_read == self.fails_at_slice:
             raise RegistryUnavailable("locked")
         self.slices_read += 1
         uids = list(self.rows)[last : last + limit]
         end = last + limit if len(uids) == limit else None
-        return WorkflowSlice(changes={uid: self.rows[uid].change for uid in uids}, last=end)
+        return RegistrySlice(changes={uid: self.rows[uid].change for uid in uids}, last=end)
 
     def targets(self, uids: Sequence[str]) -> list[WorkflowTarget]:
         """Return what is to run."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, select
 
-from wfmgmt.domain.changes import Changes, RegistrySlice, WorkflowChanges, WorkflowSlice
+from wfmgmt.domain.changes import Changes, RegistrySlice
 from wfmgmt.domain.releases import WorkflowTarget
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import SETTINGS, LoadRequest, Node, NodeKind, NodeSettings
@@ -37,20 +37,9 @@ _OVERRIDES = (
     .where(node.c.version_id == bindparam("version_id"))
 )
 _LAST_CHANGE = select(change_counter.c.last)
-_CHANGED = (
-    select(workflow_version.c.uid, workflow_version.c.status)
-    .join(workflow, workflow.c.id == workflow_version.c.workflow_id)
-    .where(workflow.c.change > bindparam("since"))
-)
-_CHANGED_WORKFLOWS = select(workflow.c.uid).where(workflow.c.change > bindparam("since"))
+_CHANGED = select(workflow.c.uid).where(workflow.c.change > bindparam("since"))
 _REMOVED = select(removal.c.uid).where(removal.c.change > bindparam("since"))
 _SLICE = (
-    select(workflow_version.c.id, workflow_version.c.uid, workflow_version.c.status)
-    .where(workflow_version.c.id > bindparam("after"))
-    .order_by(workflow_version.c.id)
-    .limit(bindparam("rows"))
-)
-_WORKFLOW_SLICE = (
     select(workflow.c.id, workflow.c.uid, workflow.c.change)
     .where(workflow.c.id > bindparam("after"))
     .order_by(workflow.c.id)
@@ -83,44 +72,22 @@ class TargetReader:
         self._connection = connection
 
     def changes(self, since: int) -> Changes:
-        """Return what changed after a revision."""
-        found = self.workflow_changes(since)
-        changed = self._connection.execute(_CHANGED, {"since": since}) if found.workflows else ()
-        return Changes(
-            revision=found.number,
-            statuses={uid: WorkflowStatus(status) for uid, status in changed},
-            removed=found.removed,
-            has_gap=found.has_gap,
-        )
-
-    def workflow_changes(self, since: int) -> WorkflowChanges:
         """Return which workflows changed after a change of the registry."""
         number: int = self._connection.execute(_LAST_CHANGE).scalar_one()
         has_gap = not number - MAX_REMOVALS <= since <= number
         if has_gap or number == since:
-            return WorkflowChanges(number=number, workflows=(), removed=(), has_gap=has_gap)
-        changed = self._connection.execute(_CHANGED_WORKFLOWS, {"since": since}).scalars()
+            return Changes(number=number, workflows=(), removed=(), has_gap=has_gap)
+        changed = self._connection.execute(_CHANGED, {"since": since}).scalars()
         removed = self._connection.execute(_REMOVED, {"since": since}).scalars()
-        return WorkflowChanges(number=number, workflows=tuple(changed), removed=tuple(removed))
+        return Changes(number=number, workflows=tuple(changed), removed=tuple(removed))
 
     def slice_after(self, last: int, *, limit: int) -> RegistrySlice:
-        """Return the registrations that follow where another slice ended, the first ones after 0.
+        """Return the workflows that follow where another slice ended, the first ones after 0.
 
         One that is there while all slices are read, one after another, is in exactly one of them.
         """
         rows = self._connection.execute(_SLICE, {"after": last, "rows": limit}).all()
         return RegistrySlice(
-            statuses={uid: _STATUSES[status] for _, uid, status in rows},
-            last=rows[-1].id if len(rows) == limit else None,
-        )
-
-    def workflow_slice(self, last: int, *, limit: int) -> WorkflowSlice:
-        """Return the workflows that follow where another slice ended, the first ones after 0.
-
-        One that is there while all slices are read, one after another, is in exactly one of them.
-        """
-        rows = self._connection.execute(_WORKFLOW_SLICE, {"after": last, "rows": limit}).all()
-        return WorkflowSlice(
             changes={uid: change for _, uid, change in rows}, last=rows[-1].id if len(rows) == limit else None
         )
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from wfmgmt.domain.changes import WorkflowChanges, WorkflowSlice
+from wfmgmt.domain.changes import Changes, RegistrySlice
 from wfmgmt.domain.releases import WorkflowTarget
 from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.serving.models.base import Drift
@@ -19,14 +19,14 @@ class RegistryView(Protocol):
             WfmgmtError: The database cannot be read.
         """
 
-    def changes(self, since: int) -> WorkflowChanges:
+    def changes(self, since: int) -> Changes:
         """Return which workflows changed after a change of the registry.
 
         Raises:
             WfmgmtError: The database cannot be read.
         """
 
-    def slice_after(self, last: int, *, limit: int) -> WorkflowSlice:
+    def slice_after(self, last: int, *, limit: int) -> RegistrySlice:
         """Return some of all workflows: those that follow the slice that ended with `last`, the first after 0.
 
         Raises:

@@ -1,7 +1,7 @@
 """Revisions of the registry on SQLite and PostgreSQL: each change has a new one, and readers miss none."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from tests.support.records import make_event, make_workflow, register
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.registry import targets, writing
 from wfmgmt.registry.migrations import alembic_config
+from wfmgmt.registry.reading import Reader
 from wfmgmt.registry.registry import Registry
 from wfmgmt.registry.schema import inspect, locked_connection, upgrade
 
@@ -41,6 +42,12 @@ def _registry(database: str) -> Iterator[Registry]:
     registry.close()
 
 
+def statuses(reader: Reader, uids: Iterable[str]) -> dict[str, WorkflowStatus]:
+    """Return the status of each version of workflows."""
+    found = reader.targets([*uids])
+    return {uid: status for target in found for uid, status in target.statuses.items()}
+
+
 def test_each_change_has_a_new_revision(registry: Registry) -> None:
     """Claim, ready, unregistering, another lease and the removal: who looks after each one sees it, and only it."""
     new = make_workflow("seq")
@@ -49,9 +56,9 @@ def test_each_change_has_a_new_revision(registry: Registry) -> None:
     def look(since: int) -> int:
         with registry.read() as reader:
             changes = reader.changes(since)
-        assert changes.revision == since + 1
-        seen.append((dict(changes.statuses), changes.removed))
-        return changes.revision
+            seen.append((statuses(reader, changes.workflows), changes.removed))
+        assert changes.number == since + 1
+        return changes.number
 
     with registry.write() as writer:
         writer.claim_name(new)
@@ -82,13 +89,13 @@ def test_nothing_is_new_to_one_who_is_up_to_date(registry: Registry) -> None:
     """Neither is what was rolled back."""
     register(registry, "a")
     with registry.read() as reader:
-        revision = reader.changes(0).revision
+        number = reader.changes(0).number
     with pytest.raises(ZeroDivisionError), registry.write() as writer:
         writer.claim_name(make_workflow("b"))
         raise ZeroDivisionError
     with registry.read() as reader:
-        changes = reader.changes(revision)
-    assert (changes.revision, changes.statuses, changes.removed, changes.has_gap) == (revision, {}, (), False)
+        changes = reader.changes(number)
+    assert (changes.number, changes.workflows, changes.removed, changes.has_gap) == (number, (), (), False)
 
 
 def test_reader_misses_no_revision_of_concurrent_writers(registry: Registry) -> None:
@@ -113,13 +120,13 @@ def test_reader_misses_no_revision_of_concurrent_writers(registry: Registry) -> 
     fast.join(0.3)
     assert fast.is_alive()
     with registry.read() as reader:
-        assert reader.changes(0).revision == 0
+        assert reader.changes(0).number == 0
     may_commit.set()
     slow.join()
     fast.join()
     with registry.read() as reader:
-        assert reader.changes(0).statuses.keys() == {first.uid, second.uid}
-        assert reader.changes(1).statuses.keys() == {second.uid}
+        assert set(reader.changes(0).workflows) == {first.uid, second.uid}
+        assert set(reader.changes(1).workflows) == {second.uid}
 
 
 def test_counter_alone_keeps_revisions_in_order(database: str, registry: Registry) -> None:
@@ -149,7 +156,7 @@ def test_removals_are_remembered_for_a_bounded_number_of_revisions(
             assert writer.remove(uid)
         gone.append(uid)
     with registry.read() as reader:
-        newest = reader.changes(0).revision
+        newest = reader.changes(0).number
         assert reader.changes(0).has_gap
         assert reader.changes(newest - 9).has_gap
         assert reader.changes(newest + 1).has_gap
@@ -158,7 +165,7 @@ def test_removals_are_remembered_for_a_bounded_number_of_revisions(
     assert set(changes.removed) == set(gone[-2:])
 
 
-def test_slices_give_every_registration_once(registry: Registry) -> None:
+def test_slices_give_every_workflow_once(registry: Registry) -> None:
     """Those of any status, and none twice; the last slice says so, also when it is full."""
     register(registry, "a", "b", "c")
     half = make_workflow("half")
@@ -169,10 +176,11 @@ def test_slices_give_every_registration_once(registry: Registry) -> None:
         first = reader.slice_after(0, limit=3)
         assert first.last is not None
         second = reader.slice_after(first.last, limit=3)
-    assert second.last is None
-    assert len(first.statuses) == 3
-    statuses = {**first.statuses, **second.statuses}
-    assert statuses == {**dict.fromkeys(uids, WorkflowStatus.READY), half.uid: WorkflowStatus.REGISTERING}
+        assert second.last is None
+        found = {target.uid: target.change for target in reader.targets([*uids])}
+    assert len(first.changes) == 3
+    assert {**first.changes, **second.changes} == found
+    assert found.keys() == uids
 
 
 def test_migration_goes_down_and_up_on_a_filled_database(database: str, registry: Registry) -> None:
@@ -183,7 +191,7 @@ def test_migration_goes_down_and_up_on_a_filled_database(database: str, registry
         writer.mark_unregistering(writer.uid("b") or "", "lease")
         writer.record(make_event())
     with registry.read() as reader:
-        before = reader.slice_after(0, limit=10)
+        before = statuses(reader, reader.slice_after(0, limit=10).changes)
     registry.close()
     with locked_connection(database) as connection:
         config = alembic_config()
@@ -193,9 +201,9 @@ def test_migration_goes_down_and_up_on_a_filled_database(database: str, registry
     upgrade(database)
     assert inspect(database).identity == identity
     with registry.read() as reader:
-        assert reader.slice_after(0, limit=10) == before
-        assert reader.changes(0).revision == 0
+        assert statuses(reader, reader.slice_after(0, limit=10).changes) == before
+        assert reader.changes(0).number == 0
         assert reader.describe("a") is not None
     register(registry, "c")
     with registry.read() as reader:
-        assert reader.changes(0).statuses == {reader.uid("c"): WorkflowStatus.READY}
+        assert reader.changes(0).workflows == (reader.uid("c"),)
