@@ -1,14 +1,15 @@
-"""What keeps the service from starting, and how it says so: one line, a telling exit code, nothing touched."""
+"""How a service that cannot start says so: one line, a telling exit code, nothing touched.
+
+All that its master refuses is in tests/integration/deployment/test_refused_starts.py.
+"""
 
 import os
 import re
 import resource
 import socket
-import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,15 @@ from typing import Any
 import pytest
 import requests
 
+from tests.support.deployments import prepared
 from tests.support.factories import make_mar, make_war
-from tests.support.records import make_registry, register
+from tests.support.records import fill, make_database
 from tests.support.service import CHECKOUT, Service, pids_of, wait_until
 
 #: How much CPU time a deployment that cannot start takes at most to say so, which is its time on a machine of its own.
 REFUSAL_CPU_S = 2.0
 #: How long it takes by the clock, pauses included, on a machine that is many times as slow.
-REFUSAL_S = 15.0
+REFUSAL_S = 30.0
 #: Takes from root what lets it ignore permissions; others cannot ignore them anyway.
 WITHOUT_PRIVILEGES = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
 
@@ -33,33 +35,24 @@ def _database(tmp_path: Path) -> Path:
     """Return a database of several hundred pages in a folder of its own, as the instance would have it."""
     instance = tmp_path / "instance"
     instance.mkdir()
-    registry = make_registry(instance)
-    register(registry, *(f"w{number}" for number in range(200)))
-    registry.close()
-    return instance / "wfmgmt.db"
+    path = instance / "wfmgmt.db"
+    make_database(path)
+    fill(f"sqlite:///{path}", 200)
+    return path
 
 
 def refusal(service: Service, exit_code: int) -> str:
     """Return the one line that a deployment which refuses to start says.
 
-    The attempt of three that took the least CPU time counts: neighbours on the same core slow down even that.
-
     Raises:
         AssertionError: It starts, takes too long, says more or less than that, or leaves something running.
     """
-    for _ in range(3):
-        service.log.unlink(missing_ok=True)
-        began, cpu_before_s = time.monotonic(), cpu_of_children_s()
-        process = service.launch()
-        try:
-            assert process.wait(2 * REFUSAL_S) == exit_code, service.text_of_log()
-        finally:
-            service.kill()
-        took_s, cpu_s = time.monotonic() - began, cpu_of_children_s() - cpu_before_s
-        if cpu_s < REFUSAL_CPU_S:
-            break
-    assert cpu_s < REFUSAL_CPU_S
-    assert took_s < REFUSAL_S
+    service.log.unlink(missing_ok=True)
+    process = service.launch()
+    try:
+        assert process.wait(REFUSAL_S) == exit_code, service.text_of_log()
+    finally:
+        service.kill()
     assert pids_of(service.instance) == []
     said = [line for line in service.text_of_log().splitlines() if " INFO " not in line]
     assert len(said) == 1, service.text_of_log()
@@ -78,57 +71,12 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.db*")}
 
 
-def overwrite_with_noise(path: Path) -> None:
-    """Replace the database by something else."""
-    path.write_bytes(b"not a database, but long enough to be one " * 1000)
-
-
-def truncate(path: Path) -> None:
-    """Cut off the second half."""
-    os.truncate(path, path.stat().st_size // 2)
-
-
-def cut_within_header(path: Path) -> None:
-    """Leave a few bytes that look right."""
-    os.truncate(path, 50)
-
-
-def flip_page(path: Path) -> None:
-    """Invert every bit of a page in the middle."""
-    size = 4096
-    at = path.stat().st_size // size // 2 * size
-    with path.open("r+b") as file:
-        file.seek(at)
-        page = file.read(size)
-        file.seek(at)
-        file.write(bytes(byte ^ 0xFF for byte in page))
-
-
-@pytest.mark.parametrize("damage", [overwrite_with_noise, truncate, cut_within_header, flip_page])
-def test_start_is_refused_when_the_database_is_damaged(database: Path, damage: Callable[[Path], None]) -> None:
+def test_start_is_refused_when_the_database_is_damaged(database: Path) -> None:
     """Exit code 3 and a line that names the file, whose bytes stay as they are."""
-    damage(database)
+    database.write_bytes(b"not a database, but long enough to be one " * 1000)
     before = contents(database.parent)
     line = refusal(Service(database.parent), 3)
     assert str(database) in line
-    assert contents(database.parent).items() >= before.items()
-
-
-def test_start_is_refused_when_the_database_is_of_a_newer_version(database: Path) -> None:
-    """Exit code 3 and a line with both ways out; also what a newer version left in its log stays there."""
-    newer = sqlite3.connect(database)
-    newer.execute("UPDATE alembic_version SET version_num = '9999'")
-    newer.commit()
-    saved = contents(database.parent)
-    newer.close()  # Empties the log into the database, as a killed process does not.
-    for name, content in saved.items():
-        if not name.endswith("-shm"):
-            (database.parent / name).write_bytes(content)
-    before = {name: content for name, content in contents(database.parent).items() if not name.endswith("-shm")}
-    assert len(before["wfmgmt.db-wal"]) > 0
-    line = refusal(Service(database.parent), 3)
-    assert "9999" in line
-    assert "restore a backup" in line
     assert contents(database.parent).items() >= before.items()
 
 
@@ -150,20 +98,19 @@ def test_start_is_refused_when_the_database_is_read_only(database: Path, tmp_pat
         folder.chmod(0o755)
 
 
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"web_worker": "2"}, "did you mean WFMGMT_WEB_WORKERS?"),
-        ({"management_address": "everywhere"}, "WFMGMT_MANAGEMENT_ADDRESS: expected host:port"),
-        ({"inference_address": "192.0.2.1:0"}, "WFMGMT_INFERENCE_ADDRESS: cannot listen on 192.0.2.1:0"),
-        ({"database_url": "mysql://x"}, "WFMGMT_DATABASE_URL: expected sqlite"),
-        ({"workflow_store": "/dev/null/store"}, "/dev/null/store"),
-    ],
-    ids=["unknown", "address", "foreign address", "database", "folder"],
-)
-def test_start_is_refused_when_a_setting_is_wrong(tmp_path: Path, settings: dict[str, Any], said: str) -> None:
-    """Exit code 2 and a line that names the setting."""
-    assert said in refusal(Service(tmp_path / "instance", **settings), 2)
+def test_start_is_refused_when_a_setting_is_wrong(tmp_path: Path) -> None:
+    """Exit code 2 and a line that names the setting, soon.
+
+    The attempt of three that takes the least CPU time counts: neighbours on the same core slow down even that.
+    """
+    settings: dict[str, Any] = {"web_worker": "2"}
+    for _ in range(3):
+        before_s = cpu_of_children_s()
+        assert "did you mean WFMGMT_WEB_WORKERS?" in refusal(Service(tmp_path / "instance", **settings), 2)
+        cpu_s = cpu_of_children_s() - before_s
+        if cpu_s < REFUSAL_CPU_S:
+            break
+    assert cpu_s < REFUSAL_CPU_S
 
 
 @pytest.mark.parametrize(
@@ -250,9 +197,10 @@ def test_start_is_refused_when_a_port_is_taken(tmp_path: Path) -> None:
         assert pids_of(service.instance) == []
 
 
-@pytest.fixture(name="service")
-def _service(prepared: Service) -> Service:
-    return prepared.start()
+@pytest.fixture(name="service", scope="module")
+def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with prepared(tmp_path_factory.mktemp("service") / "instance") as service:
+        yield service.start()
 
 
 def test_second_service_of_an_instance_is_refused_and_the_first_goes_on(service: Service) -> None:
@@ -268,6 +216,7 @@ def test_second_service_of_an_instance_is_refused_and_the_first_goes_on(service:
     ]
     assert {path: path.read_text() for path in service.run_folder.glob("*.address")} == addresses
     assert service.register("seq.war").status_code == 200
+    assert service.unregister("seq").status_code == 200
 
 
 def test_restart_answers_list_and_description_byte_for_byte_the_same(service: Service) -> None:

@@ -1,0 +1,123 @@
+"""What gunicorn's master refuses; tests/acceptance/test_startup.py shows how it ends then."""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.records import fill, make_database
+from wfmgmt.deployment.gunicorn_master import GunicornMaster
+from wfmgmt.errors import CannotStart
+from wfmgmt.settings import Settings
+
+
+@pytest.fixture(name="refusal")
+def _refusal(tmp_path: Path) -> Iterator[Callable[..., CannotStart]]:
+    """Give a function that returns why the master does not start with some settings in the environment."""
+    umask = os.umask(0o022)
+
+    def refusal(**settings: Any) -> CannotStart:
+        environment = {f"WFMGMT_{name.upper()}": str(value) for name, value in settings.items()}
+        with pytest.raises(CannotStart) as refused:
+            GunicornMaster(Settings.load(environment, instance=tmp_path)).start([])
+        return refused.value
+
+    yield refusal
+    os.umask(umask)
+
+
+@pytest.fixture(name="database")
+def _database(tmp_path: Path) -> Path:
+    """Return the database of the instance, of several hundred pages."""
+    path = tmp_path / "wfmgmt.db"
+    make_database(path)
+    fill(f"sqlite:///{path}", 200)
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of every file that belongs to the database."""
+    return {path.name: path.read_bytes() for path in folder.glob("*.db*")}
+
+
+def overwrite_with_noise(path: Path) -> None:
+    """Replace the database by something else."""
+    path.write_bytes(b"not a database, but long enough to be one " * 1000)
+
+
+def truncate(path: Path) -> None:
+    """Cut off the second half."""
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def cut_within_header(path: Path) -> None:
+    """Leave a few bytes that look right."""
+    os.truncate(path, 50)
+
+
+def flip_page(path: Path) -> None:
+    """Invert every bit of a page in the middle."""
+    size = 4096
+    at = path.stat().st_size // size // 2 * size
+    with path.open("r+b") as file:
+        file.seek(at)
+        page = file.read(size)
+        file.seek(at)
+        file.write(bytes(byte ^ 0xFF for byte in page))
+
+
+@pytest.mark.parametrize("damage", [overwrite_with_noise, truncate, cut_within_header, flip_page])
+def test_start_is_refused_when_the_database_is_damaged(
+    refusal: Callable[..., CannotStart], database: Path, damage: Callable[[Path], None]
+) -> None:
+    """Exit code 3 and a text that names the file, whose bytes stay as they are."""
+    damage(database)
+    before = contents(database.parent)
+    refused = refusal()
+    assert refused.exit_code == 3
+    assert str(database) in str(refused)
+    assert contents(database.parent).items() >= before.items()
+
+
+def test_start_is_refused_when_the_database_is_of_a_newer_version(
+    refusal: Callable[..., CannotStart], database: Path
+) -> None:
+    """Exit code 3 and a text with both ways out; also what a newer version left in its log stays there."""
+    newer = sqlite3.connect(database)
+    newer.execute("UPDATE alembic_version SET version_num = '9999'")
+    newer.commit()
+    saved = contents(database.parent)
+    newer.close()  # Empties the log into the database, as a killed process does not.
+    for name, content in saved.items():
+        if not name.endswith("-shm"):
+            (database.parent / name).write_bytes(content)
+    before = {name: content for name, content in contents(database.parent).items() if not name.endswith("-shm")}
+    assert len(before["wfmgmt.db-wal"]) > 0
+    refused = refusal()
+    assert refused.exit_code == 3
+    assert "9999" in str(refused)
+    assert "restore a backup" in str(refused)
+    assert contents(database.parent).items() >= before.items()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"web_worker": "2"}, "did you mean WFMGMT_WEB_WORKERS?"),
+        ({"management_address": "everywhere"}, "WFMGMT_MANAGEMENT_ADDRESS: expected host:port"),
+        ({"inference_address": "192.0.2.1:0"}, "WFMGMT_INFERENCE_ADDRESS: cannot listen on 192.0.2.1:0"),
+        ({"database_url": "mysql://x"}, "WFMGMT_DATABASE_URL: expected sqlite"),
+        ({"workflow_store": "/dev/null/store"}, "/dev/null/store"),
+    ],
+    ids=["unknown", "address", "foreign address", "database", "folder"],
+)
+def test_start_is_refused_when_a_setting_is_wrong(
+    refusal: Callable[..., CannotStart], settings: dict[str, Any], said: str
+) -> None:
+    """Exit code 2 and a text that names the setting."""
+    refused = refusal(**settings)
+    assert refused.exit_code == 2
+    assert said in str(refused)
