@@ -170,6 +170,8 @@ class Catalog:
                 except WorkflowNotReady:
                     left_s = since + self._patience_s(wanted) - clock()
                     if left_s <= 0:
+                        if (version := self._coming(wanted)) is not None:
+                            version.record_refusal(wanted.kind, clock() - since)
                         raise
                 else:
                     return clock() - since

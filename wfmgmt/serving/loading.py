@@ -137,6 +137,11 @@ class LoadedVersion:
         self._record(prediction.kind, began, clock(), is_failure=is_failure)
         return answers
 
+    def record_refusal(self, kind: TrafficKind, waited_s: float) -> None:
+        """Count a request that it could not take as one that it failed: a guard has to see that it is down."""
+        now = asyncio.get_running_loop().time()
+        self._record(kind, now - waited_s, now, is_failure=True)
+
     def _record(self, kind: TrafficKind, began: float, now: float, *, is_failure: bool) -> None:
         self.traffic.of(kind).record(now, now - began, is_failure=is_failure)
 

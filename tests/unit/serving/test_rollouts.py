@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,11 @@ from tests.support.runtime_parts import Parts, make_parts
 from wfmgmt.control.messages import TrafficKind
 from wfmgmt.domain.releases import Guard, Release, ReleaseKind, Route, RoutingTable, Step
 from wfmgmt.domain.rollouts import NextRelease, Verdict
-from wfmgmt.errors import RegistryUnavailable
+from wfmgmt.errors import RegistryUnavailable, WorkflowNotReady
 from wfmgmt.serving import reconciler, rollouts
 from wfmgmt.serving.rollouts import RolloutLoop
 from wfmgmt.serving.traffic import Traffic
+from wfmgmt.serving.workflows import Wanted
 from wfmgmt.testing import in_event_loop
 
 CANARY = (Route(version="2.0", weight=10), Route(version="1.0", weight=90))
@@ -69,9 +71,12 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def rolling(folder: Path, table: RoutingTable, *, now: datetime = NOW) -> AsyncIterator[Rollout]:
-    """Run reconciler and rollout loop over a table that is in force."""
+async def rolling(
+    folder: Path, table: RoutingTable, *, now: datetime = NOW, failing: str = ""
+) -> AsyncIterator[Rollout]:
+    """Run reconciler and rollout loop over a table that is in force, whether or not a version fails to load."""
     parts = make_parts(folder)
+    parts.models.failing = {failing}
     for version in ("1.0", "2.0"):
         parts.registry.put("w", version=version)
     parts.registry.made_at = NOW.isoformat()
@@ -80,9 +85,9 @@ async def rolling(folder: Path, table: RoutingTable, *, now: datetime = NOW) -> 
     loop = RolloutLoop(parts.catalog, rollout.make, clock=lambda: now)
     tasks = [asyncio.create_task(parts.reconciler.run()), asyncio.create_task(loop.run())]
     try:
-        await until(lambda: parts.models.loaded == {"w", "w/2.0"})
+        await until(lambda: parts.models.loaded == {"w", "w/2.0"} - {failing})
         report = await parts.reconciler.reach("w", parts.registry.rows["w"].revision, 30)
-        assert report.reached
+        assert report.reached is not bool(failing)
         yield rollout
     finally:
         for task in tasks:
@@ -113,6 +118,19 @@ async def test_step_that_is_due_is_taken_when_the_candidate_does_well(tmp_path: 
         await rollout.answer_until_made(failures=0)
         assert rollout.made[0][1].kind is ReleaseKind.ROLLOUT
         assert rollout.made[0][1].table == RoutingTable.all_to("2.0")
+
+
+@in_event_loop
+async def test_candidate_that_is_down_after_a_start_loses_its_share(tmp_path: Path) -> None:
+    """It answers nothing, so what counts is that its requests are refused."""
+    async with rolling(tmp_path, RoutingTable(routes=CANARY, guard=GUARD), failing="w/2.0") as rollout:
+        ids = (str(number) for number in count())
+        while not rollout.made:
+            for _ in range(100):
+                with suppress(WorkflowNotReady):
+                    await rollout.parts.catalog.wait_until_loaded(Wanted("w", request_id=next(ids)))
+            await asyncio.sleep(0.01)  # The next look has them, once there was one before.
+        assert rollout.made[0][1].kind is ReleaseKind.GUARD
 
 
 @pytest.mark.parametrize("requests", [True, False], ids=["not due", "too few requests"])
