@@ -15,8 +15,17 @@ WfmgmtError
 ├── NotImported                a workflow of a TorchServe that cannot be imported as it is
 ├── WorkflowExists              the name is taken
 ├── VersionExists               the workflow has that version
+├── ReleaseNotFound             a workflow has no release of that number
+├── NothingToRollBack           there is no release that a rollback could repeat
+├── NodeNotFound                a version of a workflow has no such node
+├── StalePlan                   what a plan rests on has changed
+├── VersionInUse                the current release names the version
+├── VersionDoesNotLoad          a version that a release was to name does not come up
 ├── WorkflowBusy                the name is being registered or unregistered right now
 ├── NoRollout                   there is no rollout to pause, resume, promote or abort
+├── PreconditionFailed          the workflow has changed since the client looked
+├── IdempotencyKeyReused        another request had that idempotency key
+├── RequestUnderWay             the same request, by its idempotency key, is not answered yet
 ├── CrossOriginRefused          a web page of another origin may have sent it
 ├── NodesNotLoadable            model files that are missing or invalid, found without running code
 ├── NodesFailedToLoad           workers that did not come up
@@ -140,10 +149,15 @@ class NotImported(WfmgmtError):
 
 
 class WorkflowExists(WfmgmtError):
-    """A workflow of that name is registered already."""
+    """A workflow of that name is registered already.
+
+    Attributes:
+        hint: What else the client may have wanted.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__(f"Workflow {name} is already registered.")
+        self.hint = f"To register another version of {name}, name it: version=2.0, for example."
 
 
 class VersionExists(WfmgmtError):
@@ -151,6 +165,48 @@ class VersionExists(WfmgmtError):
 
     def __init__(self, name: str, version: str) -> None:
         super().__init__(f"Workflow version {version} is already registered for workflow {name}")
+
+
+class ReleaseNotFound(WfmgmtError):
+    """A workflow has no release of that number."""
+
+    def __init__(self, name: str, number: int) -> None:
+        super().__init__(f"Release: {number} does not exist for workflow: {name}")
+
+
+class NothingToRollBack(WfmgmtError):
+    """There is no release that a rollback could repeat."""
+
+
+class NodeNotFound(WfmgmtError):
+    """A version of a workflow has no such node."""
+
+    def __init__(self, name: str, version: str, node: str) -> None:
+        super().__init__(f"Workflow node: {node} does not exist in version {version} of workflow: {name}")
+
+
+class StalePlan(WfmgmtError):
+    """Something that a plan rests on has changed since it was made."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The plan for workflow {name} is outdated; make a new one (dry_run=true).")
+
+
+class VersionInUse(WfmgmtError):
+    """A version cannot be unregistered while the current release names it."""
+
+    def __init__(self, name: str, version: str, use: str) -> None:
+        super().__init__(
+            f"Workflow version {version} {use} of workflow {name}; give that to another version first "
+            f"(PUT /workflows/{name}/traffic, or set-default), or unregister the whole workflow."
+        )
+
+
+class VersionDoesNotLoad(WfmgmtError):
+    """A version that a release was to name does not come up, so nothing was changed."""
+
+    def __init__(self, name: str, version: str, reason: str) -> None:
+        super().__init__(f"Workflow version {version} of workflow {name} does not load, nothing was changed: {reason}")
 
 
 class WorkflowBusy(WfmgmtError):
@@ -168,6 +224,42 @@ class NoRollout(WfmgmtError):
             f"Workflow {workflow} has no rollout to {action}: its current release has no steps"
             f"{' and no guard' if action in ('promote', 'abort') else ''}."
         )
+
+
+class PreconditionFailed(WfmgmtError):
+    """A workflow has another revision than the client expects.
+
+    Args:
+        name: The workflow.
+        revision: The one that it has; None when there is no such workflow.
+        last_change: Who made it how and when, as `traffic by anonymous at 2026-01-31T12:00:00.000000Z`.
+    """
+
+    def __init__(self, name: str, revision: int | None, last_change: str = "") -> None:
+        if revision is None:
+            super().__init__(f"Workflow {name} does not exist, so it has none of the revisions in If-Match.")
+        else:
+            super().__init__(f"Workflow {name} has revision {revision}, which is not in If-Match: {last_change}.")
+
+
+class IdempotencyKeyReused(WfmgmtError):
+    """Another request to the same path had the idempotency key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"Idempotency-Key {key!r} was used for another request; take a new key for each request.")
+
+
+class RequestUnderWay(WfmgmtError):
+    """The request of the same idempotency key has no answer yet.
+
+    Attributes:
+        retry_after_s: Whole seconds after which another attempt makes sense.
+    """
+
+    retry_after_s = 1
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"The request with Idempotency-Key {key!r} is still under way; try again later.")
 
 
 class CrossOriginRefused(WfmgmtError):

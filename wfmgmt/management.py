@@ -7,12 +7,17 @@ from wfmgmt.control.status_cache import StatusCache
 from wfmgmt.domain.limits import MIB
 from wfmgmt.loops import FailureCounter
 from wfmgmt.registry.registry import Registry
+from wfmgmt.services.enforcement import Enforcement
+from wfmgmt.services.failed_changes import FailedChanges
 from wfmgmt.services.failure_budget import FailureBudget
+from wfmgmt.services.idempotency import Idempotency
 from wfmgmt.services.inspection import Inspection
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
 from wfmgmt.services.registration import Registration
+from wfmgmt.services.releases import Releases
 from wfmgmt.services.removal import Removal
+from wfmgmt.services.scaling import Scaling
 from wfmgmt.settings import Settings
 
 
@@ -22,25 +27,40 @@ class Services:
     Args:
         settings: The settings in force.
         on_loop_failure: Counts failures of what goes on in the background.
+        runtime: Calls the runtime; over the socket of the instance unless given.
     """
 
-    def __init__(self, settings: Settings, *, on_loop_failure: FailureCounter = lambda _: None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        on_loop_failure: FailureCounter = lambda _: None,
+        runtime: RuntimeClient | None = None,
+    ) -> None:
         self.settings = settings
         self.registry = Registry(settings.database, connections=settings.web_threads + 2)
         self.leases = Leases(settings.run_folder / "leases")
-        self.runtime = RuntimeClient(settings.control_socket, drain_timeout_s=settings.drain_timeout_s)
-        self.status = StatusCache(RuntimeClient(settings.control_socket), on_failure=on_loop_failure)
+        self.runtime = runtime or RuntimeClient(settings.control_socket, drain_timeout_s=settings.drain_timeout_s)
+        self.status = StatusCache(runtime or RuntimeClient(settings.control_socket), on_failure=on_loop_failure)
         self.folders = StoreFolders.at(workflow=settings.workflow_store, model=settings.model_store)
-        self.inspection = Inspection(registry=self.registry, status=self.status)
+        self.inspection = Inspection(registry=self.registry, status=self.status, runtime=self.runtime)
         self.long_requests = LongRequests(settings.concurrent_registrations)
+        self.failures = FailedChanges(
+            registry=self.registry,
+            budget=FailureBudget(max(1, settings.max_audited_failures // settings.web_workers)),
+        )
+        self.idempotency = Idempotency(registry=self.registry, leases=self.leases)
         self.removal = Removal(
             registry=self.registry,
             folders=self.folders,
             runtime=self.runtime,
             leases=self.leases,
             long_requests=self.long_requests,
-            failures=FailureBudget(max(1, settings.max_audited_failures // settings.web_workers)),
+            failures=self.failures,
         )
+        enforcement = Enforcement(registry=self.registry, runtime=self.runtime, long_requests=self.long_requests)
+        self.releases = Releases(registry=self.registry, enforcement=enforcement)
+        self.scaling = Scaling(registry=self.registry, enforcement=enforcement)
         self.registration = Registration(
             registry=self.registry,
             folders=self.folders,
@@ -51,6 +71,7 @@ class Services:
             ),
             runtime=self.runtime,
             removal=self.removal,
+            failures=self.failures,
             leases=self.leases,
             limits=settings.limits,
             long_requests=self.long_requests,

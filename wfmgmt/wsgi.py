@@ -1,12 +1,15 @@
 """The WSGI application of the management plane, built from the settings."""
 
-from flask import Flask
+from flask import Blueprint, Flask
 
 from wfmgmt.api.application import make_app
 from wfmgmt.api.guard import GuardedApplication, ManagementGuard
 from wfmgmt.api.metrics import Metrics, record_loop_failure, shared_folder
 from wfmgmt.api.operations import operations_blueprint
-from wfmgmt.api.workflows import workflows_blueprint
+from wfmgmt.api.releases import add_release_routes, add_release_views
+from wfmgmt.api.scaling import add_scaling_routes
+from wfmgmt.api.workflows import add_workflow_routes, add_workflow_views
+from wfmgmt.api.writes import Writes
 from wfmgmt.http.browser_guard import BrowserGuard
 from wfmgmt.management import Services
 from wfmgmt.settings import Settings, settings_in_force
@@ -24,15 +27,22 @@ def create_app(settings: Settings | None = None) -> Flask:
     Raises:
         SettingsInvalid: A setting is unknown or has a wrong value.
     """
-    settings = settings or settings_in_force()
-    services = Services(settings, on_loop_failure=record_loop_failure)
+    return make_application(Services(settings or settings_in_force(), on_loop_failure=record_loop_failure))
+
+
+def make_application(services: Services) -> Flask:
+    """Return the management application over its services."""
+    settings = services.settings
     metrics = Metrics(inspection=services.inspection, shared_folder=shared_folder())
     app = make_app(metrics)
-    app.register_blueprint(
-        workflows_blueprint(
-            registration=services.registration, removal=services.removal, inspection=services.inspection
-        )
-    )
+    workflows = Blueprint("workflows", __name__)
+    writes = Writes(workflows, idempotency=services.idempotency, failures=services.failures)
+    add_workflow_routes(writes, registration=services.registration, removal=services.removal)
+    add_workflow_views(workflows, inspection=services.inspection)
+    add_release_routes(writes, releases=services.releases)
+    add_release_views(workflows, inspection=services.inspection)
+    add_scaling_routes(writes, scaling=services.scaling)
+    app.register_blueprint(workflows)
     app.register_blueprint(operations_blueprint(inspection=services.inspection, metrics=metrics))
     app.extensions["wfmgmt"] = services
     guard = app.extensions["wfmgmt.guard"] = ManagementGuard(

@@ -398,7 +398,7 @@ def test_taken_name_is_refused_before_anything_is_loaded(service: Service) -> No
         again = service.register("resident.war")
     archive.unlink()
     for each in (answer, again):
-        assert_error(each, 409, "ConflictStatusException", "Workflow resident is already registered.")
+        assert_error(each, 409, "ConflictStatusException", "Workflow resident is already registered.", more=("hint",))
         assert_failure_is_audited(service, each, "resident")
 
 

@@ -260,7 +260,9 @@ def test_failing_candidate_is_taken_back(changes: Changes) -> None:
     assert [answer for answer in clients.failed if not answer.startswith("500")] == []
     assert clients.answers[-1].version == "1.0"
     with changes.registry.read() as reader:
-        _, detail = reader.last_change("seq")
+        last = reader.last_change("seq")
+    assert last is not None
+    detail = last.detail
     candidate = detail["figures"]["candidate"]
     assert candidate["version"] == "2.0"
     assert candidate["failures"] > candidate["requests"] / 10

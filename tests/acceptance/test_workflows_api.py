@@ -179,7 +179,7 @@ def test_register_refuses_a_name_that_is_taken(service: Service) -> None:
     assert service.register("f.war").status_code == 200
     before = traces_of(service)
     again = service.register("f.war")
-    assert_error(again, 409, "ConflictStatusException", "Workflow f is already registered.")
+    assert_error(again, 409, "ConflictStatusException", "Workflow f is already registered.", more=("hint",))
     assert_failure_is_audited(service, again, "f")
     assert traces_of(service) == before
 
@@ -214,7 +214,8 @@ def test_describe_answers_as_torchserve_and_adds_its_own_fields_after(service: S
     answer = requests.get(f"{service.management}/workflows/par", timeout=10)
     assert answer.text.startswith(PARALLEL_DESCRIBED)
     (described,) = assert_json(answer)
-    assert list(described)[7:] == ["nodes", "registeredAt", "archiveSha256"]
+    assert list(described)[7:10] == ["nodes", "registeredAt", "archiveSha256"]
+    assert list(described)[10:] == ["version", "default", "revision", "release", "routes", "state"]
     archive = service.workflow_store / "par.war"
     assert described["archiveSha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
     registered_at = datetime.fromisoformat(described["registeredAt"])
@@ -238,7 +239,7 @@ def test_describe_shows_what_each_node_runs_with(service: Service) -> None:
     assert [list(node) for node in nodes] == [
         [
             *("name", "kind", "url", "digest", "minWorkers", "maxWorkers", "batchSize", "maxBatchDelay"),
-            *("retryAttempts", "timeoutMs", "readyWorkers", "error"),
+            *("retryAttempts", "timeoutMs", "readyWorkers", "error", "overridden"),
         ]
     ] * 4
     running = {"m2": {"readyWorkers": 2}}
@@ -248,6 +249,7 @@ def test_describe_shows_what_each_node_runs_with(service: Service) -> None:
             "retryAttempts": 4,
             "readyWorkers": 1,
             "error": None,
+            "overridden": [],
             **running.get(node["name"], {}),
         }
 

@@ -85,10 +85,12 @@ def assert_json(answer: requests.Response) -> Any:
     return body
 
 
-def assert_error(answer: requests.Response, status: int, error_type: str, message: str) -> None:
+def assert_error(
+    answer: requests.Response, status: int, error_type: str, message: str, *, more: tuple[str, ...] = ()
+) -> None:
     """Check an error: its status, its type, how its message starts, and that it gives nothing of the host away."""
     body = assert_json(answer)
-    assert list(body) == ["code", "type", "message"]
+    assert list(body) == ["code", "type", "message", *more]
     assert (answer.status_code, body["code"], body["type"]) == (status, status, error_type), body
     assert body["message"].startswith(message), body["message"]
     for internal in ("Traceback", str(CHECKOUT), "/run/unpacked", ".part"):

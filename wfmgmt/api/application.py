@@ -4,13 +4,28 @@ import time
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import NotFound
+from werkzeug.routing import BaseConverter
 
 from wfmgmt.api.errors import register_error_handlers
 from wfmgmt.api.guard import REQUEST_ID_KEY
 from wfmgmt.api.metrics import Metrics
+from wfmgmt.domain.names import RESERVED_VERSIONS, WORKFLOW_NAME_FORM
 
 #: A request to the management API is a few parameters.
 MAX_BODY_BYTES = 64 * 1024
+
+
+class WorkflowConverter(BaseConverter):
+    """A part of a path that may be the name of a workflow, where others follow: `..%2Fseq` is no version of `..`."""
+
+    regex = WORKFLOW_NAME_FORM
+
+
+class VersionConverter(BaseConverter):
+    """A part of a path that may be a version: none of the words that have a meaning of their own there."""
+
+    part_isolating = True
+    regex = rf"(?!(?:{'|'.join(RESERVED_VERSIONS)})$)[^/]+"
 
 
 def make_app(metrics: Metrics) -> Flask:
@@ -22,6 +37,7 @@ def make_app(metrics: Metrics) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.config["MAX_FORM_MEMORY_SIZE"] = MAX_BODY_BYTES
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.converters.update(workflow=WorkflowConverter, version=VersionConverter)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.url_map.redirect_defaults = False

@@ -26,15 +26,16 @@ def register_error_handlers(app: Flask) -> None:
     app.register_error_handler(Exception, _answer_unforeseen)
 
 
-def _respond(status: int, error_type: str, message: str) -> Response:
-    return Response(error_body(status, error_type, message), status, mimetype="application/json")
+def _respond(status: int, error_type: str, message: str, **more: object) -> Response:
+    return Response(error_body(status, error_type, message, **more), status, mimetype="application/json")
 
 
 def _answer_own(error: errors.WfmgmtError) -> Response:
     status, error_type = status_and_type(error)
-    answer = _respond(status, error_type, str(error))
-    if isinstance(error, errors.Unavailable):
-        answer.headers["Retry-After"] = str(error.retry_after_s)
+    more = {"hint": error.hint} if isinstance(error, errors.WorkflowExists) else {}
+    answer = _respond(status, error_type, str(error), **more)
+    if (retry_after_s := getattr(error, "retry_after_s", None)) is not None:
+        answer.headers["Retry-After"] = str(retry_after_s)
     return answer
 
 

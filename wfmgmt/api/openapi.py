@@ -4,29 +4,24 @@ from http import HTTPStatus
 from typing import Any
 
 from wfmgmt import __version__
-from wfmgmt.api.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_TIMEOUT_S, MAX_TOKEN
-from wfmgmt.domain.names import WORKFLOW_NAME_FORM
+from wfmgmt.api.openapi_parts import (
+    ETAG,
+    VERSION_IN_PATH,
+    WRITE_ERRORS,
+    WRITE_HEADERS,
+    WRITE_SCHEMAS,
+    either,
+    header_ref,
+    read,
+    write,
+)
+from wfmgmt.api.openapi_releases import NODE_PATHS, RELEASE_PATHS, RELEASE_SCHEMAS, SCALING
+from wfmgmt.api.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_TOKEN
+from wfmgmt.api.write_rules import NAME_OR_EMPTY, REGISTER, UNREGISTER, UNREGISTER_VERSION
+from wfmgmt.control.messages import VersionState
 from wfmgmt.domain.workflow import SETTINGS, WORKFLOW_SETTINGS
 from wfmgmt.http.openapi import NAME_IN_PATH, SHARED_PATHS, components, errors, json_answer, ref
-from wfmgmt.services.registration import DEFAULT_TIMEOUT_S
 
-_NAME_OR_EMPTY: dict[str, Any] = {"type": "string", "pattern": f"^({WORKFLOW_NAME_FORM})?$"}
-_TIMEOUT = {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_S, "default": DEFAULT_TIMEOUT_S}
-_REGISTRATION: dict[str, dict[str, Any]] = {
-    "url": {
-        "type": "string",
-        "pattern": r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
-        "description": "Name of a .war in the workflow store, or an http(s) URL; needed, here or there",
-    },
-    "workflow_name": {**_NAME_OR_EMPTY, "description": "The name to register; the archive's own unless given"},
-    "response_timeout": {**_TIMEOUT, "description": "Seconds in which the workflow has to answer a request"},
-    "startup_timeout": {
-        **_TIMEOUT,
-        "description": "Seconds in which all workers have to be up, and the wait for a runtime that starts",
-    },
-    "synchronous": {"type": "boolean", "enum": [True], "description": "Answered when all workers are up"},
-    "s3_sse_kms": {"type": "boolean", "enum": [False], "description": "Downloads from S3 are not supported"},
-}
 _LISTING = [
     {
         "name": "limit",
@@ -46,7 +41,7 @@ _LISTING = [
         "name": "after",
         "in": "query",
         "description": "List what follows this name, which loses nothing to deletions. Empty: from the start",
-        "schema": _NAME_OR_EMPTY,
+        "schema": NAME_OR_EMPTY,
     },
 ]
 
@@ -72,32 +67,24 @@ def _listing(operation: str) -> dict[str, Any]:
 
 
 def _register() -> dict[str, Any]:
-    body = {"schema": {"type": "object", "additionalProperties": False, "properties": _REGISTRATION}}
     links = {
         f"{verb}{what}": _link(f"{verb}Workflow", "name", f"$request.{place}")
         for verb in ("describe", "unregister")
         for what, place in (("Named", "query.workflow_name"), ("NamedInBody", "body#/workflow_name"))
     }
-    return {
-        "operationId": "registerWorkflow",
-        "summary": "Register a workflow; answered when all its workers are up",
-        "description": "Parameters come in the query, in a JSON object or as a form; a body wins over the query.",
-        "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in _REGISTRATION.items()],
-        "requestBody": {"content": {"application/json": body, "application/x-www-form-urlencoded": body}},
-        "responses": {
-            "200": {**json_answer("Registered", ref("Registered")), "links": links},
-            **errors(*_REGISTERING),
-        },
-    }
+    registered = json_answer(
+        "Registered, or the plan of that", either("Registered"), ETag=ETAG, Location=header_ref("Location")
+    )
+    return write(
+        REGISTER,
+        "registerWorkflow",
+        "Register a version of a workflow; answered when all its workers are up",
+        {"200": {**registered, "links": links}},
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    )
 
 
-_REGISTERING = (
-    HTTPStatus.NOT_FOUND,
-    HTTPStatus.CONFLICT,
-    HTTPStatus.BAD_GATEWAY,
-    HTTPStatus.GATEWAY_TIMEOUT,
-    HTTPStatus.INSUFFICIENT_STORAGE,
-)
 _SETTINGS = {
     setting.api_name: {"type": "integer"} | ({"description": "Milliseconds"} if setting.field.endswith("_ms") else {})
     for setting in SETTINGS
@@ -114,6 +101,11 @@ _NODE = {
     **_SETTINGS,
     "readyWorkers": {"type": "integer", "description": "As the runtime reported, at most a second ago"},
     "error": {"type": "string", "nullable": True, "description": "Why workers are missing"},
+    "overridden": {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "Settings that are not those of the spec any more",
+    },
 }
 _WORKFLOW = {
     "workflowName": {"type": "string"},
@@ -123,7 +115,17 @@ _WORKFLOW = {
     "nodes": {"type": "array", "items": {"type": "object", "required": list(_NODE), "properties": _NODE}},
     "registeredAt": {"type": "string", "format": "date-time"},
     "archiveSha256": {"type": "string"},
+    "version": {"type": "string"},
+    "default": {"type": "boolean", "description": "Whether it has the largest share of the requests"},
+    "revision": {"type": "integer", "description": "How many changes the workflow has had; its entity tag"},
+    "release": {"type": "integer", "description": "Number of the current release"},
+    "routes": {"type": "array", "items": ref("Route")},
+    "state": {"type": "string", "enum": [state.value for state in VersionState]},
 }
+_DESCRIBED = json_answer(
+    "A list of one", {"type": "array", "minItems": 1, "maxItems": 1, "items": ref("Workflow")}, ETag=ETAG
+)
+_UNREGISTERED = json_answer("Unregistered, or the plan of that", either("Status"), ETag=header_ref("EntityTagOfRest"))
 _LISTED = {"workflowName": {"type": "string"}, "workflowUrl": {"type": "string"}}
 
 MANAGEMENT_API: dict[str, Any] = {
@@ -134,25 +136,36 @@ MANAGEMENT_API: dict[str, Any] = {
         "/models": _listing("listWorkflowsAsModels"),
         "/workflows/{name}": {
             "parameters": [NAME_IN_PATH],
-            "get": {
-                "operationId": "describeWorkflow",
-                "summary": "Describe one workflow",
-                "responses": {
-                    "200": json_answer(
-                        "A list of one", {"type": "array", "minItems": 1, "maxItems": 1, "items": ref("Workflow")}
-                    ),
-                    **errors(HTTPStatus.NOT_FOUND),
-                },
-            },
-            "delete": {
-                "operationId": "unregisterWorkflow",
-                "summary": "Unregister one workflow; answered when its workers are gone",
-                "responses": {
-                    "200": json_answer("Unregistered", ref("Status")),
-                    **errors(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.INSUFFICIENT_STORAGE),
-                },
-            },
+            "get": read("describeWorkflow", "Describe the default version of a workflow", _DESCRIBED),
+            "put": SCALING["scaleWorkflow"],
+            "delete": write(
+                UNREGISTER,
+                "unregisterWorkflow",
+                "Unregister one workflow with all its versions; answered when its workers are gone",
+                {"200": _UNREGISTERED},
+            ),
         },
+        "/workflows/{name}/all": {
+            "parameters": [NAME_IN_PATH],
+            "get": read(
+                "describeAllVersions",
+                "Describe all versions of a workflow, in the order of their registration",
+                json_answer("All versions", {"type": "array", "minItems": 1, "items": ref("Workflow")}, ETag=ETAG),
+            ),
+        },
+        "/workflows/{name}/{version}": {
+            "parameters": [NAME_IN_PATH, VERSION_IN_PATH],
+            "get": read("describeVersion", "Describe one version of a workflow", _DESCRIBED),
+            "put": SCALING["scaleVersion"],
+            "delete": write(
+                UNREGISTER_VERSION,
+                "unregisterVersion",
+                "Unregister one version of a workflow; the only one with the workflow",
+                {"200": _UNREGISTERED},
+            ),
+        },
+        **RELEASE_PATHS,
+        **NODE_PATHS,
         **SHARED_PATHS,
     },
     "components": components(
@@ -163,6 +176,8 @@ MANAGEMENT_API: dict[str, Any] = {
                 "required": ["status"],
                 "properties": {
                     "status": {"type": "string"},
+                    "version": {"type": "string", "description": "There when the request named one"},
+                    "default": {"type": "boolean", "description": "Whether it has the largest share; likewise"},
                     "warnings": {
                         "type": "array",
                         "description": "Settings of the spec and of models' configuration files that have no effect",
@@ -183,7 +198,10 @@ MANAGEMENT_API: dict[str, Any] = {
                 },
             },
             "Workflow": {"type": "object", "required": list(_WORKFLOW), "properties": _WORKFLOW},
+            **RELEASE_SCHEMAS,
+            **WRITE_SCHEMAS,
         },
-        _REGISTERING,
+        (*WRITE_ERRORS, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT),
+        WRITE_HEADERS,
     ),
 }

@@ -1,7 +1,7 @@
 """Parameters of a request: read strictly, with errors that name the parameter and what would be right."""
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flask import Request
@@ -12,19 +12,11 @@ from wfmgmt.domain import json_values
 from wfmgmt.domain.names import is_workflow_name, nearest
 from wfmgmt.domain.redaction import redacted
 from wfmgmt.errors import BadRequest
-from wfmgmt.services.registration import DEFAULT_TIMEOUT_S, RegistrationRequest
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 MAX_TOKEN = 2**31 - 1
-MAX_TIMEOUT_S = 86_400
-REGISTRATION_PARAMETERS = (
-    "url",
-    "workflow_name",
-    "response_timeout",
-    "startup_timeout",
-    "synchronous",
-    "s3_sse_kms",
-)
+#: JSON Schema of each parameter, by name; one of type `object` or `array` comes in a JSON body only.
+Schemas = Mapping[str, Mapping[str, Any]]
 _SHOWN = 100
 
 
@@ -43,19 +35,63 @@ def _shown(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
-def _flag(name: str, value: object, *, only: bool) -> None:
-    """Accept a TorchServe switch that has only one position here."""
-    if value is not only and str(value).lower() != str(only).lower():
-        raise BadRequest(f"Parameter {name}: only {str(only).lower()} is supported, got {_shown(value)}.")
+class Parameters:
+    """The parameters of one request, held against their schemas, which the API's description shows, too.
 
+    One that is null, or an empty text, counts as not given.
 
-def _text(name: str, value: object) -> str:
-    """Return a parameter's text, an empty one when it is not given."""
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise BadRequest(f"Parameter {name}: expected text, got {_shown(value)}.")
-    return value
+    Args:
+        given: Values by name, as JSON or as texts.
+        schemas: What is known.
+
+    Raises:
+        BadRequest: A name is unknown.
+    """
+
+    def __init__(self, given: Mapping[str, Any], schemas: Schemas) -> None:
+        _check_known(given, schemas)
+        self._given = {name: value for name, value in given.items() if value is not None}
+        self._schemas = schemas
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What is given."""
+        return frozenset(name for name, value in self._given.items() if value != "")
+
+    def integer(self, name: str) -> int | None:
+        """Return a whole number; None when it is not given."""
+        schema = self._schemas[name]
+        value = self._given.get(name, "")
+        return None if value == "" else whole_number(name, value, least=schema["minimum"], most=schema["maximum"])
+
+    def text(self, name: str) -> str:
+        """Return a text; an empty one when it is not given."""
+        value, schema = self._given.get(name, ""), self._schemas[name]
+        if not isinstance(value, str):
+            raise BadRequest(f"Parameter {name}: expected text, got {_shown(value)}.")
+        longest, choices = schema.get("maxLength", len(value)), schema.get("enum")
+        if len(value) > longest:
+            raise BadRequest(f"Parameter {name}: expected {longest} characters at most, got {len(value)}.")
+        if value and choices and value not in choices:
+            raise BadRequest(f"Parameter {name}: expected one of {', '.join(choices)}, got {_shown(value)}.")
+        return value
+
+    def flag(self, name: str) -> bool | None:
+        """Return a switch; None when it is not given."""
+        value = self._given.get(name)
+        choices = self._schemas[name].get("enum", (True, False))
+        for choice in choices:
+            if value is choice or (isinstance(value, str) and value.lower() == str(choice).lower()):
+                return bool(choice)
+        if value is None:
+            return None
+        if len(choices) == 1:
+            raise BadRequest(f"Parameter {name}: only {str(choices[0]).lower()} is supported, got {_shown(value)}.")
+        raise BadRequest(f"Parameter {name}: expected true or false, got {_shown(value)}.")
+
+    def json(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
+        """Return a value of a JSON body as it is; None when it is not given."""
+        return self._given.get(name)
 
 
 def list_parameters(arguments: MultiDict[str, str]) -> tuple[int, int, str | None]:
@@ -77,40 +113,29 @@ def _after(text: str) -> str:
     return text
 
 
-def registration_request(request: Request) -> RegistrationRequest:
-    """Return what a POST asks for; a JSON or form body wins over the query, the first of several values counts.
+def query_parameters(request: Request, schemas: Schemas) -> Parameters:
+    """Return the parameters of a GET, the first of several values each.
 
     Raises:
-        BadRequest: A parameter is unknown, missing or wrong, or the body cannot be read.
+        BadRequest: One is unknown.
     """
-    given = {**_first_values(request.args), **_body(request)}
-    _check_known(given)
-    if (synchronous := given.get("synchronous")) is not None:
-        _flag("synchronous", synchronous, only=True)
-    if (encrypted := given.get("s3_sse_kms")) is not None:
-        _flag("s3_sse_kms", encrypted, only=False)
-    url = _text("url", given.get("url")).strip()
-    if not url:
-        raise BadRequest("Parameter url is required.")
-    return RegistrationRequest(
-        url=url,
-        workflow_name=_text("workflow_name", given.get("workflow_name")) or None,
-        response_timeout_s=_timeout("response_timeout", given.get("response_timeout")),
-        startup_timeout_s=_timeout("startup_timeout", given.get("startup_timeout")),
-    )
+    return Parameters(_first_values(request.args), schemas)
 
 
-def _timeout(name: str, value: object) -> int:
-    if value is None or value == "":
-        return DEFAULT_TIMEOUT_S
-    return whole_number(name, value, least=1, most=MAX_TIMEOUT_S)
+def given_parameters(request: Request) -> dict[str, Any]:
+    """Return all parameters of a request; a JSON or form body wins over the query, the first of several values counts.
+
+    Raises:
+        BadRequest: The body cannot be read.
+    """
+    return {**_first_values(request.args), **_body(request)}
 
 
 def _first_values(values: MultiDict[str, str]) -> dict[str, Any]:
     return dict(values.items())
 
 
-def _check_known(names: Iterable[str], known: Collection[str] = REGISTRATION_PARAMETERS) -> None:
+def _check_known(names: Iterable[str], known: Schemas) -> None:
     for name in names:
         if name not in known:
             near = nearest(name, known)

@@ -2,39 +2,53 @@
 
 from functools import lru_cache
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, request
 
-from wfmgmt.api.parameters import list_parameters, registration_request
+from wfmgmt.api.parameters import Parameters, list_parameters
+from wfmgmt.api.preconditions import etag, with_etag
+from wfmgmt.api.write_rules import REGISTER, UNREGISTER, UNREGISTER_VERSION
+from wfmgmt.api.writes import Call, Writes
 from wfmgmt.control.messages import NodeReport
-from wfmgmt.domain.audit import ANONYMOUS, Origin
-from wfmgmt.domain.workflow import WORKFLOW_SETTINGS, Node
+from wfmgmt.domain.plans import Plan
+from wfmgmt.domain.traffic import table_json
+from wfmgmt.domain.workflow import SETTINGS, WORKFLOW_SETTINGS, Node
 from wfmgmt.errors import BadRequest
 from wfmgmt.http.answers import json_body
+from wfmgmt.registry.kept_answers import Answer
 from wfmgmt.registry.records import Page
 from wfmgmt.services.inspection import REMEMBERED, InspectedWorkflow, Inspection
-from wfmgmt.services.registration import Registration
-from wfmgmt.services.removal import Removal
+from wfmgmt.services.registration import DEFAULT_TIMEOUT_S, Registered, Registration, RegistrationRequest
+from wfmgmt.services.removal import Removal, Unregistered
 
 
-def workflows_blueprint(*, registration: Registration, removal: Removal, inspection: Inspection) -> Blueprint:
-    """Return the blueprint over these use cases."""
-    blueprint = Blueprint("workflows", __name__)
+def add_workflow_routes(writes: Writes, *, registration: Registration, removal: Removal) -> None:
+    """Add the routes that register and unregister."""
 
-    @blueprint.post("/workflows")
-    def register() -> Response:
-        """Register a workflow from an archive."""
-        try:
-            wanted = registration_request(request)
-        except BadRequest as error:
-            registration.refuse(error, _origin())
-            raise
-        registered = registration.register(wanted, _origin())
-        answer: dict[str, object] = {
-            "status": f"Workflow {registered.name} has been registered and scaled successfully."
-        }
-        if registered.warnings:
-            answer["warnings"] = list(registered.warnings)
-        return _json(json_body(answer))
+    @writes.route("POST", "/workflows", REGISTER, render=_registered)
+    def register(call: Call) -> Registered | Plan:
+        """Register a version of a workflow from an archive."""
+        wanted = registration_request(call.parameters)
+        if call.change.dry_run:
+            return registration.plan(wanted, call.change)
+        return registration.register(wanted, call.change)
+
+    @writes.route("DELETE", "/workflows/<name>", UNREGISTER, render=_unregistered)
+    def unregister(call: Call, name: str) -> Unregistered | Plan:
+        """Unregister one workflow with all its versions."""
+        if call.change.dry_run:
+            return removal.plan(name, None, call.change)
+        return removal.unregister(name, call.change)
+
+    @writes.route("DELETE", "/workflows/<workflow:name>/<version:version>", UNREGISTER_VERSION, render=_unregistered)
+    def unregister_version(call: Call, name: str, version: str) -> Unregistered | Plan:
+        """Unregister one version of a workflow."""
+        if call.change.dry_run:
+            return removal.plan(name, version, call.change)
+        return removal.unregister_version(name, version, call.change)
+
+
+def add_workflow_views(blueprint: Blueprint, *, inspection: Inspection) -> None:
+    """Add the routes that show workflows to a blueprint."""
 
     @blueprint.get("/workflows")
     @blueprint.get("/models", endpoint="list_models")
@@ -48,25 +62,61 @@ def workflows_blueprint(*, registration: Registration, removal: Removal, inspect
         return _page(page, nextAfter=page.workflows[-1][0] if page.more else "")
 
     @blueprint.get("/workflows/<name>")
-    def describe(name: str) -> Response:
-        """Describe one workflow."""
-        return _json(detail_body(inspection.describe(name)))
+    @blueprint.get("/workflows/<workflow:name>/<version:version>", endpoint="describe_version")
+    def describe(name: str, version: str | None = None) -> Response:
+        """Describe one version of a workflow, its default one unless named."""
+        inspected = inspection.describe(name, version)
+        return with_etag(request, _json(detail_body(inspected)), inspected.workflow.key.revision)
 
-    @blueprint.delete("/workflows/<name>")
-    def unregister(name: str) -> Response:
-        """Unregister one workflow."""
-        removal.unregister(name, _origin())
-        return _json(json_body({"status": f'Workflow "{name}" unregistered'}))
+    @blueprint.get("/workflows/<workflow:name>/all")
+    def describe_all(name: str) -> Response:
+        """Describe all versions of a workflow."""
+        inspected = inspection.describe_all(name)
+        body = json_body([_detail(each) for each in inspected])
+        return with_etag(request, _json(body), inspected[0].workflow.key.revision)
 
-    return blueprint
+
+def registration_request(parameters: Parameters) -> RegistrationRequest:
+    """Return what a POST asks for.
+
+    Raises:
+        BadRequest: A parameter is missing or wrong.
+    """
+    parameters.flag("synchronous")
+    parameters.flag("s3_sse_kms")
+    url = parameters.text("url").strip()
+    if not url:
+        raise BadRequest("Parameter url is required.")
+    return RegistrationRequest(
+        url=url,
+        workflow_name=parameters.text("workflow_name") or None,
+        version=parameters.text("version") or None,
+        set_default=parameters.flag("set_default") or False,
+        response_timeout_s=parameters.integer("response_timeout") or DEFAULT_TIMEOUT_S,
+        startup_timeout_s=parameters.integer("startup_timeout") or DEFAULT_TIMEOUT_S,
+    )
+
+
+def _registered(registered: Registered) -> Answer:
+    """Return the answer to a registration, in TorchServe's words when no version was asked for."""
+    what = f"{registered.name} version {registered.version}" if registered.is_further else registered.name
+    body: dict[str, object] = {"status": f"Workflow {what} has been registered and scaled successfully."}
+    headers = {"ETag": etag(registered.revision)}
+    if registered.is_named:
+        body |= {"version": registered.version, "default": registered.is_default}
+        headers["Location"] = f"/workflows/{registered.name}/{registered.version}"
+    if registered.warnings:
+        body["warnings"] = list(registered.warnings)
+    return Answer(body=json_body(body), headers=headers)
+
+
+def _unregistered(unregistered: Unregistered) -> Answer:
+    headers = {} if unregistered.revision is None else {"ETag": etag(unregistered.revision)}
+    return Answer(body=json_body({"status": f'Workflow "{unregistered.name}" unregistered'}), headers=headers)
 
 
 def _json(body: bytes) -> Response:
     return Response(body, mimetype="application/json")
-
-
-def _origin() -> Origin:
-    return Origin(actor=ANONYMOUS, address=request.remote_addr or "", request_id=g.request_id)
 
 
 def _page(page: Page, **next_page: str) -> Response:
@@ -97,6 +147,12 @@ def _detail(inspected: InspectedWorkflow) -> dict[str, object]:
         ],
         "registeredAt": workflow.registered_at,
         "archiveSha256": workflow.archive_sha256,
+        "version": workflow.version,
+        "default": workflow.is_default,
+        "revision": workflow.key.revision,
+        "release": workflow.release.number,
+        "routes": table_json(workflow.release.table)["routes"],
+        "state": inspected.state.value,
     }
 
 
@@ -109,4 +165,5 @@ def _node_detail(node: Node, report: NodeReport, failure: str | None) -> dict[st
         **node.settings.by_api_name(),
         "readyWorkers": report.ready,
         "error": failure or report.error,
+        "overridden": [setting.api_name for setting in SETTINGS if setting.field in node.overridden],
     }

@@ -45,6 +45,19 @@ def defined_names(source: str, filename: str) -> frozenset[str] | None:
     return frozenset(names.union(*(node.names for node in ast.walk(module) if isinstance(node, ast.Global))))
 
 
+def function_lines(source: str, filename: str) -> dict[str, int]:
+    """Return where the functions of a module begin, as far as its source shows: those that `defined_names` finds, too.
+
+    Raises:
+        InvalidWorkflow: The source is not a Python module.
+    """
+    return {
+        node.name: node.lineno
+        for node in _scope(_parse(source, filename))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+
+
 def check_source(source: bytes, filename: str) -> None:
     """Refuse what Python could not import.
 

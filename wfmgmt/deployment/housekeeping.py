@@ -33,6 +33,8 @@ BEAT_INTERVAL_S = 5.0
 COUNTERS_INTERVAL_S = 5.0
 #: How often stray files are looked for.
 SWEEP_INTERVAL_S = 60.0
+#: How often answers are looked for that were kept long enough.
+CLEAN_INTERVAL_S = 600.0
 #: After the runtime ended, the wait before the next start doubles between these; a run this long resets it.
 FIRST_PAUSE_S, MAX_PAUSE_S, GOOD_RUN_S = 0.1, 30.0, 30.0
 #: While the system has no room for its process, the runtime is tried to be started this often at least.
@@ -180,11 +182,10 @@ class Housekeeping:
         self._election = election
         self._shared = shared
         self._on_failure = on_failure
-        removal = services.removal
         self._own_duties = Duties(
             Duty(name="instance", work=check_instance, interval_s=TIDY_INTERVAL_S),
             Duty(name="counters", work=check_counters, interval_s=COUNTERS_INTERVAL_S),
-            Duty(name="late-audit", work=removal.record_late, interval_s=WATCH_INTERVAL_S),
+            Duty(name="late-audit", work=services.failures.record_late, interval_s=WATCH_INTERVAL_S),
             on_failure=on_failure,
         )
         self._elected_duties = Duties(
@@ -192,6 +193,7 @@ class Housekeeping:
             Duty(name="heartbeat", work=beat, interval_s=BEAT_INTERVAL_S),
             Duty(name="checkpoint", work=services.registry.checkpoint, interval_s=TIDY_INTERVAL_S),
             Duty(name="sweep", work=self._sweep, interval_s=SWEEP_INTERVAL_S),
+            Duty(name="idempotency", work=services.idempotency.clean, interval_s=CLEAN_INTERVAL_S),
             on_failure=on_failure,
         )
         self._loops = [
@@ -253,13 +255,13 @@ class Housekeeping:
             return
         last.join(MAX_LAST_AUDIT_S)
         if last.is_alive():
-            _log.warning("failed registrations may be missing in the audit trail: the database does not answer")
+            _log.warning("failed changes may be missing in the audit trail: the database does not answer")
 
     def _record_at_end(self) -> None:
         try:
-            self._services.removal.record_late(at_end=True)
+            self._services.failures.record_late(at_end=True)
         except WfmgmtError as error:
-            _log.warning("failed registrations are missing in the audit trail: %s", error)
+            _log.warning("failed changes are missing in the audit trail: %s", error)
 
     def _supervise(self) -> None:
         if self._election.take_part():

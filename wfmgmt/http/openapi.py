@@ -1,6 +1,6 @@
 """The parts of the OpenAPI descriptions that both planes share."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -14,7 +14,9 @@ _ERRORS = {
     HTTPStatus.FORBIDDEN: "`CrossOriginException`: a web page of another origin may have sent it",
     HTTPStatus.NOT_FOUND: "There is no such thing",
     HTTPStatus.REQUEST_TIMEOUT: "The request did not arrive in time",
-    HTTPStatus.CONFLICT: "The name is taken, or being changed",
+    HTTPStatus.CONFLICT: "It cannot be done as things are; the message says why",
+    HTTPStatus.PRECONDITION_FAILED: "`PreconditionFailedException`: the workflow has another revision",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "`IdempotencyKeyReusedException`: another request had the key",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large",
     HTTPStatus.REQUEST_URI_TOO_LONG: "The request line is too long",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body has an encoding other than gzip or deflate",
@@ -47,6 +49,11 @@ def ref(schema: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{schema}"}
 
 
+def nullable(schema: str) -> dict[str, Any]:
+    """Return a reference to a schema whose value may be missing."""
+    return {"allOf": [ref(schema)], "nullable": True}
+
+
 def answer(description: str, content: dict[str, Any], **headers: dict[str, Any]) -> dict[str, Any]:
     """Return a response object, with the header that every answer has beside others."""
     return {
@@ -71,8 +78,10 @@ def _error(status: HTTPStatus) -> dict[str, Any]:
     return json_answer(_ERRORS[status], ref("Error"), **(retry if status is HTTPStatus.SERVICE_UNAVAILABLE else {}))
 
 
-def components(schemas: dict[str, Any], statuses: Collection[HTTPStatus]) -> dict[str, Any]:
-    """Return the components of a description: its own schemas, the shared ones, and errors of these statuses."""
+def components(
+    schemas: dict[str, Any], statuses: Collection[HTTPStatus], headers: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the components of a description: its own schemas and headers, shared ones, errors of these statuses."""
     return {
         "schemas": {**_SCHEMAS, **schemas},
         "responses": {each.name: _error(each) for each in sorted({*statuses, *_ANYWHERE})},
@@ -87,6 +96,7 @@ def components(schemas: dict[str, Any], statuses: Collection[HTTPStatus]) -> dic
                 "required": True,
                 "schema": {"type": "integer", "minimum": 0},
             },
+            **(headers or {}),
         },
     }
 
@@ -99,6 +109,7 @@ _SCHEMAS: dict[str, Any] = {
             "code": {"type": "integer", "description": "The HTTP status"},
             "type": {"type": "string", "description": "TorchServe's name for the kind of error"},
             "message": {"type": "string"},
+            "hint": {"type": "string", "description": "What else the client may have wanted"},
         },
     },
     "Health": {

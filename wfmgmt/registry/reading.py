@@ -1,15 +1,14 @@
 """Queries over the registry; each sees a single consistent state."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Row, Select, bindparam, func, literal, select, union
 
-from wfmgmt.domain.releases import Release
+from wfmgmt.domain.releases import Release, WorkflowTarget
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.registry import releases
-from wfmgmt.registry.records import Claim, Page, RegisteredArchive, WorkflowDetail, WorkflowKey
+from wfmgmt.registry.records import Claim, LastChange, Page, RegisteredArchive, WorkflowDetail, WorkflowKey
 from wfmgmt.registry.tables import audit_event, node, workflow, workflow_version
 from wfmgmt.registry.targets import NODES, READY, REGISTRATIONS, TargetReader, settings_of
 
@@ -62,7 +61,7 @@ _REVISION = select(workflow.c.revision).where(
 )
 _UIDS = select(workflow_version.c.uid)
 _LAST_EVENT = (
-    select(audit_event.c.at, audit_event.c.detail)
+    select(audit_event.c.at, audit_event.c.actor, audit_event.c.action, audit_event.c.detail)
     .where(audit_event.c.workflow == bindparam("name"), audit_event.c.outcome == "succeeded")
     .order_by(audit_event.c.id.desc())
     .limit(1)
@@ -156,6 +155,16 @@ class Reader(TargetReader):
         row = self._pointers(name)
         return [] if row is None else releases.page(self._connection, row.uid, limit=limit, before=before)
 
+    def released_uids(self, name: str, number: int) -> dict[str, str]:
+        """Return which registration each version that a release names was; nothing without that release."""
+        row = self._pointers(name)
+        return {} if row is None else releases.uids(self._connection, row.uid, number)
+
+    def target(self, name: str) -> WorkflowTarget | None:
+        """Return versions and current release of a ready workflow, None when there is none of that name."""
+        row = self._pointers(name)
+        return None if row is None else self.targets([row.uid])[0]
+
     def _pointers(self, name: str) -> Row[Any] | None:
         """Return the row of a workflow of which something is ready."""
         statement = select(workflow).where(workflow.c.name == name, workflow.c.default_version_id.is_not(None))
@@ -167,10 +176,10 @@ class Reader(TargetReader):
         order = (WorkflowStatus.READY, WorkflowStatus.REGISTERING, WorkflowStatus.UNREGISTERING)
         return next((status for status in order if status.value in found), None)
 
-    def last_change(self, name: str) -> tuple[str, Mapping[str, Any]]:
-        """Return time and detail of the last change of that name in the audit trail; both empty without one."""
+    def last_change(self, name: str) -> LastChange | None:
+        """Return the last change of that name in the audit trail, None without one."""
         row = self._connection.execute(_LAST_EVENT, {"name": name}).one_or_none()
-        return ("", {}) if row is None else (row.at, json.loads(row.detail))
+        return None if row is None else LastChange(row.at, row.actor, row.action, json.loads(row.detail))
 
     def counts(self) -> dict[WorkflowStatus, int]:
         """Return how many workflows have a version of each status."""

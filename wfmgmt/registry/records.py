@@ -1,7 +1,8 @@
 """The values that cross the border of the registry; rows never do."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wfmgmt.domain.releases import Release
 from wfmgmt.domain.status import WorkflowStatus
@@ -65,6 +66,25 @@ class WorkflowKey(NamedTuple):
 
     uid: str
     revision: int
+
+
+class LastChange(NamedTuple):
+    """The newest entry of the audit trail about a change of one workflow.
+
+    Attributes:
+        at: When it was made.
+        actor: Who made it.
+        action: What was done.
+        detail: The detail of the event.
+    """
+
+    at: str
+    actor: str
+    action: str
+    detail: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.action} by {self.actor} at {self.at}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,16 @@ def page(connection: Connection, workflow_uid: str, *, limit: int, before: int |
     return _releases(connection, connection.execute(_PAGE, parameters).all())
 
 
+def uids(connection: Connection, workflow_uid: str, number: int) -> dict[str, str]:
+    """Return which registration each version that a release names was."""
+    rows = connection.execute(
+        select(release_route.c.version, release_route.c.version_uid)
+        .join(release)
+        .where(release.c.workflow_uid == workflow_uid, release.c.number == number)
+    )
+    return {row.version: row.version_uid for row in rows}
+
+
 def _releases(connection: Connection, rows: Iterable[Row[Any]]) -> list[Release]:
     rows = list(rows)
     routes: dict[int, list[Route]] = {row.id: [] for row in rows}

@@ -147,6 +147,11 @@ class TargetReader:
             edges=edges,
         )
 
+    def spec_settings(self, uid: str) -> dict[str, NodeSettings]:
+        """Return the settings that the spec of a version gives its nodes, by their names."""
+        rows = self._connection.execute(select(node).join(workflow_version).where(workflow_version.c.uid == uid))
+        return {row.name: settings_of(row) for row in rows}
+
     def graph(self, version_id: int) -> tuple[tuple[Node, ...], tuple[tuple[str, str], ...]]:
         """Return nodes and edges of a version."""
         overrides: dict[int, dict[str, int]] = defaultdict(dict)

@@ -14,6 +14,7 @@ from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import Node
 from wfmgmt.errors import VersionExists, WorkflowBusy, WorkflowExists
 from wfmgmt.registry import audit, releases
+from wfmgmt.registry.kept_answers import KeptAnswers
 from wfmgmt.registry.reading import Reader
 from wfmgmt.registry.records import NewWorkflow
 from wfmgmt.registry.tables import (
@@ -136,18 +137,26 @@ class Writer(Reader):
         node_id: int = inserted.scalar_one()
         return node_id
 
-    def mark_ready(self, uid: str, *, actor: str = ANONYMOUS, reason: str = "") -> bool:
+    def mark_ready(
+        self, uid: str, *, actor: str = ANONYMOUS, reason: str = "", table: RoutingTable | None = None
+    ) -> bool:
         """Finish a registration; False when its claim is gone.
 
         The first version of a workflow is released with it; a further one gets no share of the requests.
+
+        Args:
+            uid: Identity of the registration.
+            actor: Who makes it.
+            reason: Why; empty when not given.
+            table: What to release with a further version, in the same revision.
         """
         if not self._move(uid, WorkflowStatus.READY, {"lease": None, "registered_at": self._now}):
             return False
         row = self._workflow_of(uid)
         if row.release_id is None:
-            self.add_release(
-                row.name, RoutingTable.all_to(row.version), kind=ReleaseKind.REGISTER, actor=actor, reason=reason
-            )
+            table = RoutingTable.all_to(row.version)
+        if table is not None:
+            self.add_release(row.name, table, kind=ReleaseKind.REGISTER, actor=actor, reason=reason)
         else:
             self._touch(row.id, is_revised=True)
         return True
@@ -335,6 +344,11 @@ class Writer(Reader):
         """
         change: int = self._connection.execute(_NEXT_CHANGE).scalar_one()
         return change
+
+    @property
+    def kept_answers(self) -> KeptAnswers:
+        """The answers that are kept under idempotency keys."""
+        return KeptAnswers(self._connection, self._now)
 
     def identity(self) -> str:
         """Return the identity of this installation, twelve hexadecimal digits that are drawn when first needed."""

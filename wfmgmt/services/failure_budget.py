@@ -1,8 +1,8 @@
-"""How many failed registrations of anonymous clients get an audit event of their own; the rest is counted."""
+"""How many failed changes of anonymous clients get an audit event of their own; the rest is counted."""
 
 import threading
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,8 +20,9 @@ def _utc_now() -> datetime:
 class FailureBudget:
     """A bound on events a minute, all in all and for each address, which gets half of them. Thread-safe.
 
-    Anybody who can reach the server can make registrations fail as fast as the network allows, and what an audit trail
-    has, it keeps. Failures beyond the bound are counted, and each minute that had some gets one event that says so.
+    Anybody who can reach the server can make changes fail as fast as the network allows, and what an audit trail
+    has, it keeps. Failures beyond the bound are counted, and each minute that had some gets one event for each
+    action that says so.
 
     Args:
         events: Events of their own in one minute.
@@ -71,41 +72,58 @@ class FailureBudget:
         self._close_window(now)
 
     def _close_window(self, now: datetime) -> None:
-        if self._window.counted:
-            self._summaries.append(self._window.summary(now))
+        self._summaries += self._window.summaries(now)
         self._window = _Window(now)
 
 
 class _Window:
-    """The failures counted since a moment."""
+    """The failures since a moment."""
 
     def __init__(self, began: datetime) -> None:
         self.began = began
         self.admitted: Counter[str] = Counter()
-        self.counted = 0
+        self._counted: dict[AuditAction, _Counted] = defaultdict(_Counted)
+
+    def count(self, event: AuditEvent) -> None:
+        """Count a failure that gets no event."""
+        self._counted[event.action].add(event)
+
+    def summaries(self, until: datetime) -> list[AuditEvent]:
+        """Return one event about the counted failures of each action."""
+        since = {"since": self.began.isoformat(), "until": until.isoformat()}
+        return [counted.summary(action, since) for action, counted in self._counted.items()]
+
+
+class _Counted:
+    """The failures of one action that got no events."""
+
+    def __init__(self) -> None:
+        self._count = 0
         self._addresses: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
 
-    def count(self, event: AuditEvent) -> None:
-        self.counted += 1
+    def add(self, event: AuditEvent) -> None:
+        """Count one."""
+        self._count += 1
         self._errors[str(event.detail["error"]["type"])] += 1
         if event.origin.address in self._addresses or len(self._addresses) < MAX_ADDRESSES:
             self._addresses[event.origin.address] += 1
 
-    def summary(self, until: datetime) -> AuditEvent:
-        message = f"{self.counted} more registrations failed; WFMGMT_MAX_AUDITED_FAILURES bounds those with own events."
+    def summary(self, action: AuditAction, since: Mapping[str, str]) -> AuditEvent:
+        """Return the event about them."""
+        what = "registrations" if action is AuditAction.REGISTER else f"changes ({action})"
+        message = f"{self._count} more {what} failed; WFMGMT_MAX_AUDITED_FAILURES bounds those with own events."
         detail: dict[str, Any] = {
             "error": {"type": "FailuresCounted", "message": message},
-            "count": self.counted,
-            "since": self.began.isoformat(),
-            "until": until.isoformat(),
+            "count": self._count,
+            **since,
             "addresses": dict(self._addresses.most_common(MAX_NAMED)),
             "errors": dict(self._errors.most_common(MAX_NAMED)),
         }
         address = next(iter(self._addresses)) if len(self._addresses) == 1 else ""
         return AuditEvent(
             origin=Origin(actor=ANONYMOUS, address=address),
-            action=AuditAction.REGISTER,
+            action=action,
             workflow="",
             outcome=AuditOutcome.FAILED,
             detail=detail,

@@ -3,10 +3,14 @@
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from wfmgmt.control.messages import WorkflowReport
+from wfmgmt.control.client import RuntimeClient
+from wfmgmt.control.messages import FiguresReport, VersionState, WorkflowReport
 from wfmgmt.control.status_cache import StatusCache
+from wfmgmt.domain.plans import version_diff
+from wfmgmt.domain.releases import Release, WorkflowTarget
 from wfmgmt.domain.status import WorkflowStatus
-from wfmgmt.errors import RegistryUnavailable, WorkflowNotFound
+from wfmgmt.errors import RegistryUnavailable, ReleaseNotFound, RuntimeUnavailable, VersionNotFound, WorkflowNotFound
+from wfmgmt.registry.reading import Reader
 from wfmgmt.registry.records import Page, WorkflowDetail, WorkflowKey
 from wfmgmt.registry.registry import Registry
 
@@ -24,6 +28,14 @@ class InspectedWorkflow:
     workflow: WorkflowDetail
     report: WorkflowReport | None
 
+    @property
+    def state(self) -> VersionState:
+        """How the version is, as clients see it."""
+        if self.report is not None:
+            return self.report.version_state
+        is_routed = self.workflow.version in self.workflow.release.table.versions
+        return VersionState.LOADING if is_routed else VersionState.PARKED
+
 
 class Inspection:
     """Read-only queries over the registry and the runtime's status. Thread-safe.
@@ -31,10 +43,12 @@ class Inspection:
     Args:
         registry: The registry.
         status: What the runtime reported.
+        runtime: Has the figures.
     """
 
-    def __init__(self, *, registry: Registry, status: StatusCache) -> None:
+    def __init__(self, *, registry: Registry, status: StatusCache, runtime: RuntimeClient) -> None:
         self._registry = registry
+        self._runtime = runtime
         self._status = status
         self._inspected: OrderedDict[WorkflowKey, InspectedWorkflow] = OrderedDict()
 
@@ -48,24 +62,106 @@ class Inspection:
         with self._registry.read() as reader:
             return reader.page_after(name, limit=limit)
 
-    def describe(self, name: str) -> InspectedWorkflow:
-        """Return one workflow.
+    def describe(self, name: str, version: str | None = None) -> InspectedWorkflow:
+        """Return one version of a workflow, its default one unless given.
 
-        Which registration has the name, and its revision, are read each time; what was read of that one is still right.
+        Which registration that is, and its revision, are read each time; what was read of that one is still right.
+
+        Raises:
+            WorkflowNotFound: No ready workflow has the name.
+            VersionNotFound: It has no such version.
+        """
+        with self._registry.read() as reader:
+            key = reader.key(name, version)
+            inspected = None if key is None else self._inspect(reader, key)
+            if inspected is None:
+                if version is None or reader.uid(name) is None:
+                    raise WorkflowNotFound(name)
+                raise VersionNotFound(name, version)
+        return inspected
+
+    def describe_all(self, name: str) -> list[InspectedWorkflow]:
+        """Return all versions of a workflow, in the order of their registration.
 
         Raises:
             WorkflowNotFound: No ready workflow has the name.
         """
         with self._registry.read() as reader:
-            key = reader.key(name)
-            known = None if key is None else self._inspected.get(key)
-            workflow = known.workflow if known is not None else key and reader.detail(key)
+            if reader.uid(name) is None:
+                raise WorkflowNotFound(name)
+            inspected = [self._inspect(reader, key) for key in reader.keys(name)]
+        return [each for each in inspected if each is not None]
+
+    def _inspect(self, reader: Reader, key: WorkflowKey) -> InspectedWorkflow | None:
+        known = self._inspected.get(key)
+        workflow = known.workflow if known is not None else reader.detail(key)
         if workflow is None:
-            raise WorkflowNotFound(name)
-        report = self._status.report(workflow.key.uid)
+            return None
+        report = self._status.report(key.uid)
         if known is not None and known.report is report:
             return known
         return self._remember(InspectedWorkflow(workflow=workflow, report=report))
+
+    def releases(self, name: str, *, limit: int, before: int | None) -> tuple[list[Release], int]:
+        """Return releases of a workflow, the newest first, and its revision.
+
+        Raises:
+            WorkflowNotFound: No ready workflow has the name.
+        """
+        with self._registry.read() as reader:
+            return reader.releases(name, limit=limit, before=before), self._revision(reader, name)
+
+    def release(self, name: str, number: int) -> tuple[Release, int]:
+        """Return one release of a workflow, and the workflow's revision.
+
+        Raises:
+            WorkflowNotFound: No ready workflow has the name.
+            ReleaseNotFound: It has no such release.
+        """
+        with self._registry.read() as reader:
+            revision = self._revision(reader, name)
+            release = reader.release(name, number)
+        if release is None:
+            raise ReleaseNotFound(name, number)
+        return release, revision
+
+    def traffic(self, name: str) -> tuple[WorkflowTarget, Release, FiguresReport | None]:
+        """Return versions, release and live figures of a workflow; None for these when the runtime does not answer.
+
+        Raises:
+            WorkflowNotFound: No ready workflow has the name.
+        """
+        with self._registry.read() as reader:
+            target = reader.target(name)
+        if target is None or target.release is None:
+            raise WorkflowNotFound(name)
+        try:
+            return target, target.release, self._runtime.figures(target.uid)
+        except RuntimeUnavailable:
+            return target, target.release, None
+
+    def diff(self, name: str, old: str, new: str) -> tuple[dict[str, object], int]:
+        """Return, as JSON, what differs between two versions of a workflow, and the workflow's revision.
+
+        Raises:
+            WorkflowNotFound: No ready workflow has the name.
+            VersionNotFound: It has no such version.
+        """
+        with self._registry.read() as reader:
+            target = reader.target(name)
+            if target is None:
+                raise WorkflowNotFound(name)
+            for version in (old, new):
+                if version not in target.versions:
+                    raise VersionNotFound(name, version)
+            requests = {version: next(reader.load_requests([target.versions[version]])) for version in (old, new)}
+        return version_diff(requests[old], requests[new]), target.revision
+
+    def _revision(self, reader: Reader, name: str) -> int:
+        revision = reader.revision(name)
+        if revision is None:
+            raise WorkflowNotFound(name)
+        return revision
 
     def _remember(self, inspected: InspectedWorkflow) -> InspectedWorkflow:
         self._inspected[inspected.workflow.key] = inspected

@@ -17,12 +17,16 @@ from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.model_config import configure, max_startup_s
-from wfmgmt.domain.names import check_workflow_name
+from wfmgmt.domain.names import check_version, check_workflow_name
+from wfmgmt.domain.plans import Plan
 from wfmgmt.domain.redaction import redacted_yaml
+from wfmgmt.domain.releases import FIRST_VERSION
+from wfmgmt.domain.rollouts import with_all_to
 from wfmgmt.domain.spec import WorkflowSpec, parse_spec
+from wfmgmt.domain.status import WorkflowStatus
+from wfmgmt.domain.traffic import table_json
 from wfmgmt.domain.workflow import LoadRequest, Node
 from wfmgmt.errors import (
-    BadRequest,
     InsufficientStorage,
     InvalidWorkflow,
     ModelNameTaken,
@@ -35,6 +39,7 @@ from wfmgmt.errors import (
     ShuttingDown,
     TooManyRegistrations,
     TooManyWorkers,
+    VersionExists,
     WfmgmtError,
     WorkflowBusy,
     WorkflowExists,
@@ -42,9 +47,12 @@ from wfmgmt.errors import (
 from wfmgmt.registry.records import NewWorkflow
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.archives import Acquisition, ArchiveFile, folder_warnings
+from wfmgmt.services.changes import Change
+from wfmgmt.services.failed_changes import FailedChanges
 from wfmgmt.services.functions import check_found, check_functions
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
+from wfmgmt.services.planning import registration_plan
 from wfmgmt.services.removal import Removal
 
 _log = logging.getLogger("wfmgmt.registration")
@@ -73,12 +81,16 @@ class RegistrationRequest:
     Attributes:
         url: Name of a .war in the workflow store, or an http(s) URL.
         workflow_name: The name to register; the archive's own when None.
+        version: Which version of the workflow this is; the first one when None.
+        set_default: Whether it gets all requests once it is up; the first version does in any case.
         response_timeout_s: Time in which the workflow has to answer a request, >= 1.
         startup_timeout_s: Time in which all workers have to be up, >= 1.
     """
 
     url: str
     workflow_name: str | None = None
+    version: str | None = None
+    set_default: bool = False
     response_timeout_s: int = DEFAULT_TIMEOUT_S
     startup_timeout_s: int = DEFAULT_TIMEOUT_S
 
@@ -89,11 +101,21 @@ class Registered:
 
     Attributes:
         name: Of the workflow.
+        version: The version.
+        is_named: Whether the client named the version.
+        is_further: Whether the workflow was there before.
+        is_default: Whether it has the largest share of the requests.
+        revision: The workflow's revision.
         warnings: What in the spec has no effect.
     """
 
     name: str
-    warnings: tuple[str, ...]
+    version: str = FIRST_VERSION
+    is_named: bool = False
+    is_further: bool = False
+    is_default: bool = True
+    revision: int = 1
+    warnings: tuple[str, ...] = ()
 
 
 class Registration:
@@ -105,6 +127,7 @@ class Registration:
         fetcher: Downloads archives.
         runtime: Loads workflows.
         removal: Undoes registrations.
+        failures: Records failed registrations.
         leases: Proof that a registration is still under way.
         limits: Bounds on archives and specs.
         long_requests: How many registrations there may be at a time, and when they have to end.
@@ -118,6 +141,7 @@ class Registration:
         fetcher: Fetcher,
         runtime: RuntimeClient,
         removal: Removal,
+        failures: FailedChanges,
         leases: Leases,
         limits: Limits,
         long_requests: LongRequests,
@@ -127,14 +151,15 @@ class Registration:
         self._fetcher = fetcher
         self._runtime = runtime
         self._removal = removal
+        self._failures = failures
         self._leases = leases
         self._limits = limits
         self._long_requests = long_requests
         self._lock = threading.Lock()
-        self._under_way: set[tuple[bool, str]] = set()
+        self._under_way: set[tuple[bool, str, str | None]] = set()
 
-    def register(self, request: RegistrationRequest, origin: Origin) -> Registered:
-        """Register a workflow: when this returns, all its workers are up and it survives any restart.
+    def register(self, request: RegistrationRequest, change: Change) -> Registered:
+        """Register a version of a workflow: when this returns, all its workers are up and it survives any restart.
 
         A registration that fails leaves an audit event and nothing else.
 
@@ -142,20 +167,42 @@ class Registration:
             WfmgmtError: One of its leaves; the text says what was wrong where.
         """
         attempt = _Attempt(name="", detail={})
+        origin = change.origin
         try:
             if request.workflow_name is not None:
                 attempt.name = check_workflow_name(request.workflow_name)
+            if request.version is not None:
+                attempt.detail["version"] = check_version(request.version)
+            attempt.detail |= change.stated_reason
             with self._only_one(request), self._slot(), self._leases.take() as lease:
-                return self._register(request, origin, attempt, lease)
+                return self._register(request, change, attempt, lease)
         except (TooManyRegistrations, ShuttingDown):
             raise  # It had not begun, or was recorded when it was undone.
         except WfmgmtError as error:
             if not attempt.is_recorded:
-                self._removal.record_failure(attempt.event(origin, error), error)
+                self._failures.record(attempt.event(origin, error), error)
             raise
         except Exception as error:  # The trail records our own defects, too; the log has the details.
-            self._removal.record_failure(attempt.event(origin, error), error)
+            self._failures.record(attempt.event(origin, error), error)
             raise
+
+    def plan(self, request: RegistrationRequest, change: Change) -> Plan:
+        """Check everything that `register` checks before it runs code, and return what it would do.
+
+        Raises:
+            WfmgmtError: What `register` would raise.
+        """
+        for name, check in ((request.workflow_name, check_workflow_name), (request.version, check_version)):
+            if name is not None:
+                check(name)
+        with self._slot(), self._leases.take() as lease:
+            acquisition = self._acquisition(self._folders, lease)
+            try:
+                plan = self._plan(self._prepare(request, acquisition, _Attempt(name="", detail={}), change))
+                change.check_plan(plan)
+                return plan
+            finally:
+                acquisition.undo()
 
     def rehearse(self, request: RegistrationRequest, folders: StoreFolders) -> WorkflowSpec:
         """Check everything that `register` checks before it runs code, and change nothing; return what it would load.
@@ -170,28 +217,26 @@ class Registration:
         with self._leases.take() as lease:
             acquisition = self._acquisition(folders, lease)
             try:
-                return self._prepare(request, acquisition, _Attempt(name="", detail={})).spec
+                return self._prepare(request, acquisition, _Attempt(name="", detail={}), None).spec
             finally:
                 acquisition.undo()
 
-    def refuse(self, error: BadRequest, origin: Origin) -> None:
-        """Record a registration whose request could not even be understood."""
-        self._removal.record_failure(_Attempt(name="", detail={}).event(origin, error), error)
-
     @contextmanager
     def _only_one(self, request: RegistrationRequest) -> Iterator[None]:
-        """Refuse a second registration of one name in this process before it takes a slot.
+        """Refuse a second registration of one version in this process before it takes a slot.
 
         Without a name in the request, the same local archive means the same name.
         """
         wanted = request.workflow_name or request.url
-        key = (request.workflow_name is not None, wanted)
+        key = (request.workflow_name is not None, wanted, request.version)
         if request.workflow_name is None and is_remote(request.url):
             yield
             return
         with self._lock:
             if key in self._under_way:
-                raise WorkflowExists(wanted) if request.workflow_name else WorkflowBusy(wanted, "being registered")
+                if request.workflow_name is None or request.version is not None:
+                    raise WorkflowBusy(wanted, "being registered")
+                raise WorkflowExists(wanted)
             self._under_way.add(key)
         try:
             yield
@@ -210,11 +255,15 @@ class Registration:
                 )
             yield
 
-    def _register(self, request: RegistrationRequest, origin: Origin, attempt: "_Attempt", lease: str) -> Registered:
+    def _register(self, request: RegistrationRequest, change: Change, attempt: "_Attempt", lease: str) -> Registered:
         acquisition = self._acquisition(self._folders, lease)
         try:
-            prepared = self._prepare(request, acquisition, attempt)
-            new = self._claim(prepared, acquisition, lease)
+            prepared = self._prepare(request, acquisition, attempt, change)
+            if change.plan:
+                plan = self._plan(prepared)
+                change.check_plan(plan)
+                change = replace(change, expected=frozenset({plan.revision}))
+            new = self._claim(prepared, acquisition, lease, change)
             target = new.target
         except BaseException:
             acquisition.undo()
@@ -222,13 +271,13 @@ class Registration:
         acquisition.keep()
         try:
             self._load(target)
-            self._finish(target, attempt.event(origin, None))
+            registered = self._finish(prepared, target, attempt, change)
         except WfmgmtError as error:
             attempt.is_recorded = True
-            self._removal.undo(target.uid, attempt.event(origin, error), error)
+            self._removal.undo(target.uid, attempt.event(change.origin, error), error)
             raise
         self._open_for_clients(target)
-        return Registered(name=target.workflow, warnings=prepared.spec.warnings)
+        return registered
 
     def _acquisition(self, folders: StoreFolders, lease: str) -> Acquisition:
         return Acquisition(
@@ -239,16 +288,18 @@ class Registration:
             cancelled=self._long_requests.is_stopping,
         )
 
-    def _prepare(self, request: RegistrationRequest, acquisition: Acquisition, attempt: "_Attempt") -> "_Prepared":
+    def _prepare(
+        self, request: RegistrationRequest, acquisition: Acquisition, attempt: "_Attempt", change: Change | None
+    ) -> "_Prepared":
         """Check everything that can be checked without running code."""
         if request.workflow_name is not None:
-            self._check_free(request.workflow_name)
+            self._check_free(request.workflow_name, request, change)
         archive, contents = acquisition.workflow(request.url, attempt.detail)
         name = request.workflow_name or contents.name
         if name is None:
             raise InvalidWorkflow("Workflow name is not defined.")
         attempt.name = check_workflow_name(name)
-        self._check_free(name)
+        attempt.is_further = self._check_free(name, request, change)
         spec = parse_spec(contents.spec_text, self._limits)
         check_functions(spec, contents)
         urls = {node.name: node.url for node in spec.nodes if node.url is not None}
@@ -267,16 +318,47 @@ class Registration:
         spec = replace(spec, warnings=(*spec.warnings, *folder_warnings(urls)[:MAX_FOLDER_WARNINGS]))
         return _Prepared(request=request, name=name, archive=archive, contents=contents, spec=spec, models=models)
 
-    def _check_free(self, name: str) -> None:
-        """Refuse a taken name early; the database decides for good when the name is claimed."""
-        with self._registry.read() as reader:
-            if reader.uid(name) is not None:
-                raise WorkflowExists(name)
+    def _check_free(self, name: str, request: RegistrationRequest, change: Change | None) -> bool:
+        """Refuse a taken name or version early; the database decides for good when it is claimed.
 
-    def _claim(self, prepared: "_Prepared", acquisition: Acquisition, lease: str) -> NewWorkflow:
+        Returns:
+            Whether the workflow is there already, so that this is a further version of it.
+        """
+        with self._registry.read() as reader:
+            if change is not None:
+                change.check(reader, name)
+            if reader.uid(name) is None:
+                return False
+            if request.version is None:
+                raise WorkflowExists(name)
+            if reader.key(name, request.version) is not None:
+                raise VersionExists(name, request.version)
+        return True
+
+    def _plan(self, prepared: "_Prepared") -> Plan:
+        request = prepared.request
+        with self._registry.read() as reader:
+            return registration_plan(
+                reader,
+                workflow=prepared.name,
+                version=request.version or FIRST_VERSION,
+                set_default=request.set_default,
+                archive=prepared.archive,
+                contents=prepared.contents,
+                spec=prepared.spec,
+                models=prepared.models,
+            )
+
+    def _claim(self, prepared: "_Prepared", acquisition: Acquisition, lease: str, change: Change) -> NewWorkflow:
         new = prepared.record(acquisition.publish, lease)
         with self._registry.write() as writer:
-            writer.claim_name(new)
+            change.check(writer, new.name)
+            if prepared.request.version is None:
+                writer.claim_name(new)
+            elif not writer.claim_version(new):
+                if writer.status(new.name) is WorkflowStatus.REGISTERING:
+                    raise WorkflowBusy(new.name, "being registered")
+                writer.claim_name(new)
         return new
 
     def _load(self, target: LoadRequest) -> None:
@@ -288,11 +370,30 @@ class Registration:
                 check_found(target, report.failures)
             raise _LOAD_FAILURES[report.fault](target.workflow, report.failures)
 
-    def _finish(self, target: LoadRequest, event: AuditEvent) -> None:
+    def _finish(self, prepared: "_Prepared", target: LoadRequest, attempt: "_Attempt", change: Change) -> Registered:
         with self._registry.write() as writer:
-            if not writer.mark_ready(target.uid, actor=event.origin.actor):
+            before = writer.release(target.workflow)
+            attempt.is_further = before is not None
+            if before is not None:
+                change.check(writer, target.workflow)
+            table = None
+            if before is not None and prepared.request.set_default:
+                table = with_all_to(before.table, target.version)
+                attempt.detail |= {"before": table_json(before.table), "after": table_json(table)}
+            if not writer.mark_ready(target.uid, actor=change.origin.actor, reason=change.reason, table=table):
                 raise ShuttingDown(f"Workflow {target.workflow} was taken back by a reconciliation; try again.")
-            writer.record(event)
+            writer.record(attempt.event(change.origin, None))
+            registered = Registered(
+                name=target.workflow,
+                version=target.version,
+                is_named=prepared.request.version is not None,
+                is_further=attempt.is_further,
+                is_default=table is not None or not attempt.is_further,
+                revision=writer.revision(target.workflow) or 0,
+                warnings=prepared.spec.warnings,
+            )
+            change.on_made(writer, registered)
+        return registered
 
     def _open_for_clients(self, target: LoadRequest) -> None:
         """Have the runtime serve what is registered now; it would find out by itself a little later."""
@@ -309,6 +410,7 @@ class _Attempt:
 
     name: str
     detail: dict[str, Any]
+    is_further: bool = False
     is_recorded: bool = False
 
     def event(self, origin: Origin, error: Exception | None) -> AuditEvent:
@@ -320,7 +422,7 @@ class _Attempt:
                 detail["nodes"] = f"{len(detail['nodes'])} nodes"
         return AuditEvent(
             origin=origin,
-            action=AuditAction.REGISTER,
+            action=AuditAction.REGISTER_VERSION if self.is_further else AuditAction.REGISTER,
             workflow=self.name,
             outcome=AuditOutcome.SUCCEEDED if error is None else AuditOutcome.FAILED,
             detail=detail,
@@ -360,6 +462,7 @@ class _Prepared:
         target = LoadRequest(
             uid=uuid.uuid4().hex,
             workflow=self.name,
+            version=self.request.version or FIRST_VERSION,
             archive_file=publish("workflow", self.archive),
             archive_sha256=self.archive.sha256,
             handler=self.contents.handler,

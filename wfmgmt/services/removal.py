@@ -1,10 +1,9 @@
-"""Taking workflows away: unregistering, undoing a registration that failed, finishing what a dead process left."""
+"""Taking versions away: unregistering, undoing a registration that failed, finishing what a dead process left."""
 
 import logging
 import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 
@@ -12,25 +11,30 @@ from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.backoff import Backoff
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
+from wfmgmt.domain.plans import Plan
+from wfmgmt.domain.releases import RoutingTable, WorkflowTarget
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.errors import (
     RegistryUnavailable,
     RuntimeUnavailable,
     ShuttingDown,
+    VersionInUse,
+    VersionNotFound,
     WfmgmtError,
     WorkflowBusy,
     WorkflowNotFound,
 )
+from wfmgmt.registry.reading import Reader
 from wfmgmt.registry.records import Claim
 from wfmgmt.registry.registry import Registry, timestamp, utc_now
-from wfmgmt.services.failure_budget import FailureBudget
+from wfmgmt.services.changes import Change
+from wfmgmt.services.failed_changes import FailedChanges
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
+from wfmgmt.services.planning import removal_plan
 
 _log = logging.getLogger("wfmgmt.removal")
 
-#: Failed registrations that are kept until they can be recorded; all of them are in the log.
-UNRECORDED = 10_000
 #: After a claim could not be finished, the wait before the next attempt doubles between these.
 FIRST_RETRY_S, MAX_RETRY_S = 1.0, 30.0
 #: How often it is looked whether a removal that others finish is finished.
@@ -56,6 +60,19 @@ class Recovery:
     failed: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unregistered:
+    """A removal that is finished.
+
+    Attributes:
+        name: Of the workflow.
+        revision: The workflow's revision; None when all of it is gone.
+    """
+
+    name: str
+    revision: int | None = None
+
+
 class Removal:
     """Unregisters workflows, undoes failed registrations and finishes interrupted work. Thread-safe.
 
@@ -65,7 +82,7 @@ class Removal:
         runtime: Unloads workflows.
         leases: Proof that a change is still under way.
         long_requests: How many removals may wait for the runtime, and when they have to end.
-        failures: Bounds the audit events of failed registrations.
+        failures: Records failed registrations.
         clock: Monotonic seconds.
     """
 
@@ -77,7 +94,7 @@ class Removal:
         runtime: RuntimeClient,
         leases: Leases,
         long_requests: LongRequests,
-        failures: FailureBudget,
+        failures: FailedChanges,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
@@ -85,12 +102,11 @@ class Removal:
         self._runtime = runtime
         self._leases = leases
         self._long_requests = long_requests
-        self._failure_budget = failures
-        self._unrecorded: deque[AuditEvent] = deque(maxlen=UNRECORDED)
+        self._failures = failures
         self._backoffs: dict[str, Backoff] = {}
         self._clock = clock
 
-    def unregister(self, name: str, origin: Origin) -> None:
+    def unregister(self, name: str, change: Change) -> Unregistered:
         """Remove a workflow: when this returns, its workers are gone and the name is free.
 
         A removal that was begun and not finished is finished; one that housekeeping is finishing is waited for, and one
@@ -103,48 +119,59 @@ class Removal:
             RegistryUnavailable, InsufficientStorage: The database could not be written.
         """
         with self._leases.take() as lease:
-            claims = self._claim_all(name, lease)
-            for claim in claims:
-                event = _unregistered(claims[0], origin) if claim is claims[-1] else None
-                self._finish(claim, event, must_unload=True)
+            claims = self._claim_all(name, lease, change)
+            for claim in claims[:-1]:
+                self._finish(claim, None, must_unload=True)
             if claims:
-                return
-        self._unregister_again(name, origin)
+                return self._finish(claims[-1], _unregistered(claims, change), must_unload=True, change=change)
+        self._unregister_again(name, change)
+        return Unregistered(name=name)
 
-    def _claim_all(self, name: str, lease: str) -> list[Claim]:
+    def plan(self, name: str, version: str | None, change: Change) -> Plan:
+        """Return what `unregister`, or `unregister_version` if a version is given, would do.
+
+        Raises:
+            WfmgmtError: What that would raise.
+        """
+        with self._registry.read() as reader:
+            return _check_change(reader, name, version, change)
+
+    def _claim_all(self, name: str, lease: str, change: Change) -> list[Claim]:
         """Claim all versions of a ready workflow, its default one first; none of one that is not ready."""
         with self._registry.write() as writer:
             default = writer.uid(name)
             if default is None:
                 return []
+            _check_change(writer, name, None, change)
             uids = [default, *(key.uid for key in writer.keys(name) if key.uid != default)]
             claims = [writer.claim(uid) for uid in uids if writer.mark_unregistering(uid, lease)]
             if writer.status(name) is WorkflowStatus.REGISTERING:
                 raise WorkflowBusy(name, "getting another version")
             return [claim for claim in claims if claim is not None]
 
-    def _unregister_again(self, name: str, origin: Origin) -> None:
+    def _unregister_again(self, name: str, change: Change) -> None:
         """Finish what another request has begun, or wait until that is finished."""
         deadline = self._clock() + self._runtime.max_unload_s
-        is_recovered = False
+        is_recovered = is_ours = False
         while (claim := self._unfinished_removal(name)) is not None:
             if not self._leases.is_alive(claim.lease):
-                if self._take_over(claim, origin):
-                    return
-                continue  # Another one was faster; it has the lease now.
+                is_ours |= self._take_over(claim, change)
+                continue  # There may be other versions; or another request was faster, and has the lease now.
             is_recovered = claim.lease.startswith(RECOVERY)
             with self._long_requests.slot() as may_wait:
                 if not may_wait:
                     break
                 self._wait_for_end(claim, deadline)
-        if not is_recovered and not self._was_recovered(name):
+        if not is_ours and not is_recovered and not self._was_recovered(name):
             raise WorkflowNotFound(name)  # Of several requests that remove it one gets 200.
 
     def _was_recovered(self, name: str) -> bool:
         """Return whether housekeeping removed the workflow lately, for a client that did not hear of the end."""
         with self._registry.read() as reader:
-            at, detail = reader.last_change(name)
-        return detail.get("found") == WorkflowStatus.UNREGISTERING and at >= timestamp(utc_now() - REPEAT_TIME)
+            last = reader.last_change(name)
+        if last is None or last.detail.get("found") != WorkflowStatus.UNREGISTERING:
+            return False
+        return last.at >= timestamp(utc_now() - REPEAT_TIME)
 
     def _wait_for_end(self, claim: Claim, deadline: float) -> None:
         while self._leases.is_alive(claim.lease):
@@ -160,13 +187,13 @@ class Removal:
                 return None
             return next((claim for claim in reader.claims() if claim.name == name), None)
 
-    def _take_over(self, claim: Claim, origin: Origin) -> bool:
+    def _take_over(self, claim: Claim, change: Change) -> bool:
         """Finish an abandoned removal; return False when another one was faster."""
         with self._leases.take() as lease:
             with self._registry.write() as writer:
                 is_ours = writer.take_over(claim.uid, old_lease=claim.lease, new_lease=lease)
             if is_ours:
-                self._finish(claim, _unregistered(claim, origin), must_unload=True)
+                self._finish(claim, _unregistered([claim], change), must_unload=True, change=change)
         return is_ours
 
     def undo(self, uid: str, event: AuditEvent, error: WfmgmtError) -> None:
@@ -181,55 +208,9 @@ class Removal:
             with self._registry.read() as reader:
                 claim = reader.claim(uid)
             if claim is not None and claim.status is WorkflowStatus.REGISTERING:
-                self._finish(claim, event if self._failure_budget.admits(event) else None)
+                self._finish(claim, event if self._failures.admits(event) else None)
         except WfmgmtError as failure:
             _log.warning("could not undo the registration yet: %s", failure, extra={"workflow": event.workflow})
-
-    def record_failure(self, event: AuditEvent, error: Exception) -> None:
-        """Record a registration that failed with this error and changed nothing, unless too many failed lately.
-
-        That is done later when the database was the reason: the client has waited for it already.
-        """
-        if not self._failure_budget.admits(event):
-            return
-        try:
-            if not isinstance(error, RegistryUnavailable):
-                self._record(event)
-                return
-        except WfmgmtError as failure:
-            error = failure
-        _log.warning(
-            "the failed registration of %s (%s) has to be recorded later: %s",
-            f"workflow {event.workflow}" if event.workflow else "a workflow without a name",
-            event.detail["error"]["type"],
-            error,
-            extra={"workflow": event.workflow},
-        )
-        self._unrecorded.append(event)
-
-    def record_late(self, *, at_end: bool = False) -> None:
-        """Record the failures that could not be recorded when they happened, and those that were only counted.
-
-        For one thread of a process.
-
-        Args:
-            at_end: Whether this is the last time, so that what was counted in the minute under way is recorded, too.
-
-        Raises:
-            RegistryUnavailable, InsufficientStorage: It still cannot be done.
-        """
-        self._unrecorded.extend(self._failure_budget.summaries(at_end=at_end))
-        while self._unrecorded:
-            event = self._unrecorded.popleft()
-            try:
-                self._record(event)
-            except WfmgmtError:
-                self._unrecorded.appendleft(event)
-                raise
-
-    def _record(self, event: AuditEvent) -> None:
-        with self._registry.write() as writer:
-            writer.record(event)
 
     def recover(self, origin: Origin = HOUSEKEEPING) -> "Recovery":
         """Finish or undo everything whose process died or abandoned it, each workflow on its own.
@@ -292,7 +273,30 @@ class Removal:
         with self._registry.read() as reader:
             return reader.is_file_used(store, file, except_uid=except_uid)
 
-    def _finish(self, claim: Claim, event: AuditEvent | None, *, must_unload: bool = False) -> None:
+    def unregister_version(self, name: str, version: str, change: Change) -> Unregistered:
+        """Remove one version of a workflow, or the workflow when that is its only one, like `unregister`.
+
+        Raises:
+            WorkflowNotFound: No ready workflow has the name.
+            VersionNotFound: It has no such version, or another request removes that.
+            VersionInUse: The current release names the version, and there are others.
+            PreconditionFailed: The workflow has another revision than expected.
+        """
+        with self._leases.take() as lease:
+            with self._registry.write() as writer:
+                plan = _check_change(writer, name, version, change)
+                claim = None
+                if plan.version is not None:
+                    key = writer.key(name, version)
+                    claim = writer.claim(key.uid) if key and writer.mark_unregistering(key.uid, lease) else None
+            if claim is not None:
+                event = replace(_unregistered([claim], change), action=AuditAction.UNREGISTER_VERSION)
+                return self._finish(claim, event, must_unload=True, change=change)
+        return self.unregister(name, change)
+
+    def _finish(
+        self, claim: Claim, event: AuditEvent | None, *, must_unload: bool = False, change: Change | None = None
+    ) -> Unregistered:
         """Unload, remove downloads, delete the row and record it, in an order that can be repeated from any point."""
         try:
             self._runtime.unload(claim.uid, cancelled=lambda: must_unload and self._long_requests.is_stopping())
@@ -308,6 +312,10 @@ class Removal:
             actor = HOUSEKEEPING.actor if event is None else event.origin.actor
             if writer.remove(claim.uid, actor=actor) and event is not None:
                 writer.record(event)
+            unregistered = Unregistered(name=claim.name, revision=writer.revision(claim.name))
+            if change is not None:
+                change.on_made(writer, unregistered)
+        return unregistered
 
     def _unload_patiently(self, uid: str) -> None:
         """Unload once the runtime can be reached; it is started, or replaced if it hangs, meanwhile."""
@@ -319,13 +327,43 @@ class Removal:
             )
 
 
-def _unregistered(claim: Claim, origin: Origin) -> AuditEvent:
+def _check_change(reader: Reader, name: str, version: str | None, change: Change) -> Plan:
+    """Return the plan of a removal, of a whole workflow unless one of several versions is named, after all checks."""
+    target = reader.target(name)
+    if target is None or target.release is None:
+        raise WorkflowNotFound(name)
+    table = target.release.table
+    versions = list(target.versions)
+    if version is not None and version not in versions:
+        raise VersionNotFound(name, version)
+    change.check(reader, name)
+    if version is not None and len(target.statuses) > 1:
+        _check_unused(target, table, version)
+        versions = [version]
+    plan = removal_plan(reader, target, table, versions)
+    change.check_plan(plan)
+    return plan
+
+
+def _check_unused(target: WorkflowTarget, table: RoutingTable, version: str) -> None:
+    """Refuse to remove a version that the current release names."""
+    if weight := table.weights.get(version):
+        raise VersionInUse(target.name, version, f"has {weight} % of the requests")
+    if version in table.versions:
+        raise VersionInUse(target.name, version, "gets copies of the requests")
+
+
+def _unregistered(claims: Sequence[Claim], change: Change) -> AuditEvent:
+    """Return the event of a removal of these versions, the default one first."""
+    detail: dict[str, object] = {"archive_sha256": claims[0].archive_sha256, "version": claims[0].version}
+    if len(claims) > 1:
+        detail["versions"] = {claim.version: claim.archive_sha256 for claim in claims}
     return AuditEvent(
-        origin=origin,
+        origin=change.origin,
         action=AuditAction.UNREGISTER,
-        workflow=claim.name,
+        workflow=claims[0].name,
         outcome=AuditOutcome.SUCCEEDED,
-        detail={"archive_sha256": claim.archive_sha256},
+        detail=detail | change.stated_reason,
     )
 
 

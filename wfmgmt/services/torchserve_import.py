@@ -19,6 +19,7 @@ from wfmgmt.domain.workflow import NodeSettings
 from wfmgmt.errors import NotImported, WfmgmtError
 from wfmgmt.registry.records import WorkflowDetail
 from wfmgmt.registry.registry import Registry
+from wfmgmt.services.changes import Change
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.registration import Registration, RegistrationRequest
 from wfmgmt.services.staging import FoundArchive, find_archive, find_there, planned, staged
@@ -215,7 +216,7 @@ class TorchServeImport:
             self._leases.take() as lease,
             staged(missing, folders=self._folders, lease=lease, is_used=self._is_used),
         ):
-            return self._registration.register(request, origin).warnings
+            return self._registration.register(request, Change(origin=origin)).warnings
 
     def _models(self, war: Path, source: Source) -> list[FoundArchive]:
         """Find the archives of all models that are not downloaded; say all that is wrong with them at once."""

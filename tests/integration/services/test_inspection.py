@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.records import make_registry, register
+from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.load_state import LoadState
 from wfmgmt.control.messages import WorkflowReport
 from wfmgmt.errors import WorkflowNotFound
@@ -35,8 +36,9 @@ def _status() -> FakeStatus:
 
 
 @pytest.fixture(name="inspected")
-def _inspected(registry: Registry, status: FakeStatus) -> Inspection:
-    return Inspection(registry=registry, status=status)  # type: ignore[arg-type]  # a fake
+def _inspected(tmp_path: Path, registry: Registry, status: FakeStatus) -> Inspection:
+    runtime = RuntimeClient(tmp_path / "nothing.sock")
+    return Inspection(registry=registry, status=status, runtime=runtime)  # type: ignore[arg-type]  # a fake
 
 
 def remove(registry: Registry, name: str) -> None:

@@ -55,7 +55,9 @@ def test_guard_makes_a_release_with_its_figures_in_the_audit(registry: Registry)
     assert (made.number, made.kind, made.actor, made.reason) == (3, ReleaseKind.GUARD, "guard", verdict.reason)
     assert (made.table, revision) == (RoutingTable.all_to("1.0"), 4)
     with registry.read() as reader:
-        _, detail = reader.last_change("seq")
+        last = reader.last_change("seq")
+    assert last is not None
+    detail = last.detail
     assert detail["figures"]["candidate"] == {"version": "2.0", "requests": 100, "failures": 20, "p99Ms": None}
 
 

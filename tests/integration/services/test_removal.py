@@ -15,10 +15,14 @@ from wfmgmt.domain.audit import Origin
 from wfmgmt.errors import ShuttingDown, WorkflowNotFound
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services import removal as module
+from wfmgmt.services.changes import Change
+from wfmgmt.services.failed_changes import FailedChanges
 from wfmgmt.services.failure_budget import FailureBudget
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
 from wfmgmt.services.removal import Removal
+
+CHANGE = Change(origin=Origin(actor="client"))
 
 
 class HalfBroken(RuntimeClient):
@@ -54,7 +58,7 @@ def make_removal(
         runtime=runtime,
         leases=Leases(folder / "leases"),
         long_requests=long_requests or LongRequests(slots=1),
-        failures=FailureBudget(1000),
+        failures=FailedChanges(registry=registry, budget=FailureBudget(1000)),
         clock=clock,
     )
 
@@ -95,7 +99,7 @@ def test_removal_that_was_begun_is_finished_or_waited_for(tmp_path: Path, status
             writer.claim_name(workflow)
             writer.mark_ready(workflow.uid)
             writer.mark_unregistering(workflow.uid, "dead" if status == "abandoned" else lease)
-        repeated = pool.submit(removal.unregister, "seq", Origin(actor="client"))
+        repeated = pool.submit(removal.unregister, "seq", CHANGE)
         if status == "abandoned":
             repeated.result(10)
             assert runtime.unloaded == [workflow.uid]
@@ -125,13 +129,13 @@ def test_removal_that_housekeeping_has_finished_counts_as_done_for_a_while(
         writer.mark_unregistering(workflow.uid, "dead")
         writer.claim_name(undone)
     assert removal.recover().failed == []
-    removal.unregister("seq", Origin(actor="client"))
+    removal.unregister("seq", CHANGE)
     for name in ("undone", "other"):
         with pytest.raises(WorkflowNotFound):
-            removal.unregister(name, Origin(actor="client"))
+            removal.unregister(name, CHANGE)
     monkeypatch.setattr(module, "REPEAT_TIME", timedelta(0))
     with pytest.raises(WorkflowNotFound):
-        removal.unregister("seq", Origin(actor="client"))
+        removal.unregister("seq", CHANGE)
     registry.close()
 
 
@@ -146,7 +150,7 @@ def test_removal_that_waits_ends_when_the_server_stops(tmp_path: Path) -> None:
             writer.claim_name(workflow)
             writer.mark_ready(workflow.uid)
             writer.mark_unregistering(workflow.uid, lease)
-        waiting = pool.submit(removal.unregister, "seq", Origin(actor="client"))
+        waiting = pool.submit(removal.unregister, "seq", CHANGE)
         long_requests.stop()
         assert isinstance(waiting.exception(10), ShuttingDown)
     registry.close()

@@ -22,6 +22,7 @@ from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.domain.spec import WorkflowSpec, parse_spec
 from wfmgmt.errors import NodesFailedToLoad, RuntimeUnavailable
 from wfmgmt.registry.registry import Registry
+from wfmgmt.services.changes import Change
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.registration import Registered, RegistrationRequest
 from wfmgmt.services.staging import find_archive, staged
@@ -53,7 +54,7 @@ class FakeRegistration:
         self.failure: BaseException | None = None
         self.downloads: dict[str, Path] = {}
 
-    def register(self, request: RegistrationRequest, _origin: Origin) -> Registered:
+    def register(self, request: RegistrationRequest, _change: Change) -> Registered:
         """Register or fail."""
         if self.failure is not None:
             raise self.failure
@@ -69,7 +70,7 @@ class FakeRegistration:
         with self._registry.write() as writer:
             writer.claim_name(new)
             writer.mark_ready(new.uid)
-        return Registered(name=new.name, warnings=())
+        return Registered(name=new.name)
 
     def rehearse(self, request: RegistrationRequest, folders: StoreFolders) -> WorkflowSpec:
         """Find what there would be to register, or fail."""

@@ -7,7 +7,9 @@ import pytest
 from flask import Flask, request
 from werkzeug.datastructures import MultiDict
 
-from wfmgmt.api.parameters import list_parameters, registration_request
+from wfmgmt.api.parameters import Parameters, given_parameters, list_parameters
+from wfmgmt.api.workflows import registration_request
+from wfmgmt.api.write_rules import REGISTER
 from wfmgmt.errors import BadRequest
 from wfmgmt.services.registration import RegistrationRequest
 
@@ -17,7 +19,7 @@ APP = Flask("parameters")
 def parse(path: str = "/workflows", **options: Any) -> RegistrationRequest:
     """Read a POST as the endpoint does."""
     with APP.test_request_context(path, method="POST", **options):
-        return registration_request(request)
+        return registration_request(Parameters(given_parameters(request), REGISTER.schemas))
 
 
 def parse_json(body: object, query: str = "") -> RegistrationRequest:

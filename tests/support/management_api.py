@@ -1,0 +1,189 @@
+"""The management application in this process, over a real database and stores, and a runtime in memory."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from flask.testing import FlaskClient
+
+from tests.support.factories import make_mar, make_war
+from wfmgmt.control.client import RuntimeClient
+from wfmgmt.control.load_state import LoadState
+from wfmgmt.control.messages import (
+    FiguresReport,
+    ReachReport,
+    StatusChanges,
+    TrafficFigures,
+    TrafficKind,
+    VersionFigures,
+    WorkflowReport,
+)
+from wfmgmt.domain.workflow import LoadRequest
+from wfmgmt.errors import RuntimeUnavailable
+from wfmgmt.management import Services
+from wfmgmt.registry.schema import upgrade
+from wfmgmt.settings import Settings
+from wfmgmt.wsgi import make_application
+
+#: Headers that tests set.
+Headers = Mapping[str, str]
+
+
+class FakeRuntime(RuntimeClient):
+    """A runtime that loads at once and reaches everything, unless told otherwise.
+
+    Attributes:
+        loads: Versions that were loaded, in order, as `workflow/version`.
+        loaded: Uids of what is loaded.
+        failing: Versions that do not come up.
+        reached: Workflow and revision of each call that asked for one.
+        problem: Why revisions are not reached; empty when they are.
+        dies: Raised instead of reaching a revision, as when the process is killed.
+        may_load: Holds loads up while it is not set.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "nothing.sock")
+        self.loads: list[str] = []
+        self.loaded: set[str] = set()
+        self.failing: set[str] = set()
+        self.reached: list[tuple[str, int]] = []
+        self.problem = ""
+        self.dies: BaseException | None = None
+        self.may_load = threading.Event()
+        self.may_load.set()
+
+    def load(self, target: LoadRequest, *, cancelled: Callable[[], bool]) -> WorkflowReport:
+        """Load a version, or fail."""
+        del cancelled
+        self.loads.append(f"{target.workflow}/{target.version}")
+        assert self.may_load.wait(30)
+        if target.version in self.failing:
+            failures = {"m1": "the test makes it fail"}
+            return WorkflowReport(uid=target.uid, workflow=target.workflow, state=LoadState.FAILED, failures=failures)
+        self.loaded.add(target.uid)
+        return WorkflowReport(uid=target.uid, workflow=target.workflow, state=LoadState.LOADED)
+
+    def unload(self, uid: str, *, wait_s: float = 0.0, cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Unload a version."""
+        del wait_s, cancelled
+        self.loaded.discard(uid)
+
+    def report(self, uid: str) -> WorkflowReport:
+        """Return whether a version is loaded."""
+        return WorkflowReport(uid=uid, workflow="", state=LoadState.SERVING if uid in self.loaded else LoadState.ABSENT)
+
+    def on_registered(self, uid: str) -> None:
+        """Ignore it."""
+
+    def reach(
+        self, uid: str, revision: int, wait_s: float, *, cancelled: Callable[[], bool] = lambda: False
+    ) -> ReachReport:
+        """Reach a revision, or not."""
+        del wait_s, cancelled
+        if self.dies is not None:
+            raise self.dies
+        self.reached.append((uid, revision))
+        return ReachReport(revision=revision, reached=not self.problem, problem=self.problem)
+
+    def figures(self, uid: str) -> FiguresReport:
+        """Return figures of a version that had ten requests."""
+        del uid
+        if self.problem:
+            raise RuntimeUnavailable(self.problem)
+        figures = TrafficFigures(requests=10, failures=1, p50_ms=1.5, p99_ms=20.0)
+        return FiguresReport(
+            revision=1, release=1, versions={"1.0": VersionFigures(traffic={TrafficKind.SERVE: figures}, in_flight=2)}
+        )
+
+    def changes(self, *, epoch: str, since: int, wait_s: float) -> StatusChanges:
+        """Report nothing, but the first time at once."""
+        del since
+        if epoch:
+            time.sleep(wait_s)  # As the runtime does while there is no news.
+        return StatusChanges(
+            epoch="e", sequence=1, catalog_error="", is_complete=True, is_whole=False, workflows=(), gone=()
+        )
+
+
+class ManagementApi:
+    """A client of the application, with what is behind it.
+
+    Attributes:
+        client: Sends requests.
+        runtime: The runtime.
+        services: The services.
+        database: The file of the database.
+    """
+
+    def __init__(self, client: FlaskClient, runtime: FakeRuntime, services: Services) -> None:
+        self.client = client
+        self.runtime = runtime
+        self.services = services
+        self.database = Path(services.settings.database)
+
+    def send(self, request: str, expected: int = 200, *, headers: Headers | None = None, json: Any = None) -> Any:
+        """Send a request like `PUT /workflows/seq`, and return the JSON of the answer, which has that status."""
+        return self.answer(request, expected, headers=headers, json=json).get_json()
+
+    def answer(self, request: str, expected: int = 200, *, headers: Headers | None = None, json: Any = None) -> Any:
+        """Send a request, and return the answer."""
+        method, path = request.split(" ", 1)
+        answer = self.client.open(path, method=method, headers=dict(headers or {}), json=json)
+        assert answer.status_code == expected, answer.get_data(as_text=True)
+        return answer
+
+    def register(self, version: str, **parameters: str) -> Any:
+        """Register a version of `seq`, and return the JSON of the answer."""
+        return self.send("POST /workflows", json={"url": "seq.war", "version": version, **parameters})
+
+    def describe(self, path: str = "seq") -> dict[str, Any]:
+        """Return the one object of a description."""
+        described: dict[str, Any] = self.send(f"GET /workflows/{path}")[0]
+        return described
+
+    def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Return the rows that a query gives."""
+        with closing(sqlite3.connect(self.database)) as connection:
+            return connection.execute(statement, parameters).fetchall()
+
+    def events(self) -> list[tuple[str, str]]:
+        """Return action and outcome of all events of the audit trail."""
+        return self.query("SELECT action, outcome FROM audit_event ORDER BY id")
+
+    def state(self) -> list[str]:
+        """Return everything that the database holds but the keys of requests."""
+        with closing(sqlite3.connect(self.database)) as connection:
+            return [line for line in connection.iterdump() if "idempotency_key" not in line]
+
+
+def make_instance(folder: Path) -> Path:
+    """Make an instance with the archives of `seq`, a model and two functions, and of `fun`, which has no model.
+
+    `other.war` is another archive of `seq`, whose graph ends earlier.
+    """
+    settings = Settings.load({}, instance=folder)
+    for store in (settings.workflow_store, settings.model_store, settings.run_folder):
+        store.mkdir(parents=True)
+    make_war(settings.workflow_store)
+    make_war(settings.workflow_store, file_name="other.war", spec="models: {m1: {url: m1.mar}}\ndag: {m1: []}\n")
+    make_war(settings.workflow_store, name="fun", spec="dag: {pre_processing: []}\n")
+    make_mar(settings.model_store)
+    upgrade(f"sqlite:///{settings.database}")
+    return folder
+
+
+@contextmanager
+def management_api(folder: Path) -> Iterator[ManagementApi]:
+    """Run the application over an instance."""
+    runtime = FakeRuntime(folder)
+    settings = Settings.load({}, instance=folder, max_audited_failures=1000, web_workers=1)
+    services = Services(settings, runtime=runtime)
+    try:
+        yield ManagementApi(make_application(services).test_client(), runtime, services)
+    finally:
+        services.registry.close()

@@ -1,0 +1,44 @@
+"""The header `Idempotency-Key`: reading it, and what makes two requests the same."""
+
+import hashlib
+import re
+
+from flask import Request
+
+from wfmgmt.domain.audit import canonical_json
+from wfmgmt.domain.names import quoted
+from wfmgmt.errors import BadRequest
+from wfmgmt.registry.kept_answers import KeyedRequest
+
+HEADER = "Idempotency-Key"
+#: On an answer that was kept from an earlier request.
+REPLAYED = "idempotent-replayed"
+KEY_FORM = "[ -~]{1,255}"
+
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+
+def keyed_request(request: Request, actor: str) -> KeyedRequest | None:
+    """Return what a request is known by when it is repeated; None without a key.
+
+    Raises:
+        BadRequest: The key is empty, too long or not printable.
+    """
+    key = request.headers.get(HEADER)
+    if key is None:
+        return None
+    if re.fullmatch(KEY_FORM, key) is None:
+        raise BadRequest(f"Header {HEADER}: expected 1 to 255 printable ASCII characters, got {quoted(key)}.")
+    path = request.path.rstrip("/")
+    return KeyedRequest(scope=f"{actor} {request.method} {path}", key=key, sha256=_digest(request))
+
+
+def _digest(request: Request) -> str:
+    """Return a digest over query, body and conditions. Fields of a form count, not the boundary between them."""
+    body: object
+    if request.mimetype in _FORMS:
+        body = [sorted(request.form.items(multi=True)), sorted(request.files)]
+    else:
+        body = request.get_data().hex()
+    facts = [sorted(request.args.items(multi=True)), request.mimetype, body, request.headers.get("If-Match")]
+    return hashlib.sha256(canonical_json(facts).encode()).hexdigest()

@@ -1,0 +1,32 @@
+"""Revisions of workflows as entity tags: `ETag`, `If-Match` and `If-None-Match`."""
+
+from collections.abc import Container
+
+from flask import Request, Response
+
+from wfmgmt.services.changes import AnyRevision
+
+
+def etag(revision: int) -> str:
+    """Return the entity tag of a revision."""
+    return f'"{revision}"'
+
+
+def expected_revisions(request: Request) -> Container[int | None] | None:
+    """Return at which revisions a change may be made; None when the request has no condition.
+
+    `*` stands for any, and a tag that is none of ours for no revision at all. Quotes may be missing, as in a shell.
+    """
+    if "If-Match" not in request.headers:
+        return None
+    tags = request.if_match
+    if tags.star_tag:
+        return AnyRevision()
+    return frozenset(int(tag) for tag in tags.as_set() if tag.isascii() and tag.isdecimal())
+
+
+def with_etag(request: Request, answer: Response, revision: int) -> Response:
+    """Return the answer to a GET with its entity tag, or that the client has it already."""
+    answer.set_etag(str(revision))
+    answer.make_conditional(request)
+    return answer

@@ -1,0 +1,172 @@
+"""The table of all routes that change something: what each takes, and what the audit trail calls it.
+
+Requests are read by these schemas, and the description of the API shows them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wfmgmt.api.idempotency import HEADER, KEY_FORM
+from wfmgmt.domain.audit import AuditAction
+from wfmgmt.domain.names import RESERVED_VERSIONS, VERSION_FORM, WORKFLOW_NAME_FORM
+from wfmgmt.domain.releases import MAX_ROUTES, WHOLE
+from wfmgmt.domain.rollouts import RolloutAction
+from wfmgmt.domain.workflow import MAX_WORKERS, SETTINGS
+from wfmgmt.http.openapi import nullable, ref
+from wfmgmt.services.registration import DEFAULT_TIMEOUT_S
+
+Schema = Mapping[str, Any]
+
+MAX_TIMEOUT_S = 86_400
+MAX_REASON_CHARS = 500
+
+NAME_OR_EMPTY: Schema = {"type": "string", "pattern": f"^({WORKFLOW_NAME_FORM})?$"}
+_TIMEOUT: Schema = {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_S, "default": DEFAULT_TIMEOUT_S}
+
+_RESERVED = "|".join(RESERVED_VERSIONS)
+VERSION_PATTERN = f"^(?!({_RESERVED})$){VERSION_FORM}$"
+_WORKERS: Schema = {"type": "integer", "minimum": 0, "maximum": MAX_WORKERS}
+
+#: Parameters of every write.
+COMMON: Mapping[str, Schema] = {
+    "reason": {
+        "type": "string",
+        "maxLength": MAX_REASON_CHARS,
+        "description": "Why, for the audit trail and the list of releases",
+    },
+    "dry_run": {
+        "type": "boolean",
+        "description": "Check everything, change nothing, and answer with the plan of what would be done",
+    },
+    "plan": {
+        "type": "string",
+        "pattern": "^(p-[0-9a-f]{16})?$",
+        "description": "The `fingerprint` of a plan; 409 if anything that it rests on has changed since",
+    },
+}
+#: Headers of every write.
+HEADERS: Mapping[str, Schema] = {
+    "If-Match": {
+        "type": "string",
+        "pattern": r'^(\*|"[0-9]{1,18}")$',
+        "description": "The `ETag` of the workflow, which has to have it still; 412 otherwise",
+    },
+    HEADER: {
+        "type": "string",
+        "pattern": f"^{KEY_FORM}$",
+        "description": "Of the client's choice; the same request with the same key is answered alike for 24 hours",
+    },
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteRule:
+    """What a route that changes something takes.
+
+    Attributes:
+        action: What the audit trail calls the change.
+        parameters: Schema of each parameter of its own.
+        records_refusals: Whether its use case records what it refuses, as it knows more about it.
+    """
+
+    action: AuditAction
+    parameters: Mapping[str, Schema]
+    records_refusals: bool = False
+
+    @property
+    def schemas(self) -> Mapping[str, Schema]:
+        """Schema of each parameter."""
+        return {**self.parameters, **COMMON}
+
+
+REGISTER = WriteRule(
+    action=AuditAction.REGISTER,
+    parameters={
+        "url": {
+            "type": "string",
+            "pattern": r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+            "description": "Name of a .war in the workflow store, or an http(s) URL; needed, here or there",
+        },
+        "workflow_name": {**NAME_OR_EMPTY, "description": "The name to register; the archive's own unless given"},
+        "response_timeout": {**_TIMEOUT, "description": "Seconds in which the workflow has to answer a request"},
+        "startup_timeout": {
+            **_TIMEOUT,
+            "description": "Seconds in which all workers have to be up, and the wait for a runtime that starts",
+        },
+        "version": {
+            "type": "string",
+            "pattern": VERSION_PATTERN,
+            "description": "Which version this is, needed for a further one; 1.0 for the first unless given",
+        },
+        "set_default": {"type": "boolean", "description": "Give it all requests once it is up, as the first one gets"},
+        "synchronous": {"type": "boolean", "enum": [True], "description": "Answered when all workers are up"},
+        "s3_sse_kms": {"type": "boolean", "enum": [False], "description": "Downloads from S3 are not supported"},
+    },
+    records_refusals=True,
+)
+UNREGISTER = WriteRule(action=AuditAction.UNREGISTER, parameters={})
+UNREGISTER_VERSION = WriteRule(action=AuditAction.UNREGISTER_VERSION, parameters={})
+SET_DEFAULT = WriteRule(action=AuditAction.SET_DEFAULT, parameters={})
+ROLLBACK = WriteRule(
+    action=AuditAction.ROLLBACK,
+    parameters={
+        "to": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 2**31 - 1,
+            "description": "Number of the release to repeat; the one before unless given",
+        }
+    },
+)
+ROLLOUT = WriteRule(
+    action=AuditAction.ROLLOUT,
+    parameters={"action": {"type": "string", "enum": [action.value for action in RolloutAction]}},
+)
+TRAFFIC = WriteRule(
+    action=AuditAction.TRAFFIC,
+    parameters={
+        "version": {"type": "string", "description": "With `weight`, instead of a table: which version"},
+        "weight": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": WHOLE,
+            "description": "Its share of the requests in percent, which the default version gives up",
+        },
+        "routes": {"type": "array", "minItems": 1, "maxItems": MAX_ROUTES, "items": ref("Route")},
+        "mirror": {**nullable("Mirror"), "type": "object"},
+        "sticky": {**nullable("Sticky"), "type": "object"},
+        "guard": {**nullable("Guard"), "type": "object"},
+        "steps": {"type": "array", "items": ref("Step"), "nullable": True},
+        "paused": {"type": "boolean", "description": "Whether to begin with a paused rollout"},
+    },
+)
+#: When a change of worker counts is answered.
+_WAITING: Mapping[str, Schema] = {
+    "synchronous": {"type": "boolean", "default": False, "description": "Answered when the workers are up"},
+    "timeout": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": MAX_TIMEOUT_S,
+        "default": DEFAULT_TIMEOUT_S,
+        "description": "Seconds to wait for that",
+    },
+}
+_COUNTS: Mapping[str, Schema] = {"min_worker": _WORKERS, "max_worker": {**_WORKERS, "minimum": 1}}
+SCALE = WriteRule(action=AuditAction.SCALE, parameters={**_COUNTS, **_WAITING})
+_TORCHSERVE_NAMES = {"min-workers": "min_worker", "max-workers": "max_worker"}
+#: Each parameter of an update, and the setting that it stands for.
+SETTING_PARAMETERS = {
+    _TORCHSERVE_NAMES.get(setting.key, setting.key.replace("-", "_")): setting for setting in SETTINGS
+}
+UPDATE = WriteRule(
+    action=AuditAction.UPDATE,
+    parameters={
+        **{
+            name: {"type": "integer", "minimum": setting.low, "maximum": setting.high}
+            for name, setting in SETTING_PARAMETERS.items()
+        },
+        **_WAITING,
+    },
+)
+RESET = WriteRule(action=AuditAction.RESET, parameters={})

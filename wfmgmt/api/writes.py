@@ -1,0 +1,154 @@
+"""What all routes that change something have in common: parameters, conditions, idempotency, records of refusals."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+from flask import Blueprint, Response, current_app, g, request
+
+from wfmgmt.api.idempotency import REPLAYED, keyed_request
+from wfmgmt.api.parameters import Parameters, given_parameters
+from wfmgmt.api.preconditions import expected_revisions
+from wfmgmt.api.write_rules import WriteRule
+from wfmgmt.domain.audit import ANONYMOUS, AuditEvent, AuditOutcome, Origin
+from wfmgmt.domain.plans import Plan
+from wfmgmt.errors import ShuttingDown, TooManyRegistrations, WfmgmtError, WorkflowNotFound
+from wfmgmt.http.answers import json_body
+from wfmgmt.registry.kept_answers import Answer
+from wfmgmt.services.changes import Change
+from wfmgmt.services.failed_changes import FailedChanges
+from wfmgmt.services.idempotency import Idempotency, Keep
+
+_View = TypeVar("_View", bound=Callable[..., Any])
+#: Refused before anything began: they say nothing about the request.
+_NOT_BEGUN = (TooManyRegistrations, ShuttingDown)
+#: Headers that every answer has, which are not kept with one.
+_OWN_HEADERS = frozenset({"content-type", "content-length"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A request to change something, read and checked.
+
+    Attributes:
+        change: Who asks, and under which conditions.
+        parameters: What is asked.
+    """
+
+    change: Change
+    parameters: Parameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Write:
+    """One route's part in a request.
+
+    Attributes:
+        rule: What the route takes.
+        view: Carries it out and returns a result, given a `Call` and the names in the path.
+        render: Turns the result into an answer.
+        names: The names in the path.
+    """
+
+    rule: WriteRule
+    view: Callable[..., Any]
+    render: Callable[[Any], Answer]
+    names: Mapping[str, str]
+
+
+class Writes:
+    """Adds routes that change something to a blueprint.
+
+    Args:
+        blueprint: The blueprint.
+        idempotency: Answers requests that carry a key.
+        failures: Records refusals.
+    """
+
+    def __init__(self, blueprint: Blueprint, *, idempotency: Idempotency, failures: FailedChanges) -> None:
+        self._blueprint = blueprint
+        self._idempotency = idempotency
+        self._failures = failures
+
+    def route(
+        self, method: str, path: str, rule: WriteRule, *, render: Callable[[Any], Answer]
+    ) -> Callable[[_View], _View]:
+        """Return a decorator that makes a function the view of a route.
+
+        Args:
+            method: The HTTP method.
+            path: The path, as Flask has it.
+            rule: What the route takes.
+            render: Turns what the function returns into an answer. It is called in the transaction that makes the
+                change, too, so it only looks at what it is given.
+        """
+
+        def decorate(view: _View) -> _View:
+            def answer(**names: str) -> Response:
+                return self._answer(_Write(rule=rule, view=view, render=render, names=names))
+
+            self._blueprint.add_url_rule(path, f"{method} {path}".replace(".", "_"), answer, methods=[method])
+            return view
+
+        return decorate
+
+    def _answer(self, write: _Write) -> Response:
+        keyed = keyed_request(request, ANONYMOUS)
+        if keyed is None:
+            return _response(self._carry_out(write, None))
+        answer, is_replayed = self._idempotency.answer(keyed, partial(self._answer_in_any_case, write))
+        response = _response(answer)
+        if is_replayed:
+            response.headers[REPLAYED] = "true"
+        return response
+
+    def _answer_in_any_case(self, write: _Write, keep: Keep) -> Answer:
+        """Return the answer to a request, also when that is an error."""
+        try:
+            return self._carry_out(write, keep)
+        except Exception as error:  # noqa: BLE001 - Flask's handlers, which the application sets, know all of them
+            response = current_app.make_response(current_app.handle_user_exception(error))
+            headers = {name: value for name, value in response.headers.items() if name.lower() not in _OWN_HEADERS}
+            return Answer(body=response.get_data(), status=response.status_code, headers=headers)
+
+    def _carry_out(self, write: _Write, keep: Keep | None) -> Answer:
+        origin = Origin(actor=ANONYMOUS, address=request.remote_addr or "", request_id=g.request_id)
+        try:
+            parameters = Parameters(given_parameters(request), write.rule.schemas)
+            change = Change(
+                origin=origin,
+                reason=parameters.text("reason"),
+                expected=expected_revisions(request),
+                dry_run=parameters.flag("dry_run") or False,
+                plan=parameters.text("plan"),
+            )
+        except WfmgmtError as error:
+            self._record(write, origin, error)
+            raise
+        if keep is not None:
+            change = replace(change, on_made=lambda writer, result: keep(writer, write.render(result)))
+        try:
+            result = write.view(Call(change=change, parameters=parameters), **write.names)
+            return Answer(body=json_body(result.json())) if isinstance(result, Plan) else write.render(result)
+        except WfmgmtError as error:
+            if not (change.dry_run or write.rule.records_refusals):
+                self._record(write, origin, error)
+            raise
+
+    def _record(self, write: _Write, origin: Origin, error: WfmgmtError) -> None:
+        """Record a refused change. A change of what does not exist is none."""
+        if isinstance(error, (*_NOT_BEGUN, WorkflowNotFound)):
+            return
+        event = AuditEvent(
+            origin=origin,
+            action=write.rule.action,
+            workflow=write.names.get("name", ""),
+            outcome=AuditOutcome.FAILED,
+            detail={"error": {"type": type(error).__name__, "message": str(error)}},
+        )
+        self._failures.record(event, error)
+
+
+def _response(answer: Answer) -> Response:
+    return Response(answer.body, answer.status, dict(answer.headers), mimetype="application/json")

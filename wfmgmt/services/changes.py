@@ -1,0 +1,70 @@
+"""What accompanies a change on its way from a client's request into the transaction that makes it."""
+
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+from typing import Any
+
+from wfmgmt.domain.audit import Origin
+from wfmgmt.domain.plans import Plan
+from wfmgmt.errors import PreconditionFailed, StalePlan
+from wfmgmt.registry.reading import Reader
+from wfmgmt.registry.writing import Writer
+
+
+class AnyRevision(Container[int | None]):
+    """Every revision that a workflow can have; none of a workflow that does not exist."""
+
+    def __contains__(self, revision: object) -> bool:
+        return revision is not None
+
+
+def _ignore(_writer: Writer, _result: object) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A request to change something: who asks, and under which conditions.
+
+    Attributes:
+        origin: Who asks.
+        reason: Why, in the client's words; empty when not given.
+        expected: Revisions of the workflow at which the change may be made; None when the client does not mind.
+        dry_run: Whether to return only a plan of it.
+        plan: Fingerprint of the plan that it has to carry out; empty when any will do.
+        on_made: Called with the result in the transaction that makes the change.
+    """
+
+    origin: Origin
+    reason: str = ""
+    expected: Container[int | None] | None = None
+    dry_run: bool = False
+    plan: str = ""
+    on_made: Callable[[Writer, Any], None] = _ignore
+
+    @property
+    def stated_reason(self) -> dict[str, str]:
+        """The reason for the detail of an audit event; nothing when none was given."""
+        return {"reason": self.reason} if self.reason else {}
+
+    def check_plan(self, plan: Plan) -> None:
+        """Check that this is the plan that the client has seen.
+
+        Raises:
+            StalePlan: It is another one.
+        """
+        if self.plan not in ("", plan.fingerprint):
+            raise StalePlan(plan.workflow)
+
+    def check(self, reader: Reader, name: str) -> None:
+        """Check that a workflow has a revision that the client expects.
+
+        Raises:
+            PreconditionFailed: It has another one, or there is no such workflow.
+            StalePlan: The same, for a change that carries out a plan.
+        """
+        if self.expected is None:
+            return
+        revision = reader.revision(name)
+        if revision not in self.expected:
+            raise StalePlan(name) if self.plan else PreconditionFailed(name, revision, str(reader.last_change(name)))

@@ -1,0 +1,91 @@
+"""Having the runtime carry out what was written: loading versions before, bringing a revision into force after."""
+
+import logging
+
+from wfmgmt.control.client import RuntimeClient
+from wfmgmt.control.messages import ReachReport
+from wfmgmt.domain.releases import WorkflowTarget
+from wfmgmt.errors import RuntimeUnavailable, TooManyRegistrations, VersionDoesNotLoad
+from wfmgmt.registry.registry import Registry
+from wfmgmt.services.long_requests import LongRequests
+
+_log = logging.getLogger("wfmgmt.enforcement")
+
+#: How long a switch of versions that are loaded may take.
+REACH_S = 30.0
+
+
+class Enforcement:
+    """Brings changes of the registry into force. Thread-safe.
+
+    Args:
+        registry: The registry.
+        runtime: Carries them out.
+        long_requests: How many changes may wait for loads, and when they have to end.
+    """
+
+    def __init__(self, *, registry: Registry, runtime: RuntimeClient, long_requests: LongRequests) -> None:
+        self._registry = registry
+        self._runtime = runtime
+        self._long_requests = long_requests
+
+    def load(self, target: WorkflowTarget, versions: tuple[str, ...]) -> None:
+        """Load versions that are not; what is loaded stays so for a while, also without a share.
+
+        Raises:
+            VersionDoesNotLoad: One of them does not come up.
+            TooManyRegistrations: As many changes as allowed wait for loads.
+            RuntimeUnavailable: The runtime cannot be reached, or does not finish.
+            ShuttingDown: The server stops meanwhile.
+        """
+        uids = [target.versions[version] for version in versions]
+        missing = [uid for uid in uids if not self._runtime.report(uid).state.is_loaded]
+        if not missing:
+            return
+        with self._long_requests.slot() as is_free:
+            if not is_free:
+                raise TooManyRegistrations(
+                    "As many changes as allowed are under way (WFMGMT_MAX_OPERATIONS); try again later."
+                )
+            with self._registry.read() as reader:
+                requests = list(reader.load_requests(missing))
+            for request in requests:
+                report = self._runtime.load(request, cancelled=self._long_requests.is_stopping)
+                if report.failures:
+                    raise VersionDoesNotLoad(target.name, request.version, report.problem)
+
+    def reach(self, target: WorkflowTarget, revision: int) -> None:
+        """Wait until a revision is in force.
+
+        Raises:
+            RuntimeUnavailable: It is not in time; the runtime will get there by itself.
+        """
+        try:
+            report = self._reach(target, revision, REACH_S)
+        except RuntimeUnavailable as error:
+            raise _not_in_force(target, revision, str(error)) from error
+        if not report.reached:
+            raise _not_in_force(target, revision, report.problem or "the runtime is not there yet.")
+
+    def pursue(self, target: WorkflowTarget, revision: int, *, wait_s: float) -> ReachReport:
+        """Have the runtime begin to bring a revision into force, and return how far it is after a while at most.
+
+        Args:
+            target: The workflow.
+            revision: Which revision.
+            wait_s: How long to wait; 0 for not at all.
+        """
+        try:
+            return self._reach(target, revision, wait_s)
+        except RuntimeUnavailable as error:
+            _log.warning("revision %d is not in force yet: %s", revision, error, extra={"workflow": target.name})
+            return ReachReport(revision=0, reached=False, problem=str(error))
+
+    def _reach(self, target: WorkflowTarget, revision: int, wait_s: float) -> ReachReport:
+        return self._runtime.reach(target.uid, revision, wait_s, cancelled=self._long_requests.is_stopping)
+
+
+def _not_in_force(target: WorkflowTarget, revision: int, why: str) -> RuntimeUnavailable:
+    return RuntimeUnavailable(
+        f"Revision {revision} of workflow {target.name} is written, and will come into force by itself; not yet: {why}"
+    )

@@ -1,0 +1,128 @@
+"""What changes would do, worked out from the registry and from checked archives."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from wfmgmt.archives.handler_names import function_lines
+from wfmgmt.archives.manifest import WorkflowArchive
+from wfmgmt.domain.plans import (
+    ArchiveSource,
+    Change,
+    Plan,
+    PlanAction,
+    PlannedArchive,
+    PlannedFunction,
+    PlannedModel,
+    changes,
+)
+from wfmgmt.domain.releases import RoutingTable, WorkflowTarget
+from wfmgmt.domain.rollouts import with_all_to
+from wfmgmt.domain.spec import WorkflowSpec
+from wfmgmt.domain.traffic import table_json
+from wfmgmt.domain.workflow import LoadRequest, NodeKind
+from wfmgmt.registry.reading import Reader
+from wfmgmt.services.archives import ArchiveFile
+
+
+def workers_of(reader: Reader, target: WorkflowTarget, versions: Collection[str]) -> int:
+    """Return how many workers versions of a workflow have at least."""
+    uids = [uid for version, uid in target.versions.items() if version in versions]
+    return sum(node.settings.min_workers for request in reader.load_requests(uids) for node in request.nodes)
+
+
+def release_plan(reader: Reader, target: WorkflowTarget, before: RoutingTable, after: RoutingTable) -> Plan:
+    """Return the plan of putting a routing table in force instead of another."""
+    return Plan(
+        action=PlanAction.NONE if before == after else PlanAction.RELEASE,
+        workflow=target.name,
+        uid=target.uid,
+        revision=target.revision,
+        changes=changes(_by_version(before), _by_version(after)),
+        workers_now=workers_of(reader, target, before.versions),
+        workers_after=workers_of(reader, target, after.versions),
+        routes_before=before.weights,
+        routes_after=after.weights,
+    )
+
+
+def _by_version(table: RoutingTable) -> dict[str, object]:
+    return {**table_json(table), "routes": table.weights}
+
+
+def removal_plan(reader: Reader, target: WorkflowTarget, table: RoutingTable, versions: Sequence[str]) -> Plan:
+    """Return the plan of unregistering versions, which may be all that the workflow has."""
+    uids = [target.versions[version] for version in versions]
+    is_whole = len(versions) == len(target.versions)
+    return Plan(
+        action=PlanAction.REMOVE,
+        workflow=target.name,
+        version=None if is_whole else versions[0],
+        uid=target.uid,
+        revision=target.revision,
+        changes=tuple(
+            Change(path=f"versions[{request.version}]", before=request.archive_sha256, after=None)
+            for request in reader.load_requests(uids)
+        ),
+        workers_now=workers_of(reader, target, table.versions),
+        workers_after=0 if is_whole else workers_of(reader, target, table.versions),
+        routes_before=table.weights,
+        routes_after={} if is_whole else table.weights,
+    )
+
+
+def registration_plan(
+    reader: Reader,
+    *,
+    workflow: str,
+    version: str,
+    set_default: bool,
+    archive: ArchiveFile,
+    contents: WorkflowArchive,
+    spec: WorkflowSpec,
+    models: Mapping[str, ArchiveFile],
+) -> Plan:
+    """Return the plan of registering a version, whose archives were checked."""
+    target = reader.target(workflow)
+    before = RoutingTable() if target is None or target.release is None else target.release.table
+    after = with_all_to(before, version) if set_default or target is None else before
+    now = 0 if target is None else workers_of(reader, target, before.versions)
+    kept = now if target is None or after == before else workers_of(reader, target, after.versions)
+    functions, unknown = _functions(spec, contents)
+    return Plan(
+        action=PlanAction.CREATE if target is None else PlanAction.ADD_VERSION,
+        workflow=workflow,
+        version=version,
+        uid=None if target is None else target.uid,
+        revision=None if target is None else target.revision,
+        archive=PlannedArchive(
+            url=archive.shown_url,
+            sha256=archive.sha256,
+            size_bytes=archive.path.stat().st_size,
+            source=ArchiveSource.STORE if archive.wanted_name is None else ArchiveSource.DOWNLOAD,
+            same_as=None if target is None else _same_archive(reader, target, archive.sha256),
+        ),
+        models=tuple(
+            PlannedModel(node=node, url=model.shown_url, sha256=model.sha256, size_bytes=model.path.stat().st_size)
+            for node, model in models.items()
+        ),
+        functions=functions,
+        workers_now=now,
+        workers_after=kept + sum(node.settings.min_workers for node in spec.nodes),
+        routes_before=before.weights,
+        routes_after=after.weights,
+        unknown=unknown,
+        warnings=spec.warnings,
+    )
+
+
+def _same_archive(reader: Reader, target: WorkflowTarget, sha256: str) -> str | None:
+    requests: list[LoadRequest] = list(reader.load_requests(target.versions.values()))
+    return next((request.version for request in requests if request.archive_sha256 == sha256), None)
+
+
+def _functions(spec: WorkflowSpec, contents: WorkflowArchive) -> tuple[tuple[PlannedFunction, ...], tuple[str, ...]]:
+    """Return the functions that are nodes, and sentences about those that the source does not show."""
+    names = [node.name for node in spec.nodes if node.kind is NodeKind.FUNCTION]
+    source, file = contents.handler_source, contents.handler or ""
+    lines = {} if source is None else function_lines(source, file)
+    found = tuple(PlannedFunction(name=name, line=lines[name]) for name in names if name in lines)
+    return found, tuple(f"Only running {file} shows what {name} is." for name in names if name not in lines)
