@@ -36,7 +36,7 @@ class InheritedSockets:
         names = environ.pop("LISTEN_FDNAMES", "").split(":")
         if environ.get("LISTEN_PID") != str(os.getpid()):
             return
-        planes = _planes(_count(environ.get("LISTEN_FDS", "0")), names)
+        planes = planes_of(_count(environ.get("LISTEN_FDS", "0")), names)
         taken = {plane: fcntl.fcntl(_FIRST + at, fcntl.F_DUPFD_CLOEXEC, 64) for at, plane in enumerate(planes)}
         for at in range(len(planes)):
             os.close(_FIRST + at)
@@ -67,8 +67,12 @@ def _count(text: str) -> int:
     return count
 
 
-def _planes(count: int, names: list[str]) -> tuple[str, ...]:
-    """Return which plane each socket is for: by its name if all are named so, else in the order of the planes."""
+def planes_of(count: int, names: list[str]) -> tuple[str, ...]:
+    """Return which plane each socket is for: by its name if all are named so, else in the order of the planes.
+
+    Raises:
+        SettingsInvalid: They are too many, or their names are not different.
+    """
     if count > len(_ORDER):
         raise SettingsInvalid(f"LISTEN_FDS: expected a socket for management and one for inference, got {count}")
     if len(names) == count and set(names) <= set(_ORDER):

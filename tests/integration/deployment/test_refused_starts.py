@@ -111,8 +111,11 @@ def test_start_is_refused_when_the_database_is_of_a_newer_version(
         ({"inference_address": "192.0.2.1:0"}, "WFMGMT_INFERENCE_ADDRESS: cannot listen on 192.0.2.1:0"),
         ({"database_url": "mysql://x"}, "WFMGMT_DATABASE_URL: expected sqlite"),
         ({"workflow_store": "/dev/null/store"}, "/dev/null/store"),
+        ({"cors_origins": "*"}, "WFMGMT_CORS_ORIGINS: * would let every web page register workflows"),
+        ({"cors_origins": "https://app.example/"}, "WFMGMT_CORS_ORIGINS: expected exact origins"),
+        ({"allowed_hosts": "models.example:8081"}, "WFMGMT_ALLOWED_HOSTS: expected names of hosts without ports"),
     ],
-    ids=["unknown", "address", "foreign address", "database", "folder"],
+    ids=["unknown", "address", "foreign address", "database", "folder", "any origin", "slash", "port"],
 )
 def test_start_is_refused_when_a_setting_is_wrong(
     refusal: Callable[..., CannotStart], settings: dict[str, Any], said: str

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from wfmgmt.deployment.inherited_sockets import InheritedSockets
+from wfmgmt.deployment.inherited_sockets import InheritedSockets, planes_of
 from wfmgmt.errors import SettingsInvalid
 
 
@@ -21,3 +21,21 @@ def test_no_sockets(count: dict[str, str]) -> None:
     environ = {"LISTEN_PID": str(os.getpid()), **count}
     inherited = InheritedSockets(environ)
     assert (inherited.has_management, inherited.inference, environ) == (False, None, {})
+
+
+@pytest.mark.parametrize(
+    ("names", "planes"),
+    [
+        ("management", ("management",)),
+        ("inference", ("inference",)),
+        ("wfmgmt.socket", ("management",)),
+        ("management:inference", ("management", "inference")),
+        ("inference:management", ("inference", "management")),
+        ("wfmgmt.socket:wfmgmt.socket", ("management", "inference")),
+        ("inference:wfmgmt.socket", ("management", "inference")),
+    ],
+)
+def test_sockets_are_for_planes_by_name_or_in_order(names: str, planes: tuple[str, ...]) -> None:
+    """A socket is for inference when it is called so, and each is named, or when it is the second one."""
+    listed = names.split(":")
+    assert planes_of(len(listed), listed) == planes
