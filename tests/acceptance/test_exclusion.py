@@ -1,4 +1,7 @@
-"""Two services that would share what each needs for itself."""
+"""Two services that would share what each needs for itself.
+
+That the locks of a killed service are no obstacle shows wherever one is killed and started again.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,14 +39,6 @@ def test_both_stores_may_be_one_folder(tmp_path: Path) -> None:
     make_mar(tmp_path / "store")
     with service:
         assert service.register("seq.war").status_code == 200
-
-
-def test_killed_service_is_no_obstacle(tmp_path: Path) -> None:
-    """The operating system ends its locks with its processes."""
-    service = Service(tmp_path / "instance").start()
-    service.kill()
-    service.start()
-    assert service.stop() == 0
 
 
 def test_store_that_cannot_be_written_may_be_shared(tmp_path: Path) -> None:

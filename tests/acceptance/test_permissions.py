@@ -29,7 +29,7 @@ with socket.socket(socket.AF_UNIX) as sock:
 """
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o022, 0o027])
+@pytest.mark.parametrize("umask", [0o000, 0o027])
 def test_files_of_the_instance_are_private_under_any_umask(tmp_path: Path, umask: int) -> None:
     """Nobody else can read what the service writes, while handlers write with the operator's umask."""
     written = tmp_path / "written"

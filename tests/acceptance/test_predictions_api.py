@@ -386,9 +386,10 @@ def _talk(service: Service, word: str, mixed_up: list[str]) -> None:
                 mixed_up.append(f"{body}: {answer.status_code} {answer.text}")
 
 
-def test_sigterm_answers_what_was_accepted(tmp_path: Path) -> None:
-    """A service that is stopped answers the requests under way first, and then ends."""
-    with Service(tmp_path / "i", drain_timeout_s=20) as service:
+def test_sigterm_answers_what_was_accepted_and_the_next_service_goes_on(tmp_path: Path) -> None:
+    """A service that is stopped answers the requests under way first; the next one says 503 until it is loaded."""
+    service = Service(tmp_path / "i", drain_timeout_s=20)
+    with service:
         make_mar(service.model_store, name="obedient", source=MODEL)
         make_war(service.workflow_store, name="patient", spec=PATIENT_SPEC, handler=None)
         assert service.register("patient.war").status_code == 200
@@ -403,17 +404,8 @@ def test_sigterm_answers_what_was_accepted(tmp_path: Path) -> None:
             (service.instance / "gate").touch()
             assert accepted.result().text == "waited"
             assert stopped.result() == 0
-
-
-def test_workflows_answer_again_after_a_restart(tmp_path: Path) -> None:
-    """All that is registered is served by the next service, which says so until it is loaded."""
-    service = Service(tmp_path / "i")
     with service:
-        make_mar(service.model_store, name="obedient", source=MODEL)
-        make_war(service.workflow_store, name="patient", spec=PATIENT_SPEC, handler=None)
-        assert service.register("patient.war").status_code == 200
-    with service:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while (answer := predict(service, "patient", b"hello")).status_code == 503:
             assert time.monotonic() < deadline, answer.text
         assert answer.text == "hello"

@@ -64,7 +64,7 @@ def test_counters_outlive_web_workers_in_files_that_do_not_pile_up(tmp_path: Pat
     max_files = 2 * 2 * WORKERS
     with Service(tmp_path / "i", "--max-requests", "5", web_workers=WORKERS) as service:
         before = 0.0
-        for _ in range(6):
+        for _ in range(3):
             for _ in range(10):
                 ask(service)
             after = wait_until(lambda: counted(service), timeout_s=TIMEOUT_S, what="the metrics")

@@ -148,7 +148,7 @@ class Session:
 @pytest.fixture(name="session", scope="module")
 def _session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     folder = tmp_path_factory.mktemp("session") / "wfmgmt"
-    ignored = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "instance", "tests", "benchmarks")
+    ignored = shutil.ignore_patterns(".*", "*.egg-info", "instance", "tests", "benchmarks")
     shutil.copytree(CHECKOUT, folder, ignore=ignored)
     environment = folder / ".venv"
     environment.mkdir()

@@ -1,4 +1,4 @@
-"""Failures of anonymous clients, an hour of them at once."""
+"""Failures of anonymous clients, many minutes of them at once."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,7 +6,6 @@ from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.services.failure_budget import FailureBudget
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
-HOUR_S = 3600
 
 
 class Clock:
@@ -35,20 +34,20 @@ def failure(address: str = "192.0.2.1", *, actor: str = "anonymous", error: str 
     )
 
 
-def test_an_hour_of_failures_has_bounded_events_and_none_is_lost() -> None:
+def test_ten_minutes_of_failures_have_bounded_events_and_none_is_lost() -> None:
     """Ten addresses that fail ten times a second get so many events, and one a minute counts the others."""
     clock = Clock()
     budget = FailureBudget(60, clock=clock)
     failed, admitted, summaries = 0, 0, []
-    for _ in range(HOUR_S):
+    for _ in range(10 * 60):
         for number in range(100):
             failed += 1
             admitted += budget.admits(failure(f"192.0.2.{number % 10}"))
         clock.step(1)
         summaries += budget.summaries()
-    assert failed == 360_000
-    assert admitted == 60 * 60
-    assert len(summaries) == 60
+    assert failed == 60_000
+    assert admitted == 10 * 60
+    assert len(summaries) == 10
     assert admitted + sum(summary.detail["count"] for summary in summaries) == failed
 
 

@@ -16,6 +16,7 @@ from tests.support.model_servers import LocalServers, forkserver_of, is_running,
 from tests.support.service import CHECKOUT, wait_until
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
+from wfmgmt.serving.models.local.forkserver import MAX_REAPED
 from wfmgmt.serving.models.local.forkserver_client import ForkFailed, ForkserverClient, WorkerEnvironment
 from wfmgmt.serving.models.protocol import LoadedModel
 from wfmgmt.testing import in_event_loop, load, make_model
@@ -244,14 +245,15 @@ def children_of(pid: int) -> set[int]:
     return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()}
 
 
+@pytest.mark.parametrize("count", [5 * MAX_REAPED, pytest.param(2000, marks=pytest.mark.slow)])
 @in_event_loop
 async def test_forkserver_stays_quick_with_thousands_of_processes_that_a_worker_left_behind(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, count: int
 ) -> None:
     """They become its children when the worker ends, all at once; another node's worker lives on."""
     source = (
         "import os, time\n"
-        f"for _ in range(0 if os.path.exists({str(tmp_path / 'crowded pids')!r}) else 2000):\n"
+        f"for _ in range(0 if os.path.exists({str(tmp_path / 'crowded pids')!r}) else {count}):\n"
         "    if os.fork() == 0:\n"
         "        time.sleep(300)\n"  # They have to outlive the worker.
         "        os._exit(0)\n" + record_pids(tmp_path / "crowded pids")
