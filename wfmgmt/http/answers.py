@@ -99,8 +99,8 @@ def json_body(value: object) -> bytes:
     """Return JSON as every answer has it: in UTF-8, indented by two spaces, with a newline at the end.
 
     Args:
-        value: Anything that `json.dumps` takes but floating-point numbers, which no answer has and which orjson
-            spells differently.
+        value: Anything that `json.dumps` takes. Very large and very small floating-point numbers, which no answer
+            has, are spelled differently by orjson.
     """
     try:
         return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

@@ -79,6 +79,7 @@ def registration_plan(
     contents: WorkflowArchive,
     spec: WorkflowSpec,
     models: Mapping[str, ArchiveFile],
+    timeouts_s: Mapping[str, int],
 ) -> Plan:
     """Return the plan of registering a version, whose archives were checked."""
     target = reader.target(workflow)
@@ -100,6 +101,7 @@ def registration_plan(
             source=ArchiveSource.STORE if archive.wanted_name is None else ArchiveSource.DOWNLOAD,
             same_as=None if target is None else _same_archive(reader, target, archive.sha256),
         ),
+        changes=changes({}, timeouts_s),
         models=tuple(
             PlannedModel(node=node, url=model.shown_url, sha256=model.sha256, size_bytes=model.path.stat().st_size)
             for node, model in models.items()

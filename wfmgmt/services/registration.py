@@ -347,6 +347,10 @@ class Registration:
                 contents=prepared.contents,
                 spec=prepared.spec,
                 models=prepared.models,
+                timeouts_s={
+                    "responseTimeout": request.response_timeout_s,
+                    "startupTimeout": request.startup_timeout_s,
+                },
             )
 
     def _claim(self, prepared: "_Prepared", acquisition: Acquisition, lease: str, change: Change) -> NewWorkflow:

@@ -255,6 +255,15 @@ def _with(request: str, parameter: str) -> str:
     return f"{request}{'&' if '?' in request else '?'}{parameter}"
 
 
+def test_plan_of_a_registration_covers_its_timeouts(busy: ManagementApi) -> None:
+    """With others it is another plan."""
+    request = "POST /workflows?url=seq.war&workflow_name=seq&version=9.0&response_timeout=60"
+    plan = busy.send(_with(request, "dry_run=true"))
+    assert {"path": "responseTimeout", "before": None, "after": 60} in plan["changes"]
+    refused = busy.send(_with(request.replace("=60", "=61"), f"plan={plan['fingerprint']}"), 409)
+    assert refused["type"] == "StalePlanException"
+
+
 @CASES
 def test_plan_that_is_outdated_is_not_carried_out(busy: ManagementApi, request_: str, body: Any) -> None:
     """Any change of the workflow makes it so."""
