@@ -6,6 +6,18 @@ import shtab
 
 from wfmgmt.cli import main
 
+#: The names of workflows come from the service; nothing is completed when there is none.
+_PREAMBLE = {
+    "bash": """\
+_wfmgmt_names() {
+  compgen -W "$(wfmgmt list -o name 2>/dev/null)" -- "$1"
+}""",
+    "zsh": """\
+_wfmgmt_names() {
+  compadd -- ${(f)"$(wfmgmt list -o name 2>/dev/null)"}
+}""",
+}
+
 
 def describe_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes to its parser."""
@@ -14,5 +26,5 @@ def describe_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the script, which has the arguments of all commands as they are now."""
-    print(shtab.complete(main.command_parser(main.COMMANDS), shell=options.shell))
+    print(shtab.complete(main.command_parser(main.COMMANDS), shell=options.shell, preamble=_PREAMBLE[options.shell]))
     return 0

@@ -29,10 +29,12 @@ class Entry(NamedTuple):
         summary: What it does.
         group: The module of `wfmgmt.cli.remote` that has it, if it calls a running service; else it has a module of
             this package to itself.
+        is_write: Whether it changes something there, which can be planned.
     """
 
     summary: str
     group: str | None = None
+    is_write: bool = False
 
     @property
     def help(self) -> str:
@@ -42,10 +44,20 @@ class Entry(NamedTuple):
 
 COMMANDS = {
     "serve": Entry("run the whole service: gunicorn, with the runtime beside it"),
-    "register": Entry("register a workflow from an archive", "workflows"),
+    "register": Entry("register a workflow, or another version of one, from an archive", "workflows", is_write=True),
     "list": Entry("list the workflows", "workflows"),
     "describe": Entry("describe a workflow, with its nodes and their workers", "workflows"),
-    "unregister": Entry("unregister a workflow", "workflows"),
+    "unregister": Entry("unregister a workflow, or one version of it", "workflows", is_write=True),
+    "versions": Entry("list the versions of a workflow", "workflows"),
+    "diff": Entry("compare two versions of a workflow", "workflows"),
+    "releases": Entry("list the releases of a workflow: who gave which version which share, when and why", "traffic"),
+    "set-default": Entry("send all requests to one version", "traffic", is_write=True),
+    "traffic": Entry("show or change which version gets which share of the requests", "traffic", is_write=True),
+    "rollout": Entry("pause a rollout, resume it, or end it", "traffic", is_write=True),
+    "rollback": Entry("repeat an earlier release", "traffic", is_write=True),
+    "scale": Entry("change how many workers nodes have", "scaling", is_write=True),
+    "update": Entry("change other settings of a node", "scaling", is_write=True),
+    "plan": Entry("say what another command would do; the same as its --dry-run"),
     "predict": Entry("send a request through a workflow", "predict"),
     "runtime": Entry("run the runtime process; the service starts it by itself"),
     "migrate": Entry("bring the database up to date; the service does it by itself"),

@@ -6,34 +6,53 @@ A field that the service may leave out has a default. Fields that a newer servic
 from datetime import datetime
 from typing import Literal
 
-from pydantic import ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-_CAMEL_CASE = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
+from wfmgmt.client.call import CAMEL_CASE
+from wfmgmt.client.traffic import Route
 
 
-@dataclass(config=_CAMEL_CASE, frozen=True, slots=True, kw_only=True)
+@dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
 class Status:
     """What was done, in a sentence."""
 
     status: str
 
 
-@dataclass(config=_CAMEL_CASE, frozen=True, slots=True, kw_only=True)
+@dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
+class Scaled:
+    """The answer to a change of settings.
+
+    Attributes:
+        status: What was done, in a sentence.
+        changed: False when nothing was to be changed.
+        problem: Why it is not in force yet.
+    """
+
+    status: str
+    changed: bool = True
+    problem: str | None = None
+
+
+@dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
 class Registered:
     """The answer to a registration.
 
     Attributes:
         status: What was done, in a sentence.
+        version: The version, when one was named.
+        default: Whether that gets the largest share of the requests.
         warnings: Settings of the spec and of models' configuration files that have no effect.
     """
 
     status: str
+    version: str | None = None
+    default: bool | None = None
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(config=_CAMEL_CASE, frozen=True, slots=True, kw_only=True)
+@dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
 class ListedWorkflow:
     """A workflow in a list."""
 
@@ -41,7 +60,7 @@ class ListedWorkflow:
     workflow_url: str
 
 
-@dataclass(config=_CAMEL_CASE, frozen=True, slots=True, kw_only=True)
+@dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
 class Page:
     """A part of the list of workflows.
 
@@ -56,7 +75,7 @@ class Page:
     next_after: str | None = None
 
 
-@dataclass(config=_CAMEL_CASE, frozen=True, slots=True, kw_only=True)
+@dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
 class Node:
     """A node of a workflow.
 
@@ -73,6 +92,7 @@ class Node:
         timeout_ms: Longest run of one attempt.
         ready_workers: Workers that are up, as the runtime reported within the last second.
         error: Why workers are missing.
+        overridden: Settings that are not those of the spec any more, by their names in JSON.
     """
 
     name: str
@@ -87,6 +107,7 @@ class Node:
     timeout_ms: int
     ready_workers: int
     error: str | None
+    overridden: tuple[str, ...]
 
     @property
     def is_ready(self) -> bool:
@@ -94,7 +115,7 @@ class Node:
         return self.error is None and self.ready_workers >= self.min_workers
 
 
-@dataclass(config=_CAMEL_CASE, frozen=True, slots=True, kw_only=True)
+@dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
 class Workflow:
     """A workflow, or one version of it.
 
@@ -109,6 +130,12 @@ class Workflow:
         nodes: In topological order.
         registered_at: When it was registered.
         archive_sha256: Digest of its archive.
+        version: Which version this is.
+        default: Whether it has the largest share of the requests.
+        revision: How many changes the workflow has had.
+        release: Number of the current release.
+        routes: Shares of all versions.
+        state: Of the version: `ready`, `standby`, `parked`, `loading` or `failed`.
     """
 
     workflow_name: str
@@ -121,14 +148,20 @@ class Workflow:
     nodes: tuple[Node, ...]
     registered_at: datetime
     archive_sha256: str
+    version: str
+    default: bool
+    revision: int
+    release: int
+    routes: tuple[Route, ...]
+    state: str
 
     @property
     def is_ready(self) -> bool:
-        """Whether all workers are up that always have to be."""
-        return all(node.is_ready for node in self.nodes)
+        """Whether it is loaded, and all workers are up that always have to be."""
+        return self.state in {"ready", "standby"} and all(node.is_ready for node in self.nodes)
 
 
-@dataclass(config=_CAMEL_CASE, frozen=True, slots=True, kw_only=True)
+@dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
 class Health:
     """How much of the service works.
 
@@ -141,3 +174,25 @@ class Health:
     status: str
     not_ready: dict[str, str] = Field(default_factory=dict)
     not_ready_count: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicted:
+    """The answer of a workflow.
+
+    Attributes:
+        content: The bytes.
+        content_type: As the leaf's handler set it.
+        version: The version that answered.
+        trace: What happened at each node, as JSON, when that was asked for.
+    """
+
+    content: bytes
+    content_type: str
+    version: str | None
+    trace: str | None
+
+    @property
+    def text(self) -> str:
+        """The content as text."""
+        return self.content.decode(errors="replace")

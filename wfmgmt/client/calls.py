@@ -4,113 +4,37 @@
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Generic, TypeVar
-from urllib.parse import quote, urlencode
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any, Literal, Unpack
+from urllib.parse import quote
 
-from pydantic import TypeAdapter, ValidationError
+from wfmgmt.client.answers import Health, Page, Predicted, Registered, Scaled, Status, Workflow
+from wfmgmt.client.call import (
+    IDEMPOTENCY_KEY,
+    Answer,
+    Call,
+    Plane,
+    WriteOptions,
+    as_json,
+    given,
+    reader,
+    reading,
+    writing,
+)
+from wfmgmt.client.errors import NotReady
+from wfmgmt.client.plans import Diff, Plan
+from wfmgmt.client.traffic import Release, Released, Releases, RoutingTable, Traffic
 
-from wfmgmt.client.answers import Health, Page, Registered, Status, Workflow
-from wfmgmt.client.errors import MalformedAnswer
-
-T = TypeVar("T")
 #: What the service takes to load a workflow, on top of the time that its workers have.
 _MARGIN_S = 30
 MAX_PAGE = 1000
+RolloutAction = Literal["pause", "resume", "promote", "abort"]
 
 
-class Plane(StrEnum):
-    """The two addresses of a service."""
-
-    MANAGEMENT = "management"
-    INFERENCE = "inference"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """An answer as it came.
-
-    Attributes:
-        status: The HTTP status, below 300.
-        headers: By name, in any case.
-        body: The bytes.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call(Generic[T]):
-    """One request, and how its answer is read.
-
-    Attributes:
-        method: Of HTTP.
-        path: With everything quoted that has to be.
-        read: Makes a value of the answer.
-        query: Parameters.
-        headers: Beside those of every request.
-        body: What is sent, if anything.
-        plane: To which address.
-        takes_s: How long the service may need, when that is longer than usual.
-    """
-
-    method: str
-    path: str
-    read: Callable[[Answer], T]
-    query: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None
-    plane: Plane = Plane.MANAGEMENT
-    takes_s: float = 0
-
-    @property
-    def target(self) -> str:
-        """Path and query."""
-        return f"{self.path}?{urlencode(self.query, quote_via=quote)}" if self.query else self.path
-
-    @property
-    def is_write(self) -> bool:
-        """Whether it changes what is registered, so that it has to be carried out once, however often it is sent."""
-        return self.plane is Plane.MANAGEMENT and self.method != "GET"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Predicted:
-    """The answer of a workflow.
-
-    Attributes:
-        content: The bytes.
-        content_type: As the leaf's handler set it.
-        trace: What happened at each node, as JSON, when that was asked for.
-    """
-
-    content: bytes
-    content_type: str
-    trace: str | None
-
-    @property
-    def text(self) -> str:
-        """The content as text."""
-        return self.content.decode(errors="replace")
-
-
-def register(
-    url: str, *, name: str | None = None, response_timeout_s: int | None = None, startup_timeout_s: int | None = None
-) -> Call[Registered]:
-    """Register a workflow; answered when all its workers are up.
-
-    Args:
-        url: Name of a .war in the workflow store, or an http(s) URL.
-        name: What to call it; the archive's own name unless given.
-        response_timeout_s: Seconds in which the workflow has to answer a request.
-        startup_timeout_s: Seconds in which all workers have to be up.
-    """
-    query = _query(url=url, workflow_name=name, response_timeout=response_timeout_s, startup_timeout=startup_timeout_s)
-    takes_s = (startup_timeout_s or 0) + _MARGIN_S
-    return Call(method="POST", path="/workflows", query=query, read=_reader(Registered), takes_s=takes_s)
+def ping() -> Call[Health]:
+    """Say whether everything runs, or what does not."""
+    return reading("/ping", reader(Health))
 
 
 def page(*, after: str = "", limit: int = MAX_PAGE) -> Call[Page]:
@@ -120,35 +44,201 @@ def page(*, after: str = "", limit: int = MAX_PAGE) -> Call[Page]:
         after: That name; empty for the start.
         limit: Workflows at most, 1 to 1000.
     """
-    return Call(method="GET", path="/workflows", query=_query(after=after, limit=limit), read=_reader(Page))
+    return reading("/workflows", reader(Page), after=after, limit=limit)
 
 
-def describe(name: str) -> Call[Workflow]:
-    """Describe a workflow."""
-    read = _reader(tuple[Workflow])
-    return Call(method="GET", path=_path(name), read=lambda answer: read(answer)[0])
+def register(
+    url: str,
+    *,
+    name: str | None = None,
+    version: str | None = None,
+    set_default: bool | None = None,
+    response_timeout_s: int | None = None,
+    startup_timeout_s: int | None = None,
+    **options: Unpack[WriteOptions],
+) -> Call[Registered]:
+    """Register a workflow, or another version of one; answered when all its workers are up.
+
+    Args:
+        url: Name of a .war in the workflow store, or an http(s) URL.
+        name: What to call it; the archive's own name unless given.
+        version: What to call this version; needed for all but the first one.
+        set_default: Whether this version then gets all requests.
+        response_timeout_s: Seconds in which the workflow has to answer a request.
+        startup_timeout_s: Seconds in which all workers have to be up.
+        options: What every change takes.
+    """
+    query = given(
+        url=url,
+        workflow_name=name,
+        version=version,
+        set_default=set_default,
+        response_timeout=response_timeout_s,
+        startup_timeout=startup_timeout_s,
+    )
+    takes_s = 0 if startup_timeout_s is None else startup_timeout_s + _MARGIN_S
+    return writing("POST", "/workflows", reader(Registered), query=query, takes_s=takes_s, **options)
 
 
-def unregister(name: str) -> Call[Status]:
-    """Unregister a workflow; answered when its workers are gone."""
-    return Call(method="DELETE", path=_path(name), read=_reader(Status))
+def describe(name: str, *, version: str | None = None) -> Call[Workflow]:
+    """Describe a version of a workflow; the default version unless one is named."""
+    read = reader(tuple[Workflow])
+    return reading(_path(name, version), lambda answer: read(answer)[0])
+
+
+def versions(name: str) -> Call[tuple[Workflow, ...]]:
+    """Describe all versions of a workflow."""
+    return reading(_path(name, "all"), reader(tuple[Workflow, ...]))
+
+
+def unregister(name: str, *, version: str | None = None, **options: Unpack[WriteOptions]) -> Call[Status]:
+    """Unregister a workflow, or one version of it; answered when its workers are gone."""
+    return writing("DELETE", _path(name, version), reader(Status), **options)
+
+
+def diff(name: str, old: str, new: str) -> Call[Diff]:
+    """Say what differs between two versions."""
+    return reading(f"{_path(name)}/diff", reader(Diff), **{"from": old, "to": new})
+
+
+def releases(name: str, *, before: int | None = None, limit: int | None = None) -> Call[tuple[Release, ...]]:
+    """List releases of a workflow, the newest first.
+
+    Args:
+        name: The workflow.
+        before: List those before the one with this number.
+        limit: Releases at most; 100 unless given.
+    """
+    read = reader(Releases)
+    return reading(f"{_path(name)}/releases", lambda answer: read(answer).releases, before=before, limit=limit)
+
+
+def release(name: str, number: int) -> Call[Release]:
+    """Return one release of a workflow."""
+    return reading(f"{_path(name)}/releases/{number}", reader(Release))
+
+
+def set_default(name: str, version: str, **options: Unpack[WriteOptions]) -> Call[Released]:
+    """Send all requests to one version; answered when they go there."""
+    return writing("PUT", f"{_path(name, version)}/set-default", reader(Released), **options)
+
+
+def traffic(name: str) -> Call[Traffic]:
+    """Return which version gets which share, with figures of the last minute."""
+    return reading(f"{_path(name)}/traffic", reader(Traffic))
+
+
+def set_traffic(name: str, table: RoutingTable | Mapping[str, Any], **options: Unpack[WriteOptions]) -> Call[Released]:
+    """Say which version gets which share, in a table or its JSON; answered when requests go that way."""
+    body = as_json(table) if isinstance(table, RoutingTable) else table
+    return writing("PUT", f"{_path(name)}/traffic", reader(Released), body=body, **options)
+
+
+def set_share(name: str, version: str, weight: int, **options: Unpack[WriteOptions]) -> Call[Released]:
+    """Give one version a share, in percent, which the default version gives up."""
+    query = given(version=version, weight=weight)
+    return writing("PUT", f"{_path(name)}/traffic", reader(Released), query=query, **options)
+
+
+def rollout(name: str, action: RolloutAction, **options: Unpack[WriteOptions]) -> Call[Released]:
+    """Pause a rollout, resume it, give the candidate everything at once, or give it nothing."""
+    return writing("POST", f"{_path(name)}/rollout", reader(Released), query=given(action=action), **options)
+
+
+def rollback(name: str, *, to: int | None = None, **options: Unpack[WriteOptions]) -> Call[Released]:
+    """Repeat the release before the current one, or an older one by its number."""
+    return writing("POST", f"{_path(name)}/rollback", reader(Released), query=given(to=to), **options)
+
+
+def scale(
+    name: str,
+    *,
+    version: str | None = None,
+    node: str | None = None,
+    min_workers: int | None = None,
+    max_workers: int | None = None,
+    wait: bool = True,
+    timeout_s: int | None = None,
+    **options: Unpack[WriteOptions],
+) -> Call[Scaled]:
+    """Change how many workers a node has; every model node unless one is named.
+
+    Args:
+        name: The workflow.
+        version: Its version; the default one unless given.
+        node: The node.
+        min_workers: Workers that are always up; as it is unless given.
+        max_workers: Workers at most; as it is unless given.
+        wait: Whether to wait for the workers; a `NotReady` says that they took too long.
+        timeout_s: How long the service waits for them.
+        options: What every change takes.
+    """
+    query = given(min_worker=min_workers, max_worker=max_workers, synchronous=wait, timeout=timeout_s)
+    takes_s = 0 if timeout_s is None else timeout_s + _MARGIN_S
+    return writing("PUT", _path(name, version, node), _scaled, query=query, takes_s=takes_s, **options)
+
+
+def update(
+    name: str,
+    node: str,
+    *,
+    version: str | None = None,
+    batch_size: int | None = None,
+    max_batch_delay_ms: int | None = None,
+    timeout_ms: int | None = None,
+    retry_attempts: int | None = None,
+    **options: Unpack[WriteOptions],
+) -> Call[Scaled]:
+    """Change settings of a node from its next batch on, without restarting a worker; what is not given stays."""
+    query = given(
+        batch_size=batch_size,
+        max_batch_delay=max_batch_delay_ms,
+        timeout_ms=timeout_ms,
+        retry_attempts=retry_attempts,
+    )
+    return writing("PUT", _path(name, version, node), _scaled, query=query, **options)
+
+
+def reset(name: str, node: str, *, version: str | None = None, **options: Unpack[WriteOptions]) -> Call[Scaled]:
+    """Give a node the settings of the spec back."""
+    return writing("DELETE", f"{_path(name, version, node)}/overrides", reader(Scaled), **options)
+
+
+def planned(call: Call[Any]) -> Call[Plan]:
+    """Return the request that finds out what a change would do, without making it.
+
+    Raises:
+        ValueError: The request changes nothing.
+    """
+    if not call.is_write:
+        raise ValueError("this changes nothing, so there is nothing to plan")
+    query = {**call.query, **given(dry_run=True)}
+    headers = {name: value for name, value in call.headers.items() if name != IDEMPOTENCY_KEY}
+    read: Callable[[Answer], Plan] = reader(Plan)
+    return replace(call, query=query, headers=headers, read=read)
 
 
 def predict(
-    name: str, data: bytes = b"", *, headers: Mapping[str, str] | None = None, trace: bool = False
+    name: str,
+    data: bytes = b"",
+    *,
+    version: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    trace: bool = False,
 ) -> Call[Predicted]:
     """Send a request through a workflow.
 
     Args:
         name: The workflow.
         data: The body, which the first node gets.
+        version: Its version; chosen by the service unless given.
         headers: Like `Content-Type`, or those that handlers read.
         trace: Whether to ask what happened at each node.
     """
     return Call(
         method="POST",
-        path=f"/wfpredict/{quote(name, safe='')}",
-        query=_query(trace=1 if trace else None),
+        path=_path(name, version, root="/wfpredict"),
+        query=given(trace=1 if trace else None),
         headers=headers or {},
         body=data,
         plane=Plane.INFERENCE,
@@ -156,32 +246,23 @@ def predict(
     )
 
 
-def ping() -> Call[Health]:
-    """Say whether everything runs, or what does not."""
-    return Call(method="GET", path="/ping", read=_reader(Health))
+def _path(name: str, version: str | None = None, node: str | None = None, *, root: str = "/workflows") -> str:
+    parts = [name, *([] if version is None else [version]), *([] if node is None else ["nodes", node])]
+    return "/".join([root, *(quote(part, safe="") for part in parts)])
 
 
-def _path(name: str) -> str:
-    return f"/workflows/{quote(name, safe='')}"
-
-
-def _query(**parameters: object) -> dict[str, str]:
-    """Return the parameters that were given."""
-    return {name: str(value) for name, value in parameters.items() if value is not None}
-
-
-def _reader(kind: type[T]) -> Callable[[Answer], T]:
-    def read(answer: Answer) -> T:
-        try:
-            return TypeAdapter(kind).validate_json(answer.body)
-        except ValidationError as error:
-            raise MalformedAnswer(f"The answer is not of this service: {error.errors()[0]['msg']}") from error
-
-    return read
+def _scaled(answer: Answer) -> Scaled:
+    scaled: Scaled = reader(Scaled)(answer)
+    if answer.status == HTTPStatus.PARTIAL_CONTENT:
+        raise NotReady(scaled.status if scaled.problem is None else f"{scaled.status} {scaled.problem}")
+    return scaled
 
 
 def _predicted(answer: Answer) -> Predicted:
     headers = answer.headers
     return Predicted(
-        content=answer.body, content_type=headers.get("Content-Type", ""), trace=headers.get("x-wfmgmt-trace")
+        content=answer.body,
+        content_type=headers.get("Content-Type", ""),
+        version=headers.get("x-workflow-version"),
+        trace=headers.get("x-wfmgmt-trace"),
     )

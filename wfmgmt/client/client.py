@@ -4,13 +4,14 @@ import inspect
 import time
 from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import Concatenate, ParamSpec, Self, TypeVar, get_args
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, get_args
 
 from wfmgmt.client import calls
 from wfmgmt.client.answers import ListedWorkflow, Workflow
-from wfmgmt.client.calls import Call, Plane
+from wfmgmt.client.call import Call, Plane
 from wfmgmt.client.connection import Connection
 from wfmgmt.client.errors import NotReady, ServiceUnavailable, Unreachable
+from wfmgmt.client.plans import Plan
 
 DEFAULT_URL = "http://127.0.0.1:8081"
 DEFAULT_INFERENCE_URL = "http://127.0.0.1:8080"
@@ -88,12 +89,29 @@ class Client:
         """
         return call.read(self.connection.exchange(call))
 
-    register = _sending(calls.register)
-    describe = _sending(calls.describe)
-    unregister = _sending(calls.unregister)
-    predict = _sending(calls.predict)
     ping = _sending(calls.ping)
     page = _sending(calls.page)
+    register = _sending(calls.register)
+    describe = _sending(calls.describe)
+    versions = _sending(calls.versions)
+    unregister = _sending(calls.unregister)
+    diff = _sending(calls.diff)
+    releases = _sending(calls.releases)
+    release = _sending(calls.release)
+    set_default = _sending(calls.set_default)
+    traffic = _sending(calls.traffic)
+    set_traffic = _sending(calls.set_traffic)
+    set_share = _sending(calls.set_share)
+    rollout = _sending(calls.rollout)
+    rollback = _sending(calls.rollback)
+    scale = _sending(calls.scale)
+    update = _sending(calls.update)
+    reset = _sending(calls.reset)
+    predict = _sending(calls.predict)
+
+    def plan(self, call: Call[Any]) -> Plan:
+        """Find out what a change would do, without making it: `client.plan(calls.scale("seq", max_workers=4))`."""
+        return self.send(calls.planned(call))
 
     def list(self) -> Iterator[ListedWorkflow]:
         """Yield all workflows in name order, fetching a page when it is needed."""
@@ -103,8 +121,8 @@ class Client:
             yield from page.workflows
             after = page.next_after
 
-    def wait_until_ready(self, name: str, timeout_s: float) -> Workflow:
-        """Wait until all workers of a workflow are up that have to be, and return its description.
+    def wait_until_ready(self, name: str, timeout_s: float, *, version: str | None = None) -> Workflow:
+        """Wait until all workers of a workflow, or of one version, are up that have to be, and return its description.
 
         A service that is not there, or cannot answer now, is waited for; a workflow that is not registered is not.
 
@@ -115,17 +133,20 @@ class Client:
         deadline = time.monotonic() + timeout_s
         while True:
             try:
-                workflow = self.describe(name)
+                workflow = self.describe(name, version=version)
             except (Unreachable, ServiceUnavailable) as error:
                 missing = str(error)
             else:
                 if workflow.is_ready:
                     return workflow
-                missing = "; ".join(
-                    f"{node.name}: {node.error or f'{node.ready_workers} of {node.min_workers} workers'}"
-                    for node in workflow.nodes
-                    if not node.is_ready
-                )
+                missing = _missing(workflow)
             if time.monotonic() >= deadline:
                 raise NotReady(f"Workflow {name} was not ready within {timeout_s:g} s: {missing}")
-            time.sleep(_POLL_S)
+            time.sleep(_POLL_S)  # The service learns about workers once a second.
+
+
+def _missing(workflow: Workflow) -> str:
+    """Return why a workflow is not ready."""
+    nodes = [node for node in workflow.nodes if not node.is_ready]
+    missing = [f"{each.name}: {each.error or f'{each.ready_workers} of {each.min_workers} workers'}" for each in nodes]
+    return "; ".join([f"version {workflow.version} is {workflow.state}", *missing])

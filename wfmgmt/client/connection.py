@@ -10,14 +10,13 @@ from urllib.parse import urlsplit
 import requests
 
 from wfmgmt import __version__
-from wfmgmt.client.calls import Answer, Call, Plane
+from wfmgmt.client.call import IDEMPOTENCY_KEY, Answer, Call, Plane
 from wfmgmt.client.errors import ClientError, ConflictStatus, Refused, TimedOut, Unreachable
 
 #: How long a connection may take to be made.
 CONNECT_TIMEOUT_S = 5.0
 #: Pauses before a request is sent again whose connection was lost.
-PAUSES_S = (0.1, 0.3, 1.0)
-IDEMPOTENCY_KEY = "Idempotency-Key"
+PAUSES_S = (0.1, 0.3, 0.6)
 _MAX_SHOWN_CHARS = 300
 
 
@@ -84,7 +83,7 @@ class Connection:
             ValueError: The address of that plane is not known.
         """
         url, deadline = self.url(call), time.monotonic() + max(self._timeout_s, call.takes_s)
-        headers = {**call.headers, **({IDEMPOTENCY_KEY: str(uuid.uuid4())} if call.is_write else {})}
+        headers = {**({IDEMPOTENCY_KEY: str(uuid.uuid4())} if call.is_write else {}), **call.headers}
         pauses_s = list(PAUSES_S if call.plane is Plane.MANAGEMENT else ())
         is_repeated = False
         while True:

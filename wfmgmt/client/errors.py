@@ -88,6 +88,18 @@ class WorkflowNotFound(Refused):
     """There is no such workflow, or no such archive."""
 
 
+class WorkflowVersionNotFound(Refused):
+    """The workflow has no such version."""
+
+
+class WorkflowNodeNotFound(Refused):
+    """The workflow has no such node."""
+
+
+class WorkflowReleaseNotFound(Refused):
+    """The workflow has no such release."""
+
+
 class ResourceNotFound(Refused):
     """There is no such path."""
 
@@ -98,6 +110,18 @@ class MethodNotAllowed(Refused):
 
 class ConflictStatus(Refused):
     """The name is taken, or being changed."""
+
+
+class PreconditionFailed(Refused):
+    """The workflow has another revision than expected."""
+
+
+class StalePlan(Refused):
+    """Something that the plan rests on has changed since."""
+
+
+class IdempotencyKeyReused(Refused):
+    """The key was used for another request."""
 
 
 class CrossOrigin(Refused):

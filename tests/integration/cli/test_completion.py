@@ -9,6 +9,7 @@ import pytest
 
 #: Completes the words that it is given, the last of which is unfinished.
 _ASK = """
+wfmgmt() { [ "$*" = "list -o name" ] && printf '%s\\n' seq sum other; }
 source "$1"
 shift
 COMP_WORDS=("$@")
@@ -31,7 +32,12 @@ def _scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("words", "expected"),
     [
         (["des"], {"describe"}),
-        (["re"], {"reconcile", "register", "restore"}),
+        (["re"], {"reconcile", "register", "releases", "restore"}),
+        (["describe", "s"], {"seq", "sum"}),
+        (["plan", "scale", ""], {"seq", "sum", "other"}),
+        (["plan", "sc"], {"scale"}),
+        (["scale", "seq", "--m"], {"--min", "--max"}),
+        (["rollout", "seq", "p"], {"pause", "promote"}),
         (["describe", "--ur"], {"--url"}),
         (["describe", "-o", ""], {"table", "json", "name"}),
         (["audit", ""], {"verify"}),

@@ -27,6 +27,7 @@ NODE = {
     "timeoutMs": 1000,
     "readyWorkers": 1,
     "error": None,
+    "overridden": [],
 }
 SEQ = {
     "workflowName": "seq",
@@ -39,6 +40,12 @@ SEQ = {
     "nodes": [NODE],
     "registeredAt": "2026-11-23T20:53:36.386429Z",
     "archiveSha256": "0" * 64,
+    "version": "1.0",
+    "default": True,
+    "revision": 1,
+    "release": 1,
+    "routes": [{"version": "1.0", "weight": 100}],
+    "state": "ready",
 }
 STARTING = {**SEQ, "nodes": [{**NODE, "readyWorkers": 0}]}
 

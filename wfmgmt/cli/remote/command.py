@@ -1,4 +1,4 @@
-"""A command that sends one request to a running service: its options, what it prints, and its exit codes."""
+"""A command that sends a request to a running service: its options, what it prints, and its exit codes."""
 
 import argparse
 import os
@@ -10,12 +10,15 @@ from enum import IntEnum
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
 
+from wfmgmt.cli.remote.plans import plan_text
 from wfmgmt.cli.remote.target import describe_target, target
 from wfmgmt.cli.remote.text import progress
-from wfmgmt.client.calls import Answer, Call
+from wfmgmt.client import calls
+from wfmgmt.client.call import Call, WriteOptions
 from wfmgmt.client.client import DEFAULT_TIMEOUT_S
 from wfmgmt.client.connection import Connection
 from wfmgmt.client.errors import ClientError, Refused, Unreachable
+from wfmgmt.client.plans import Plan
 from wfmgmt.logs import escaped, write_error
 from wfmgmt.settings import command_variable
 
@@ -36,7 +39,7 @@ class ExitCode(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteCommand(Generic[T]):
-    """A command that sends a request, and prints its answer as a table, as JSON or as names.
+    """A command that sends a request, and prints its answer as text, as JSON or as names.
 
     Attributes:
         arguments: Adds the command's own arguments.
@@ -44,6 +47,8 @@ class RemoteCommand(Generic[T]):
         show: Returns the answer as text for people.
         names: Returns the names in it, as other commands take them.
         following: Returns a request for the rest of the answer, as long as there is one.
+        code: Returns the exit code.
+        is_write: Whether it changes something, so that it takes what changes take.
     """
 
     arguments: Callable[[argparse.ArgumentParser], None]
@@ -51,40 +56,73 @@ class RemoteCommand(Generic[T]):
     show: Callable[[argparse.Namespace, T], str]
     names: Callable[[argparse.Namespace, T], list[str]]
     following: Callable[[T], Call[T] | None] = lambda _: None
+    code: Callable[[T], ExitCode] = lambda _: ExitCode.DONE
+    is_write: bool = False
 
     def describe_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add what the command takes to its parser."""
         self.arguments(parser)
+        if self.is_write:
+            _describe_change(parser)
         parser.add_argument("-o", "--output", choices=("table", "json", "name"), default="table", help="what to print")
         describe_request(parser)
 
     def run(self, options: argparse.Namespace) -> int:
         """Send the request and print the answer, or print how curl would send it."""
+        if self.is_write and options.dry_run:
+            return self._planning().run(options)
         return run_request(options, self.call, self._exchange, curl_words)
 
-    def _exchange(self, options: argparse.Namespace, connection: Connection, call: Call[T]) -> int:
-        following: Call[T] | None = call
-        while following is not None:
-            answer = _send(connection, following, options)
-            value = following.read(answer)
-            self._print(options, answer, value)
-            following = self.following(value)
-        return ExitCode.DONE
+    def _planning(self) -> "RemoteCommand[Plan]":
+        """Return the command that only finds out what this one would do."""
+        return RemoteCommand(
+            arguments=self.arguments,
+            call=lambda options: calls.planned(self.call(options)),
+            show=lambda _, plan: plan_text(plan),
+            names=lambda _, plan: [plan.workflow if plan.version is None else f"{plan.workflow}/{plan.version}"],
+            code=lambda plan: ExitCode.DONE if plan.is_empty else ExitCode.CHANGES,
+        )
 
-    def _print(self, options: argparse.Namespace, answer: Answer, value: T) -> None:
-        if options.output == "json":
-            write_bytes(answer.body)
-        elif options.output == "name":
-            print("".join(f"{name}\n" for name in self.names(options, value)), end="")
-        else:
-            print(self.show(options, value))
+    def _exchange(self, options: argparse.Namespace, connection: Connection, call: Call[T]) -> int:
+        code, following = ExitCode.DONE, call
+        while True:
+            with progress(f"waiting for {options.command}"):
+                answer = connection.exchange(following)
+            if options.output == "json":
+                write_bytes(answer.body)
+            value = following.read(answer)
+            if options.output == "name":
+                print("".join(f"{name}\n" for name in self.names(options, value)), end="")
+            elif options.output == "table":
+                print(self.show(options, value))
+            code = max(code, self.code(value))
+            rest = self.following(value)
+            if rest is None:
+                return code
+            following = rest
+
+
+def _describe_change(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every change."""
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done; exit with 5 if anything")
+    parser.add_argument("--plan", metavar="FINGERPRINT", help="of a dry run; refuse if something else would be done")
+    parser.add_argument("--reason", metavar="TEXT", help="why, for the audit trail and the list of releases")
+    parser.add_argument("--if-revision", type=int, metavar="N", help="refuse if the workflow has another revision")
+    parser.add_argument(
+        "--wait", action=argparse.BooleanOptionalAction, default=True, help="wait for workers, which is the default"
+    )
+
+
+def write_options(options: argparse.Namespace) -> WriteOptions:
+    """Return what every change takes."""
+    return WriteOptions(reason=options.reason, if_revision=options.if_revision, plan=options.plan)
 
 
 def describe_request(parser: argparse.ArgumentParser) -> None:
     """Add the options of every request."""
     describe_target(parser)
     parser.add_argument(
-        "--timeout", type=float, default=DEFAULT_TIMEOUT_S, metavar="S", help="seconds to wait for the answer"
+        "--timeout", type=int, metavar="S", help=f"seconds to wait for the answer, {DEFAULT_TIMEOUT_S:g} unless given"
     )
     parser.add_argument("--curl", action="store_true", help="print the curl command that does the same, and end")
 
@@ -99,17 +137,25 @@ def run_request(
     try:
         call = build(options)
         urls, token = target(options, call.plane), command_variable("token")
-        with Connection(urls, token=token, timeout_s=options.timeout) as connection:
-            if options.curl:
-                print(_curl(words(options, call), connection.url(call)))
-                return ExitCode.DONE
-            code = exchange(options, connection, call)
+        connection = Connection(urls, token=token, timeout_s=options.timeout or DEFAULT_TIMEOUT_S)
+    except ValueError as error:
+        return _fail(error, ExitCode.USAGE)
+    except Unreachable as error:
+        return _fail(error, ExitCode.UNREACHABLE)
+    if options.curl:
+        print(_curl(words(options, call), connection.url(call)))
+        return ExitCode.DONE
+    with connection:
+        return _ended(options, lambda: exchange(options, connection, call))
+
+
+def _ended(options: argparse.Namespace, carry_out: Callable[[], int]) -> int:
+    """Carry out what a command is for, and return its exit code, also when that fails or is interrupted."""
+    try:
+        code = carry_out()
         sys.stdout.flush()
-    except (ValueError, ClientError) as error:
-        if isinstance(error, Refused) and options.output == "json":
-            write_bytes(error.body)
-        write_error(f"wfmgmt: {escaped(str(error))}")
-        return _exit_code(error)
+    except ClientError as error:
+        return _report(error, options)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would write the rest at its end.
         return ExitCode.DONE
@@ -118,18 +164,18 @@ def run_request(
     return code
 
 
-def _exit_code(error: ValueError | ClientError) -> ExitCode:
-    if isinstance(error, ValueError):
-        return ExitCode.USAGE
-    if isinstance(error, Unreachable):
-        return ExitCode.UNREACHABLE
-    is_missing = isinstance(error, Refused) and error.status == HTTPStatus.NOT_FOUND
-    return ExitCode.NOT_FOUND if is_missing else ExitCode.FAILED
+def _report(error: ClientError, options: argparse.Namespace) -> ExitCode:
+    """Print an error, and return the exit code that stands for it."""
+    if isinstance(error, Refused):
+        if options.output == "json":
+            write_bytes(error.body)
+        return _fail(error, ExitCode.NOT_FOUND if error.status == HTTPStatus.NOT_FOUND else ExitCode.FAILED)
+    return _fail(error, ExitCode.UNREACHABLE if isinstance(error, Unreachable) else ExitCode.FAILED)
 
 
-def _send(connection: Connection, call: Call[Any], options: argparse.Namespace) -> Answer:
-    with progress(f"waiting for {options.command}"):
-        return connection.exchange(call)
+def _fail(error: Exception, code: ExitCode) -> ExitCode:
+    write_error(f"wfmgmt: {escaped(str(error))}")
+    return code
 
 
 def write_bytes(body: bytes) -> None:

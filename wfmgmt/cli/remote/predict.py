@@ -4,9 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from wfmgmt.cli.remote.arguments import FILES, completed, version_argument
 from wfmgmt.cli.remote.command import ExitCode, describe_request, run_request, write_bytes
 from wfmgmt.client import calls
-from wfmgmt.client.calls import Call, Predicted
+from wfmgmt.client.answers import Predicted
+from wfmgmt.client.call import Call
 from wfmgmt.client.connection import Connection
 from wfmgmt.client.errors import Refused
 from wfmgmt.client.forms import Part, multipart
@@ -20,10 +22,11 @@ class Predict:
 
     def describe_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add what the command takes to its parser."""
-        parser.add_argument("name", metavar="NAME", help="the workflow")
+        version_argument(parser)
         bodies = parser.add_mutually_exclusive_group()
         bodies.add_argument("-d", "--data", help="a form, as in curl: K=V&K=V, or @FILE")
-        bodies.add_argument("-T", "--upload-file", metavar="FILE", help="a file as it is; - for standard input")
+        file = bodies.add_argument("-T", "--upload-file", metavar="FILE", help="a file as it is; - for standard input")
+        completed(file, FILES)
         bodies.add_argument(
             "-F", "--form", action="append", metavar="K=V", help="a part of a form, as in curl: K=V or K=@FILE"
         )
@@ -47,7 +50,8 @@ def _call(options: argparse.Namespace) -> Call[Predicted]:
         if not colon:
             raise ValueError(f"--header: expected NAME:VALUE, got {header!r}")
         headers[name.strip()] = value.strip()
-    return calls.predict(options.name, body, headers=headers, trace=options.trace)
+    workflow, version = options.name
+    return calls.predict(workflow, body, version=version, headers=headers, trace=options.trace)
 
 
 def _curl_words(options: argparse.Namespace, _: Call[Predicted]) -> list[str]:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from wfmgmt.client.calls import Plane
+from wfmgmt.client.call import Plane
 from wfmgmt.client.connection import server_url
 from wfmgmt.client.errors import Unreachable
 from wfmgmt.deployment.locks import LockFile

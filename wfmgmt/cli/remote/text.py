@@ -4,9 +4,10 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from wfmgmt.client.traffic import Route
 from wfmgmt.logs import escaped
 
 _BOLD, _PLAIN, _CLEAR_LINE = "\x1b[1m", "\x1b[0m", "\r\x1b[K"
@@ -31,6 +32,11 @@ def properties(**values: object) -> str:
     """Return names and values, one a line."""
     width = max(map(len, values)) + len(":")
     return "\n".join(f"{f'{name}:':<{width}} {escaped(str(value))}" for name, value in values.items())
+
+
+def shares(routes: Iterable[Route]) -> str:
+    """Return which version has which share, as it is typed, too."""
+    return " ".join(f"{route.version}={route.weight}" for route in routes) or "-"
 
 
 @contextmanager

@@ -1,22 +1,34 @@
-"""`wfmgmt register`, `list`, `describe` and `unregister`."""
+"""`wfmgmt register`, `list`, `describe`, `unregister`, `versions` and `diff`."""
 
 import argparse
 from typing import Any
 
-from wfmgmt.cli.remote.command import RemoteCommand
-from wfmgmt.cli.remote.text import properties, table
+from wfmgmt.cli.remote.arguments import version_argument, workflow_argument
+from wfmgmt.cli.remote.command import ExitCode, RemoteCommand, write_options
+from wfmgmt.cli.remote.plans import diff_text
+from wfmgmt.cli.remote.text import properties, shares, table
 from wfmgmt.client import calls
-from wfmgmt.client.answers import Node, Page, Registered, Status, Workflow
-from wfmgmt.client.calls import Call
+from wfmgmt.client.answers import Node, Page, Registered, Scaled, Status, Workflow
+from wfmgmt.client.call import Call
 from wfmgmt.logs import escaped
 
+#: The columns of nodes.
+_NODE_HEADINGS = (
+    "NODE",
+    "KIND",
+    "READY",
+    "WORKERS",
+    "BATCH",
+    "DELAY",
+    "TIMEOUT",
+    "RETRIES",
+    "CHANGED",
+    "ARCHIVE",
+    "ERROR",
+)
 
-def workflow_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the name of a workflow."""
-    parser.add_argument("name", metavar="NAME", help="the workflow")
 
-
-def status_text(_: argparse.Namespace, answer: Status) -> str:
+def status_text(_: argparse.Namespace, answer: Status | Scaled) -> str:
     """Return what was done."""
     return escaped(answer.status)
 
@@ -24,6 +36,8 @@ def status_text(_: argparse.Namespace, answer: Status) -> str:
 def _register_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("archive", metavar="URL", help="name of a .war in the workflow store, or an http(s) URL")
     parser.add_argument("--name", help="what to call it; the archive's own name unless given")
+    parser.add_argument("--version", help="what to call this version; needed for all but the first one")
+    parser.add_argument("--set-default", action="store_true", help="send all requests to it once it is up")
     parser.add_argument("--response-timeout", type=int, metavar="S", help="seconds in which it has to answer a request")
     parser.add_argument("--startup-timeout", type=int, metavar="S", help="seconds in which its workers have to be up")
 
@@ -32,8 +46,11 @@ def _register(options: argparse.Namespace) -> Call[Registered]:
     return calls.register(
         options.archive,
         name=options.name,
+        version=options.version,
+        set_default=True if options.set_default else None,
         response_timeout_s=options.response_timeout,
         startup_timeout_s=options.startup_timeout,
+        **write_options(options),
     )
 
 
@@ -42,7 +59,8 @@ def _registered_text(_: argparse.Namespace, answer: Registered) -> str:
 
 
 def _registered_name(options: argparse.Namespace, answer: Registered) -> list[str]:
-    return [options.name or answer.status.split()[1]]
+    name = options.name or answer.status.split()[1]  # The answer has it nowhere else, and it has no spaces.
+    return [name if answer.version is None else f"{name}/{answer.version}"]
 
 
 def _list(_: argparse.Namespace) -> Call[Page]:
@@ -60,13 +78,15 @@ def _list_text(_: argparse.Namespace, page: Page) -> str:
 def _described_text(_: argparse.Namespace, workflow: Workflow) -> str:
     about = properties(
         Name=workflow.workflow_name,
+        Version=f"{workflow.version} ({workflow.state}{', default' if workflow.default else ''})",
+        Revision=workflow.revision,
+        Release=f"{workflow.release}: {shares(workflow.routes)}",
         Archive=workflow.workflow_url,
         SHA256=workflow.archive_sha256,
         Registered=f"{workflow.registered_at:%Y-%m-%d %H:%M:%S} UTC",
         Graph=workflow.workflow_dag,
     )
-    headings = ("NODE", "KIND", "READY", "WORKERS", "BATCH", "DELAY", "TIMEOUT", "RETRIES", "ARCHIVE", "ERROR")
-    return f"{about}\n\n{table(headings, [_node_row(node) for node in workflow.nodes])}"
+    return f"{about}\n\n{table(_NODE_HEADINGS, [_node_row(node) for node in workflow.nodes])}"
 
 
 def _node_row(node: Node) -> tuple[object, ...]:
@@ -79,14 +99,37 @@ def _node_row(node: Node) -> tuple[object, ...]:
         f"{node.max_batch_delay}ms",
         f"{node.timeout_ms}ms",
         node.retry_attempts,
+        " ".join(node.overridden) or "-",
         node.url or "-",
         node.error or "-",
     )
 
 
+def _versions_text(_: argparse.Namespace, versions: tuple[Workflow, ...]) -> str:
+    headings = ("VERSION", "WEIGHT", "STATE", "REGISTERED", "ARCHIVE")
+    return table(headings, [_version_row(each) for each in versions])
+
+
+def _version_row(workflow: Workflow) -> tuple[object, ...]:
+    weights = {route.version: route.weight for route in workflow.routes}
+    return (
+        workflow.version,
+        weights.get(workflow.version, 0),
+        workflow.state,
+        f"{workflow.registered_at:%Y-%m-%d %H:%M:%S}",
+        workflow.workflow_url,
+    )
+
+
+def _diff_arguments(parser: argparse.ArgumentParser) -> None:
+    workflow_argument(parser)
+    parser.add_argument("old", metavar="V1", help="a version")
+    parser.add_argument("new", metavar="V2", help="the version that it is compared with")
+
+
 COMMANDS: dict[str, RemoteCommand[Any]] = {
     "register": RemoteCommand(
-        arguments=_register_arguments, call=_register, show=_registered_text, names=_registered_name
+        arguments=_register_arguments, call=_register, show=_registered_text, names=_registered_name, is_write=True
     ),
     "list": RemoteCommand(
         arguments=lambda _: None,
@@ -96,15 +139,31 @@ COMMANDS: dict[str, RemoteCommand[Any]] = {
         following=_next_page,
     ),
     "describe": RemoteCommand(
-        arguments=workflow_argument,
-        call=lambda options: calls.describe(options.name),
+        arguments=version_argument,
+        call=lambda options: calls.describe(options.name.workflow, version=options.name.version),
         show=_described_text,
-        names=lambda _, workflow: [workflow.workflow_name],
+        names=lambda options, _: [str(options.name)],
     ),
     "unregister": RemoteCommand(
-        arguments=workflow_argument,
-        call=lambda options: calls.unregister(options.name),
+        arguments=version_argument,
+        call=lambda options: calls.unregister(
+            options.name.workflow, version=options.name.version, **write_options(options)
+        ),
         show=status_text,
-        names=lambda options, _: [options.name],
+        names=lambda options, _: [str(options.name)],
+        is_write=True,
+    ),
+    "versions": RemoteCommand(
+        arguments=workflow_argument,
+        call=lambda options: calls.versions(options.name),
+        show=_versions_text,
+        names=lambda _, versions: [f"{each.workflow_name}/{each.version}" for each in versions],
+    ),
+    "diff": RemoteCommand(
+        arguments=_diff_arguments,
+        call=lambda options: calls.diff(options.name, options.old, options.new),
+        show=lambda _, diff: diff_text(diff),
+        names=lambda _, diff: [change.path for change in diff.changes],
+        code=lambda diff: ExitCode.DONE if diff.is_empty else ExitCode.CHANGES,
     ),
 }
