@@ -19,6 +19,8 @@ HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
 MODELS = ("sentiment", "length")
 WORKFLOWS = ("sequential", "parallel", "leaves")
+#: Further versions, by folder and archive: which workflow each is one of.
+VERSIONS = {"sequential-2": "sequential"}
 
 
 def build(workflow_store: Path, model_store: Path) -> None:
@@ -27,14 +29,16 @@ def build(workflow_store: Path, model_store: Path) -> None:
     model_store.mkdir(parents=True, exist_ok=True)
     for name in MODELS:
         handler = HERE / "models" / f"{name}.py"
-        _archive("torch-model-archiver", "--model-name", name, "--version", "1.0", handler, model_store)
-    for name in WORKFLOWS:
-        spec, handler = HERE / name / "workflow.yaml", HERE / name / "workflow_handler.py"
-        _archive("torch-workflow-archiver", "--workflow-name", name, "--spec-file", spec, handler, workflow_store)
+        _archive("torch-model-archiver", "--model-name", name, "--version", "1.0", handler, model_store / f"{name}.mar")
+    for folder, name in {**dict(zip(WORKFLOWS, WORKFLOWS, strict=True)), **VERSIONS}.items():
+        spec, handler = HERE / folder / "workflow.yaml", HERE / folder / "workflow_handler.py"
+        named = ("--workflow-name", name, "--spec-file", spec)
+        _archive("torch-workflow-archiver", *named, handler, workflow_store / f"{folder}.war")
 
 
 def _archive(program: str, *arguments: str | Path) -> None:
-    *options, handler, folder = arguments
+    *options, handler, file = arguments
+    there = Path(file)
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch, "made")
         made.mkdir()
@@ -42,7 +46,6 @@ def _archive(program: str, *arguments: str | Path) -> None:
         command = [BIN / program, *options, "--handler", handler, "--export-path", made]
         subprocess.run(command, check=True, env={**os.environ, "TMPDIR": scratch})
         (archive,) = made.iterdir()
-        there = Path(folder) / archive.name
         if not there.exists() or _contents(there) != _contents(archive):
             shutil.move(archive, there)
 
@@ -63,7 +66,7 @@ def main() -> None:
     """Build into the stores that the settings name."""
     settings = Settings.load()
     build(settings.workflow_store, settings.model_store)
-    print(f"{', '.join(f'{name}.war' for name in WORKFLOWS)} are in {settings.workflow_store}")
+    print(f"{', '.join(f'{name}.war' for name in (*WORKFLOWS, *VERSIONS))} are in {settings.workflow_store}")
     print(f"{', '.join(f'{name}.mar' for name in MODELS)} are in {settings.model_store}")
 
 
