@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import requests
 from urllib3.exceptions import NewConnectionError
@@ -289,7 +290,30 @@ def kill_master(service: Service) -> None:
 KILLS: tuple[Callable[[Service], None], ...] = (kill_group, kill_everything, kill_master)
 
 
-def run_kills(campaign: Campaign, rounds: int, kills: tuple[Callable[[Service], None], ...] = KILLS) -> None:
+class Killable(Protocol):
+    """Clients of a service that may be killed at any moment.
+
+    Attributes:
+        random: What is random.
+    """
+
+    random: random.Random
+
+    @property
+    def service(self) -> Service:
+        """The service."""
+
+    def begin(self) -> None:
+        """Let the clients work."""
+
+    def end(self) -> None:
+        """Let every client finish the request that it waits for."""
+
+    def check(self, *, is_fresh: bool) -> None:
+        """Look for losses, after a start if it is fresh."""
+
+
+def kill_again_and_again(campaign: Killable, rounds: int, kills: tuple[Callable[[Service], None], ...] = KILLS) -> None:
     """Kill a working service again and again, and check it after every new start."""
     service = campaign.service
     for number in range(rounds):
@@ -304,6 +328,11 @@ def run_kills(campaign: Campaign, rounds: int, kills: tuple[Callable[[Service], 
         wait_until(lambda: not pids_of(service.instance), what="the end of all processes")
     service.start()
     campaign.check(is_fresh=True)
+
+
+def run_kills(campaign: Campaign, rounds: int, kills: tuple[Callable[[Service], None], ...] = KILLS) -> None:
+    """Kill a service that registers and deletes again and again; in the end every name is usable."""
+    kill_again_and_again(campaign, rounds, kills)
     turn_over_all(campaign)
 
 
