@@ -9,6 +9,7 @@ import requests
 
 from tests.support.deployments import prepared
 from tests.support.factories import WORKFLOW_HANDLER, make_war
+from tests.support.fake_service import FakeService, Reply, Request
 from tests.support.service import Service
 from wfmgmt.client import Client, calls, errors
 from wfmgmt.client.traffic import Guard, Route, RoutingTable, Step
@@ -136,6 +137,22 @@ def test_client_changes_what_commands_show(run: Run, service: Service) -> None:
             client.rollback("seq", to=1, idempotency_key="once")
         assert client.plan(calls.scale("seq", max_workers=4)).workers.after > 0
         assert [each.version for each in client.versions("seq")] == ["1.0", "2.0"]
+
+
+def test_change_whose_answer_was_lost_is_made_once(run: Run, service: Service) -> None:
+    """The service has made it; the second attempt, under the same key, gets the answer of the first."""
+    answers: list[requests.Response] = []
+
+    def forward(request: Request) -> Reply | None:
+        url = f"{service.management}{request.path}"
+        headers = {"Idempotency-Key": request.headers["idempotency-key"]}
+        answers.append(requests.request(request.method, url, params=request.query, headers=headers, timeout=30))
+        return Reply(body=answers[-1].content) if len(answers) > 1 else None
+
+    with FakeService(forward) as losing, Client(losing.url) as client:
+        assert client.set_share("seq", "2.0", 100).release.number == 2
+    assert [answer.headers.get("idempotent-replayed") for answer in answers] == [None, "true"]
+    assert run("releases seq -o name") == (0, "2\n1\n")
 
 
 def test_curl_command_changes_the_traffic(run: Run, service: Service) -> None:

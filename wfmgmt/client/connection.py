@@ -3,7 +3,7 @@
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -27,23 +27,14 @@ class Connection:
         urls: The address of each plane that can be called.
         token: What every request carries as `Authorization: Bearer`; nothing when empty.
         timeout_s: How long an answer may take, with all attempts, unless the request itself says longer.
-        sleep: Waits for as many seconds.
 
     Raises:
         ValueError: A URL is not the address of a server.
     """
 
-    def __init__(
-        self,
-        urls: Mapping[Plane, str],
-        *,
-        token: str = "",
-        timeout_s: float,
-        sleep: Callable[[float], object] = time.sleep,
-    ) -> None:
+    def __init__(self, urls: Mapping[Plane, str], *, token: str = "", timeout_s: float) -> None:
         self._urls = {plane: server_url(url) for plane, url in urls.items()}
         self._timeout_s = timeout_s
-        self._sleep = sleep
         self._session = requests.Session()
         self._session.headers["User-Agent"] = f"wfmgmt/{__version__}"
         self._session.auth = _Bearer(token)
@@ -99,11 +90,12 @@ class Connection:
                     raise
                 pause_s = error.retry_after_s
             is_repeated = True
-            self._sleep(min(pause_s, max(0, deadline - time.monotonic())))
+            time.sleep(min(pause_s, max(0, deadline - time.monotonic())))  # It gives the service time to come back.
 
     def _attempt(self, call: Call[Any], url: str, headers: Mapping[str, str], timeout_s: float) -> Answer:
+        shown = url.partition("?")[0]  # A query may have the token of a download.
         if timeout_s <= 0:
-            raise TimedOut(f"{url}: no answer in time.")
+            raise TimedOut(f"{shown}: no answer in time.")
         try:
             response = self._session.request(
                 call.method,
@@ -114,13 +106,13 @@ class Connection:
                 allow_redirects=False,
             )
         except requests.ConnectTimeout as error:
-            raise Unreachable(f"{url}: no connection within {CONNECT_TIMEOUT_S:g} s.") from error
+            raise Unreachable(f"{shown}: no connection within {CONNECT_TIMEOUT_S:g} s.") from error
         except requests.Timeout as error:
-            raise TimedOut(f"{url}: no answer in time.") from error
+            raise TimedOut(f"{shown}: no answer in time.") from error
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-            raise Unreachable(f"{url}: {_cause(error)}.") from error
+            raise Unreachable(f"{shown}: {_cause(error)}.") from error
         except requests.RequestException as error:
-            raise ClientError(f"{url}: {error}") from error
+            raise ClientError(f"{shown}: {type(error).__name__}") from error
         if response.ok and not response.is_redirect:
             return Answer(status=response.status_code, headers=response.headers, body=response.content)
         raise _refused(response)
@@ -144,6 +136,8 @@ def server_url(text: str) -> str:
     Raises:
         ValueError: It is not one, or more than that.
     """
+    if "@" in text:
+        raise ValueError("the address of a service has no user and no password; what it takes is a token")
     parts = urlsplit(text)  # Raises a ValueError for brackets that are not closed, and so does the port.
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0 or parts.query or parts.fragment:
         raise ValueError(f"expected the address of a service, like http://127.0.0.1:8081, got {text!r}")

@@ -182,6 +182,20 @@ def test_url_that_is_no_address_of_a_server_is_refused(url: str) -> None:
         Client(url)
 
 
+def test_url_has_no_password() -> None:
+    """It would not be sent, and does not belong into messages."""
+    with pytest.raises(ValueError, match="no user and no password") as caught:
+        Client("http://alice:hunter2@127.0.0.1:8081")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_errors_keep_queries_to_themselves() -> None:
+    """That of an archive's address may be signed."""
+    with Client("http://127.0.0.1:1") as client, pytest.raises(Unreachable) as caught:
+        client.register("https://models.example/seq.war?signature=secret")
+    assert str(caught.value) == "http://127.0.0.1:1/workflows: Connection refused."
+
+
 def test_paths_come_below_that_of_the_url() -> None:
     """A proxy may have the service under a path of its own."""
     with FakeService(lambda _: EMPTY) as service, Client(f"{service.url}/models/") as client:
