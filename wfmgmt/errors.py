@@ -239,7 +239,8 @@ class PreconditionFailed(WfmgmtError):
         if revision is None:
             super().__init__(f"Workflow {name} does not exist, so it has none of the revisions in If-Match.")
         else:
-            super().__init__(f"Workflow {name} has revision {revision}, which is not in If-Match: {last_change}.")
+            how = f": {last_change}" if last_change else ""
+            super().__init__(f"Workflow {name} has revision {revision}, which is not in If-Match{how}.")
 
 
 class IdempotencyKeyReused(WfmgmtError):

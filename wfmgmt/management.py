@@ -14,6 +14,7 @@ from wfmgmt.services.idempotency import Idempotency
 from wfmgmt.services.inspection import Inspection
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
+from wfmgmt.services.preparation import Preparation
 from wfmgmt.services.registration import Registration
 from wfmgmt.services.releases import Releases
 from wfmgmt.services.removal import Removal
@@ -64,15 +65,20 @@ class Services:
         self.registration = Registration(
             registry=self.registry,
             folders=self.folders,
-            fetcher=Fetcher(
-                allowed_urls=settings.allowed_urls,
-                timeout_s=settings.download_timeout_s,
-                limit_bytes=settings.download_limit_mb * MIB,
-            ),
             runtime=self.runtime,
             removal=self.removal,
             failures=self.failures,
             leases=self.leases,
-            limits=settings.limits,
+            preparation=Preparation(
+                registry=self.registry,
+                fetcher=Fetcher(
+                    allowed_urls=settings.allowed_urls,
+                    timeout_s=settings.download_timeout_s,
+                    limit_bytes=settings.download_limit_mb * MIB,
+                ),
+                limits=settings.limits,
+                cancelled=self.long_requests.is_stopping,
+            ),
+            enforcement=enforcement,
             long_requests=self.long_requests,
         )

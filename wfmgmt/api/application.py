@@ -1,6 +1,8 @@
 """The Flask application around all endpoints: bounded bodies, errors of one shape, and a count of answers."""
 
+import re
 import time
+from functools import cache
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import NotFound
@@ -56,10 +58,16 @@ def make_app(metrics: Metrics) -> Flask:
     def _end(answer: Response) -> Response:
         metrics.count(
             method=request.method if request.url_rule else "other",
-            route=request.url_rule.rule if request.url_rule else "unknown",
+            route=_label(request.url_rule.rule) if request.url_rule else "unknown",
             status=answer.status_code,
             duration_s=time.perf_counter() - g.began,
         )
         return answer
 
     return app
+
+
+@cache
+def _label(rule: str) -> str:
+    """Return how metrics call a route: `/workflows/<name>/<version>`, without the forms of its parts."""
+    return re.sub(r"<\w+:", "<", rule)

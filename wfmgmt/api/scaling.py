@@ -11,7 +11,7 @@ from wfmgmt.errors import BadRequest
 from wfmgmt.http.answers import json_body
 from wfmgmt.registry.kept_answers import Answer
 from wfmgmt.services.enforcement import REACH_S
-from wfmgmt.services.registration import DEFAULT_TIMEOUT_S
+from wfmgmt.services.preparation import DEFAULT_TIMEOUT_S
 from wfmgmt.services.scaling import WORKER_COUNTS, Scaled, Scaling
 
 
@@ -48,10 +48,8 @@ def add_scaling_routes(writes: Writes, *, scaling: Scaling) -> None:
 
 def _settings(parameters: Parameters) -> dict[str, int]:
     """Return what is given, by the fields of the settings."""
-    given = {
-        SETTING_PARAMETERS[name].field: parameters.integer(name)
-        for name in SETTING_PARAMETERS.keys() & parameters.names
-    }
+    names = [name for name in SETTING_PARAMETERS if name in parameters.names]
+    given = {SETTING_PARAMETERS[name].field: parameters.integer(name) for name in names}
     return {field: value for field, value in given.items() if value is not None}
 
 

@@ -17,7 +17,8 @@ from wfmgmt.http.answers import json_body
 from wfmgmt.registry.kept_answers import Answer
 from wfmgmt.registry.records import Page
 from wfmgmt.services.inspection import REMEMBERED, InspectedWorkflow, Inspection
-from wfmgmt.services.registration import DEFAULT_TIMEOUT_S, Registered, Registration, RegistrationRequest
+from wfmgmt.services.preparation import DEFAULT_TIMEOUT_S, RegistrationRequest
+from wfmgmt.services.registration import Registered, Registration
 from wfmgmt.services.removal import Removal, Unregistered
 
 

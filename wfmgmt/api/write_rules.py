@@ -14,7 +14,7 @@ from wfmgmt.domain.releases import MAX_ROUTES, WHOLE
 from wfmgmt.domain.rollouts import RolloutAction
 from wfmgmt.domain.workflow import MAX_WORKERS, SETTINGS
 from wfmgmt.http.openapi import nullable, ref
-from wfmgmt.services.registration import DEFAULT_TIMEOUT_S
+from wfmgmt.services.preparation import DEFAULT_TIMEOUT_S
 
 Schema = Mapping[str, Any]
 

@@ -67,4 +67,8 @@ class Change:
             return
         revision = reader.revision(name)
         if revision not in self.expected:
-            raise StalePlan(name) if self.plan else PreconditionFailed(name, revision, str(reader.last_change(name)))
+            raise (
+                StalePlan(name)
+                if self.plan
+                else PreconditionFailed(name, revision, str(reader.last_change(name) or ""))
+            )

@@ -13,6 +13,8 @@ _log = logging.getLogger("wfmgmt.enforcement")
 
 #: How long a switch of versions that are loaded may take.
 REACH_S = 30.0
+#: How long a change may wait for the runtime without a slot of long requests.
+MOMENT_S = 1.0
 
 
 class Enforcement:
@@ -82,6 +84,14 @@ class Enforcement:
             return ReachReport(revision=0, reached=False, problem=str(error))
 
     def _reach(self, target: WorkflowTarget, revision: int, wait_s: float) -> ReachReport:
+        """Wait for a revision; for longer than a moment only with a slot, so that threads are left for others."""
+        report = self._ask(target, revision, min(wait_s, MOMENT_S))
+        if report.reached or wait_s <= MOMENT_S:
+            return report
+        with self._long_requests.slot() as may_wait:
+            return self._ask(target, revision, wait_s - MOMENT_S) if may_wait else report
+
+    def _ask(self, target: WorkflowTarget, revision: int, wait_s: float) -> ReachReport:
         return self._runtime.reach(target.uid, revision, wait_s, cancelled=self._long_requests.is_stopping)
 
 

@@ -2,33 +2,24 @@
 
 import logging
 import threading
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
-from wfmgmt.archives.fetching import Fetcher
-from wfmgmt.archives.manifest import WorkflowArchive
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.archives.urls import is_remote
 from wfmgmt.control.client import RuntimeClient
-from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.faults import Fault
-from wfmgmt.domain.limits import Limits
-from wfmgmt.domain.model_config import configure, max_startup_s
 from wfmgmt.domain.names import check_version, check_workflow_name
 from wfmgmt.domain.plans import Plan
-from wfmgmt.domain.redaction import redacted_yaml
 from wfmgmt.domain.releases import FIRST_VERSION
 from wfmgmt.domain.rollouts import with_all_to
-from wfmgmt.domain.spec import WorkflowSpec, parse_spec
+from wfmgmt.domain.spec import WorkflowSpec
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.traffic import table_json
-from wfmgmt.domain.workflow import LoadRequest, Node
+from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.errors import (
     InsufficientStorage,
-    InvalidWorkflow,
     ModelNameTaken,
     ModelServerFailed,
     ModelServerTimedOut,
@@ -39,20 +30,20 @@ from wfmgmt.errors import (
     ShuttingDown,
     TooManyRegistrations,
     TooManyWorkers,
-    VersionExists,
     WfmgmtError,
     WorkflowBusy,
     WorkflowExists,
 )
 from wfmgmt.registry.records import NewWorkflow
 from wfmgmt.registry.registry import Registry
-from wfmgmt.services.archives import Acquisition, ArchiveFile, folder_warnings
+from wfmgmt.services.archives import Acquisition
 from wfmgmt.services.changes import Change
+from wfmgmt.services.enforcement import REACH_S, Enforcement
 from wfmgmt.services.failed_changes import FailedChanges
-from wfmgmt.services.functions import check_found, check_functions
+from wfmgmt.services.functions import check_found
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
-from wfmgmt.services.planning import registration_plan
+from wfmgmt.services.preparation import Attempt, Preparation, Prepared, RegistrationRequest
 from wfmgmt.services.removal import Removal
 
 _log = logging.getLogger("wfmgmt.registration")
@@ -67,32 +58,6 @@ _LOAD_FAILURES = {
     Fault.TIMED_OUT: ModelServerTimedOut,
     Fault.NO_ROOM: TooManyWorkers,
 }
-
-DEFAULT_TIMEOUT_S = 120
-#: Nodes that the event of a failed registration lists; a registered workflow lists all of them.
-MAX_FAILED_NODES = 20
-MAX_FOLDER_WARNINGS = 100
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegistrationRequest:
-    """The parameters of a registration, as a client gives them.
-
-    Attributes:
-        url: Name of a .war in the workflow store, or an http(s) URL.
-        workflow_name: The name to register; the archive's own when None.
-        version: Which version of the workflow this is; the first one when None.
-        set_default: Whether it gets all requests once it is up; the first version does in any case.
-        response_timeout_s: Time in which the workflow has to answer a request, >= 1.
-        startup_timeout_s: Time in which all workers have to be up, >= 1.
-    """
-
-    url: str
-    workflow_name: str | None = None
-    version: str | None = None
-    set_default: bool = False
-    response_timeout_s: int = DEFAULT_TIMEOUT_S
-    startup_timeout_s: int = DEFAULT_TIMEOUT_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,12 +89,12 @@ class Registration:
     Args:
         registry: The registry.
         folders: The archive stores.
-        fetcher: Downloads archives.
         runtime: Loads workflows.
         removal: Undoes registrations.
         failures: Records failed registrations.
         leases: Proof that a registration is still under way.
-        limits: Bounds on archives and specs.
+        preparation: Checks what can be checked without running code.
+        enforcement: Brings releases into force.
         long_requests: How many registrations there may be at a time, and when they have to end.
     """
 
@@ -138,22 +103,22 @@ class Registration:
         *,
         registry: Registry,
         folders: StoreFolders,
-        fetcher: Fetcher,
         runtime: RuntimeClient,
         removal: Removal,
         failures: FailedChanges,
         leases: Leases,
-        limits: Limits,
+        preparation: Preparation,
+        enforcement: Enforcement,
         long_requests: LongRequests,
     ) -> None:
         self._registry = registry
         self._folders = folders
-        self._fetcher = fetcher
         self._runtime = runtime
         self._removal = removal
         self._failures = failures
         self._leases = leases
-        self._limits = limits
+        self._preparation = preparation
+        self._enforcement = enforcement
         self._long_requests = long_requests
         self._lock = threading.Lock()
         self._under_way: set[tuple[bool, str, str | None]] = set()
@@ -166,7 +131,7 @@ class Registration:
         Raises:
             WfmgmtError: One of its leaves; the text says what was wrong where.
         """
-        attempt = _Attempt(name="", detail={})
+        attempt = Attempt(name="", detail={})
         origin = change.origin
         try:
             if request.workflow_name is not None:
@@ -196,9 +161,11 @@ class Registration:
             if name is not None:
                 check(name)
         with self._slot(), self._leases.take() as lease:
-            acquisition = self._acquisition(self._folders, lease)
+            acquisition = self._preparation.acquisition(self._folders, lease)
             try:
-                plan = self._plan(self._prepare(request, acquisition, _Attempt(name="", detail={}), change))
+                plan = self._preparation.plan(
+                    self._preparation.prepare(request, acquisition, Attempt(name="", detail={}), change)
+                )
                 change.check_plan(plan)
                 return plan
             finally:
@@ -215,9 +182,9 @@ class Registration:
             WfmgmtError: What `register` would raise.
         """
         with self._leases.take() as lease:
-            acquisition = self._acquisition(folders, lease)
+            acquisition = self._preparation.acquisition(folders, lease)
             try:
-                return self._prepare(request, acquisition, _Attempt(name="", detail={}), None).spec
+                return self._preparation.prepare(request, acquisition, Attempt(name="", detail={}), None).spec
             finally:
                 acquisition.undo()
 
@@ -255,12 +222,12 @@ class Registration:
                 )
             yield
 
-    def _register(self, request: RegistrationRequest, change: Change, attempt: "_Attempt", lease: str) -> Registered:
-        acquisition = self._acquisition(self._folders, lease)
+    def _register(self, request: RegistrationRequest, change: Change, attempt: Attempt, lease: str) -> Registered:
+        acquisition = self._preparation.acquisition(self._folders, lease)
         try:
-            prepared = self._prepare(request, acquisition, attempt, change)
+            prepared = self._preparation.prepare(request, acquisition, attempt, change)
             if change.plan:
-                plan = self._plan(prepared)
+                plan = self._preparation.plan(prepared)
                 change.check_plan(plan)
                 change = replace(change, expected=frozenset({plan.revision}))
             new = self._claim(prepared, acquisition, lease, change)
@@ -276,84 +243,10 @@ class Registration:
             attempt.is_recorded = True
             self._removal.undo(target.uid, attempt.event(change.origin, error), error)
             raise
-        self._open_for_clients(target)
+        self._open_for_clients(target, registered)
         return registered
 
-    def _acquisition(self, folders: StoreFolders, lease: str) -> Acquisition:
-        return Acquisition(
-            folders=folders,
-            fetcher=self._fetcher,
-            limits=self._limits,
-            lease=lease,
-            cancelled=self._long_requests.is_stopping,
-        )
-
-    def _prepare(
-        self, request: RegistrationRequest, acquisition: Acquisition, attempt: "_Attempt", change: Change | None
-    ) -> "_Prepared":
-        """Check everything that can be checked without running code."""
-        if request.workflow_name is not None:
-            self._check_free(request.workflow_name, request, change)
-        archive, contents = acquisition.workflow(request.url, attempt.detail)
-        name = request.workflow_name or contents.name
-        if name is None:
-            raise InvalidWorkflow("Workflow name is not defined.")
-        attempt.name = check_workflow_name(name)
-        attempt.is_further = self._check_free(name, request, change)
-        spec = parse_spec(contents.spec_text, self._limits)
-        check_functions(spec, contents)
-        urls = {node.name: node.url for node in spec.nodes if node.url is not None}
-        models, failures = acquisition.models(urls)
-        if failures:
-            raise NodesNotLoadable(
-                name, {node.name: failures[node.name] for node in spec.nodes if node.name in failures}
-            )
-        attempt.detail["nodes"] = {
-            node.name: {"kind": node.kind.value, "sha256": models[node.name].sha256 if node.name in models else None}
-            for node in spec.nodes
-        }
-        configs = {node: model.config for node, model in models.items() if model.config is not None}
-        spec = configure(spec, configs, request.startup_timeout_s)
-        request = replace(request, startup_timeout_s=max_startup_s(request.startup_timeout_s, configs))
-        spec = replace(spec, warnings=(*spec.warnings, *folder_warnings(urls)[:MAX_FOLDER_WARNINGS]))
-        return _Prepared(request=request, name=name, archive=archive, contents=contents, spec=spec, models=models)
-
-    def _check_free(self, name: str, request: RegistrationRequest, change: Change | None) -> bool:
-        """Refuse a taken name or version early; the database decides for good when it is claimed.
-
-        Returns:
-            Whether the workflow is there already, so that this is a further version of it.
-        """
-        with self._registry.read() as reader:
-            if change is not None:
-                change.check(reader, name)
-            if reader.uid(name) is None:
-                return False
-            if request.version is None:
-                raise WorkflowExists(name)
-            if reader.key(name, request.version) is not None:
-                raise VersionExists(name, request.version)
-        return True
-
-    def _plan(self, prepared: "_Prepared") -> Plan:
-        request = prepared.request
-        with self._registry.read() as reader:
-            return registration_plan(
-                reader,
-                workflow=prepared.name,
-                version=request.version or FIRST_VERSION,
-                set_default=request.set_default,
-                archive=prepared.archive,
-                contents=prepared.contents,
-                spec=prepared.spec,
-                models=prepared.models,
-                timeouts_s={
-                    "responseTimeout": request.response_timeout_s,
-                    "startupTimeout": request.startup_timeout_s,
-                },
-            )
-
-    def _claim(self, prepared: "_Prepared", acquisition: Acquisition, lease: str, change: Change) -> NewWorkflow:
+    def _claim(self, prepared: Prepared, acquisition: Acquisition, lease: str, change: Change) -> NewWorkflow:
         new = prepared.record(acquisition.publish, lease)
         with self._registry.write() as writer:
             change.check(writer, new.name)
@@ -374,7 +267,7 @@ class Registration:
                 check_found(target, report.failures)
             raise _LOAD_FAILURES[report.fault](target.workflow, report.failures)
 
-    def _finish(self, prepared: "_Prepared", target: LoadRequest, attempt: "_Attempt", change: Change) -> Registered:
+    def _finish(self, prepared: Prepared, target: LoadRequest, attempt: Attempt, change: Change) -> Registered:
         with self._registry.write() as writer:
             before = writer.release(target.workflow)
             attempt.is_further = before is not None
@@ -399,88 +292,16 @@ class Registration:
             change.on_made(writer, registered)
         return registered
 
-    def _open_for_clients(self, target: LoadRequest) -> None:
+    def _open_for_clients(self, target: LoadRequest, registered: Registered) -> None:
         """Have the runtime serve what is registered now; it would find out by itself a little later."""
         try:
             self._runtime.on_registered(target.uid)
         except RuntimeUnavailable as error:
             extra = {"workflow": target.workflow}
             _log.warning("the runtime could not be notified of the registration: %s", error, extra=extra)
-
-
-@dataclass(slots=True, kw_only=True)
-class _Attempt:
-    """The facts of one registration so far, for its audit event."""
-
-    name: str
-    detail: dict[str, Any]
-    is_further: bool = False
-    is_recorded: bool = False
-
-    def event(self, origin: Origin, error: Exception | None) -> AuditEvent:
-        detail = dict(self.detail)
-        if error is not None:
-            message = str(error) if isinstance(error, WfmgmtError) else "Internal error; the log has the details."
-            detail["error"] = {"type": type(error).__name__, "message": message}
-            if len(detail.get("nodes", ())) > MAX_FAILED_NODES:
-                detail["nodes"] = f"{len(detail['nodes'])} nodes"
-        return AuditEvent(
-            origin=origin,
-            action=AuditAction.REGISTER_VERSION if self.is_further else AuditAction.REGISTER,
-            workflow=self.name,
-            outcome=AuditOutcome.SUCCEEDED if error is None else AuditOutcome.FAILED,
-            detail=detail,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
-    """A registration that passed every check."""
-
-    request: RegistrationRequest
-    name: str
-    archive: ArchiveFile
-    contents: WorkflowArchive
-    spec: WorkflowSpec
-    models: Mapping[str, ArchiveFile]
-
-    def record(self, publish: Callable[[str, ArchiveFile], str], lease: str) -> NewWorkflow:
-        """Return what is written to the database, giving downloads their names in the stores."""
-        # Nodes that name the same url share one file, which must not be published twice.
-        archives = {archive.path: archive for archive in self.models.values()}
-        files = {path: publish("model", archive) for path, archive in archives.items()}
-        nodes = []
-        for node in self.spec.nodes:
-            model = self.models.get(node.name)
-            nodes.append(
-                Node(
-                    name=node.name,
-                    kind=node.kind,
-                    model_url=None if model is None else model.shown_url,
-                    model_file=None if model is None else files[model.path],
-                    model_downloaded=model is not None and model.wanted_name is not None,
-                    model_sha256=None if model is None else model.sha256,
-                    settings=node.settings,
-                )
-            )
-        target = LoadRequest(
-            uid=uuid.uuid4().hex,
-            workflow=self.name,
-            version=self.request.version or FIRST_VERSION,
-            archive_file=publish("workflow", self.archive),
-            archive_sha256=self.archive.sha256,
-            handler=self.contents.handler,
-            startup_timeout_s=self.request.startup_timeout_s,
-            response_timeout_s=self.request.response_timeout_s,
-            nodes=tuple(nodes),
-            edges=self.spec.dag.edges,
-        )
-        return NewWorkflow(
-            target=target,
-            url=self.archive.shown_url,
-            archive_downloaded=self.archive.wanted_name is not None,
-            spec=redacted_yaml(self.contents.spec_text),
-            dag=self.spec.dag.text,
-            lease=lease,
-            defaults=self.spec.defaults,
-        )
+            return
+        if registered.is_further and registered.is_default:
+            with self._registry.read() as reader:
+                workflow = reader.target(target.workflow)
+            if workflow is not None:
+                self._enforcement.pursue(workflow, registered.revision, wait_s=REACH_S)

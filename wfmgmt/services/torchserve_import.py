@@ -21,7 +21,8 @@ from wfmgmt.registry.records import WorkflowDetail
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.changes import Change
 from wfmgmt.services.leases import Leases
-from wfmgmt.services.registration import Registration, RegistrationRequest
+from wfmgmt.services.preparation import RegistrationRequest
+from wfmgmt.services.registration import Registration
 from wfmgmt.services.staging import FoundArchive, find_archive, find_there, planned, staged
 from wfmgmt.torchserve.responses import GRAPH, Figures, Listed
 

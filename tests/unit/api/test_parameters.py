@@ -11,7 +11,7 @@ from wfmgmt.api.parameters import Parameters, given_parameters, list_parameters
 from wfmgmt.api.workflows import registration_request
 from wfmgmt.api.write_rules import REGISTER
 from wfmgmt.errors import BadRequest
-from wfmgmt.services.registration import RegistrationRequest
+from wfmgmt.services.preparation import RegistrationRequest
 
 APP = Flask("parameters")
 

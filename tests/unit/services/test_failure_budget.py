@@ -1,5 +1,6 @@
 """Failures of anonymous clients, many minutes of them at once."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
@@ -118,3 +119,19 @@ def test_minute_under_way_is_summarised_at_the_end() -> None:
         budget.admits(failure())
     assert [summary.detail["count"] for summary in budget.summaries(at_end=True)] == [3]
     assert budget.summaries(at_end=True) == []
+
+
+def test_each_action_has_a_summary_of_its_own() -> None:
+    """Refused registrations are not counted among refused scalings."""
+    clock = Clock()
+    budget = FailureBudget(2, clock=clock)
+    for action in [AuditAction.REGISTER, AuditAction.SCALE, AuditAction.SCALE]:
+        budget.admits(replace(failure(), action=action))
+    budget.admits(replace(failure(), action=AuditAction.REGISTER))
+    clock.step(61)
+    summaries = {summary.action: summary.detail["error"]["message"] for summary in budget.summaries()}
+    more = "WFMGMT_MAX_AUDITED_FAILURES bounds those with own events."
+    assert summaries == {
+        AuditAction.SCALE: f"2 more changes (scale) failed; {more}",
+        AuditAction.REGISTER: f"1 more registrations failed; {more}",
+    }

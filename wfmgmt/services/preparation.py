@@ -1,0 +1,250 @@
+"""The part of a registration before any code runs: getting the archives, and checking all that can be checked."""
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from wfmgmt.archives.fetching import Fetcher
+from wfmgmt.archives.manifest import WorkflowArchive
+from wfmgmt.archives.stores import StoreFolders
+from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
+from wfmgmt.domain.limits import Limits
+from wfmgmt.domain.model_config import configure, max_startup_s
+from wfmgmt.domain.names import check_workflow_name
+from wfmgmt.domain.plans import Plan
+from wfmgmt.domain.redaction import redacted_yaml
+from wfmgmt.domain.releases import FIRST_VERSION
+from wfmgmt.domain.spec import WorkflowSpec, parse_spec
+from wfmgmt.domain.workflow import LoadRequest, Node
+from wfmgmt.errors import InvalidWorkflow, NodesNotLoadable, VersionExists, WfmgmtError, WorkflowExists
+from wfmgmt.registry.records import NewWorkflow
+from wfmgmt.registry.registry import Registry
+from wfmgmt.services.archives import Acquisition, ArchiveFile, folder_warnings
+from wfmgmt.services.changes import Change
+from wfmgmt.services.functions import check_functions
+from wfmgmt.services.planning import registration_plan
+
+DEFAULT_TIMEOUT_S = 120
+#: Nodes that the event of a failed registration lists; a registered workflow lists all of them.
+MAX_FAILED_NODES = 20
+MAX_FOLDER_WARNINGS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationRequest:
+    """The parameters of a registration, as a client gives them.
+
+    Attributes:
+        url: Name of a .war in the workflow store, or an http(s) URL.
+        workflow_name: The name to register; the archive's own when None.
+        version: Which version of the workflow this is; the first one when None.
+        set_default: Whether it gets all requests once it is up; the first version does in any case.
+        response_timeout_s: Time in which the workflow has to answer a request, >= 1.
+        startup_timeout_s: Time in which all workers have to be up, >= 1.
+    """
+
+    url: str
+    workflow_name: str | None = None
+    version: str | None = None
+    set_default: bool = False
+    response_timeout_s: int = DEFAULT_TIMEOUT_S
+    startup_timeout_s: int = DEFAULT_TIMEOUT_S
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempt:
+    """The facts of one registration so far, for its audit event.
+
+    Attributes:
+        name: Of the workflow; empty while it is not known.
+        detail: What the event says.
+        is_further: Whether the workflow was there before.
+        is_recorded: Whether its failure has an event already.
+    """
+
+    name: str
+    detail: dict[str, Any]
+    is_further: bool = False
+    is_recorded: bool = False
+
+    def event(self, origin: Origin, error: Exception | None) -> AuditEvent:
+        """Return the event of a registration that failed with an error, or succeeded."""
+        detail = dict(self.detail)
+        if error is not None:
+            message = str(error) if isinstance(error, WfmgmtError) else "Internal error; the log has the details."
+            detail["error"] = {"type": type(error).__name__, "message": message}
+            if len(detail.get("nodes", ())) > MAX_FAILED_NODES:
+                detail["nodes"] = f"{len(detail['nodes'])} nodes"
+        return AuditEvent(
+            origin=origin,
+            action=AuditAction.REGISTER_VERSION if self.is_further else AuditAction.REGISTER,
+            workflow=self.name,
+            outcome=AuditOutcome.SUCCEEDED if error is None else AuditOutcome.FAILED,
+            detail=detail,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A registration that passed every check.
+
+    Attributes:
+        request: What is to be registered.
+        name: Of the workflow.
+        archive: Its archive.
+        contents: What that holds.
+        spec: What its spec says, with the models' configuration files.
+        models: Archive of each model node.
+    """
+
+    request: RegistrationRequest
+    name: str
+    archive: ArchiveFile
+    contents: WorkflowArchive
+    spec: WorkflowSpec
+    models: Mapping[str, ArchiveFile]
+
+    def record(self, publish: Callable[[str, ArchiveFile], str], lease: str) -> NewWorkflow:
+        """Return what is written to the database, giving downloads their names in the stores."""
+        # Nodes that name the same url share one file, which must not be published twice.
+        archives = {archive.path: archive for archive in self.models.values()}
+        files = {path: publish("model", archive) for path, archive in archives.items()}
+        nodes = []
+        for node in self.spec.nodes:
+            model = self.models.get(node.name)
+            nodes.append(
+                Node(
+                    name=node.name,
+                    kind=node.kind,
+                    model_url=None if model is None else model.shown_url,
+                    model_file=None if model is None else files[model.path],
+                    model_downloaded=model is not None and model.wanted_name is not None,
+                    model_sha256=None if model is None else model.sha256,
+                    settings=node.settings,
+                )
+            )
+        target = LoadRequest(
+            uid=uuid.uuid4().hex,
+            workflow=self.name,
+            version=self.request.version or FIRST_VERSION,
+            archive_file=publish("workflow", self.archive),
+            archive_sha256=self.archive.sha256,
+            handler=self.contents.handler,
+            startup_timeout_s=self.request.startup_timeout_s,
+            response_timeout_s=self.request.response_timeout_s,
+            nodes=tuple(nodes),
+            edges=self.spec.dag.edges,
+        )
+        return NewWorkflow(
+            target=target,
+            url=self.archive.shown_url,
+            archive_downloaded=self.archive.wanted_name is not None,
+            spec=redacted_yaml(self.contents.spec_text),
+            dag=self.spec.dag.text,
+            lease=lease,
+            defaults=self.spec.defaults,
+        )
+
+
+class Preparation:
+    """Checks registrations. Thread-safe.
+
+    Args:
+        registry: The registry.
+        fetcher: Downloads archives.
+        limits: Bounds on archives and specs.
+        cancelled: Becomes true when the server stops.
+    """
+
+    def __init__(self, *, registry: Registry, fetcher: Fetcher, limits: Limits, cancelled: Callable[[], bool]) -> None:
+        self._registry = registry
+        self._fetcher = fetcher
+        self._limits = limits
+        self._cancelled = cancelled
+
+    def acquisition(self, folders: StoreFolders, lease: str) -> Acquisition:
+        """Return what gets the archives of one registration."""
+        return Acquisition(
+            folders=folders,
+            fetcher=self._fetcher,
+            limits=self._limits,
+            lease=lease,
+            cancelled=self._cancelled,
+        )
+
+    def prepare(
+        self, request: RegistrationRequest, acquisition: Acquisition, attempt: "Attempt", change: Change | None
+    ) -> "Prepared":
+        """Check everything that can be checked without running code.
+
+        Args:
+            request: What is to be registered.
+            acquisition: Gets the archives.
+            attempt: Gets the facts for the audit trail, as far as they are known.
+            change: Under which conditions; None for none.
+
+        Raises:
+            WfmgmtError: Something is wrong with the request, an archive or the spec, or the name is taken.
+        """
+        if request.workflow_name is not None:
+            self._check_free(request.workflow_name, request, change)
+        archive, contents = acquisition.workflow(request.url, attempt.detail)
+        name = request.workflow_name or contents.name
+        if name is None:
+            raise InvalidWorkflow("Workflow name is not defined.")
+        attempt.name = check_workflow_name(name)
+        attempt.is_further = self._check_free(name, request, change)
+        spec = parse_spec(contents.spec_text, self._limits)
+        check_functions(spec, contents)
+        urls = {node.name: node.url for node in spec.nodes if node.url is not None}
+        models, failures = acquisition.models(urls)
+        if failures:
+            raise NodesNotLoadable(
+                name, {node.name: failures[node.name] for node in spec.nodes if node.name in failures}
+            )
+        attempt.detail["nodes"] = {
+            node.name: {"kind": node.kind.value, "sha256": models[node.name].sha256 if node.name in models else None}
+            for node in spec.nodes
+        }
+        configs = {node: model.config for node, model in models.items() if model.config is not None}
+        spec = configure(spec, configs, request.startup_timeout_s)
+        request = replace(request, startup_timeout_s=max_startup_s(request.startup_timeout_s, configs))
+        spec = replace(spec, warnings=(*spec.warnings, *folder_warnings(urls)[:MAX_FOLDER_WARNINGS]))
+        return Prepared(request=request, name=name, archive=archive, contents=contents, spec=spec, models=models)
+
+    def _check_free(self, name: str, request: RegistrationRequest, change: Change | None) -> bool:
+        """Refuse a taken name or version early; the database decides for good when it is claimed.
+
+        Returns:
+            Whether the workflow is there already, so that this is a further version of it.
+        """
+        with self._registry.read() as reader:
+            if change is not None:
+                change.check(reader, name)
+            if reader.uid(name) is None:
+                return False
+            if request.version is None:
+                raise WorkflowExists(name)
+            if reader.key(name, request.version) is not None:
+                raise VersionExists(name, request.version)
+        return True
+
+    def plan(self, prepared: "Prepared") -> Plan:
+        """Return what a registration that passed the checks would do."""
+        request = prepared.request
+        with self._registry.read() as reader:
+            return registration_plan(
+                reader,
+                workflow=prepared.name,
+                version=request.version or FIRST_VERSION,
+                set_default=request.set_default,
+                archive=prepared.archive,
+                contents=prepared.contents,
+                spec=prepared.spec,
+                models=prepared.models,
+                timeouts_s={
+                    "responseTimeout": request.response_timeout_s,
+                    "startupTimeout": request.startup_timeout_s,
+                },
+            )
