@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.deployments import deployed
+from tests.support.deployments import left_as_found
 from tests.support.factories import make_war
 from tests.support.raw_http import PLANES, assert_raw_error, exchange
 from tests.support.service import Service
@@ -53,8 +53,8 @@ SENT = {
 
 
 @pytest.fixture(scope="module", name="echoing")
-def _echoing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with deployed(tmp_path_factory.mktemp("c")) as service:
+def _echoing(service: Service) -> Iterator[Service]:
+    with left_as_found(service):
         make_war(service.workflow_store, name="echo", spec="dag: {echo: []}\n", handler=ECHO)
         assert service.register("echo.war").status_code == 200
         yield service

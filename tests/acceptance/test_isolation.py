@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.deployments import left_as_found
 from tests.support.factories import make_mar, make_war
 from tests.support.races import worker_pids
 from tests.support.service import Service, wait_until
@@ -11,22 +12,13 @@ from tests.support.service import Service, wait_until
 FAILING = "def initialize():\n    raise ValueError('broken on purpose')\n\n\ninitialize()\n"
 
 
-@pytest.fixture(name="running", scope="module")
-def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    service = Service(tmp_path_factory.mktemp("isolation") / "instance")
-    make_war(service.workflow_store)
-    make_mar(service.model_store)
-    service.start()
-    yield service
-    service.kill()
-
-
 @pytest.fixture(name="service")
-def _service(running: Service) -> Iterator[Service]:
-    """Return a running service without workflows."""
-    yield running
-    for name in running.names():
-        assert running.unregister(name).status_code == 200
+def _service(service: Service) -> Iterator[Service]:
+    """Return a running service without workflows, with the archives of one."""
+    with left_as_found(service):
+        make_war(service.workflow_store)
+        make_mar(service.model_store)
+        yield service
 
 
 def register(service: Service, url: str, name: str) -> set[int]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 import requests
 
-from tests.support.deployments import deployed
+from tests.support.deployments import left_as_found
 from tests.support.evidence import assert_error
 from tests.support.factories import make_war
 from tests.support.raw_http import assert_raw_error, read_answer
@@ -23,8 +23,8 @@ Pack = Callable[[bytes], bytes]
 
 
 @pytest.fixture(scope="module", name="service")
-def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with deployed(tmp_path_factory.mktemp("b")) as service:
+def _service(service: Service) -> Iterator[Service]:
+    with left_as_found(service):
         make_war(service.workflow_store, name="echo", spec="dag: {echo: []}\n", handler=ECHO)
         assert service.register("echo.war").status_code == 200
         yield service

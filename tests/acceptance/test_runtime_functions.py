@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from tests.support.deployments import deployed
+from tests.support.deployments import left_as_found
 from tests.support.factories import make_mar, make_war
 from tests.support.service import Service
 
@@ -35,8 +35,8 @@ def into(module, names, make):
 
 
 @pytest.fixture(name="service", scope="module")
-def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with deployed(tmp_path_factory.mktemp("f")) as service:
+def _service(service: Service) -> Iterator[Service]:
+    with left_as_found(service):
         yield service
 
 

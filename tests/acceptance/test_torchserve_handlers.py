@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.deployments import deployed
+from tests.support.deployments import left_as_found
 from tests.support.service import CHECKOUT, Service
 
 #: Where `make bench-torchserve` installs TorchServe with torch, which takes gigabytes.
@@ -182,8 +182,8 @@ def make_png(width: int, height: int, colour: tuple[int, int, int]) -> bytes:
 
 
 @pytest.fixture(scope="module", name="service")
-def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with deployed(tmp_path_factory.mktemp("h")) as service:
+def _service(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with left_as_found(service):
         files = write(
             tmp_path_factory.mktemp("sources"),
             {

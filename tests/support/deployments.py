@@ -41,6 +41,20 @@ def serving(folder: Path, **settings: Any) -> Iterator[Service]:
         yield service
 
 
+@contextmanager
+def left_as_found(service: Service) -> Iterator[Service]:
+    """Give a shared deployment, and remove in the end what was registered and put into its stores meanwhile."""
+    stores = (service.workflow_store, service.model_store)
+    before = {path for store in stores for path in store.iterdir()}
+    names = service.names()
+    yield service
+    for name in set(service.names()) - set(names):
+        assert service.unregister(name).status_code == 200
+    for store in stores:
+        for path in set(store.iterdir()) - before:
+            path.unlink()
+
+
 def start_forkserver(service: Service) -> None:
     """Load something once: the process that workers are forked from stays, and is nothing that a test left."""
     archives = [make_war(service.workflow_store), make_mar(service.model_store)]
