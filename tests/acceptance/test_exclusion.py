@@ -3,7 +3,6 @@
 That the locks of a killed service are no obstacle shows wherever one is killed and started again.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +12,16 @@ from tests.support.factories import make_mar, make_war
 from tests.support.service import Service
 
 
-@pytest.fixture(name="first", scope="module")
-def _first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with Service(tmp_path_factory.mktemp("first") / "instance") as service:
-        yield service
-
-
 @pytest.mark.parametrize("what", ["database_url", "workflow_store", "model_store"])
-def test_second_service_is_refused(first: Service, tmp_path: Path, what: str) -> None:
+def test_second_service_is_refused(service: Service, tmp_path: Path, what: str) -> None:
     """Exit code 3 and a line that names the setting, also when the path is another name of the same thing."""
     linked = tmp_path / "linked"
-    linked.symlink_to(first.instance)
+    linked.symlink_to(service.instance)
     shared: Any = f"sqlite:///{linked}/wfmgmt.db" if what == "database_url" else linked / what
     second = Service(tmp_path / "second", **{what: shared})
     code, said = second.refusal(30)
     assert code == 3
-    assert said.startswith(f"wfmgmt: WFMGMT_{what.upper()}: another service uses {first.instance}")
+    assert said.startswith(f"wfmgmt: WFMGMT_{what.upper()}: another service uses {service.instance}")
 
 
 def test_both_stores_may_be_one_folder(tmp_path: Path) -> None:

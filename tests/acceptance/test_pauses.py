@@ -29,16 +29,25 @@ def slow(data, context):
 PAUSE_S = 2.5
 
 
+@pytest.fixture(name="folder", scope="module")
+def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("paused")
+
+
 @pytest.fixture(name="mark")
-def _mark(tmp_path: Path) -> Path:
-    return tmp_path / "begun"
+def _mark(folder: Path) -> Path:
+    """Return a file that the handler makes when it begins."""
+    mark = folder / "begun"
+    mark.unlink(missing_ok=True)
+    return mark
 
 
-@pytest.fixture(name="service")
-def _service(tmp_path: Path, mark: Path) -> Iterator[Service]:
-    with deployed(tmp_path / "d") as service:
+@pytest.fixture(name="service", scope="module")
+def _service(folder: Path) -> Iterator[Service]:
+    with deployed(folder / "d") as service:
         spec = "models: {timeout-ms: 1500, retry-attempts: 0}\ndag: {slow: []}\n"
-        make_war(service.workflow_store, name="slow", spec=spec, handler=SLOW.replace("MARK", repr(str(mark))))
+        handler = SLOW.replace("MARK", repr(str(folder / "begun")))
+        make_war(service.workflow_store, name="slow", spec=spec, handler=handler)
         assert service.register("slow.war", response_timeout=2).status_code == 200
         yield service
 
