@@ -129,7 +129,10 @@ class VersionTraffic:
 
     def of(self, kind: TrafficKind) -> Traffic:
         """Return the requests that it got for one reason."""
-        return self._kinds.setdefault(kind, Traffic())
+        traffic = self._kinds.get(kind)
+        if traffic is None:
+            traffic = self._kinds[kind] = Traffic()
+        return traffic
 
     def items(self) -> Sequence[tuple[TrafficKind, Traffic]]:
         """Return the reasons that occurred, with the requests of each."""
