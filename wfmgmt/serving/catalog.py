@@ -41,6 +41,9 @@ class Catalog:
         is_closing: Whether the runtime is stopping.
         standby: Registrations of versions that are loaded, or were to be, without the routing in force naming them.
         called_for: Registrations of parked versions that requests wait for.
+        changed: Names of workflows with versions that came, went or changed since the reconciler emptied it.
+        watched: Workflows whose release in force has a guard or steps.
+        added: Versions that were ever added, each of which has its number.
         look_wanted: Set when the reconciler should look at once: something is called for, or has changed.
     """
 
@@ -50,6 +53,9 @@ class Catalog:
         self.is_closing = False
         self.standby: set[str] = set()
         self.called_for: set[str] = set()
+        self.changed: set[str] = set()
+        self.watched: set[ServedWorkflow] = set()
+        self.added = 0
         self.look_wanted = asyncio.Event()
         self._make_version = make_version
         self._drain_timeout_s = drain_timeout_s
@@ -74,6 +80,10 @@ class Catalog:
     def get(self, uid: str) -> LoadedVersion | None:
         """Return the version of a registration, None when nothing of it is loaded."""
         return self._versions.get(uid)
+
+    def named(self, name: str) -> ServedWorkflow | None:
+        """Return a workflow by its name."""
+        return self._workflows.get(name)
 
     def workflow(self, uid: str) -> ServedWorkflow | None:
         """Return a workflow that the registry was read to have, by its identity."""
@@ -211,8 +221,15 @@ class Catalog:
         workflow = self._followed.pop(uid, None)
         if workflow is not None:
             workflow.uids = {}
+            self.watched.discard(workflow)
             self._remove_if_empty(workflow)
         return workflow
+
+    def route(self, workflow: ServedWorkflow) -> None:
+        """Put the release of a workflow's target in force."""
+        workflow.route()
+        (self.watched.add if workflow.is_watched else self.watched.discard)(workflow)
+        self._waiting.wake(workflow.name)
 
     def _remove_if_empty(self, workflow: ServedWorkflow) -> None:
         """Remove a workflow of which nothing is loaded or known."""
@@ -222,6 +239,8 @@ class Catalog:
     def add(self, target: LoadRequest) -> LoadedVersion:
         """Return a new version, which has its name from now on and is to be loaded."""
         version = self._make_version(target, publish=self._publish)
+        self.added += 1
+        version.number = self.added
         workflow = self._workflows.setdefault(target.workflow, ServedWorkflow(target.workflow))
         workflow.add(version)
         self._versions[target.uid] = version
@@ -232,7 +251,12 @@ class Catalog:
         self.status_log.publish(report)
         self._waiting.wake(report.workflow)
         (self.standby.discard if report.is_routed else self.standby.add)(report.uid)
-        workflow = self._workflows.get(report.workflow)
+        self._on_change(report.workflow)
+
+    def _on_change(self, name: str) -> None:
+        """Have the reconciler look at a workflow that may have come closer to its target."""
+        self.changed.add(name)
+        workflow = self._workflows.get(name)
         if workflow is not None and workflow.target is not None and workflow.revision != workflow.target.revision:
             self.look_wanted.set()
 
@@ -260,7 +284,9 @@ class Catalog:
                 del workflow.versions[version.target.version]
             self._remove_if_empty(workflow)
         self._waiting.wake(version.target.workflow)
-        self.look_wanted.set()
+        self._on_change(version.target.workflow)
+        if version.target.uid in self.called_for:
+            self.look_wanted.set()
 
     async def drain(self) -> None:
         """Accept no more requests, and return when those accepted are answered or the time for that is over."""

@@ -50,6 +50,7 @@ class LoadedVersion:
         worked_before: Whether it came up when it was loaded last, as far as is known.
         is_hopeful: Whether requests wait for it although loading it failed.
         is_routed: Whether the routing in force names it.
+        number: The place of it in the order in which versions were added.
         last_used: When the last request to it ended, or it lost its share, on the loop's clock.
         traffic: The requests to it.
     """
@@ -69,6 +70,7 @@ class LoadedVersion:
         self.worked_before = True
         self.is_hopeful = False
         self.is_routed = True
+        self.number = 0
         self.last_used = asyncio.get_running_loop().time()
         self.traffic = VersionTraffic()
         self._workflow_store = workflow_store

@@ -18,7 +18,6 @@ from wfmgmt.serving.loading import LoadedVersion
 from wfmgmt.serving.registry_view import RegistryView
 from wfmgmt.serving.registry_watch import RegistryWatch
 from wfmgmt.serving.waiting import wait_for_event
-from wfmgmt.serving.workflows import ServedWorkflow
 
 _log = logging.getLogger("wfmgmt.runtime")
 
@@ -63,8 +62,7 @@ class Reconciler:
         self._standby_s = max(standby_s, MIN_STANDBY_S)
         self._prepare = prepare
         self._watch = RegistryWatch(registry, self._unread_uids)
-        #: Workflows of which not all is in force yet, by uid, and versions of which it has to be read what to load.
-        self._unsettled: dict[str, ServedWorkflow] = {}
+        #: Versions of which it has to be read what to load.
         self._unread: set[str] = set()
         self._round_over = asyncio.Event()
 
@@ -134,12 +132,12 @@ class Reconciler:
         """Look at the registry once, and return whether nothing of it is left to be read."""
         self._unread -= self._loader.unloaded
         self._loader.unloaded.clear()
-        loaded = set(self._catalog.uids)
+        added = self._catalog.added
         look = await self._watch.look()
         for uid in look.removed:
-            await self._on_removed(uid, loaded)
+            await self._on_removed(uid, added)
         for target in look.targets:
-            await self._on_target(target, loaded)
+            await self._on_target(target, added)
         self._take_calls()
         self._advance()
         self._catalog.is_behind = look.is_behind
@@ -154,38 +152,37 @@ class Reconciler:
             self._forget_unknown()
         return True
 
-    async def _on_removed(self, uid: str, loaded: Collection[str]) -> None:
+    async def _on_removed(self, uid: str, added: int) -> None:
         """Take down what is loaded of a workflow that is not registered any more."""
         workflow = self._catalog.drop(uid)
-        self._unsettled.pop(uid, None)
         if workflow is not None:
-            await self._on_gone(workflow.registrations, loaded)
-        await self._on_gone([uid], loaded)
+            await self._on_gone(workflow.registrations, added)
+        await self._on_gone([uid], added)
 
-    async def _on_gone(self, uids: Iterable[str], loaded: Collection[str]) -> None:
-        """Take down registrations that are gone, if they were loaded before the registry was read."""
+    async def _on_gone(self, uids: Iterable[str], added: int) -> None:
+        """Take down registrations that are gone, of those that were added before the registry was read."""
         for uid in uids:
             self._unread.discard(uid)
             self._history.forget(uid)
             version = self._catalog.get(uid)
-            if version is not None and uid in loaded:
+            if version is not None and version.number <= added:
                 if version.state is not LoadState.LEAVING:
                     _log.info("unloading a version that is not registered", extra={"workflow": version.target.workflow})
                 await self._loader.unload_within(uid, 0)
 
-    async def _on_target(self, target: WorkflowTarget, loaded: Collection[str]) -> None:
+    async def _on_target(self, target: WorkflowTarget, added: int) -> None:
         """Take what the registry says of a workflow."""
         if not target.versions and self._catalog.workflow(target.uid) is None and self._catalog.get(target.uid) is None:
             return  # Nothing of it is ready or loaded yet, as of very many that are being registered.
         before = self._catalog.workflow(target.uid)
         known = set() if before is None else set(before.registrations)
         workflow = self._catalog.follow(target)
-        await self._on_gone(known.union(workflow.loaded).difference(target.statuses), loaded)
+        await self._on_gone(known.union(workflow.loaded).difference(target.statuses), added)
         for uid in self._loader.unloaded:
             workflow.forget(uid)  # It was taken down while the registry was read.
         for version in list(workflow.versions.values()):
             self._on_status(version, target.statuses.get(version.target.uid))
-        self._unsettled[target.uid] = workflow
+        self._catalog.changed.add(workflow.name)
 
     def _on_status(self, version: LoadedVersion, status: WorkflowStatus | None) -> None:
         if status is WorkflowStatus.UNREGISTERING:
@@ -201,16 +198,16 @@ class Reconciler:
         self._catalog.called_for -= gone
 
     def _advance(self) -> None:
-        """Take each workflow as far towards its target as what is loaded allows."""
-        for uid, workflow in list(self._unsettled.items()):
+        """Take each workflow about which something changed as far towards its target as what is loaded allows."""
+        changed = filter(None, map(self._catalog.named, self._catalog.changed))
+        self._catalog.changed = set()
+        for workflow in changed:
             missing = {each for each in workflow.awaited.values() if self._catalog.get(each) is None}
             self._unread |= missing - self._loader.unloaded
             if not workflow.is_release_in_force and workflow.may_switch:
-                workflow.route()
-                self._catalog.wake(workflow.name)
+                self._catalog.route(workflow)
             if workflow.is_settled and self._unread.isdisjoint(workflow.loaded):
                 workflow.settle()
-                del self._unsettled[uid]
 
     async def _read_versions(self) -> None:
         """Read what the first versions of those that are unread consist of, and load them or follow their settings."""
@@ -218,6 +215,7 @@ class Reconciler:
         requests = await asyncio.to_thread(self._registry.load_requests, batch)
         for request in sorted(requests, key=lambda each: (self._history.has_failed(each.uid), each.workflow)):
             version = self._catalog.get(request.uid)
+            self._catalog.changed.add(request.workflow)
             if version is not None:
                 version.follow(request)
             else:

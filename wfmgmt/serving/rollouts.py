@@ -104,7 +104,7 @@ class RolloutLoop:
         """Look again and again."""
         while True:
             await asyncio.sleep(LOOK_INTERVAL_S)
-            watched = [workflow for workflow in self._catalog.followed if workflow.is_watched]
+            watched = list(self._catalog.watched)
             names = {workflow.name for workflow in watched}
             self._watches = {name: watch for name, watch in self._watches.items() if name in names}
             for workflow in watched:
