@@ -71,13 +71,15 @@ class Row:
 class FakeRegistry:
     """A registry in memory that counts what it is asked, and fails as a test wants it.
 
-    The workflow is called after the uid of its first version, and that of a further one is `uid/version`.
+    The workflow is called after the uid of its first version unless `names` says otherwise, and the uid of a further
+    version is `uid/version`.
     """
 
     def __init__(self) -> None:
         self.change = 0
         self.rows: dict[str, Row] = {}
         self.gone: dict[str, int] = {}
+        self.names: dict[str, str] = {}
         self.has_gap = False
         self.slices_read = 0
         self.fails_at_slice: int | None = None
@@ -149,7 +151,7 @@ class FakeRegistry:
         )  # fmt: skip
         return WorkflowTarget(
             uid=uid,
-            name=uid,
+            name=self.names.get(uid, uid),
             change=row.change,
             revision=row.revision,
             statuses={version_uid(uid, version): status for version, status in row.statuses.items()},
@@ -166,7 +168,12 @@ class FakeRegistry:
         """Return what is needed to load those that are ready."""
         self._check()
         return [
-            make_request(version_uid(uid, version), workflow=uid, version=version, settings=row.settings.get(version))
+            make_request(
+                version_uid(uid, version),
+                workflow=self.names.get(uid, uid),
+                version=version,
+                settings=row.settings.get(version),
+            )
             for uid, row in self.rows.items()
             for version, status in row.statuses.items()
             if version_uid(uid, version) in uids and status is WorkflowStatus.READY

@@ -211,7 +211,8 @@ class Catalog:
         """Return the workflow of a target, which it follows from now on."""
         workflow = self._workflows.setdefault(target.name, ServedWorkflow(target.name))
         if workflow.target is not None and workflow.target.uid != target.uid:
-            self._followed.pop(workflow.target.uid, None)
+            self.drop(workflow.target.uid)
+            workflow = self._workflows.setdefault(target.name, workflow)
         workflow.follow(target)
         self._followed[target.uid] = workflow
         return workflow
@@ -220,7 +221,7 @@ class Catalog:
         """Return a workflow that is not in the registry any more, of which no version is known from now on."""
         workflow = self._followed.pop(uid, None)
         if workflow is not None:
-            workflow.uids = {}
+            workflow.reset()
             self.watched.discard(workflow)
             self._remove_if_empty(workflow)
         return workflow
@@ -264,7 +265,7 @@ class Catalog:
         """Take a version down for good once what was accepted is answered; one that is not there is fine."""
         version = self._versions.get(uid)
         if version is not None:
-            self._workflows[version.target.workflow].forget(uid)
+            self._workflows[version.target.workflow].forget({uid})
         await self.park(uid)
 
     async def park(self, uid: str) -> None:

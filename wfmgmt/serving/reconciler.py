@@ -154,10 +154,10 @@ class Reconciler:
 
     async def _on_removed(self, uid: str, added: int) -> None:
         """Take down what is loaded of a workflow that is not registered any more."""
-        workflow = self._catalog.drop(uid)
-        if workflow is not None:
-            await self._on_gone(workflow.registrations, added)
-        await self._on_gone([uid], added)
+        workflow = self._catalog.workflow(uid)
+        gone = {uid} if workflow is None else {uid, *workflow.registrations}
+        self._catalog.drop(uid)
+        await self._on_gone(gone, added)
 
     async def _on_gone(self, uids: Iterable[str], added: int) -> None:
         """Take down registrations that are gone, of those that were added before the registry was read."""
@@ -178,8 +178,7 @@ class Reconciler:
         known = set() if before is None else set(before.registrations)
         workflow = self._catalog.follow(target)
         await self._on_gone(known.union(workflow.loaded).difference(target.statuses), added)
-        for uid in self._loader.unloaded:
-            workflow.forget(uid)  # It was taken down while the registry was read.
+        workflow.forget(self._loader.unloaded)  # They were taken down while the registry was read.
         for version in list(workflow.versions.values()):
             self._on_status(version, target.statuses.get(version.target.uid))
         self._catalog.changed.add(workflow.name)

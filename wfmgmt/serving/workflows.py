@@ -50,9 +50,13 @@ class ServedWorkflow:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.versions: dict[str, LoadedVersion] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all but what is loaded: the workflow is not registered any more."""
         self.target: WorkflowTarget | None = None
         self.uids: dict[str, str] = {}
-        self.versions: dict[str, LoadedVersion] = {}
         self.release: Release | None = None
         self.revision = 0
         self._router: Router | None = None
@@ -113,9 +117,9 @@ class ServedWorkflow:
             self._route(RoutingTable.all_to(name))
         version.on_registered()
 
-    def forget(self, uid: str) -> None:
-        """Drop a registration that was taken down for good, so that no request has it loaded again."""
-        self.uids = {version: known for version, known in self.uids.items() if known != uid}
+    def forget(self, uids: Collection[str]) -> None:
+        """Drop registrations that were taken down for good, so that no request has them loaded again."""
+        self.uids = {version: uid for version, uid in self.uids.items() if uid not in uids}
 
     def follow(self, target: WorkflowTarget) -> None:
         """Take what the registry says, which the routing comes to follow once all that it names is loaded."""

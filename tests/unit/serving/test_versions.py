@@ -234,3 +234,20 @@ async def test_reach_waits_for_a_workflow_that_was_not_read_yet(tmp_path: Path) 
         await until(lambda: parts.catalog.status_log.catalog_error != "")
         report = await parts.reconciler.reach("w", 99, WAIT_S)
         assert (report.reached, report.problem) == (False, "it is locked")
+
+
+@in_event_loop
+async def test_workflow_of_a_name_that_was_given_away_has_its_own_routing(tmp_path: Path) -> None:
+    """Its releases have the numbers of those of the one before."""
+    async with running(tmp_path, "1.0", "2.0") as parts:
+        assert await reach(parts) == ""
+        old = parts.registry.rows.pop("w")
+        parts.registry.gone["w"] = parts.registry.change + 1
+        parts.registry.names["again"] = "w"
+        parts.registry.put("again", version="3.0")
+        parts.registry.rows["again"].revision = old.revision
+        await until(lambda: parts.catalog.can_answer(Wanted("w")))
+        await until(lambda: parts.models.loaded == {"again/3.0"})
+        assert answering(parts) == "3.0"
+        with pytest.raises(VersionNotFound):
+            answering(parts, "1.0")
