@@ -39,6 +39,7 @@ class Refused(ClientError):
         status: The HTTP status.
         type: The type; empty when the answer had none, as those of handlers and proxies.
         message: What the service said.
+        hint: What else the caller may have wanted; mostly empty.
         request_id: Under which the service has logged the request.
         retry_after_s: When another attempt makes sense, if the service said so.
         body: The answer as it came.
@@ -55,14 +56,16 @@ class Refused(ClientError):
         status: int,
         message: str,
         type_: str = "",
+        hint: str = "",
         request_id: str = "",
         retry_after_s: int | None = None,
         body: bytes = b"",
     ) -> None:
-        super().__init__(message)
+        super().__init__(f"{message} {hint}" if hint else message)
         self.status = status
         self.type = type_
         self.message = message
+        self.hint = hint
         self.request_id = request_id
         self.retry_after_s = retry_after_s
         self.body = body

@@ -286,6 +286,8 @@ def test_workers_that_take_too_long_are_a_failure(capfd: pytest.CaptureFixture[s
         ("traffic seq 1.0=100 -f {file}", "--file has a whole routing table; leave the rest out"),
         ("traffic seq -f {file}", "table.json: Expecting property name"),
         ("traffic seq -f /nosuch", "/nosuch: No such file or directory"),
+        ("unregister seq/", "expected the name of a workflow, version or node, got ''"),
+        ("unregister seq/.", "expected the name of a workflow, version or node, got '.'"),
         ("traffic seq --dry-run", "this changes nothing, so there is nothing to plan"),
         ("update seq --node m1", "give settings, or --reset, and not both"),
         ("update seq --node m1 --reset --batch-size 1", "give settings, or --reset, and not both"),

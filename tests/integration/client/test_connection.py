@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -149,12 +150,14 @@ def test_errors_have_a_class(reply: Reply, kind: type[ClientError], message: str
 
 
 def test_refusal_has_what_the_answer_had() -> None:
-    """Status, type, request id, and when to come back."""
-    reply = error(503, "ServiceUnavailableException", "Not now.", Retry_After="7", x_request_id="r-1")
+    """Status, type, hint, request id, and when to come back."""
+    plain = error(503, "ServiceUnavailableException", "Not now.", Retry_After="7", x_request_id="r-1")
+    reply = replace(plain, body={**plain.body, "hint": "Tomorrow?"})
     with FakeService(replies(reply)) as service, Client(service.url) as client, pytest.raises(Refused) as caught:
         client.register("seq.war")
     refused = caught.value
     assert (refused.status, refused.type, refused.message) == (503, "ServiceUnavailableException", "Not now.")
+    assert (refused.hint, str(refused)) == ("Tomorrow?", "Not now. Tomorrow?")
     assert (refused.retry_after_s, refused.request_id, refused.body) == (7, "r-1", reply.content)
 
 

@@ -37,6 +37,15 @@ def test_dry_run_has_no_key() -> None:
     assert (call.query, call.headers, call.is_write) == ({"to": "3", "dry_run": "true"}, {"If-Match": '"4"'}, False)
 
 
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_name_that_leads_elsewhere_is_refused(name: str) -> None:
+    """Otherwise `unregister` of such a version would be that of the whole workflow."""
+    with pytest.raises(ValueError, match="expected the name of a workflow, version or node"):
+        calls.unregister("seq", version=name)
+    with pytest.raises(ValueError, match="expected the name of a workflow, version or node"):
+        calls.describe(name)
+
+
 def test_names_are_quoted() -> None:
     """A name is one part of the path, whatever it has."""
     assert calls.scale("a/b", node="two words").path == "/workflows/a%2Fb/nodes/two%20words"

@@ -36,8 +36,8 @@ def completed(argument: argparse.Action, functions: Mapping[str, str]) -> None:
 
 
 def _named(text: str) -> Named:
-    workflow, _, version = text.partition("/")
-    return Named(workflow, version or None)
+    workflow, slash, version = text.partition("/")
+    return Named(workflow, version if slash else None)
 
 
 def _workflow(text: str) -> str:

@@ -98,9 +98,9 @@ def _exchange(_: argparse.Namespace, connection: Connection, call: Call[Predicte
             raise
         write_bytes(error.body)  # A handler's own answer.
         return ExitCode.FAILED
-    write_bytes(predicted.content)
     if predicted.trace is not None:
         print(escaped(predicted.trace), file=sys.stderr)
+    write_bytes(predicted.content)
     return ExitCode.DONE
 
 
