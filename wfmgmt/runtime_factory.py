@@ -130,14 +130,12 @@ async def create_runtime(
     catalog = Catalog(make_version, queue_size=settings.queue_size, drain_timeout_s=settings.drain_timeout_s)
     history = LoadHistory(settings.run_folder / "loads.json")
     loader = Loader(catalog, history)
-    admission = AdmissionControl(
-        PredictionLimits(
-            requests=settings.max_inflight_requests,
-            in_flight_bytes=settings.max_inflight_mb * MIB,
-            request_bytes=settings.request_limit_bytes,
-        )
+    limits = PredictionLimits(
+        requests=settings.max_inflight_requests,
+        in_flight_bytes=settings.max_inflight_mb * MIB,
+        request_bytes=settings.request_limit_bytes,
     )
-    mirror = Mirror(admission)
+    mirror = Mirror(limits)
     try:
         yield Runtime(
             catalog=catalog,
@@ -159,7 +157,7 @@ async def create_runtime(
             ),
             history=history,
             measurements=measurements,
-            admission=admission,
+            admission=AdmissionControl(limits),
             mirror=mirror,
             rollouts=RolloutLoop(catalog, view.make_release),
         )

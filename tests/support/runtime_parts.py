@@ -312,7 +312,7 @@ def make_parts(folder: Path, *, standby_s: float = 600) -> Parts:
 
 def make_runtime(parts: Parts) -> Runtime:
     """Return a runtime of these parts, of which nothing runs."""
-    admission = AdmissionControl(PredictionLimits())
+    limits = PredictionLimits()
     return Runtime(
         catalog=parts.catalog,
         loader=parts.loader,
@@ -326,7 +326,7 @@ def make_runtime(parts: Parts) -> Runtime:
             interval_s=None,
         ),
         measurements=parts.measurements,
-        admission=admission,
-        mirror=Mirror(admission),
+        admission=AdmissionControl(limits),
+        mirror=Mirror(limits),
         rollouts=RolloutLoop(parts.catalog, lambda _name, _judged, _following, _verdict: None),
     )

@@ -2,16 +2,19 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 
 from wfmgmt.control.messages import TrafficKind
 from wfmgmt.errors import TooManyRequests, WfmgmtError
 from wfmgmt.serving.bodies import with_header
 from wfmgmt.serving.loading import LoadedVersion
 from wfmgmt.serving.models.base import NodeRequest
-from wfmgmt.serving.predictions import AdmissionControl, Prediction
+from wfmgmt.serving.predictions import AdmissionControl, Prediction, PredictionLimits
 
 #: Copies that one version may work on at a time.
 MAX_COPIES = 64
+#: Copies of all versions may hold this part of what requests may, and none of theirs: one that hangs takes no room.
+_PART = 8
 #: Header by which a handler can tell a copy, to leave out what must not happen twice.
 MIRROR_HEADER = "x-wfmgmt-mirror"
 
@@ -22,11 +25,14 @@ class Mirror:
     """Hands out copies of requests. For the event loop only.
 
     Args:
-        admission: Where the bytes of copies count, as those of requests do.
+        limits: How much the runtime takes on.
+
+    Attributes:
+        admission: The bytes that are held for copies.
     """
 
-    def __init__(self, admission: AdmissionControl) -> None:
-        self._admission = admission
+    def __init__(self, limits: PredictionLimits) -> None:
+        self.admission = AdmissionControl(replace(limits, in_flight_bytes=limits.in_flight_bytes // _PART))
         self._copies: dict[LoadedVersion, set[asyncio.Task[None]]] = {}
 
     def copy(self, request: NodeRequest, version: LoadedVersion) -> None:
@@ -40,7 +46,7 @@ class Mirror:
         task.add_done_callback(lambda done: self._on_done(version, done))
 
     async def _answer(self, request: NodeRequest, version: LoadedVersion) -> None:
-        with self._admission.admit() as permit:
+        with self.admission.admit() as permit:
             try:
                 permit.reserve(request.size_bytes)
             except TooManyRequests:
