@@ -11,6 +11,7 @@ import requests
 from tests.support.deployments import deployed
 from tests.support.evidence import assert_error, query, refused
 from tests.support.factories import make_war
+from tests.support.openapi_paths import concrete
 from tests.support.raw_http import PLANES, RawAnswer, assert_raw_error, exchange, read_answer
 from tests.support.service import Service, wait_until
 from wfmgmt.http.browser_guard import EXEMPT_PATHS
@@ -72,7 +73,7 @@ def send(
 def routes(service: Service, plane: str) -> list[str]:
     """Return every path that is served but those exempt, with one that is not; a test compares them with the code."""
     described = requests.get(f"{getattr(service, plane)}/api-description", timeout=10).json()["paths"]
-    return [*(path.replace("{name}", "seq?url=seq.war") for path in described if path not in EXEMPT_PATHS), "/nosuch"]
+    return [*(f"{concrete(path)}?url=seq.war" for path in described if path not in EXEMPT_PATHS), "/nosuch"]
 
 
 def combinations(paths: list[str], kinds: dict[str, list[str]]) -> Iterator[tuple[str, str, list[str]]]:

@@ -7,6 +7,7 @@ import pytest
 import requests
 
 from tests.support.fuzzing import findings, fuzzed_service
+from tests.support.openapi_paths import concrete
 from tests.support.service import Service
 
 PLANES = ("management", "inference")
@@ -25,13 +26,6 @@ def description(address: str) -> dict[str, Any]:
     """Return the description that an address gives of itself."""
     described: dict[str, Any] = requests.get(f"{address}/api-description", timeout=10).json()
     return described
-
-
-def concrete(path: str) -> str:
-    """Return a path of the description with something for each of its parameters."""
-    for name, value in {"name": "seq", "version": "1.0", "node": "m1", "number": "1"}.items():
-        path = path.replace(f"{{{name}}}", value)
-    return path
 
 
 @pytest.mark.parametrize("plane", PLANES)

@@ -11,7 +11,7 @@ from werkzeug.routing import BaseConverter
 from wfmgmt.api.errors import register_error_handlers
 from wfmgmt.api.guard import REQUEST_ID_KEY
 from wfmgmt.api.metrics import Metrics
-from wfmgmt.domain.names import RESERVED_VERSIONS, WORKFLOW_NAME_FORM
+from wfmgmt.domain.names import RESERVED_VERSIONS, VERSION_FORM, WORKFLOW_NAME_FORM
 
 #: A request to the management API is a few parameters.
 MAX_BODY_BYTES = 64 * 1024
@@ -27,7 +27,7 @@ class VersionConverter(BaseConverter):
     """A part of a path that may be a version: none of the words that have a meaning of their own there."""
 
     part_isolating = True
-    regex = rf"(?!(?:{'|'.join(RESERVED_VERSIONS)})$)[^/]+"
+    regex = rf"(?!(?:{'|'.join(RESERVED_VERSIONS)})$){VERSION_FORM}"
 
 
 def make_app(metrics: Metrics) -> Flask:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from urllib.parse import quote
 
 from flask import Request
 
@@ -29,7 +30,7 @@ def keyed_request(request: Request, actor: str) -> KeyedRequest | None:
         return None
     if re.fullmatch(KEY_FORM, key) is None:
         raise BadRequest(f"Header {HEADER}: expected 1 to 255 printable ASCII characters, got {quoted(key)}.")
-    path = request.path.rstrip("/")
+    path = quote(request.path.rstrip("/"))
     return KeyedRequest(scope=f"{actor} {request.method} {path}", key=key, sha256=_digest(request))
 
 

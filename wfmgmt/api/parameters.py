@@ -1,6 +1,7 @@
 """Parameters of a request: read strictly, with errors that name the parameter and what would be right."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ MAX_TOKEN = 2**31 - 1
 #: JSON Schema of each parameter, by name; one of type `object` or `array` comes in a JSON body only.
 Schemas = Mapping[str, Mapping[str, Any]]
 _SHOWN = 100
+#: What no database and no terminal should get: control characters but tabs and line feeds, and halves of characters.
+_UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def whole_number(name: str, value: object, *, least: int, most: int) -> int:
@@ -75,6 +78,13 @@ class Parameters:
         if value and choices and value not in choices:
             raise BadRequest(f"Parameter {name}: expected one of {', '.join(choices)}, got {_shown(value)}.")
         return value
+
+    def plain_text(self, name: str) -> str:
+        """Return a text that is kept and shown as it is; an empty one when it is not given."""
+        text = self.text(name)
+        if (found := _UNFIT.search(text)) is not None:
+            raise BadRequest(f"Parameter {name}: expected text without control characters, got {found[0]!a} in it.")
+        return text
 
     def flag(self, name: str) -> bool | None:
         """Return a switch; None when it is not given."""

@@ -1,6 +1,7 @@
 """Revisions of workflows as entity tags: `ETag`, `If-Match` and `If-None-Match`."""
 
 from collections.abc import Container
+from http import HTTPStatus
 
 from flask import Request, Response
 
@@ -27,6 +28,7 @@ def expected_revisions(request: Request) -> Container[int | None] | None:
 
 def with_etag(request: Request, answer: Response, revision: int) -> Response:
     """Return the answer to a GET with its entity tag, or that the client has it already."""
-    answer.set_etag(str(revision))
-    answer.make_conditional(request)
+    if "If-None-Match" in request.headers and request.if_none_match.contains_weak(str(revision)):
+        answer = Response(status=HTTPStatus.NOT_MODIFIED)
+    answer.headers["ETag"] = etag(revision)
     return answer

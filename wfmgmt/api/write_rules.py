@@ -33,6 +33,7 @@ COMMON: Mapping[str, Schema] = {
     "reason": {
         "type": "string",
         "maxLength": MAX_REASON_CHARS,
+        "pattern": r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$",
         "description": "Why, for the audit trail and the list of releases",
     },
     "dry_run": {

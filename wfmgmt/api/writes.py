@@ -118,7 +118,7 @@ class Writes:
             parameters = Parameters(given_parameters(request), write.rule.schemas)
             change = Change(
                 origin=origin,
-                reason=parameters.text("reason"),
+                reason=parameters.plain_text("reason"),
                 expected=expected_revisions(request),
                 dry_run=parameters.flag("dry_run") or False,
                 plan=parameters.text("plan"),

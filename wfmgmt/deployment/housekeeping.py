@@ -34,7 +34,7 @@ COUNTERS_INTERVAL_S = 5.0
 #: How often stray files are looked for.
 SWEEP_INTERVAL_S = 60.0
 #: How often answers are looked for that were kept long enough.
-CLEAN_INTERVAL_S = 600.0
+CLEAN_INTERVAL_S = 60.0
 #: After the runtime ended, the wait before the next start doubles between these; a run this long resets it.
 FIRST_PAUSE_S, MAX_PAUSE_S, GOOD_RUN_S = 0.1, 30.0, 30.0
 #: While the system has no room for its process, the runtime is tried to be started this often at least.

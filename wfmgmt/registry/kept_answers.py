@@ -102,9 +102,11 @@ class KeptAnswers:
         """Free the key of a request that ended without an answer to keep."""
         self._connection.execute(delete(table).where(_is(request), table.c.lease == lease))
 
-    def forget_older(self, at: str) -> None:
-        """Free all keys from before a time."""
+    def forget_older(self, at: str, *, most: int) -> None:
+        """Free all keys from before a time, and the oldest ones of those that are too many."""
         self._connection.execute(delete(table).where(table.c.at < at))
+        first_kept = select(table.c.at).order_by(table.c.at.desc()).offset(most - 1).limit(1).scalar_subquery()
+        self._connection.execute(delete(table).where(table.c.at < first_kept))
 
 
 def _is(request: KeyedRequest) -> ColumnElement[bool]:

@@ -15,6 +15,8 @@ _log = logging.getLogger("wfmgmt.idempotency")
 
 #: How long an answer is kept.
 KEPT = timedelta(hours=24)
+#: How many answers are kept; anybody can send keys, and the database is not for that.
+MAX_KEPT = 100_000
 #: What the leases of requests under way begin with.
 _LEASE_PREFIX = "request-"
 #: Answers that another attempt may find changed although nothing was done: who may, and how often.
@@ -88,10 +90,10 @@ class Idempotency:
             _log.warning("could not keep the answer to %s: %s", request.scope, error)
 
     def clean(self) -> None:
-        """Free the keys whose time is over.
+        """Free the keys whose time is over, and the oldest ones of those that are too many.
 
         Raises:
             RegistryUnavailable, InsufficientStorage: The database cannot be written.
         """
         with self._registry.write() as writer:
-            writer.kept_answers.forget_older(timestamp(utc_now() - KEPT))
+            writer.kept_answers.forget_older(timestamp(utc_now() - KEPT), most=MAX_KEPT)

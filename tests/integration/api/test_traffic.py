@@ -213,6 +213,13 @@ def table(*routes: tuple[str, int], **more: Any) -> dict[str, Any]:
         ("PUT traffic", table(("1.0", 50), ("9", 50)), 404, "Workflow version: 9 does not exist"),
         ("PUT traffic", table(("1.0", 50), ("2.0", 50), colour="red"), 400, "Unknown parameter 'colour'"),
         ("PUT traffic", table(("1.0", 100), reason="x" * 501), 400, "Parameter reason: expected 500 characters"),
+        (
+            "PUT traffic",
+            table(("1.0", 100), reason="a\0b"),
+            400,
+            "expected text without control characters, got '\\x00'",
+        ),
+        ("PUT traffic", table(("1.0", 100), reason="\ud800"), 400, "expected text without control characters"),
         ("PUT traffic", table(("1.0", 100), stiky={"header": "x"}), 400, "did you mean sticky?"),
         ("PUT traffic?version=2.0&weight=101", None, 400, "weight: expected a whole number from 0 to 100"),
         ("PUT traffic?version=2.0", None, 400, "weight is required"),

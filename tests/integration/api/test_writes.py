@@ -224,6 +224,15 @@ def test_malformed_keys_are_refused(two: ManagementApi, key: str) -> None:
     assert two.state() == before
 
 
+def test_oldest_keys_are_freed_when_there_are_too_many(two: ManagementApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are for clients that repeat a request soon."""
+    monkeypatch.setattr(idempotency, "MAX_KEPT", 2)
+    for number in range(4):
+        two.send(f"PUT /workflows/seq/traffic?version=2.0&weight={number}", headers={"Idempotency-Key": str(number)})
+    two.services.idempotency.clean()
+    assert two.query("SELECT key FROM idempotency_key ORDER BY at") == [("2",), ("3",)]
+
+
 def test_keys_are_freed_after_a_day(two: ManagementApi, monkeypatch: pytest.MonkeyPatch) -> None:
     """By housekeeping, and by a request that comes before it does."""
     headers = {"Idempotency-Key": "k"}
