@@ -202,9 +202,10 @@ class ReachReport:
     """How far the runtime is with a workflow.
 
     Attributes:
-        revision: The revision that is in force: its routing, and the settings of all nodes that are loaded.
-        reached: Whether that is the one that was asked for, or a later one.
-        problem: Why it is not yet, or will not be, in one line; empty while nothing has gone wrong.
+        revision: The revision whose release is in force.
+        reached: Whether that is the one that was asked for, or a later one, and settings of nodes that came with it are
+            in force, too.
+        problem: Why not yet, or not at all, in one line; empty while nothing has gone wrong.
     """
 
     revision: int

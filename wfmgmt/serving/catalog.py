@@ -43,6 +43,7 @@ class Catalog:
         called_for: Registrations of parked versions that requests wait for.
         changed: Names of workflows with versions that came, went or changed since the reconciler emptied it.
         watched: Workflows whose release in force has a guard or steps.
+        progress: Set, and replaced by another one, when anything may have come closer to its target.
         added: Versions that were ever added, each of which has its number.
         look_wanted: Set when the reconciler should look at once: something is called for, or has changed.
     """
@@ -55,6 +56,7 @@ class Catalog:
         self.called_for: set[str] = set()
         self.changed: set[str] = set()
         self.watched: set[ServedWorkflow] = set()
+        self.progress = asyncio.Event()
         self.added = 0
         self.look_wanted = asyncio.Event()
         self._make_version = make_version
@@ -254,9 +256,15 @@ class Catalog:
         (self.standby.discard if report.is_routed else self.standby.add)(report.uid)
         self._on_change(report.workflow)
 
+    def signal(self) -> None:
+        """Have those look again who wait for a change to be in force."""
+        self.progress.set()
+        self.progress = asyncio.Event()
+
     def _on_change(self, name: str) -> None:
         """Have the reconciler look at a workflow that may have come closer to its target."""
         self.changed.add(name)
+        self.signal()
         workflow = self._workflows.get(name)
         if workflow is not None and workflow.target is not None and workflow.revision != workflow.target.revision:
             self.look_wanted.set()

@@ -84,6 +84,7 @@ class LoadedVersion:
         self._measured: Mapping[str, NodeMeasurements] = {}
         self._runner: WorkflowRunner | None = None
         self._settings: SettingsFollower | None = None
+        self._revision = 0
         self._servers = servers
         self._models: dict[str, LoadedModel] = {}
         self._under_way = 0
@@ -91,16 +92,19 @@ class LoadedVersion:
         self._is_quiet.set()
 
     @property
-    def is_settled(self) -> bool:
-        """Whether it is up with all settings that are wanted."""
-        return self.state.is_loaded and self._settings is not None and self._settings.is_settled
-
-    @property
     def problem(self) -> str:
-        """Why it is not as it should be, and will not be soon; empty while nothing has gone wrong."""
-        if self.state.has_failed:
-            return "; ".join(f"{node}: {reason}" for node, reason in self._failures.items())
-        return "" if self._settings is None else self._settings.problem
+        """Why it did not come up, in one line; empty while another attempt may be under way."""
+        if not self.state.has_failed:
+            return ""
+        return "; ".join(f"{node}: {reason}" for node, reason in self._failures.items())
+
+    def has_reached(self, revision: int) -> bool:
+        """Return whether all settings of nodes are in force that came with a revision or later."""
+        return self._settings is None or self._settings.has_reached(revision)
+
+    def settings_problem(self, revision: int) -> str:
+        """Return why they are not, in one line; empty while nothing has gone wrong."""
+        return "" if self._settings is None else self._settings.problem(revision)
 
     def report(self) -> WorkflowReport:
         """Return how the version is."""
@@ -203,11 +207,16 @@ class LoadedVersion:
             self.last_used = asyncio.get_running_loop().time()
             self.publish()
 
-    def follow(self, target: LoadRequest) -> None:
-        """Take over settings of nodes that were changed since it was read what to load."""
-        self.target = target
+    def follow(self, target: LoadRequest, revision: int) -> None:
+        """Take over settings of nodes that were changed since it was read what to load.
+
+        Args:
+            target: What was read now.
+            revision: The revision of the workflow that was read.
+        """
+        self.target, self._revision = target, revision
         if self._settings is not None:
-            self._settings.follow(target.nodes)
+            self._settings.follow(target.nodes, revision)
 
     def leave(self) -> None:
         """Accept nothing more, since it is to be taken down."""
@@ -265,7 +274,7 @@ class LoadedVersion:
         self._settings = SettingsFollower(
             self._models, loaded.nodes, set_retries=runner.set_retries, on_change=self._on_node_change
         )
-        self._settings.follow(self.target.nodes)
+        self._settings.follow(self.target.nodes, self._revision)
 
     async def _load_nodes(self, target: LoadRequest) -> dict[str, str]:
         """Bring all nodes up at once; return the reasons of those that failed, in the order of the graph."""

@@ -35,25 +35,34 @@ class SettingsFollower:
         self._applied = {node.name: node.settings for node in nodes}
         self._wanted = dict(self._applied)
         self._problems: dict[str, str] = {}
+        #: The revision with which the settings came that are wanted of each node.
+        self._since: dict[str, int] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._set_retries = set_retries
         self._on_change = on_change
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether all settings that are wanted are in force."""
-        return self._wanted == self._applied
+    def has_reached(self, revision: int) -> bool:
+        """Return whether all settings are in force that came with a revision or later."""
+        return all(
+            self._applied[node] == self._wanted[node] for node, since in self._since.items() if since >= revision
+        )
 
-    @property
-    def problem(self) -> str:
-        """Why some are not, in one line; empty while nothing has gone wrong."""
-        return "; ".join(f"{node}: {reason}" for node, reason in self._problems.items())
+    def problem(self, revision: int) -> str:
+        """Return why they are not, in one line; empty while nothing has gone wrong."""
+        reasons = self._problems.items()
+        return "; ".join(f"{node}: {reason}" for node, reason in reasons if self._since[node] >= revision)
 
-    def follow(self, nodes: Iterable[Node]) -> None:
-        """Begin to put settings in force that are other than those that were wanted last."""
+    def follow(self, nodes: Iterable[Node], revision: int) -> None:
+        """Begin to put settings in force that are other than those that were wanted last.
+
+        Args:
+            nodes: The nodes.
+            revision: The revision that was read; settings that are new came with it.
+        """
         for node in nodes:
             if self._wanted[node.name] != node.settings:
                 self._wanted[node.name] = node.settings
+                self._since[node.name] = revision
                 self._problems.pop(node.name, None)
                 earlier = self._tasks.get(node.name)
                 self._tasks[node.name] = asyncio.create_task(self._carry(node.name, earlier))

@@ -64,7 +64,6 @@ class Reconciler:
         self._watch = RegistryWatch(registry, self._unread_uids)
         #: Versions of which it has to be read what to load.
         self._unread: set[str] = set()
-        self._round_over = asyncio.Event()
 
     def _unread_uids(self) -> Collection[str]:
         """Return the registrations that are loaded without their workflow having been read."""
@@ -93,16 +92,13 @@ class Reconciler:
             left_s = deadline - clock()
             if report.reached or report.problem or left_s <= 0:
                 return report
-            await wait_for_event(self._round_over, left_s)
+            await wait_for_event(self._catalog.progress, left_s)
 
     def _reached(self, uid: str, revision: int) -> ReachReport:
         workflow = self._catalog.workflow(uid)
         if workflow is None or workflow.target is None or workflow.target.revision < revision:
             return ReachReport(revision=0, reached=False, problem=self._catalog.status_log.catalog_error)
-        is_reached = workflow.revision >= revision
-        return ReachReport(
-            revision=workflow.revision, reached=is_reached, problem="" if is_reached else workflow.problem
-        )
+        return workflow.reached(revision)
 
     async def run(self) -> None:
         """Look for changes of the registry again and again.
@@ -124,8 +120,7 @@ class Reconciler:
                 _log.warning("cannot read the workflows to load: %s", error)
                 pause_s = backoff.next_pause()
             self._catalog.wake_all()
-            self._round_over.set()
-            self._round_over = asyncio.Event()
+            self._catalog.signal()
             await wait_for_event(self._catalog.look_wanted, pause_s)
 
     async def _reconcile(self) -> bool:
@@ -205,7 +200,7 @@ class Reconciler:
             self._unread |= missing - self._loader.unloaded
             if not workflow.is_release_in_force and workflow.may_switch:
                 self._catalog.route(workflow)
-            if workflow.is_settled and self._unread.isdisjoint(workflow.loaded):
+            if workflow.is_enforced and self._unread.isdisjoint(workflow.loaded):
                 workflow.settle()
 
     async def _read_versions(self) -> None:
@@ -215,8 +210,10 @@ class Reconciler:
         for request in sorted(requests, key=lambda each: (self._history.has_failed(each.uid), each.workflow)):
             version = self._catalog.get(request.uid)
             self._catalog.changed.add(request.workflow)
+            workflow = self._catalog.named(request.workflow)
             if version is not None:
-                version.follow(request)
+                target = None if workflow is None else workflow.target
+                version.follow(request, 0 if target is None else target.revision)
             else:
                 self._loader.load_registered(request)
         self._unread.difference_update(batch)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from wfmgmt.control.load_state import LoadState
-from wfmgmt.control.messages import FiguresReport, TrafficKind
+from wfmgmt.control.messages import FiguresReport, ReachReport, TrafficKind
 from wfmgmt.domain.releases import Release, RoutingTable, WorkflowTarget
 from wfmgmt.domain.routes import Router
 from wfmgmt.serving.loading import LoadedVersion
@@ -45,7 +45,7 @@ class ServedWorkflow:
         uids: The registration of each version that is ready, by version; parked ones are here only.
         versions: The versions that are loaded or being loaded.
         release: The release in force; None before there is one.
-        revision: The revision that is in force with all that belongs to it.
+        revision: The revision whose release is in force, with all that it names loaded.
     """
 
     def __init__(self, name: str) -> None:
@@ -169,28 +169,26 @@ class ServedWorkflow:
         return version is not None and version.state is LoadState.SERVING
 
     def settle(self) -> None:
-        """Record that all that the target says is in force."""
+        """Record that the release of the target is in force, and that settings follow what was read with it."""
         if self.target is not None:
             self.revision = self.target.revision
 
     @property
-    def is_settled(self) -> bool:
-        """Whether all that the target says is in force: routing, versions and settings of nodes."""
-        settled = all(self._is_serving(name) for name in self.awaited) and all(
-            version.is_settled for version in self.versions.values() if version.state is LoadState.SERVING
-        )
-        return settled and self.is_release_in_force
+    def is_enforced(self) -> bool:
+        """Whether the release of the target is in force, with all that it names loaded."""
+        return self.is_release_in_force and all(map(self._is_serving, self.awaited))
 
-    @property
-    def problem(self) -> str:
-        """Why it is not, in one line; empty while nothing has gone wrong."""
-        awaited = self.awaited
-        problems = {
-            name: version.problem
-            for name, version in self.versions.items()
-            if name in awaited or version.state is LoadState.SERVING
-        }
-        return "; ".join(f"version {name}: {problem}" for name, problem in problems.items() if problem)
+    def reached(self, revision: int) -> ReachReport:
+        """Return whether a revision is in force: the release, and settings of nodes that came with it or later."""
+        serving = {name: version for name, version in self.versions.items() if version.state is LoadState.SERVING}
+        if self.revision >= revision:
+            is_reached = all(version.has_reached(revision) for version in serving.values())
+            problems = {name: version.settings_problem(revision) for name, version in serving.items()}
+        else:
+            is_reached = False
+            problems = {name: version.problem for name, version in self.versions.items() if name in self.awaited}
+        problem = "; ".join(f"version {name}: {problem}" for name, problem in problems.items() if problem)
+        return ReachReport(revision=self.revision, reached=is_reached, problem=problem)
 
     def figures(self) -> FiguresReport:
         """Return the traffic of each loaded version."""

@@ -225,6 +225,20 @@ async def test_settings_that_cannot_be_put_in_force_are_tried_again(tmp_path: Pa
 
 
 @in_event_loop
+async def test_settings_that_cannot_be_put_in_force_do_not_hold_up_a_release(tmp_path: Path) -> None:
+    """What came with an earlier revision is waited for by those who made that one."""
+    async with running(tmp_path, "1.0", "2.0") as parts:
+        await until(lambda: parts.catalog.can_answer(Wanted("w")))
+        parts.models.models["w"].problem = "no room"
+        parts.registry.change_settings("w", NodeSettings(max_workers=2))
+        assert await reach(parts) == "version 1.0: m: no room"
+        scaled = parts.registry.rows["w"].revision
+        parts.registry.release("w", HALF)
+        assert await reach(parts) == ""
+        assert (await parts.reconciler.reach("w", scaled, WAIT_S)).problem == "version 1.0: m: no room"
+
+
+@in_event_loop
 async def test_reach_waits_for_a_workflow_that_was_not_read_yet(tmp_path: Path) -> None:
     """It has the registry read at once, and says why that cannot be done."""
     async with running(tmp_path) as parts:
