@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import idle, load, planes, single, volume
+from benchmarks import changes, idle, load, planes, single, volume
 from benchmarks.figures import Figure, machine, table
 from benchmarks.wrk import WrkMissing
 
@@ -19,6 +19,11 @@ PARTS: dict[str, Callable[[Path], list[Figure]]] = {
     "memory": single.memory,
     "start": single.starting,
     "planes": planes.loading,
+    "versions": volume.with_versions,
+    "switch": changes.switching,
+    "scale": changes.scaling,
+    "routing": changes.routing,
+    "mirror": changes.mirroring,
 }
 
 

@@ -21,7 +21,8 @@ def _run_well(url: str, *, seconds: int) -> Round:
     return measured
 
 
-def _median_of_rounds(what: str, url: str, seconds: int) -> list[Figure]:
+def median_of_rounds(what: str, url: str, seconds: int) -> list[Figure]:
+    """Load one URL for three rounds after a warm-up."""
     _run_well(url, seconds=1)
     rounds = [_run_well(url, seconds=seconds) for _ in range(ROUNDS)]
     rates = [each.requests_per_s for each in rounds]
@@ -48,7 +49,7 @@ def describing(folder: Path, seconds: int = 10) -> list[Figure]:
     """Describe one workflow of three nodes again and again."""
     with _loaded_service(folder) as service:
         assert service.register("sequential.war").ok
-        return _median_of_rounds("describe", f"{service.management}/workflows/sequential", seconds)
+        return median_of_rounds("describe", f"{service.management}/workflows/sequential", seconds)
 
 
 def listing(folder: Path, seconds: int = 10) -> list[Figure]:
@@ -56,6 +57,4 @@ def listing(folder: Path, seconds: int = 10) -> list[Figure]:
     with _loaded_service(folder) as service:
         for number in range(_LISTED):
             assert service.register("seq.war", workflow_name=f"workflow-{number:03}").ok
-        return _median_of_rounds(
-            f"list {_LISTED} workflows", f"{service.management}/workflows?limit={_LISTED}", seconds
-        )
+        return median_of_rounds(f"list {_LISTED} workflows", f"{service.management}/workflows?limit={_LISTED}", seconds)

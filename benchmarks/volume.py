@@ -10,14 +10,18 @@ from pathlib import Path
 import requests
 
 from benchmarks.figures import Figure
+from benchmarks.load import median_of_rounds
 from benchmarks.processes import memory_mb, web_workers
-from tests.support.records import fill
+from tests.support.records import add_versions, fill
 from tests.support.service import Service, wait_until
 from wfmgmt.registry.schema import upgrade
 
 MANY, SOME = 100_000, 1_000
 _LIMIT = 100
 _ROUNDS = 20
+_VERSIONS = 5
+#: After the start, until descriptions are measured.
+_SETTLE_S = 20
 
 
 def _filled_service(folder: Path, count: int) -> Service:
@@ -68,6 +72,27 @@ def growing(folder: Path) -> list[Figure]:
         finally:
             service.kill()
     return figures
+
+
+def with_versions(folder: Path) -> list[Figure]:
+    """Start with 1,000 workflows of five versions each; ask for a page, and for descriptions."""
+    service = _filled_service(folder, SOME)
+    add_versions(f"sqlite:///{service.database}", _VERSIONS)
+    what = f"{SOME:,} workflows of {_VERSIONS} versions"
+    try:
+        figures = [
+            Figure(what=f"start with {what} until management answers", value=_start(service), unit="s", at_most=2)
+        ]
+        with requests.Session() as session:
+            spent_ms = _median_ms(session, f"{service.management}/workflows?limit={_LIMIT}&next_page_token={SOME // 2}")
+        figures.append(
+            Figure(what=f"page of {_LIMIT} of {what}, median of {_ROUNDS}", value=spent_ms, unit="ms", at_most=50)
+        )
+        time.sleep(_SETTLE_S)  # The runtime tries to load what has no archives.
+        url = f"{service.management}/workflows/bulk{SOME // 2:06}"
+        return [*figures, *median_of_rounds(f"describe one of {what}", url, seconds=10)]
+    finally:
+        service.kill()
 
 
 def _ask(service: Service, count: int) -> list[Figure]:

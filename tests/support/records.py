@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, insert, update
+from sqlalchemy import Connection, create_engine, func, insert, select, update
 
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.workflow import LoadRequest, Node, NodeKind, NodeSettings
@@ -153,6 +153,33 @@ def fill(database_url: str, count: int, *, status: str = "ready") -> None:
         connection.execute(insert(tables.edge), edges)
         if is_ready:
             _release(connection, [{**released, **each} for each in numbered])
+    engine.dispose()
+
+
+def add_versions(database_url: str, versions: int) -> None:
+    """Give each workflow of `fill` so many versions in all; the first one keeps all requests."""
+    engine = create_engine(database_url)
+    with engine.begin() as connection:
+        count = connection.execute(select(func.count()).select_from(tables.workflow)).scalar_one()
+        for number in range(1, versions):
+            ids = {"id": number * count, "version_id": number * count}
+            nodes = dict.fromkeys(("source_id", "target_id"), 3 * number * count)
+            names = {"uid": f"uid || '-{number}'", "version": f"'{number + 1}.0'"}
+            for table, moved in (
+                (tables.workflow_version, ids),
+                (tables.node, {**ids, "id": 3 * number * count}),
+                (tables.edge, {**ids, **nodes, "id": 2 * number * count}),
+            ):
+                columns = list(table.columns.keys())
+                values = [
+                    f"{column} + {moved[column]}" if column in moved else names.get(column, column)
+                    for column in columns
+                ]
+                first = {"workflow_version": "id"}.get(table.name, "version_id")
+                connection.exec_driver_sql(
+                    f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT {', '.join(values)} FROM {table.name} "  # noqa: S608 - constants
+                    f"WHERE {first} <= {count}"
+                )
     engine.dispose()
 
 
