@@ -25,13 +25,12 @@ from wfmgmt.services.removal import Removal, Unregistered
 def add_workflow_routes(writes: Writes, *, registration: Registration, removal: Removal) -> None:
     """Add the routes that register and unregister."""
 
-    @writes.route("POST", "/workflows", REGISTER, render=_registered)
+    @writes.route("POST", "/workflows", REGISTER, read=registration_request, render=_registered)
     def register(call: Call) -> Registered | Plan:
         """Register a version of a workflow from an archive."""
-        wanted = registration_request(call.parameters)
         if call.change.dry_run:
-            return registration.plan(wanted, call.change)
-        return registration.register(wanted, call.change)
+            return registration.plan(call.wanted, call.change)
+        return registration.register(call.wanted, call.change)
 
     @writes.route("DELETE", "/workflows/<name>", UNREGISTER, render=_unregistered)
     def unregister(call: Call, name: str) -> Unregistered | Plan:

@@ -34,10 +34,12 @@ class Call:
     Attributes:
         change: Who asks, and under which conditions.
         parameters: What is asked.
+        wanted: What the route's own reader made of them.
     """
 
     change: Change
     parameters: Parameters
+    wanted: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +48,14 @@ class _Write:
 
     Attributes:
         rule: What the route takes.
+        read: Reads what the view wants from the parameters.
         view: Carries it out and returns a result, given a `Call` and the names in the path.
         render: Turns the result into an answer.
         names: The names in the path.
     """
 
     rule: WriteRule
+    read: Callable[[Parameters], Any]
     view: Callable[..., Any]
     render: Callable[[Any], Answer]
     names: Mapping[str, str]
@@ -72,7 +76,13 @@ class Writes:
         self._failures = failures
 
     def route(
-        self, method: str, path: str, rule: WriteRule, *, render: Callable[[Any], Answer]
+        self,
+        method: str,
+        path: str,
+        rule: WriteRule,
+        *,
+        render: Callable[[Any], Answer],
+        read: Callable[[Parameters], Any] = lambda _: None,
     ) -> Callable[[_View], _View]:
         """Return a decorator that makes a function the view of a route.
 
@@ -82,11 +92,12 @@ class Writes:
             rule: What the route takes.
             render: Turns what the function returns into an answer. It is called in the transaction that makes the
                 change, too, so it only looks at what it is given.
+            read: Reads what the function wants; what it refuses is recorded here in any case.
         """
 
         def decorate(view: _View) -> _View:
             def answer(**names: str) -> Response:
-                return self._answer(_Write(rule=rule, view=view, render=render, names=names))
+                return self._answer(_Write(rule=rule, read=read, view=view, render=render, names=names))
 
             self._blueprint.add_url_rule(path, f"{method} {path}".replace(".", "_"), answer, methods=[method])
             return view
@@ -114,8 +125,11 @@ class Writes:
 
     def _carry_out(self, write: _Write, keep: Keep | None) -> Answer:
         origin = Origin(actor=ANONYMOUS, address=request.remote_addr or "", request_id=g.request_id)
+        is_dry_run = request.args.get("dry_run", "").lower() == "true"
         try:
-            parameters = Parameters(given_parameters(request), write.rule.schemas)
+            given = given_parameters(request)
+            is_dry_run = str(given.get("dry_run", is_dry_run)).lower() == "true"
+            parameters = Parameters(given, write.rule.schemas)
             change = Change(
                 origin=origin,
                 reason=parameters.plain_text("reason"),
@@ -123,16 +137,19 @@ class Writes:
                 dry_run=parameters.flag("dry_run") or False,
                 plan=parameters.text("plan"),
             )
+            call = Call(change=change, parameters=parameters, wanted=write.read(parameters))
         except WfmgmtError as error:
-            self._record(write, origin, error)
+            if not is_dry_run:
+                self._record(write, origin, error)
             raise
         if keep is not None:
             change = replace(change, on_made=lambda writer, result: keep(writer, write.render(result)))
+            call = replace(call, change=change)
         try:
-            result = write.view(Call(change=change, parameters=parameters), **write.names)
+            result = write.view(call, **write.names)
             return Answer(body=json_body(result.json())) if isinstance(result, Plan) else write.render(result)
         except WfmgmtError as error:
-            if not (change.dry_run or write.rule.records_refusals):
+            if not (is_dry_run or write.rule.records_refusals):
                 self._record(write, origin, error)
             raise
 
@@ -145,7 +162,10 @@ class Writes:
             action=write.rule.action,
             workflow=write.names.get("name", ""),
             outcome=AuditOutcome.FAILED,
-            detail={"error": {"type": type(error).__name__, "message": str(error)}},
+            detail={
+                **{name: value for name, value in write.names.items() if name != "name"},
+                "error": {"type": type(error).__name__, "message": str(error)},
+            },
         )
         self._failures.record(event, error)
 

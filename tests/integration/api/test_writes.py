@@ -1,5 +1,6 @@
 """What all routes that change something have in common: conditions, idempotency, plans."""
 
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -305,6 +306,36 @@ def test_dry_run_is_refused_as_the_change_would_be(two: ManagementApi, request_:
     planned = two.send(_with(request_, "dry_run=true"), status)
     assert two.state() == before
     assert two.send(request_, status) == planned
+
+
+@pytest.mark.parametrize(
+    ("request_", "detail"),
+    [
+        ("POST /workflows", {"error": {"type": "BadRequest", "message": "Parameter url is required."}}),
+        (
+            "PUT /workflows/seq/9/nodes/m1?batch_size=0",
+            {
+                "version": "9",
+                "node": "m1",
+                "error": {
+                    "type": "BadRequest",
+                    "message": "Parameter batch_size: expected a whole number from 1 to 2147483647, got '0'.",
+                },
+            },
+        ),
+    ],
+    ids=["registration", "setting"],
+)
+def test_refusal_is_recorded_once_with_what_was_asked_unless_it_was_a_dry_run(
+    two: ManagementApi, request_: str, detail: dict[str, Any]
+) -> None:
+    """Also one that could not even be understood."""
+    events = len(two.events())
+    two.send(_with(request_, "dry_run=true"), 400)
+    assert len(two.events()) == events
+    two.send(request_, 400)
+    (recorded,) = two.query("SELECT detail FROM audit_event WHERE id > ?", events)
+    assert json.loads(recorded[0]) == detail
 
 
 def test_plan_of_a_registration_says_what_would_be_loaded(two: ManagementApi) -> None:
