@@ -227,10 +227,10 @@ class ChangeCampaign:
         assert list(numbers) == list(range(1, self.known.release + 1))
         moments = list(numbers.values())
         assert [ended for _, ended in moments] == [*(began for began, _ in moments[1:]), None]
-        assert all(
-            sum(row["weight"] for row in history if row["release"] == number and row["kind"] == "serve") == 100
-            for number in numbers
-        )
+        sums: Counter[int] = Counter()
+        for row in history:
+            sums[row["release"]] += row["weight"]
+        assert set(sums.values()) == {100}
         last = {row["version"]: row["weight"] for row in history if row["to_at"] is None}
         assert last == self.known.weights
         current = query(self.service, "SELECT number FROM v_release WHERE is_current = 1")
@@ -245,11 +245,10 @@ class ChangeCampaign:
             events.setdefault(request_id, []).append((action, outcome))
         for sent in self.sent[self._seen :]:
             found = events.get(sent.request_id, [])
-            done = [(sent.action, "succeeded")]
-            if sent.status is None:
-                assert found in ([], done), (sent, found)
-            else:
-                assert found == ([] if sent.after == sent.before else done), (sent, found)
+            if sent.status is None and sent.action == "unregister-version" and not found:
+                continue  # Housekeeping finished or undid it, and recorded that.
+            was_made = sent.after != sent.before and (sent.status is not None or self.known == sent.after)
+            assert found == ([(sent.action, "succeeded")] if was_made else []), (sent, found)
         self._seen = len(self.sent)
         registry = Registry(f"sqlite:///{self.service.database}")
         try:
