@@ -31,7 +31,7 @@ def _migrated() -> bytes:
 
 def make_database(path: Path) -> None:
     """Write a new SQLite file with the current schema, as private as a service makes it."""
-    path.touch(mode=0o600)
+    path.touch(mode=0o600, exist_ok=False)
     path.write_bytes(_migrated())
 
 

@@ -14,8 +14,8 @@ def alembic_config() -> Config:
     return config
 
 
-def migrate(connection: Connection, revision: str = "head") -> None:
-    """Bring the schema up to a revision, in the transaction that the connection is in."""
+def migrate(connection: Connection) -> None:
+    """Bring the schema up to date, in the transaction that the connection is in."""
     config = alembic_config()
     config.attributes["connection"] = connection
-    command.upgrade(config, revision)
+    command.upgrade(config, "head")
