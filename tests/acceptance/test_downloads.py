@@ -214,7 +214,8 @@ def test_name_that_is_taken_is_a_conflict_also_for_a_url(downloading: Service, w
     assert downloading.register(url).status_code == 200
     before = traces_of(downloading)
     for parameters in ({}, {"workflow_name": "seq"}):
-        assert_error(downloading.register(url, **parameters), 409, "ConflictStatusException", "Workflow seq is already")
+        refused = downloading.register(url, **parameters)
+        assert_error(refused, 409, "ConflictStatusException", "Workflow seq is already", more=("hint",))
     assert traces_of(downloading) == before
     assert web.asked == ["/open/seq.war"] * 2, "a name that is given and taken needs no download"
 

@@ -125,10 +125,20 @@ class Writes:
 
     def _carry_out(self, write: _Write, keep: Keep | None) -> Answer:
         origin = Origin(actor=ANONYMOUS, address=request.remote_addr or "", request_id=g.request_id)
-        is_dry_run = request.args.get("dry_run", "").lower() == "true"
+        call = self._read(write, origin, keep)
+        try:
+            result = write.view(call, **write.names)
+        except WfmgmtError as error:
+            if not (call.change.dry_run or write.rule.records_refusals):
+                self._record(write, origin, error)
+            raise
+        return Answer(body=json_body(result.json())) if isinstance(result, Plan) else write.render(result)
+
+    def _read(self, write: _Write, origin: Origin, keep: Keep | None) -> Call:
+        """Return what is asked; one that cannot be read is recorded, unless it is a dry run."""
+        given: dict[str, Any] = request.args.to_dict()
         try:
             given = given_parameters(request)
-            is_dry_run = str(given.get("dry_run", is_dry_run)).lower() == "true"
             parameters = Parameters(given, write.rule.schemas)
             change = Change(
                 origin=origin,
@@ -137,21 +147,14 @@ class Writes:
                 dry_run=parameters.flag("dry_run") or False,
                 plan=parameters.text("plan"),
             )
-            call = Call(change=change, parameters=parameters, wanted=write.read(parameters))
+            wanted = write.read(parameters)
         except WfmgmtError as error:
-            if not is_dry_run:
+            if str(given.get("dry_run")).lower() != "true":
                 self._record(write, origin, error)
             raise
         if keep is not None:
             change = replace(change, on_made=lambda writer, result: keep(writer, write.render(result)))
-            call = replace(call, change=change)
-        try:
-            result = write.view(call, **write.names)
-            return Answer(body=json_body(result.json())) if isinstance(result, Plan) else write.render(result)
-        except WfmgmtError as error:
-            if not (is_dry_run or write.rule.records_refusals):
-                self._record(write, origin, error)
-            raise
+        return Call(change=change, parameters=parameters, wanted=wanted)
 
     def _record(self, write: _Write, origin: Origin, error: WfmgmtError) -> None:
         """Record a refused change. A change of what does not exist is none."""
