@@ -1,4 +1,4 @@
-"""Versions without a share: their workers go after a while, and come back for whoever names them."""
+"""Versions without a share: their workers go after a while, and come back for those who name them."""
 
 from collections.abc import Iterator
 
@@ -36,7 +36,7 @@ def wait_until_parked(service: Service, version: str) -> None:
     wait_until(lambda: states(service)[version] == "parked", timeout_s=30, what=f"{version} to be parked")
 
 
-def test_parked_version_comes_back_for_whoever_names_it(parking: Service) -> None:
+def test_parked_version_comes_back_for_those_who_name_it(parking: Service) -> None:
     """A request, or a release; after a restart only what the release names is loaded."""
     wait_until_parked(parking, "2.0")
     assert len(parking.worker_pids()) == 4  # The forkserver, and one for each node of 1.0.

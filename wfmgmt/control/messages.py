@@ -220,7 +220,7 @@ class TrafficKind(StrEnum):
     SERVE = "serve"
     #: The request names it.
     PINNED = "pinned"
-    #: It is a copy, whose answer is for nobody.
+    #: It is a copy, whose answer is dropped.
     MIRROR = "mirror"
 
 

@@ -173,7 +173,7 @@ class LoadedVersion:
 
     @property
     def may_be_parked(self) -> bool:
-        """Whether nobody needs it now: it has no share, and answers nothing."""
+        """Whether it is not needed now: it has no share, and answers nothing."""
         return not self.is_routed and not self._under_way and self.state in {LoadState.SERVING, LoadState.DOWN}
 
     async def drain(self, timeout_s: float) -> None:

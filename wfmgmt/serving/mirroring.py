@@ -1,4 +1,4 @@
-"""Copies of requests for a version that is only tried: nobody waits for them, and what they cost is bounded."""
+"""Copies of requests for a version that is only tried: no client waits for them, and what they cost is bounded."""
 
 import asyncio
 import logging

@@ -142,7 +142,7 @@ async def test_step_is_not_taken_otherwise(tmp_path: Path, *, requests: bool) ->
         for _ in range(10):
             if requests:
                 rollout.answer(failures=0)
-            await asyncio.sleep(0.01)  # Nothing happens, which no event tells.
+            await asyncio.sleep(0.01)  # Nothing happens, of which there is no event.
         assert rollout.made == []
 
 
@@ -153,7 +153,7 @@ async def test_release_that_cannot_be_made_is_made_later(tmp_path: Path) -> None
         rollout.problem = "it is locked"
         for _ in range(10):
             rollout.answer(failures=20)
-            await asyncio.sleep(0.01)  # Nothing can be made, which no event tells.
+            await asyncio.sleep(0.01)  # Nothing can be made, of which there is no event.
         rollout.problem = ""
         await rollout.answer_until_made(failures=20)
 

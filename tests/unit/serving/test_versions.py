@@ -212,7 +212,7 @@ async def test_changed_settings_reach_loaded_models_and_touch_nothing_else(tmp_p
 
 @in_event_loop
 async def test_settings_that_cannot_be_put_in_force_are_tried_again(tmp_path: Path) -> None:
-    """Whoever waits for them learns why they are not."""
+    """Those who wait for them learn why they are not in force."""
     async with running(tmp_path, "1.0") as parts:
         await until(lambda: parts.catalog.can_answer(Wanted("w")))
         model = parts.models.models["w"]
