@@ -281,7 +281,9 @@ class Catalog:
         version = self._versions.get(uid)
         if version is not None:
             await version.unload(self._drain_timeout_s)
-            self._versions.pop(uid, None)
+            if self._versions.get(uid) is not version:
+                return  # Another call has removed it, and it may have been loaded again since.
+            del self._versions[uid]
             self._remove(version)
         self.standby.discard(uid)
         self.status_log.forget(uid)

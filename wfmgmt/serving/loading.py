@@ -327,7 +327,8 @@ class LoadedVersion:
         if self._settings is not None:
             await self._settings.close()
         await self._unload_nodes()
-        self._measurements.stop(self.target.workflow, self._measured)
+        measured, self._measured = self._measured, {}  # Once, also when several have it unloaded.
+        self._measurements.stop(self.target.workflow, measured)
         self._measurements.stop_version(self.target.workflow, self.target.version, self.traffic)
         self.state = self.state.after(LoadEvent.GONE)
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.model_servers import until
 from tests.support.runtime_parts import Parts, make_parts, make_request
+from tests.unit.serving.test_measurements import text_of
 from wfmgmt.control.load_state import LoadState
 from wfmgmt.control.messages import VersionState
 from wfmgmt.domain.releases import Mirror, Route, RoutingTable
@@ -265,3 +266,15 @@ async def test_workflow_of_a_name_that_was_given_away_has_its_own_routing(tmp_pa
         assert answering(parts) == "3.0"
         with pytest.raises(VersionNotFound):
             answering(parts, "1.0")
+
+
+@in_event_loop
+async def test_unloads_of_one_version_at_a_time_end_it_once(tmp_path: Path) -> None:
+    """What another version counts at the same nodes stays, and so does one that is loaded anew."""
+    async with running(tmp_path, "1.0", "2.0") as parts:
+        parts.registry.release("w", HALF)
+        assert await reach(parts) == ""
+        await asyncio.gather(parts.catalog.park("w/2.0"), parts.catalog.park("w/2.0"))
+        assert 'wfmgmt_node_requests_total{node="m",workflow="w"} 0.0' in text_of(parts.measurements)
+        await until(lambda: parts.catalog.can_answer(Wanted("w", "1.0")))
+        await parts.catalog.wait_until_loaded(Wanted("w", "2.0"))
