@@ -1,11 +1,15 @@
 """Revisions of workflows as entity tags: `ETag`, `If-Match` and `If-None-Match`."""
 
+import re
 from collections.abc import Container
 from http import HTTPStatus
 
 from flask import Request, Response
 
 from wfmgmt.services.changes import AnyRevision
+
+#: A tag of ours has one form, and no more digits than a database can hold.
+_REVISION = re.compile("[1-9][0-9]{0,17}")
 
 
 def etag(revision: int) -> str:
@@ -23,7 +27,7 @@ def expected_revisions(request: Request) -> Container[int | None] | None:
     tags = request.if_match
     if tags.star_tag:
         return AnyRevision()
-    return frozenset(int(tag) for tag in tags.as_set() if tag.isascii() and tag.isdecimal())
+    return frozenset(int(tag) for tag in tags.as_set() if _REVISION.fullmatch(tag or ""))
 
 
 def with_etag(request: Request, answer: Response, revision: int) -> Response:

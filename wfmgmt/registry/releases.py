@@ -23,7 +23,7 @@ _ROUTES = (
     .where(release_route.c.release_id.in_(bindparam("ids", expanding=True)))
     .order_by(release_route.c.id)
 )
-#: Numbers of releases that a page may begin below.
+#: Numbers of releases are smaller.
 _MAX_NUMBER = 2**31 - 1
 
 
@@ -40,6 +40,8 @@ def current(connection: Connection, release_id: int) -> Release:
 
 def numbered(connection: Connection, workflow_uid: str, number: int) -> Release | None:
     """Return one release of a workflow, None when it has none of that number."""
+    if number > _MAX_NUMBER:
+        return None
     rows = connection.execute(_BY_NUMBER, {"workflow_uid": workflow_uid, "number": number}).all()
     return _releases(connection, rows)[0] if rows else None
 

@@ -185,7 +185,8 @@ def test_releases_are_listed_in_pages(two: ManagementApi) -> None:
     rest = two.send("GET /workflows/seq/releases?before=3")["releases"]
     assert [release["number"] for release in first + rest] == [4, 3, 2, 1]
     assert two.send("GET /workflows/seq/releases/3/") == first[1]
-    assert two.send("GET /workflows/seq/releases/9", 404)["type"] == "WorkflowReleaseNotFoundException"
+    for number in (9, 2**31, 10**20):
+        assert two.send(f"GET /workflows/seq/releases/{number}", 404)["type"] == "WorkflowReleaseNotFoundException"
 
 
 def test_difference_of_two_versions_is_shown(two: ManagementApi) -> None:

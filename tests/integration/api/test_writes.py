@@ -92,6 +92,14 @@ def test_change_of_the_expected_revision_is_made_once(busy: ManagementApi, reque
     assert busy.events()[-1][1] == "succeeded"
 
 
+@pytest.mark.parametrize("tag", ["", '""', '"', 'W/"2"', '"02"', '"2.0"', '"٢"', f'"{10**20}"', f'"{"9" * 5000}"', "é"])
+def test_tag_that_is_none_of_ours_is_no_revision(two: ManagementApi, tag: str) -> None:
+    """It is refused like that of another revision."""
+    answer = two.send("PUT /workflows/seq/2.0/set-default", 412, headers={"If-Match": tag})
+    assert answer["type"] == "PreconditionFailedException"
+    assert two.describe()["revision"] == 2
+
+
 def test_registration_can_ask_for_a_name_that_is_there(api: ManagementApi) -> None:
     """A workflow that does not exist has no revision."""
     answer = api.send("POST /workflows?url=seq.war", 412, headers={"If-Match": "*"})
