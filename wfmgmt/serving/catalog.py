@@ -187,7 +187,12 @@ class Catalog:
                         raise
                 else:
                     return clock() - since
-                await self._waiting.wait(wanted.workflow, left_s)
+                try:
+                    await self._waiting.wait(wanted.workflow, left_s)
+                except asyncio.CancelledError:
+                    if (version := self._coming(wanted)) is not None:
+                        version.record_abandoned(wanted.kind, clock() - since)
+                    raise
 
     def _patience_s(self, wanted: Wanted) -> float:
         """Return for how long a request may wait for a version that cannot answer now; call for it if it is parked."""

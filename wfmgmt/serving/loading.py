@@ -21,6 +21,9 @@ from wfmgmt.serving.traffic import VersionTraffic, is_server_error
 
 _log = logging.getLogger("wfmgmt.runtime")
 
+#: A client that gives up after so long found the version too slow; one that does so earlier wants no answer any more.
+ABANDONED_S = 1.0
+
 _FAULTS_BY_PRECEDENCE = (
     Fault.UNREACHABLE,
     Fault.TIMED_OUT,
@@ -53,6 +56,7 @@ class LoadedVersion:
         number: The place of it in the order in which versions were added.
         last_used: When the last request to it ended, or it lost its share, on the loop's clock.
         traffic: The requests to it.
+        copies: The copies of requests that it works on.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class LoadedVersion:
         self.number = 0
         self.last_used = asyncio.get_running_loop().time()
         self.traffic = VersionTraffic()
+        self.copies: set[asyncio.Task[None]] = set()
         self._workflow_store = workflow_store
         self._model_store = model_store
         self._publish = publish
@@ -139,6 +144,10 @@ class LoadedVersion:
             is_failure = not isinstance(error, NodeRefused) or is_server_error(error.status)
             self._record(prediction.kind, began, clock(), is_failure=is_failure)
             raise
+        except asyncio.CancelledError:
+            if prediction.kind is not TrafficKind.MIRROR:
+                self.record_abandoned(prediction.kind, clock() - began)
+            raise
         is_failure = any(is_server_error(answer.status) for answer in answers.values())
         self._record(prediction.kind, began, clock(), is_failure=is_failure)
         return answers
@@ -147,6 +156,11 @@ class LoadedVersion:
         """Count a request that it could not take as one that it failed: a guard has to see that it is down."""
         now = asyncio.get_running_loop().time()
         self._record(kind, now - waited_s, now, is_failure=True)
+
+    def record_abandoned(self, kind: TrafficKind, waited_s: float) -> None:
+        """Count a request whose client gave up: of a version that hangs a guard may never see anything else."""
+        now = asyncio.get_running_loop().time()
+        self._record(kind, now - waited_s, now, is_failure=waited_s >= ABANDONED_S)
 
     def _record(self, kind: TrafficKind, began: float, now: float, *, is_failure: bool) -> None:
         self.traffic.of(kind).record(now, now - began, is_failure=is_failure)
@@ -206,6 +220,11 @@ class LoadedVersion:
             self.is_routed = is_routed
             self.last_used = asyncio.get_running_loop().time()
             self.publish()
+
+    def drop_copies(self) -> None:
+        """End copies of requests that it works on: those that wait would hold up requests that have clients."""
+        for copy in self.copies:
+            copy.cancel()
 
     def follow(self, target: LoadRequest, revision: int) -> None:
         """Take over settings of nodes that were changed since it was read what to load.

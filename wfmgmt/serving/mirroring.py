@@ -33,16 +33,16 @@ class Mirror:
 
     def __init__(self, limits: PredictionLimits) -> None:
         self.admission = AdmissionControl(replace(limits, in_flight_bytes=limits.in_flight_bytes // _PART))
-        self._copies: dict[LoadedVersion, set[asyncio.Task[None]]] = {}
+        self._copies: set[asyncio.Task[None]] = set()
 
     def copy(self, request: NodeRequest, version: LoadedVersion) -> None:
         """Have a version answer a copy of a request, or drop it when there are too many."""
-        copies = self._copies.setdefault(version, set())
-        if len(copies) >= MAX_COPIES:
+        if len(version.copies) >= MAX_COPIES:
             version.traffic.dropped += 1
             return
         task = asyncio.create_task(self._answer(request, version))
-        copies.add(task)
+        version.copies.add(task)
+        self._copies.add(task)
         task.add_done_callback(lambda done: self._on_done(version, done))
 
     async def _answer(self, request: NodeRequest, version: LoadedVersion) -> None:
@@ -59,17 +59,16 @@ class Mirror:
                 _log.debug("a copy failed: %s", error)  # It is counted; the log would grow with each of them.
 
     def _on_done(self, version: LoadedVersion, task: "asyncio.Task[None]") -> None:
-        copies = self._copies[version]
-        copies.discard(task)
-        if not copies:
-            del self._copies[version]
-        if not task.cancelled() and (error := task.exception()) is not None:
+        version.copies.discard(task)
+        self._copies.discard(task)
+        if task.cancelled():
+            version.traffic.dropped += 1
+        elif (error := task.exception()) is not None:
             _log.error("a copy broke off", exc_info=error)
 
     async def close(self) -> None:
         """End all copies."""
-        copies = [task for tasks in self._copies.values() for task in tasks]
-        for task in copies:
+        for task in self._copies:
             task.cancel()
-        if copies:
-            await asyncio.wait(copies)
+        if self._copies:
+            await asyncio.wait(self._copies)

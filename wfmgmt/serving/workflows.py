@@ -138,6 +138,8 @@ class ServedWorkflow:
         self._only = table.routes[0].version if len(table.routes) == 1 else None
         for name, version in self.versions.items():
             version.set_routed(name in table.versions)
+            if table.mirror is None or name != table.mirror.version:
+                version.drop_copies()
 
     @property
     def awaited(self) -> Mapping[str, str]:

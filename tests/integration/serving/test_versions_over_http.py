@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientTimeout
 from aiohttp.test_utils import TestClient, TestServer
 
 from tests.support.model_servers import until
 from tests.support.runtime_parts import Parts, make_parts, make_runtime
 from wfmgmt.control.messages import TrafficKind
 from wfmgmt.domain.releases import Mirror, Route, RoutingTable
-from wfmgmt.serving import mirroring, reconciler
+from wfmgmt.serving import loading, mirroring, reconciler
 from wfmgmt.serving.inference_metrics import InferenceMetrics
 from wfmgmt.serving.inference_server import inference_app
 from wfmgmt.serving.models.base import NodeAnswer, PredictionFailed
@@ -145,3 +146,38 @@ async def test_copy_is_marked_and_costs_its_request_nothing(tmp_path: Path, monk
         assert runtime.mirror.admission.in_flight_bytes == 0
         assert (await client.get("/wfpredict/w/1.0")).status == 200
         assert len(mirror.asked) == 3
+
+
+@in_event_loop
+async def test_copies_end_with_the_mirror(tmp_path: Path) -> None:
+    """Those that wait for a version that gets a share would hold up its requests; they are counted as dropped."""
+    async with serving(tmp_path, MIRRORED) as (parts, _, client):
+        parts.models.models["w/2.0"].answers = [None]
+        for _ in range(5):
+            assert (await client.post("/wfpredict/w", data=b"12345")).status == 200
+        version = parts.catalog.get("w/2.0")
+        assert version is not None
+        await until(lambda: len(parts.models.models["w/2.0"].asked) == 5)
+        parts.registry.release("w", BOTH)
+        await until(lambda: not version.copies)
+        assert version.traffic.dropped == 5
+        assert version.figures().traffic == {}
+
+
+@in_event_loop
+@pytest.mark.parametrize(("patience_s", "failures"), [(0.0, 2), (30.0, 0)])
+async def test_requests_whose_clients_give_up_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience_s: float, failures: int
+) -> None:
+    """As failures after a while: a guard may see nothing else of a version that hangs."""
+    monkeypatch.setattr(loading, "ABANDONED_S", patience_s)
+    async with serving(tmp_path, MIRRORED) as (parts, _, client):
+        version = parts.catalog.get("w")
+        assert version is not None
+        parts.models.models["w"].answers = [None]
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                await client.get("/wfpredict/w", timeout=ClientTimeout(total=0.05))
+        await until(lambda: version.figures().in_flight == 0)
+        served = version.figures().traffic[TrafficKind.SERVE]
+        assert (served.requests, served.failures) == (2, failures)
