@@ -12,6 +12,7 @@ from wfmgmt.api.parameters import Parameters, given_parameters
 from wfmgmt.api.preconditions import expected_revisions
 from wfmgmt.api.write_rules import WriteRule
 from wfmgmt.domain.audit import ANONYMOUS, AuditEvent, AuditOutcome, Origin
+from wfmgmt.domain.names import is_workflow_name
 from wfmgmt.domain.plans import Plan
 from wfmgmt.errors import ShuttingDown, TooManyRegistrations, WfmgmtError, WorkflowNotFound
 from wfmgmt.http.answers import json_body
@@ -160,10 +161,11 @@ class Writes:
         """Record a refused change. A change of what does not exist is none."""
         if isinstance(error, (*_NOT_BEGUN, WorkflowNotFound)):
             return
+        name = write.names.get("name", "")
         event = AuditEvent(
             origin=origin,
             action=write.rule.action,
-            workflow=write.names.get("name", ""),
+            workflow=name if is_workflow_name(name) else "",  # Others no workflow has, and not every database takes.
             outcome=AuditOutcome.FAILED,
             detail={
                 **{name: value for name, value in write.names.items() if name != "name"},

@@ -346,6 +346,12 @@ def test_refusal_is_recorded_once_with_what_was_asked_unless_it_was_a_dry_run(
     assert json.loads(recorded[0]) == detail
 
 
+def test_refusal_under_a_name_that_no_workflow_can_have_is_recorded_without_it(two: ManagementApi) -> None:
+    """PostgreSQL takes no NUL, and an event that cannot be recorded would hold up those behind it."""
+    two.send("DELETE /workflows/a%00b?colour=red", 400)
+    assert two.query("SELECT action, workflow FROM audit_event ORDER BY id DESC LIMIT 1") == [("unregister", "")]
+
+
 def test_plan_of_a_registration_says_what_would_be_loaded(two: ManagementApi) -> None:
     """Archives with digests, functions with lines, workers and routes."""
     plan = two.send("POST /workflows?url=seq.war&version=3.0&set_default=true&dry_run=true")
