@@ -4,6 +4,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.messages import WorkflowReport
@@ -43,6 +44,7 @@ class StatusCache:
         self._news_at = clock()
         self._reports: dict[str, WorkflowReport] = {}
         self._epoch, self._sequence = "", 0
+        self._change = 0
         self._problem = "The runtime has not answered yet."
         self._missing: dict[str, WorkflowReport] = {}
 
@@ -50,6 +52,15 @@ class StatusCache:
         """Return the newest report of a workflow, None when the runtime has reported nothing of it."""
         self._ensure_started()
         return self._reports.get(uid)
+
+    def catch_up(self, change: int) -> None:
+        """Have the reports be no older than a change that the registry names, which another process may have made."""
+        self._ensure_started()
+        if change > self._change and not self._problem:
+            self._change = change
+            # One that fails is the thread's to report.
+            with suppress(RuntimeUnavailable):
+                self._ask(wait_s=0)
 
     def reports(self) -> list[WorkflowReport]:
         """Return the newest report of every workflow."""
@@ -110,7 +121,7 @@ class StatusCache:
 
     def _look(self) -> None:
         try:
-            self._ask()
+            self._ask(wait_s=POLL_S if self._epoch else 0)
         except RuntimeUnavailable as error:
             self._forget(str(error))
         finally:
@@ -122,9 +133,11 @@ class StatusCache:
             self._reports, self._missing = {}, {}
             self._epoch, self._sequence = "", 0
 
-    def _ask(self) -> None:
-        changes = self._client.changes(epoch=self._epoch, since=self._sequence, wait_s=POLL_S if self._epoch else 0)
+    def _ask(self, *, wait_s: float) -> None:
+        changes = self._client.changes(epoch=self._epoch, since=self._sequence, wait_s=wait_s)
         with self._lock:
+            if changes.epoch == self._epoch and changes.sequence < self._sequence:
+                return  # A later question was answered earlier.
             self._news_at = self._clock()
             if changes.is_whole:
                 self._reports, self._missing = {}, {}

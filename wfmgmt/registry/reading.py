@@ -35,7 +35,7 @@ _PAGE_BY_OFFSET = _with_urls(_LISTED.offset(bindparam("skip")))
 _PAGE_BY_NAME = _with_urls(_LISTED.where(workflow.c.name > bindparam("after")))
 _DEFAULT = workflow_version.c.id == workflow.c.default_version_id
 _NAMED = (workflow.c.name == bindparam("name"), workflow_version.c.status == READY)
-_KEYS = select(workflow_version.c.uid, workflow.c.revision).select_from(workflow).where(*_NAMED)
+_KEYS = select(workflow_version.c.uid, workflow.c.revision, workflow.c.change).select_from(workflow).where(*_NAMED)
 _KEY = _KEYS.join(workflow_version, _DEFAULT)
 _VERSIONS = _KEYS.join(workflow_version, workflow_version.c.workflow_id == workflow.c.id)
 _KEY_OF_VERSION = _VERSIONS.where(workflow_version.c.version == bindparam("version"))
@@ -45,6 +45,7 @@ _DESCRIBED = (
         workflow.c.name,
         workflow.c.uid.label("workflow_uid"),
         workflow.c.revision,
+        workflow.c.change,
         workflow.c.release_id,
         workflow.c.default_version_id,
     )
@@ -126,7 +127,7 @@ class Reader(TargetReader):
             return None
         nodes, edges = self.graph(row.id)
         return WorkflowDetail(
-            key=WorkflowKey(row.uid, row.revision),
+            key=WorkflowKey(row.uid, row.revision, row.change),
             workflow_uid=row.workflow_uid,
             name=row.name,
             version=row.version,

@@ -57,15 +57,17 @@ class NewWorkflow:
 
 
 class WorkflowKey(NamedTuple):
-    """The key under which a version is cached: the identity of its registration, and its workflow's revision.
+    """The key under which a version is cached: the identity of its registration, and where its workflow is.
 
     Attributes:
         uid: Identity of the registration.
         revision: How many changes the workflow has had.
+        change: Number of the last one among those of all workflows.
     """
 
     uid: str
     revision: int
+    change: int
 
 
 class LastChange(NamedTuple):

@@ -97,6 +97,7 @@ class Inspection:
         workflow = known.workflow if known is not None else reader.detail(key)
         if workflow is None:
             return None
+        self._status.catch_up(key.change)
         report = self._status.report(key.uid)
         if known is not None and known.report is report:
             return known

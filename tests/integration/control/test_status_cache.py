@@ -1,13 +1,15 @@
 """What the management plane says of the runtime when it gets no more news of it."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support.service import wait_until
 from wfmgmt.control.client import RuntimeClient
-from wfmgmt.control.messages import StatusChanges
+from wfmgmt.control.load_state import LoadState
+from wfmgmt.control.messages import StatusChanges, WorkflowReport
 from wfmgmt.control.status_cache import MAX_NEWS_AGE_S, StatusCache
 from wfmgmt.errors import RuntimeUnavailable
 
@@ -24,14 +26,21 @@ class Client(RuntimeClient):
         self.may_answer = threading.Event()
         self.may_answer.set()
         self.error: Exception | None = None
+        self.waits: list[float] = []
+        self.hangs = False
+        self.news = NEWS
 
     def changes(self, *, epoch: str, since: int, wait_s: float) -> StatusChanges:
         """Answer, fail or hang."""
-        del epoch, since, wait_s
+        del epoch, since
+        self.waits.append(wait_s)
         if self.error is not None:
             raise self.error
-        self.may_answer.wait()
-        return NEWS
+        news = self.news
+        if wait_s:
+            self.hangs = not self.may_answer.is_set()
+            self.may_answer.wait()
+        return news
 
 
 def test_cache_says_so_when_there_has_been_no_news_for_long() -> None:
@@ -45,6 +54,27 @@ def test_cache_says_so_when_there_has_been_no_news_for_long() -> None:
     wait_until(lambda: "no news from the runtime for 9 s" in status.problem(), what="the problem")
     client.may_answer.set()
     wait_until(lambda: status.problem() == "", what="news")
+
+
+def test_cache_catches_up_with_a_change_once() -> None:
+    """What the runtime reported before is there at once; an answer to an earlier question does not undo it."""
+    client = Client()
+    status = StatusCache(client)
+    wait_until(lambda: status.problem() == "", what="news")
+    client.may_answer.clear()
+    wait_until(lambda: client.hangs, what="the earlier question")
+    report = WorkflowReport(uid="w", workflow="w", state=LoadState.SERVING)
+    client.news = replace(NEWS, sequence=2, is_whole=False, workflows=(report,))
+    asked = client.waits.count(0)
+    for change in (7, 7, 3):
+        status.catch_up(change)
+    assert status.report("w") == report
+    assert client.waits.count(0) == asked + 1
+    client.news = replace(NEWS, sequence=3, is_whole=False)
+    seen = len(client.waits)
+    client.may_answer.set()
+    wait_until(lambda: len(client.waits) > seen, what="the answers")
+    assert status.report("w") == report
 
 
 @pytest.mark.parametrize("error", [RuntimeError("unforeseen"), RuntimeUnavailable("down")], ids=repr)

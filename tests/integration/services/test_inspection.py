@@ -20,6 +20,9 @@ class FakeStatus:
     def __init__(self) -> None:
         self.reports: dict[str, WorkflowReport] = {}
 
+    def catch_up(self, change: int) -> None:
+        """Be up to date."""
+
     def report(self, uid: str) -> WorkflowReport | None:
         """Return the newest report."""
         return self.reports.get(uid)
