@@ -40,7 +40,7 @@ WINDOW_S = 10
 ALL_TO_ONE = [{"version": "1.0", "weight": 100}]
 HALF = {"routes": [{"version": "2.0", "weight": 50}, {"version": "1.0", "weight": 50}]}
 #: Windows of a second, and steps that are due after one.
-IDLE_GUARD = {"windowSeconds": 1, "minRequests": 5, "maxErrorRate": 0.1, "maxLatencyRatio": 2}
+IDLE_GUARD = {"windowSeconds": 1, "minRequests": 5, "maxErrorRate": 0.1, "maxLatencyRatio": 1000}
 IDLE = {**HALF, "guard": IDLE_GUARD, "steps": [{"weight": 50, "forSeconds": 1}, {"weight": 100}]}
 
 
@@ -100,11 +100,12 @@ def test_candidate_beyond_a_bound_is_taken_back_within_two_windows(
     candidate, incumbent = detail["figures"]["candidate"], detail["figures"]["incumbent"]
     assert (event["action"], event["outcome"], detail["release"]) == ("guard", "succeeded", taken_back["number"])
     assert (candidate["version"], incumbent["version"]) == ("2.0", "1.0")
-    assert min(candidate["requests"], incumbent["requests"] + 10 * (name == "failing")) >= 10
-    assert incumbent["failures"] == 0
+    assert (candidate["requests"] >= 10, incumbent["failures"]) == (True, 0)
     if name == "failing":
-        assert candidate["failures"] == candidate["requests"] // 5
+        # A window may begin and end between two failures.
+        assert abs(candidate["failures"] - candidate["requests"] / 5) < 2
     else:
+        assert incumbent["requests"] >= 10
         assert candidate["p99Ms"] > 2 * incumbent["p99Ms"]
 
 
