@@ -132,7 +132,7 @@ class Releases:
                 if target.versions.get(version) != uid:
                     now = "is another registration now" if version in target.versions else "is not registered any more"
                     what = f"Release {number} of workflow {name} names version {version}"
-                    raise NothingToRollBack(f"{what}, which {now}.")
+                    raise NothingToRollBack(f"{what}, which {now}; name another release (to=NUMBER).")
             return _Wanted(replace(repeated.table, steps=(), is_paused=False), repeated.previous)
 
         return self._release(name, ReleaseKind.ROLLBACK, change, rule)

@@ -129,7 +129,8 @@ def test_rollback_to_what_is_gone_is_refused(two: ManagementApi) -> None:
     two.send("PUT /workflows/seq/2.0/set-default")
     two.send("DELETE /workflows/seq/1.0")
     assert two.send("POST /workflows/seq/rollback", 409)["message"] == (
-        "Release 1 of workflow seq names version 1.0, which is not registered any more."
+        "Release 1 of workflow seq names version 1.0, which is not registered any more; "
+        "name another release (to=NUMBER)."
     )
     two.register("1.0")
     assert "another registration" in two.send("POST /workflows/seq/rollback", 409)["message"]
