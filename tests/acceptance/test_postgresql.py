@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.support.factories import make_mar, make_war
 from tests.support.postgresql import postgresql
@@ -42,13 +43,19 @@ def show_another(database: str, *, age_s: int) -> None:
 
 
 def test_registered_workflows_survive_a_restart_and_a_kill(service: Service) -> None:
-    """Nothing stands in the way of the same service, not even its own last sign of life."""
+    """Nothing stands in the way of the same service, not even its own last sign of life.
+
+    Names that the database does not take are those of no workflow.
+    """
     service.start()
     assert service.register("seq.war").status_code == 200
     for end in (service.stop, service.kill):
         end()
         service.start()
         wait_until(lambda: service.ready_workers("seq") == [1, 1, 1], what="the models")
+    for method, query in (("GET", ""), ("PUT", "?min_worker=1"), ("DELETE", "")):
+        answer = requests.request(method, f"{service.management}/workflows/a%00b{query}", timeout=30)
+        assert (answer.status_code, answer.json()["message"]) == (404, "Workflow not found: a\0b"), method
     verified = service.command("audit", "verify")
     assert (verified.returncode, verified.stdout[:10]) == (0, "1 rows fit"), verified.stderr
     assert service.unregister("seq").status_code == 200

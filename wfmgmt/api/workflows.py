@@ -9,6 +9,7 @@ from wfmgmt.api.preconditions import etag, with_etag
 from wfmgmt.api.write_rules import REGISTER, UNREGISTER, UNREGISTER_VERSION
 from wfmgmt.api.writes import Call, Writes
 from wfmgmt.control.messages import NodeReport
+from wfmgmt.domain.names import check_may_exist
 from wfmgmt.domain.plans import Plan
 from wfmgmt.domain.traffic import table_json
 from wfmgmt.domain.workflow import SETTINGS, WORKFLOW_SETTINGS, Node
@@ -65,6 +66,7 @@ def add_workflow_views(blueprint: Blueprint, *, inspection: Inspection) -> None:
     @blueprint.get("/workflows/<workflow:name>/<version:version>", endpoint="describe_version")
     def describe(name: str, version: str | None = None) -> Response:
         """Describe one version of a workflow, its default one unless named."""
+        check_may_exist(name)
         inspected = inspection.describe(name, version)
         return with_etag(request, _json(detail_body(inspected)), inspected.workflow.key.revision)
 

@@ -12,7 +12,7 @@ from wfmgmt.api.parameters import Parameters, given_parameters
 from wfmgmt.api.preconditions import expected_revisions
 from wfmgmt.api.write_rules import WriteRule
 from wfmgmt.domain.audit import ANONYMOUS, AuditEvent, AuditOutcome, Origin
-from wfmgmt.domain.names import is_workflow_name
+from wfmgmt.domain.names import check_may_exist, is_workflow_name
 from wfmgmt.domain.plans import Plan
 from wfmgmt.errors import ShuttingDown, TooManyRegistrations, WfmgmtError, WorkflowNotFound
 from wfmgmt.http.answers import json_body
@@ -128,6 +128,8 @@ class Writes:
         origin = Origin(actor=ANONYMOUS, address=request.remote_addr or "", request_id=g.request_id)
         call = self._read(write, origin, keep)
         try:
+            if "name" in write.names:
+                check_may_exist(write.names["name"])
             result = write.view(call, **write.names)
         except WfmgmtError as error:
             if not (call.change.dry_run or write.rule.records_refusals):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 
 from wfmgmt.domain.redaction import redacted
-from wfmgmt.errors import BadRequest, InvalidWorkflow
+from wfmgmt.errors import BadRequest, InvalidWorkflow, WorkflowNotFound
 
 WORKFLOW_NAME_FORM = "[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 VERSION_FORM = "[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
@@ -50,6 +50,16 @@ def check_workflow_name(name: str) -> str:
     if not is_workflow_name(name):
         raise BadRequest(f"Workflow name {quoted(name)} is not allowed, it has to be of the form {WORKFLOW_NAME_FORM}")
     return name
+
+
+def check_may_exist(name: str) -> None:
+    """Look whether there can be a workflow of a name, before a database is asked that does not take every text.
+
+    Raises:
+        WorkflowNotFound: No workflow may have it.
+    """
+    if not is_workflow_name(name):
+        raise WorkflowNotFound(name)
 
 
 def is_version(text: str) -> bool:
