@@ -85,7 +85,7 @@ def test_trailing_slash_is_tolerated_after_a_name(service: Service) -> None:
     [
         *(
             ("management", path)
-            for path in ("/workflows//seq", "/workflows//", "/workflows/seq/1.0", "/workflows/a/b/c")
+            for path in ("/workflows//seq", "/workflows//", "/workflows/seq/-1", "/workflows/a/b/c")
         ),
         *(("management", path) for path in ("/Workflows", "/workflow")),
         *(("management", path) for path in ("/wfpredict/seq", "/predictions/seq", "/wfpredict")),
@@ -117,9 +117,11 @@ def test_path_that_starts_with_two_slashes_is_not_found(service: Service, plane:
         ("management", "/workflows", "PUT", {"GET", "HEAD", "POST"}),
         ("management", "/workflows", "OPTIONS", {"GET", "HEAD", "POST"}),
         ("management", "/workflows/", "PATCH", {"GET", "HEAD", "POST"}),
-        ("management", "/workflows/seq", "POST", {"DELETE", "GET", "HEAD"}),
-        ("management", "/workflows/seq", "PUT", {"DELETE", "GET", "HEAD"}),
-        ("management", "/workflows/seq", "OPTIONS", {"DELETE", "GET", "HEAD"}),
+        ("management", "/workflows/seq", "POST", {"DELETE", "GET", "HEAD", "PUT"}),
+        ("management", "/workflows/seq", "OPTIONS", {"DELETE", "GET", "HEAD", "PUT"}),
+        ("management", "/workflows/seq/1.0", "POST", {"DELETE", "GET", "HEAD", "PUT"}),
+        ("management", "/workflows/seq/traffic", "DELETE", {"GET", "HEAD", "PUT"}),
+        ("management", "/workflows/seq/rollback", "GET", {"POST"}),
         ("management", "/models", "POST", {"GET", "HEAD"}),
         ("management", "/ping", "POST", {"GET", "HEAD"}),
         ("management", "/metrics", "DELETE", {"GET", "HEAD"}),
