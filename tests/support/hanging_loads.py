@@ -1,5 +1,6 @@
 """Starts with workflows that hang in loading, and when the others come up."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -56,6 +57,11 @@ def start_with_hanging_loads(folder: Path, *, good: int, hanging: int) -> None:
                 timeout_s=90,
                 what="as many of those that hang as may be loaded in a lane of their own",
             )
+            wait_until(
+                lambda: _late(service) >= len(set(_loaded(notes)) & stuck),
+                timeout_s=30,
+                what="the record of those that hang",
+            )
         # What hung last time is loaded when the good ones have had their turn.
         assert not set(_loaded(notes)[: min(good, hanging)]) & stuck
         gate.unlink()
@@ -64,6 +70,12 @@ def start_with_hanging_loads(folder: Path, *, good: int, hanging: int) -> None:
 
 def _register(service: Service, name: str) -> requests.Response:
     return service.register("w.war", workflow_name=name, startup_timeout=STARTUP_S)
+
+
+def _late(service: Service) -> int:
+    """Return how many loads are recorded to take longer than they should."""
+    recorded = json.loads((service.run_folder / "loads.json").read_bytes())
+    return list(recorded.values()).count(None)
 
 
 def _missing(service: Service, names: set[str]) -> set[str]:
