@@ -1,6 +1,7 @@
 """What all routes that change something have in common: parameters, conditions, idempotency, records of refusals."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -107,7 +108,7 @@ class Writes:
 
     def _answer(self, write: _Write) -> Response:
         keyed = keyed_request(request, ANONYMOUS)
-        if keyed is None:
+        if keyed is None or _is_dry_run():  # There is nothing to make once, and a plan is outdated soon.
             return _response(self._carry_out(write, None))
         answer, is_replayed = self._idempotency.answer(keyed, partial(self._answer_in_any_case, write))
         response = _response(answer)
@@ -152,7 +153,7 @@ class Writes:
             )
             wanted = write.read(parameters)
         except WfmgmtError as error:
-            if str(given.get("dry_run")).lower() != "true":
+            if not _is_dry(given):
                 self._record(write, origin, error)
             raise
         if keep is not None:
@@ -175,6 +176,17 @@ class Writes:
             },
         )
         self._failures.record(event, error)
+
+
+def _is_dry_run() -> bool:
+    """Return whether the request asks for a plan only; one that cannot be read does not."""
+    with suppress(WfmgmtError):
+        return _is_dry(given_parameters(request))
+    return False
+
+
+def _is_dry(given: Mapping[str, Any]) -> bool:
+    return str(given.get("dry_run")).lower() == "true"
 
 
 def _response(answer: Answer) -> Response:

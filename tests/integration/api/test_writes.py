@@ -92,6 +92,17 @@ def test_change_of_the_expected_revision_is_made_once(busy: ManagementApi, reque
     assert busy.events()[-1][1] == "succeeded"
 
 
+def test_dry_run_leaves_its_key_for_the_change(two: ManagementApi) -> None:
+    """Its answer is not kept either: the next one shows how things are then."""
+    headers, path = {"Idempotency-Key": "k"}, "PUT /workflows/seq/traffic"
+    body = {"routes": [{"version": "2.0", "weight": 100}]}
+    for query in ("?dry_run=true", "?dry_run=TRUE"):
+        assert two.send(path + query, json=body, headers=headers)["action"] == "release"
+    assert two.send(path, json={**body, "dry_run": True}, headers=headers)["action"] == "release"
+    assert two.send(path, json=body, headers=headers)["release"]["number"] == 2
+    assert two.send(path, json={**body, "dry_run": True}, headers=headers)["action"] == "none"
+
+
 @pytest.mark.parametrize("tag", ["", '""', '"', 'W/"2"', '"02"', '"2.0"', '"٢"', f'"{10**20}"', f'"{"9" * 5000}"', "é"])
 def test_tag_that_is_none_of_ours_is_no_revision(two: ManagementApi, tag: str) -> None:
     """It is refused like that of another revision."""
