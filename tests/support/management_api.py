@@ -15,6 +15,7 @@ from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.load_state import LoadState
 from wfmgmt.control.messages import (
     FiguresReport,
+    NodeReport,
     ReachReport,
     StatusChanges,
     TrafficFigures,
@@ -63,8 +64,13 @@ class FakeRuntime(RuntimeClient):
         self.loads.append(f"{target.workflow}/{target.version}")
         assert self.may_load.wait(30)
         if target.version in self.failing:
-            failures = {"m1": "the test makes it fail"}
-            return WorkflowReport(uid=target.uid, workflow=target.workflow, state=LoadState.FAILED, failures=failures)
+            return WorkflowReport(
+                uid=target.uid,
+                workflow=target.workflow,
+                state=LoadState.FAILED,
+                nodes={node.name: NodeReport(kind=node.kind, wanted=1) for node in target.nodes},
+                failures={"m1": "the test makes it fail"},
+            )
         self.loaded.add(target.uid)
         return WorkflowReport(uid=target.uid, workflow=target.workflow, state=LoadState.LOADED)
 

@@ -54,7 +54,8 @@ class Enforcement:
             for request in requests:
                 report = self._runtime.load(request, cancelled=self._long_requests.is_stopping)
                 if report.failures:
-                    raise VersionDoesNotLoad(target.name, request.version, report.problem)
+                    reasons = "; ".join(f"{node}: {reason}" for node, reason in report.failures.items())
+                    raise VersionDoesNotLoad(target.name, request.version, reasons)
 
     def reach(self, target: WorkflowTarget, revision: int) -> None:
         """Wait until a revision is in force.

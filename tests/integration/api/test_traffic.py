@@ -80,7 +80,7 @@ def test_versions_that_are_not_loaded_are_loaded_before_the_release(two: Managem
 
 
 def test_version_that_does_not_load_is_refused_and_nothing_is_changed(two: ManagementApi) -> None:
-    """The old version goes on."""
+    """The old version goes on, and the message names the nodes that failed, not those that went with them."""
     two.runtime.loaded.clear()
     two.runtime.failing.add("2.0")
     answer = two.send("PUT /workflows/seq/2.0/set-default", 409)
