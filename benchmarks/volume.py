@@ -88,7 +88,7 @@ def with_versions(folder: Path) -> list[Figure]:
         figures.append(
             Figure(what=f"page of {_LIMIT} of {what}, median of {_ROUNDS}", value=spent_ms, unit="ms", at_most=50)
         )
-        time.sleep(_SETTLE_S)  # The runtime tries to load what has no archives.
+        time.sleep(_SETTLE_S)  # The first loads, which all fail, are over then; nothing says when.
         url = f"{service.management}/workflows/bulk{SOME // 2:06}"
         return [*figures, *median_of_rounds(f"describe one of {what}", url, seconds=10)]
     finally:

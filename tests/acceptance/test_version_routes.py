@@ -1,6 +1,7 @@
 """Versions, traffic and scaling over the management address of a running service, as a user changes a workflow."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -82,12 +83,17 @@ def test_version_that_gets_everything_when_it_is_registered_answers_at_once(serv
     assert [each["version"] for each in send(service, "GET /workflows/seq/all").json()] == ["1.0", "2.0"]
 
 
+def has_ready_workers(service: Service, count: int) -> bool:
+    """Return whether the model of the workflow has so many workers."""
+    return service.ready_workers("seq")[1] == count
+
+
 def test_workers_are_up_when_a_synchronous_scaling_is_answered(service: Service) -> None:
     """More, and fewer again; without waiting they come a little later."""
     for count in (3, 1):
         answer = send(service, f"PUT /workflows/seq/1.0?min_worker={count}&max_worker={count}&synchronous=true")
         assert answer.json()["status"] == f"Workers scaled to {count} for workflow: seq, version: 1.0"
-        wait_until(lambda: service.ready_workers("seq")[1] == count, what="the report")  # noqa: B023 - called at once
+        wait_until(partial(has_ready_workers, service, count), what="the report")
     assert send(service, "PUT /workflows/seq?max_worker=2&min_worker=2").status_code == 202
     wait_until(lambda: service.ready_workers("seq")[1] == 2, what="the second worker")
     assert predict(service) == (b"one", "1.0")

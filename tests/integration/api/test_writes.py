@@ -1,7 +1,6 @@
 """What all routes that change something have in common: conditions, idempotency, plans."""
 
 import json
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.management_api import ManagementApi
+from tests.support.service import wait_until
 from wfmgmt.registry.kept_answers import KeyedRequest
 from wfmgmt.services import idempotency
 
@@ -194,10 +194,7 @@ def test_request_under_way_is_not_carried_out_twice(two: ManagementApi) -> None:
     registration = {"url": "seq.war", "version": "3.0"}
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(two.answer, "POST /workflows", json=registration, headers=headers)
-        deadline = time.monotonic() + 30
-        while "seq/3.0" not in two.runtime.loads:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)  # Until it waits for its load.
+        wait_until(lambda: "seq/3.0" in two.runtime.loads, timeout_s=30, what="the load")
         answer = two.answer("POST /workflows", 409, json=registration, headers=headers)
         assert (answer.headers["Retry-After"], answer.get_json()["type"]) == ("1", "ConflictStatusException")
         two.runtime.may_load.set()

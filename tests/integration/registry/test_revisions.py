@@ -138,7 +138,7 @@ def test_counter_alone_keeps_revisions_in_order(database: str, registry: Registr
         other.exec_driver_sql("SET TRANSACTION READ WRITE")
         other.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
         with pytest.raises(Exception, match="lock timeout"):
-            other.execute(writing._NEXT_CHANGE)  # noqa: SLF001 - as above
+            other.execute(writing._NEXT_CHANGE)  # noqa: SLF001 - the very statement of a writer
 
 
 def test_removals_are_remembered_for_a_bounded_number_of_revisions(

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientTimeout
+from aiohttp import ClientTimeout, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from tests.support.model_servers import until
@@ -25,13 +25,16 @@ BOTH = RoutingTable(routes=(Route(version="2.0", weight=50), Route(version="1.0"
 MIRRORED = RoutingTable(routes=(Route(version="1.0", weight=100),), mirror=Mirror(version="2.0", percent=100))
 
 
+Client = TestClient[web.Request, web.Application]
+
+
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconciler, "LOOK_INTERVAL_S", 0.01)
 
 
 @asynccontextmanager
-async def serving(folder: Path, table: RoutingTable) -> AsyncIterator[tuple[Parts, Runtime, TestClient]]:  # type: ignore[type-arg]  # of aiohttp
+async def serving(folder: Path, table: RoutingTable) -> AsyncIterator[tuple[Parts, Runtime, Client]]:
     """Serve the workflow `w`, each of whose versions answers with its name."""
     parts = make_parts(folder)
     for version in ("1.0", "2.0"):

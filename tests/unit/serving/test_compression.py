@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import tracemalloc
 import zlib
+from collections.abc import Callable
 
 import pytest
 
@@ -15,6 +16,8 @@ from wfmgmt.testing import in_event_loop
 
 MIB = 1024 * 1024
 TEXT = b"".join(b"line %d\n" % number for number in range(50_000))
+
+Pack = Callable[[bytes], bytes]
 
 
 def make_permit(request_bytes: int = 8 * MIB, in_flight_bytes: int = 512 * MIB) -> Permit:
@@ -40,7 +43,7 @@ def raw_deflate(data: bytes) -> bytes:
     ids=["gzip", "deflate", "deflate without frame", "two gzip files"],
 )
 @in_event_loop
-async def test_whole_body_is_unpacked_and_accounted_for(pack, encoding: str, content: bytes) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - a case
+async def test_whole_body_is_unpacked_and_accounted_for(pack: Pack, encoding: str, content: bytes) -> None:
     """What was packed comes out, and its bytes are held."""
     permit = make_permit()
     assert await unpacked(pack(content), encoding, permit) == content
@@ -49,7 +52,7 @@ async def test_whole_body_is_unpacked_and_accounted_for(pack, encoding: str, con
 
 @pytest.mark.parametrize(("pack", "encoding"), [(gzip.compress, "gzip"), (zlib.compress, "deflate")])
 @in_event_loop
-async def test_body_truncated_at_any_byte_is_refused(pack, encoding: str) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - a case
+async def test_body_truncated_at_any_byte_is_refused(pack: Pack, encoding: str) -> None:
     """A part is never taken for the whole."""
     packed = pack(b"some text that is long enough to be cut")
     for end in range(1, len(packed)):
