@@ -87,8 +87,8 @@ def unexpected(where: str, expected: str, value: object) -> BadRequest:
     return BadRequest(f"{where}: expected {expected}, got {described(value)}.")
 
 
-def described(value: object) -> str:
-    """Return a value as the author of the JSON would call it."""
+def described(value: object, *, array: str = "an array", mapping: str = "an object") -> str:
+    """Return a value as the author of the JSON would call it, or of another language that has these two words."""
     match value:
         case None:
             return "null"
@@ -97,8 +97,8 @@ def described(value: object) -> str:
         case str():
             return quoted(value)
         case list():
-            return "an array"
+            return array
         case dict():
-            return "an object"
+            return mapping
         case _:
             return shortened(str(value))

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from wfmgmt.domain.dag import Dag
+from wfmgmt.domain.json_values import described
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.names import check_node_name, nearest, quoted, shortened
 from wfmgmt.domain.workflow import SETTINGS, NodeKind, NodeSettings, NodeSpec
@@ -16,6 +18,9 @@ _TOP_LEVEL_KEYS = ("models", "functions", "dag")
 _REQUIRED_KEYS = ("models", "dag")
 #: Such keys are the author's own: they hold anchors, notes, or what other programs read.
 _EXTENSION = "x-"
+
+#: How a value is called where an array is a list and an object a mapping.
+_described = partial(described, array="a list", mapping="a mapping")
 
 
 _OPTIONS = {setting.key: setting for setting in SETTINGS}
@@ -300,20 +305,3 @@ def _shown_key(key: str) -> str:
 def _unexpected(path: str, expected: str, value: object) -> InvalidWorkflow:
     """Return the error for a value that is not what its place in the spec calls for."""
     return InvalidWorkflow(f"{path}: expected {expected}, got {_described(value)}")
-
-
-def _described(value: object) -> str:
-    """Return a value as the author of the spec would call it."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case str():
-            return quoted(value)
-        case list():
-            return "a list"
-        case dict():
-            return "a mapping"
-        case _:
-            return shortened(str(value))
