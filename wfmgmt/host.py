@@ -2,7 +2,7 @@
 
 import sys
 
-from wfmgmt.errors import CannotStart
+from wfmgmt.errors.commands import CannotStart
 
 
 def require_linux() -> None:

@@ -13,7 +13,7 @@ from wfmgmt.domain.limits import MIB
 from wfmgmt.domain.releases import Release, WorkflowTarget
 from wfmgmt.domain.rollouts import NextRelease, Verdict
 from wfmgmt.domain.workflow import LoadRequest, NodeKind
-from wfmgmt.errors import ResourcesExhausted, SettingsInvalid
+from wfmgmt.errors.commands import ResourcesExhausted, SettingsInvalid
 from wfmgmt.model_servers import make_forkserver, make_model_servers
 from wfmgmt.registry.files import FileIdentity
 from wfmgmt.registry.registry import Registry

@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from wfmgmt.domain.limits import MIB, Limits
-from wfmgmt.errors import SettingsInvalid
+from wfmgmt.errors.commands import SettingsInvalid
 
 ENV_PREFIX = "WFMGMT_"
 #: What the environment says to commands that call a running service, and to no service.

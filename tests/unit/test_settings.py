@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from wfmgmt.errors import SettingsInvalid
+from wfmgmt.errors.commands import SettingsInvalid
 from wfmgmt.settings import Address, Settings
 
 

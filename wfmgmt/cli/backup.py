@@ -8,7 +8,7 @@ from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.cli.settings import load_settings
 from wfmgmt.deployment.database import inspect_database
 from wfmgmt.deployment.host_limits import raise_file_limit
-from wfmgmt.errors import SettingsInvalid
+from wfmgmt.errors.commands import SettingsInvalid
 from wfmgmt.registry.registry import Registry
 from wfmgmt.registry.schema import require_current, sqlite_file
 from wfmgmt.services.backup import BackupReport, back_up

@@ -7,7 +7,8 @@ from collections.abc import Container, Sequence
 from typing import NamedTuple, Protocol
 
 from wfmgmt import __version__
-from wfmgmt.errors import CannotStart, ResourcesExhausted, WfmgmtError
+from wfmgmt.errors import WfmgmtError
+from wfmgmt.errors.commands import CannotStart, ResourcesExhausted
 from wfmgmt.host import require_linux
 from wfmgmt.logs import open_standard_streams, write_error
 

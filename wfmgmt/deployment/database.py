@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wfmgmt.errors import DatabaseUnusable, InsufficientStorage, RegistryUnavailable, ResourcesExhausted
+from wfmgmt.errors import InsufficientStorage, RegistryUnavailable
+from wfmgmt.errors.commands import DatabaseUnusable, ResourcesExhausted
 from wfmgmt.registry.files import file_identity
 from wfmgmt.registry.registry import Registry
 from wfmgmt.registry.schema import DatabaseState, inspect, sqlite_file, upgrade

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from wfmgmt.deployment.database import registry_at_start
 from wfmgmt.deployment.locks import LockFile
-from wfmgmt.errors import AlreadyInUse, ResourcesExhausted, SettingsInvalid
+from wfmgmt.errors.commands import AlreadyInUse, ResourcesExhausted, SettingsInvalid
 from wfmgmt.registry.schema import sqlite_file
 from wfmgmt.settings import Settings
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from wfmgmt.errors import CannotStart, ResourcesExhausted
+from wfmgmt.errors.commands import CannotStart, ResourcesExhausted
 from wfmgmt.host import require_linux
 from wfmgmt.logs import logging_config, open_standard_streams, write_error
 from wfmgmt.settings import settings_in_force

@@ -18,7 +18,8 @@ from wfmgmt.deployment.listening import listen
 from wfmgmt.deployment.locks import LockFile
 from wfmgmt.deployment.settings_handover import hand_over
 from wfmgmt.deployment.shared_state import SharedState
-from wfmgmt.errors import AlreadyInUse, DatabaseUnusable, ResourcesExhausted, SettingsInvalid, WfmgmtError, how_lost
+from wfmgmt.errors import WfmgmtError, how_lost
+from wfmgmt.errors.commands import AlreadyInUse, DatabaseUnusable, ResourcesExhausted, SettingsInvalid
 from wfmgmt.http.addresses import SocketName, listening_url
 from wfmgmt.management import Services
 from wfmgmt.registry.files import FileIdentity, file_identity

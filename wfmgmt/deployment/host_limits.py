@@ -4,7 +4,7 @@ import os
 import resource
 import tempfile
 
-from wfmgmt.errors import SettingsInvalid
+from wfmgmt.errors.commands import SettingsInvalid
 from wfmgmt.settings import Settings
 
 #: Open files of a web worker besides those of its threads and clients.

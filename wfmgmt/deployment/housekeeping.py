@@ -16,7 +16,8 @@ from wfmgmt.backoff import Backoff
 from wfmgmt.deployment.election import Election
 from wfmgmt.deployment.locks import LockFile
 from wfmgmt.deployment.shared_state import SharedState
-from wfmgmt.errors import RuntimeUnavailable, SettingsInvalid, WfmgmtError
+from wfmgmt.errors import RuntimeUnavailable, WfmgmtError
+from wfmgmt.errors.commands import SettingsInvalid
 from wfmgmt.loops import Duties, Duty, FailureCounter, Loop
 from wfmgmt.management import Services
 from wfmgmt.registry.files import FileIdentity

@@ -6,7 +6,7 @@ import socket
 import stat
 from collections.abc import MutableMapping
 
-from wfmgmt.errors import SettingsInvalid
+from wfmgmt.errors.commands import SettingsInvalid
 
 #: The first descriptor that systemd passes.
 _FIRST = 3

@@ -1,7 +1,7 @@
 """The folders of an instance, private to the user of the service, and the lock of its runtime."""
 
 from wfmgmt.deployment.locks import LockFile
-from wfmgmt.errors import ResourcesExhausted, SettingsInvalid
+from wfmgmt.errors.commands import ResourcesExhausted, SettingsInvalid
 from wfmgmt.settings import Settings
 
 #: What new files and folders of the service let others do: nothing.

@@ -3,7 +3,7 @@
 import socket
 
 from wfmgmt.domain.limits import LISTEN_BACKLOG
-from wfmgmt.errors import SettingsInvalid
+from wfmgmt.errors.commands import SettingsInvalid
 
 
 def listen(settings_name: str, host: str, port: int) -> socket.socket:

@@ -9,6 +9,7 @@ from http import HTTPStatus
 import orjson
 
 from wfmgmt import errors
+from wfmgmt.errors import loading, predictions
 
 #: Headers that every answer carries; TorchServe separates the directives with semicolons, HTTP wants commas.
 NO_CACHE = {
@@ -67,20 +68,20 @@ STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
     errors.IdempotencyKeyReused: (HTTPStatus.UNPROCESSABLE_ENTITY, "IdempotencyKeyReusedException"),
     errors.RequestUnderWay: (HTTPStatus.CONFLICT, "ConflictStatusException"),
     errors.CrossOriginRefused: (HTTPStatus.FORBIDDEN, "CrossOriginException"),
-    errors.NodesNotLoadable: (HTTPStatus.BAD_REQUEST, "WorkflowException"),
-    errors.NodesFailedToLoad: (HTTPStatus.INTERNAL_SERVER_ERROR, "WorkflowException"),
-    errors.ModelNameTaken: (HTTPStatus.CONFLICT, "ConflictStatusException"),
-    errors.ModelServerFailed: (HTTPStatus.BAD_GATEWAY, "BadGatewayException"),
-    errors.ModelServerTimedOut: (HTTPStatus.GATEWAY_TIMEOUT, "GatewayTimeoutException"),
-    errors.ModelServerUnreachable: (HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableException"),
-    errors.RequestTooSlow: (HTTPStatus.REQUEST_TIMEOUT, "RequestTimeoutException"),
-    errors.RequestTooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "RequestEntityTooLargeException"),
-    errors.UnsupportedEncoding: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaTypeException"),
-    errors.WorkflowTimedOut: (HTTPStatus.GATEWAY_TIMEOUT, "GatewayTimeoutException"),
-    errors.NodeRefused: (HTTPStatus.BAD_REQUEST, "PredictionException"),
-    errors.NodeFailed: (HTTPStatus.INTERNAL_SERVER_ERROR, "InternalServerException"),
-    errors.NodeServerFailed: (HTTPStatus.BAD_GATEWAY, "BadGatewayException"),
-    errors.NodeServerTimedOut: (HTTPStatus.GATEWAY_TIMEOUT, "GatewayTimeoutException"),
+    loading.NodesNotLoadable: (HTTPStatus.BAD_REQUEST, "WorkflowException"),
+    loading.NodesFailedToLoad: (HTTPStatus.INTERNAL_SERVER_ERROR, "WorkflowException"),
+    loading.ModelNameTaken: (HTTPStatus.CONFLICT, "ConflictStatusException"),
+    loading.ModelServerFailed: (HTTPStatus.BAD_GATEWAY, "BadGatewayException"),
+    loading.ModelServerTimedOut: (HTTPStatus.GATEWAY_TIMEOUT, "GatewayTimeoutException"),
+    loading.ModelServerUnreachable: (HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableException"),
+    predictions.RequestTooSlow: (HTTPStatus.REQUEST_TIMEOUT, "RequestTimeoutException"),
+    predictions.RequestTooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "RequestEntityTooLargeException"),
+    predictions.UnsupportedEncoding: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaTypeException"),
+    predictions.WorkflowTimedOut: (HTTPStatus.GATEWAY_TIMEOUT, "GatewayTimeoutException"),
+    predictions.NodeRefused: (HTTPStatus.BAD_REQUEST, "PredictionException"),
+    predictions.NodeFailed: (HTTPStatus.INTERNAL_SERVER_ERROR, "InternalServerException"),
+    predictions.NodeServerFailed: (HTTPStatus.BAD_GATEWAY, "BadGatewayException"),
+    predictions.NodeServerTimedOut: (HTTPStatus.GATEWAY_TIMEOUT, "GatewayTimeoutException"),
     errors.Unavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableException"),
     errors.InsufficientStorage: (HTTPStatus.INSUFFICIENT_STORAGE, "InsufficientStorageException"),
 }

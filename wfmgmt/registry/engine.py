@@ -16,7 +16,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from wfmgmt.errors import SettingsInvalid
+from wfmgmt.errors.commands import SettingsInvalid
 from wfmgmt.registry.files import DatabaseFiles
 
 #: How long a writer waits for the write lock.

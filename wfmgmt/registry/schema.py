@@ -18,7 +18,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from wfmgmt.domain.limits import MIB
-from wfmgmt.errors import DatabaseUnusable, ResourcesExhausted
+from wfmgmt.errors.commands import DatabaseUnusable, ResourcesExhausted
 from wfmgmt.registry.engine import ADVISORY_LOCK, BUSY_TIMEOUT_S, parse_database, shown_database
 
 _PACKAGE = Path(__file__).resolve().parents[1]

@@ -17,7 +17,8 @@ from typing import IO, BinaryIO, cast
 
 from wfmgmt.archives.reading import sha256_of
 from wfmgmt.archives.stores import StoreFolders, new_durable_file
-from wfmgmt.errors import ArchiveNotFound, BackupRefused, DatabaseUnusable
+from wfmgmt.errors import ArchiveNotFound
+from wfmgmt.errors.commands import BackupRefused, DatabaseUnusable
 from wfmgmt.registry.records import RegisteredArchive
 from wfmgmt.registry.registry import Registry
 from wfmgmt.registry.schema import inspect, upgrade

@@ -17,7 +17,8 @@ from wfmgmt.domain.redaction import redacted_yaml
 from wfmgmt.domain.releases import FIRST_VERSION
 from wfmgmt.domain.spec import WorkflowSpec, parse_spec
 from wfmgmt.domain.workflow import LoadRequest, Node
-from wfmgmt.errors import InvalidWorkflow, NodesNotLoadable, VersionExists, WfmgmtError, WorkflowExists
+from wfmgmt.errors import InvalidWorkflow, VersionExists, WfmgmtError, WorkflowExists
+from wfmgmt.errors.loading import NodesNotLoadable
 from wfmgmt.registry.records import NewWorkflow
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.archives import Acquisition, ArchiveFile, folder_warnings

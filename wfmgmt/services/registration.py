@@ -20,19 +20,21 @@ from wfmgmt.domain.traffic import table_json
 from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.errors import (
     InsufficientStorage,
+    RuntimeUnavailable,
+    ShuttingDown,
+    TooManyRegistrations,
+    WfmgmtError,
+    WorkflowBusy,
+    WorkflowExists,
+)
+from wfmgmt.errors.loading import (
     ModelNameTaken,
     ModelServerFailed,
     ModelServerTimedOut,
     ModelServerUnreachable,
     NodesFailedToLoad,
     NodesNotLoadable,
-    RuntimeUnavailable,
-    ShuttingDown,
-    TooManyRegistrations,
     TooManyWorkers,
-    WfmgmtError,
-    WorkflowBusy,
-    WorkflowExists,
 )
 from wfmgmt.registry.records import NewWorkflow
 from wfmgmt.registry.registry import Registry

@@ -8,7 +8,8 @@ from pathlib import Path
 from wfmgmt.archives.reading import sha256_of
 from wfmgmt.archives.stores import ArchiveFolder, StoreFolders
 from wfmgmt.domain.names import quoted
-from wfmgmt.errors import ArchiveNotFound, NotImported, RelativePathRefused
+from wfmgmt.errors import ArchiveNotFound, RelativePathRefused
+from wfmgmt.errors.commands import NotImported
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,8 @@ from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.names import check_workflow_name, shortened
 from wfmgmt.domain.spec import parse_spec
 from wfmgmt.domain.workflow import NodeSettings
-from wfmgmt.errors import NotImported, WfmgmtError
+from wfmgmt.errors import WfmgmtError
+from wfmgmt.errors.commands import NotImported
 from wfmgmt.registry.records import WorkflowDetail
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.changes import Change

@@ -15,7 +15,8 @@ from email.utils import collapse_rfc2231_value
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from wfmgmt.errors import BadRequest, RequestTooLarge, RequestTooSlow
+from wfmgmt.errors import BadRequest
+from wfmgmt.errors.predictions import RequestTooLarge, RequestTooSlow
 from wfmgmt.serving.compression import supported_encoding, unpacked
 from wfmgmt.serving.models.base import InputField, described_bytes
 from wfmgmt.serving.predictions import Permit

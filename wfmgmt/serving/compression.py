@@ -8,7 +8,8 @@ import zlib
 from collections.abc import Generator, Iterator
 from itertools import islice
 
-from wfmgmt.errors import BadRequest, RequestTooLarge, UnsupportedEncoding
+from wfmgmt.errors import BadRequest
+from wfmgmt.errors.predictions import RequestTooLarge, UnsupportedEncoding
 from wfmgmt.serving.predictions import Permit
 
 #: What a client may say in `Content-Encoding`.

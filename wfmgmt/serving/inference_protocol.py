@@ -11,7 +11,8 @@ from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
 
-from wfmgmt.errors import RequestTooSlow, TooManyConnections, Unavailable, WfmgmtError
+from wfmgmt.errors import TooManyConnections, Unavailable, WfmgmtError
+from wfmgmt.errors.predictions import RequestTooSlow
 from wfmgmt.http.answers import (
     FRAMEWORK_TYPES,
     NO_CACHE,

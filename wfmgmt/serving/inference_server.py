@@ -7,7 +7,8 @@ from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from wfmgmt.errors import RequestTooLarge, WfmgmtError
+from wfmgmt.errors import WfmgmtError
+from wfmgmt.errors.predictions import RequestTooLarge
 from wfmgmt.http.answers import (
     LIVENESS,
     NO_CACHE,

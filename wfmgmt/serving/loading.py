@@ -11,7 +11,8 @@ from wfmgmt.control.load_state import LoadEvent, LoadState
 from wfmgmt.control.messages import NodeReport, TrafficKind, VersionFigures, WorkflowReport
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.workflow import LoadRequest, Node, NodeKind
-from wfmgmt.errors import NodeRefused, WfmgmtError
+from wfmgmt.errors import WfmgmtError
+from wfmgmt.errors.predictions import NodeRefused
 from wfmgmt.serving.measurements import Measurements, NodeMeasurements
 from wfmgmt.serving.models.base import Model, ModelKey, ModelNotLoaded, NodeAnswer
 from wfmgmt.serving.models.protocol import LoadedModel, ModelServer

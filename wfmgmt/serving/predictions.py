@@ -10,15 +10,8 @@ from wfmgmt.control.messages import TrafficKind
 from wfmgmt.domain.dag import Dag, DagRun, Step
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.workflow import LoadRequest
-from wfmgmt.errors import (
-    NodeFailed,
-    NodeRefused,
-    NodeServerFailed,
-    NodeServerTimedOut,
-    TooManyRequests,
-    WorkflowNotReady,
-    WorkflowTimedOut,
-)
+from wfmgmt.errors import TooManyRequests, WorkflowNotReady
+from wfmgmt.errors.predictions import NodeFailed, NodeRefused, NodeServerFailed, NodeServerTimedOut, WorkflowTimedOut
 from wfmgmt.serving.measurements import NodeMeasurements
 from wfmgmt.serving.models.base import (
     InputField,

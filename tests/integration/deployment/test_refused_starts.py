@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.records import fill, make_database
 from wfmgmt.deployment.gunicorn_master import GunicornMaster
-from wfmgmt.errors import CannotStart
+from wfmgmt.errors.commands import CannotStart
 from wfmgmt.settings import Settings
 
 

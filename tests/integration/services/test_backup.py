@@ -12,7 +12,7 @@ from tests.support.factories import make_mar, make_war
 from tests.support.records import make_event, make_node, make_registry, make_workflow
 from wfmgmt.archives.reading import sha256_of
 from wfmgmt.archives.stores import StoreFolders
-from wfmgmt.errors import BackupRefused, DatabaseUnusable
+from wfmgmt.errors.commands import BackupRefused, DatabaseUnusable
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.backup import back_up, restore
 

@@ -20,7 +20,8 @@ from wfmgmt.domain.audit import Origin
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.domain.spec import WorkflowSpec, parse_spec
-from wfmgmt.errors import NodesFailedToLoad, RuntimeUnavailable
+from wfmgmt.errors import RuntimeUnavailable
+from wfmgmt.errors.loading import NodesFailedToLoad
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.changes import Change
 from wfmgmt.services.leases import Leases

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from wfmgmt.deployment.inherited_sockets import InheritedSockets, planes_of
-from wfmgmt.errors import SettingsInvalid
+from wfmgmt.errors.commands import SettingsInvalid
 
 
 @pytest.mark.parametrize("count", ["two", "", "-1", "1.5", "²", "3"])

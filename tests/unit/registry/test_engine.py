@@ -2,7 +2,7 @@
 
 import pytest
 
-from wfmgmt.errors import SettingsInvalid
+from wfmgmt.errors.commands import SettingsInvalid
 from wfmgmt.registry import engine
 
 

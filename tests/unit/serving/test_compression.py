@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.crafted_zips import packed_zeros
-from wfmgmt.errors import BadRequest, RequestTooLarge, TooManyRequests, UnsupportedEncoding
+from wfmgmt.errors import BadRequest, TooManyRequests
+from wfmgmt.errors.predictions import RequestTooLarge, UnsupportedEncoding
 from wfmgmt.serving.compression import supported_encoding, unpacked
 from wfmgmt.serving.predictions import AdmissionControl, Permit, PredictionLimits
 from wfmgmt.testing import in_event_loop

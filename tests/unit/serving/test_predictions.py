@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from wfmgmt.domain.workflow import LoadRequest, Node, NodeKind, NodeSettings
-from wfmgmt.errors import NodeFailed, NodeRefused, TooManyRequests, WorkflowNotReady, WorkflowTimedOut
+from wfmgmt.errors import TooManyRequests, WorkflowNotReady
+from wfmgmt.errors.predictions import NodeFailed, NodeRefused, WorkflowTimedOut
 from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.models.base import (
     Content,

@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 
-from wfmgmt.errors import SettingsInvalid
+from wfmgmt.errors.commands import SettingsInvalid
 from wfmgmt.serving.models.local.forkserver_connection import ForkserverConnection
 from wfmgmt.serving.models.local.forkserver_process import ForkFailed, ForkserverLost, PreloadFailed, WorkerEnvironment
 from wfmgmt.serving.models.local.worker_process import WorkerProcess

@@ -13,7 +13,7 @@ import pytest
 from tests.support.factories import make_mar
 from tests.support.model_servers import LocalServers, forkserver_of, is_running, open_servers, until
 from wfmgmt.domain.faults import Fault
-from wfmgmt.errors import SettingsInvalid
+from wfmgmt.errors.commands import SettingsInvalid
 from wfmgmt.serving.models.base import InputField, ModelNotLoaded, NodeRequest, NoWorker, PredictionFailed
 from wfmgmt.serving.models.local.budget import WorkerBudget
 from wfmgmt.serving.models.local.forkserver_client import ForkserverClient, WorkerEnvironment

@@ -1,5 +1,7 @@
 """Every error that wfmgmt raises on purpose. Nothing here knows HTTP; `wfmgmt.http.answers` maps each to a status.
 
+Those of loads, of predictions and of commands are in the modules of this package, which have trees of their own.
+
 WfmgmtError
 ├── BadRequest                  a parameter, body or name is wrong
 ├── InvalidArchive              a .war or .mar file that cannot be trusted or understood
@@ -11,8 +13,6 @@ WfmgmtError
 │   └── RelativePathRefused     a name that climbs out of the store
 ├── UrlNotAllowed               a download address that the settings do not let through
 ├── DownloadFailed              an allowed address did not deliver the archive
-├── BackupRefused               a backup cannot be written or restored there
-├── NotImported                a workflow of a TorchServe that cannot be imported as it is
 ├── WorkflowExists              the name is taken
 ├── VersionExists               the workflow has that version
 ├── ReleaseNotFound             a workflow has no release of that number
@@ -27,42 +27,21 @@ WfmgmtError
 ├── IdempotencyKeyReused        another request had that idempotency key
 ├── RequestUnderWay             the same request, by its idempotency key, is not answered yet
 ├── CrossOriginRefused          a web page of another origin may have sent it
-├── NodesNotLoadable            model files that are missing or invalid, found without running code
-├── NodesFailedToLoad           workers that did not come up
-├── ModelNameTaken              the model server has a model of that name that is not ours
-├── ModelServerFailed           the model server failed while it loaded models
-├── ModelServerTimedOut         the model server did not answer in time while it loaded models
-├── RequestTooLarge             the body of a prediction is longer than the settings allow
-├── RequestTooSlow              the head or the body of a prediction did not arrive in time
-├── UnsupportedEncoding         the body of a prediction is compressed in a way that is not read
-├── NodeFailed                  a node could not answer a prediction, in all its attempts
-│   ├── NodeServerFailed        because its model server failed
-│   └── NodeServerTimedOut      because its model server did not answer in time
-├── WorkflowTimedOut            a workflow did not answer a prediction within its response_timeout
-├── NodeRefused                 a handler refused a prediction with an HTTP status of its choice
 ├── Unavailable                 the service cannot do this now; a later attempt may succeed
 │   ├── RegistryUnavailable     the database is locked or unreachable
 │   ├── FolderUnavailable       a folder of the service was removed, replaced or closed while it runs
 │   ├── RuntimeUnavailable      the runtime does not answer, or its answers are malformed
 │   │   └── RuntimeUnreachable  it is down, being started or hanging: another attempt may succeed soon
 │   │       └── RuntimeDown     nothing listens on its socket
-│   ├── ModelServerUnreachable  the model server cannot be reached
-│   ├── TooManyWorkers          as many workers as allowed run
 │   ├── TooManyRegistrations    as many registrations as allowed are under way
 │   ├── TooManyConnections      as many connections as allowed are busy
 │   ├── TooManyRequests         as many predictions, or bytes of them, as allowed are under way
 │   ├── WorkflowNotReady        the workflow is registered, but does not run now, or is too busy
 │   └── ShuttingDown            the server is stopping
-├── InsufficientStorage         no space left for the database or an archive
-└── CannotStart                 the service must not start like this
-    ├── SettingsInvalid         a setting is unknown or has a wrong value
-    ├── DatabaseUnusable        the database is corrupt, read-only or from a newer version
-    ├── AlreadyInUse            another service has the database or a store
-    └── ResourcesExhausted      the host lacks space, processes or open files for now
+└── InsufficientStorage         no space left for the database or an archive
 """
 
 import errno
-from collections.abc import Mapping, Sequence
 
 
 class WfmgmtError(Exception):
@@ -138,14 +117,6 @@ class DownloadFailed(WfmgmtError):
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(f"Failed to download archive from: {url}: {reason}")
         self.reason = reason
-
-
-class BackupRefused(WfmgmtError):
-    """A backup cannot be written or restored there."""
-
-
-class NotImported(WfmgmtError):
-    """A workflow of a TorchServe cannot be imported as it is."""
 
 
 class WorkflowExists(WfmgmtError):
@@ -275,106 +246,6 @@ class CrossOriginRefused(WfmgmtError):
         self.check = check
 
 
-class _NodeFailures(WfmgmtError):
-    """Nodes of one workflow failed; the text has the form of TorchServe 0.12.0."""
-
-    def __init__(self, workflow: str, failures: Mapping[str, str]) -> None:
-        listed = ", ".join(
-            f"Workflow Node {workflow}__{node} failed to register. Details: {reason}"
-            for node, reason in failures.items()
-        )
-        super().__init__(f"Workflow {workflow} has failed to register. Failures: [{listed}]")
-
-
-class NodesNotLoadable(_NodeFailures):
-    """Model files are missing or invalid; no code was run to find out."""
-
-
-class NodesFailedToLoad(_NodeFailures):
-    """Workers did not come up: their handlers failed to import, raised, exited or took too long."""
-
-
-class ModelNameTaken(_NodeFailures):
-    """The model server holds models of these names that are not ours, and that we leave alone."""
-
-
-class ModelServerFailed(_NodeFailures):
-    """The model server failed, ended the connection or sent a malformed answer."""
-
-
-class ModelServerTimedOut(_NodeFailures):
-    """The model server did not answer in time."""
-
-
-class RequestTooLarge(WfmgmtError):
-    """The body of a prediction is longer than the settings allow."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        super().__init__(
-            f"The body of the request is longer than {limit_bytes} bytes, the limit of this server "
-            "(WFMGMT_REQUEST_LIMIT_BYTES)."
-        )
-
-
-class RequestTooSlow(WfmgmtError):
-    """A part of a prediction did not arrive in time."""
-
-    def __init__(self, part: str, timeout_s: float) -> None:
-        super().__init__(f"The {part} of the request did not arrive within {timeout_s:g} s.")
-
-
-class UnsupportedEncoding(WfmgmtError):
-    """The body of a prediction is compressed in a way that is not read."""
-
-    def __init__(self, encoding: str, supported: Sequence[str]) -> None:
-        super().__init__(f"Content-Encoding {encoding!r} is not supported; expected one of {', '.join(supported)}.")
-
-
-class NodeFailed(WfmgmtError):
-    """A node could not answer a prediction; the text starts as that of TorchServe 0.12.0.
-
-    Attributes:
-        node: The node.
-        attempt: How many attempts were made.
-    """
-
-    def __init__(self, node: str, attempt: int, reason: str) -> None:
-        super().__init__(f"Error executing {node}: {reason}")
-        self.node = node
-        self.attempt = attempt
-
-
-class NodeServerFailed(NodeFailed):
-    """The model server of a node failed, ended the connection or sent a malformed answer."""
-
-
-class NodeServerTimedOut(NodeFailed):
-    """The model server of a node did not answer in time."""
-
-
-class WorkflowTimedOut(WfmgmtError):
-    """A workflow did not answer a prediction in time."""
-
-    def __init__(self, workflow: str, timeout_s: float) -> None:
-        super().__init__(f"Workflow {workflow} did not answer within its response_timeout of {timeout_s:g} s.")
-
-
-class NodeRefused(WfmgmtError):
-    """A handler refused a prediction on purpose.
-
-    Attributes:
-        node: The node.
-        attempt: In which attempt.
-        status: The HTTP status that the handler chose, 400 to 599.
-    """
-
-    def __init__(self, node: str, attempt: int, reason: str, status: int) -> None:
-        super().__init__(reason)
-        self.node = node
-        self.attempt = attempt
-        self.status = status
-
-
 class Unavailable(WfmgmtError):
     """The service cannot do this now.
 
@@ -422,14 +293,6 @@ class RuntimeDown(RuntimeUnreachable):
     """Nothing listens on the runtime's socket."""
 
 
-class ModelServerUnreachable(_NodeFailures, Unavailable):
-    """The model server cannot be reached, or lost its forkserver, so models cannot be loaded."""
-
-
-class TooManyWorkers(_NodeFailures, Unavailable):
-    """Nodes need more workers than the setting MAX_WORKERS leaves, or than the host has room for."""
-
-
 class TooManyRegistrations(Unavailable):
     """As many registrations as the settings allow are under way."""
 
@@ -466,42 +329,3 @@ class ShuttingDown(Unavailable):
 
 class InsufficientStorage(WfmgmtError):
     """No space is left for the database or an archive."""
-
-
-class CannotStart(WfmgmtError):
-    """The service must not start like this.
-
-    Attributes:
-        exit_code: What the process exits with.
-    """
-
-    exit_code = 2
-
-
-class SettingsInvalid(CannotStart):
-    """A setting is unknown or has a wrong value."""
-
-
-class DatabaseUnusable(CannotStart):
-    """The database is corrupt, read-only or was written by a newer version."""
-
-    exit_code = 3
-
-
-class AlreadyInUse(CannotStart):
-    """Another service has the database or a store."""
-
-    exit_code = 3
-
-
-class ResourcesExhausted(CannotStart):
-    """The host lacks space, processes or open files, or the database server does not answer; another start may work.
-
-    Attributes:
-        ERRNOS: How the operating system says so.
-    """
-
-    exit_code = 75  # EX_TEMPFAIL of sysexits.h
-    ERRNOS = frozenset(
-        {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
-    )

@@ -1,0 +1,62 @@
+"""Errors that end a start of the service, or another command; no request meets them.
+
+WfmgmtError
+├── CannotStart                 the service must not start like this
+│   ├── SettingsInvalid         a setting is unknown or has a wrong value
+│   ├── DatabaseUnusable        the database is corrupt, read-only or from a newer version
+│   ├── AlreadyInUse            another service has the database or a store
+│   └── ResourcesExhausted      the host lacks space, processes or open files for now
+├── BackupRefused               a backup cannot be written or restored there
+└── NotImported                a workflow of a TorchServe that cannot be imported as it is
+"""
+
+import errno
+
+from wfmgmt.errors import WfmgmtError
+
+
+class CannotStart(WfmgmtError):
+    """The service must not start like this.
+
+    Attributes:
+        exit_code: What the process exits with.
+    """
+
+    exit_code = 2
+
+
+class SettingsInvalid(CannotStart):
+    """A setting is unknown or has a wrong value."""
+
+
+class DatabaseUnusable(CannotStart):
+    """The database is corrupt, read-only or was written by a newer version."""
+
+    exit_code = 3
+
+
+class AlreadyInUse(CannotStart):
+    """Another service has the database or a store."""
+
+    exit_code = 3
+
+
+class ResourcesExhausted(CannotStart):
+    """The host lacks space, processes or open files, or the database server does not answer; another start may work.
+
+    Attributes:
+        ERRNOS: How the operating system says so.
+    """
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
+    ERRNOS = frozenset(
+        {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+    )
+
+
+class BackupRefused(WfmgmtError):
+    """A backup cannot be written or restored there."""
+
+
+class NotImported(WfmgmtError):
+    """A workflow of a TorchServe cannot be imported as it is."""
