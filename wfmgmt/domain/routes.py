@@ -61,9 +61,17 @@ class Router:
         sticky = None if self._sticky is None else headers.get(self._sticky)
         return sticky or request_id
 
+    def choose(self, headers: Mapping[str, str], request_id: str) -> str:
+        """Return the version that answers a request; one that has all of them is found without a hash."""
+        return self._only or self.pick(self.key(headers, request_id))
+
+    def copy_to(self, headers: Mapping[str, str], request_id: str) -> str | None:
+        """Return the version that gets a copy of a request; None for one that is not copied."""
+        return None if self._mirror is None else self.mirror(self.key(headers, request_id))
+
     def pick(self, key: str) -> str:
         """Return the version that answers requests with this key."""
-        return self._only or self._versions[bisect_right(self._bounds, bucket(self._workflow, key))]
+        return self._versions[bisect_right(self._bounds, bucket(self._workflow, key))]
 
     def mirror(self, key: str) -> str | None:
         """Return the version that gets a copy of requests with this key; None for those that are not copied."""

@@ -114,7 +114,7 @@ class Catalog:
         return self.serving(wanted) is not None
 
     def mirrored(self, wanted: Wanted) -> LoadedVersion | None:
-        """Return the version that is to get a copy of a request; None when none is, or it cannot answer now."""
+        """Return the version that is to get a copy of a request, whether it can answer or not; None when none is."""
         workflow = self._workflows.get(wanted.workflow)
         return None if workflow is None else workflow.mirrored(wanted)
 

@@ -18,7 +18,7 @@ from wfmgmt.serving.models.base import Model, ModelKey, ModelNotLoaded, NodeAnsw
 from wfmgmt.serving.models.protocol import LoadedModel, ModelServer
 from wfmgmt.serving.node_settings import SettingsFollower
 from wfmgmt.serving.predictions import Prediction, WorkflowRunner
-from wfmgmt.serving.traffic import VersionTraffic, is_server_error
+from wfmgmt.serving.traffic import is_server_error
 
 _log = logging.getLogger("wfmgmt.runtime")
 
@@ -77,7 +77,7 @@ class LoadedVersion:
         self.is_routed = True
         self.number = 0
         self.last_used = asyncio.get_running_loop().time()
-        self.traffic = VersionTraffic()
+        self.traffic = measurements.start_version(target.workflow, target.version)
         self.copies: set[asyncio.Task[None]] = set()
         self._workflow_store = workflow_store
         self._model_store = model_store
@@ -288,7 +288,6 @@ class LoadedVersion:
         """
         names = [node.name for node in loaded.nodes]
         self._measured = self._measurements.start(loaded.workflow, names)
-        self.traffic = self._measurements.start_version(loaded.workflow, loaded.version)
         infer = {node: model.infer for node, model in self._models.items()}
         self._runner = runner = WorkflowRunner(loaded, infer=infer, measured=self._measured)
         self._settings = SettingsFollower(

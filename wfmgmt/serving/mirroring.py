@@ -4,6 +4,7 @@ import asyncio
 import logging
 from dataclasses import replace
 
+from wfmgmt.control.load_state import LoadState
 from wfmgmt.control.messages import TrafficKind
 from wfmgmt.errors import TooManyRequests, WfmgmtError
 from wfmgmt.serving.bodies import with_header
@@ -36,8 +37,8 @@ class Mirror:
         self._copies: set[asyncio.Task[None]] = set()
 
     def copy(self, request: NodeRequest, version: LoadedVersion) -> None:
-        """Have a version answer a copy of a request, or drop it when there are too many."""
-        if len(version.copies) >= MAX_COPIES:
+        """Have a version answer a copy of a request; drop it when there are too many, or the version is not loaded."""
+        if version.state is not LoadState.SERVING or len(version.copies) >= MAX_COPIES:
             version.traffic.dropped += 1
             return
         task = asyncio.create_task(self._answer(request, version))

@@ -61,8 +61,6 @@ class ServedWorkflow:
         self.revision = 0
         self._router: Router | None = None
         self._table: RoutingTable | None = None
-        #: The version that has all requests, if one has: nearly always, and found without a hash.
-        self._only: str | None = None
 
     @property
     def registrations(self) -> Collection[str]:
@@ -86,22 +84,21 @@ class ServedWorkflow:
 
     def choose(self, wanted: Wanted) -> str | None:
         """Return the version that a request is for; None when there is no routing."""
-        if wanted.version or self._only:
-            return wanted.version or self._only
-        router = self._router
-        return None if router is None else router.pick(router.key(wanted.headers, wanted.request_id))
+        if wanted.version or self._router is None:
+            return wanted.version
+        return self._router.choose(wanted.headers, wanted.request_id)
 
     def serving(self, wanted: Wanted) -> LoadedVersion | None:
         """Return the version that a request is for if it can answer now."""
-        version = self.versions.get(wanted.version or self._only or self.choose(wanted) or "")
+        version = self.versions.get(self.choose(wanted) or "")
         return version if version is not None and version.state is LoadState.SERVING else None
 
     def mirrored(self, wanted: Wanted) -> LoadedVersion | None:
-        """Return the version that is to get a copy of a request; None when none is, or it cannot answer now."""
-        if self._table is None or self._table.mirror is None or self._router is None or wanted.version:
+        """Return the version that is to get a copy of a request, whether it can answer or not; None when none is."""
+        if wanted.version or self._router is None:
             return None
-        name = self._router.mirror(self._router.key(wanted.headers, wanted.request_id))
-        return None if name is None else self.serving(wanted._replace(version=name))
+        name = self._router.copy_to(wanted.headers, wanted.request_id)
+        return None if name is None else self.versions.get(name)
 
     def add(self, version: LoadedVersion) -> None:
         """Add a version that is to be loaded."""
@@ -135,7 +132,6 @@ class ServedWorkflow:
     def _route(self, table: RoutingTable) -> None:
         self._router = Router(self.name, table) if table.routes else None
         self._table = table
-        self._only = table.routes[0].version if len(table.routes) == 1 else None
         for name, version in self.versions.items():
             version.set_routed(name in table.versions)
             if table.mirror is None or name != table.mirror.version:
@@ -193,10 +189,9 @@ class ServedWorkflow:
         return ReachReport(revision=self.revision, reached=is_reached, problem=problem)
 
     def figures(self) -> FiguresReport:
-        """Return the traffic of each loaded version."""
-        loaded = {name: version for name, version in self.versions.items() if version.state.is_loaded}
+        """Return the traffic of each version that is loaded, or was to be."""
         return FiguresReport(
             revision=self.revision,
             release=None if self.release is None else self.release.number,
-            versions={name: version.figures() for name, version in loaded.items()},
+            versions={name: version.figures() for name, version in self.versions.items()},
         )

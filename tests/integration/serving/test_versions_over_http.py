@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientTimeout, web
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from tests.support.model_servers import until
 from tests.support.runtime_parts import Parts, make_parts, make_runtime
+from wfmgmt.control.load_state import LoadState
 from wfmgmt.control.messages import TrafficKind
 from wfmgmt.domain.releases import Mirror, Route, RoutingTable
 from wfmgmt.serving import loading, mirroring, reconciler
@@ -49,8 +50,8 @@ async def serving(folder: Path, table: RoutingTable) -> AsyncIterator[tuple[Part
     )
     try:
         assert (await parts.reconciler.reach("w", parts.registry.rows["w"].revision, 30)).reached
-        for uid, content in (("w", b"1.0"), ("w/2.0", b"2.0")):
-            parts.models.models[uid].answers = [NodeAnswer(content=content)]
+        for uid, model in parts.models.models.items():
+            model.answers = [NodeAnswer(content=b"2.0" if uid == "w/2.0" else b"1.0")]
         async with TestClient(TestServer(app)) as client:
             yield parts, runtime, client
     finally:
@@ -168,6 +169,27 @@ async def test_copies_end_with_the_mirror(tmp_path: Path) -> None:
 
 
 @in_event_loop
+async def test_copies_for_a_version_that_is_not_loaded_are_dropped(tmp_path: Path) -> None:
+    """And counted, so that a mirror which does not load shows in the figures and metrics."""
+    async with serving(tmp_path, RoutingTable.all_to("1.0")) as (parts, _, client):
+        parts.models.failing.add("w/2.0")
+        parts.registry.release("w", MIRRORED)
+        workflow = parts.catalog.workflow("w")
+        assert workflow is not None
+        await until(lambda: "w/2.0" in parts.models.attempts)
+        await until(lambda: workflow.release is not None and workflow.release.table == MIRRORED)
+        for _ in range(3):
+            assert (await client.post("/wfpredict/w", data=b"12345")).status == 200
+        assert workflow.figures().versions["2.0"].dropped == 3
+        metric = 'wfmgmt_mirror_dropped_total{version="2.0",workflow="w"} 3.0'
+        assert metric in (await (await client.get("/metrics")).text()).splitlines()
+        parts.models.failing.clear()
+        parts.reconciler.reconcile_now()
+        await until(lambda: workflow.versions["2.0"].state is LoadState.SERVING)
+        assert workflow.figures().versions["2.0"].dropped == 3
+
+
+@in_event_loop
 @pytest.mark.parametrize(("patience_s", "failures"), [(0.0, 2), (30.0, 0)])
 async def test_requests_whose_clients_give_up_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience_s: float, failures: int
@@ -177,10 +199,12 @@ async def test_requests_whose_clients_give_up_are_counted(
     async with serving(tmp_path, MIRRORED) as (parts, _, client):
         version = parts.catalog.get("w")
         assert version is not None
-        parts.models.models["w"].answers = [None]
-        for _ in range(2):
-            with pytest.raises(TimeoutError):
-                await client.get("/wfpredict/w", timeout=ClientTimeout(total=0.05))
+        model = parts.models.models["w"]
+        model.answers = [None]
+        giving_up = [asyncio.create_task(client.get("/wfpredict/w")) for _ in range(2)]
+        await until(lambda: len(model.asked) == len(giving_up))
+        for request in giving_up:
+            request.cancel()
         await until(lambda: version.figures().in_flight == 0)
         served = version.figures().traffic[TrafficKind.SERVE]
         assert (served.requests, served.failures) == (2, failures)

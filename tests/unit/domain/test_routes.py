@@ -46,8 +46,18 @@ def test_bucket_is_the_documented_hash(workflow: str, key: str, expected: int) -
 
 
 def test_only_version_gets_every_request() -> None:
-    """Nothing is left to a hash when there is nothing to choose."""
-    assert {Router("seq", table(100)).pick(key) for key in KEYS[:100]} == {"1.0"}
+    """And no copies are made."""
+    router = Router("seq", table(100))
+    assert {router.choose({}, key) for key in KEYS[:100]} == {router.pick(key) for key in KEYS[:100]} == {"1.0"}
+    assert router.copy_to({}, "user-1") is None
+
+
+def test_request_is_routed_by_its_key() -> None:
+    """Both the version that answers and the one that gets a copy follow from it."""
+    router = Router("seq", table(50, 50, sticky="x-user-id", mirror=Mirror(version="3.0", percent=50)))
+    for user in KEYS[:100]:
+        headers = {"x-user-id": user}
+        assert (router.choose(headers, "id"), router.copy_to(headers, "id")) == (router.pick(user), router.mirror(user))
 
 
 @pytest.mark.parametrize(
