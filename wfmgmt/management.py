@@ -45,7 +45,7 @@ class Services:
         self.status = StatusCache(runtime or RuntimeClient(settings.control_socket), on_failure=on_loop_failure)
         self.folders = StoreFolders.at(workflow=settings.workflow_store, model=settings.model_store)
         self.inspection = Inspection(registry=self.registry, status=self.status, runtime=self.runtime)
-        self.long_requests = LongRequests(settings.concurrent_registrations)
+        self.long_requests = LongRequests(settings.concurrent_registrations, settings.concurrent_changes)
         self.failures = FailedChanges(
             registry=self.registry,
             budget=FailureBudget(max(1, settings.max_audited_failures // settings.web_workers)),

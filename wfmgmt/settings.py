@@ -313,6 +313,11 @@ class Settings(BaseModel):
         """Registrations that one web worker carries out at a time; half its threads unless set."""
         return self.max_operations or self.web_threads // 2
 
+    @property
+    def concurrent_changes(self) -> int:
+        """Other changes that may wait for the runtime in one web worker: half of the threads that are left."""
+        return (self.web_threads - self.concurrent_registrations) // 2
+
 
 @cache
 def settings_in_force() -> Settings:

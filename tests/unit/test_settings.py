@@ -119,6 +119,19 @@ def test_wrong_settings_are_named(environ: dict[str, str], message: str) -> None
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("threads", "operations", "registrations", "changes"),
+    [(8, 0, 4, 2), (24, 20, 20, 2), (8, 7, 7, 0), (2, 0, 1, 0), (3, 0, 1, 1)],
+)
+def test_registrations_and_changes_leave_a_thread_free(
+    threads: int, operations: int, registrations: int, changes: int
+) -> None:
+    """Both may hang; without room for changes of their own they share what registrations have."""
+    settings = Settings.load({"WFMGMT_WEB_THREADS": str(threads), "WFMGMT_MAX_OPERATIONS": str(operations)})
+    assert (settings.concurrent_registrations, settings.concurrent_changes) == (registrations, changes)
+    assert registrations + changes < threads
+
+
 def test_unknown_key_of_the_file_is_named_with_the_nearest(tmp_path: Path) -> None:
     """A misspelt key is an error and not a default."""
     (tmp_path / "wfmgmt.toml").write_text("web_worker = 3\n")

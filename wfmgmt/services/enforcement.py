@@ -44,10 +44,10 @@ class Enforcement:
         missing = [uid for uid in uids if not self._runtime.report(uid).state.is_loaded]
         if not missing:
             return
-        with self._long_requests.slot() as is_free:
+        with self._long_requests.change_slot() as is_free:
             if not is_free:
                 raise TooManyRegistrations(
-                    "As many changes as allowed are under way (WFMGMT_MAX_OPERATIONS); try again later."
+                    "As many changes as there are threads for wait for loads (WFMGMT_WEB_THREADS); try again later."
                 )
             with self._registry.read() as reader:
                 requests = list(reader.load_requests(missing))
@@ -89,7 +89,7 @@ class Enforcement:
         report = self._ask(target, revision, min(wait_s, MOMENT_S))
         if report.reached or wait_s <= MOMENT_S:
             return report
-        with self._long_requests.slot() as may_wait:
+        with self._long_requests.change_slot() as may_wait:
             return self._ask(target, revision, wait_s - MOMENT_S) if may_wait else report
 
     def _ask(self, target: WorkflowTarget, revision: int, wait_s: float) -> ReachReport:

@@ -4,18 +4,21 @@ import math
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 
 class LongRequests:
     """How many requests may hold their thread for minutes, and when all of them have to end. Thread-safe.
 
     Args:
-        slots: Requests at a time, fewer than there are threads.
+        registrations: Registrations at a time.
+        changes: Other changes at a time, which registrations that hang do not hold up; with 0 they share the slots of
+            registrations. Both together are fewer than there are threads.
     """
 
-    def __init__(self, slots: int) -> None:
-        self._slots = threading.BoundedSemaphore(slots)
+    def __init__(self, registrations: int, changes: int = 0) -> None:
+        self._registrations = threading.BoundedSemaphore(registrations)
+        self._changes = threading.BoundedSemaphore(changes) if changes else self._registrations
         self._stop_at = math.inf
 
     def stop(self, *, after_s: float = 0.0) -> None:
@@ -26,12 +29,20 @@ class LongRequests:
         """Return whether requests have to end now."""
         return time.monotonic() >= self._stop_at
 
-    @contextmanager
-    def slot(self) -> Iterator[bool]:
-        """Give a slot until the block ends, if one is free; the value is whether it was."""
-        is_free = self._slots.acquire(blocking=False)
-        try:
-            yield is_free
-        finally:
-            if is_free:
-                self._slots.release()
+    def registration_slot(self) -> AbstractContextManager[bool]:
+        """Give a registration a slot until the block ends, if one is free; the value is whether it was."""
+        return _slot(self._registrations)
+
+    def change_slot(self) -> AbstractContextManager[bool]:
+        """Give a slot to any other change, likewise."""
+        return _slot(self._changes)
+
+
+@contextmanager
+def _slot(slots: threading.Semaphore) -> Iterator[bool]:
+    is_free = slots.acquire(blocking=False)
+    try:
+        yield is_free
+    finally:
+        if is_free:
+            slots.release()

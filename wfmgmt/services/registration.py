@@ -217,7 +217,7 @@ class Registration:
     def _slot(self) -> Iterator[None]:
         if self._long_requests.is_stopping():
             raise ShuttingDown("The server is stopping.")
-        with self._long_requests.slot() as is_free:
+        with self._long_requests.registration_slot() as is_free:
             if not is_free:
                 raise TooManyRegistrations(
                     "As many registrations as allowed are under way (WFMGMT_MAX_OPERATIONS); try again later."

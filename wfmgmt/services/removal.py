@@ -158,7 +158,7 @@ class Removal:
                 is_ours |= self._take_over(claim, change)
                 continue  # There may be other versions; or another request was faster, and has the lease now.
             is_recovered = claim.lease.startswith(RECOVERY)
-            with self._long_requests.slot() as may_wait:
+            with self._long_requests.change_slot() as may_wait:
                 if not may_wait:
                     break
                 self._wait_for_end(claim, deadline)
@@ -319,7 +319,7 @@ class Removal:
 
     def _unload_patiently(self, uid: str) -> None:
         """Unload once the runtime can be reached; it is started, or replaced if it hangs, meanwhile."""
-        with self._long_requests.slot() as may_wait:
+        with self._long_requests.change_slot() as may_wait:
             self._runtime.unload(
                 uid,
                 wait_s=self._runtime.max_unload_s if may_wait else 0.0,

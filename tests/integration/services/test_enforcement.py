@@ -1,6 +1,7 @@
 """Changes that wait for the runtime, and the threads that are left for others meanwhile."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -59,9 +60,27 @@ def test_load_takes_a_slot_when_something_is_to_be_loaded(tmp_path: Path) -> Non
         target = reader.target("seq")
     assert target is not None
     full = Enforcement(registry=registry, runtime=runtime, long_requests=LongRequests(0))
-    with pytest.raises(TooManyRegistrations, match="WFMGMT_MAX_OPERATIONS"):
+    with pytest.raises(TooManyRegistrations, match="WFMGMT_WEB_THREADS"):
         full.load(target, ("1.0",))
     Enforcement(registry=registry, runtime=runtime, long_requests=LongRequests(1)).load(target, ("1.0",))
     full.load(target, ("1.0",))
+    assert runtime.loads == ["seq/1.0"]
+    registry.close()
+
+
+def test_load_does_not_wait_behind_registrations(tmp_path: Path) -> None:
+    """Those that hang have slots of their own; with too few threads for that all share them."""
+    registry, runtime = make_registry(tmp_path), FakeRuntime(tmp_path)
+    register(registry, "seq")
+    with registry.read() as reader:
+        target = reader.target("seq")
+    assert target is not None
+    for changes in (0, 1):
+        long_requests = LongRequests(1, changes)
+        enforcement = Enforcement(registry=registry, runtime=runtime, long_requests=long_requests)
+        refused = nullcontext() if changes else pytest.raises(TooManyRegistrations)
+        with long_requests.registration_slot() as is_free, refused:
+            assert is_free
+            enforcement.load(target, ("1.0",))
     assert runtime.loads == ["seq/1.0"]
     registry.close()

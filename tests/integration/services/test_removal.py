@@ -57,7 +57,7 @@ def make_removal(
         folders=folders,
         runtime=runtime,
         leases=Leases(folder / "leases"),
-        long_requests=long_requests or LongRequests(slots=1),
+        long_requests=long_requests or LongRequests(1),
         failures=FailedChanges(registry=registry, budget=FailureBudget(1000)),
         clock=clock,
     )
@@ -142,7 +142,7 @@ def test_removal_that_housekeeping_has_finished_counts_as_done_for_a_while(
 def test_removal_that_waits_ends_when_the_server_stops(tmp_path: Path) -> None:
     """The response says that it will be finished."""
     registry = make_registry(tmp_path)
-    long_requests = LongRequests(slots=1)
+    long_requests = LongRequests(1)
     removal = make_removal(tmp_path, registry, HalfBroken(tmp_path), long_requests)
     workflow = make_workflow("seq")
     with ThreadPoolExecutor(1) as pool, Leases(tmp_path / "leases").take() as lease:
