@@ -189,13 +189,13 @@ class Preparation:
             WfmgmtError: Something is wrong with the request, an archive or the spec, or the name is taken.
         """
         if request.workflow_name is not None:
-            self._check_free(request.workflow_name, request, change)
+            self._check_free(request.workflow_name, request, attempt, change)
         archive, contents = acquisition.workflow(request.url, attempt.detail)
         name = request.workflow_name or contents.name
         if name is None:
             raise InvalidWorkflow("Workflow name is not defined.")
         attempt.name = check_workflow_name(name)
-        attempt.is_further = self._check_free(name, request, change)
+        self._check_free(name, request, attempt, change)
         spec = parse_spec(contents.spec_text, self._limits)
         check_functions(spec, contents)
         urls = {node.name: node.url for node in spec.nodes if node.url is not None}
@@ -214,22 +214,17 @@ class Preparation:
         spec = replace(spec, warnings=(*spec.warnings, *folder_warnings(urls)[:MAX_FOLDER_WARNINGS]))
         return Prepared(request=request, name=name, archive=archive, contents=contents, spec=spec, models=models)
 
-    def _check_free(self, name: str, request: RegistrationRequest, change: Change | None) -> bool:
-        """Refuse a taken name or version early; the database decides for good when it is claimed.
-
-        Returns:
-            Whether the workflow is there already, so that this is a further version of it.
-        """
+    def _check_free(self, name: str, request: RegistrationRequest, attempt: Attempt, change: Change | None) -> None:
+        """Refuse a taken name or version early; the database decides for good when it is claimed."""
         with self._registry.read() as reader:
+            is_there = reader.uid(name) is not None
+            attempt.is_further = is_there and request.version is not None
             if change is not None:
                 change.check(reader, name)
-            if reader.uid(name) is None:
-                return False
-            if request.version is None:
+            if is_there and request.version is None:
                 raise WorkflowExists(name)
-            if reader.key(name, request.version) is not None:
-                raise VersionExists(name, request.version)
-        return True
+            if is_there and reader.key(name, request.version) is not None:
+                raise VersionExists(name, str(request.version))
 
     def plan(self, prepared: "Prepared") -> Plan:
         """Return what a registration that passed the checks would do."""

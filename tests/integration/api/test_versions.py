@@ -84,6 +84,19 @@ def test_taken_version_is_refused(two: ManagementApi) -> None:
         answer = two.send(f"POST /workflows?url=other.war&version=2.0{name}", 409)
         assert answer["message"] == "Workflow version 2.0 is already registered for workflow seq"
     assert two.describe()["revision"] == 2
+    assert two.events()[-2:] == [("register-version", "failed")] * 2
+
+
+def test_refusal_is_recorded_as_what_was_asked_for(two: ManagementApi) -> None:
+    """A further version, or a workflow whose name is taken."""
+    two.send("POST /workflows?url=seq.war&workflow_name=seq&version=3.0", 412, headers={"If-Match": '"1"'})
+    assert two.events()[-1] == ("register-version", "failed")
+    two.send("POST /workflows?url=seq.war&workflow_name=seq", 409)
+    assert two.events()[-1] == ("register", "failed")
+    two.send("POST /workflows?url=nosuch.war&workflow_name=seq&version=3.0", 404)
+    assert two.events()[-1] == ("register-version", "failed")
+    two.send("POST /workflows?url=nosuch.war&workflow_name=other&version=3.0", 404)
+    assert two.events()[-1] == ("register", "failed")
 
 
 def test_version_that_does_not_load_leaves_nothing(two: ManagementApi) -> None:
