@@ -161,6 +161,11 @@ class Reader(TargetReader):
         row = self._pointers(name)
         return {} if row is None else releases.uids(self._connection, row.uid, number)
 
+    def repeatable_release(self, name: str, before: int) -> int | None:
+        """Return the newest release before a number of which every version is still registered; None without one."""
+        row = self._pointers(name)
+        return None if row is None else releases.repeatable(self._connection, row.uid, before)
+
     def target(self, name: str) -> WorkflowTarget | None:
         """Return versions and current release of a ready workflow, None when there is none of that name."""
         row = self._pointers(name)

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select
+from sqlalchemy import Connection, Row, bindparam, func, insert, select
 
 from wfmgmt.domain.releases import Mirror, Release, ReleaseKind, Route, RouteKind, RoutingTable
-from wfmgmt.registry.tables import release, release_route
+from wfmgmt.domain.status import WorkflowStatus
+from wfmgmt.registry.tables import release, release_route, workflow_version
 
 _BY_ID = select(release).where(release.c.id == bindparam("id"))
 _BY_NUMBER = select(release).where(
@@ -22,6 +23,13 @@ _ROUTES = (
     select(release_route.c.release_id, release_route.c.version, release_route.c.kind, release_route.c.weight)
     .where(release_route.c.release_id.in_(bindparam("ids", expanding=True)))
     .order_by(release_route.c.id)
+)
+_REGISTERED = select(workflow_version.c.uid).where(workflow_version.c.status == WorkflowStatus.READY.value)
+_GONE = select(release_route.c.id).where(
+    release_route.c.release_id == release.c.id, release_route.c.version_uid.not_in(_REGISTERED)
+)
+_REPEATABLE = select(func.max(release.c.number)).where(
+    release.c.workflow_uid == bindparam("workflow_uid"), release.c.number < bindparam("before"), ~_GONE.exists()
 )
 #: Numbers of releases are smaller.
 _MAX_NUMBER = 2**31 - 1
@@ -60,6 +68,12 @@ def uids(connection: Connection, workflow_uid: str, number: int) -> dict[str, st
         .where(release.c.workflow_uid == workflow_uid, release.c.number == number)
     )
     return {row.version: row.version_uid for row in rows}
+
+
+def repeatable(connection: Connection, workflow_uid: str, before: int) -> int | None:
+    """Return the newest release before a number of which every version is still registered; None without one."""
+    number: int | None = connection.execute(_REPEATABLE, {"workflow_uid": workflow_uid, "before": before}).scalar()
+    return number
 
 
 def _releases(connection: Connection, rows: Iterable[Row[Any]]) -> list[Release]:

@@ -131,8 +131,8 @@ class Releases:
             for version, uid in reader.released_uids(name, number).items():
                 if target.versions.get(version) != uid:
                     now = "is another registration now" if version in target.versions else "is not registered any more"
-                    what = f"Release {number} of workflow {name} names version {version}"
-                    raise NothingToRollBack(f"{what}, which {now}; name another release (to=NUMBER).")
+                    what = f"Release {number} of workflow {name} names version {version}, which {now}"
+                    raise NothingToRollBack(f"{what}; {_alternative(reader.repeatable_release(name, number))}")
             return _Wanted(replace(repeated.table, steps=(), is_paused=False), repeated.previous)
 
         return self._release(name, ReleaseKind.ROLLBACK, change, rule)
@@ -167,6 +167,12 @@ class Releases:
             change.on_made(writer, released)
         self._enforcement.reach(target, made.revision)
         return released
+
+
+def _alternative(number: int | None) -> str:
+    if number is None:
+        return "no release before it can be repeated either."
+    return f"the newest release before it that can be repeated is {number} (to={number})."
 
 
 def _look(reader: Reader, name: str, change: Change, rule: _Rule) -> tuple[WorkflowTarget, _Wanted, Plan]:

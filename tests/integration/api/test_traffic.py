@@ -130,13 +130,33 @@ def test_rollback_to_what_is_gone_is_refused(two: ManagementApi) -> None:
     two.send("DELETE /workflows/seq/1.0")
     assert two.send("POST /workflows/seq/rollback", 409)["message"] == (
         "Release 1 of workflow seq names version 1.0, which is not registered any more; "
-        "name another release (to=NUMBER)."
+        "no release before it can be repeated either."
     )
     two.register("1.0")
     assert "another registration" in two.send("POST /workflows/seq/rollback", 409)["message"]
     answer = two.send("POST /workflows/seq/rollback?to=9", 404)
     assert answer["message"] == "Release: 9 does not exist for workflow: seq"
     assert weights(two) == {"2.0": 100}
+
+
+def test_rollback_to_what_is_gone_names_what_can_be_repeated(two: ManagementApi) -> None:
+    """It does not choose that by itself: an older version than the client has in mind is no small thing."""
+    two.register("3.0")
+    two.send("PUT /workflows/seq/traffic?version=2.0&weight=10")
+    for version in ("2.0", "1.0", "3.0"):
+        two.send(f"PUT /workflows/seq/{version}/set-default")
+    two.send("DELETE /workflows/seq/1.0")
+    assert two.send("POST /workflows/seq/rollback", 409)["message"] == (
+        "Release 4 of workflow seq names version 1.0, which is not registered any more; "
+        "the newest release before it that can be repeated is 3 (to=3)."
+    )
+    assert weights(two) == {"3.0": 100}
+    assert two.send("POST /workflows/seq/rollback?dry_run=true", 409)["type"] == "ConflictStatusException"
+    two.send("POST /workflows/seq/rollback?to=3")
+    assert weights(two) == {"2.0": 100}
+    two.send("DELETE /workflows/seq/3.0")
+    message = two.send("POST /workflows/seq/rollback?to=5", 409)["message"]
+    assert message.endswith("the newest release before it that can be repeated is 3 (to=3).")
 
 
 @pytest.mark.parametrize(
