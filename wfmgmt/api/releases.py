@@ -17,7 +17,8 @@ from wfmgmt.errors import BadRequest
 from wfmgmt.http.answers import json_body
 from wfmgmt.registry.kept_answers import Answer
 from wfmgmt.services.inspection import Inspection
-from wfmgmt.services.releases import Released, Releases
+from wfmgmt.services.release_rules import Released
+from wfmgmt.services.releases import Releases
 
 DEFAULT_RELEASES, MAX_RELEASES, MAX_NUMBER = 100, 1000, 2**31 - 1
 LISTING = {

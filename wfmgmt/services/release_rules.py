@@ -15,15 +15,17 @@ from wfmgmt.registry.writing import Writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class Released:
     """A release that was made, or need not be.
 
     Attributes:
-        release: The current release.
-        revision: The workflow's revision.
+        name: Of the workflow.
+        release: Its current release.
+        revision: Its revision.
         is_changed: Whether the release is new; the table that is wanted may have held already.
     """
 
+    name: str
     release: Release
     revision: int
     is_changed: bool
@@ -39,7 +41,7 @@ def make_release(
     reason: str = "",
     previous: int | None = None,
     detail: Mapping[str, Any] | None = None,
-) -> Made:
+) -> Released:
     """Put a routing table in force, unless it is already: release, revision and audit event, in one transaction.
 
     Args:
@@ -59,7 +61,7 @@ def make_release(
     if before is None:
         raise WorkflowNotFound(name)
     if before.table == table:
-        return Made(release=before, revision=writer.revision(name) or 0, is_changed=False)
+        return Released(name=name, release=before, revision=writer.revision(name) or 0, is_changed=False)
     made = writer.add_release(name, table, kind=kind, actor=origin.actor, reason=reason, previous=previous)
     facts = {"release": made.number, "before": table_json(before.table), "after": table_json(table)}
     writer.record(
@@ -71,4 +73,4 @@ def make_release(
             detail={**facts, **({"reason": reason} if reason else {}), **(detail or {})},
         )
     )
-    return Made(release=made, revision=writer.revision(name) or 0, is_changed=True)
+    return Released(name=name, release=made, revision=writer.revision(name) or 0, is_changed=True)

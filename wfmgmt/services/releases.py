@@ -1,7 +1,7 @@
 """Which version answers: default version, traffic, rollouts and rollbacks, each change one release."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from wfmgmt.domain.plans import Plan
@@ -14,24 +14,7 @@ from wfmgmt.registry.registry import Registry
 from wfmgmt.services.changes import Change
 from wfmgmt.services.enforcement import Enforcement
 from wfmgmt.services.planning import release_plan
-from wfmgmt.services.release_rules import make_release
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Released:
-    """A change of the traffic that is in force.
-
-    Attributes:
-        name: Of the workflow.
-        release: Its current release.
-        revision: Its revision.
-        is_changed: Whether the release is new; what is wanted may have held already.
-    """
-
-    name: str
-    release: Release
-    revision: int
-    is_changed: bool
+from wfmgmt.services.release_rules import Released, make_release
 
 
 class _Wanted(NamedTuple):
@@ -154,7 +137,7 @@ class Releases:
         self._enforcement.load(target, wanted.table.versions)
         with self._registry.write() as writer:
             target, wanted, _plan = _look(writer, name, change, rule)
-            made = make_release(
+            released = make_release(
                 writer,
                 name,
                 wanted.table,
@@ -163,9 +146,8 @@ class Releases:
                 reason=change.reason,
                 previous=wanted.previous,
             )
-            released = Released(name=name, release=made.release, revision=made.revision, is_changed=made.is_changed)
             change.on_made(writer, released)
-        self._enforcement.reach(target, made.revision)
+        self._enforcement.reach(target, released.revision)
         return released
 
 
