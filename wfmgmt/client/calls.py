@@ -101,13 +101,13 @@ def diff(name: str, old: str, new: str) -> Call[Diff]:
     return reading(f"{_path(name)}/diff", reader(Diff), **{"from": old, "to": new})
 
 
-def releases(name: str, *, before: int | None = None, limit: int | None = None) -> Call[tuple[Release, ...]]:
+def release_page(name: str, *, before: int | None = None, limit: int = MAX_PAGE) -> Call[tuple[Release, ...]]:
     """List releases of a workflow, the newest first.
 
     Args:
         name: The workflow.
-        before: List those before the one with this number.
-        limit: Releases at most; 100 unless given.
+        before: List those before the one with this number; the newest ones unless given.
+        limit: Releases at most, 1 to 1000.
     """
     read = reader(Releases)
     return reading(f"{_path(name)}/releases", lambda answer: read(answer).releases, before=before, limit=limit)

@@ -12,6 +12,7 @@ from wfmgmt.client.call import Call, Plane
 from wfmgmt.client.connection import Connection
 from wfmgmt.client.errors import NotReady, ServiceUnavailable, Unreachable
 from wfmgmt.client.plans import Plan
+from wfmgmt.client.traffic import Release
 
 DEFAULT_URL = "http://127.0.0.1:8081"
 DEFAULT_INFERENCE_URL = "http://127.0.0.1:8080"
@@ -96,7 +97,7 @@ class Client:
     versions = _sending(calls.versions)
     unregister = _sending(calls.unregister)
     diff = _sending(calls.diff)
-    releases = _sending(calls.releases)
+    release_page = _sending(calls.release_page)
     release = _sending(calls.release)
     set_default = _sending(calls.set_default)
     traffic = _sending(calls.traffic)
@@ -120,6 +121,15 @@ class Client:
             page = self.page(after=after)
             yield from page.workflows
             after = page.next_after
+
+    def releases(self, name: str) -> Iterator[Release]:
+        """Yield all releases of a workflow, the newest first, fetching a page when it is needed."""
+        before: int | None = None
+        while page := self.release_page(name, before=before):
+            yield from page
+            before = page[-1].number
+            if len(page) < calls.MAX_PAGE:
+                return
 
     def wait_until_ready(self, name: str, timeout_s: float, *, version: str | None = None) -> Workflow:
         """Wait until all workers of a workflow, or of one version, are up that have to be, and return its description.

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.fake_service import FakeService, Reply, Request, error
 from wfmgmt.cli.main import main
+from wfmgmt.client import Client
 
 ROUTES = [{"version": "2.0", "weight": 10}, {"version": "1.0", "weight": 90}]
 RELEASE = {
@@ -267,6 +268,40 @@ def test_answer_is_shown(arguments: str, capfd: pytest.CaptureFixture[str]) -> N
     is_plan = arguments.startswith("plan ") or "--dry-run" in arguments
     assert request.query.get("dry_run") == ("true" if is_plan else None)
     assert "idempotency-key" not in request.headers
+
+
+def _page(request: Request) -> Reply:
+    """Answer two pages: of workflows, and of 1,002 releases."""
+    if request.path == "/workflows":
+        is_first = request.query["after"] == ""
+        workflows = [{"workflowName": "a" if is_first else "bb", "workflowUrl": "a.war"}]
+        return Reply(body={"workflows": workflows, **({"nextAfter": "a"} if is_first else {})})
+    before = int(request.query.get("before", 1003))
+    numbers = range(before - 1, max(0, before - 1 - int(request.query["limit"])), -1)
+    return Reply(body={"releases": [{**RELEASE, "number": number} for number in numbers]})
+
+
+@pytest.mark.parametrize(
+    ("command", "rows"),
+    [("list", ["NAME  URL", "a     a.war", "bb    a.war"]), ("releases seq -o name", [*map(str, range(1002, 0, -1))])],
+)
+def test_pages_are_one_answer(command: str, rows: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    """With one line of headings, and columns as wide as the widest of all; JSON comes page after page."""
+    with FakeService(_page) as service:
+        assert main([*command.split(), "--url", service.url]) == 0
+        assert capfd.readouterr().out.splitlines() == rows
+        assert main([*command.split(), "--url", service.url, "-o", "json"]) == 0
+        assert capfd.readouterr().out.count("\n}\n") == 2
+
+
+def test_client_yields_releases_of_all_pages() -> None:
+    """Each page is fetched when it is needed."""
+    with FakeService(_page) as service, Client(service.url) as client:
+        releases = client.releases("seq")
+        assert next(releases).number == 1002
+        assert len(service.requests) == 1
+        assert [release.number for release in releases] == list(range(1001, 0, -1))
+        assert len(service.requests) == 2
 
 
 def test_workers_that_take_too_long_are_a_failure(capfd: pytest.CaptureFixture[str]) -> None:

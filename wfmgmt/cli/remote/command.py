@@ -4,10 +4,11 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from http import HTTPStatus
+from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 from wfmgmt.cli.remote.plans import plan_text
@@ -47,6 +48,7 @@ class RemoteCommand(Generic[T]):
         show: Returns the answer as text for people.
         names: Returns the names in it, as other commands take them.
         following: Returns a request for the rest of the answer, as long as there is one.
+        joined: Makes one answer of those.
         code: Returns the exit code.
         is_write: Whether it changes something, so that it takes what changes take.
     """
@@ -55,7 +57,8 @@ class RemoteCommand(Generic[T]):
     call: Callable[[argparse.Namespace], Call[T]]
     show: Callable[[argparse.Namespace, T], str]
     names: Callable[[argparse.Namespace, T], list[str]]
-    following: Callable[[T], Call[T] | None] = lambda _: None
+    following: Callable[[argparse.Namespace, T], Call[T] | None] = lambda _options, _answer: None
+    joined: Callable[[Sequence[T]], T] = itemgetter(0)
     code: Callable[[T], ExitCode] = lambda _: ExitCode.DONE
     is_write: bool = False
 
@@ -84,22 +87,24 @@ class RemoteCommand(Generic[T]):
         )
 
     def _exchange(self, options: argparse.Namespace, connection: Connection, call: Call[T]) -> int:
-        code, following = ExitCode.DONE, call
-        while True:
+        value = self.joined(list(self._answers(options, connection, call)))
+        if options.output == "name":
+            print("".join(f"{name}\n" for name in self.names(options, value)), end="")
+        elif options.output == "table":
+            print(self.show(options, value))
+        return self.code(value)
+
+    def _answers(self, options: argparse.Namespace, connection: Connection, call: Call[T]) -> Iterator[T]:
+        """Yield what the service answers, page after page; JSON is printed as it comes."""
+        rest: Call[T] | None = call
+        while rest is not None:
             with progress(f"waiting for {options.command}"):
-                answer = connection.exchange(following)
+                answer = connection.exchange(rest)
             if options.output == "json":
                 write_bytes(answer.body)
-            value = following.read(answer)
-            if options.output == "name":
-                print("".join(f"{name}\n" for name in self.names(options, value)), end="")
-            elif options.output == "table":
-                print(self.show(options, value))
-            code = max(code, self.code(value))
-            rest = self.following(value)
-            if rest is None:
-                return code
-            following = rest
+            value = rest.read(answer)
+            yield value
+            rest = self.following(options, value)
 
 
 def _describe_change(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ def _releases_text(_: argparse.Namespace, releases: tuple[Release, ...]) -> str:
         for each in releases
     ]
     return table(("RELEASE", "MADE", "BY", "KIND", "ROUTES", "REASON"), rows)
+
+
+def _earlier_releases(options: argparse.Namespace, page: tuple[Release, ...]) -> Call[Any] | None:
+    return calls.release_page(options.name, before=page[-1].number) if len(page) == calls.MAX_PAGE else None
 
 
 def _released_text(_: argparse.Namespace, released: Released) -> str:
@@ -162,9 +167,11 @@ def _traffic_names(options: argparse.Namespace, answer: Traffic | Released) -> l
 COMMANDS: dict[str, RemoteCommand[Any]] = {
     "releases": RemoteCommand(
         arguments=workflow_argument,
-        call=lambda options: calls.releases(options.name),
+        call=lambda options: calls.release_page(options.name),
         show=_releases_text,
         names=lambda _, releases: [str(each.number) for each in releases],
+        following=_earlier_releases,
+        joined=lambda pages: tuple(chain.from_iterable(pages)),
     ),
     "set-default": RemoteCommand(
         arguments=_set_default_arguments,

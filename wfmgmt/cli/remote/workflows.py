@@ -1,6 +1,8 @@
 """`wfmgmt register`, `list`, `describe`, `unregister`, `versions` and `diff`."""
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from wfmgmt.cli.remote.arguments import version_argument, workflow_argument
@@ -67,8 +69,12 @@ def _list(_: argparse.Namespace) -> Call[Page]:
     return calls.page()
 
 
-def _next_page(page: Page) -> Call[Page] | None:
+def _next_page(_: argparse.Namespace, page: Page) -> Call[Page] | None:
     return None if page.next_after is None else calls.page(after=page.next_after)
+
+
+def _joined_pages(pages: Sequence[Page]) -> Page:
+    return replace(pages[-1], workflows=tuple(each for page in pages for each in page.workflows))
 
 
 def _list_text(_: argparse.Namespace, page: Page) -> str:
@@ -137,6 +143,7 @@ COMMANDS: dict[str, RemoteCommand[Any]] = {
         show=_list_text,
         names=lambda _, page: [each.workflow_name for each in page.workflows],
         following=_next_page,
+        joined=_joined_pages,
     ),
     "describe": RemoteCommand(
         arguments=version_argument,
