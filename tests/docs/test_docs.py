@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.records import make_event, make_function, make_node, make_registry, make_workflow
 from wfmgmt.cli.main import COMMANDS, implementation
-from wfmgmt.domain.audit import AuditOutcome
+from wfmgmt.domain.audit import AuditAction, AuditOutcome
 from wfmgmt.domain.releases import ReleaseKind, Route, RoutingTable
 from wfmgmt.registry.registry import Registry
 from wfmgmt.registry.tables import metadata
@@ -26,7 +26,7 @@ QUESTIONS = re.findall(r"([A-Z][^\n]*\?[^\n]*)\n\n```sql\n(.*?)```", AUDIT, flag
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 EXPECTED = [
     [("sequential", "2026-11-23T12:00:00.000000Z", "sequential.war", "a" * 64)],
-    [("sequential", "sentiment", "sentiment.mar", "a" * 64)],
+    [("sequential", "1.0", "sentiment", "sentiment.mar", "a" * 64)],
     [("sequential",)],
     [("2026-11-23T12:00:00.000000Z", "anonymous", "127.0.0.1", "register", "succeeded")],
     [
@@ -39,7 +39,7 @@ EXPECTED = [
         ("2026-11-23T12:00:00.000000Z", "register", "broken", "failed", '{"error":{"message":"no such file"}}'),
     ],
     [(1,)],
-    [("half", "registering", "2026-11-23T12:00:00.000000Z")],
+    [("half", "1.0", "registering", "2026-11-23T12:00:00.000000Z")],
     [],
     [("1.0", 90), ("2.0", 10)],
     [("2026-11-23T17:00:00.000000Z", "anonymous", 10, "new tokenizer")],
@@ -62,8 +62,13 @@ def _change(database: Path) -> None:
     with registry.write() as writer:
         writer.claim_name(first)
         writer.mark_ready(first.uid)
+        writer.record(make_event("seq"))
         assert writer.claim_version(second)
         writer.mark_ready(second.uid)
+        writer.record(make_event("seq", action=AuditAction.REGISTER_VERSION))
+        failed = {"error": {"message": "no such file"}}
+        third = make_event("seq", action=AuditAction.REGISTER_VERSION, outcome=AuditOutcome.FAILED, detail=failed)
+        writer.record(third)
     routes = (Route(version="2.0", weight=10), Route(version="1.0", weight=90))
     with registry.write() as writer:
         table = RoutingTable(routes=routes)
@@ -113,6 +118,15 @@ def test_each_question_is_answered_by_its_statement(
 ) -> None:
     """Each statement runs as printed and gives the answer."""
     assert database.execute(statement).fetchall() == expected
+
+
+@pytest.mark.parametrize("database", [True], indirect=True)
+def test_statements_hold_for_further_versions(database: sqlite3.Connection) -> None:
+    """Their failed registrations are found, their archives compared, and none is missing in the trail."""
+    answers = [database.execute(sql.replace("'sequential'", "'seq'")).fetchall() for _, sql in QUESTIONS]
+    assert ("2026-11-23T16:00:00.000000Z", "seq", "no such file") in answers[5]
+    assert (answers[7], answers[9]) == ([(1,)], [])
+    assert [row[:2] for row in answers[1] if row[0] == "seq"] == [("seq", "1.0"), ("seq", "2.0")]
 
 
 @pytest.mark.parametrize("table", metadata.tables)
