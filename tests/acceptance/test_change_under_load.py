@@ -70,6 +70,6 @@ def test_killed_service_keeps_the_changes_that_it_acknowledged(tmp_path: Path) -
     """Release and settings are those last answered or under way, and are served; `make chaos` kills 200 times."""
     service = Service(tmp_path / "instance", web_workers=2)
     try:
-        kill_again_and_again(make_campaign(service), rounds=12)
+        kill_again_and_again(make_campaign(service), rounds=20)
     finally:
         service.kill()
