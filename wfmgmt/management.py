@@ -5,6 +5,7 @@ from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.status_cache import StatusCache
 from wfmgmt.domain.limits import MIB
+from wfmgmt.host import available_cores
 from wfmgmt.loops import FailureCounter
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.enforcement import Enforcement
@@ -19,7 +20,7 @@ from wfmgmt.services.registration import Registration
 from wfmgmt.services.releases import Releases
 from wfmgmt.services.removal import Removal
 from wfmgmt.services.scaling import Scaling
-from wfmgmt.settings import Settings
+from wfmgmt.settings import Settings, thread_policy
 
 
 class Services:
@@ -44,7 +45,8 @@ class Services:
         self.runtime = runtime or RuntimeClient(settings.control_socket, drain_timeout_s=settings.drain_timeout_s)
         self.status = StatusCache(runtime or RuntimeClient(settings.control_socket), on_failure=on_loop_failure)
         self.folders = StoreFolders.at(workflow=settings.workflow_store, model=settings.model_store)
-        self.inspection = Inspection(registry=self.registry, status=self.status, runtime=self.runtime)
+        threads = thread_policy(settings, available_cores())
+        self.inspection = Inspection(registry=self.registry, status=self.status, runtime=self.runtime, threads=threads)
         self.long_requests = LongRequests(settings.concurrent_registrations, settings.concurrent_changes)
         self.failures = FailedChanges(
             registry=self.registry,

@@ -9,6 +9,7 @@ from wfmgmt.archives.reading import sha256_of, unpack_archive
 from wfmgmt.archives.verified import open_verified
 from wfmgmt.domain.limits import MIB
 from wfmgmt.domain.workflow import NodeKind
+from wfmgmt.host import available_cores
 from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.models.local.accelerators import Accelerators, count_accelerators
 from wfmgmt.serving.models.local.budget import WorkerBudget
@@ -19,7 +20,7 @@ from wfmgmt.serving.models.local.server import LocalModelServer
 from wfmgmt.serving.models.local.trees import ArchiveKind
 from wfmgmt.serving.models.protocol import ModelServer
 from wfmgmt.serving.models.torchserve.server import TorchServeModelServer, TorchServeSettings
-from wfmgmt.settings import Settings, worker_environment
+from wfmgmt.settings import Settings, thread_policy, worker_environment
 from wfmgmt.torchserve.connection import ServerAddress
 from wfmgmt.torchserve.keys import Keys
 
@@ -66,6 +67,7 @@ def make_model_servers(
             budget=WorkerBudget(settings.max_workers),
         ),
         answer_bytes=settings.response_limit_bytes,
+        threads=thread_policy(settings, available_cores()),
     )
     models: ModelServer
     if settings.model_server == "torchserve":

@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from wfmgmt.domain.limits import MIB, Limits
+from wfmgmt.domain.threads import MAX_THREADS, THREAD_VARIABLES, ThreadPolicy
 from wfmgmt.errors.commands import SettingsInvalid
 
 ENV_PREFIX = "WFMGMT_"
@@ -91,6 +92,13 @@ def _modules(value: object) -> object:
             if not all(part.isidentifier() for part in str(name).split(".")):
                 raise ValueError("expected names of modules separated by commas, for example torch,numpy")
     return names
+
+
+def _threads(value: object) -> object:
+    """Read a number of threads, or one of two words that decide it."""
+    if value in ("auto", "off") or (str(value).isdecimal() and 1 <= int(str(value)) <= MAX_THREADS):
+        return value
+    raise ValueError(f"expected auto, off, or a whole number from 1 to {MAX_THREADS}")
 
 
 def _urls(value: object) -> object:
@@ -184,6 +192,7 @@ class Settings(BaseModel):
     drain_timeout_s: float = Field(default=30, ge=0, le=MAX_WAIT_S)
     standby_s: float = Field(default=600, ge=0, le=MAX_WAIT_S)
     max_workers: int = Field(default=1000, ge=1, le=100_000)
+    worker_threads: Annotated[int | Literal["auto", "off"], BeforeValidator(_threads)] = "auto"
     worker_memory_mb: int | None = Field(default=None, ge=1)
     preload: Annotated[tuple[str, ...], BeforeValidator(_modules)] = ()
     archive_entries: int = Field(default=10_000, ge=1)
@@ -343,6 +352,18 @@ def worker_environment(settings: Settings) -> dict[str, str]:
     return {**environment, f"{ENV_PREFIX}INSTANCE": str(settings.instance)}
 
 
+def thread_policy(settings: Settings, cores: int) -> ThreadPolicy:
+    """Return what decides how many threads the libraries in a worker use, on a host that gives so many cores."""
+    chosen, environment = settings.worker_threads, worker_environment(settings)
+    return ThreadPolicy(
+        cores=cores,
+        per_worker=chosen if isinstance(chosen, int) else None,
+        is_off=chosen == "off",
+        inherited={name: environment[name] for name in THREAD_VARIABLES if environment.get(name)},
+        only_functions=settings.model_server == "torchserve",
+    )
+
+
 #: Settings of earlier versions, each with what it is called now.
 _RENAMED = {
     "requests": "max_inflight_requests",
@@ -384,6 +405,8 @@ def _check_type(path: Path, key: str, value: object) -> None:
         is_right, expected = _is_text_or_list(value), "a text or a list of texts"
     elif bool in kinds:
         is_right, expected = isinstance(value, bool), "true or false"
+    elif int in kinds and Literal in kinds:
+        is_right, expected = type(value) in (int, str), "a whole number or a text"
     elif int in kinds:
         is_right, expected = type(value) is int, "a whole number"
     elif float in kinds:

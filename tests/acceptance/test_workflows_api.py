@@ -22,6 +22,7 @@ from tests.support.evidence import (
 )
 from tests.support.factories import make_mar, make_war
 from tests.support.service import Service
+from wfmgmt.host import available_cores
 
 REGISTERED = '{{\n  "status": "Workflow {} has been registered and scaled successfully."\n}}\n'
 FUNCTION_SPEC = "dag: {pre_processing: []}\n"
@@ -239,7 +240,7 @@ def test_describe_shows_what_each_node_runs_with(service: Service) -> None:
     assert [list(node) for node in nodes] == [
         [
             *("name", "kind", "url", "digest", "minWorkers", "maxWorkers", "batchSize", "maxBatchDelay"),
-            *("retryAttempts", "timeoutMs", "readyWorkers", "error", "overridden"),
+            *("retryAttempts", "timeoutMs", "threads", "readyWorkers", "error", "overridden"),
         ]
     ] * 4
     running = {"m2": {"readyWorkers": 2}}
@@ -247,6 +248,7 @@ def test_describe_shows_what_each_node_runs_with(service: Service) -> None:
         assert node == {
             **settings,
             "retryAttempts": 4,
+            "threads": max(available_cores() // settings["maxWorkers"], 1),
             "readyWorkers": 1,
             "error": None,
             "overridden": [],

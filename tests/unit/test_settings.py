@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from wfmgmt.domain.threads import THREAD_VARIABLES, ThreadPolicy
 from wfmgmt.errors.commands import SettingsInvalid
-from wfmgmt.settings import Address, Settings
+from wfmgmt.settings import Address, Settings, thread_policy
 
 
 def test_defaults_listen_on_this_host_only() -> None:
@@ -72,6 +73,27 @@ def test_servers_are_listed_in_the_same_order() -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "variables", "expected"),
+    [
+        ({}, {}, ThreadPolicy(cores=4)),
+        ({"worker_threads": "off"}, {}, ThreadPolicy(cores=4, is_off=True)),
+        ({"worker_threads": "2"}, {}, ThreadPolicy(cores=4, per_worker=2)),
+        ({}, {"MKL_NUM_THREADS": "3"}, ThreadPolicy(cores=4, inherited={"MKL_NUM_THREADS": "3"})),
+    ],
+    ids=["auto", "off", "number", "operator"],
+)
+def test_threads_follow_the_setting_and_the_environment(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, str], variables: dict[str, str], expected: ThreadPolicy
+) -> None:
+    """What workers inherit counts, which is this process's environment."""
+    for name in THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert thread_policy(Settings.load({}, **values), 4) == expected
+
+
+@pytest.mark.parametrize(
     ("environ", "message"),
     [
         ({"WFMGMT_WEB_WORKER": "1"}, "WFMGMT_WEB_WORKER: there is no setting of that name, did you mean WFMGMT_WEB_W"),
@@ -89,6 +111,8 @@ def test_servers_are_listed_in_the_same_order() -> None:
         ({"WFMGMT_CORS_ORIGINS": "https://*.example"}, "WFMGMT_CORS_ORIGINS: expected exact origins"),
         ({"WFMGMT_CORS_ORIGINS": "https://a.example/x"}, "WFMGMT_CORS_ORIGINS: expected exact origins"),
         ({"WFMGMT_MODEL_SERVER": "elsewhere"}, "WFMGMT_MODEL_SERVER: "),
+        ({"WFMGMT_WORKER_THREADS": "0"}, "WFMGMT_WORKER_THREADS: expected auto, off, or a whole number from 1 to 1000"),
+        ({"WFMGMT_WORKER_THREADS": "many"}, "WFMGMT_WORKER_THREADS: expected auto, off, or a whole number from 1 to"),
         (
             {"WFMGMT_REQUESTS": "9"},
             "environment variable WFMGMT_REQUESTS: this setting is called WFMGMT_MAX_INFLIGHT_REQUESTS now",
@@ -146,6 +170,7 @@ def test_unknown_key_of_the_file_is_named_with_the_nearest(tmp_path: Path) -> No
         ("web_workers = true", "web_workers: expected a whole number, got true or false"),
         ("web_workers = 3.0", "web_workers: expected a whole number, got a number with a fraction"),
         ("worker_memory_mb = '512'", "worker_memory_mb: expected a whole number, got a text"),
+        ("worker_threads = 1.5", "worker_threads: expected a whole number or a text, got a number with a fraction"),
         ("idle_timeout_s = '1.5'", "idle_timeout_s: expected a number, got a text"),
         ("idle_timeout_s = true", "idle_timeout_s: expected a number, got true or false"),
         ("management_address = 8081", "management_address: expected a text, got a whole number"),

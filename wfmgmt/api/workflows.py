@@ -144,7 +144,12 @@ def _detail(inspected: InspectedWorkflow) -> dict[str, object]:
         **{name: defaults[name] for name in WORKFLOW_SETTINGS},
         "workflowDag": workflow.dag,
         "nodes": [
-            _node_detail(node, reports.get(node.name, NodeReport(kind=node.kind)), failures.get(node.name))
+            _node_detail(
+                node,
+                reports.get(node.name, NodeReport(kind=node.kind)),
+                failures.get(node.name),
+                threads=inspected.threads.effective(node.kind, node.settings.max_workers),
+            )
             for node in workflow.nodes
         ],
         "registeredAt": workflow.registered_at,
@@ -158,13 +163,14 @@ def _detail(inspected: InspectedWorkflow) -> dict[str, object]:
     }
 
 
-def _node_detail(node: Node, report: NodeReport, failure: str | None) -> dict[str, object]:
+def _node_detail(node: Node, report: NodeReport, failure: str | None, *, threads: int | None) -> dict[str, object]:
     return {
         "name": node.name,
         "kind": node.kind.value,
         "url": node.model_url,
         "digest": node.model_sha256,
         **node.settings.by_api_name(),
+        "threads": threads,
         "readyWorkers": report.ready,
         "error": failure or report.error,
         "overridden": [setting.api_name for setting in SETTINGS if setting.field in node.overridden],

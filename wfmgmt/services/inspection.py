@@ -9,6 +9,7 @@ from wfmgmt.control.status_cache import StatusCache
 from wfmgmt.domain.plans import version_diff
 from wfmgmt.domain.releases import Release, WorkflowTarget
 from wfmgmt.domain.status import WorkflowStatus
+from wfmgmt.domain.threads import ThreadPolicy
 from wfmgmt.errors import RegistryUnavailable, ReleaseNotFound, RuntimeUnavailable, VersionNotFound, WorkflowNotFound
 from wfmgmt.registry.reading import Reader
 from wfmgmt.registry.records import Page, WorkflowDetail, WorkflowKey
@@ -23,10 +24,12 @@ class InspectedWorkflow:
     """A workflow as registered, and as the runtime reported it last; None when it has not yet.
 
     It stays the same object as long as both stay the same, so what is derived from it can be remembered with it.
+    `threads` says how many threads its workers use.
     """
 
     workflow: WorkflowDetail
     report: WorkflowReport | None
+    threads: ThreadPolicy
 
     @property
     def state(self) -> VersionState:
@@ -44,12 +47,16 @@ class Inspection:
         registry: The registry.
         status: What the runtime reported.
         runtime: Has the figures.
+        threads: Says how many threads workers use.
     """
 
-    def __init__(self, *, registry: Registry, status: StatusCache, runtime: RuntimeClient) -> None:
+    def __init__(
+        self, *, registry: Registry, status: StatusCache, runtime: RuntimeClient, threads: ThreadPolicy
+    ) -> None:
         self._registry = registry
         self._runtime = runtime
         self._status = status
+        self._threads = threads
         self._inspected: OrderedDict[WorkflowKey, InspectedWorkflow] = OrderedDict()
 
     def page(self, *, limit: int, offset: int) -> Page:
@@ -101,7 +108,7 @@ class Inspection:
         report = self._status.report(key.uid)
         if known is not None and known.report is report:
             return known
-        return self._remember(InspectedWorkflow(workflow=workflow, report=report))
+        return self._remember(InspectedWorkflow(workflow=workflow, report=report, threads=self._threads))
 
     def releases(self, name: str, *, limit: int, before: int | None) -> tuple[list[Release], int]:
         """Return releases of a workflow, the newest first, and its revision.

@@ -94,6 +94,7 @@ VERSION = {
             "maxBatchDelay": 50,
             "retryAttempts": 1,
             "timeoutMs": 1000,
+            "threads": 2,
             "readyWorkers": 1,
             "error": None,
             "overridden": ["batchSize", "maxWorkers"],
@@ -215,8 +216,8 @@ SHA256:     0a
 Registered: 2026-11-23 20:53:36 UTC
 Graph:      {m1=[]}
 
-NODE  KIND   READY  WORKERS  BATCH  DELAY  TIMEOUT  RETRIES  CHANGED                ARCHIVE  ERROR
-m1    model  1      1-2      8      50ms   1000ms   1        batchSize maxWorkers  m1.mar   -
+NODE  KIND   READY  WORKERS  THREADS  BATCH  DELAY  TIMEOUT  RETRIES  CHANGED                ARCHIVE  ERROR
+m1    model  1      1-2      2        8      50ms   1000ms   1        batchSize maxWorkers  m1.mar   -
 """.replace("CHANGED                ARCHIVE", "CHANGED               ARCHIVE"),
     ),
     "releases seq": (

@@ -26,6 +26,7 @@ NODE = {
     "maxBatchDelay": 50,
     "retryAttempts": 1,
     "timeoutMs": 1000,
+    "threads": 2,
     "readyWorkers": 1,
     "error": None,
     "overridden": [],

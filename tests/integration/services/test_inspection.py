@@ -8,6 +8,7 @@ from tests.support.records import make_registry, register
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.load_state import LoadState
 from wfmgmt.control.messages import WorkflowReport
+from wfmgmt.domain.threads import ThreadPolicy
 from wfmgmt.errors import WorkflowNotFound
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services import inspection
@@ -41,7 +42,7 @@ def _status() -> FakeStatus:
 @pytest.fixture(name="inspected")
 def _inspected(tmp_path: Path, registry: Registry, status: FakeStatus) -> Inspection:
     runtime = RuntimeClient(tmp_path / "nothing.sock")
-    return Inspection(registry=registry, status=status, runtime=runtime)  # type: ignore[arg-type]  # a fake
+    return Inspection(registry=registry, status=status, runtime=runtime, threads=ThreadPolicy())  # type: ignore[arg-type]  # a fake
 
 
 def remove(registry: Registry, name: str) -> None:

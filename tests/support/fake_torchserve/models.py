@@ -342,6 +342,8 @@ def _load_order(model: ServedModel) -> dict[str, Any]:
         "handler": model.unpacked.handler,
         "model_name": model.settings.name,
         "answer_bytes": _ANSWER_BYTES,
+        "threads": None,
+        "environment": {},
         "context": {
             "manifest": model.unpacked.manifest,
             "system_properties": {

@@ -11,6 +11,7 @@ from typing import Any
 
 from wfmgmt import __version__
 from wfmgmt.domain.faults import Fault, is_lack
+from wfmgmt.domain.threads import THREAD_VARIABLES, ThreadPolicy
 from wfmgmt.domain.workflow import NodeSettings
 from wfmgmt.serving.models.base import Model, ModelNotLoaded, NodeAnswer, NodeRequest, WorkerStatus
 from wfmgmt.serving.models.lifetimes import Lifetime, Lifetimes
@@ -36,6 +37,7 @@ class LocalParts:
         pool_settings: What holds for all workers.
         answer_bytes: Longest answer that a handler may give.
         accelerators: What workers share.
+        threads: Decides how many threads the libraries in a worker use.
     """
 
     forkserver: ForkserverClient
@@ -43,6 +45,7 @@ class LocalParts:
     pool_settings: PoolSettings = field(default_factory=PoolSettings)
     answer_bytes: int = 6_553_500
     accelerators: Accelerators = field(default_factory=Accelerators)
+    threads: ThreadPolicy = field(default_factory=ThreadPolicy)
 
 
 class LocalModel(Lifetime):
@@ -136,6 +139,7 @@ class LocalModel(Lifetime):
 
     def _load_message(self, folder: Path, gpu_id: int | None) -> Mapping[str, Any]:
         model, description = self.model, self._tree.description
+        threads = self._parts.threads.given(self._pool.max_workers)
         return {
             "op": "load",
             "tree": str(self._tree.folder),
@@ -144,6 +148,8 @@ class LocalModel(Lifetime):
             "handler": model.handler or (description.handler if description else ""),
             "model_name": f"{model.workflow}__{model.node}",
             "answer_bytes": self._parts.answer_bytes,
+            "threads": threads,
+            "environment": {} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads)),
             "context": {
                 "manifest": description.manifest if description else None,
                 "system_properties": {

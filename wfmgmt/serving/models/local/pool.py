@@ -108,6 +108,11 @@ class WorkerPool:
         return WorkerStatus(wanted=self._wanted, ready=ready, error=next(filter(None, errors), None))
 
     @property
+    def max_workers(self) -> int:
+        """How many workers there may be."""
+        return self._max_workers
+
+    @property
     def is_above_minimum(self) -> bool:
         """Whether one worker less would be enough."""
         return len(self._slots) > self._wanted

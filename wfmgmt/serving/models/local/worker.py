@@ -4,7 +4,7 @@ It is forked by the forkserver and talks with the runtime over one socket, in fr
 while it works; it answers them one at a time, in their order:
 
     runtime → worker   {"op": "load", "tree", "directory", "archive", "handler", "model_name", "answer_bytes",
-                        "context": {"manifest", "system_properties"}}
+                        "threads", "environment", "context": {"manifest", "system_properties"}}
     worker → runtime   {"op": "ready"}, or {"op": "failed", "error", "traceback"} followed by exit code 1, with
                        "archive" when what the manifest names is not there or cannot be read, and with an "errno" when
                        the working folder could not be made
@@ -15,6 +15,9 @@ while it works; it answers them one at a time, in their order:
                        or {"op": "failed", "ticket", "run_us", "error"}, with a "status" when the handler chose one;
                        the ticket is the request's, run_us the microseconds since the request was read
     runtime → worker   {"op": "stop"}, or the end of the stream: exit code 0
+
+The variables in "environment" are set before anything of the archive is imported. "threads" is the number for libraries
+that were preloaded, or null to leave them alone.
 
 A worker hosts one model or one function, in a working folder of its own: `directory`, which it makes from `tree`, the
 unpacked archive that it shares with others. Standard output and standard error are the log's (`worker_log`); the
@@ -39,6 +42,7 @@ from wfmgmt.serving.models.local import frames, values, worker_log
 from wfmgmt.serving.models.local.context import Context, RequestContext
 from wfmgmt.serving.models.local.handlers import EntryPoint, HandlerNotFound, load_entry_point
 from wfmgmt.serving.models.local.host_paths import hide_host_paths
+from wfmgmt.serving.models.local.thread_limits import limit_loaded_modules
 from wfmgmt.serving.models.local.working_folder import make_working_folder
 
 _MAX_ERROR_CHARS = 2_000
@@ -93,6 +97,9 @@ class _Worker:
             self._send({"op": "failed", "error": error, "traceback": error, "errno": exc.errno})
             return False
         os.chdir(self._directory)
+        os.environ.update(order["environment"])  # noqa: TID251 - the libraries of the handler read it
+        if order["threads"] is not None:
+            limit_loaded_modules(order["threads"])
         if sys.path[0] == _ROOT:
             del sys.path[0]  # `python -m` put it there.
         if _IS_CHECKOUT:  # An editable installation put it there, too.

@@ -1,0 +1,54 @@
+"""How many threads the libraries in a worker use: OpenMP, MKL, OpenBLAS, numexpr, and what computes with these."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from wfmgmt.domain.workflow import NodeKind
+
+#: What these libraries read when they are loaded. Each but for the first falls back on the first, if at all.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+MAX_THREADS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadPolicy:
+    """What decides how many threads the libraries in a worker use.
+
+    Attributes:
+        cores: Cores that the service may use.
+        per_worker: The number for every worker; None for its part of the cores.
+        is_off: Whether workers get a number only where a spec gives one.
+        inherited: Those of the variables that the operator set: all workers have them, and nothing is added.
+        only_functions: Whether models run elsewhere, where this decides nothing.
+    """
+
+    cores: int = 1
+    per_worker: int | None = None
+    is_off: bool = False
+    inherited: Mapping[str, str] = field(default_factory=dict)
+    only_functions: bool = False
+
+    def given(self, max_workers: int, own: int | None = None) -> int | None:
+        """Return the number that a new worker of a node gets, None when it is left alone.
+
+        Args:
+            max_workers: Workers that the node may have.
+            own: What the spec says for the node.
+        """
+        if self.inherited:
+            return None
+        if own is not None:
+            return own
+        if self.is_off:
+            return None
+        return self.per_worker or max(self.cores // max(max_workers, 1), 1)
+
+    def effective(self, kind: NodeKind, max_workers: int, own: int | None = None) -> int | None:
+        """Return the number that holds for new workers of a node, None when the libraries decide."""
+        if self.only_functions and kind is NodeKind.MODEL:
+            return None
+        if self.inherited:
+            # OpenMP takes a list for nested regions, of which the first number is the outermost's.
+            first = next(iter(self.inherited.values())).split(",")[0].strip()
+            return int(first) if first.isdecimal() else None
+        return self.given(max_workers, own)
