@@ -11,7 +11,7 @@ from wfmgmt.domain.limits import MIB
 from wfmgmt.domain.workflow import NodeKind
 from wfmgmt.host import available_cores
 from wfmgmt.serving.measurements import Measurements
-from wfmgmt.serving.models.local.accelerators import Accelerators, count_accelerators
+from wfmgmt.serving.models.local.accelerators import Accelerators, visible_devices
 from wfmgmt.serving.models.local.budget import WorkerBudget
 from wfmgmt.serving.models.local.forkserver_client import ForkserverClient, WorkerEnvironment
 from wfmgmt.serving.models.local.model import LocalParts
@@ -73,9 +73,9 @@ def make_model_servers(
     if settings.model_server == "torchserve":
         models = TorchServeModelServer(_torchserve_settings(settings, identity()), digest=sha256_of)
     else:
-        gpus = count_accelerators(visible=worker_environment(settings).get("CUDA_VISIBLE_DEVICES"))
+        devices = visible_devices(visible=worker_environment(settings).get("CUDA_VISIBLE_DEVICES"))
         models = LocalModelServer(
-            replace(parts, accelerators=Accelerators(gpus)),
+            replace(parts, accelerators=Accelerators(devices)),
             ArchiveKind(name="Model", unpack=partial(unpack_mar, limits=settings.limits), open_archive=open_verified),
         )
     functions = LocalModelServer(

@@ -1,7 +1,7 @@
 """The accelerators that workers share."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,40 +10,41 @@ class Accelerators:
     """The accelerators of this machine and how many workers have each. For the event loop only.
 
     Args:
-        count: How many there are.
+        devices: What CUDA_VISIBLE_DEVICES calls each.
     """
 
-    def __init__(self, count: int = 0) -> None:
-        self._users = [0] * count
+    def __init__(self, devices: Sequence[str] = ()) -> None:
+        self._users = dict.fromkeys(devices, 0)
 
     @contextmanager
-    def use(self) -> Iterator[int | None]:
+    def use(self) -> Iterator[str | None]:
         """Give the accelerator that the fewest workers have, the first of several; None when there are none."""
         if not self._users:
             yield None
             return
-        gpu_id = self._users.index(min(self._users))
-        self._users[gpu_id] += 1
+        device = min(self._users, key=lambda each: self._users[each])
+        self._users[device] += 1
         try:
-            yield gpu_id
+            yield device
         finally:
-            self._users[gpu_id] -= 1
+            self._users[device] -= 1
 
 
-def count_accelerators(devices: Path = Path("/dev"), visible: str | None = None) -> int:
-    """Return how many NVIDIA devices there are for workers to use.
+def visible_devices(folder: Path = Path("/dev"), visible: str | None = None) -> tuple[str, ...]:
+    """Return what CUDA_VISIBLE_DEVICES calls each NVIDIA device that there is for workers to use.
 
     Args:
-        devices: Folder of the system's device files.
-        visible: CUDA_VISIBLE_DEVICES as workers will see it: a list of devices separated by commas, of which those
-            after a negative number do not count; None when it is not set.
+        folder: Has the system's device files.
+        visible: CUDA_VISIBLE_DEVICES of the service: numbers or identities of devices separated by commas, of which
+            those after a number that no device has do not count; None when it is not set.
 
     Source:
-        NVIDIA's CUDA programming guide on CUDA_VISIBLE_DEVICES. Handlers number the devices that are left from 0.
+        NVIDIA's CUDA programming guide on CUDA_VISIBLE_DEVICES.
     """
-    present = sum(re.fullmatch(r"nvidia[0-9]+", path.name) is not None for path in devices.iterdir())
-    if visible is None:
-        return present
+    present = sum(re.fullmatch(r"nvidia[0-9]+", path.name) is not None for path in folder.iterdir())
+    numbers = tuple(map(str, range(present)))
+    if visible is None or not present:
+        return numbers
     listed = [name.strip() for name in visible.split(",")]
-    hidden = [index for index, name in enumerate(listed) if not name or name.startswith("-")]
-    return min(present, hidden[0] if hidden else len(listed))
+    is_there = [name in numbers or name.startswith(("GPU-", "MIG-")) for name in listed]
+    return tuple(listed[: is_there.index(False)] if False in is_there else listed)

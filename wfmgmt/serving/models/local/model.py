@@ -129,17 +129,20 @@ class LocalModel(Lifetime):
             fault = Fault.NO_ROOM if is_lack(exc.errno) else Fault.MODEL
             raise ModelNotLoaded(node, f"no working folder can be made: {exc.strerror}", fault) from exc
         folder = working / uuid.uuid4().hex
-        with self._parts.accelerators.use() as gpu_id:
+        with self._parts.accelerators.use() as device:
             try:
-                yield self._load_message(folder, gpu_id)
+                yield self._load_message(folder, device)
             finally:
                 removal = asyncio.create_task(self._work.run(functools.partial(remove_folder, folder)))
                 self._folder_removals.add(removal)
                 removal.add_done_callback(self._folder_removals.discard)
 
-    def _load_message(self, folder: Path, gpu_id: int | None) -> Mapping[str, Any]:
+    def _load_message(self, folder: Path, device: str | None) -> Mapping[str, Any]:
         model, description = self.model, self._tree.description
         threads = self._parts.threads.given(self._pool.max_workers)
+        environment = {} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))
+        if device is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = device
         return {
             "op": "load",
             "tree": str(self._tree.folder),
@@ -149,12 +152,12 @@ class LocalModel(Lifetime):
             "model_name": f"{model.workflow}__{model.node}",
             "answer_bytes": self._parts.answer_bytes,
             "threads": threads,
-            "environment": {} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads)),
+            "environment": environment,
             "context": {
                 "manifest": description.manifest if description else None,
                 "system_properties": {
                     "model_dir": str(folder),
-                    "gpu_id": gpu_id,
+                    "gpu_id": None if device is None else 0,  # It is the only one that the worker sees.
                     "batch_size": model.settings.batch_size,
                     "server_name": "wfmgmt",
                     "server_version": __version__,

@@ -24,6 +24,8 @@ from wfmgmt.testing import in_event_loop, load, make_model
 HANDLER = """
 import ctypes, os, signal, socket, sys, threading, time
 
+DEVICE = os.environ.get("CUDA_VISIBLE_DEVICES")
+
 class Handler:
     def initialize(self, context):
         self.gpu_id = context.system_properties["gpu_id"]
@@ -35,7 +37,7 @@ class Handler:
         if order == "pid":
             return str(os.getpid())
         if order == "gpu":
-            return self.gpu_id
+            return f"{self.gpu_id} of {DEVICE}"
         if order == "preloaded":
             return "colorsys" in sys.modules
         if order == "wait":
@@ -289,23 +291,23 @@ async def test_pool_grows_one_at_a_time_up_to_its_maximum(tmp_path: Path) -> Non
 
 @in_event_loop
 async def test_workers_get_the_accelerator_that_fewest_have(tmp_path: Path) -> None:
-    """What the worker of a model that went had is the next one's; without any a worker gets no device."""
+    """It sees no other one, as the first, before its handler is imported; without any it gets no device."""
     archive = make_mar(tmp_path, source=HANDLER)
-    async with open_servers(tmp_path / "u", accelerators=Accelerators(2)) as servers:
+    async with open_servers(tmp_path / "u", accelerators=Accelerators(("3", "5"))) as servers:
 
         async def load_more(*uids: str) -> tuple[list[LoadedModel], list[str]]:
             models = [await load(servers.models, archive, uid=uid) for uid in uids]
             return models, [await ask(model, "gpu") for model in models]
 
         (first, _, third), accelerators = await load_more("a", "b", "c")
-        assert accelerators == ["0", "1", "0"]
+        assert accelerators == ["0 of 3", "0 of 5", "0 of 3"]
         await first.unload()
         await third.unload()
         _, accelerators = await load_more("d", "e")
-        assert accelerators == ["0", "0"]
+        assert accelerators == ["0 of 3", "0 of 3"]
     async with open_servers(tmp_path / "v") as servers:
         model = await load(servers.models, archive)
-        assert await ask(model, "gpu") == "null"
+        assert await ask(model, "gpu") == "None of None"
 
 
 @in_event_loop
