@@ -11,8 +11,10 @@ from wfmgmt.domain.limits import MIB
 from wfmgmt.domain.workflow import NodeKind
 from wfmgmt.host import available_cores
 from wfmgmt.serving.measurements import Measurements
+from wfmgmt.serving.models.autoscaling import AutoscaleMode, Autoscaling
 from wfmgmt.serving.models.local.accelerators import Accelerators, visible_devices
 from wfmgmt.serving.models.local.budget import WorkerBudget
+from wfmgmt.serving.models.local.core_use import CoreUse
 from wfmgmt.serving.models.local.forkserver_client import ForkserverClient, WorkerEnvironment
 from wfmgmt.serving.models.local.model import LocalParts
 from wfmgmt.serving.models.local.pool import PoolSettings
@@ -57,6 +59,8 @@ def make_model_servers(
         forkserver: Where workers come from; it stays the caller's to close.
         measurements: Where to count what handlers measure.
     """
+    cores = available_cores()
+    autoscaling = Autoscaling(mode=AutoscaleMode(settings.autoscale), on_scaled=measurements.record_scaling)
     parts = LocalParts(
         forkserver=forkserver,
         folder=settings.run_folder,
@@ -65,13 +69,16 @@ def make_model_servers(
             idle_timeout_s=settings.idle_timeout_s,
             on_measurements=measurements.record_handler,
             budget=WorkerBudget(settings.max_workers),
+            autoscaling=autoscaling,
+            core_use=CoreUse(cores),
         ),
         answer_bytes=settings.response_limit_bytes,
-        threads=thread_policy(settings, available_cores()),
+        threads=thread_policy(settings, cores),
     )
     models: ModelServer
     if settings.model_server == "torchserve":
-        models = TorchServeModelServer(_torchserve_settings(settings, identity()), digest=sha256_of)
+        torchserve = replace(_torchserve_settings(settings, identity()), autoscaling=autoscaling)
+        models = TorchServeModelServer(torchserve, digest=sha256_of)
     else:
         devices = visible_devices(visible=worker_environment(settings).get("CUDA_VISIBLE_DEVICES"))
         models = LocalModelServer(

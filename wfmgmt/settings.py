@@ -193,6 +193,7 @@ class Settings(BaseModel):
     standby_s: float = Field(default=600, ge=0, le=MAX_WAIT_S)
     max_workers: int = Field(default=1000, ge=1, le=100_000)
     worker_threads: Annotated[int | Literal["auto", "off"], BeforeValidator(_threads)] = "auto"
+    autoscale: Literal["cores", "always", "off"] = "cores"
     worker_memory_mb: int | None = Field(default=None, ge=1)
     preload: Annotated[tuple[str, ...], BeforeValidator(_modules)] = ()
     archive_entries: int = Field(default=10_000, ge=1)

@@ -111,6 +111,7 @@ def test_threads_follow_the_setting_and_the_environment(
         ({"WFMGMT_CORS_ORIGINS": "https://*.example"}, "WFMGMT_CORS_ORIGINS: expected exact origins"),
         ({"WFMGMT_CORS_ORIGINS": "https://a.example/x"}, "WFMGMT_CORS_ORIGINS: expected exact origins"),
         ({"WFMGMT_MODEL_SERVER": "elsewhere"}, "WFMGMT_MODEL_SERVER: "),
+        ({"WFMGMT_AUTOSCALE": "on"}, "WFMGMT_AUTOSCALE: "),
         ({"WFMGMT_WORKER_THREADS": "0"}, "WFMGMT_WORKER_THREADS: expected auto, off, or a whole number from 1 to 1000"),
         ({"WFMGMT_WORKER_THREADS": "many"}, "WFMGMT_WORKER_THREADS: expected auto, off, or a whole number from 1 to"),
         (

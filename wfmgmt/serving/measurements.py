@@ -33,12 +33,14 @@ class NodeMeasurements:
         run_s: How long workers took.
         batch_size: In how large a batch each request was.
         dropped_lines: Lines of output that were too many to be logged.
+        scalings: How often the number of workers changed by need, or did not, by direction and reason.
         handler: By kind, name and unit: how often the handler measured it, the sum, and the last value.
     """
 
     def __init__(self) -> None:
         self.users = 0
         self.requests = self.failures = self.retries = self.dropped_lines = 0
+        self.scalings: Counter[tuple[str, str]] = Counter()
         self.queue_s = Distribution(SECONDS)
         self.run_s = Distribution(SECONDS)
         self.batch_size = Distribution(BATCH_SIZES)
@@ -48,7 +50,7 @@ class NodeMeasurements:
         """Return what was measured until now."""
         copied = NodeMeasurements.__new__(NodeMeasurements)
         copied.requests, copied.failures, copied.retries = self.requests, self.failures, self.retries
-        copied.dropped_lines = self.dropped_lines
+        copied.dropped_lines, copied.scalings = self.dropped_lines, self.scalings.copy()
         copied.queue_s, copied.run_s = self.queue_s.copy(), self.run_s.copy()
         copied.batch_size, copied.handler = self.batch_size.copy(), self.handler.copy()
         return copied
@@ -145,6 +147,12 @@ class Measurements(Collector):
         if found is not None:
             found.dropped_lines += lines
 
+    def record_scaling(self, workflow: str, node: str, direction: str, reason: str) -> None:
+        """Count a change of the number of workers by need, or a refusal."""
+        found = self._workflows.get(workflow, {}).get(node)
+        if found is not None:
+            found.scalings[direction, reason] += 1
+
     def record_drift(self, drift: Drift) -> None:
         """Count a difference between a model server and what it should hold."""
         self._drifts[drift.server, drift.kind.value] += 1
@@ -153,6 +161,7 @@ class Measurements(Collector):
         """Return everything as Prometheus has it."""
         return [
             *self._counters(),
+            self._scalings(),
             *self._distributions(),
             *self._of_handlers(),
             *families(self._versions),
@@ -186,6 +195,17 @@ class Measurements(Collector):
             failures.add_metric(labels, measured.failures)
             retries.add_metric(labels, measured.retries)
         return [requests, failures, retries, dropped]
+
+    def _scalings(self) -> Metric:
+        family = CounterMetricFamily(
+            "wfmgmt_autoscaled",
+            "Changes of the number of workers by need, and refusals",
+            labels=[*_LABELS, "direction", "reason"],
+        )
+        for labels, measured in self._nodes():
+            for decision, count in measured.scalings.items():
+                family.add_metric([*labels, *decision], count)
+        return family
 
     def _distributions(self) -> list[Metric]:
         queue = HistogramMetricFamily(

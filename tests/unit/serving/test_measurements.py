@@ -26,16 +26,19 @@ def test_distribution_counts_up_to_each_bound() -> None:
 
 
 def test_metrics_are_per_workflow_and_node() -> None:
-    """Requests, failures, retries and times carry both names."""
+    """Requests, failures, retries, scalings and times carry both names."""
     measurements = Measurements()
     node = measurements.start("w", ["n"])["n"]
     node.requests, node.failures, node.retries = 3, 2, 1
     node.record_answer(NodeAnswer(content=b"", batch_size=4, queued_s=0.02, run_s=0.3))
+    for workflow in ("w", "w", "gone"):
+        measurements.record_scaling(workflow, "n", "up", "free_core")
     text = text_of(measurements)
     for line in (
         'wfmgmt_node_requests_total{node="n",workflow="w"} 3.0',
         'wfmgmt_node_failures_total{node="n",workflow="w"} 2.0',
         'wfmgmt_node_retries_total{node="n",workflow="w"} 1.0',
+        'wfmgmt_autoscaled_total{direction="up",node="n",reason="free_core",workflow="w"} 2.0',
         'wfmgmt_node_queue_seconds_bucket{le="0.025",node="n",workflow="w"} 1.0',
         'wfmgmt_node_run_seconds_sum{node="n",workflow="w"} 0.3',
         'wfmgmt_node_batch_size_bucket{le="2.0",node="n",workflow="w"} 0.0',

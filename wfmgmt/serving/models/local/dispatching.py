@@ -82,6 +82,10 @@ class Dispatcher:
         """Workers that do nothing, those first that have done so for longest."""
         return sorted(self._idle, key=lambda worker: worker.idle_since)
 
+    def busy(self) -> list[int]:
+        """Return the processes of the workers that have something to do."""
+        return [worker.process.pid for worker in self._workers.values() if worker.batches]
+
     def change(self, settings: NodeSettings) -> None:
         """Use other settings from the next batch on; what waits may be one already."""
         self._settings = settings

@@ -10,16 +10,17 @@ from typing import Any
 from wfmgmt.backoff import Backoff
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.workflow import NodeSettings
+from wfmgmt.host import available_cores
+from wfmgmt.serving.models.autoscaling import Autoscaling, ScalingLog, ScalingReason
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
 from wfmgmt.serving.models.local.batches import HandlerMeasurements
 from wfmgmt.serving.models.local.budget import WorkerBudget
+from wfmgmt.serving.models.local.core_use import CoreUse
 from wfmgmt.serving.models.local.dispatching import Dispatcher
+from wfmgmt.serving.models.local.growth import NO_WORKER, Growth, Verdict
 from wfmgmt.serving.models.local.ready_worker import ReadyWorker
 from wfmgmt.serving.models.local.worker_process import WorkerProcess
 from wfmgmt.serving.models.local.worker_start import Forks, Job, bring_up
-
-#: A pool gets one more worker when requests have waited for so long that more than chance is at work.
-GROW_AFTER_S = 0.05
 
 #: Delays between the restarts of one worker double between these; one that was up for so long begins anew.
 _FIRST_DELAY_S, _MAX_DELAY_S, _STEADY_S = 0.1, 30.0, 30.0
@@ -37,6 +38,8 @@ class PoolSettings:
         grace_s: Time in which a worker that is to go may leave by itself.
         on_measurements: Called with workflow, node and what a handler measured.
         budget: How many workers all pools may have together.
+        autoscaling: When workers above the minimum come.
+        core_use: Measures the cores that all pools share.
     """
 
     queue_size: int = 100
@@ -44,6 +47,8 @@ class PoolSettings:
     grace_s: float = 2.0
     on_measurements: Callable[[str, str, HandlerMeasurements], None] = lambda _workflow, _node, _measurements: None
     budget: WorkerBudget = field(default_factory=WorkerBudget)
+    autoscaling: Autoscaling = field(default_factory=Autoscaling)
+    core_use: CoreUse = field(default_factory=lambda: CoreUse(available_cores()))
 
 
 class WorkerPool:
@@ -89,12 +94,20 @@ class WorkerPool:
             clock=clock,
         )
         self.forkserver = forkserver
+        self._scalings = ScalingLog(job.workflow, job.node, self.settings.autoscaling, clock)
+        self._growth = Growth(
+            mode=self.settings.autoscaling.mode,
+            core_use=self.settings.core_use,
+            busy=self.dispatcher.busy,
+            waited_s=self._waited_s,
+            grow=self._grow,
+            scalings=self._scalings,
+        )
         self._wanted = self._max_workers = 0
         self._slots: list[_Slot] = []
         self._scaling = asyncio.Lock()
-        self._grow_timer: asyncio.TimerHandle | None = None
         self._shrink_timer: asyncio.TimerHandle | None = None
-        self._growth = Backoff(_FIRST_DELAY_S, _MAX_DELAY_S, clock=clock)
+        self._growth_pauses = Backoff(_FIRST_DELAY_S, _MAX_DELAY_S, clock=clock)
         self._growth_error: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: set[asyncio.Task[None]] = set()
@@ -158,9 +171,9 @@ class WorkerPool:
         self._stopped = True
         self._wanted = 0
         self.dispatcher.close(f"{self.job.node} of {self.job.workflow} is being unloaded")
-        for timer in (self._grow_timer, self._shrink_timer):
-            if timer is not None:
-                timer.cancel()
+        self._growth.close()
+        if self._shrink_timer is not None:
+            self._shrink_timer.cancel()
         await self._remove(tuple(self._slots))
         for running in self._running:
             _cancel_once(running)
@@ -185,7 +198,7 @@ class WorkerPool:
 
     def on_ready(self) -> None:
         """Reset the pause of growth, and publish: a worker came up."""
-        self._growth.reset()
+        self._growth_pauses.reset()
         self._growth_error = None
         if self.is_above_minimum:
             self._watch_idlers(self.settings.idle_timeout_s)
@@ -200,7 +213,7 @@ class WorkerPool:
         """Begin a pause, since a worker above the minimum did not come up; after it the next attempt may be made."""
         _logger.warning("%s of %s: no further worker: %s", self.job.node, self.job.workflow, reason)
         self._growth_error = reason
-        self._growth.next_pause()
+        self._growth_pauses.next_pause()
         self.record_failure(reason)
 
     def _record_saturation(self) -> None:
@@ -212,32 +225,30 @@ class WorkerPool:
                 self.record_failure(str(self._slots[0].error))
             elif not self._max_workers:
                 self.record_failure("it was scaled to none")
-            elif self._growth_error is not None and self._growth.is_pausing:
+            elif self._growth_error is not None and self._growth_pauses.is_pausing:
                 self.record_failure(self._growth_error)
             else:
-                self._grow()
-        elif self._grow_timer is None and len(self._slots) < self._max_workers:
-            self._grow_timer = asyncio.get_running_loop().call_later(GROW_AFTER_S, self._grow_if_needed)
+                self._grow(NO_WORKER)
+        elif len(self._slots) < self._max_workers:
+            self._growth.watch()
 
-    def _grow_if_needed(self) -> None:
-        self._grow_timer = None
-        saturated_s = self.dispatcher.saturated_s
+    def _waited_s(self) -> float | None:
+        """Return for how long requests have waited for which there may be one more worker, None when there may not."""
         is_starting = any(slot.worker is None for slot in self._slots)
-        if saturated_s is None or is_starting or self._growth.is_pausing:
-            return  # The next request that has to wait asks again, and a worker that comes up looks at the queue.
-        if saturated_s >= GROW_AFTER_S:
-            self._grow()
-        else:
-            self._record_saturation()
+        if is_starting or self._growth_pauses.is_pausing or len(self._slots) >= self._max_workers:
+            return None
+        return self.dispatcher.saturated_s
 
-    def _grow(self) -> None:
-        """Start one more worker, unless there may be no more; then requests wait for those that there are."""
-        if len(self._slots) < self._max_workers:
-            if not self.settings.budget.take(1, self.job.workflow):
-                self.record_failure(self.settings.budget.refusal(1))
-                return
-            self._slots.append(_Slot(self, is_spare=True))
-            self.on_change()
+    def _grow(self, verdict: Verdict) -> None:
+        """Start one more worker, unless all pools have as many as they may; then requests wait for those there are."""
+        if not self.settings.budget.take(1, self.job.workflow):
+            refusal = self.settings.budget.refusal(1)
+            self._scalings.record_refusal(ScalingReason.MAX_WORKERS, refusal)
+            self.record_failure(refusal)
+            return
+        self._slots.append(_Slot(self, is_spare=True))
+        self._scalings.record(len(self._slots) - 1, len(self._slots), verdict.reason, verdict.why)
+        self.on_change()
 
     def _watch_idlers(self, wait_s: float) -> None:
         if self._shrink_timer is None and not self._stopped:
@@ -252,6 +263,8 @@ class WorkerPool:
         leaving = [idler for idler in idlers if self.clock() - idler.idle_since >= limit_s]
         slots = [slot for slot in self._slots if slot.worker in leaving]
         if slots:
+            before = len(self._slots)
+            self._scalings.record(before, before - len(slots), ScalingReason.IDLE, f"idle for {limit_s:g} s")
             task = asyncio.create_task(self._remove(slots))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

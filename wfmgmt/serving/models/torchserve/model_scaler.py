@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from wfmgmt.backoff import Backoff
 from wfmgmt.domain.faults import Fault
+from wfmgmt.serving.models.autoscaling import AutoscaleMode, Autoscaling, ScalingLog, ScalingReason
 from wfmgmt.serving.models.base import Model
 from wfmgmt.torchserve.connection import TorchServe
 from wfmgmt.torchserve.failures import ServerFailed
@@ -35,6 +36,7 @@ class ModelScaler:
         file: The archive that it was registered with, by which its version is known among those of others.
         model: The model.
         idle_timeout_s: After which workers above the minimum go.
+        autoscaling: Whether they come, and what counts that; the cores of its host are not known here.
         on_change: Called whenever `ready` or `problem` has changed.
 
     Attributes:
@@ -58,6 +60,7 @@ class ModelScaler:
         file: str,
         model: Model,
         idle_timeout_s: float,
+        autoscaling: Autoscaling,
         on_change: Callable[[], None],
     ) -> None:
         self.minimum = self.workers = model.settings.min_workers
@@ -72,6 +75,8 @@ class ModelScaler:
         self._file = file
         self._model = model
         self._idle_timeout_s = idle_timeout_s
+        self._may_grow = autoscaling.mode is not AutoscaleMode.OFF
+        self._scalings = ScalingLog(model.workflow, model.node, autoscaling)
         self._on_change = on_change
         self._may_work, self._is_idle = asyncio.Event(), asyncio.Event()
         self._may_work.set()
@@ -224,8 +229,12 @@ class ModelScaler:
 
     def _grow(self) -> None:
         self._timer = None
-        if self._is_short and not self._growth.is_pausing:
+        if not self._is_short or self._growth.is_pausing:
+            return
+        if self._may_grow:
             self._begin_to_resize(self.workers + 1)
+        else:
+            self._scalings.record_refusal(ScalingReason.OFF, "requests wait, and WFMGMT_AUTOSCALE is off")
 
     def _watch_idling(self) -> None:
         """Let workers above the minimum go when nothing was asked for a while."""
@@ -263,12 +272,21 @@ class ModelScaler:
         try:
             await self.resize(workers)
             self._growth.reset()
+            self._record(before, workers)
         except ServerFailed as failure:
             _log.warning("%s: %d workers cannot be had: %s", self._name, workers, failure)
             self._growth.next_pause()
             await self._fall_back(before)
             if not before:
                 self._update(0, failure.reason)
+
+    def _record(self, before: int, after: int) -> None:
+        if after < before:
+            self._scalings.record(before, after, ScalingReason.IDLE, f"idle for {self._idle_timeout_s:g} s")
+        elif before:
+            self._scalings.record(before, after, ScalingReason.ALWAYS, "requests wait")
+        else:
+            self._scalings.record(before, after, ScalingReason.NO_WORKER, "a request waits and there was no worker")
 
     async def stop(self) -> None:
         """Change nothing any more, and end what waits for workers."""

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from wfmgmt.serving.models.autoscaling import Autoscaling
 from wfmgmt.serving.models.base import Drift, DriftKind, Model, ModelNotLoaded
 from wfmgmt.serving.models.lifetimes import Lifetimes
 from wfmgmt.serving.models.torchserve.model import TorchServeModel
@@ -32,6 +33,7 @@ class TorchServeSettings:
         queue_size: Requests that may wait per model.
         idle_timeout_s: After which workers above the minimum go.
         answer_bytes: Longest answer that a handler may give.
+        autoscaling: Whether workers above the minimum come, and what counts them.
     """
 
     servers: tuple[ServerAddress, ...]
@@ -43,6 +45,7 @@ class TorchServeSettings:
     queue_size: int = 100
     idle_timeout_s: float = 60.0
     answer_bytes: int = 6_553_500
+    autoscaling: Autoscaling = field(default_factory=Autoscaling)
 
 
 class TorchServeModelServer:
@@ -77,6 +80,7 @@ class TorchServeModelServer:
                 model=model,
                 pinned=self._pinned,
                 idle_timeout_s=self._settings.idle_timeout_s,
+                autoscaling=self._settings.autoscaling,
                 on_change=on_change,
             )
             for number, server in enumerate(self._servers, start=1)

@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.releases import FIRST_VERSION
+from wfmgmt.serving.models.autoscaling import Autoscaling
 from wfmgmt.serving.models.base import DriftKind, Model, ModelNotLoaded, NodeAnswer, NodeRequest, PredictionFailed
 from wfmgmt.serving.models.torchserve.codec import decode, encode
 from wfmgmt.serving.models.torchserve.model_scaler import ModelScaler
@@ -45,6 +46,7 @@ class ServerModel:
         model: What to run.
         pinned: Names its archive, and checks that it still is what was registered.
         idle_timeout_s: After which workers above the minimum go.
+        autoscaling: Whether they come, and what counts that.
         on_change: Called whenever its workers may have changed.
 
     Attributes:
@@ -62,6 +64,7 @@ class ServerModel:
         model: Model,
         pinned: PinnedArchives,
         idle_timeout_s: float,
+        autoscaling: Autoscaling,
         on_change: Callable[[], None],
     ) -> None:
         self.server = server
@@ -71,7 +74,13 @@ class ServerModel:
         self._pinned = pinned
         self._file = file = pinned.file_of(model)
         self.scaler = ModelScaler(
-            server=server, name=self.name, file=file, model=model, idle_timeout_s=idle_timeout_s, on_change=on_change
+            server=server,
+            name=self.name,
+            file=file,
+            model=model,
+            idle_timeout_s=idle_timeout_s,
+            autoscaling=autoscaling,
+            on_change=on_change,
         )
         self._replaced_at = 0.0
         self._is_foreign = False

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from wfmgmt.domain.workflow import NodeSettings
+from wfmgmt.serving.models.autoscaling import AutoscaleMode, Autoscaling
 from wfmgmt.serving.models.base import InputField, ModelNotLoaded, NodeRequest, NoWorker, WorkerStatus
 from wfmgmt.serving.models.local.forkserver_client import ForkFailed
 from wfmgmt.serving.models.local.frames import Frame
-from wfmgmt.serving.models.local.pool import GROW_AFTER_S, WorkerPool
+from wfmgmt.serving.models.local.growth import GROW_AFTER_S
+from wfmgmt.serving.models.local.pool import PoolSettings, WorkerPool
 from wfmgmt.serving.models.local.worker_process import WorkerExited
 from wfmgmt.serving.models.local.worker_start import Job
 
@@ -29,6 +31,7 @@ class FakeWorker:
     """A worker that says one thing and lives until the test ends it."""
 
     is_connected = is_usable = True
+    pid = 0
 
     def __init__(self, answer: Frame | Exception) -> None:
         self.answer = answer
@@ -95,7 +98,9 @@ class Time:
 
 
 def run_with_pool(
-    forkserver: FakeForkserver, scenario: Callable[[WorkerPool, Time], Coroutine[Any, Any, None]]
+    forkserver: FakeForkserver,
+    scenario: Callable[[WorkerPool, Time], Coroutine[Any, Any, None]],
+    settings: PoolSettings | None = None,
 ) -> list[WorkerStatus]:
     """Run a scenario with a pool and return all that the pool's status was, without repetitions."""
     seen: list[WorkerStatus] = []
@@ -107,6 +112,7 @@ def run_with_pool(
             job=JOB,
             node_settings=NodeSettings(),
             on_change=lambda: seen.append(pool.status),
+            settings=settings,
             clock=time.clock,
             sleep=time.sleep,
         )
@@ -301,3 +307,29 @@ def test_pool_that_is_scaled_to_none_refuses_requests() -> None:
             await pool.dispatcher.submit(NodeRequest("id", b"{}", [InputField("body", b"a")]))
 
     run_with_pool(forkserver, scenario)
+
+
+def test_pool_records_how_it_grows_and_shrinks(caplog: pytest.LogCaptureFixture) -> None:
+    """Each step is a line of the log and a count, with its reason; steps that were asked for are not."""
+    forkserver, counted = FakeForkserver(), []
+    autoscaling = Autoscaling(mode=AutoscaleMode.ALWAYS, on_scaled=lambda *labels: counted.append(labels))
+
+    async def scenario(pool: WorkerPool, time: Time) -> None:
+        await pool.scale(0, 2)
+        requests = [pool.dispatcher.submit(NodeRequest("id", b"{}", [InputField("body", b"a")]))]
+        await until(lambda: pool.status.ready == 1)
+        requests.append(pool.dispatcher.submit(NodeRequest("id", b"{}", [InputField("body", b"b")])))
+        time.now += 1
+        await until(lambda: pool.status.ready == 2)
+        await pool.scale(2, 2)
+        await pool.scale(1, 2)
+        for request in requests:
+            request.cancel()
+
+    with caplog.at_level("INFO"):
+        run_with_pool(forkserver, scenario, PoolSettings(autoscaling=autoscaling))
+    assert counted == [("w", "n", "up", "no_worker"), ("w", "n", "up", "always")]
+    assert [record.message for record in caplog.records if record.name == "wfmgmt.autoscaling"] == [
+        "autoscaled from 0 to 1 workers: a request waits and there was no worker",
+        "autoscaled from 1 to 2 workers: requests have waited for 1.00 s",
+    ]
