@@ -29,6 +29,13 @@ def wanted_core_s(pid: int) -> float:
     return seconds
 
 
+def is_ready(pid: int) -> bool:
+    """Return whether the first thread of a process computes or waits for a core: a wait is reckoned only at its end."""
+    with contextlib.suppress(OSError, IndexError), open(f"/proc/{pid}/stat", encoding="utf-8") as file:  # noqa: PTH123 - it is read often
+        return file.read().rpartition(")")[2].split()[0] == "R"
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoreSample:
     """What processes had used up at one time.
@@ -72,7 +79,8 @@ class CoreUse:
 
     Args:
         cores: Cores that the service may use.
-        read: Returns what a process has used up until now, in seconds of one core.
+        read: Returns what a process has wanted until now, in seconds of one core.
+        is_ready: Returns whether it wants one now.
         clock: Seconds that only go forward.
 
     Attributes:
@@ -84,11 +92,13 @@ class CoreUse:
         cores: int,
         *,
         read: Callable[[int], float] = wanted_core_s,
+        is_ready: Callable[[int], bool] = is_ready,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.busy: set[Callable[[], Collection[int]]] = set()
         self._cores = cores
         self._read = read
+        self._is_ready = is_ready
         self._clock = clock
 
     def sample(self) -> CoreSample:
@@ -110,6 +120,9 @@ class CoreUse:
             for pid, seconds in now.seconds.items()
             if pid in before.seconds
         }
+        for pid in wanted.keys() - {os.getpid()}:  # This process always is, since it looks.
+            if wanted[pid] < 1 and self._is_ready(pid):
+                wanted[pid] = 1.0
         own = [wanted[pid] for pid in pids if pid in wanted]
         return CoresInUse(
             cores=self._cores, service=sum(wanted.values()), per_worker=sum(own) / len(own) if own else 0.0

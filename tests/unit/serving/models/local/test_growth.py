@@ -2,12 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import pytest
 
 from wfmgmt.serving.models.autoscaling import AutoscaleMode, Autoscaling, ScalingLog, ScalingReason
-from wfmgmt.serving.models.local.core_use import CoreUse, wanted_core_s
+from wfmgmt.serving.models.local.core_use import CoreUse, is_ready, wanted_core_s
 from wfmgmt.serving.models.local.growth import Growth, Verdict
 
 OWN, SECOND, OTHER = 11, 12, 13
@@ -34,11 +34,12 @@ async def decide(
     rates: Mapping[int, float],
     *,
     mode: AutoscaleMode = AutoscaleMode.CORES,
+    ready: Collection[int] = (),
     waited_s: Callable[[], float | None] = lambda: 0.06,
 ) -> tuple[list[Verdict], list[tuple[str, ...]]]:
     """Return what a pool on two cores does and what is counted, at its first decision."""
     processes = Processes(rates)
-    core_use = CoreUse(2, read=processes.read, clock=processes.clock)
+    core_use = CoreUse(2, read=processes.read, is_ready=ready.__contains__, clock=processes.clock)
     core_use.busy.add(lambda: [OTHER])
     grown: list[Verdict] = []
     counted: list[tuple[str, ...]] = []
@@ -94,6 +95,13 @@ def test_pool_stays_as_it_is_when_no_core_is_free(rates: Mapping[int, float]) ->
     assert counted == [("w", "n", "refused", "no_free_core")]
 
 
+def test_worker_that_waits_for_a_core_is_not_taken_for_one_that_waits() -> None:
+    """On a crowded host it may have got nothing in all of the time, and its wait is not reckoned yet."""
+    grown, counted = asyncio.run(decide({OWN: 0.0, OTHER: 0.6}, ready={OWN, OTHER, os.getpid()}))
+    assert not grown
+    assert counted == [("w", "n", "refused", "no_free_core")]
+
+
 def test_pool_grows_without_a_look_at_the_cores_when_told_to() -> None:
     """As it does not when all growth is off."""
     (verdict,), _ = asyncio.run(decide({OWN: 2.0}, mode=AutoscaleMode.ALWAYS))
@@ -128,4 +136,5 @@ def test_time_of_a_process_grows_while_it_computes() -> None:
     before = wanted_core_s(os.getpid())
     while wanted_core_s(os.getpid()) < before + 0.01:
         pass
-    assert wanted_core_s(2**22 + 1) == 0.0
+    assert is_ready(os.getpid())
+    assert (wanted_core_s(2**22 + 1), is_ready(2**22 + 1)) == (0.0, False)
