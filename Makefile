@@ -3,13 +3,15 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Named in tests/support/real_torchserve.py, too.
 TORCHSERVE := .venv-torchserve-tests
+# Named in tests/support/example_real.py, too.
+REAL := .venv-example-real
 # Tests wait more than they work, so there are more processes than cores.
 TOGETHER := --numprocesses 4 --dist loadfile --no-loadscope-reorder
 # Their databases lie in memory where it has room: each commit to a disk waits for milliseconds.
 IN_MEMORY := $(shell test "$$(df --output=avail --block-size=1G /dev/shm | tail -1)" -ge 2 && echo TMPDIR=/dev/shm)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve examples test test-slow test-torchserve check lint format types layers migrations wheel tour coverage chaos fuzz bench bench-torchserve soak requirements
+.PHONY: help serve examples example-real test test-slow test-torchserve test-example-real check lint format types layers migrations wheel tour coverage chaos fuzz bench bench-torchserve soak requirements
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -32,11 +34,21 @@ $(TORCHSERVE)/.installed: tests/support/torchserve-requirements.txt tests/suppor
 	cp tests/support/torch_stub/torch.py "$$($(TORCHSERVE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	@touch $@
 
+# The service and the libraries of the example's models together, in the versions that both allow.
+$(REAL)/.installed: requirements.txt examples/real/requirements.txt
+	$(PYTHON) -m venv --clear $(REAL)
+	$(REAL)/bin/pip install --quiet --requirement requirements.txt --requirement examples/real/requirements.txt
+	$(REAL)/bin/pip install --quiet --no-deps --editable .
+	@touch $@
+
 serve: $(VENV)/.runtime  ## Run the service: management on 127.0.0.1:8081, inference on 127.0.0.1:8080
 	@exec $(BIN)/gunicorn app:app
 
 examples: $(VENV)/.development  ## Build the example archives into the stores
 	@$(BIN)/python examples/build.py
+
+example-real: $(REAL)/.installed  ## Build the example with a real model, serve it and ask it; downloads a few hundred MB
+	@$(REAL)/bin/python examples/real/run.py
 
 test: $(VENV)/.development  ## Run the tests, several files at a time
 	$(IN_MEMORY) $(BIN)/python -m pytest $(TOGETHER) -m "not slow"
@@ -46,6 +58,9 @@ test-slow: $(VENV)/.development  ## Run the tests that take long and have a quic
 
 test-torchserve: $(VENV)/.development $(TORCHSERVE)/.installed  ## Run the tests that need a real TorchServe 0.12.0; needs java
 	$(BIN)/python -m pytest -m torchserve
+
+test-example-real: $(VENV)/.development $(REAL)/.installed  ## Run the tests of the example with a real model
+	$(BIN)/python -m pytest -m example_real
 
 # Everybody may write into the folder, since some tests run processes as users without rights. Whether tests pass is for
 # make check to say: here all processes are slower than the tests that look at the clock allow for.
@@ -99,3 +114,6 @@ requirements:  ## Pin the newest versions of the requirements
 	$(BIN)/pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --upgrade --no-header --strip-extras --no-emit-index-url --no-emit-find-links --output-file requirements.txt requirements.in
 	$(BIN)/pip-compile --quiet --upgrade --no-header --strip-extras --no-emit-index-url --no-emit-find-links --output-file requirements-dev.txt requirements-dev.in
+	$(BIN)/pip-compile --quiet --upgrade --no-header --strip-extras --no-emit-index-url --no-emit-find-links --output-file examples/real/requirements.txt examples/real/requirements.in
+	# A build for processors only has the same number, and is as good.
+	sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' examples/real/requirements.txt

@@ -29,14 +29,15 @@ def build(workflow_store: Path, model_store: Path) -> None:
     model_store.mkdir(parents=True, exist_ok=True)
     for name in MODELS:
         handler = HERE / "models" / f"{name}.py"
-        _archive("torch-model-archiver", "--model-name", name, "--version", "1.0", handler, model_store / f"{name}.mar")
+        archive("torch-model-archiver", "--model-name", name, "--version", "1.0", handler, model_store / f"{name}.mar")
     for folder, name in {**dict(zip(WORKFLOWS, WORKFLOWS, strict=True)), **VERSIONS}.items():
         spec, handler = HERE / folder / "workflow.yaml", HERE / folder / "workflow_handler.py"
         named = ("--workflow-name", name, "--spec-file", spec)
-        _archive("torch-workflow-archiver", *named, handler, workflow_store / f"{folder}.war")
+        archive("torch-workflow-archiver", *named, handler, workflow_store / f"{folder}.war")
 
 
-def _archive(program: str, *arguments: str | Path) -> None:
+def archive(program: str, *arguments: str | Path) -> None:
+    """Run one of the archivers, unless the archive is there already; the last two arguments are handler and archive."""
     *options, handler, file = arguments
     there = Path(file)
     with tempfile.TemporaryDirectory() as scratch:

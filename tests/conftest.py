@@ -1,25 +1,29 @@
-"""The real TorchServe that some tests need, and who has to do without."""
+"""What some tests need that is installed on request, like a real TorchServe, and who has to do without."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.real_torchserve import SMALL, VENV, TorchServe, missing
+from tests.support import example_real
+from tests.support import real_torchserve as torchserve
+from tests.support.real_torchserve import SMALL, VENV, TorchServe
 
-_MARKER = "torchserve"
+#: What needs something that is installed on request: by marker, what says that it is missing.
+_ON_REQUEST = {"torchserve": torchserve.missing, "example_real": example_real.missing}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what needs a real TorchServe, unless it was asked for by its marker: then there has to be one."""
-    # The marker itself: among the keywords of a test are also the names of its folders.
-    concerned = [item for item in items if item.get_closest_marker(_MARKER) is not None]
-    reason = missing()
-    if config.option.markexpr.strip() != _MARKER:
-        for item in concerned:
-            item.add_marker(pytest.mark.skip(reason=reason or "make test-torchserve runs it"))
-    elif concerned and reason is not None:
-        raise pytest.UsageError(reason)
+    """Skip what has a marker of the table, unless its marker was asked for: then what it needs has to be there."""
+    for marker, missing in _ON_REQUEST.items():
+        # The marker itself: among the keywords of a test are also the names of its folders.
+        concerned = [item for item in items if item.get_closest_marker(marker) is not None]
+        reason = missing()
+        if config.option.markexpr.strip() != marker:
+            for item in concerned:
+                item.add_marker(pytest.mark.skip(reason=reason or f"make test-{marker.replace('_', '-')} runs it"))
+        elif concerned and reason is not None:
+            raise pytest.UsageError(reason)
 
 
 @pytest.fixture(scope="session")
