@@ -11,7 +11,7 @@ TOGETHER := --numprocesses 4 --dist loadfile --no-loadscope-reorder
 IN_MEMORY := $(shell test "$$(df --output=avail --block-size=1G /dev/shm | tail -1)" -ge 2 && echo TMPDIR=/dev/shm)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve examples example-real test test-slow test-torchserve test-example-real check lint format types layers migrations wheel tour coverage chaos fuzz bench bench-torchserve soak requirements
+.PHONY: help serve examples example-real test test-slow test-torchserve test-example-real check lint format types layers migrations wheel tour coverage chaos fuzz bench bench-torchserve bench-real soak requirements
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -106,6 +106,10 @@ bench: $(VENV)/.development  ## Measure speed and memory; needs wrk
 
 bench-torchserve: $(VENV)/.development  ## Measure against TorchServe 0.12.0; needs wrk and java
 	$(BIN)/python -m benchmarks.torchserve
+
+bench-real: $(REAL)/.installed  ## Measure the real model against TorchServe 0.12.0; needs wrk and java
+	$(REAL)/bin/pip install --quiet --requirement benchmarks/embedding/requirements.txt
+	$(REAL)/bin/python -m benchmarks.embedding
 
 soak: $(VENV)/.development  ## Load the service for ten minutes while parts of it are killed, and check every answer
 	$(BIN)/python -m benchmarks.soak

@@ -85,7 +85,10 @@ class Contest:
         self.folder = folder
         self.names = names
         self._venv = venv
-        self._stores = {"workflow_store": folder / "workflow_store", "model_store": folder / "model_store"}
+        self._stores: dict[str, Any] = {
+            "workflow_store": folder / "workflow_store",
+            "model_store": folder / "model_store",
+        }
         build.build(**self._stores)
         self._build_single()
         self._started = 0

@@ -1,5 +1,6 @@
 """TorchServe with its workflow API, as the comparison uses it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import requests
@@ -19,11 +20,20 @@ class TorchServe(real_torchserve.TorchServe):
         folder: For its configuration, logs and temporary files.
         workflow_store: Folder of the .war files.
         model_store: Folder of the .mar files.
+        environment: Variables beside those of this process.
     """
 
-    def __init__(self, venv: Path, folder: Path, *, workflow_store: Path, model_store: Path) -> None:
+    def __init__(
+        self,
+        venv: Path,
+        folder: Path,
+        *,
+        workflow_store: Path,
+        model_store: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         settings = {"workflow_store": workflow_store, "enable_metrics_api": "true"}
-        super().__init__(venv, folder, model_store, settings=settings)
+        super().__init__(venv, folder, model_store, settings=settings, environment=environment)
 
     def register(self, url: str, **parameters: str | int) -> requests.Response:
         """Register a workflow; the answer comes when its workers are up."""

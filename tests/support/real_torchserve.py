@@ -48,6 +48,7 @@ class TorchServe:
         token_authorization: Whether it asks for the keys in `key_file`.
         model_api: Whether models can be registered and removed.
         settings: More of its configuration.
+        environment: Variables beside those of this process.
 
     Attributes:
         model_store: As given.
@@ -65,6 +66,7 @@ class TorchServe:
         token_authorization: bool = False,
         model_api: bool = True,
         settings: Mapping[str, object] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.model_store = model_store
@@ -75,6 +77,7 @@ class TorchServe:
         self._program = venv.absolute() / "bin" / "torchserve"
         self._flags = [*([] if token_authorization else [_NO_TOKENS]), *([_MODEL_API] if model_api else [])]
         self._settings = {"model_store": model_store, **(settings or {})}
+        self._variables = environment or {}
         self._addresses: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -130,7 +133,7 @@ class TorchServe:
             each.mkdir(exist_ok=True)
         # Its launcher keeps a pid file in TMPDIR and does not start beside another one; Java's own folder is TEMP.
         folders = {"TMPDIR": temporary, "TEMP": temporary, "LOG_LOCATION": logs, "METRICS_LOCATION": logs}
-        return {**os.environ, **{name: str(path) for name, path in folders.items()}}
+        return {**os.environ, **self._variables, **{name: str(path) for name, path in folders.items()}}
 
     def _is_decided(self) -> bool:
         if self.process is None or self.process.poll() is not None:
