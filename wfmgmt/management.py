@@ -14,6 +14,7 @@ from wfmgmt.services.failure_budget import FailureBudget
 from wfmgmt.services.idempotency import Idempotency
 from wfmgmt.services.inspection import Inspection
 from wfmgmt.services.leases import Leases
+from wfmgmt.services.libraries import LibrariesCheck
 from wfmgmt.services.long_requests import LongRequests
 from wfmgmt.services.preparation import Preparation
 from wfmgmt.services.registration import Registration
@@ -42,7 +43,9 @@ class Services:
         self.settings = settings
         self.registry = Registry(settings.database, connections=settings.web_threads + 2)
         self.leases = Leases(settings.run_folder / "leases")
-        self.runtime = runtime or RuntimeClient(settings.control_socket, drain_timeout_s=settings.drain_timeout_s)
+        self.runtime = runtime or RuntimeClient(
+            settings.control_socket, drain_timeout_s=settings.drain_timeout_s, max_install_s=settings.max_install_s
+        )
         self.status = StatusCache(runtime or RuntimeClient(settings.control_socket), on_failure=on_loop_failure)
         self.folders = StoreFolders.at(workflow=settings.workflow_store, model=settings.model_store)
         threads = thread_policy(settings, available_cores())
@@ -79,6 +82,7 @@ class Services:
                     limit_bytes=settings.download_limit_mb * MIB,
                 ),
                 limits=settings.limits,
+                libraries=LibrariesCheck(settings.model_requirements, has_models=settings.model_server == "local"),
                 cancelled=self.long_requests.is_stopping,
             ),
             enforcement=enforcement,

@@ -1,7 +1,8 @@
 """Where models and functions run, built from the settings."""
 
+import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from wfmgmt.archives.manifest import unpack_mar
@@ -15,7 +16,9 @@ from wfmgmt.serving.models.autoscaling import AutoscaleMode, Autoscaling
 from wfmgmt.serving.models.local.accelerators import Accelerators, visible_devices
 from wfmgmt.serving.models.local.budget import WorkerBudget
 from wfmgmt.serving.models.local.core_use import CoreUse
+from wfmgmt.serving.models.local.environments import Environments, environment_of
 from wfmgmt.serving.models.local.forkserver_client import ForkserverClient, WorkerEnvironment
+from wfmgmt.serving.models.local.installer import Installer
 from wfmgmt.serving.models.local.model import LocalParts
 from wfmgmt.serving.models.local.pool import PoolSettings
 from wfmgmt.serving.models.local.server import LocalModelServer
@@ -27,42 +30,68 @@ from wfmgmt.torchserve.connection import ServerAddress
 from wfmgmt.torchserve.keys import Keys
 
 
-def make_forkserver(settings: Settings, measurements: Measurements, worker_umask: int | None) -> ForkserverClient:
-    """Return the client of the forkserver, which starts with the first worker.
+@dataclass(frozen=True, slots=True)
+class WorkerSources:
+    """Where workers come from.
+
+    Attributes:
+        forkserver: Has them forked from the service's own interpreter.
+        environments: Have other interpreters, with the libraries that archives list.
+    """
+
+    forkserver: ForkserverClient
+    environments: Environments
+
+    async def close(self) -> None:
+        """End all processes. Idempotent."""
+        await asyncio.gather(self.forkserver.close(), self.environments.close())
+
+
+def make_worker_sources(settings: Settings, measurements: Measurements, worker_umask: int | None) -> WorkerSources:
+    """Return where workers come from: forkservers, each of which starts with its first worker.
 
     Args:
         settings: The settings in force.
         measurements: Where to count lines of handlers that were not logged.
         worker_umask: The umask of workers, this process's own when None.
     """
-    return ForkserverClient(
-        WorkerEnvironment(
-            environment=worker_environment(settings),
-            preload=settings.preload,
-            memory_bytes=None if settings.worker_memory_mb is None else settings.worker_memory_mb * MIB,
-            log_level=settings.log_level,
-            umask=worker_umask,
-            label=str(settings.instance),
+    variables = worker_environment(settings)
+    own = WorkerEnvironment(
+        environment=variables,
+        preload=settings.preload,
+        memory_bytes=None if settings.worker_memory_mb is None else settings.worker_memory_mb * MIB,
+        log_level=settings.log_level,
+        umask=worker_umask,
+        label=str(settings.instance),
+    )
+    return WorkerSources(
+        ForkserverClient(own, on_dropped=measurements.record_dropped),
+        Environments(
+            settings.environments_folder,
+            installer=Installer(variables, settings.requirements_timeout_s),
+            make_forkserver=lambda folder: ForkserverClient(
+                environment_of(folder, own), on_dropped=measurements.record_dropped
+            ),
+            keep_s=settings.environments_keep_s,
         ),
-        on_dropped=measurements.record_dropped,
     )
 
 
 def make_model_servers(
-    settings: Settings, identity: Callable[[], str], forkserver: ForkserverClient, measurements: Measurements
+    settings: Settings, identity: Callable[[], str], sources: WorkerSources, measurements: Measurements
 ) -> Mapping[NodeKind, ModelServer]:
     """Return where nodes of each kind run.
 
     Args:
         settings: The settings in force.
         identity: Returns the identity of this installation; called only where it is needed.
-        forkserver: Where workers come from; it stays the caller's to close.
+        sources: Where workers come from; they stay the caller's to close.
         measurements: Where to count what handlers measure.
     """
     cores = available_cores()
     autoscaling = Autoscaling(mode=AutoscaleMode(settings.autoscale), on_scaled=measurements.record_scaling)
     parts = LocalParts(
-        forkserver=forkserver,
+        forkserver=sources.forkserver,
         folder=settings.run_folder,
         pool_settings=PoolSettings(
             queue_size=settings.queue_size,
@@ -74,6 +103,8 @@ def make_model_servers(
         ),
         answer_bytes=settings.response_limit_bytes,
         threads=thread_policy(settings, cores),
+        model_requirements=settings.model_requirements,
+        environments=sources.environments if settings.model_requirements == "install" else None,
     )
     models: ModelServer
     if settings.model_server == "torchserve":

@@ -14,7 +14,7 @@ from wfmgmt.domain.releases import Release, WorkflowTarget
 from wfmgmt.domain.rollouts import NextRelease, Verdict
 from wfmgmt.domain.workflow import LoadRequest, NodeKind
 from wfmgmt.errors.commands import ResourcesExhausted, SettingsInvalid
-from wfmgmt.model_servers import make_forkserver, make_model_servers
+from wfmgmt.model_servers import make_model_servers, make_worker_sources
 from wfmgmt.registry.files import FileIdentity
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.release_rules import make_release
@@ -26,6 +26,7 @@ from wfmgmt.serving.loading import LoadedVersion
 from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.mirroring import Mirror
 from wfmgmt.serving.models.base import Drift
+from wfmgmt.serving.models.local.environments import UNFINISHED
 from wfmgmt.serving.models.local.folders import remove_folders, replace_folder
 from wfmgmt.serving.models.local.model import UNPACKED, WORKING
 from wfmgmt.serving.predictions import AdmissionControl, PredictionLimits
@@ -115,11 +116,11 @@ async def create_runtime(
         worker_umask: The umask of workers, this process's own when None: what handlers write is theirs to protect.
     """
     measurements = Measurements()
-    forkserver = make_forkserver(settings, measurements, worker_umask)
+    sources = make_worker_sources(settings, measurements, worker_umask)
     registry = Registry(settings.database, connections=2)
     registry.pin(database_file)
     view = DatabaseView(registry)
-    servers = make_model_servers(settings, view.identity, forkserver, measurements)
+    servers = make_model_servers(settings, view.identity, sources, measurements)
     make_version = partial(
         LoadedVersion,
         servers=servers,
@@ -136,6 +137,11 @@ async def create_runtime(
         request_bytes=settings.request_limit_bytes,
     )
     mirror = Mirror(limits)
+
+    async def users_of_environments() -> set[str]:
+        return await asyncio.to_thread(view.uids) if settings.model_requirements == "install" else set()
+
+    sweeping = asyncio.create_task(sources.environments.keep_swept(users_of_environments))
     try:
         yield Runtime(
             catalog=catalog,
@@ -146,7 +152,7 @@ async def create_runtime(
                 loader=loader,
                 history=history,
                 standby_s=settings.standby_s,
-                prepare=forkserver.preload,
+                prepare=sources.forkserver.preload,
             ),
             drift_check=DriftCheck(
                 models=servers[NodeKind.MODEL],
@@ -165,12 +171,15 @@ async def create_runtime(
         await mirror.close()
         await loader.close()
         await asyncio.gather(*(server.close() for server in servers.values()), history.save())
-        await forkserver.close()
+        sweeping.cancel()
+        await sources.close()
         registry.close()
 
 
-def renew_folders(run_folder: Path) -> None:
+def renew_folders(run_folder: Path, environments_folder: Path) -> None:
     """Give a runtime new, empty folders; those of earlier ones are removed in the background.
+
+    So is what is left of environments that earlier ones did not finish.
 
     Raises:
         SettingsInvalid: That cannot be done.
@@ -182,6 +191,6 @@ def renew_folders(run_folder: Path) -> None:
     except OSError as error:
         kind = ResourcesExhausted if error.errno in ResourcesExhausted.ERRNOS else SettingsInvalid
         raise kind(f"cannot create {error.filename}: {error.strerror}") from error
-    leftovers = list(run_folder.glob("*.old-*"))
+    leftovers = [*run_folder.glob("*.old-*"), *environments_folder.glob(f"{UNFINISHED}*")]
     if leftovers:
         threading.Thread(target=remove_folders, args=(leftovers,), daemon=True).start()

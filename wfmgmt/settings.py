@@ -196,6 +196,9 @@ class Settings(BaseModel):
     autoscale: Literal["cores", "always", "off"] = "cores"
     worker_memory_mb: int | None = Field(default=None, ge=1)
     preload: Annotated[tuple[str, ...], BeforeValidator(_modules)] = ()
+    model_requirements: Literal["ignore", "check", "install"] = "ignore"
+    requirements_timeout_s: float = Field(default=600, ge=1, le=MAX_WAIT_S)
+    environments_keep_s: float = Field(default=3600, ge=0)
     archive_entries: int = Field(default=10_000, ge=1)
     archive_unpacked_mb: int = Field(default=4096, ge=1)
     archive_ratio: int = Field(default=200, ge=1)
@@ -292,6 +295,16 @@ class Settings(BaseModel):
     def run_folder(self) -> Path:
         """Folder of sockets, locks and unpacked archives; private to the user of the server."""
         return self.instance / "run"
+
+    @property
+    def environments_folder(self) -> Path:
+        """Folder of the virtual environments with the libraries that archives list."""
+        return self.instance / "environments"
+
+    @property
+    def max_install_s(self) -> float:
+        """How much longer a load may take because libraries are installed first."""
+        return self.requirements_timeout_s if self.model_requirements == "install" else 0.0
 
     @property
     def control_socket(self) -> Path:

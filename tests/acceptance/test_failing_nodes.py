@@ -117,9 +117,17 @@ TABLE = [
     ),
     code(
         "import error",
-        "ModuleNotFoundError: No module named 'nosuch_module']",
+        "ModuleNotFoundError: No module named 'nosuch_module'; it has to be installed where the service runs (docs/",
         f"import nosuch_module{TAIL}",
         traceback="ModuleNotFoundError: No module named 'nosuch_module'",
+    ),
+    Failing(
+        name="import error of a library that the archive lists",
+        reason="ModuleNotFoundError: No module named 'nosuch_module'; requirements.txt of its archive lists what is "
+        "not installed: nosuch-module>=2 (WFMGMT_MODEL_REQUIREMENTS is ignore: install would install it, check would "
+        "refuse the archive)]",
+        write=mar(source=f"import nosuch_module{TAIL}", requirements="nosuch_module>=2"),
+        traceback="ModuleNotFoundError",
     ),
     code("raises at import", "ValueError: at import]", f"raise ValueError('at import'){TAIL}", traceback="ValueError"),
     code(

@@ -77,6 +77,7 @@ def make_mar(
     name: str = "m1",
     handler: str = "handler.py",
     source: Content | None = MODEL_HANDLER,
+    requirements: Content | None = None,
     extra_files: Mapping[str, Content] | None = None,
     manifest: Mapping[str, object] | Content | None = None,
     file_name: str | None = None,
@@ -88,18 +89,26 @@ def make_mar(
         name: Name of the model.
         handler: What the manifest says; the file goes to the same name without `:function`, with `.py`.
         source: Content of the handler file; None leaves it out.
+        requirements: Content of the file that lists libraries; None leaves it out, also from the manifest.
         extra_files: Further members.
         manifest: Keys that replace those of the manifest, where None removes the key; text replaces all of it.
         file_name: Of the archive, else the name of the model and `.mar`.
     """
+    model = {"modelName": name, "handler": handler, "modelVersion": "1.0"}
+    if requirements is not None:
+        model["requirementsFile"] = "requirements.txt"
     document = {
         "createdOn": "01/02/2026 03:04:05",
         "runtime": "python",
-        "model": {"modelName": name, "handler": handler, "modelVersion": "1.0"},
+        "model": model,
         "archiverVersion": "0.12.0",
     }
     handler_file = handler.partition(":")[0].removesuffix(".py") + ".py"
-    files = {handler_file: source, "MAR-INF/MANIFEST.json": _manifest_text(document, manifest)}
+    files = {
+        handler_file: source,
+        "requirements.txt": requirements,
+        "MAR-INF/MANIFEST.json": _manifest_text(document, manifest),
+    }
     return _write_zip(folder / (file_name or f"{name}.mar"), files, extra_files)
 
 

@@ -12,6 +12,7 @@ from wfmgmt.domain.handler_strings import HandlerName, handler_file, parse_handl
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.model_config import ModelConfig, parse_model_config
 from wfmgmt.domain.names import quoted
+from wfmgmt.domain.requirements import FILE_NAME, RequirementsFile, requirements_name
 from wfmgmt.errors import InvalidArchive, InvalidWorkflow
 
 WAR_MANIFEST = "WAR-INF/MANIFEST.json"
@@ -30,6 +31,7 @@ class WorkflowArchive:
         spec_text: Its content.
         handler: Name of the handler file in the archive; None when the workflow has no functions.
         handler_source: Its content; None when it comes compiled.
+        requirements: The file that lists the libraries of the functions, if there is one.
     """
 
     name: str | None
@@ -37,6 +39,7 @@ class WorkflowArchive:
     spec_text: str
     handler: str | None
     handler_source: str | None
+    requirements: RequirementsFile | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +51,14 @@ class ModelArchive:
         handler: `handler.py`, `handler.py:function`, `module:function`, or the name of a built-in handler.
         manifest: All of the manifest.
         config: The configuration file that it names; None when it names none.
+        requirements: The file of libraries that it names; None when it names none.
     """
 
     model_name: str
     handler: str
     manifest: dict[str, Any]
     config: ModelConfig | None
+    requirements: RequirementsFile | None = None
 
 
 def read_war(source: Path | BinaryIO, limits: Limits, *, shown_name: str | None = None) -> WorkflowArchive:
@@ -118,8 +123,32 @@ def _read_model(archive: ArchiveReader, limits: Limits) -> ModelArchive:
     model_name = _required_text(model, "modelName", f"{MAR_MANIFEST}: model")
     handler = _required_text(model, "handler", f"{MAR_MANIFEST}: model")
     _check_model_handler(archive, handler, limits)
-    config = _read_config(archive, model, limits)
-    return ModelArchive(model_name=model_name, handler=handler, manifest=manifest, config=config)
+    return ModelArchive(
+        model_name=model_name,
+        handler=handler,
+        manifest=manifest,
+        config=_read_config(archive, model, limits),
+        requirements=_read_requirements(archive, requirements_name(manifest), limits),
+    )
+
+
+def requirements_of_mar(path: Path, limits: Limits) -> RequirementsFile | None:
+    """Return the file of libraries that a model archive names, None when it names none; no more of it is read.
+
+    Raises:
+        InvalidArchive: The file is no archive that can be trusted, or its manifest is missing or wrong.
+        OSError: The file cannot be read.
+    """
+    with open_archive(path, limits) as archive:
+        return _read_requirements(archive, requirements_name(_read_manifest(archive, MAR_MANIFEST, limits)), limits)
+
+
+def _read_requirements(archive: ArchiveReader, name: str | None, limits: Limits) -> RequirementsFile | None:
+    """Return a file of libraries as it is: whether it matters that it is wrong depends on the settings."""
+    if name is None:
+        return None
+    can_be_read = name in archive.names and archive.size(name) <= limits.spec_bytes
+    return RequirementsFile(name=name, content=archive.read(name, limits.spec_bytes) if can_be_read else None)
 
 
 def _read_config(archive: ArchiveReader, model: dict[str, Any], limits: Limits) -> ModelConfig | None:
@@ -158,6 +187,7 @@ def _read_workflow(archive: ArchiveReader, limits: Limits) -> WorkflowArchive:
         spec_text=_read_part(archive, spec_file, f"{where}.specFile", (".yaml", ".yml"), limits.spec_bytes),
         handler=handler,
         handler_source=handler and _read_handler(archive, handler, f"{where}.handler", limits.handler_bytes),
+        requirements=_read_requirements(archive, FILE_NAME if FILE_NAME in archive.names else None, limits),
     )
 
 

@@ -60,6 +60,7 @@ def run(options: argparse.Namespace) -> int:
         registration=services.registration,
         leases=services.leases,
         limits=settings.limits,
+        policy=settings.model_requirements,
     )
     outcomes = importing.run(source, command_origin(), only=options.workflow, is_dry=options.dry_run)
     try:

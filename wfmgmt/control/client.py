@@ -44,14 +44,21 @@ class RuntimeClient:
     Args:
         control_socket: Where the runtime listens.
         drain_timeout_s: How long the runtime may take to answer requests before it unloads a workflow.
+        max_install_s: How long it may take to install libraries before it loads one.
         call_timeout_s: How long the runtime may be silent.
     """
 
     def __init__(
-        self, control_socket: Path, *, drain_timeout_s: float = 0.0, call_timeout_s: float = CALL_TIMEOUT_S
+        self,
+        control_socket: Path,
+        *,
+        drain_timeout_s: float = 0.0,
+        max_install_s: float = 0.0,
+        call_timeout_s: float = CALL_TIMEOUT_S,
     ) -> None:
         self._control_socket = control_socket
         self._drain_timeout_s = drain_timeout_s
+        self._max_install_s = max_install_s
         self._call_timeout_s = call_timeout_s
         self._own = OwnConnection(control_socket, call_timeout_s)
 
@@ -70,7 +77,7 @@ class RuntimeClient:
             ShuttingDown: `cancelled` became true meanwhile.
         """
         began = time.monotonic()
-        finish_by = began + target.startup_timeout_s + SLACK_S
+        finish_by = began + target.startup_timeout_s + self._max_install_s + SLACK_S
         wait = Wait(until=finish_by, cancelled=cancelled, consequence="the registration was undone")
 
         def load_once() -> WorkflowReport:

@@ -14,6 +14,7 @@ from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.model_config import ModelConfig
 from wfmgmt.domain.names import shortened
 from wfmgmt.domain.redaction import redacted_address
+from wfmgmt.domain.requirements import RequirementsFile
 from wfmgmt.errors import (
     ArchiveNotFound,
     BadRequest,
@@ -34,6 +35,7 @@ class ArchiveFile:
         wanted_name: The name a download is to get in the store; None when the file lies there already.
         sha256: Digest of the bytes; empty before they have been read.
         config: What a model's configuration file says; None when it has none.
+        requirements: The file of libraries that a model's manifest names; None when it names none.
     """
 
     path: Path
@@ -41,6 +43,7 @@ class ArchiveFile:
     wanted_name: str | None = None
     sha256: str = ""
     config: ModelConfig | None = None
+    requirements: RequirementsFile | None = None
 
 
 def folder_warnings(urls: Mapping[str, str]) -> list[str]:
@@ -138,8 +141,8 @@ class Acquisition:
         try:
             model = self._acquire(self._folders.model, url if is_remote(url) else model_file_name(url))
             with _opened(model) as content:
-                config = read_mar(content, self._limits).config
-                return replace(model, sha256=content.sha256, config=config)
+                facts = read_mar(content, self._limits)
+                return replace(model, sha256=content.sha256, config=facts.config, requirements=facts.requirements)
         except InvalidArchive as error:
             raise InvalidArchive(f"{redacted_address(url)}: {error.reason}") from error
 

@@ -24,6 +24,7 @@ from wfmgmt.registry.registry import Registry
 from wfmgmt.services.archives import Acquisition, ArchiveFile, folder_warnings
 from wfmgmt.services.changes import Change
 from wfmgmt.services.functions import check_functions
+from wfmgmt.services.libraries import LibrariesCheck
 from wfmgmt.services.planning import registration_plan
 
 DEFAULT_TIMEOUT_S = 120
@@ -155,13 +156,23 @@ class Preparation:
         registry: The registry.
         fetcher: Downloads archives.
         limits: Bounds on archives and specs.
+        libraries: Judges the libraries that archives list.
         cancelled: Becomes true when the server stops.
     """
 
-    def __init__(self, *, registry: Registry, fetcher: Fetcher, limits: Limits, cancelled: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        fetcher: Fetcher,
+        limits: Limits,
+        libraries: LibrariesCheck,
+        cancelled: Callable[[], bool],
+    ) -> None:
         self._registry = registry
         self._fetcher = fetcher
         self._limits = limits
+        self._libraries = libraries
         self._cancelled = cancelled
 
     def acquisition(self, folders: StoreFolders, lease: str) -> Acquisition:
@@ -200,6 +211,7 @@ class Preparation:
         check_functions(spec, contents)
         urls = {node.name: node.url for node in spec.nodes if node.url is not None}
         models, failures = acquisition.models(urls)
+        failures |= self._libraries.failures(spec, archive, contents, models)
         if failures:
             raise NodesNotLoadable(
                 name, {node.name: failures[node.name] for node in spec.nodes if node.name in failures}

@@ -2,21 +2,23 @@
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from wfmgmt.archives.manifest import read_war
+from wfmgmt.archives.manifest import read_war, requirements_of_mar
 from wfmgmt.archives.stores import ArchiveFolder, StoreFolders, model_file_name
 from wfmgmt.archives.urls import is_remote, parse_url
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.domain.audit import Origin
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.names import check_workflow_name, shortened
+from wfmgmt.domain.requirements import ModelRequirements
 from wfmgmt.domain.spec import parse_spec
 from wfmgmt.domain.workflow import NodeSettings
-from wfmgmt.errors import WfmgmtError
+from wfmgmt.errors import InvalidArchive, WfmgmtError
 from wfmgmt.errors.commands import NotImported
 from wfmgmt.registry.records import WorkflowDetail
 from wfmgmt.registry.registry import Registry
@@ -93,6 +95,7 @@ class TorchServeImport:
         registration: Registers.
         leases: Proof that archives are being staged.
         limits: Bounds on archives and specs.
+        policy: What is done with the libraries that archives list.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class TorchServeImport:
         registration: Registration,
         leases: Leases,
         limits: Limits,
+        policy: ModelRequirements,
     ) -> None:
         self._registry = registry
         self._folders = folders
@@ -111,6 +115,7 @@ class TorchServeImport:
         self._registration = registration
         self._leases = leases
         self._limits = limits
+        self._policy = policy
 
     def run(
         self, source: Source, origin: Origin, *, only: Collection[str] = (), is_dry: bool = False
@@ -160,14 +165,17 @@ class TorchServeImport:
                 *self._compare(listed, registered, source),
             ]
             return _outcome(listed, Verdict.HERE, notes)
-        url, missing = self._needed(listed, source)
+        url, needed = self._needed(listed, source)
+        libraries = self._library_notes(needed)
+        missing = [each for each in needed if not each.is_here]
         request = RegistrationRequest(url=url, workflow_name=listed.name)
         if plan is not None:
-            return self._plan(listed, request, missing, there, plan)
+            planned = self._plan(listed, request, missing, there, plan)
+            return replace(planned, notes=(*planned.notes, *libraries))
         warnings = self._register(request, missing, origin)
         registered = self._registered(listed.name)
         differences = [] if registered is None else _differences(there, registered.defaults, registered.dag)
-        notes = [*_downloaded(url, ""), *_staging_notes(missing, "copied"), *differences, *warnings]
+        notes = [*_downloaded(url, ""), *_staging_notes(missing, "copied"), *differences, *warnings, *libraries]
         return _outcome(listed, Verdict.REGISTERED, notes)
 
     def _registered(self, name: str) -> WorkflowDetail | None:
@@ -186,15 +194,26 @@ class TorchServeImport:
         return self._changed_models(registered, source)
 
     def _needed(self, listed: Listed, source: Source) -> tuple[str, list[FoundArchive]]:
-        """Return by which url a workflow is to be registered, and which archives have to be copied first."""
+        """Return by which url a workflow is to be registered, and its archives, as far as they are not downloaded."""
         if is_remote(listed.url):
             # What it downloaded lies in its store, and names the models that will be needed.
             seen = find_there("workflow", parse_url(listed.url).file_name, source.stores)
-            found = [] if seen is None else self._models(seen, source)
-            return listed.url, [each for each in found if not each.is_here]
+            return listed.url, [] if seen is None else self._models(seen, source)
         war = self._find("workflow", _file_name(listed.url), source)
-        found = [war, *self._models(war.path, source)]
-        return war.name, [each for each in found if not each.is_here]
+        return war.name, [war, *self._models(war.path, source)]
+
+    def _library_notes(self, archives: list[FoundArchive]) -> list[str]:
+        """Say which archives may have relied on TorchServe's installing what they list."""
+        notes = []
+        for each in archives:
+            with suppress(InvalidArchive):  # Its registration says what is wrong with it.
+                if each.store == "model" and (file := requirements_of_mar(each.path, self._limits)) is not None:
+                    notes.append(
+                        f"{each.name} lists libraries in {file.name}, which TorchServe installs if "
+                        "install_py_dep_per_model is true; here that is WFMGMT_MODEL_REQUIREMENTS, which is "
+                        f"{self._policy}"
+                    )
+        return notes
 
     def _plan(
         self,

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.support.factories import MODEL_HANDLER, SEQUENTIAL_SPEC, WORKFLOW_HANDLER, make_mar, make_war
 from wfmgmt.archives.manifest import read_mar, read_war
 from wfmgmt.domain.limits import Limits
+from wfmgmt.domain.requirements import RequirementsFile
 from wfmgmt.errors import InvalidArchive, InvalidWorkflow
 
 LIMITS = Limits()
@@ -57,6 +58,33 @@ def test_read_mar_takes_what_the_public_archiver_makes(tmp_path: Path, handler: 
     archive = read_mar(tmp_path / "public.mar", LIMITS)
     assert (archive.model_name, archive.handler) == ("public", handler)
     assert archive.manifest["model"]["modelVersion"] == "1.0"
+
+
+def test_read_mar_finds_the_libraries_that_the_public_archiver_was_given(tmp_path: Path) -> None:
+    """The manifest names the file, whatever it is called, and the archive has it."""
+    (tmp_path / "libraries.txt").write_text("numpy>=2\n")
+    (tmp_path / "functions.py").write_text(MODEL_HANDLER)
+    options = ["--model-name", "public", "--version", "1.0", "--handler", "functions.py", "-r", "libraries.txt"]
+    _run_archiver("torch-model-archiver", options, tmp_path)
+    assert read_mar(tmp_path / "public.mar", LIMITS).requirements == RequirementsFile(
+        name="libraries.txt", content=b"numpy>=2\n"
+    )
+
+
+def test_read_war_finds_the_libraries_at_the_top_of_the_archive(tmp_path: Path) -> None:
+    """Where `torch-workflow-archiver --extra-files` puts them; a file elsewhere is none."""
+    there = make_war(tmp_path, extra_files={"requirements.txt": "numpy>=2"})
+    elsewhere = make_war(tmp_path, name="other", extra_files={"sub/requirements.txt": "numpy>=2"})
+    assert read_war(there, LIMITS).requirements == RequirementsFile(name="requirements.txt", content=b"numpy>=2")
+    assert read_war(elsewhere, LIMITS).requirements is None
+
+
+@pytest.mark.parametrize("content", [None, b"#" * (LIMITS.spec_bytes + 1)], ids=["missing", "too long"])
+def test_read_mar_takes_an_archive_whose_libraries_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
+    """Whether that matters is for the settings to say."""
+    model = {"modelName": "m1", "handler": "handler.py", "requirementsFile": "r.txt"}
+    path = make_mar(tmp_path, manifest={"model": model}, extra_files={} if content is None else {"r.txt": content})
+    assert read_mar(path, LIMITS).requirements == RequirementsFile(name="r.txt", content=None)
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,7 @@ class ImportSetup:
             registration=self.registration,  # type: ignore[arg-type]
             leases=self.leases,
             limits=Limits(),
+            policy="ignore",
         )
 
     def run(
@@ -408,3 +409,17 @@ def test_dry_run_finds_that_there_is_no_room(setup: ImportSetup, monkeypatch: py
     full = shutil.disk_usage("/")._replace(free=10)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
     assert setup.reason(is_dry=True) == "No space is left for the archive."
+
+
+@pytest.mark.parametrize("is_dry", [True, False], ids=["dry run", "import"])
+def test_archives_that_list_libraries_are_named(setup: ImportSetup, *, is_dry: bool) -> None:
+    """TorchServe does not say whether it installs them, so the operator has to know."""
+    make_war(setup.theirs["workflow"], extra_files={"requirements.txt": "numpy"})
+    make_mar(setup.theirs["model"], requirements="numpy\n")
+    (outcome,) = setup.run({"seq": "seq.war"}, is_dry=is_dry)
+    assert outcome.verdict is (Verdict.PLANNED if is_dry else Verdict.REGISTERED)
+    assert outcome.notes[-1] == (
+        "m1.mar lists libraries in requirements.txt, which TorchServe installs if install_py_dep_per_model is true; "
+        "here that is WFMGMT_MODEL_REQUIREMENTS, which is ignore"
+    )
+    assert not any("requirements" in note for note in outcome.notes[:-1])

@@ -40,6 +40,7 @@ class WorkerEnvironment:
     """The environment that all workers inherit from the forkserver.
 
     Attributes:
+        interpreter: The beginning of the command line: a Python, and options for it.
         environment: Environment variables; None gives them those of this process.
         preload: Modules that are imported once, before any worker is forked.
         memory_bytes: Address space that each worker may have; None for no limit.
@@ -49,6 +50,7 @@ class WorkerEnvironment:
         label: Stands in their command lines, to show whose they are.
     """
 
+    interpreter: tuple[str, ...] = (sys.executable,)
     environment: Mapping[str, str] | None = None
     preload: tuple[str, ...] = ()
     memory_bytes: int | None = None
@@ -77,7 +79,7 @@ async def start_forkserver(
     What modules print while they are imported goes into a pipe, too: who does not read the log must not hold them up.
     """
     return await asyncio.create_subprocess_exec(
-        sys.executable,
+        *environment.interpreter,
         "-m",
         _MODULE,
         str(control.fileno()),

@@ -11,13 +11,16 @@ from typing import Any
 
 from wfmgmt import __version__
 from wfmgmt.domain.faults import Fault, is_lack
+from wfmgmt.domain.requirements import ModelRequirements
 from wfmgmt.domain.threads import THREAD_VARIABLES, ThreadPolicy
 from wfmgmt.domain.workflow import NodeSettings
 from wfmgmt.serving.models.base import Model, ModelNotLoaded, NodeAnswer, NodeRequest, WorkerStatus
 from wfmgmt.serving.models.lifetimes import Lifetime, Lifetimes
 from wfmgmt.serving.models.local.accelerators import Accelerators
+from wfmgmt.serving.models.local.environments import Environments
 from wfmgmt.serving.models.local.folders import ensure_folder, remove_folder
 from wfmgmt.serving.models.local.forkserver_client import ForkserverClient
+from wfmgmt.serving.models.local.interpreter import ModelInterpreter
 from wfmgmt.serving.models.local.pool import PoolSettings, WorkerPool
 from wfmgmt.serving.models.local.trees import BlockingWork, UnpackedTrees
 from wfmgmt.serving.models.local.worker_start import Job
@@ -38,6 +41,8 @@ class LocalParts:
         answer_bytes: Longest answer that a handler may give.
         accelerators: What workers share.
         threads: Decides how many threads the libraries in a worker use.
+        model_requirements: What is done with the libraries that archives list.
+        environments: Where they are installed; None when they are not. It stays the caller's to close.
     """
 
     forkserver: ForkserverClient
@@ -46,6 +51,8 @@ class LocalParts:
     answer_bytes: int = 6_553_500
     accelerators: Accelerators = field(default_factory=Accelerators)
     threads: ThreadPolicy = field(default_factory=ThreadPolicy)
+    model_requirements: ModelRequirements = "ignore"
+    environments: Environments | None = None
 
 
 class LocalModel(Lifetime):
@@ -76,11 +83,23 @@ class LocalModel(Lifetime):
         self._trees = trees
         self._tree = trees.take(model.workflow, model.archive, model.archive_sha256)
         self._folder_removals: set[asyncio.Task[None]] = set()
+        self._interpreter = ModelInterpreter(
+            model,
+            self._tree,
+            forkserver=parts.forkserver,
+            environments=parts.environments,
+            policy=parts.model_requirements,
+            work=work,
+        )
         job = Job(
-            workflow=model.workflow, node=model.node, equip=self._equip, startup_timeout_s=model.startup_timeout_s
+            workflow=model.workflow,
+            node=model.node,
+            equip=self._equip,
+            startup_timeout_s=model.startup_timeout_s,
+            explain_import=self._interpreter.explain_import,
         )
         self._pool = WorkerPool(
-            forkserver=parts.forkserver,
+            forkserver=self._interpreter,
             job=job,
             node_settings=model.settings,
             on_change=on_change,
@@ -109,12 +128,14 @@ class LocalModel(Lifetime):
 
     async def _bring_up(self) -> None:
         await self._tree.ensure(self.model.node)
+        await self._interpreter.ensure()
         await self._pool.scale(self.model.settings.min_workers, self.model.settings.max_workers)
 
     async def _take_down(self) -> None:
         await self._pool.stop()
         if self._folder_removals:
             await asyncio.wait(self._folder_removals)
+        await self._interpreter.release()
         await self._trees.give_back(self._tree, self.model.archive)
 
     @asynccontextmanager
@@ -122,6 +143,7 @@ class LocalModel(Lifetime):
         """Give the message that makes a new worker load the model, as `worker` describes it."""
         node = self.model.node
         await self._tree.ensure(node)
+        await self._interpreter.ensure()
         working = self._parts.folder.absolute() / WORKING
         try:
             await self._work.run(functools.partial(ensure_folder, working))

@@ -6,7 +6,8 @@ while it works; it answers them one at a time, in their order:
     runtime → worker   {"op": "load", "tree", "directory", "archive", "handler", "model_name", "answer_bytes",
                         "threads", "environment", "context": {"manifest", "system_properties"}}
     worker → runtime   {"op": "ready"}, or {"op": "failed", "error", "traceback"} followed by exit code 1, with
-                       "archive" when what the manifest names is not there or cannot be read, and with an "errno" when
+                       "archive" when what the manifest names is not there or cannot be read, with "lacks_module" when
+                       an import failed (whether it is because a module is not there at all), and with an "errno" when
                        the working folder could not be made
     runtime → worker   {"op": "predict", "ticket", "requests": [[request id, H, [[name, content type, N], …]], …]}
                        with a payload: for each request H bytes of headers as a JSON object, then N bytes per field
@@ -111,8 +112,12 @@ class _Worker:
             self._entry_point = load_entry_point(order["handler"], self._context)
         except BaseException as exc:  # noqa: BLE001 - SystemExit and the like are failures to load, too
             trace = "".join(traceback.format_exception(exc))[-_MAX_TRACEBACK_CHARS:]
-            failed = {"op": "failed", "error": self._error_text(exc), "traceback": trace}
-            self._send({**failed, "archive": True} if isinstance(exc, HandlerNotFound) else failed)
+            failed: dict[str, Any] = {"op": "failed", "error": self._error_text(exc), "traceback": trace}
+            if isinstance(exc, HandlerNotFound):
+                failed["archive"] = True
+            if isinstance(exc, ImportError):
+                failed["lacks_module"] = isinstance(exc, ModuleNotFoundError)
+            self._send(failed)
             return False
         self._send({"op": "ready"})
         return True

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import ModelNotLoaded
-from wfmgmt.serving.models.local.forkserver_client import ForkFailed
+from wfmgmt.serving.models.local.forkserver_process import ForkFailed, PreloadFailed
 from wfmgmt.serving.models.local.frames import Frame, InvalidFrame
 from wfmgmt.serving.models.local.worker_process import WorkerExited, WorkerProcess
 from wfmgmt.timeouts import timeout_at
@@ -24,12 +24,14 @@ class Job:
         equip: Prepares what one worker needs, and takes it back when that worker is gone. Gives the message that makes
             the worker load its handler, as `worker` describes it. Entering raises ModelNotLoaded.
         startup_timeout_s: Time each worker has from its start until its handler is initialised.
+        explain_import: Says what to do about an import that failed; given whether a module is not there at all.
     """
 
     workflow: str
     node: str
     equip: Callable[[], AbstractAsyncContextManager[Mapping[str, Any]]]
     startup_timeout_s: float
+    explain_import: Callable[[bool], str] = lambda _lacks_module: ""
 
 
 class Forks(Protocol):
@@ -56,6 +58,8 @@ async def bring_up(job: Job, forkserver: Forks) -> WorkerProcess:
             raise ModelNotLoaded(node, f"no process was forked within startup_timeout of {timeout_s:g} s") from None
         except ForkFailed as exc:
             fault = Fault.NO_ROOM if exc.is_lack else Fault.UNREACHABLE
+            if isinstance(exc, PreloadFailed):
+                fault = Fault.MODEL  # The service's own environment has the modules, that of the model has other ones.
             raise ModelNotLoaded(node, f"no worker could be started: {exc}", fault) from exc
         worker.own(equipment.pop_all())
     try:
@@ -71,7 +75,7 @@ async def _load(job: Job, worker: WorkerProcess, load: Mapping[str, Any], deadli
     try:
         async with timeout_at(deadline):
             worker.send(load)
-            _check_ready(node, worker, await worker.receive())
+            _check_ready(job, worker, await worker.receive())
     except TimeoutError:
         raise ModelNotLoaded(node, f"not ready within startup_timeout of {timeout_s:g} s") from None
     except WorkerExited as exc:
@@ -81,7 +85,7 @@ async def _load(job: Job, worker: WorkerProcess, load: Mapping[str, Any], deadli
         raise ModelNotLoaded(node, f"broken connection to the worker: {exc}") from exc
 
 
-def _check_ready(node: str, worker: WorkerProcess, frame: Frame) -> None:
+def _check_ready(job: Job, worker: WorkerProcess, frame: Frame) -> None:
     """Read what a worker says about its load.
 
     Raises:
@@ -94,7 +98,9 @@ def _check_ready(node: str, worker: WorkerProcess, frame: Frame) -> None:
         case {"op": "failed", "error": str(error), "traceback": str(traceback)}:
             worker.output.log_failure(traceback)
             number = frame.header.get("errno")
-            raise ModelNotLoaded(node, error, Fault.ARCHIVE if "archive" in frame.header else Fault.MODEL) from (
+            if isinstance(lacks_module := frame.header.get("lacks_module"), bool):
+                error += job.explain_import(lacks_module)
+            raise ModelNotLoaded(job.node, error, Fault.ARCHIVE if "archive" in frame.header else Fault.MODEL) from (
                 OSError(number, error) if isinstance(number, int) else None
             )
     raise InvalidFrame("unknown message")

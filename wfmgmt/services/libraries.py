@@ -1,0 +1,58 @@
+"""Refusing archives that list libraries which are not installed, or cannot be."""
+
+from collections.abc import Mapping
+
+from wfmgmt.archives.manifest import WorkflowArchive
+from wfmgmt.domain.requirements import ModelRequirements, RequirementsFile, RequirementsInvalid, missing_libraries
+from wfmgmt.domain.spec import WorkflowSpec
+from wfmgmt.domain.workflow import NodeKind
+from wfmgmt.services.archives import ArchiveFile
+
+
+class LibrariesCheck:
+    """Judges the libraries that archives list by those of this process, whose interpreter workers have, too.
+
+    Args:
+        policy: What is done with them.
+        has_models: Whether models run here, and not on other servers.
+    """
+
+    def __init__(self, policy: ModelRequirements, *, has_models: bool) -> None:
+        self._policy = policy
+        self._has_models = has_models
+
+    def failures(
+        self, spec: WorkflowSpec, war: ArchiveFile, contents: WorkflowArchive, models: Mapping[str, ArchiveFile]
+    ) -> dict[str, str]:
+        """Return which nodes cannot have what their archive lists, and why.
+
+        Args:
+            spec: The nodes.
+            war: The workflow's archive.
+            contents: What it holds.
+            models: Archive of each model node.
+        """
+        if self._policy == "ignore":
+            return {}
+        wanted = {node.name: (war, contents.requirements) for node in spec.nodes if node.kind is NodeKind.FUNCTION}
+        if self._has_models:
+            wanted |= {node: (model, model.requirements) for node, model in models.items()}
+        failures = {}
+        for node, (archive, file) in wanted.items():
+            if file is not None and (problem := self._problem(file)):
+                failures[node] = f"{archive.shown_url}: {problem}"
+        return failures
+
+    def _problem(self, file: RequirementsFile) -> str:
+        is_install = self._policy == "install"
+        try:
+            libraries = file.libraries(for_install=is_install)
+        except RequirementsInvalid as error:
+            return str(error)
+        missing = () if is_install else missing_libraries(libraries)
+        if not missing:
+            return ""
+        return (
+            f"{file.name} lists what is not installed: {', '.join(missing)}; it has to be installed where the service "
+            "runs (WFMGMT_MODEL_REQUIREMENTS is check: install would install it)"
+        )
