@@ -11,7 +11,7 @@ TOGETHER := --numprocesses 4 --dist loadfile --no-loadscope-reorder
 IN_MEMORY := $(shell test "$$(df --output=avail --block-size=1G /dev/shm | tail -1)" -ge 2 && echo TMPDIR=/dev/shm)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve examples example-real test test-slow test-torchserve test-example-real check lint format types layers migrations wheel tour coverage chaos fuzz bench bench-torchserve bench-real soak requirements
+.PHONY: help serve examples example-real test test-slow test-torchserve test-example-real check lint format types layers migrations static wheel tour coverage chaos fuzz bench bench-torchserve bench-real soak requirements
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -66,7 +66,7 @@ test-example-real: $(VENV)/.development $(REAL)/.installed  ## Run the tests of 
 # make check to say: here all processes are slower than the tests that look at the clock allow for.
 coverage: $(VENV)/.development  ## Run all tests, and check how many lines and branches they reach in all processes
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && chmod 1777 "$$folder" && export COVERAGE_FILE="$$folder/data" && \
-		{ $(IN_MEMORY) $(BIN)/coverage run -m pytest $(TOGETHER) || test $$? -eq 1; } && \
+		{ $(IN_MEMORY) $(BIN)/coverage run -m pytest -qq --no-summary $(TOGETHER) || test $$? -eq 1; } && \
 		$(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 lint: $(VENV)/.development  ## Check style and formatting
@@ -87,7 +87,11 @@ migrations: $(VENV)/.development  ## Check that the migrations and the tables ag
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && export WFMGMT_INSTANCE="$$folder" && \
 		$(BIN)/alembic upgrade head && $(BIN)/alembic check
 
-check: lint types layers migrations test  ## All that has to hold before a change lands
+static: lint types layers migrations  ## All checks that run no tests
+
+# The tests wait for processes often enough that the other checks cost no time beside them.
+check: $(VENV)/.development  ## All that has to hold before a change lands
+	@$(MAKE) --no-print-directory --jobs 2 static test
 
 wheel: $(VENV)/.development  ## Build the wheel and the source archive into dist/
 	$(BIN)/python -m build

@@ -1,8 +1,9 @@
-"""What some tests need that is installed on request, like a real TorchServe, and who has to do without."""
+"""What some tests need that is installed on request, like a real TorchServe, and how properties are tested."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support import example_real
@@ -11,6 +12,10 @@ from tests.support.real_torchserve import SMALL, VENV, TorchServe
 
 #: What needs something that is installed on request: by marker, what says that it is missing.
 _ON_REQUEST = {"torchserve": torchserve.missing, "example_real": example_real.missing}
+
+# How long an example takes says how busy the machine is; speed is measured in `benchmarks`.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

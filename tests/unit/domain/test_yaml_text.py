@@ -153,10 +153,10 @@ def test_load_yaml_error_names_the_place(text: str, place: tuple[int, int] | Non
 @pytest.mark.parametrize("text", [BOMB, MERGE_BOMB], ids=["lists", "merges"])
 def test_load_yaml_refuses_alias_bombs_before_they_grow(text: str) -> None:
     """Text that would expand to billions of values is refused at once."""
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(InvalidWorkflow, match="there are more than 50000 values, aliases expanded"):
         load(text)
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.usefixtures("parser")

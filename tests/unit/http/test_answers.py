@@ -5,7 +5,7 @@ import uuid
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wfmgmt.api.openapi import MANAGEMENT_API
@@ -27,7 +27,6 @@ def test_json_is_indented_by_two_spaces_and_ends_in_a_newline() -> None:
     assert json_body({"a": ["é"]}) == '{\n  "a": [\n    "é"\n  ]\n}\n'.encode()
 
 
-@settings(deadline=None)
 @given(VALUES)
 def test_json_is_what_the_standard_library_would_write(value: Any) -> None:
     """Byte for byte, for all that answers hold: keys in their order, integers of any size, text that is none."""
@@ -35,7 +34,6 @@ def test_json_is_what_the_standard_library_would_write(value: Any) -> None:
     assert json_body(value) == expected.encode("utf-8", "replace")
 
 
-@settings(deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_json_of_a_number_with_a_fraction_is_that_number(value: float) -> None:
     """No answer has one, and its digits may be spelled in another way than the standard library's, but it is exact."""
