@@ -12,11 +12,15 @@ import queue
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Any
 from weakref import WeakSet
 
-EXTRA_FIELDS = ("request_id", "workflow", "node")
+#: What a record belongs to: its own fields in JSON, and `[name=value …]` before the message in text.
+EXTRA_FIELDS = ("request_id", "workflow", "version", "node", "attempt", "pid")
+#: More fields in JSON, of records whose messages have these values, too.
+MESSAGE_FIELDS = ("actor", "action", "client", "method", "path", "status", "ms", "bytes")
 #: Bytes of the log that may wait to be written; what comes on top is dropped and counted.
 MAX_WAITING_BYTES = 4 * 1024 * 1024
 #: How long the end of a process waits for its last lines to be written.
@@ -40,8 +44,19 @@ def escaped(text: str) -> str:
     )
 
 
+def _values(record: logging.LogRecord, fields: Iterable[str]) -> dict[str, Any]:
+    """Return those of the fields that a record has."""
+    return {field: value for field in fields if (value := getattr(record, field, None)) not in (None, "")}
+
+
+def _quoted(value: object) -> str:
+    """Return a value that ends where the next one begins."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if any(char in text for char in ' "]') else text
+
+
 class TextFormatter(logging.Formatter):
-    """Write `time level logger [workflow/node request]: message`, and each line of a traceback indented."""
+    """Write `time level logger [request_id=… workflow=…]: message`, and each line of a traceback indented."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
@@ -51,18 +66,18 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s%(where)s: %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, with the workflow, node and request that the event belongs to, if any, and its traceback."""
-        values = [str(value) for field in EXTRA_FIELDS if (value := getattr(record, field, None))]
+        """Return the line, with what the event belongs to, if anything, and its traceback."""
+        values = [f"{field}={_quoted(value)}" for field, value in _values(record, EXTRA_FIELDS).items()]
         record.where = f" [{' '.join(values)}]" if values else ""
         record.message = record.getMessage()
         record.asctime = self.formatTime(record)
         lines = [escaped(self.formatMessage(record))]
-        lines += (_INDENT + escaped(line) for line in _traceback(self, record).split("\n") if line)
+        lines += (_INDENT + escaped(line) for line in traceback_text(self, record).split("\n") if line)
         return "\n".join(lines)
 
 
 class JsonFormatter(logging.Formatter):
-    """Write one JSON object a line, with request id, workflow and node where they are known."""
+    """Write one JSON object a line, with fields for what the event belongs to."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the object as one line of printable characters."""
@@ -73,8 +88,8 @@ class JsonFormatter(logging.Formatter):
             "process": record.process,
             "message": record.getMessage(),
         }
-        fields |= {field: value for field in EXTRA_FIELDS if (value := getattr(record, field, None))}
-        if traceback := _traceback(self, record):
+        fields |= _values(record, (*EXTRA_FIELDS, *MESSAGE_FIELDS))
+        if traceback := traceback_text(self, record):
             fields["traceback"] = traceback
         text = json.dumps(fields, ensure_ascii=False)
         if text.isprintable():
@@ -83,7 +98,7 @@ class JsonFormatter(logging.Formatter):
         return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
-def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+def traceback_text(formatter: logging.Formatter, record: logging.LogRecord) -> str:
     """Return the traceback that belongs to a record: of its exception, or one of another process as text."""
     if record.exc_info:
         return formatter.formatException(record.exc_info)
@@ -250,9 +265,18 @@ def open_standard_streams() -> None:
             os.set_inheritable(descriptor, True)  # noqa: FBT003 - os takes no keywords
 
 
-def logging_config(log_format: str, log_level: str) -> dict[str, Any]:
+def _is_error(record: logging.LogRecord) -> bool:
+    """Return whether a line of the access log is about a request that was refused or failed."""
+    return bool(_values(record, ("status",)).get("status", 0) >= HTTPStatus.BAD_REQUEST)
+
+
+def logging_config(log_format: str, log_level: str, access_log: str = "off") -> dict[str, Any]:
     """Return the configuration for `logging.config.dictConfig`, which gunicorn's messages reach, too."""
     formatter = JsonFormatter if log_format == "json" else TextFormatter
+    access = {
+        "level": "CRITICAL" if access_log == "off" else "INFO",
+        "filters": [_is_error] if access_log == "errors" else [],
+    }
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -262,5 +286,6 @@ def logging_config(log_format: str, log_level: str) -> dict[str, Any]:
         "loggers": {
             "alembic": {"level": "WARNING"},
             "aiohttp.access": {"level": "WARNING"},
+            "wfmgmt.access": access,
         },
     }

@@ -1,6 +1,7 @@
 """The runtime process: its model servers and its view of the registry, built from the settings."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -29,6 +30,7 @@ from wfmgmt.serving.models.base import Drift
 from wfmgmt.serving.models.local.environments import UNFINISHED
 from wfmgmt.serving.models.local.folders import remove_folders, replace_folder
 from wfmgmt.serving.models.local.model import UNPACKED, WORKING
+from wfmgmt.serving.node_logs import NodeLogs
 from wfmgmt.serving.predictions import AdmissionControl, PredictionLimits
 from wfmgmt.serving.reconciler import Reconciler
 from wfmgmt.serving.rollouts import RolloutLoop
@@ -115,6 +117,8 @@ async def create_runtime(
         database_file: The only file that is accepted as the SQLite database; any unless given.
         worker_umask: The umask of workers, this process's own when None: what handlers write is theirs to protect.
     """
+    node_logs = NodeLogs()
+    logging.getLogger("wfmgmt").addHandler(node_logs)
     measurements = Measurements()
     sources = make_worker_sources(settings, measurements, worker_umask)
     registry = Registry(settings.database, connections=2)
@@ -166,6 +170,7 @@ async def create_runtime(
             admission=AdmissionControl(limits),
             mirror=mirror,
             rollouts=RolloutLoop(catalog, view.make_release),
+            node_logs=node_logs,
         )
     finally:
         await mirror.close()
@@ -174,6 +179,7 @@ async def create_runtime(
         sweeping.cancel()
         await sources.close()
         registry.close()
+        logging.getLogger("wfmgmt").removeHandler(node_logs)
 
 
 def renew_folders(run_folder: Path, environments_folder: Path) -> None:

@@ -206,6 +206,7 @@ class Settings(BaseModel):
     max_audited_failures: int = Field(default=120, ge=1, le=1_000_000)
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    access_log: Literal["off", "errors", "all"] = "off"
 
     @model_validator(mode="before")
     @classmethod

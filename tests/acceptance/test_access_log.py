@@ -1,4 +1,4 @@
-"""gunicorn's options for its logs."""
+"""gunicorn's options for its logs; `ACCESS_LOG` is in `test_log_records`."""
 
 import re
 from pathlib import Path

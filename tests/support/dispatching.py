@@ -19,6 +19,7 @@ class FakeProcess:
     """A worker process that notes what it is sent, and answers when the test says so."""
 
     def __init__(self) -> None:
+        self.pid = 1
         self.is_usable = self.is_connected = True
         self.batches: list[list[str]] = []
         self.signals: list[int] = []

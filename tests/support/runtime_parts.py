@@ -19,6 +19,7 @@ from wfmgmt.serving.loading import LoadedVersion
 from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.mirroring import Mirror
 from wfmgmt.serving.models.base import Drift, Model, ModelNotLoaded, NodeAnswer, NodeRequest, WorkerStatus
+from wfmgmt.serving.node_logs import NodeLogs
 from wfmgmt.serving.predictions import AdmissionControl, PredictionLimits
 from wfmgmt.serving.reconciler import Reconciler
 from wfmgmt.serving.rollouts import RolloutLoop
@@ -329,4 +330,5 @@ def make_runtime(parts: Parts) -> Runtime:
         admission=AdmissionControl(limits),
         mirror=Mirror(limits),
         rollouts=RolloutLoop(parts.catalog, lambda _name, _judged, _following, _verdict: None),
+        node_logs=NodeLogs(),
     )

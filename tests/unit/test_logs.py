@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.service import wait_until
-from wfmgmt.logs import JsonFormatter, LogWriter, TextFormatter
+from wfmgmt.http import access_log
+from wfmgmt.logs import JsonFormatter, LogWriter, TextFormatter, logging_config
 
 #: What forges lines, moves the cursor or turns the text around, as handlers may print it.
 HOSTILE = "a\n2026 ERROR x: b\rc\x1b[2Jd\0e\x85f\u2028g\u202eh\u2066i\udc80"
@@ -27,8 +28,64 @@ def make_record(message: str, **extra: str) -> logging.LogRecord:
 
 def test_text_names_workflow_and_node() -> None:
     """A line tells whose it is."""
-    line = TextFormatter().format(make_record("hello", workflow="seq", node="m1"))
-    assert line == "1970-01-01T00:00:00.000Z WARNING wfmgmt.handler [seq m1]: hello"
+    line = TextFormatter().format(make_record("hello", workflow="seq", node="m 1", request_id="r1", version="1.0"))
+    where = '[request_id=r1 workflow=seq version=1.0 node="m 1"]'
+    assert line == f"1970-01-01T00:00:00.000Z WARNING wfmgmt.handler {where}: hello"
+
+
+def test_text_shows_where_each_value_ends() -> None:
+    """A name that looks like more fields, or like the end of them, is quoted."""
+    line = TextFormatter().format(make_record("x", workflow="seq", node='a version=9]: "b'))
+    assert ' [workflow=seq node="a version=9]: \\"b"]: x' in line.replace("\\\\", "\\")
+
+
+def test_json_has_fields_for_values_of_the_message() -> None:
+    """What is counted by machines need not be cut out of a text; nothing and zero are distinguished."""
+    record = make_record("GET / 200 0 bytes", method="GET", client="")
+    record.__dict__.update(status=200, bytes=0)
+    fields = json.loads(JsonFormatter().format(record))
+    assert (fields["method"], fields["status"], fields["bytes"]) == ("GET", 200, 0)
+    assert "client" not in fields
+    assert "[" not in TextFormatter().format(record)
+
+
+@pytest.mark.parametrize(("setting", "logged"), [("off", []), ("errors", [400, 503]), ("all", [200, 399, 400, 503])])
+def test_access_log_has_the_lines_that_are_wanted(setting: str, logged: list[int]) -> None:
+    """Errors are 4xx and 5xx, whatever the level of the log."""
+    found: list[int] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(record.__dict__["status"])
+
+    config = logging_config("text", "error", setting)
+    log, collector = logging.getLogger("wfmgmt.access"), Collector()
+    before = (log.level, list(log.filters))
+    log.addHandler(collector)
+    try:
+        log.setLevel(config["loggers"]["wfmgmt.access"]["level"])
+        for each in config["loggers"]["wfmgmt.access"]["filters"]:
+            log.addFilter(each)
+        assert access_log.is_on() == bool(logged)
+        for status in (200, 399, 400, 503):
+            access_log.log_request(
+                method="GET", target="/", status=status, took_s=0, size_bytes=0, client="", request_id="r"
+            )
+    finally:
+        log.removeHandler(collector)
+        log.setLevel(before[0])
+        log.filters[:] = before[1]
+    assert found == logged
+
+
+def test_path_in_the_access_log_is_one_word_without_query(caplog: pytest.LogCaptureFixture) -> None:
+    """A client cannot make up further fields, and a token in the query stays out of the log."""
+    caplog.set_level(logging.INFO, logger="wfmgmt.access")
+    access_log.log_request(
+        method="GET", target="/a b\t200\n\udcff%20?token=1", status=404, took_s=0.01234, size_bytes=5, client="1.2.3.4",
+        request_id="r1",
+    )  # fmt: skip
+    assert caplog.messages == ["1.2.3.4 GET /a%20b%09200%0A%FF%20 404 12.3 ms 5 bytes"]
 
 
 def test_json_is_one_object_a_line() -> None:
@@ -54,7 +111,10 @@ def test_any_logged_text_stays_one_line() -> None:
     """Control, format and separator characters are shown as escapes, in the message and in what it belongs to."""
     line = TextFormatter().format(make_record(HOSTILE, workflow="w\nx", node="n\x1b"))
     assert line.isprintable()
-    assert "[w\\nx n\\x1b]: a\\n2026 ERROR x: b\\rc\\x1b[2Jd\\x00e\\x85f\\u2028g\\u202eh\\u2066i\\udc80" in line
+    assert (
+        "[workflow=w\\nx node=n\\x1b]: a\\n2026 ERROR x: b\\rc\\x1b[2Jd\\x00e\\x85f\\u2028g\\u202eh\\u2066i\\udc80"
+        in line
+    )
 
 
 def test_text_indents_every_line_of_a_traceback() -> None:

@@ -85,7 +85,7 @@ USES = (
     ),
     Use(
         "gunicorn.glogging:Logger",
-        ("setup", "access_log", "error_log", "access_log_enabled"),
+        ("setup", "access_log", "error_log", "access_log_enabled", "access"),
         "wfmgmt/deployment/gunicorn_log.py",
         "to write gunicorn's lines where ours go",
     ),

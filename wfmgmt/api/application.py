@@ -12,6 +12,7 @@ from wfmgmt.api.errors import register_error_handlers
 from wfmgmt.api.guard import REQUEST_ID_KEY
 from wfmgmt.api.metrics import Metrics
 from wfmgmt.domain.names import RESERVED_VERSIONS, VERSION_FORM, WORKFLOW_NAME_FORM
+from wfmgmt.http.access_log import NAMES_KEY
 
 #: A request to the management API is a few parameters.
 MAX_BODY_BYTES = 64 * 1024
@@ -56,6 +57,7 @@ def make_app(metrics: Metrics) -> Flask:
 
     @app.after_request
     def _end(answer: Response) -> Response:
+        request.environ[NAMES_KEY] = request.view_args
         metrics.count(
             method=request.method if request.url_rule else "other",
             route=_label(request.url_rule.rule) if request.url_rule else "unknown",

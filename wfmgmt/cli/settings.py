@@ -1,5 +1,6 @@
 """The start of most commands: the settings, the log as they have it, and private files."""
 
+import logging
 import logging.config
 import os
 
@@ -17,9 +18,10 @@ def load_settings() -> Settings:
     os.umask(PRIVATE_UMASK)
     settings = Settings.load()
     configure_log(settings)
+    logging.getLogger("wfmgmt.change").setLevel(logging.WARNING)  # A command prints what it changes.
     return settings
 
 
 def configure_log(settings: Settings) -> None:
     """Write the log of this process as the settings have it."""
-    logging.config.dictConfig(logging_config(settings.log_format, settings.log_level))
+    logging.config.dictConfig(logging_config(settings.log_format, settings.log_level, settings.access_log))

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlencode
 
 from wfmgmt.control.connection import OwnConnection, UnixConnection, Wait
 from wfmgmt.control.load_state import LoadState
 from wfmgmt.control.messages import (
     DriftReport,
     FiguresReport,
+    LogReport,
     MemoryReport,
     Message,
     ReachReport,
@@ -162,6 +164,16 @@ class RuntimeClient:
             RuntimeUnavailable: The runtime is down, hangs or sends malformed answers.
         """
         return self._ask(FiguresReport, "GET", f"/workflows/{uid}/figures")
+
+    def log(self, workflow: str, version: str, node: str | None, lines: int) -> LogReport:
+        """Return the last lines of the log about a version of a workflow, or about one node of it.
+
+        Raises:
+            RuntimeUnavailable: The runtime is down, hangs or sends malformed answers.
+        """
+        wanted = {"workflow": workflow, "version": version, "lines": lines}
+        query = urlencode(wanted if node is None else {**wanted, "node": node})
+        return self._ask(LogReport, "GET", f"/log?{query}")
 
     def reconcile_now(self) -> None:
         """Have the runtime compare itself with the database now, and attempt failed loads again.

@@ -1,7 +1,7 @@
 """The JSON messages between the management plane and the runtime, on the control socket."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -211,6 +211,36 @@ class ReachReport:
     revision: int
     reached: bool
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One record of the log about a node.
+
+    Attributes:
+        at: When it was logged, as the log has it.
+        node: The node.
+        pid: The worker's process; None where it is about none.
+        level: `info`, `warning`, `error` and the like.
+        text: The message, and the traceback on further lines.
+    """
+
+    at: str
+    node: str
+    pid: int | None
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogReport:
+    """The last records of the log about a version.
+
+    Attributes:
+        lines: The records, the oldest first.
+    """
+
+    lines: Sequence[LogLine] = ()
 
 
 class TrafficKind(StrEnum):

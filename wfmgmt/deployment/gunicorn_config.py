@@ -52,7 +52,7 @@ worker_class = "wfmgmt.deployment.web_worker.BufferingThreadWorker"
 logger_class = "wfmgmt.deployment.gunicorn_log.GunicornLogger"
 # The path without its query, which can hold the token of a download.
 access_log_format = '%(h)s %(l)s %(u)s %(t)s "%(m)s %(U)s %(H)s" %(s)s %(b)s "%(f)s" "%(a)s" %({x-request-id}o)s'
-logconfig_dict = logging_config(_settings.log_format, _settings.log_level)
+logconfig_dict = logging_config(_settings.log_format, _settings.log_level, _settings.access_log)
 keepalive = 30
 # Headers that would change the path under which a request arrives, from a proxy that we do not expect.
 forwarder_headers = ""

@@ -2,10 +2,15 @@
 
 import logging
 import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from http import HTTPStatus
 from typing import Any
 
 from gunicorn.glogging import Logger
 
+from wfmgmt.http import access_log
+from wfmgmt.http.answers import REQUEST_ID
 from wfmgmt.logs import StderrHandler, TextFormatter, escaped
 
 _STDOUT = 1
@@ -47,6 +52,24 @@ class GunicornLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
     def access_log_enabled(self) -> bool:
         """Whether there is anything to write lines of requests to; gunicorn takes our configuration for that."""
         return bool(self.access_log.handlers)
+
+    def access(self, resp: Any, req: Any, environ: Mapping[str, Any], request_time: timedelta) -> None:  # noqa: ANN401 - gunicorn's own values
+        """Log a request that was answered: as gunicorn's options say, and as `ACCESS_LOG` says."""
+        super().access(resp, req, environ, request_time)
+        if not access_log.is_on():
+            return
+        names = environ.get(access_log.NAMES_KEY) or {}
+        access_log.log_request(
+            method=environ["REQUEST_METHOD"],
+            target=environ["RAW_URI"],
+            status=resp.status_code or HTTPStatus.INTERNAL_SERVER_ERROR,
+            took_s=request_time.total_seconds(),
+            size_bytes=resp.sent,
+            client=environ.get("REMOTE_ADDR", ""),
+            request_id=next((value for name, value in resp.headers if name.lower() == REQUEST_ID), ""),
+            workflow=names.get("name"),
+            version=names.get("version"),
+        )
 
 
 def _line_handler(descriptor: int) -> logging.Handler:

@@ -38,6 +38,7 @@ from wfmgmt.api.guard import ManagementGuard
 from wfmgmt.deployment.client_socket import ClientSocket
 from wfmgmt.deployment.housekeeping import Housekeeping
 from wfmgmt.deployment.partial_request import PartialRequest
+from wfmgmt.http import access_log
 from wfmgmt.http.answers import (
     FRAMEWORK_TYPES,
     NO_CACHE,
@@ -210,8 +211,7 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
             return ",".join(values) if values else None
 
         path = unquote_to_wsgi_str(parsed.path)
-        client = conn.client[0] if isinstance(conn.client, tuple) else ""  # That of a Unix socket has no address.
-        request.refused = self.guard.refusal(parsed.method, path, header, client=client)
+        request.refused = self.guard.refusal(parsed.method, path, header, client=_host(conn.client))
         return request.refused is not None
 
     def _proceed(self, conn: TConn) -> None:
@@ -220,12 +220,12 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
         if request.is_broken_off:
             self._close(conn)
         elif request.refusal:
-            _answer(conn.sock, request.refusal, _TOO_LARGE[request.refusal], request.request_id)
+            _answer(conn.sock, conn.client, request.refusal, _TOO_LARGE[request.refusal], request_id=request.request_id)
             self._finish(conn, None)
         elif request.refused:
             error, request_id = request.refused
             status, kind = status_and_type(error)
-            _answer(conn.sock, status, str(error), request_id, kind)
+            _answer(conn.sock, conn.client, status, str(error), request_id=request_id, kind=kind)
             self._finish(conn, None)
         else:
             conn.init()
@@ -328,28 +328,51 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
 
     def handle_error(self, req: object, client: socket.socket, addr: object, exc: BaseException) -> None:
         """Answer a request that is not HTTP in the one shape that errors have."""
-        del req, addr
+        del req
         if isinstance(exc, InvalidHTTPVersion) and isinstance(exc.version, tuple):  # Else it is another protocol.
-            _answer(client, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, WRONG_VERSION)
+            _answer(client, addr, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, WRONG_VERSION)
         elif isinstance(exc, ParseException):
-            _answer(client, _STATUSES.get(type(exc), HTTPStatus.BAD_REQUEST), f"The request is not valid HTTP: {exc}")
+            status = _STATUSES.get(type(exc), HTTPStatus.BAD_REQUEST)
+            _answer(client, addr, status, f"The request is not valid HTTP: {exc}")
         else:
             self.log.error("Error handling a request", exc_info=exc)
-            _answer(client, HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error.")
+            _answer(client, addr, HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error.")
 
 
 def _answer(
-    client: socket.socket, status: int, message: str, request_id: str | None = None, kind: str | None = None
+    client: socket.socket,
+    address: object,
+    status: int,
+    message: str,
+    *,
+    request_id: str | None = None,
+    kind: str | None = None,
 ) -> None:
     """Answer for the application, on a connection that will be closed."""
     kind = kind or FRAMEWORK_TYPES[status]
+    request_id = sane_request_id(request_id)
     body = error_body(status, kind, message)
     headers = {
         "Connection": "close",
         "Content-Type": "application/json",
         "Content-Length": str(len(body)),
-        REQUEST_ID: sane_request_id(request_id),
+        REQUEST_ID: request_id,
         **NO_CACHE,
     }
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     client.sendall(f"HTTP/1.1 {status} {kind}\r\n{lines}\r\n".encode() + body)
+    if access_log.is_on():  # Neither method nor path may have been understood.
+        access_log.log_request(
+            method="-",
+            target="-",
+            status=status,
+            took_s=0.0,
+            size_bytes=len(body),
+            client=_host(address),
+            request_id=request_id,
+        )
+
+
+def _host(address: object) -> str:
+    """Return where a client is; one of a Unix socket has no address."""
+    return str(address[0]) if isinstance(address, tuple) else ""

@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from wfmgmt.registry import audit, heartbeat
+from wfmgmt.registry.change_log import log_change
 from wfmgmt.registry.engine import BUSY_TIMEOUT_S, LOG_LIMIT_BYTES, OPENED, make_engine, parse_database
 from wfmgmt.registry.failures import translated
 from wfmgmt.registry.files import DatabaseFiles, FileIdentity
@@ -68,6 +69,8 @@ class Registry:
     def write(self) -> Iterator[Writer]:
         """Give a transaction that holds the write lock; it commits at the end, or rolls back on an error.
 
+        What it has recorded in the audit trail is logged once it is committed.
+
         Raises:
             RegistryUnavailable: The lock was not to be had within 5 s, or the database cannot be written.
             InsufficientStorage: No space is left.
@@ -75,8 +78,11 @@ class Registry:
         with translated(), self._write_engine.connect() as connection:
             self._check(connection)
             with connection.begin():
-                yield Writer(connection, timestamp(self._clock()))
+                writer = Writer(connection, timestamp(self._clock()))
+                yield writer
                 self._check(connection)  # What is acknowledged has to be in the file that a restart finds.
+        for event in writer.recorded:
+            log_change(event)
 
     def _check(self, connection: Connection) -> None:
         if self._files is not None:

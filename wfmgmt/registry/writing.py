@@ -33,10 +33,15 @@ _NEXT_CHANGE = update(change_counter).values(last=change_counter.c.last + 1).ret
 
 
 class Writer(Reader):
-    """The changes and queries of one transaction; made by `Registry.write` and valid only inside it."""
+    """The changes and queries of one transaction; made by `Registry.write` and valid only inside it.
+
+    Attributes:
+        recorded: The audit events that it has appended.
+    """
 
     def __init__(self, connection: Connection, now: str) -> None:
         super().__init__(connection)
+        self.recorded: list[AuditEvent] = []
         self._now = now
 
     def claim_name(self, new: NewWorkflow) -> None:
@@ -362,3 +367,4 @@ class Writer(Reader):
     def record(self, event: AuditEvent) -> None:
         """Append one audit event."""
         audit.append(self._connection, self._now, event)
+        self.recorded.append(event)

@@ -50,7 +50,7 @@ class FailedChanges:
             f"workflow {event.workflow}" if event.workflow else "a workflow without a name",
             event.detail["error"]["type"],
             error,
-            extra={"workflow": event.workflow},
+            extra={"request_id": event.origin.request_id, "workflow": event.workflow},
         )
         self._unrecorded.append(event)
 

@@ -9,6 +9,8 @@ from wfmgmt.serving.predictions import NodeTrace
 
 #: Header that says what happened at each node.
 TRACE_HEADER = "x-wfmgmt-trace"
+#: Header that names a version: on a request the one that is to answer, on an answer the one that did.
+VERSION_HEADER = "x-workflow-version"
 #: TorchServe's content type for answers of every kind.
 DEFAULT_CONTENT_TYPE = "application/json"
 

@@ -40,6 +40,7 @@ def control_app(runtime: Runtime) -> web.Application:
     app.router.add_post("/workflows/{uid}/registered", _on_registered)
     app.router.add_post("/workflows/{uid}/reach", _reach)
     app.router.add_get("/workflows/{uid}/figures", _figures)
+    app.router.add_get("/log", _log_lines)
     app.router.add_get("/status", _status)
     app.router.add_post("/reconcile_now", _reconcile_now)
     app.router.add_get("/check", _check)
@@ -143,6 +144,14 @@ async def _figures(request: web.Request) -> web.Response:
     """Report the traffic of a workflow."""
     workflow = request.app[_RUNTIME].catalog.workflow(request.match_info["uid"])
     return _message(FiguresReport(revision=0, release=None) if workflow is None else workflow.figures())
+
+
+async def _log_lines(request: web.Request) -> web.Response:
+    """Report the last lines of the log about a version of a workflow, or about one node of it."""
+    query = request.query
+    node_logs = request.app[_RUNTIME].node_logs
+    lines = max(_number(request, "lines"), 0)
+    return _message(node_logs.report(query.get("workflow", ""), query.get("version", ""), query.get("node"), lines))
 
 
 async def _unload(request: web.Request) -> web.Response:

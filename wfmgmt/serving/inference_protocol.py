@@ -25,6 +25,7 @@ from wfmgmt.http.answers import (
     status_and_type,
 )
 from wfmgmt.serving.connections import Connections
+from wfmgmt.serving.inference_access import InferenceAccessLogger
 from wfmgmt.serving.request_heads import tolerant
 
 _MESSAGES: dict[int, str] = {HTTPStatus.NOT_FOUND: UNKNOWN_PATH, HTTPStatus.METHOD_NOT_ALLOWED: WRONG_METHOD}
@@ -32,6 +33,8 @@ _VERSIONS = (HttpVersion11, HttpVersion10)
 _REASONS: dict[int, str] = {HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: WRONG_VERSION}
 _log = logging.getLogger("wfmgmt.inference")
 
+#: Key of a request: its id, once that is decided.
+ID = web.RequestKey("id", str)
 #: Called once with every answer, before it is sent.
 OnAnswer = Callable[[web.BaseRequest, web.StreamResponse], None]
 
@@ -77,7 +80,13 @@ class InferenceProtocol(web.RequestHandler):
         self, manager: web.Server, connections: Connections, on_answer: OnAnswer, *, loop: asyncio.AbstractEventLoop
     ) -> None:
         # What aiohttp unpacks by itself has no bound on the time it takes, and may end too early.
-        super().__init__(manager, loop=loop, auto_decompress=False, keepalive_timeout=connections.limits.idle_timeout_s)
+        super().__init__(
+            manager,
+            loop=loop,
+            auto_decompress=False,
+            keepalive_timeout=connections.limits.idle_timeout_s,
+            access_log_class=InferenceAccessLogger,
+        )
         self._connections = connections
         self._on_answer = on_answer
         self._is_refused = False
@@ -200,14 +209,16 @@ class InferenceProtocol(web.RequestHandler):
         del message  # It repeats parts of the request.
         if request.writer.output_size > 0:
             raise ConnectionError("an answer was begun already") from exc
+        request_id = sane_request_id(None)
         if isinstance(exc, WfmgmtError):
             answer = own_error(exc)
         elif status == HTTPStatus.INTERNAL_SERVER_ERROR:
-            _log.error("unforeseen error", exc_info=exc)
+            request_id = request.get(ID) or sane_request_id(request.headers.get(REQUEST_ID))
+            _log.error("unforeseen error", exc_info=exc, extra={"request_id": request_id})
             answer = _plain_error(status, "Internal server error.")
         else:
             answer = _plain_error(status, _REASONS.get(status, "The request is not valid HTTP."))
         request._version = HttpVersion11  # noqa: SLF001 - that of such a request is made up, and would be answered with
-        answer.headers.update({**NO_CACHE, REQUEST_ID: sane_request_id(None)})
+        answer.headers.update({**NO_CACHE, REQUEST_ID: request_id})
         answer.force_close()
         return answer

@@ -19,10 +19,11 @@ from wfmgmt.http.answers import (
     readiness,
     sane_request_id,
 )
-from wfmgmt.serving.answers import DEFAULT_CONTENT_TYPE, TRACE_HEADER, joined, trace_text
+from wfmgmt.serving.answers import DEFAULT_CONTENT_TYPE, TRACE_HEADER, VERSION_HEADER, joined, trace_text
 from wfmgmt.serving.bodies import TRACE, encode_headers, read_fields
+from wfmgmt.serving.inference_access import WORKFLOW
 from wfmgmt.serving.inference_metrics import InferenceMetrics
-from wfmgmt.serving.inference_protocol import OnAnswer, framework_error, json_answer, own_error
+from wfmgmt.serving.inference_protocol import ID, OnAnswer, framework_error, json_answer, own_error
 from wfmgmt.serving.models.base import NodeRequest
 from wfmgmt.serving.openapi import INFERENCE_API
 from wfmgmt.serving.predictions import Permit, Prediction
@@ -32,13 +33,9 @@ from wfmgmt.serving.workflows import Wanted
 _RUNTIME = web.AppKey("runtime", Runtime)
 _METRICS = web.AppKey("metrics", InferenceMetrics)
 _DESCRIPTION = json_body(INFERENCE_API)
-#: Header that names a version: on a request the one that is to answer, on an answer the one that did.
-VERSION_HEADER = "x-workflow-version"
 _VERSION_PATHS = ("/wfpredict/{name}/{version}", "/wfpredict/{name}/{version}/")
-#: Keys of a request: what it holds until its answer is written, its id, its version, and the prediction whose trace is
-#: asked for.
+#: Keys of a request: what it holds until its answer is written, its version, the prediction whose trace is asked for.
 _HELD = web.RequestKey("held", ExitStack)
-_ID = web.RequestKey("id", str)
 _VERSION = web.RequestKey("version", str)
 _TRACED = web.RequestKey("traced", Prediction)
 #: Shorter answers fit into the buffers of the system, and are written without waiting for the client.
@@ -83,8 +80,9 @@ async def _predict(request: web.Request) -> web.Response:
     """Have a version of a workflow answer."""
     runtime = request.app[_RUNTIME]
     catalog = runtime.catalog
-    request_id = request[_ID] = sane_request_id(request.headers.get(REQUEST_ID))
+    request_id = request[ID] = sane_request_id(request.headers.get(REQUEST_ID))
     match = request.match_info
+    request[WORKFLOW] = match["name"]
     named = match.get("version") or request.headers.get(VERSION_HEADER)
     wanted = Wanted(match["name"], named, request_id, request.headers)
     held = request[_HELD] = ExitStack()
@@ -166,7 +164,7 @@ def _dress(on_answer: OnAnswer) -> Middleware:
         try:
             answer = await _answer(request, handler)
             answer.headers.update(NO_CACHE)
-            answer.headers[REQUEST_ID] = request.get(_ID) or sane_request_id(request.headers.get(REQUEST_ID))
+            answer.headers[REQUEST_ID] = request.get(ID) or sane_request_id(request.headers.get(REQUEST_ID))
             if (version := request.get(_VERSION)) is not None:
                 answer.headers[VERSION_HEADER] = version
             if (prediction := request.get(_TRACED)) is not None:

@@ -12,6 +12,7 @@ from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.errors import TooManyRequests, WorkflowNotReady
 from wfmgmt.errors.predictions import NodeFailed, NodeRefused, NodeServerFailed, NodeServerTimedOut, WorkflowTimedOut
+from wfmgmt.serving.failure_log import FailedAttempt, FailureLog
 from wfmgmt.serving.measurements import NodeMeasurements
 from wfmgmt.serving.models.base import (
     InputField,
@@ -21,6 +22,7 @@ from wfmgmt.serving.models.base import (
     PredictionFailed,
     PredictionRefused,
 )
+from wfmgmt.serving.traffic import is_server_error
 from wfmgmt.timeouts import timeout_after
 
 _MIN_ERROR_STATUS = 400
@@ -130,12 +132,14 @@ class NodeTrace:
         queued_s: Wait for a worker and for the batch to fill, in the attempt that succeeded.
         run_s: Time that the worker took in it.
         size_bytes: Length of the answer.
+        is_answered: Whether it has answered.
     """
 
     attempts: int = 0
     queued_s: float = 0.0
     run_s: float = 0.0
     size_bytes: int = 0
+    is_answered: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -178,6 +182,7 @@ class _Node(NamedTuple):
     infer: Infer
     measured: NodeMeasurements
     retries: int
+    log: FailureLog
 
 
 class WorkflowRunner:
@@ -196,7 +201,12 @@ class WorkflowRunner:
         self._response_timeout_s = target.response_timeout_s
         self._dag = Dag.from_edges([node.name for node in target.nodes], target.edges)
         self._nodes = {
-            node.name: _Node(infer[node.name], measured[node.name], node.settings.retry_attempts)
+            node.name: _Node(
+                infer[node.name],
+                measured[node.name],
+                node.settings.retry_attempts,
+                FailureLog(workflow=target.workflow, version=target.version, node=node.name),
+            )
             for node in target.nodes
         }
 
@@ -218,6 +228,7 @@ class WorkflowRunner:
             async with timeout_after(self._response_timeout_s - prediction.waited_s):
                 await self._follow(flow, [flow.start()], prediction)
         except TimeoutError:
+            self._log_timeout(prediction)
             raise WorkflowTimedOut(self._workflow, self._response_timeout_s) from None
         except _Ended as end:
             return {end.node: end.answer}
@@ -225,6 +236,16 @@ class WorkflowRunner:
         if results is None:
             raise RuntimeError("the graph ended without its leaves")
         return results
+
+    def _log_timeout(self, prediction: Prediction) -> None:
+        """Log that the workflow's time is over, under a node that was waited for."""
+        awaited = {node: trace.attempts for node, trace in prediction.traces.items() if not trace.is_answered}
+        node, attempts = next(iter(awaited.items()), (next(iter(self._nodes)), 0))
+        reason = f"no answer within the response_timeout of {self._response_timeout_s:g} s of the workflow"
+        is_copy = prediction.kind is TrafficKind.MIRROR
+        self._nodes[node].log.on_failed(
+            prediction.request.request_id, [FailedAttempt(attempts, reason)], is_copy=is_copy
+        )
 
     async def _follow(self, flow: DagRun[NodeAnswer], steps: list[Step[NodeAnswer]], prediction: Prediction) -> None:
         """Take these steps and all that they make possible; several at once where the graph branches."""
@@ -235,12 +256,27 @@ class WorkflowRunner:
             await _run_branches([self._follow(flow, [step], prediction) for step in steps])
 
     async def _answer(self, step: Step[NodeAnswer], prediction: Prediction) -> NodeAnswer:
-        """Have one node answer, in as many attempts as it may have."""
+        """Have one node answer, and count its answer and what it was given."""
         node = step.node
-        infer, measured, retries = self._nodes[node]
         trace = prediction.traces[node] = NodeTrace()
         request = _request(step, prediction.request)
+        answer = await self._attempt(node, request, trace, is_copy=prediction.kind is TrafficKind.MIRROR)
+        prediction.permit.reserve(len(answer.content))
+        for parent, used in step.inputs.items():
+            if len(self._dag.targets[parent]) == 1:
+                prediction.permit.release(len(used.content))
+        trace.queued_s, trace.run_s, trace.size_bytes = answer.queued_s, answer.run_s, len(answer.content)
+        if answer.status >= _MIN_ERROR_STATUS:
+            if is_server_error(answer.status):
+                self._nodes[node].log.on_error_status(request.request_id, trace.attempts, answer.status)
+            raise _Ended(node, answer)
+        return answer
+
+    async def _attempt(self, node: str, request: NodeRequest, trace: NodeTrace, *, is_copy: bool) -> NodeAnswer:
+        """Have one node answer, in as many attempts as it may have."""
+        infer, measured, retries, log = self._nodes[node]
         avoid = None
+        failed: tuple[FailedAttempt, ...] = ()  # The first and the last attempt.
         while True:
             trace.attempts += 1
             measured.requests += 1
@@ -249,26 +285,27 @@ class WorkflowRunner:
             except (PredictionFailed, TimeoutError) as error:
                 # A time-out in here is the node's: the workflow's own cancels what runs.
                 measured.failures += 1
+                failed = (*failed[:1], FailedAttempt.of(trace.attempts, error))
                 if trace.attempts > retries:
+                    log.on_failed(request.request_id, failed, is_copy=is_copy)
                     raise _failure(node, trace.attempts, error) from None
                 measured.retries += 1
                 avoid = getattr(error, "worker", None) or _NO_WORKER
             except PredictionRefused as refused:
                 measured.failures += 1
+                failed = (*failed[:1], FailedAttempt.of(trace.attempts, refused))
+                log.on_refused(request.request_id, failed, refused, is_copy=is_copy)
                 raise NodeRefused(node, trace.attempts, refused.reason, refused.status) from None
             except NoWorker as error:
                 measured.failures += 1
+                log.on_not_taken(request.request_id, trace.attempts, failed, error)
                 raise WorkflowNotReady(str(error), node) from None
             else:
                 break
         measured.record_answer(answer)
-        prediction.permit.reserve(len(answer.content))
-        for parent, used in step.inputs.items():
-            if len(self._dag.targets[parent]) == 1:
-                prediction.permit.release(len(used.content))
-        trace.queued_s, trace.run_s, trace.size_bytes = answer.queued_s, answer.run_s, len(answer.content)
-        if answer.status >= _MIN_ERROR_STATUS:
-            raise _Ended(node, answer)
+        trace.is_answered = True
+        if failed:
+            log.on_answered(request.request_id, trace.attempts, failed)
         return answer
 
 

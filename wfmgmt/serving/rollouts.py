@@ -120,7 +120,6 @@ class RolloutLoop:
             return
         following = next_release(release, verdict, self._clock())
         if following is not None:
-            _log.warning("%s release: %s", following.actor, verdict.reason, extra={"workflow": workflow.name})
             await asyncio.to_thread(self._make_release, workflow.name, release, following, verdict)
             self._catalog.look_wanted.set()
 

@@ -10,6 +10,7 @@ from wfmgmt.serving.load_order import LoadHistory
 from wfmgmt.serving.loader import Loader
 from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.mirroring import Mirror
+from wfmgmt.serving.node_logs import NodeLogs
 from wfmgmt.serving.predictions import AdmissionControl
 from wfmgmt.serving.reconciler import Reconciler
 from wfmgmt.serving.rollouts import RolloutLoop
@@ -29,6 +30,7 @@ class Runtime:
         admission: The requests that are under way.
         mirror: Copies of requests.
         rollouts: Judges the candidates of releases.
+        node_logs: The last lines of the log about nodes.
     """
 
     catalog: Catalog
@@ -40,6 +42,7 @@ class Runtime:
     admission: AdmissionControl
     mirror: Mirror
     rollouts: RolloutLoop
+    node_logs: NodeLogs
 
     def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """Return what has to run for as long as the runtime does."""

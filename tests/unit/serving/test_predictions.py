@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from wfmgmt.control.messages import TrafficKind
 from wfmgmt.domain.workflow import LoadRequest, Node, NodeKind, NodeSettings
 from wfmgmt.errors import TooManyRequests, WorkflowNotReady
 from wfmgmt.errors.predictions import NodeFailed, NodeRefused, WorkflowTimedOut
@@ -30,7 +31,7 @@ Behaviour = Callable[[NodeRequest], bytes | NodeAnswer]
 PARALLEL = {"pre": ["a", "b"], "a": ["join"], "b": ["join"], "join": []}
 
 
-def make_load_request(graph: Mapping[str, list[str]], *, retries: int, timeout_s: int) -> LoadRequest:
+def make_load_request(graph: Mapping[str, list[str]], *, retries: int, timeout_s: Any) -> LoadRequest:
     """Return a workflow of models with this graph."""
     settings = NodeSettings(retry_attempts=retries)
     return LoadRequest(
@@ -54,7 +55,7 @@ def spelled(request: NodeRequest) -> str:
 class Workflow:
     """A workflow whose nodes put their name around what they are given, or do what a test says."""
 
-    def __init__(self, graph: Mapping[str, list[str]], *, retries: int = 1, timeout_s: int = 5, **nodes: Any) -> None:
+    def __init__(self, graph: Mapping[str, list[str]], *, retries: int = 1, timeout_s: float = 5, **nodes: Any) -> None:
         self.asked: list[tuple[str, int | None]] = []
         self._nodes = nodes
         request = make_load_request(graph, retries=retries, timeout_s=timeout_s)
@@ -77,11 +78,12 @@ class Workflow:
             answer.set_result(played if isinstance(played, NodeAnswer) else NodeAnswer(content=played))
         return answer
 
-    async def run(self, body: Content = b"x") -> dict[str, str]:
+    async def run(self, body: Content = b"x", kind: TrafficKind = TrafficKind.SERVE) -> dict[str, str]:
         """Send a request through; return the text of each leaf."""
         with AdmissionControl(PredictionLimits()).admit() as permit:
             permit.begin()
-            prediction = Prediction(request=NodeRequest("id", b"{}", [InputField("body", body)]), permit=permit)
+            request = NodeRequest("id", b"{}", [InputField("body", body)])
+            prediction = Prediction(request=request, permit=permit, kind=kind)
             self.traces = prediction.traces
             answers = await self._runner.run(prediction)
         return {name: bytes(answer.content).decode() for name, answer in answers.items()}

@@ -192,14 +192,20 @@ class PredictionFailed(WfmgmtError):
         worker: Which worker failed, to be avoided by the next attempt; None when that makes no difference.
         fault: Whose fault it is.
         is_worker_gone: Whether all that is known is that its worker ended.
+        traceback: The handler's, for the log; empty when it did not raise.
+        pid: The worker's process, where it is one of this machine.
     """
 
-    def __init__(self, reason: str, worker: int | None = None, fault: Fault = Fault.MODEL) -> None:
+    def __init__(
+        self, reason: str, worker: int | None = None, fault: Fault = Fault.MODEL, *, traceback: str = ""
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.worker = worker
         self.fault = fault
         self.is_worker_gone = False
+        self.traceback = traceback
+        self.pid: int | None = None
 
 
 class PredictionRefused(WfmgmtError):
@@ -208,12 +214,16 @@ class PredictionRefused(WfmgmtError):
     Attributes:
         reason: The handler's own message.
         status: HTTP status, 400 to 599.
+        traceback: The handler's, for the log; empty for a status below 500, which is no failure of the handler.
+        pid: The worker's process, where it is one of this machine.
     """
 
-    def __init__(self, reason: str, status: int) -> None:
+    def __init__(self, reason: str, status: int, *, traceback: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.status = status
+        self.traceback = traceback
+        self.pid: int | None = None
 
 
 class NoWorker(Unavailable):

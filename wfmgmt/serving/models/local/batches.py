@@ -21,6 +21,9 @@ HandlerMeasurements = Sequence[tuple[str, str, str, float]]
 #: What became of one request.
 Outcome = NodeAnswer | PredictionFailed | PredictionRefused
 
+#: Longest traceback of a failed prediction in the log; its end is what counts.
+MAX_TRACEBACK_CHARS = 16_000
+
 _MIN_STATUS, _MIN_ERROR_STATUS, _HIGHEST_STATUS = 200, 400, 599
 _CONTENT_TYPE = "content-type"
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
@@ -84,9 +87,11 @@ def read_result(frame: Frame, size: int, ticket: int) -> BatchResult:
     run_s = max(float(header["run_us"]) / 1_000_000, 0.0)
     if header["op"] == "failed":
         error, status = str(header["error"]), header.get("status")
+        traceback = str(header.get("traceback", ""))[-MAX_TRACEBACK_CHARS:]
         if isinstance(status, int) and _MIN_ERROR_STATUS <= status <= _HIGHEST_STATUS:
-            return BatchResult([PredictionRefused(error, status) for _ in range(size)], (), run_s)
-        return BatchResult([PredictionFailed(error) for _ in range(size)], (), run_s)
+            refused = [PredictionRefused(error, status, traceback=traceback) for _ in range(size)]
+            return BatchResult(refused, (), run_s)
+        return BatchResult([PredictionFailed(error, traceback=traceback) for _ in range(size)], (), run_s)
     answers = header["answers"]
     if header["op"] != "answer" or len(answers) != size:
         raise ValueError("no answer to this batch")

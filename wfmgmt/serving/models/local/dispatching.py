@@ -305,7 +305,7 @@ class Dispatcher:
         for batch in reversed(prefetched):
             self._waiting.put_back([call for call in batch.calls if not call.answer.done()])
         if len(begun.calls) == 1:
-            begun.calls[0].fail(PredictionFailed(reason, worker.number))
+            self._fail(begun.calls[0], worker, PredictionFailed(reason))
         else:
             self._run_alone(begun.calls)
         self._dispatch()
@@ -350,13 +350,18 @@ class Dispatcher:
         """Give each request of a batch what became of it."""
         now = self._clock()
         for call, outcome in zip(batch.calls, result.outcomes, strict=True):
-            if isinstance(outcome, PredictionFailed):
-                call.fail(PredictionFailed(outcome.reason, worker.number))
-            elif isinstance(outcome, PredictionRefused):
-                call.fail(outcome)
+            if isinstance(outcome, PredictionFailed | PredictionRefused):
+                self._fail(call, worker, outcome)
             elif not call.answer.done():
                 waited_s = now - call.queued_at
                 outcome.batch_size = len(batch.calls)
                 outcome.run_s = min(result.run_s, waited_s)
                 outcome.queued_s = waited_s - outcome.run_s
                 call.answer.set_result(outcome)
+
+    def _fail(self, call: Call, worker: ReadyWorker, error: PredictionFailed | PredictionRefused) -> None:
+        """Fail a request that a worker had."""
+        error.pid = worker.process.pid
+        if isinstance(error, PredictionFailed):
+            error.worker = worker.number
+        call.fail(error)

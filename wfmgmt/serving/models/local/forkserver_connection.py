@@ -86,7 +86,7 @@ class ForkserverConnection:
                 near, far = socket.socketpair()
                 opened.enter_context(near)
                 log_read, log_write = os.pipe()
-                output = OutputLog(workflow="", node="")
+                output = OutputLog(fields={})
                 pipe = LogPipe(log_read, output)
                 opened.callback(pipe.close)
                 try:
@@ -139,11 +139,13 @@ class ForkserverConnection:
                 log_read, log_write = os.pipe()
                 far_ends.callback(os.close, log_write)
                 output = OutputLog(
-                    workflow=workflow, node=node, on_dropped=functools.partial(on_dropped, workflow, node)
+                    fields={"workflow": workflow, "node": node},
+                    on_dropped=functools.partial(on_dropped, workflow, node),
                 )
                 pipe = LogPipe(log_read, output)
                 near_ends.callback(pipe.close)
                 pid, exited = await self._request_fork((far.fileno(), log_write), answer_timeout_s)
+                output.fields["pid"] = pid
                 channel = await connect(near, Channel(self._message_bytes))
                 near_ends.callback(channel.close)
                 if pid in self._exits:

@@ -76,7 +76,7 @@ class Installer:
             InstallFailed: That is not possible, or takes too long.
         """
         log_read, log_write = os.pipe()
-        output = _Output(workflow=workflow, node=node)
+        output = _Output(fields={"workflow": workflow, "node": node})
         pipe = LogPipe(log_read, output)
         try:
             process = await self._start(folder, log_write)

@@ -93,6 +93,7 @@ class LocalModel(Lifetime):
         )
         job = Job(
             workflow=model.workflow,
+            version=model.version,
             node=model.node,
             equip=self._equip,
             startup_timeout_s=model.startup_timeout_s,

@@ -25,7 +25,7 @@ from wfmgmt.serving.models.local.worker_start import Forks, Job, bring_up
 #: Delays between the restarts of one worker double between these; one that was up for so long begins anew.
 _FIRST_DELAY_S, _MAX_DELAY_S, _STEADY_S = 0.1, 30.0, 30.0
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("wfmgmt.worker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,11 +153,11 @@ class WorkerPool:
                 await asyncio.gather(*(slot.came_up for slot in new))
             except BaseException:
                 self._wanted, self._max_workers = before
-                await self._remove(new)
+                await self._remove(new, "another one did not come up")
                 raise
             # Workers that are not up go first, then the youngest.
             self._slots.sort(key=lambda slot: slot.worker is None)
-            await self._remove(self._slots[maximum:])
+            await self._remove(self._slots[maximum:], "scaled down")
             if self.is_above_minimum:
                 self._watch_idlers(self.settings.idle_timeout_s)
             if self.dispatcher.saturated_s is not None:
@@ -174,7 +174,7 @@ class WorkerPool:
         self._growth.close()
         if self._shrink_timer is not None:
             self._shrink_timer.cancel()
-        await self._remove(tuple(self._slots))
+        await self._remove(tuple(self._slots), "unloaded")
         for running in self._running:
             _cancel_once(running)
         if self._running or self._tasks:
@@ -211,7 +211,7 @@ class WorkerPool:
 
     def record_failed_growth(self, reason: str) -> None:
         """Begin a pause, since a worker above the minimum did not come up; after it the next attempt may be made."""
-        _logger.warning("%s of %s: no further worker: %s", self.job.node, self.job.workflow, reason)
+        _logger.warning("no further worker: %s", reason, extra=self.job.log_fields)
         self._growth_error = reason
         self._growth_pauses.next_pause()
         self.record_failure(reason)
@@ -265,20 +265,22 @@ class WorkerPool:
         if slots:
             before = len(self._slots)
             self._scalings.record(before, before - len(slots), ScalingReason.IDLE, f"idle for {limit_s:g} s")
-            task = asyncio.create_task(self._remove(slots))
+            task = asyncio.create_task(self._remove(slots, f"idle for {limit_s:g} s"))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         if surplus > len(slots):
             oldest = min((idler.idle_since for idler in idlers if idler not in leaving), default=self.clock())
             self._watch_idlers(oldest + limit_s - self.clock())
 
-    async def _remove(self, slots: Iterable["_Slot"]) -> None:
-        """Take these slots down at the same time and forget them."""
+    async def _remove(self, slots: Iterable["_Slot"], why: str) -> None:
+        """Take these slots down at the same time and forget them; the log says why."""
         slots = tuple(slots)
         if not slots:
             return
         permits = sum(slot in slots for slot in self._slots)
         self._slots = [slot for slot in self._slots if slot not in slots]
+        for slot in slots:
+            slot.why_removed = slot.why_removed or why
         busy = [slot.worker for slot in slots if slot.worker is not None]
         try:
             try:
@@ -290,6 +292,12 @@ class WorkerPool:
         finally:
             self.settings.budget.give_back(permits, self.job.workflow)
         self.on_change()
+
+
+def _log_end(job: Job, pid: int, end: str, why_removed: str) -> None:
+    """Log that a worker is gone: by itself, which is a failure, or because it was not needed any more."""
+    level = logging.INFO if why_removed else logging.WARNING
+    _logger.log(level, "worker gone: %s", why_removed or end, extra={**job.log_fields, "pid": pid})
 
 
 def _cancel_once(task: asyncio.Task[None]) -> None:
@@ -305,6 +313,7 @@ class _Slot:
         worker: The worker, while it is ready.
         error: Why the last one went or did not come.
         has_failed: Whether the last attempt to start one failed.
+        why_removed: Why it is taken down; empty while it is not.
         came_up: Done when the first worker is ready, failed when it did not come up.
         task: Runs until it is cancelled, the first worker has failed, or no other one is needed.
 
@@ -317,6 +326,7 @@ class _Slot:
         self.worker: ReadyWorker | None = None
         self.error: str | None = None
         self.has_failed = False
+        self.why_removed = ""
         self.came_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pool = pool
         self._is_spare = is_spare
@@ -371,14 +381,16 @@ class _Slot:
         self.error, self.has_failed = None, False
         worker = self.worker = pool.dispatcher.add(process)
         pool.on_ready()
+        end = ""
         try:
-            self.error = f"worker {await process.wait()}"
+            end = await process.wait()
+            self.error = f"worker {end}"
         finally:
             self.worker = None
             pool.dispatcher.remove(worker)
             pool.on_change()
             await process.stop(grace_s=pool.settings.grace_s)
-        _logger.warning("%s of %s: %s", pool.job.node, pool.job.workflow, self.error)
+            _log_end(pool.job, process.pid, end, self.why_removed)
         up_s = max(pool.clock() - started, _STEADY_S if worker.has_answered else 0)
         return up_s, worker.died_working
 

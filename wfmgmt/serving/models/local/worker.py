@@ -13,8 +13,9 @@ while it works; it answers them one at a time, in their order:
                        with a payload: for each request H bytes of headers as a JSON object, then N bytes per field
     worker → runtime   {"op": "answer", "ticket", "run_us", "answers": [[status, headers, N], …], "metrics"} with N
                        bytes per answer, where an answer that cannot be sent is {"error"} instead,
-                       or {"op": "failed", "ticket", "run_us", "error"}, with a "status" when the handler chose one;
-                       the ticket is the request's, run_us the microseconds since the request was read
+                       or {"op": "failed", "ticket", "run_us", "error"}, with a "traceback" when the handler raised,
+                       and a "status" when it chose one; the ticket is the request's, run_us the microseconds since the
+                       request was read
     runtime → worker   {"op": "stop"}, or the end of the stream: exit code 0
 
 The variables in "environment" are set before anything of the archive is imported. "threads" is the number for libraries
@@ -25,11 +26,9 @@ unpacked archive that it shares with others. Standard output and standard error 
 protocol has a socket of its own, so nothing that a handler prints can disturb it.
 """
 
-import contextlib
 import importlib
 import io
 import json
-import logging
 import os
 import socket
 import sys
@@ -47,14 +46,15 @@ from wfmgmt.serving.models.local.thread_limits import limit_loaded_modules
 from wfmgmt.serving.models.local.working_folder import make_working_folder
 
 _MAX_ERROR_CHARS = 2_000
-_MAX_TRACEBACK_CHARS = 64_000
+#: Ends of tracebacks that are sent: of a load, and of each prediction.
+_LOAD_TRACEBACK_CHARS, _TRACEBACK_CHARS = 64_000, 16_000
 #: Headers that a handler may set, as JSON; those of a batch share the header of one message with much else.
 _MAX_HEADERS_BYTES, _BATCH_HEADERS_BYTES = 64 * 1024, frames.MAX_HEADER_BYTES // 2
 #: Where the service's packages are. In a checkout there is more beside them, like `app.py`, which is no handler.
 _ROOT = os.path.dirname(os.path.dirname(wfmgmt.__file__))  # noqa: PTH120 - pathlib costs memory
 _IS_CHECKOUT = os.path.exists(os.path.join(_ROOT, "pyproject.toml"))  # noqa: PTH110, PTH118 - likewise
 _BUFFER_BYTES = 64 * 1024
-_MIN_ERROR_STATUS, _HIGHEST_ERROR = 400, 599
+_MIN_ERROR_STATUS, _MIN_SERVER_ERROR, _HIGHEST_ERROR = 400, 500, 599
 
 
 def main(sock: socket.socket) -> int:
@@ -69,7 +69,9 @@ def main(sock: socket.socket) -> int:
             order, _ = frames.receive_header(stream)
             if order["op"] == "stop":
                 return 0
+            worker_log.begin(order["requests"])
             worker.predict(order)
+            worker_log.end()
     except EOFError:
         return 0
 
@@ -111,7 +113,7 @@ class _Worker:
             self._context = Context(model_name=order["model_name"], model_yaml_config=config, **order["context"])
             self._entry_point = load_entry_point(order["handler"], self._context)
         except BaseException as exc:  # noqa: BLE001 - SystemExit and the like are failures to load, too
-            trace = "".join(traceback.format_exception(exc))[-_MAX_TRACEBACK_CHARS:]
+            trace = _traceback(exc, _LOAD_TRACEBACK_CHARS)
             failed: dict[str, Any] = {"op": "failed", "error": self._error_text(exc), "traceback": trace}
             if isinstance(exc, HandlerNotFound):
                 failed["archive"] = True
@@ -131,9 +133,10 @@ class _Worker:
         try:
             returned = self._entry_point(data, context)
         except BaseException as exc:  # noqa: BLE001 - a handler may raise what it likes; the worker lives on
-            with contextlib.suppress(Exception):  # The exception's own class may fail.
-                worker_log.write(logging.ERROR, traceback.format_exc())
-            self._reply({"op": "failed", "error": self._error_text(exc), **self._refusal(exc)}, ticket, began)
+            failed = {"op": "failed", "error": self._error_text(exc), **self._refusal(exc)}
+            if failed.get("status", _MIN_SERVER_ERROR) >= _MIN_SERVER_ERROR:
+                failed["traceback"] = _traceback(exc, _TRACEBACK_CHARS)
+            self._reply(failed, ticket, began)
             return
         if (error := _wrong_answers(returned, len(data))) is not None:
             self._reply({"op": "failed", "error": error}, ticket, began)
@@ -260,6 +263,14 @@ def _checked(request: RequestContext) -> tuple[int, dict[str, str]]:
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(f"header {name!r} is no text")
     return status, request.response_headers
+
+
+def _traceback(exc: BaseException, max_chars: int) -> str:
+    """Return the end of the traceback of an error; nothing when its class does not let it be written."""
+    try:
+        return "".join(traceback.format_exception(exc))[-max_chars:]
+    except Exception:  # noqa: BLE001 - the handler's exception class can do anything
+        return ""
 
 
 def describe_error(exc: BaseException) -> str:

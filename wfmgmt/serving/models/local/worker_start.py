@@ -1,17 +1,21 @@
 """Starting one worker of a job: a process is forked, and loads its handler."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from wfmgmt.domain.faults import Fault
+from wfmgmt.domain.releases import FIRST_VERSION
 from wfmgmt.serving.models.base import ModelNotLoaded
 from wfmgmt.serving.models.local.forkserver_process import ForkFailed, PreloadFailed
 from wfmgmt.serving.models.local.frames import Frame, InvalidFrame
 from wfmgmt.serving.models.local.worker_process import WorkerExited, WorkerProcess
 from wfmgmt.timeouts import timeout_at
+
+_logger = logging.getLogger("wfmgmt.worker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +24,7 @@ class Job:
 
     Attributes:
         workflow: Workflow it belongs to.
+        version: Which version of that.
         node: Node whose handler it hosts.
         equip: Prepares what one worker needs, and takes it back when that worker is gone. Gives the message that makes
             the worker load its handler, as `worker` describes it. Entering raises ModelNotLoaded.
@@ -28,10 +33,16 @@ class Job:
     """
 
     workflow: str
+    version: str = FIRST_VERSION
     node: str
     equip: Callable[[], AbstractAsyncContextManager[Mapping[str, Any]]]
     startup_timeout_s: float
     explain_import: Callable[[bool], str] = lambda _lacks_module: ""
+
+    @property
+    def log_fields(self) -> dict[str, Any]:
+        """What lines of the log about its workers belong to."""
+        return {"workflow": self.workflow, "version": self.version, "node": self.node}
 
 
 class Forks(Protocol):
@@ -62,11 +73,14 @@ async def bring_up(job: Job, forkserver: Forks) -> WorkerProcess:
                 fault = Fault.MODEL  # The service's own environment has the modules, that of the model has other ones.
             raise ModelNotLoaded(node, f"no worker could be started: {exc}", fault) from exc
         worker.own(equipment.pop_all())
+    worker.output.fields |= job.log_fields
     try:
         await _load(job, worker, load, deadline)
     except BaseException:
         await worker.stop(grace_s=0)
         raise
+    took_s = asyncio.get_running_loop().time() - (deadline - timeout_s)
+    _logger.info("worker up after %.2f s", took_s, extra={**job.log_fields, "pid": worker.pid})
     return worker
 
 

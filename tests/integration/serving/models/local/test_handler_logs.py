@@ -1,5 +1,6 @@
 """What handlers log, and how."""
 
+import asyncio
 import contextlib
 import logging
 from pathlib import Path
@@ -33,6 +34,7 @@ def handle(data, context):
 
 async def records_of(folder: Path, caplog: pytest.LogCaptureFixture, source: str, level: str) -> list[tuple[str, str]]:
     """Run a handler once and return level and message of all that it logged."""
+    caplog.set_level(logging.INFO, logger="wfmgmt.worker")
     caplog.set_level(logging.DEBUG, logger="wfmgmt.handler")
     worker_environment = WorkerEnvironment(log_level=level)
     async with open_servers(folder / "unpacked", worker_environment=worker_environment) as servers:
@@ -91,9 +93,28 @@ async def test_handlers_may_configure_the_log(
 
 
 @in_event_loop
-async def test_handlers_failure_is_an_error_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The traceback of a prediction that fails is there at any level."""
-    source = "def handle(data, context):\n    if data:\n        raise ValueError('bad\\x1e10 weather')\n"
-    records = await records_of(tmp_path, caplog, source, "error")
-    assert records[0] == ("ERROR", "Traceback (most recent call last):")
-    assert {level for level, _ in records} == {"ERROR"}
+async def test_what_handlers_log_has_the_id_of_the_request(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of the one that is answered; what was logged while it was loaded, and what is printed, has none."""
+    await records_of(tmp_path, caplog, HANDLER, "info")
+    found = {record.getMessage(): record.__dict__ for record in caplog.records if record.name == "wfmgmt.handler"}
+    assert [found[message].get("request_id") for message in ("loading", "1 of 2", "odd", "printed")] == [
+        None, "r", "r", None,
+    ]  # fmt: skip
+    assert {(fields["workflow"], fields["version"], fields["node"]) for fields in found.values()} == {("w", "1.0", "m")}
+    (up,) = [record for record in caplog.records if record.getMessage().startswith("worker up after ")]
+    assert {fields["pid"] for fields in found.values()} == {up.__dict__["pid"]}
+
+
+@in_event_loop
+async def test_what_handlers_log_about_a_batch_has_no_id(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It may be about any of its requests."""
+    caplog.set_level(logging.INFO, logger="wfmgmt.handler")
+    source = (
+        "import logging\ndef handle(data, context):\n    if data:\n"
+        "        logging.info('batch of %d', len(data))\n        return [b''] * len(data)\n"
+    )
+    async with open_servers(tmp_path / "unpacked") as servers:
+        model = await load(servers.models, make_mar(tmp_path, source=source), batch_size=2, max_batch_delay_ms=10_000)
+        await asyncio.gather(*(model.infer(NodeRequest(f"r{n}", b"{}", [InputField("body", b"x")])) for n in range(2)))
+    (record,) = [record for record in caplog.records if record.getMessage() == "batch of 2"]
+    assert not hasattr(record, "request_id")

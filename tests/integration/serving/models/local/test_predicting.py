@@ -1,7 +1,6 @@
 """Workers of this machine and handlers that do what they should not, for real."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,8 +12,16 @@ import uvloop
 from tests.support.factories import make_mar
 from tests.support.model_servers import has_ended, is_running, open_descriptors, open_servers, until
 from wfmgmt.errors import WfmgmtError
-from wfmgmt.serving.models.base import InputField, NodeAnswer, NodeRequest, PredictionFailed, WorkerStatus
+from wfmgmt.serving.models.base import (
+    InputField,
+    NodeAnswer,
+    NodeRequest,
+    PredictionFailed,
+    PredictionRefused,
+    WorkerStatus,
+)
 from wfmgmt.serving.models.local.accelerators import Accelerators
+from wfmgmt.serving.models.local.batches import MAX_TRACEBACK_CHARS
 from wfmgmt.serving.models.local.forkserver_client import WorkerEnvironment
 from wfmgmt.serving.models.local.pool import PoolSettings
 from wfmgmt.serving.models.protocol import LoadedModel
@@ -208,17 +215,47 @@ async def test_handler_has_to_return_a_list(tmp_path: Path) -> None:
 
 
 @in_event_loop
-async def test_error_of_a_handler_is_logged_with_its_traceback(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The operator finds in the log, under workflow and node, what the client does not get."""
+async def test_error_of_a_handler_comes_with_its_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It goes with the error to where the record is made, and not to the client; nor is it printed."""
     async with open_servers(tmp_path / "u") as servers:
         model = await load(servers.models, make_mar(tmp_path, source=HANDLER))
-        with caplog.at_level(logging.INFO, logger="wfmgmt.handler"):
-            assert "Traceback" not in await reason_of(model, "base")
-            await until(lambda: "BaseException: base" in caplog.text)
-    [record, *_] = [each for each in caplog.records if each.message.startswith("Traceback")]
-    assert (record.__dict__["workflow"], record.__dict__["node"]) == ("w", "m")
+        with pytest.raises(PredictionFailed) as raised:
+            await model.infer(ordering("base"))
+        error, pid = raised.value, int(await ask(model, "pid"))
+    assert error.traceback.startswith("Traceback (most recent call last):\n")
+    assert error.traceback.endswith("\nBaseException: base\n")
+    assert "Traceback" not in str(error)
+    assert error.pid == pid
+    assert "Traceback" not in caplog.text
+
+
+@in_event_loop
+async def test_traceback_of_a_handler_is_bounded(tmp_path: Path) -> None:
+    """Its end says what was wrong, however long the texts are that the handler raises."""
+    source = "def handle(data, context):\n    if data:\n        raise ValueError('x' * 10_000_000 + ' end')\n"
+    async with open_servers(tmp_path / "u") as servers:
+        model = await load(servers.models, make_mar(tmp_path, source=source))
+        with pytest.raises(PredictionFailed) as raised:
+            await model.infer(ordering("x"))
+    assert len(raised.value.traceback) == MAX_TRACEBACK_CHARS
+    assert raised.value.traceback.endswith("x end\n")
+
+
+@pytest.mark.parametrize(("status", "has_traceback"), [(404, False), (503, True)])
+@in_event_loop
+async def test_refusal_of_a_handler_has_a_traceback_when_it_is_a_failure(
+    tmp_path: Path, *, status: int, has_traceback: bool
+) -> None:
+    """A status below 500 is the client's fault, and says all that there is to say."""
+    source = (
+        "class PredictionException(Exception):\n    message, error_code = 'no', STATUS\n"
+        "def handle(data, context):\n    if data:\n        raise PredictionException\n"
+    ).replace("STATUS", str(status))
+    async with open_servers(tmp_path / "u") as servers:
+        model = await load(servers.models, make_mar(tmp_path, source=source))
+        with pytest.raises(PredictionRefused) as raised:
+            await model.infer(ordering("x"))
+    assert ("Traceback" in raised.value.traceback) == has_traceback
 
 
 @in_event_loop

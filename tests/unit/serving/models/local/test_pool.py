@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,6 +36,8 @@ class FakeWorker:
 
     def __init__(self, answer: Frame | Exception) -> None:
         self.answer = answer
+        self.pid = 1
+        self.output = SimpleNamespace(fields={"pid": self.pid})
         self.exit: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.stopped = False
 
