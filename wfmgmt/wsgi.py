@@ -4,6 +4,7 @@ from flask import Blueprint, Flask
 
 from wfmgmt.api.application import make_app
 from wfmgmt.api.guard import GuardedApplication, ManagementGuard
+from wfmgmt.api.logs import add_log_views
 from wfmgmt.api.metrics import Metrics, record_loop_failure, shared_folder
 from wfmgmt.api.operations import operations_blueprint
 from wfmgmt.api.releases import add_release_routes, add_release_views
@@ -41,6 +42,7 @@ def make_application(services: Services) -> Flask:
     add_workflow_views(workflows, inspection=services.inspection)
     add_release_routes(writes, releases=services.releases)
     add_release_views(workflows, inspection=services.inspection)
+    add_log_views(workflows, inspection=services.inspection)
     add_scaling_routes(writes, scaling=services.scaling)
     app.register_blueprint(workflows)
     app.register_blueprint(operations_blueprint(inspection=services.inspection, metrics=metrics))

@@ -15,6 +15,8 @@ from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.load_state import LoadState
 from wfmgmt.control.messages import (
     FiguresReport,
+    LogLine,
+    LogReport,
     NodeReport,
     ReachReport,
     StatusChanges,
@@ -105,6 +107,13 @@ class FakeRuntime(RuntimeClient):
         return FiguresReport(
             revision=1, release=1, versions={"1.0": VersionFigures(traffic={TrafficKind.SERVE: figures}, in_flight=2)}
         )
+
+    def log(self, workflow: str, version: str, node: str | None, lines: int) -> LogReport:
+        """Return one line, which says what was asked."""
+        if self.problem:
+            raise RuntimeUnavailable(self.problem)
+        text = f"{workflow} {version} {node} {lines}"
+        return LogReport(lines=(LogLine(at="2026-01-31T12:00:00.000Z", node="m1", pid=None, level="info", text=text),))
 
     def changes(self, *, epoch: str, since: int, wait_s: float) -> StatusChanges:
         """Report nothing, but the first time at once."""

@@ -4,6 +4,7 @@ from http import HTTPStatus
 from typing import Any
 
 from wfmgmt import __version__
+from wfmgmt.api.logs import LOG_PATHS, LOG_SCHEMAS
 from wfmgmt.api.openapi_parts import (
     ETAG,
     VERSION_IN_PATH,
@@ -170,6 +171,7 @@ MANAGEMENT_API: dict[str, Any] = {
             ),
         },
         **RELEASE_PATHS,
+        **LOG_PATHS,
         **NODE_PATHS,
         **SHARED_PATHS,
     },
@@ -204,6 +206,7 @@ MANAGEMENT_API: dict[str, Any] = {
             },
             "Workflow": {"type": "object", "required": list(_WORKFLOW), "properties": _WORKFLOW},
             **RELEASE_SCHEMAS,
+            **LOG_SCHEMAS,
             **WRITE_SCHEMAS,
         },
         (*WRITE_ERRORS, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT),

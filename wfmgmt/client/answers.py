@@ -164,6 +164,32 @@ class Workflow:
 
 
 @dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One record of the log about a node.
+
+    Attributes:
+        at: When it was logged.
+        node: The node.
+        pid: The worker's process; None where it is about none.
+        level: `info`, `warning`, `error` and the like.
+        text: The message, and its traceback on further lines.
+    """
+
+    at: datetime
+    node: str
+    pid: int | None
+    level: str
+    text: str
+
+
+@dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
+class Log:
+    """The last lines of the log about a version, the oldest first."""
+
+    lines: tuple[LogLine, ...]
+
+
+@dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
 class Health:
     """How much of the service works.
 

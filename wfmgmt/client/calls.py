@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any, Literal, Unpack
 from urllib.parse import quote
 
-from wfmgmt.client.answers import Health, Page, Predicted, Registered, Scaled, Status, Workflow
+from wfmgmt.client.answers import Health, Log, LogLine, Page, Predicted, Registered, Scaled, Status, Workflow
 from wfmgmt.client.call import (
     IDEMPOTENCY_KEY,
     Answer,
@@ -89,6 +89,21 @@ def describe(name: str, *, version: str | None = None) -> Call[Workflow]:
 def versions(name: str) -> Call[tuple[Workflow, ...]]:
     """Describe all versions of a workflow."""
     return reading(_path(name, "all"), reader(tuple[Workflow, ...]))
+
+
+def logs(
+    name: str, *, version: str | None = None, node: str | None = None, lines: int | None = None
+) -> Call[tuple[LogLine, ...]]:
+    """Return the last lines of the log about a version of a workflow, the oldest first.
+
+    Args:
+        name: The workflow.
+        version: Its version; the default one unless given.
+        node: Lines about this node only.
+        lines: Lines at most; 100 unless given.
+    """
+    read = reader(Log)
+    return reading(f"{_path(name, version)}/logs", lambda answer: read(answer).lines, node=node, lines=lines)
 
 
 def unregister(name: str, *, version: str | None = None, **options: Unpack[WriteOptions]) -> Call[Status]:

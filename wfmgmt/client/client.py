@@ -95,6 +95,7 @@ class Client:
     register = _sending(calls.register)
     describe = _sending(calls.describe)
     versions = _sending(calls.versions)
+    logs = _sending(calls.logs)
     unregister = _sending(calls.unregister)
     diff = _sending(calls.diff)
     release_page = _sending(calls.release_page)

@@ -1,16 +1,24 @@
 """Read-only queries of the API: which workflows are registered, and how they run."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wfmgmt.control.client import RuntimeClient
-from wfmgmt.control.messages import FiguresReport, VersionState, WorkflowReport
+from wfmgmt.control.messages import FiguresReport, LogLine, VersionState, WorkflowReport
 from wfmgmt.control.status_cache import StatusCache
 from wfmgmt.domain.plans import version_diff
 from wfmgmt.domain.releases import Release, WorkflowTarget
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.threads import ThreadPolicy
-from wfmgmt.errors import RegistryUnavailable, ReleaseNotFound, RuntimeUnavailable, VersionNotFound, WorkflowNotFound
+from wfmgmt.errors import (
+    NodeNotFound,
+    RegistryUnavailable,
+    ReleaseNotFound,
+    RuntimeUnavailable,
+    VersionNotFound,
+    WorkflowNotFound,
+)
 from wfmgmt.registry.reading import Reader
 from wfmgmt.registry.records import Page, WorkflowDetail, WorkflowKey
 from wfmgmt.registry.registry import Registry
@@ -147,6 +155,20 @@ class Inspection:
             return target, target.release, self._runtime.figures(target.uid)
         except RuntimeUnavailable:
             return target, target.release, None
+
+    def log(self, name: str, version: str | None, *, node: str | None, lines: int) -> Sequence[LogLine]:
+        """Return the last lines of the log about a version of a workflow, or about one node of it, the oldest first.
+
+        Raises:
+            WorkflowNotFound: No ready workflow has the name.
+            VersionNotFound: It has no such version.
+            NodeNotFound: That has no such node.
+            RuntimeUnavailable: The runtime, which has the lines, does not answer.
+        """
+        workflow = self.describe(name, version).workflow
+        if node is not None and node not in {each.name for each in workflow.nodes}:
+            raise NodeNotFound(name, workflow.version, node)
+        return self._runtime.log(name, workflow.version, node, lines).lines
 
     def diff(self, name: str, old: str, new: str) -> tuple[dict[str, object], int]:
         """Return, as JSON, what differs between two versions of a workflow, and the workflow's revision.

@@ -140,7 +140,7 @@ def test_paths_of_reserved_words_have_methods_of_their_own(two: ManagementApi) -
     for path, allowed in (("rollback", "POST"), ("traffic", "GET, HEAD, PUT"), ("all", "GET, HEAD")):
         answer = two.answer(f"DELETE /workflows/seq/{path}", 405)
         assert answer.headers["Allow"] == allowed
-    for path in ("explain", "logs", "latest"):
+    for path in ("explain", "graph", "latest"):
         assert two.send(f"GET /workflows/seq/{path}", 404)["type"] == "ResourceNotFoundException"
 
 

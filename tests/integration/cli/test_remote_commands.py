@@ -172,6 +172,16 @@ def test_change_sends_what_the_api_says(arguments: str, tmp_path: Path, capfd: p
 
 
 #: What is sent, what comes back, how the command ends, and what it prints.
+LOG_LINES = [
+    {"at": "2026-11-23T20:53:36.1Z", "node": "m1", "pid": 7, "level": "info", "text": "worker up after 0.10 s"},
+    {
+        "at": "2026-11-23T20:53:37.2Z",
+        "node": "m1",
+        "pid": None,
+        "level": "error",
+        "text": "prediction failed: \x1b[2J\nTraceback\n  File\n",
+    },
+]
 SHOWN: dict[str, tuple[str, Any, int, str]] = {
     "traffic seq": (
         "GET /workflows/seq/traffic",
@@ -227,6 +237,17 @@ m1    model  1      1-2      2        8      50ms   1000ms   1        batchSize 
         """\
 RELEASE  MADE                 BY         KIND     ROUTES         REASON
 7        2026-11-23 20:53:36  anonymous  traffic  2.0=10 1.0=90  new tokenizer
+""",
+    ),
+    "logs seq/2.0 --node m1 -n 3": (
+        "GET /workflows/seq/2.0/logs",
+        {"lines": LOG_LINES},
+        0,
+        """\
+2026-11-23 20:53:36 INFO [m1 7] worker up after 0.10 s
+2026-11-23 20:53:37 ERROR [m1] prediction failed: \\x1b[2J
+    Traceback
+      File
 """,
     ),
     "diff seq 1.0 2.0": (

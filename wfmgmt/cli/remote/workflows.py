@@ -1,4 +1,4 @@
-"""`wfmgmt register`, `list`, `describe`, `unregister`, `versions` and `diff`."""
+"""`wfmgmt register`, `list`, `describe`, `unregister`, `versions`, `diff` and `logs`."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from wfmgmt.cli.remote.command import ExitCode, RemoteCommand, write_options
 from wfmgmt.cli.remote.plans import diff_text
 from wfmgmt.cli.remote.text import properties, shares, table
 from wfmgmt.client import calls
-from wfmgmt.client.answers import Node, Page, Registered, Scaled, Status, Workflow
+from wfmgmt.client.answers import LogLine, Node, Page, Registered, Scaled, Status, Workflow
 from wfmgmt.client.call import Call
 from wfmgmt.logs import escaped
 
@@ -135,6 +135,24 @@ def _diff_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("new", metavar="V2", help="the version that it is compared with")
 
 
+def _logs_arguments(parser: argparse.ArgumentParser) -> None:
+    version_argument(parser)
+    parser.add_argument("--node", metavar="N", help="lines about this node only")
+    parser.add_argument("-n", "--lines", type=int, metavar="N", help="lines at most; 100 unless given")
+
+
+def _logs_text(_: argparse.Namespace, lines: tuple[LogLine, ...]) -> str:
+    return "\n".join(map(_log_line_text, lines))
+
+
+def _log_line_text(line: LogLine) -> str:
+    """Return a record; further lines of its text are indented, so that none can pass for another record."""
+    first, *rest = line.text.split("\n")
+    where = line.node if line.pid is None else f"{line.node} {line.pid}"
+    head = f"{line.at:%Y-%m-%d %H:%M:%S} {line.level.upper()} [{where}] {first}"
+    return "\n    ".join(map(escaped, [head, *filter(None, rest)]))
+
+
 COMMANDS: dict[str, RemoteCommand[Any]] = {
     "register": RemoteCommand(
         arguments=_register_arguments, call=_register, show=_registered_text, names=_registered_name, is_write=True
@@ -174,5 +192,13 @@ COMMANDS: dict[str, RemoteCommand[Any]] = {
         show=lambda _, diff: diff_text(diff),
         names=lambda _, diff: [change.path for change in diff.changes],
         code=lambda diff: ExitCode.DONE if diff.is_empty else ExitCode.CHANGES,
+    ),
+    "logs": RemoteCommand(
+        arguments=_logs_arguments,
+        call=lambda options: calls.logs(
+            options.name.workflow, version=options.name.version, node=options.node, lines=options.lines
+        ),
+        show=_logs_text,
+        names=lambda _, lines: sorted({line.node for line in lines}),
     ),
 }
