@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from wfmgmt.domain.releases import FIRST_VERSION
+
 #: A refusal is logged at most this often per node and reason; all are counted.
 LOGGED_EVERY_S = 60.0
 
@@ -62,12 +64,20 @@ class ScalingLog:
         node: The node.
         settings: What holds for all models.
         clock: Seconds that only go forward.
+        version: Which version of the workflow it is in.
     """
 
     def __init__(
-        self, workflow: str, node: str, settings: Autoscaling, clock: Callable[[], float] = time.monotonic
+        self,
+        workflow: str,
+        node: str,
+        settings: Autoscaling,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        version: str = FIRST_VERSION,
     ) -> None:
         self._workflow = workflow
+        self._version = version
         self._node = node
         self._on_scaled = settings.on_scaled
         self._clock = clock
@@ -87,4 +97,4 @@ class ScalingLog:
             self._info(f"not autoscaled: {why}")
 
     def _info(self, text: str) -> None:
-        _log.info("%s", text, extra={"workflow": self._workflow, "node": self._node})
+        _log.info("%s", text, extra={"workflow": self._workflow, "version": self._version, "node": self._node})

@@ -94,7 +94,7 @@ class WorkerPool:
             clock=clock,
         )
         self.forkserver = forkserver
-        self._scalings = ScalingLog(job.workflow, job.node, self.settings.autoscaling, clock)
+        self._scalings = ScalingLog(job.workflow, job.node, self.settings.autoscaling, clock, version=job.version)
         self._growth = Growth(
             mode=self.settings.autoscaling.mode,
             core_use=self.settings.core_use,
@@ -294,12 +294,6 @@ class WorkerPool:
         self.on_change()
 
 
-def _log_end(job: Job, pid: int, end: str, why_removed: str) -> None:
-    """Log that a worker is gone: by itself, which is a failure, or because it was not needed any more."""
-    level = logging.INFO if why_removed else logging.WARNING
-    _logger.log(level, "worker gone: %s", why_removed or end, extra={**job.log_fields, "pid": pid})
-
-
 def _cancel_once(task: asyncio.Task[None]) -> None:
     """Cancel a task; a second cancellation would break off the graceful end that the first one began."""
     if not task.cancelling():
@@ -390,7 +384,7 @@ class _Slot:
             pool.dispatcher.remove(worker)
             pool.on_change()
             await process.stop(grace_s=pool.settings.grace_s)
-            _log_end(pool.job, process.pid, end, self.why_removed)
+            pool.job.log_end(process.pid, end, self.why_removed)
         up_s = max(pool.clock() - started, _STEADY_S if worker.has_answered else 0)
         return up_s, worker.died_working
 

@@ -44,6 +44,11 @@ class Job:
         """What lines of the log about its workers belong to."""
         return {"workflow": self.workflow, "version": self.version, "node": self.node}
 
+    def log_end(self, pid: int, end: str, why_removed: str) -> None:
+        """Log that a worker is gone: by itself, which is a failure, or because it was not needed any more."""
+        level = logging.INFO if why_removed else logging.WARNING
+        _logger.log(level, "worker gone: %s", why_removed or end, extra={**self.log_fields, "pid": pid})
+
 
 class Forks(Protocol):
     """The part of `ForkserverClient` that starting a worker uses."""

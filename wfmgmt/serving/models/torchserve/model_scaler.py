@@ -76,7 +76,7 @@ class ModelScaler:
         self._model = model
         self._idle_timeout_s = idle_timeout_s
         self._may_grow = autoscaling.mode is not AutoscaleMode.OFF
-        self._scalings = ScalingLog(model.workflow, model.node, autoscaling)
+        self._scalings = ScalingLog(model.workflow, model.node, autoscaling, version=model.version)
         self._on_change = on_change
         self._may_work, self._is_idle = asyncio.Event(), asyncio.Event()
         self._may_work.set()
