@@ -290,22 +290,18 @@ class Writer(Reader):
         release_id = releases.add(self._connection, made, workflow_uid=row.uid, workflow=row.name, uids=uids)
         return release_id, made
 
-    def override(self, node_id: int, settings: Mapping[str, int], *, actor: str) -> None:
-        """Change settings of a node of a version."""
+    def override(self, node_id: int, settings: Mapping[str, int | None], *, actor: str) -> None:
+        """Change settings of a node of a version; None gives one the spec's value back."""
         self._connection.execute(
             delete(node_override).where(node_override.c.node_id == node_id, node_override.c.setting.in_(settings))
         )
-        self._connection.execute(
-            insert(node_override),
-            [
-                {"node_id": node_id, "setting": setting, "value": value, "at": self._now, "actor": actor}
-                for setting, value in settings.items()
-            ],
-        )
-
-    def reset_overrides(self, node_id: int) -> None:
-        """Give a node the settings of its spec back."""
-        self._connection.execute(delete(node_override).where(node_override.c.node_id == node_id))
+        rows = [
+            {"node_id": node_id, "setting": setting, "value": value, "at": self._now, "actor": actor}
+            for setting, value in settings.items()
+            if value is not None
+        ]
+        if rows:
+            self._connection.execute(insert(node_override), rows)
 
     def node_ids(self, uid: str) -> dict[str, int]:
         """Return the numbers of the rows of a version's nodes, by their names."""

@@ -172,6 +172,7 @@ class _Found:
     Attributes:
         target: The workflow.
         request: The version as it is.
+        spec: What the spec says of its nodes, by name.
         min_workers: Workers that each of its nodes which are meant will have at least.
         settings: New settings of nodes, by name, where they differ.
         plan: What that changes.
@@ -179,6 +180,7 @@ class _Found:
 
     target: WorkflowTarget
     request: LoadRequest
+    spec: Mapping[str, NodeSettings]
     min_workers: int
     settings: Mapping[str, NodeSettings]
     plan: Plan
@@ -202,17 +204,14 @@ def _look(reader: Reader, order: _Order) -> _Found:
         raise VersionNotFound(order.name, version)
     order.change.check(reader, order.name)
     (request,) = reader.load_requests([target.versions[version]])
-    wanted = order.rule(request, reader.spec_settings(request.uid))
+    spec = reader.spec_settings(request.uid)
+    wanted = order.rule(request, spec)
     nodes = {node.name: node for node in request.nodes}
-    settings = {
-        node: each
-        for node, each in wanted.items()
-        if each != nodes[node].settings or (order.action is AuditAction.RESET and nodes[node].overridden)
-    }
+    settings = {node: each for node, each in wanted.items() if each != nodes[node].settings}
     minimum = max(each.min_workers for each in wanted.values())
     plan = _plan(reader, target, request, settings, is_reset=order.action is AuditAction.RESET)
     order.change.check_plan(plan)
-    return _Found(target=target, request=request, min_workers=minimum, settings=settings, plan=plan)
+    return _Found(target=target, request=request, spec=spec, min_workers=minimum, settings=settings, plan=plan)
 
 
 def _plan(
@@ -266,21 +265,20 @@ def _changed(node: Node, values: Mapping[str, int]) -> NodeSettings:
 
 
 def _write(writer: Writer, found: _Found, order: _Order) -> None:
-    """Write new settings, and the audit event about them."""
-    action, change = order.action, order.change
+    """Write new settings, as far as they are not the spec's, and the audit event about them."""
+    change = order.change
     ids = writer.node_ids(found.request.uid)
     nodes = {node.name: node.settings for node in found.request.nodes}
     for node, settings in found.settings.items():
-        if action is AuditAction.RESET:
-            writer.reset_overrides(ids[node])
-        else:
-            fields = {field: getattr(settings, field) for field in _differing(nodes[node], settings)}
-            writer.override(ids[node], fields, actor=change.origin.actor)
+        changed = {field: getattr(settings, field) for field in _differing(nodes[node], settings)}
+        spec = found.spec[node]
+        overrides = {field: None if value == getattr(spec, field) else value for field, value in changed.items()}
+        writer.override(ids[node], overrides, actor=change.origin.actor)
     writer.revise(found.target.name)
     writer.record(
         AuditEvent(
             origin=change.origin,
-            action=action,
+            action=order.action,
             workflow=found.target.name,
             outcome=AuditOutcome.SUCCEEDED,
             detail={

@@ -82,6 +82,14 @@ def test_settings_of_one_node_are_changed_and_given_back(seq: ManagementApi) -> 
     assert [action for action, _ in seq.events()] == ["register", "update", "update", "update", "reset"]
 
 
+def test_setting_that_is_the_specs_again_is_not_overridden(seq: ManagementApi) -> None:
+    """By a change as by a reset; those that others changed stay as they are, with who changed them."""
+    seq.send("PUT /workflows/seq/nodes/m1?batch_size=8&retry_attempts=0")
+    seq.send("PUT /workflows/seq/nodes/m1?batch_size=1")
+    assert node(seq, "m1")["overridden"] == ["retryAttempts"]
+    assert seq.query("SELECT setting, value FROM node_override") == [("retry_attempts", 0)]
+
+
 def test_another_version_is_scaled_by_its_name(seq: ManagementApi) -> None:
     """The default one keeps what it has."""
     seq.register("2.0")
