@@ -240,7 +240,7 @@ def test_describe_shows_what_each_node_runs_with(service: Service) -> None:
     assert [list(node) for node in nodes] == [
         [
             *("name", "kind", "url", "digest", "minWorkers", "maxWorkers", "batchSize", "maxBatchDelay"),
-            *("retryAttempts", "timeoutMs", "threads", "readyWorkers", "error", "overridden"),
+            *("retryAttempts", "timeoutMs", "readyWorkers", "error", "overridden", "threads"),
         ]
     ] * 4
     running = {"m2": {"readyWorkers": 2}}

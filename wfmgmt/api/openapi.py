@@ -100,17 +100,17 @@ _NODE = {
     },
     "digest": {"type": "string", "nullable": True, "description": "SHA-256 of the model's archive"},
     **_SETTINGS,
-    "threads": {
-        "type": "integer",
-        "nullable": True,
-        "description": "Threads that the libraries in each new worker use; null when they decide that themselves",
-    },
     "readyWorkers": {"type": "integer", "description": "As the runtime reported, at most a second ago"},
     "error": {"type": "string", "nullable": True, "description": "Why workers are missing"},
     "overridden": {
         "type": "array",
         "items": {"type": "string"},
         "description": "Settings that are not those of the spec any more",
+    },
+    "threads": {
+        "type": "integer",
+        "nullable": True,
+        "description": "Threads that the libraries in each new worker use; null when they decide that themselves",
     },
 }
 _WORKFLOW = {

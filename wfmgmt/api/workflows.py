@@ -170,8 +170,8 @@ def _node_detail(node: Node, report: NodeReport, failure: str | None, *, threads
         "url": node.model_url,
         "digest": node.model_sha256,
         **node.settings.by_api_name(),
-        "threads": threads,
         "readyWorkers": report.ready,
         "error": failure or report.error,
         "overridden": [setting.api_name for setting in SETTINGS if setting.field in node.overridden],
+        "threads": threads,
     }
