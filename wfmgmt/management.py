@@ -65,7 +65,7 @@ class Services:
             failures=self.failures,
         )
         enforcement = Enforcement(registry=self.registry, runtime=self.runtime, long_requests=self.long_requests)
-        self.releases = Releases(registry=self.registry, enforcement=enforcement)
+        self.releases = Releases(registry=self.registry, folders=self.folders, enforcement=enforcement)
         self.scaling = Scaling(registry=self.registry, enforcement=enforcement)
         self.registration = Registration(
             registry=self.registry,

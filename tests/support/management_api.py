@@ -26,7 +26,7 @@ from wfmgmt.control.messages import (
     WorkflowReport,
 )
 from wfmgmt.domain.workflow import LoadRequest
-from wfmgmt.errors import RuntimeUnavailable
+from wfmgmt.errors import RuntimeDown, RuntimeUnavailable
 from wfmgmt.management import Services
 from wfmgmt.registry.schema import upgrade
 from wfmgmt.settings import Settings
@@ -47,6 +47,7 @@ class FakeRuntime(RuntimeClient):
         problem: Why revisions are not reached; empty when they are.
         dies: Raised instead of reaching a revision, as when the process is killed.
         may_load: Holds loads up while it is not set.
+        is_dead: Whether it does not say what is loaded.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -57,6 +58,7 @@ class FakeRuntime(RuntimeClient):
         self.reached: list[tuple[str, int]] = []
         self.problem = ""
         self.dies: BaseException | None = None
+        self.is_dead = False
         self.may_load = threading.Event()
         self.may_load.set()
 
@@ -83,6 +85,8 @@ class FakeRuntime(RuntimeClient):
 
     def report(self, uid: str) -> WorkflowReport:
         """Return whether a version is loaded."""
+        if self.is_dead:
+            raise RuntimeDown("The runtime is down; it is being started.")
         return WorkflowReport(uid=uid, workflow="", state=LoadState.SERVING if uid in self.loaded else LoadState.ABSENT)
 
     def on_registered(self, uid: str) -> None:

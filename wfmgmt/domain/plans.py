@@ -160,6 +160,11 @@ class Plan:
     warnings: tuple[str, ...] = ()
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing would change."""
+        return self.action is PlanAction.NONE
+
+    @property
     def fingerprint(self) -> str:
         """What is equal for two plans that do the same to the same: `p-` and 16 hexadecimal digits.
 

@@ -31,6 +31,15 @@ class Enforcement:
         self._runtime = runtime
         self._long_requests = long_requests
 
+    def unloaded(self, target: WorkflowTarget, versions: tuple[str, ...]) -> list[str]:
+        """Return the registrations of those versions that are not loaded.
+
+        Raises:
+            RuntimeUnavailable: The runtime cannot be reached.
+        """
+        uids = [target.versions[version] for version in versions]
+        return [uid for uid in uids if not self._runtime.report(uid).state.is_loaded]
+
     def load(self, target: WorkflowTarget, versions: tuple[str, ...]) -> None:
         """Load versions that are not; what is loaded stays so for a while, also without a share.
 
@@ -40,8 +49,7 @@ class Enforcement:
             RuntimeUnavailable: The runtime cannot be reached, or does not finish.
             ShuttingDown: The server stops meanwhile.
         """
-        uids = [target.versions[version] for version in versions]
-        missing = [uid for uid in uids if not self._runtime.report(uid).state.is_loaded]
+        missing = self.unloaded(target, versions)
         if not missing:
             return
         with self._long_requests.change_slot() as is_free:

@@ -1,9 +1,10 @@
 """What changes would do, worked out from the registry and from checked archives."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from wfmgmt.archives.handler_names import function_lines
 from wfmgmt.archives.manifest import WorkflowArchive
+from wfmgmt.archives.stores import ArchiveFolder, StoreFolders
 from wfmgmt.domain.plans import (
     ArchiveSource,
     Change,
@@ -19,6 +20,7 @@ from wfmgmt.domain.rollouts import with_all_to
 from wfmgmt.domain.spec import WorkflowSpec
 from wfmgmt.domain.traffic import table_json
 from wfmgmt.domain.workflow import LoadRequest, NodeKind
+from wfmgmt.errors import ArchiveNotFound, InvalidArchive
 from wfmgmt.registry.reading import Reader
 from wfmgmt.services.archives import ArchiveFile
 
@@ -42,6 +44,30 @@ def release_plan(reader: Reader, target: WorkflowTarget, before: RoutingTable, a
         routes_before=before.weights,
         routes_after=after.weights,
     )
+
+
+def lost_archives(folders: StoreFolders, versions: Iterable[LoadRequest]) -> tuple[str, ...]:
+    """Return a sentence about each archive without which a version cannot be loaded."""
+    return tuple(
+        f"Version {version.version} has to be loaded first, but {file} is not in the {store} store any more."
+        for version in versions
+        for store, file in _archives(version)
+        if not _is_there(folders.named(store), file)
+    )
+
+
+def _archives(version: LoadRequest) -> Iterable[tuple[str, str]]:
+    """Return store and file name of each archive of a version."""
+    models = [("model", node.model_file) for node in version.nodes if node.model_file is not None]
+    return dict.fromkeys([("workflow", version.archive_file), *models])
+
+
+def _is_there(folder: ArchiveFolder, file: str) -> bool:
+    try:
+        folder.find(file)
+    except (ArchiveNotFound, InvalidArchive):
+        return False
+    return True
 
 
 def _by_version(table: RoutingTable) -> dict[str, object]:

@@ -4,16 +4,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.domain.plans import Plan
 from wfmgmt.domain.releases import Release, ReleaseKind, RoutingTable, WorkflowTarget
 from wfmgmt.domain.rollouts import RolloutAction, acted, with_all_to
 from wfmgmt.domain.traffic import TrafficParser
-from wfmgmt.errors import NothingToRollBack, ReleaseNotFound, VersionNotFound, WorkflowNotFound
+from wfmgmt.errors import NothingToRollBack, ReleaseNotFound, RuntimeUnavailable, VersionNotFound, WorkflowNotFound
 from wfmgmt.registry.reading import Reader
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.changes import Change
 from wfmgmt.services.enforcement import Enforcement
-from wfmgmt.services.planning import release_plan
+from wfmgmt.services.planning import lost_archives, release_plan
 from wfmgmt.services.release_rules import Released, make_release
 
 
@@ -41,11 +42,13 @@ class Releases:
 
     Args:
         registry: The registry.
+        folders: The archive stores.
         enforcement: Brings releases into force.
     """
 
-    def __init__(self, *, registry: Registry, enforcement: Enforcement) -> None:
+    def __init__(self, *, registry: Registry, folders: StoreFolders, enforcement: Enforcement) -> None:
         self._registry = registry
+        self._folders = folders
         self._enforcement = enforcement
 
     def set_default(self, name: str, version: str, change: Change) -> Released | Plan:
@@ -133,7 +136,7 @@ class Releases:
         with self._registry.read() as reader:
             target, wanted, plan = _look(reader, name, change, rule)
         if change.dry_run:
-            return plan
+            return self._with_doubts(plan, target, wanted.table)
         self._enforcement.load(target, wanted.table.versions)
         with self._registry.write() as writer:
             target, wanted, _plan = _look(writer, name, change, rule)
@@ -149,6 +152,17 @@ class Releases:
             change.on_made(writer, released)
         self._enforcement.reach(target, released.revision)
         return released
+
+    def _with_doubts(self, plan: Plan, target: WorkflowTarget, table: RoutingTable) -> Plan:
+        """Return a plan with what may keep it from being carried out: versions that have to be loaded first."""
+        if plan.is_empty:
+            return plan
+        try:
+            missing = self._enforcement.unloaded(target, table.versions)
+        except RuntimeUnavailable as error:
+            return replace(plan, unknown=(f"Which versions have to be loaded first: {error}",))
+        with self._registry.read() as reader:
+            return replace(plan, warnings=lost_archives(self._folders, reader.load_requests(missing)))
 
 
 def _alternative(number: int | None) -> str:

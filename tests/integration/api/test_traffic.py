@@ -79,6 +79,23 @@ def test_versions_that_are_not_loaded_are_loaded_before_the_release(two: Managem
     assert two.runtime.loads == ["seq/2.0"]
 
 
+def test_dry_run_warns_of_versions_that_cannot_be_loaded(two: ManagementApi) -> None:
+    """Of those that have to be loaded first, and whose archives are gone; and says so when it is not known."""
+    (two.services.settings.model_store / "m1.mar").unlink()
+    request = "PUT /workflows/seq/2.0/set-default?dry_run=true"
+    assert two.send(request)["warnings"] == []
+    two.runtime.loaded.clear()
+    warning = "Version 2.0 has to be loaded first, but m1.mar is not in the model store any more."
+    assert two.send(request)["warnings"] == [warning]
+    assert two.send("PUT /workflows/seq/traffic?version=2.0&weight=10&dry_run=true")["warnings"][0] == warning
+    two.runtime.is_dead = True
+    plan = two.send(request)
+    assert (plan["warnings"], plan["unknown"]) == (
+        [],
+        ["Which versions have to be loaded first: The runtime is down; it is being started."],
+    )
+
+
 def test_version_that_does_not_load_is_refused_and_nothing_is_changed(two: ManagementApi) -> None:
     """The old version goes on, and the message names the nodes that failed, not those that went with them."""
     two.runtime.loaded.clear()
