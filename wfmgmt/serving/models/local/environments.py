@@ -1,6 +1,7 @@
 """Virtual environments with the libraries that archives list, and the forkservers of their interpreters."""
 
 import asyncio
+import errno
 import hashlib
 import logging
 import os
@@ -106,7 +107,10 @@ class Environments:
                     installation = self._installations[digest] = _Installation(asyncio.create_task(work))
                 await self._wait(digest, installation)
         except OSError as exc:
-            raise InstallFailed(f"no environment can be made: {exc.strerror}") from exc
+            is_full = exc.errno in {errno.ENOSPC, errno.EDQUOT}
+            raise InstallFailed(f"no environment can be made: {exc.strerror}", is_out_of_space=is_full) from exc
+        except RuntimeError as exc:  # The system allows no thread.
+            raise InstallFailed(f"no environment can be made now: {exc}") from exc
         return digest
 
     async def _wait(self, digest: str, installation: _Installation) -> None:
@@ -160,8 +164,8 @@ class Environments:
                 await self.sweep(registered)
             except WfmgmtError as error:
                 _logger.warning("unused environments stay for now: %s", error)
-            except OSError as error:
-                _logger.warning("unused environments stay for now: %s", error.strerror)
+            except (OSError, RuntimeError) as error:
+                _logger.warning("unused environments stay for now: %s", error)
             await asyncio.sleep(SWEEP_INTERVAL_S)
 
     async def sweep(self, registered: Callable[[], Awaitable[Collection[str]]]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from tests.support.distributions import hanging_build, make_sdist, make_wheel, pip_environment
 from tests.support.factories import make_mar, make_war
 from tests.support.model_servers import LocalServers, entries, has_ended, load_functions, open_servers, until
+from wfmgmt.domain.faults import Fault
 from wfmgmt.serving.models.base import ModelNotLoaded
 from wfmgmt.serving.models.local.environments import Environments, environment_of
 from wfmgmt.serving.models.local.forkserver_client import ForkserverClient, WorkerEnvironment
@@ -64,11 +65,13 @@ class Installing:
 
 
 @asynccontextmanager
-async def installing(tmp_path: Path, *, timeout_s: float = 120, keep_s: float = 0) -> AsyncIterator[Installing]:
+async def installing(
+    tmp_path: Path, *, timeout_s: float = 120, keep_s: float = 0, preload: tuple[str, ...] = ()
+) -> AsyncIterator[Installing]:
     """Open model servers that install what archives list."""
     packages, folder = tmp_path / "packages", tmp_path / "environments"
     packages.mkdir(exist_ok=True)
-    own = WorkerEnvironment(environment=pip_environment(packages))
+    own = WorkerEnvironment(environment=pip_environment(packages), preload=preload)
     environments = Environments(
         folder,
         installer=Installer(own.environment or {}, timeout_s),
@@ -135,6 +138,17 @@ async def test_model_has_another_version_of_a_package_than_the_service(tmp_path:
         second = await load(each.servers.models, plain, uid="b")
         assert (await text_of(first, "")).startswith("0.0.1 " + str(each.folder))
         assert not (await text_of(second, "")).startswith("0.0.1 ")
+
+
+@in_event_loop
+async def test_version_that_cannot_be_preloaded_fails_its_own_model(tmp_path: Path) -> None:
+    """The modules of `PRELOAD` are imported in each interpreter; the service's own goes on."""
+    async with installing(tmp_path, preload=("iniconfig",)) as each:
+        make_wheel(each.packages, "iniconfig", "0.0.1", source="raise ImportError('too old')")
+        with pytest.raises(ModelNotLoaded, match=r"WFMGMT_PRELOAD: iniconfig cannot be imported.*too old") as raised:
+            await load(each.servers.models, make_mar(tmp_path, name="old", requirements="iniconfig<1"), uid="a")
+        assert raised.value.fault is Fault.MODEL
+        await load(each.servers.models, make_mar(tmp_path, name="plain", source=VERSION), uid="b")
 
 
 @in_event_loop
