@@ -62,7 +62,7 @@ def make_worker_sources(settings: Settings, measurements: Measurements, worker_u
         memory_bytes=None if settings.worker_memory_mb is None else settings.worker_memory_mb * MIB,
         log_level=settings.log_level,
         umask=worker_umask,
-        label=str(settings.instance),
+        instance=str(settings.instance),
     )
     return WorkerSources(
         ForkserverClient(own, on_dropped=measurements.record_dropped),

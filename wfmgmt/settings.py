@@ -361,7 +361,7 @@ def command_variable(name: str) -> str:
 def worker_environment(settings: Settings) -> dict[str, str]:
     """Return the environment of worker processes: ours without our settings, some of which are secrets.
 
-    The instance folder stays, so that an operator can tell to which service a worker process belongs.
+    The instance folder stays, so that an operator can tell to which service a process belongs that a handler started.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}  # noqa: TID251
     return {**environment, f"{ENV_PREFIX}INSTANCE": str(settings.instance)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.processes import memory_mb
-from tests.support.service import Service, command_line, parent_pid, pids_of
+from tests.support.service import Service, command_line, is_forked, is_runtime, parent_pid, pids_of
 
 SAMPLE_INTERVAL_S = 1.0
 #: Samples in which a runtime loads its workflows, and takes the memory that it goes on with.
@@ -55,8 +55,8 @@ class Census:
 def count_processes(service: Service) -> Census:
     """Look at all processes once."""
     lines = {pid: command_line(pid) for pid in pids_of(service.instance)}
-    runtime = min((pid for pid, line in lines.items() if "wfmgmt.cli.main runtime" in line), default=None)
-    forked = {pid for pid, line in lines.items() if "forkserver" in line}
+    runtime = min((pid for pid, line in lines.items() if is_runtime(line)), default=None)
+    forked = {pid for pid, line in lines.items() if is_forked(line)}
     forkserver = next((pid for pid in forked if runtime is not None and parent_pid(pid) == runtime), None)
     web = {pid for pid, line in lines.items() if "gunicorn" in line}
     return Census(

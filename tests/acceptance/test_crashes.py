@@ -13,7 +13,7 @@ from tests.support.campaigns import WHILE_PARTS_DIE, Campaign, kill_parts, run_k
 from tests.support.deployments import prepared
 from tests.support.evidence import rows
 from tests.support.model_servers import forkserver_of
-from tests.support.processes import pids_with, runtime_pid
+from tests.support.processes import runtime_pid, web_workers
 from tests.support.service import Service, pids_of, wait_until
 from tests.support.slow_workflow import in_background, loading_worker, make_slow_workflow
 from tests.support.web_files import served_archives
@@ -46,7 +46,7 @@ def _gate(running: Service, tmp_path: Path) -> Path:
 
 def web_worker_at_work(service: Service) -> int:
     """Return the web worker that holds the only lease."""
-    for pid in pids_with(service, "gunicorn"):
+    for pid in web_workers(service):
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             if "/run/leases/" in str(descriptor.readlink()):
                 return pid

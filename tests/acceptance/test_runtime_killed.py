@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from tests.support.deployments import serving
-from tests.support.processes import pids_with, reload, runtime_pid
+from tests.support.processes import reload, runtime_pid, runtime_pids
 from tests.support.service import Service, wait_until
 
 CLIENTS = 64
@@ -69,7 +69,7 @@ async def disturb(service: Service, kind: str) -> float:
     killed_at = time.monotonic()
     await asyncio.to_thread(
         wait_until,
-        lambda: set(pids_with(service, "wfmgmt.cli.main runtime")) - {killed},
+        lambda: set(runtime_pids(service)) - {killed},
         timeout_s=RECOVERY_S,
         what="another runtime",
     )

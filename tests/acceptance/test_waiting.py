@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from tests.support.factories import make_mar, make_war
-from tests.support.processes import pids_with, runtime_pid
+from tests.support.processes import runtime_pid, runtime_pids
 from tests.support.service import Service, wait_until
 
 #: A model that comes up once a file is gone, and fails while that file says so.
@@ -57,9 +57,7 @@ def kill_runtime(service: Service) -> None:
     """Kill the runtime, and return when another one is there."""
     killed = runtime_pid(service)
     os.kill(killed, signal.SIGKILL)
-    wait_until(
-        lambda: set(pids_with(service, "wfmgmt.cli.main runtime")) - {killed}, timeout_s=30, what="another runtime"
-    )
+    wait_until(lambda: set(runtime_pids(service)) - {killed}, timeout_s=30, what="another runtime")
 
 
 @contextmanager

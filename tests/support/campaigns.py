@@ -20,7 +20,7 @@ from urllib3.exceptions import NewConnectionError
 
 from tests.support.evidence import rows
 from tests.support.factories import make_mar, make_war
-from tests.support.processes import pids_with, runtime_pid
+from tests.support.processes import runtime_pid, web_workers
 from tests.support.service import Service, pids_of, stored_files, wait_until
 from wfmgmt.registry.registry import Registry
 
@@ -352,9 +352,7 @@ def kill_parts(campaign: Campaign, rounds: int) -> None:
         try:
             done = len(campaign.ledger.answers)
             wait_until(functools.partial(campaign.has_answered, done + 10), what="work")
-            master = service.process.pid if service.process else 0
-            web_workers = [pid for pid in pids_with(service, "gunicorn") if pid != master]
-            victim = campaign.random.choice(web_workers) if number % 2 else runtime_pid(service)
+            victim = campaign.random.choice(web_workers(service)) if number % 2 else runtime_pid(service)
             os.kill(victim, signal.SIGKILL)
             wait_until(functools.partial(campaign.has_answered, done + 20), what="more work")
         finally:

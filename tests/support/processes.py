@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 from typing import Self
 
-from tests.support.service import Service, command_line, pids_of, wait_until
+from tests.support.service import Service, command_line, is_runtime, pids_of, wait_until
 
 MIB = 1024 * 1024
 
@@ -61,12 +61,12 @@ class MemoryWatch:
             self.growth_bytes = max(self.growth_bytes, *growth)
 
 
-def pids_with(service: Service, text: str) -> list[int]:
-    """Return the service's processes that have a text in their command line."""
-    return [pid for pid in pids_of(service.instance) if text in command_line(pid)]
+def runtime_pids(service: Service) -> list[int]:
+    """Return the process ids of the runtime: of one that ends and the next one, for a moment."""
+    return [pid for pid in pids_of(service.instance) if is_runtime(command_line(pid))]
 
 
 def runtime_pid(service: Service) -> int:
     """Return the process id of the runtime."""
-    found: list[int] = wait_until(lambda: pids_with(service, "wfmgmt.cli.main runtime"), what="a runtime")
+    found: list[int] = wait_until(lambda: runtime_pids(service), what="a runtime")
     return found[0]

@@ -223,8 +223,8 @@ class Service:
         return [each["workflowName"] for each in listed["workflows"]]
 
     def worker_pids(self) -> list[int]:
-        """Return the process ids of all worker processes of this deployment."""
-        return [pid for pid in pids_of(self.instance) if "forkserver" in command_line(pid)]
+        """Return the process ids of all worker processes of this deployment, and of the forkserver."""
+        return [pid for pid in pids_of(self.instance) if is_forked(command_line(pid))]
 
 
 def stored_files(store: Path) -> list[Path]:
@@ -233,11 +233,21 @@ def stored_files(store: Path) -> list[Path]:
 
 
 def command_line(pid: int) -> str:
-    """Return the command line of a process, an empty text when it is gone."""
+    """Return the command line of a process, which is its title once it has one; an empty text when it is gone."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return ""
+
+
+def is_runtime(line: str) -> bool:
+    """Return whether a command line is that of a runtime, be it before it has its title."""
+    return line.startswith("wfmgmt runtime ") or "wfmgmt.cli.main runtime" in line
+
+
+def is_forked(line: str) -> bool:
+    """Return whether a command line is that of a worker or of the forkserver."""
+    return line.startswith("wfmgmt worker ") or "forkserver" in line
 
 
 def parent_pid(pid: int) -> int | None:
@@ -249,25 +259,23 @@ def parent_pid(pid: int) -> int | None:
 
 
 def pids_of(instance: Path) -> list[int]:
-    """Return the processes that have an instance folder in their environment, of any parent.
+    """Return the processes that have an instance folder in their title or environment, of any parent.
 
-    Workers hide their environment from all but root, and have the folder in their command line.
+    A title takes the place of the environment; what has none yet, or was started by a handler, has the variable.
     """
-    needle = f"WFMGMT_INSTANCE={instance}\0".encode()
     return [
         int(entry.name)
         for entry in os.scandir("/proc")
-        if entry.name.isdigit() and _belongs_to(Path(entry.path), needle, f"\0{instance}\0".encode())
+        if entry.name.isdigit() and _belongs_to(Path(entry.path), str(instance))
     ]
 
 
-def _belongs_to(process: Path, needle: bytes, argument: bytes) -> bool:
-    """Return whether a process that has not ended has one text in its environment, or is a worker with the other."""
+def _belongs_to(process: Path, instance: str) -> bool:
+    """Return whether a process that has not ended has an instance folder in its title or environment."""
     try:
-        if needle not in _environment(process) + b"\0":
-            line = (process / "cmdline").read_bytes()
-            if b"forkserver" not in line or argument not in line:
-                return False
+        is_titled = command_line(int(process.name)).endswith((f"[{instance}]", f"[wfmgmt {instance}]"))
+        if not is_titled and f"\0WFMGMT_INSTANCE={instance}\0".encode() not in b"\0" + _environment(process):
+            return False
         return (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False

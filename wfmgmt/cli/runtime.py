@@ -18,6 +18,7 @@ from wfmgmt.serving.allocation import share_heap_between_threads
 from wfmgmt.serving.connections import ConnectionLimits
 from wfmgmt.serving.process import serve
 from wfmgmt.settings import Settings
+from wfmgmt.titles import set_title
 
 
 def describe_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +41,7 @@ def run(options: argparse.Namespace) -> int:
     settings = Settings.load() if options.settings_fd is None else take_over(options.settings_fd)
     configure_log(settings)
     prepare_instance(settings)
+    set_title("runtime", str(settings.instance))
     lock = runtime_lock(settings)
     if not lock.acquire():
         write_error("wfmgmt: the runtime of this instance is running already")

@@ -46,6 +46,8 @@ _master = GunicornMaster(_settings)
 
 wsgi_app = f"{wfmgmt.wsgi.__name__}:create_app()"
 bind = str(_settings.management_address)
+# In the titles of the master and the web workers, which are gunicorn's own.
+proc_name = f"wfmgmt {_settings.instance}"
 workers = _settings.web_workers
 threads = _settings.web_threads
 worker_class = "wfmgmt.deployment.web_worker.BufferingThreadWorker"

@@ -336,6 +336,7 @@ def _load_order(model: ServedModel) -> dict[str, Any]:
     directory = f"{model.folder}-{uuid.uuid4().hex}"
     return {
         "op": "load",
+        "title": "worker fake",
         "tree": str(model.folder),
         "directory": directory,
         "archive": model.settings.url,

@@ -1,10 +1,10 @@
 """The forkserver: a small, clean process that forks the workers.
 
-The runtime starts it once, as `python -m wfmgmt.serving.models.local.forkserver FD OPTIONS LABEL`: FD is its end of a
+The runtime starts it once, as `python -m wfmgmt.serving.models.local.forkserver FD OPTIONS`: FD is its end of a
 Unix stream socket, OPTIONS a JSON object: "preload", the modules that it imports at once for all workers;
 "memory_bytes" of address space that each worker may have, or null; "log_level" from which on workers log; their
-"umask", or null. LABEL shows in the process list whose it is. It starts no thread and has few imports of its
-own, so a fork of it is safe, quick and shares nearly all memory. The runtime and the forkserver exchange frames:
+"umask", or null; "instance", which its title and those of its workers name. It starts no thread and has few imports of
+its own, so a fork of it is safe, quick and shares nearly all memory. The runtime and the forkserver exchange frames:
 
     runtime → forkserver   {"op": "fork", "id"} with two descriptors: the worker's socket, the write end of its log pipe
                            {"op": "kill", "pid", "signal"}: to the whole process group of a worker that still exists
@@ -43,6 +43,7 @@ from typing import Any, NoReturn
 from wfmgmt.serving.allocation import keep_freed_memory
 from wfmgmt.serving.models.local import frames, hardening, worker, worker_log
 from wfmgmt.serving.models.local.randomness import seed_loaded_modules
+from wfmgmt.titles import set_title
 
 #: How long a worker may be stopped; a pause of all processes together does not count, since its end is seen, too.
 STOPPED_S = 3.0
@@ -64,6 +65,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
     options = json.loads(sys.argv[2])
+    set_title("forkserver", options["instance"])
     keep_freed_memory()
     with socket.socket(fileno=int(sys.argv[1])) as control:
         control.set_inheritable(False)
@@ -266,7 +268,7 @@ def _run_worker(
             os.umask(options["umask"])
         hardening.harden_worker(processes=processes, memory_bytes=options["memory_bytes"])
         seed_loaded_modules()
-        code = worker.main(socket.socket(fileno=worker_fd))
+        code = worker.main(socket.socket(fileno=worker_fd), options["instance"])
     except BaseException:  # noqa: BLE001 - nothing above handles it; the log and the exit code show it
         traceback.print_exc()
     finally:

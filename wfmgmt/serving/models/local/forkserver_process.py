@@ -47,7 +47,7 @@ class WorkerEnvironment:
         message_bytes: Longest payload that a worker may send.
         log_level: Level from which on what handlers log is passed on.
         umask: Their umask; None for that of this process.
-        label: Stands in their command lines, to show whose they are.
+        instance: Stands in the titles of all, to show whose they are.
     """
 
     interpreter: tuple[str, ...] = (sys.executable,)
@@ -57,7 +57,7 @@ class WorkerEnvironment:
     message_bytes: int = frames.MAX_PAYLOAD_BYTES
     log_level: str = "info"
     umask: int | None = None
-    label: str = ""
+    instance: str = ""
 
     def to_json(self) -> str:
         """Return what the forkserver has to know, as `forkserver` describes it."""
@@ -67,6 +67,7 @@ class WorkerEnvironment:
                 "memory_bytes": self.memory_bytes,
                 "log_level": self.log_level,
                 "umask": self.umask,
+                "instance": self.instance,
             }
         )
 
@@ -84,7 +85,6 @@ async def start_forkserver(
         _MODULE,
         str(control.fileno()),
         environment.to_json(),
-        environment.label,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=log_fd,
         stderr=log_fd,

@@ -168,6 +168,7 @@ class LocalModel(Lifetime):
             environment["CUDA_VISIBLE_DEVICES"] = device
         return {
             "op": "load",
+            "title": f"worker {model.workflow}/{model.version}/{model.node}",
             "tree": str(self._tree.folder),
             "directory": str(folder),
             "archive": model.archive.name,

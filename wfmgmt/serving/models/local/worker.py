@@ -3,7 +3,7 @@
 It is forked by the forkserver and talks with the runtime over one socket, in frames. Requests may lie in the socket
 while it works; it answers them one at a time, in their order:
 
-    runtime → worker   {"op": "load", "tree", "directory", "archive", "handler", "model_name", "answer_bytes",
+    runtime → worker   {"op": "load", "title", "tree", "directory", "archive", "handler", "model_name", "answer_bytes",
                         "threads", "environment", "context": {"manifest", "system_properties"}}
     worker → runtime   {"op": "ready"}, or {"op": "failed", "error", "traceback"} followed by exit code 1, with
                        "archive" when what the manifest names is not there or cannot be read, with "lacks_module" when
@@ -44,6 +44,7 @@ from wfmgmt.serving.models.local.handlers import EntryPoint, HandlerNotFound, lo
 from wfmgmt.serving.models.local.host_paths import hide_host_paths
 from wfmgmt.serving.models.local.thread_limits import limit_loaded_modules
 from wfmgmt.serving.models.local.working_folder import make_working_folder
+from wfmgmt.titles import set_title
 
 _MAX_ERROR_CHARS = 2_000
 #: Ends of tracebacks that are sent: of a load, and of each prediction.
@@ -57,11 +58,12 @@ _BUFFER_BYTES = 64 * 1024
 _MIN_ERROR_STATUS, _MIN_SERVER_ERROR, _HIGHEST_ERROR = 400, 500, 599
 
 
-def main(sock: socket.socket) -> int:
+def main(sock: socket.socket, instance: str) -> int:
     """Serve one runtime until it says stop or is gone; return the exit code."""
     stream = io.BufferedReader(socket.SocketIO(sock, "r"), _BUFFER_BYTES)
     try:
         order, _ = frames.receive_header(stream)
+        set_title(order["title"], instance)
         worker = _Worker(sock, stream, order)
         if not worker.load(order):
             return 1

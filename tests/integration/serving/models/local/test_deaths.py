@@ -1,6 +1,7 @@
 """Who dies when, and who comes back."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -13,8 +14,9 @@ import pytest
 
 from tests.support.factories import make_mar
 from tests.support.model_servers import LocalServers, forkserver_of, is_running, open_servers, until
-from tests.support.service import CHECKOUT, wait_until
+from tests.support.service import CHECKOUT, command_line, wait_until
 from wfmgmt.domain.faults import Fault
+from wfmgmt.domain.threads import THREAD_VARIABLES
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
 from wfmgmt.serving.models.local.forkserver import MAX_REAPED
 from wfmgmt.serving.models.local.forkserver_client import ForkFailed, ForkserverClient, WorkerEnvironment
@@ -222,22 +224,23 @@ async def test_close_ends_workers_that_were_not_stopped() -> None:
 
 
 @in_event_loop
-async def test_workers_get_the_environment_they_are_given() -> None:
-    """The owner decides what of its environment handlers see."""
+async def test_workers_get_the_environment_they_are_given_and_titles(tmp_path: Path) -> None:
+    """The owner decides what of its environment handlers see; titles say what each process does, and whose it is."""
     environment = {"PATH": os.defpath, "GREETING": "hello"}
-    forkserver = ForkserverClient(WorkerEnvironment(environment=environment))
-    try:
-        worker = await forkserver.fork(workflow="w", node="n")
-        assert environment_of(forkserver_of(worker.pid)) == environment
-        await worker.stop(grace_s=1)
-    finally:
-        await forkserver.close()
-
-
-def environment_of(pid: int) -> dict[str, str]:
-    """Return the environment that a process was started with."""
-    variables = Path(f"/proc/{pid}/environ").read_text(encoding="utf-8").split("\0")
-    return dict(variable.split("=", 1) for variable in variables if variable)
+    source = (
+        "import json, os\n"
+        "def handle(data, context):\n"
+        f"    with open({str(tmp_path / 'seen')!r}, 'w') as seen:\n"
+        "        json.dump([os.getpid(), dict(os.environ)], seen)\n"
+    )
+    worker_environment = WorkerEnvironment(environment=environment, instance="/srv/one")
+    async with open_servers(tmp_path / "unpacked", worker_environment=worker_environment) as servers:
+        await load(servers.models, make_mar(tmp_path, source=source))
+        worker, seen = json.loads((tmp_path / "seen").read_text(encoding="utf-8"))
+        assert environment.items() <= seen.items()
+        assert seen.keys() - environment.keys() <= {"LC_CTYPE", *THREAD_VARIABLES}  # Python sets the first one.
+        assert command_line(worker) == "wfmgmt worker w/1.0/m [/srv/one]"
+        assert command_line(forkserver_of(worker)) == "wfmgmt forkserver [/srv/one]"
 
 
 def children_of(pid: int) -> set[int]:
