@@ -3,6 +3,7 @@
 from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.control.client import RuntimeClient
+from wfmgmt.control.figures_cache import TIMEOUT_S, FiguresCache
 from wfmgmt.control.status_cache import StatusCache
 from wfmgmt.domain.limits import MIB
 from wfmgmt.host import available_cores
@@ -48,8 +49,13 @@ class Services:
         )
         self.status = StatusCache(runtime or RuntimeClient(settings.control_socket), on_failure=on_loop_failure)
         self.folders = StoreFolders.at(workflow=settings.workflow_store, model=settings.model_store)
-        threads = thread_policy(settings, available_cores())
-        self.inspection = Inspection(registry=self.registry, status=self.status, runtime=self.runtime, threads=threads)
+        self.inspection = Inspection(
+            registry=self.registry,
+            status=self.status,
+            figures=FiguresCache(runtime or RuntimeClient(settings.control_socket, call_timeout_s=TIMEOUT_S)),
+            runtime=self.runtime,
+            threads=thread_policy(settings, available_cores()),
+        )
         self.long_requests = LongRequests(settings.concurrent_registrations, settings.concurrent_changes)
         self.failures = FailedChanges(
             registry=self.registry,

@@ -35,6 +35,7 @@ from wfmgmt.serving.predictions import AdmissionControl, PredictionLimits
 from wfmgmt.serving.reconciler import Reconciler
 from wfmgmt.serving.rollouts import RolloutLoop
 from wfmgmt.serving.runtime import Runtime
+from wfmgmt.serving.worker_usage import WorkerUsages
 from wfmgmt.settings import Settings
 
 
@@ -171,6 +172,7 @@ async def create_runtime(
             mirror=mirror,
             rollouts=RolloutLoop(catalog, view.make_release),
             node_logs=node_logs,
+            usages=WorkerUsages(),
         )
     finally:
         await mirror.close()

@@ -241,7 +241,7 @@ def test_api_description_of_inference_is_what_is_served(service: Service, tmp_pa
 
     async def find_routes() -> list[AbstractRoute]:
         async with create_runtime(Settings.load({}, instance=tmp_path)) as runtime:
-            metrics = InferenceMetrics(runtime.measurements, runtime.catalog.status_log)
+            metrics = InferenceMetrics(runtime)
             app = inference_app(runtime, metrics=metrics, on_answer=lambda _request, _answer: None)
             return list(app.router.routes())
 

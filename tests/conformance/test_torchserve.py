@@ -23,6 +23,7 @@ TRAITS = ServerTraits(
     miscounted="number of batch response mismatched",
     unsendable="Unsupported model output data type.",
     keeps_request_ids=False,
+    shows_workers=False,
     tells_batch_sizes=False,
     shields_batches=False,
     avoids_workers=False,

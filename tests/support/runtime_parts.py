@@ -18,12 +18,13 @@ from wfmgmt.serving.loader import Loader
 from wfmgmt.serving.loading import LoadedVersion
 from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.mirroring import Mirror
-from wfmgmt.serving.models.base import Drift, Model, ModelNotLoaded, NodeAnswer, NodeRequest, WorkerStatus
+from wfmgmt.serving.models.base import Drift, Model, ModelNotLoaded, NodeAnswer, NodeRequest, WorkerFacts, WorkerStatus
 from wfmgmt.serving.node_logs import NodeLogs
 from wfmgmt.serving.predictions import AdmissionControl, PredictionLimits
 from wfmgmt.serving.reconciler import Reconciler
 from wfmgmt.serving.rollouts import RolloutLoop
 from wfmgmt.serving.runtime import Runtime
+from wfmgmt.serving.worker_usage import WorkerUsages
 
 
 def make_request(
@@ -207,6 +208,8 @@ class FakeLoadedModel:
 
     def __init__(self, on_unload: Callable[[], None]) -> None:
         self.status = WorkerStatus(wanted=1, ready=1)
+        self.workers: list[WorkerFacts] = []
+        self.queued = 0
         self.asked: list[NodeRequest] = []
         self.answers: list[NodeAnswer | Exception | None] = [None]
         self.done: list[object] = []
@@ -331,4 +334,5 @@ def make_runtime(parts: Parts) -> Runtime:
         mirror=Mirror(limits),
         rollouts=RolloutLoop(parts.catalog, lambda _name, _judged, _following, _verdict: None),
         node_logs=NodeLogs(),
+        usages=WorkerUsages(),
     )

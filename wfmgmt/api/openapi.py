@@ -90,6 +90,22 @@ _SETTINGS = {
     setting.api_name: {"type": "integer"} | ({"description": "Milliseconds"} if setting.field.endswith("_ms") else {})
     for setting in SETTINGS
 }
+_WORKER = {
+    "pid": {"type": "integer"},
+    "startedAt": {"type": "string", "format": "date-time"},
+    "pssBytes": {
+        "type": "integer",
+        "nullable": True,
+        "description": "Its memory, with its part of what it shares with other processes",
+    },
+    "threads": {"type": "integer", "nullable": True},
+}
+
+
+def _measured(kind: str, what: str) -> dict[str, Any]:
+    return {"type": kind, "nullable": True, "description": f"{what}; null while the node is not loaded"}
+
+
 _NODE = {
     "name": {"type": "string"},
     "kind": {"type": "string", "enum": ["model", "function"]},
@@ -112,6 +128,16 @@ _NODE = {
         "nullable": True,
         "description": "Threads that the libraries in each new worker use; null when they decide that themselves",
     },
+    "workers": {
+        "type": "array",
+        "items": {"type": "object", "required": list(_WORKER), "properties": _WORKER},
+        "description": "Worker processes that are ready, unless they are a TorchServe's; at most a second ago",
+    },
+    "requests": _measured("integer", "Attempts of the last minute to have it answer"),
+    "failures": _measured("integer", "Those that failed"),
+    "queued": _measured("integer", "Requests that no worker has begun"),
+    "p50Ms": _measured("number", "Milliseconds that half of the attempts took at most, likewise without any"),
+    "p99Ms": _measured("number", "Milliseconds that 99 of 100 took at most, likewise without any"),
 }
 _WORKFLOW = {
     "workflowName": {"type": "string"},

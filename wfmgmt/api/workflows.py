@@ -1,6 +1,6 @@
 """The workflow endpoints: register, describe, list and unregister."""
 
-from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 from flask import Blueprint, Response, request
 
@@ -8,7 +8,7 @@ from wfmgmt.api.parameters import Parameters, list_parameters
 from wfmgmt.api.preconditions import etag, with_etag
 from wfmgmt.api.write_rules import REGISTER, UNREGISTER, UNREGISTER_VERSION
 from wfmgmt.api.writes import Call, Writes
-from wfmgmt.control.messages import NodeReport
+from wfmgmt.control.messages import NodeFigures, NodeReport, WorkerFigures
 from wfmgmt.domain.names import check_may_exist
 from wfmgmt.domain.plans import Plan
 from wfmgmt.domain.traffic import table_json
@@ -17,7 +17,8 @@ from wfmgmt.errors import BadRequest
 from wfmgmt.http.answers import json_body
 from wfmgmt.registry.kept_answers import Answer
 from wfmgmt.registry.records import Page
-from wfmgmt.services.inspection import REMEMBERED, InspectedWorkflow, Inspection
+from wfmgmt.registry.registry import timestamp
+from wfmgmt.services.inspection import InspectedWorkflow, Inspection
 from wfmgmt.services.preparation import DEFAULT_TIMEOUT_S, RegistrationRequest
 from wfmgmt.services.registration import Registered, Registration
 from wfmgmt.services.removal import Removal, Unregistered
@@ -68,7 +69,7 @@ def add_workflow_views(blueprint: Blueprint, *, inspection: Inspection) -> None:
         """Describe one version of a workflow, its default one unless named."""
         check_may_exist(name)
         inspected = inspection.describe(name, version)
-        return with_etag(request, _json(detail_body(inspected)), inspected.workflow.key.revision)
+        return with_etag(request, _json(_detail_body(inspected)), inspected.workflow.key.revision)
 
     @blueprint.get("/workflows/<workflow:name>/all")
     def describe_all(name: str) -> Response:
@@ -127,10 +128,16 @@ def _page(page: Page, **next_page: str) -> Response:
     return _json(json_body({**(next_page if page.more else {}), "workflows": workflows}))
 
 
-@lru_cache(maxsize=REMEMBERED)
-def detail_body(inspected: InspectedWorkflow) -> bytes:
+#: The JSON of workflows, for as long as they are remembered themselves.
+_bodies: WeakKeyDictionary[InspectedWorkflow, bytes] = WeakKeyDictionary()
+
+
+def _detail_body(inspected: InspectedWorkflow) -> bytes:
     """Return the details of one workflow as JSON."""
-    return json_body([_detail(inspected)])
+    body = _bodies.get(inspected)
+    if body is None:
+        body = _bodies[inspected] = json_body([_detail(inspected)])
+    return body
 
 
 def _detail(inspected: InspectedWorkflow) -> dict[str, object]:
@@ -138,18 +145,22 @@ def _detail(inspected: InspectedWorkflow) -> dict[str, object]:
     defaults = workflow.defaults.by_api_name()
     reports = report.nodes if report is not None else {}
     failures = report.failures if report is not None else {}
+    figures = inspected.figures.nodes if inspected.figures is not None else {}
     return {
         "workflowName": workflow.name,
         "workflowUrl": workflow.url,
         **{name: defaults[name] for name in WORKFLOW_SETTINGS},
         "workflowDag": workflow.dag,
         "nodes": [
-            _node_detail(
-                node,
-                reports.get(node.name, NodeReport(kind=node.kind)),
-                failures.get(node.name),
-                threads=inspected.threads.effective(node.kind, node.settings.max_workers),
-            )
+            {
+                **_node_detail(
+                    node,
+                    reports.get(node.name, NodeReport(kind=node.kind)),
+                    failures.get(node.name),
+                    threads=inspected.threads.effective(node.kind, node.settings.max_workers),
+                ),
+                **_measured(figures.get(node.name)),
+            }
             for node in workflow.nodes
         ],
         "registeredAt": workflow.registered_at,
@@ -174,4 +185,26 @@ def _node_detail(node: Node, report: NodeReport, failure: str | None, *, threads
         "error": failure or report.error,
         "overridden": [setting.api_name for setting in SETTINGS if setting.field in node.overridden],
         "threads": threads,
+    }
+
+
+def _measured(figures: NodeFigures | None) -> dict[str, object]:
+    """Return what was measured of a node: nothing while it is not loaded, or the runtime does not answer."""
+    traffic = None if figures is None else figures.traffic
+    return {
+        "workers": [] if figures is None else [_worker(worker) for worker in figures.workers],
+        "requests": None if traffic is None else traffic.requests,
+        "failures": None if traffic is None else traffic.failures,
+        "queued": None if figures is None else figures.queued,
+        "p50Ms": None if traffic is None else traffic.p50_ms,
+        "p99Ms": None if traffic is None else traffic.p99_ms,
+    }
+
+
+def _worker(worker: WorkerFigures) -> dict[str, object]:
+    return {
+        "pid": worker.pid,
+        "startedAt": timestamp(worker.started_at),
+        "pssBytes": worker.pss_bytes,
+        "threads": worker.threads,
     }

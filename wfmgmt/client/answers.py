@@ -76,6 +76,23 @@ class Page:
 
 
 @dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
+class Worker:
+    """A worker process that is ready.
+
+    Attributes:
+        pid: Its process id, on the host of the service.
+        started_at: When it was started.
+        pss_bytes: Its memory, with its part of what it shares with other processes; None when the system does not say.
+        threads: Its threads; None likewise.
+    """
+
+    pid: int
+    started_at: datetime
+    pss_bytes: int | None
+    threads: int | None
+
+
+@dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
 class Node:
     """A node of a workflow.
 
@@ -94,6 +111,12 @@ class Node:
         ready_workers: Workers that are up, as the runtime reported within the last second.
         error: Why workers are missing.
         overridden: Settings that are not those of the spec any more, by their names in JSON.
+        workers: Its worker processes that are ready, unless they are a TorchServe's; none while it is not loaded.
+        requests: Attempts of the last minute to have it answer; None while it is not loaded.
+        failures: Those that failed; None likewise.
+        queued: Requests that no worker has begun; None likewise.
+        p50_ms: Milliseconds that half of the attempts took at most; None without any.
+        p99_ms: Milliseconds that 99 of 100 took at most; None without any.
     """
 
     name: str
@@ -110,6 +133,12 @@ class Node:
     ready_workers: int
     error: str | None
     overridden: tuple[str, ...]
+    workers: tuple[Worker, ...]
+    requests: int | None
+    failures: int | None
+    queued: int | None
+    p50_ms: float | None
+    p99_ms: float | None
 
     @property
     def is_ready(self) -> bool:

@@ -158,7 +158,7 @@ class RuntimeClient:
         return self._ask(ReachReport, "POST", f"/workflows/{uid}/reach?revision={revision}", None, wait)
 
     def figures(self, uid: str) -> FiguresReport:
-        """Return the traffic of each loaded version of a workflow in the last minute.
+        """Return what is measured of each loaded version of a workflow.
 
         Raises:
             RuntimeUnavailable: The runtime is down, hangs or sends malformed answers.

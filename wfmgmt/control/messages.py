@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from typing import Any, TypeVar
@@ -23,7 +24,11 @@ def encode(message: object) -> bytes:
     try:
         return orjson.dumps(message)
     except TypeError:
-        return json.dumps(message, default=asdict, ensure_ascii=False).encode("utf-8", "replace")
+        return json.dumps(message, default=_plain, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _plain(value: Any) -> object:  # noqa: ANN401 - a dataclass or a time, which is all that messages have
+    return value.isoformat() if isinstance(value, datetime) else asdict(value)
 
 
 def decode(kind: type[Message], content: bytes) -> Message:
@@ -256,11 +261,11 @@ class TrafficKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficFigures:
-    """Requests of the last minute.
+    """Requests of the last minute, to a version or to a node.
 
     Attributes:
         requests: How many were answered.
-        failures: How many of them with 5xx or a time-out.
+        failures: How many of them failed: those to a version with 5xx or a time-out.
         p50_ms: The time that half of them took at most; None without any.
         p99_ms: The time that 99 of 100 took at most.
     """
@@ -272,23 +277,57 @@ class TrafficFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerFigures:
+    """A worker process that is ready.
+
+    Attributes:
+        pid: Its process id.
+        started_at: When it was started.
+        pss_bytes: Its memory, with its part of what it shares with other processes; None when that is not known.
+        threads: Its threads; None likewise.
+    """
+
+    pid: int
+    started_at: datetime
+    pss_bytes: int | None
+    threads: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFigures:
+    """One node of one version.
+
+    Attributes:
+        traffic: Attempts to have it answer.
+        queued: Requests that no worker has begun.
+        workers: Its workers on this machine that are ready.
+    """
+
+    traffic: TrafficFigures
+    queued: int
+    workers: tuple[WorkerFigures, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VersionFigures:
-    """The traffic of one version.
+    """One version of a workflow.
 
     Attributes:
         traffic: By the reason why it got the requests; without a reason that did not occur.
         in_flight: Requests that it works on now, copies aside.
         dropped: Copies that it did not get since it was loaded, for there were too many.
+        nodes: Its nodes.
     """
 
     traffic: Mapping[TrafficKind, TrafficFigures] = field(default_factory=dict)
     in_flight: int = 0
     dropped: int = 0
+    nodes: Mapping[str, NodeFigures] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FiguresReport:
-    """The traffic of a workflow.
+    """What is measured of a workflow.
 
     Attributes:
         revision: The revision that is in force.

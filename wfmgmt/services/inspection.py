@@ -2,10 +2,11 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wfmgmt.control.client import RuntimeClient
-from wfmgmt.control.messages import FiguresReport, LogLine, VersionState, WorkflowReport
+from wfmgmt.control.figures_cache import FiguresCache
+from wfmgmt.control.messages import FiguresReport, LogLine, VersionFigures, VersionState, WorkflowReport
 from wfmgmt.control.status_cache import StatusCache
 from wfmgmt.domain.plans import version_diff
 from wfmgmt.domain.releases import Release, WorkflowTarget
@@ -27,17 +28,18 @@ from wfmgmt.registry.registry import Registry
 REMEMBERED = 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True, eq=False)
 class InspectedWorkflow:
-    """A workflow as registered, and as the runtime reported it last; None when it has not yet.
+    """A workflow as registered, as the runtime reported it last, and what that measured; None when it has not yet.
 
-    It stays the same object as long as both stay the same, so what is derived from it can be remembered with it.
+    It stays the same object as long as all three stay the same, so what is derived from it can be remembered with it.
     `threads` says how many threads its workers use.
     """
 
     workflow: WorkflowDetail
     report: WorkflowReport | None
     threads: ThreadPolicy
+    figures: VersionFigures | None = None
 
     @property
     def state(self) -> VersionState:
@@ -54,14 +56,22 @@ class Inspection:
     Args:
         registry: The registry.
         status: What the runtime reported.
-        runtime: Has the figures.
+        figures: What it measured, for descriptions.
+        runtime: Has the figures of this moment.
         threads: Says how many threads workers use.
     """
 
     def __init__(
-        self, *, registry: Registry, status: StatusCache, runtime: RuntimeClient, threads: ThreadPolicy
+        self,
+        *,
+        registry: Registry,
+        status: StatusCache,
+        figures: FiguresCache,
+        runtime: RuntimeClient,
+        threads: ThreadPolicy,
     ) -> None:
         self._registry = registry
+        self._figures = figures
         self._runtime = runtime
         self._status = status
         self._threads = threads
@@ -93,7 +103,7 @@ class Inspection:
                 if version is None or reader.uid(name) is None:
                     raise WorkflowNotFound(name)
                 raise VersionNotFound(name, version)
-        return inspected
+        return self._measured(inspected)
 
     def describe_all(self, name: str) -> list[InspectedWorkflow]:
         """Return all versions of a workflow, in the order of their registration.
@@ -105,7 +115,7 @@ class Inspection:
             if reader.uid(name) is None:
                 raise WorkflowNotFound(name)
             inspected = [self._inspect(reader, key) for key in reader.keys(name)]
-        return [each for each in inspected if each is not None]
+        return [self._measured(each) for each in inspected if each is not None]
 
     def _inspect(self, reader: Reader, key: WorkflowKey) -> InspectedWorkflow | None:
         known = self._inspected.get(key)
@@ -117,6 +127,15 @@ class Inspection:
         if known is not None and known.report is report:
             return known
         return self._remember(InspectedWorkflow(workflow=workflow, report=report, threads=self._threads))
+
+    def _measured(self, inspected: InspectedWorkflow) -> InspectedWorkflow:
+        """Return a workflow with what was measured of it within the last second."""
+        workflow, report = inspected.workflow, inspected.report
+        is_loaded = report is not None and report.state.is_loaded
+        figures = self._figures.figures(workflow.workflow_uid, workflow.version) if is_loaded else None
+        if inspected.figures is figures:
+            return inspected
+        return self._remember(replace(inspected, figures=figures))
 
     def releases(self, name: str, *, limit: int, before: int | None) -> tuple[list[Release], int]:
         """Return releases of a workflow, the newest first, and its revision.

@@ -141,9 +141,15 @@ async def _reach(request: web.Request) -> web.Response:
 
 
 async def _figures(request: web.Request) -> web.Response:
-    """Report the traffic of a workflow."""
-    workflow = request.app[_RUNTIME].catalog.workflow(request.match_info["uid"])
-    return _message(FiguresReport(revision=0, release=None) if workflow is None else workflow.figures())
+    """Report what is measured of a workflow."""
+    runtime = request.app[_RUNTIME]
+    uid = request.match_info["uid"]
+    # The identity of a workflow is that of its first version, which may be newer than what was read of the registry.
+    first = runtime.catalog.get(uid)
+    workflow = runtime.catalog.workflow(uid) if first is None else runtime.catalog.named(first.target.workflow)
+    if workflow is None:
+        return _message(FiguresReport(revision=0, release=None))
+    return _message(workflow.figures(await runtime.usages.read(workflow.workers)))
 
 
 async def _log_lines(request: web.Request) -> web.Response:

@@ -1,18 +1,14 @@
 """Metrics of the inference address, and their text for Prometheus."""
 
 import asyncio
-from collections import Counter, defaultdict
-from collections.abc import Sequence
 
 import prometheus_client
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
-from wfmgmt.control.messages import WorkflowReport
 from wfmgmt.serving.measurements import Measurements
-from wfmgmt.serving.status_log import StatusLog
+from wfmgmt.serving.node_metrics import NodeGauges
+from wfmgmt.serving.runtime import Runtime
 
 #: How old the text may be that a scraper gets: the thread that makes it still takes time from the event loop.
 KEPT_S = 1.0
@@ -22,13 +18,11 @@ class InferenceMetrics:
     """Counts the answers of the inference address, from all parts of the server. For the event loop only.
 
     Args:
-        measurements: What happened at the nodes.
-        status_log: How many workers they have.
+        runtime: What happened at the nodes, and which workers they have.
     """
 
-    def __init__(self, measurements: Measurements, status_log: StatusLog) -> None:
-        self._measurements = measurements
-        self._status_log = status_log
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._rendered: asyncio.Task[bytes] | None = None
         self._rendered_at = 0.0
         self._registry = CollectorRegistry()
@@ -69,34 +63,12 @@ class InferenceMetrics:
 
     async def _render(self) -> bytes:
         """Note all numbers as they are now, and have a thread write them down."""
-        measured, reports = self._measurements.copy(), list(self._status_log.reports())
-        return await asyncio.to_thread(self._written, measured, reports)
+        measured, gauges = self._runtime.measurements.copy(), NodeGauges(self._runtime.catalog)
+        gauges.usages = await self._runtime.usages.read(gauges.workers)
+        return await asyncio.to_thread(self._written, measured, gauges)
 
-    def _written(self, measured: Measurements, reports: Sequence[WorkflowReport]) -> bytes:
+    def _written(self, measured: Measurements, gauges: NodeGauges) -> bytes:
         registry = CollectorRegistry()
-        registry.register(_Workers(reports))
+        registry.register(gauges)
         registry.register(measured)
         return generate_latest(registry) + generate_latest(self._registry)
-
-
-class _Workers(Collector):
-    """The collector of workers per node, of all versions together, whose sums the management address gives."""
-
-    def __init__(self, reports: Sequence[WorkflowReport]) -> None:
-        self._reports = reports
-
-    def collect(self) -> list[Metric]:
-        """Return both gauges."""
-        labels = ["workflow", "node"]
-        wanted = GaugeMetricFamily(
-            "wfmgmt_workers_wanted", "Worker processes of a node that should be up", labels=labels
-        )
-        ready = GaugeMetricFamily("wfmgmt_workers_ready", "Worker processes of a node that are up", labels=labels)
-        counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-        for report in self._reports:
-            for name, node in report.nodes.items():
-                counts[report.workflow, name].update(wanted=node.wanted, ready=node.ready)
-        for names, count in counts.items():
-            wanted.add_metric(names, count["wanted"])
-            ready.add_metric(names, count["ready"])
-        return [wanted, ready]

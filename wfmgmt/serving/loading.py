@@ -16,9 +16,11 @@ from wfmgmt.errors.predictions import NodeRefused
 from wfmgmt.serving.measurements import Measurements, NodeMeasurements
 from wfmgmt.serving.models.base import Model, ModelKey, ModelNotLoaded, NodeAnswer
 from wfmgmt.serving.models.protocol import LoadedModel, ModelServer
+from wfmgmt.serving.node_figures import figures_of_nodes
 from wfmgmt.serving.node_settings import SettingsFollower
 from wfmgmt.serving.predictions import Prediction, WorkflowRunner
 from wfmgmt.serving.traffic import is_server_error
+from wfmgmt.serving.worker_usage import Usages
 
 _log = logging.getLogger("wfmgmt.runtime")
 
@@ -166,11 +168,21 @@ class LoadedVersion:
     def _record(self, kind: TrafficKind, began: float, now: float, *, is_failure: bool) -> None:
         self.traffic.of(kind).record(now, now - began, is_failure=is_failure)
 
-    def figures(self) -> VersionFigures:
-        """Return the traffic of the last minute."""
-        now = asyncio.get_running_loop().time()
+    @property
+    def models(self) -> Mapping[str, LoadedModel]:
+        """Its nodes as they are loaded, by name; none until all are."""
+        return {} if self._runner is None else self._models
+
+    def figures(self, usages: Usages) -> VersionFigures:
+        """Return what was measured in the last minute; `usages` says what workers take, as far as it was read."""
+        now, runner = asyncio.get_running_loop().time(), self._runner
         return VersionFigures(
-            traffic=self.traffic.figures(now), in_flight=self._under_way, dropped=self.traffic.dropped
+            traffic=self.traffic.figures(now),
+            in_flight=self._under_way,
+            dropped=self.traffic.dropped,
+            nodes={}
+            if runner is None
+            else figures_of_nodes(self._models, lambda node: runner.figures(node, now), usages),
         )
 
     @contextmanager

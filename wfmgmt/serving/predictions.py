@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from wfmgmt.control.messages import TrafficKind
+from wfmgmt.control.messages import TrafficFigures, TrafficKind
 from wfmgmt.domain.dag import Dag, DagRun, Step
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.workflow import LoadRequest
@@ -22,7 +22,7 @@ from wfmgmt.serving.models.base import (
     PredictionFailed,
     PredictionRefused,
 )
-from wfmgmt.serving.traffic import is_server_error
+from wfmgmt.serving.traffic import LastMinute, is_server_error
 from wfmgmt.timeouts import timeout_after
 
 _MIN_ERROR_STATUS = 400
@@ -181,6 +181,7 @@ class _Node(NamedTuple):
 
     infer: Infer
     measured: NodeMeasurements
+    last_minute: LastMinute
     retries: int
     log: FailureLog
 
@@ -204,11 +205,16 @@ class WorkflowRunner:
             node.name: _Node(
                 infer[node.name],
                 measured[node.name],
+                LastMinute(),
                 node.settings.retry_attempts,
                 FailureLog(workflow=target.workflow, version=target.version, node=node.name),
             )
             for node in target.nodes
         }
+
+    def figures(self, node: str, now: float) -> TrafficFigures:
+        """Return the attempts of the last minute to have a node answer."""
+        return self._nodes[node].last_minute.figures(now)
 
     def set_retries(self, node: str, retries: int) -> None:
         """Give a node another number of further attempts, for requests that come to it from now on."""
@@ -274,17 +280,19 @@ class WorkflowRunner:
 
     async def _attempt(self, node: str, request: NodeRequest, trace: NodeTrace, *, is_copy: bool) -> NodeAnswer:
         """Have one node answer, in as many attempts as it may have."""
-        infer, measured, retries, log = self._nodes[node]
+        infer, measured, last_minute, retries, log = self._nodes[node]
+        clock = asyncio.get_running_loop().time
         avoid = None
         failed: tuple[FailedAttempt, ...] = ()  # The first and the last attempt.
         while True:
             trace.attempts += 1
             measured.requests += 1
+            began, is_failure = clock(), True
             try:
                 answer = await infer(request, avoid=avoid)
+                is_failure = False
             except (PredictionFailed, TimeoutError) as error:
                 # A time-out in here is the node's: the workflow's own cancels what runs.
-                measured.failures += 1
                 failed = (*failed[:1], FailedAttempt.of(trace.attempts, error))
                 if trace.attempts > retries:
                     log.on_failed(request.request_id, failed, is_copy=is_copy)
@@ -292,16 +300,20 @@ class WorkflowRunner:
                 measured.retries += 1
                 avoid = getattr(error, "worker", None) or _NO_WORKER
             except PredictionRefused as refused:
-                measured.failures += 1
                 failed = (*failed[:1], FailedAttempt.of(trace.attempts, refused))
                 log.on_refused(request.request_id, failed, refused, is_copy=is_copy)
                 raise NodeRefused(node, trace.attempts, refused.reason, refused.status) from None
             except NoWorker as error:
-                measured.failures += 1
                 log.on_not_taken(request.request_id, trace.attempts, failed, error)
                 raise WorkflowNotReady(str(error), node) from None
+            except asyncio.CancelledError:
+                is_failure = False  # The client, another branch, or the workflow's time-out was its end.
+                raise
             else:
                 break
+            finally:
+                measured.failures += is_failure
+                last_minute.record(now := clock(), now - began, is_failure=is_failure)
         measured.record_answer(answer)
         trace.is_answered = True
         if failed:

@@ -110,7 +110,7 @@ def _stop_event(lifeline: int | None) -> asyncio.Event:
 
 
 def _allow_many_descriptors() -> None:
-    """Raise the soft limit to the hard one: each worker costs the runtime two descriptors."""
+    """Raise the soft limit to the hard one: each worker costs the runtime three descriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -159,7 +159,7 @@ async def _serve_clients(
     runtime: Runtime, sock: socket.socket, connections: Connections, browser_guard: BrowserGuard
 ) -> _Serving:
     """Serve the inference address."""
-    metrics = InferenceMetrics(runtime.measurements, runtime.catalog.status_log)
+    metrics = InferenceMetrics(runtime)
     guard = InferenceGuard(browser_guard, count_refused=metrics.count_refused)
 
     def on_answer(request: web.BaseRequest, answer: web.StreamResponse) -> None:

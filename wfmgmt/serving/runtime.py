@@ -14,6 +14,7 @@ from wfmgmt.serving.node_logs import NodeLogs
 from wfmgmt.serving.predictions import AdmissionControl
 from wfmgmt.serving.reconciler import Reconciler
 from wfmgmt.serving.rollouts import RolloutLoop
+from wfmgmt.serving.worker_usage import WorkerUsages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,7 @@ class Runtime:
         mirror: Copies of requests.
         rollouts: Judges the candidates of releases.
         node_logs: The last lines of the log about nodes.
+        usages: What workers take of their host.
     """
 
     catalog: Catalog
@@ -43,6 +45,7 @@ class Runtime:
     mirror: Mirror
     rollouts: RolloutLoop
     node_logs: NodeLogs
+    usages: WorkerUsages
 
     def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """Return what has to run for as long as the runtime does."""

@@ -1,7 +1,6 @@
-"""Requests to each version, counted by the reason why it got them: in all, and in the last minute."""
+"""Requests to each version, counted by the reason why it got them: in all, and in the last minute, as for nodes."""
 
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Self
 
@@ -25,21 +24,29 @@ class Totals:
 
     Attributes:
         requests: How many.
-        failures: How many of them with 5xx or a time-out.
-        bins: How many of them took about how long.
+        failures: How many of them failed.
+        bins: How many of them took about how long, by the number of that time.
     """
 
     __slots__ = ("bins", "failures", "requests")
 
     def __init__(self) -> None:
         self.requests = self.failures = 0
-        self.bins = [0] * _BINS
+        self.bins: dict[int, int] = {}
 
     def add(self, took_s: float, *, is_failure: bool) -> None:
         """Count one request."""
         self.requests += 1
         self.failures += is_failure
-        self.bins[_bin(took_s)] += 1
+        number = 0 if took_s <= _SHORTEST_S else min(int(math.log(took_s / _SHORTEST_S) / _STEP), _BINS - 1)
+        self.bins[number] = self.bins.get(number, 0) + 1
+
+    def include(self, others: "Totals") -> None:
+        """Count other requests, too."""
+        self.requests += others.requests
+        self.failures += others.failures
+        for number, count in others.bins.items():
+            self.bins[number] = self.bins.get(number, 0) + count
 
     def copy(self) -> Self:
         """Return what was counted until now."""
@@ -47,18 +54,18 @@ class Totals:
 
     def since(self, earlier: "Totals") -> Self:
         """Return what was counted since an earlier copy."""
-        left = type(self).__new__(type(self))
+        left = type(self)()
         left.requests, left.failures = self.requests - earlier.requests, self.failures - earlier.failures
-        left.bins = [now - before for now, before in zip(self.bins, earlier.bins, strict=True)]
+        left.bins = {number: count - earlier.bins.get(number, 0) for number, count in self.bins.items()}
         return left
 
     def quantile_ms(self, part: float) -> float | None:
         """Return the time that a part of the requests took at most; None without any."""
         wanted, seen = part * self.requests, 0
-        for index, count in enumerate(self.bins):
+        for number, count in sorted(self.bins.items()):
             seen += count
             if count and seen >= wanted:
-                return round(1000 * _SHORTEST_S * math.exp((index + 0.5) * _STEP), 3)
+                return round(1000 * _SHORTEST_S * math.exp((number + 0.5) * _STEP), 3)
         return None
 
     def figures(self) -> TrafficFigures:
@@ -71,11 +78,33 @@ class Totals:
         )
 
 
-def _bin(took_s: float) -> int:
-    """Return where a time is counted."""
-    if took_s <= _SHORTEST_S:
-        return 0
-    return min(int(math.log(took_s / _SHORTEST_S) / _STEP), _BINS - 1)
+class LastMinute:
+    """Requests of the last minute, counted in parts of it. For the event loop only."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self) -> None:
+        #: With the number of the part; those in which there were any requests.
+        self._parts: list[tuple[int, Totals]] = []
+
+    def record(self, now: float, took_s: float, *, is_failure: bool) -> None:
+        """Count one request that was answered, or could not be."""
+        number = int(now / _PART_S)
+        if not self._parts or self._parts[-1][0] != number:
+            self._parts = [*self._since(now), (number, Totals())]
+        self._parts[-1][1].add(took_s, is_failure=is_failure)
+
+    def figures(self, now: float) -> TrafficFigures:
+        """Return what clients are shown."""
+        last = Totals()
+        for _, totals in self._since(now):
+            last.include(totals)
+        return last.figures()
+
+    def _since(self, now: float) -> list[tuple[int, Totals]]:
+        """Return the parts that are not older than a minute."""
+        first = int((now - MINUTE_S) / _PART_S) + 1
+        return [part for part in self._parts if part[0] >= first]
 
 
 class Traffic:
@@ -84,30 +113,21 @@ class Traffic:
     Attributes:
         totals: All of them.
         seconds: How long they took, for Prometheus.
+        last_minute: Those of the last minute; empty in a copy.
     """
 
-    __slots__ = ("_earlier", "_part", "seconds", "totals")
+    __slots__ = ("last_minute", "seconds", "totals")
 
     def __init__(self) -> None:
         self.totals = Totals()
         self.seconds = Distribution(SECONDS)
-        self._part = -1
-        #: Totals before the parts of the last minute in which there were any requests.
-        self._earlier: deque[tuple[int, Totals]] = deque(maxlen=round(MINUTE_S / _PART_S) + 1)
+        self.last_minute = LastMinute()
 
     def record(self, now: float, took_s: float, *, is_failure: bool) -> None:
         """Count one request that was answered, or could not be."""
-        part = int(now / _PART_S)
-        if part != self._part:
-            self._part = part
-            self._earlier.append((part, self.totals.copy()))
         self.totals.add(took_s, is_failure=is_failure)
         self.seconds.observe(took_s)
-
-    def last_minute(self, now: float) -> Totals:
-        """Return the requests of the last minute."""
-        first = int((now - MINUTE_S) / _PART_S) + 1
-        return self.totals.since(next((before for part, before in self._earlier if part >= first), self.totals))
+        self.last_minute.record(now, took_s, is_failure=is_failure)
 
     def copy(self) -> "Traffic":
         """Return what was counted until now in all."""
@@ -140,7 +160,7 @@ class VersionTraffic:
 
     def figures(self, now: float) -> Mapping[TrafficKind, TrafficFigures]:
         """Return what clients are shown of the last minute."""
-        return {kind: traffic.last_minute(now).figures() for kind, traffic in self._kinds.items()}
+        return {kind: traffic.last_minute.figures(now) for kind, traffic in self._kinds.items()}
 
     def copy(self) -> "VersionTraffic":
         """Return what was counted until now."""

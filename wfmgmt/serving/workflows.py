@@ -8,6 +8,8 @@ from wfmgmt.control.messages import FiguresReport, ReachReport, TrafficKind
 from wfmgmt.domain.releases import Release, RoutingTable, WorkflowTarget
 from wfmgmt.domain.routes import Router
 from wfmgmt.serving.loading import LoadedVersion
+from wfmgmt.serving.models.base import WorkerFacts
+from wfmgmt.serving.worker_usage import Usages
 
 
 class Wanted(NamedTuple):
@@ -188,10 +190,20 @@ class ServedWorkflow:
         problem = "; ".join(f"version {name}: {problem}" for name, problem in problems.items() if problem)
         return ReachReport(revision=self.revision, reached=is_reached, problem=problem)
 
-    def figures(self) -> FiguresReport:
-        """Return the traffic of each version that is loaded, or was to be."""
+    @property
+    def workers(self) -> list[WorkerFacts]:
+        """The workers of all versions that are loaded."""
+        versions = self.versions.values()
+        return [worker for version in versions for model in version.models.values() for worker in model.workers]
+
+    def figures(self, usages: Usages) -> FiguresReport:
+        """Return what is measured of each version that is loaded, or was to be.
+
+        Args:
+            usages: What workers take, as far as it was read.
+        """
         return FiguresReport(
             revision=self.revision,
             release=None if self.release is None else self.release.number,
-            versions={name: version.figures() for name, version in self.versions.items()},
+            versions={name: version.figures(usages) for name, version in self.versions.items()},
         )

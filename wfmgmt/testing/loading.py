@@ -62,6 +62,24 @@ class LoadingConformance(Suite):
             assert model.status == WorkerStatus(wanted=1, ready=1)
 
     @in_event_loop
+    async def test_workers_are_those_that_are_ready(self, open_server: OpenServer, write_mar: WriteMar) -> None:
+        """Each is the same object for as long as it runs, and says what it takes; none is left after the unload."""
+        async with open_server() as server:
+            model = await load(server, write_mar("m.mar", GOOD_HANDLER), min_workers=2)
+            workers = list(model.workers)
+            assert len({worker.pid for worker in workers}) == len(workers) == (2 if self.traits.shows_workers else 0)
+            for worker in workers:
+                usage = worker.read_usage()
+                assert (usage.threads or 0) >= 1
+                assert (usage.pss_bytes or 0) > 0
+            await model.scale(1, 1)
+            assert set(model.workers) <= set(workers)
+            assert len(model.workers) == (1 if self.traits.shows_workers else 0)
+            assert model.queued == 0
+            await model.unload()
+            assert not model.workers
+
+    @in_event_loop
     async def test_load_names_node_and_reason_when_the_handler_fails(
         self, open_server: OpenServer, write_mar: WriteMar
     ) -> None:

@@ -41,6 +41,7 @@ class ServerTraits:
         shields_batches: Whether a request that terminates its worker fails alone when it shared a batch.
         avoids_workers: Whether an error says which worker failed, and another attempt can be kept from it.
         changes_settings: Whether a loaded model can get other settings.
+        shows_workers: Whether its workers are processes of this machine.
     """
 
     failed_load: str = "ValueError: bad weights"
@@ -54,6 +55,7 @@ class ServerTraits:
     shields_batches: bool = True
     avoids_workers: bool = True
     changes_settings: bool = True
+    shows_workers: bool = True
 
 
 class Suite:

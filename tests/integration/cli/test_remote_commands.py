@@ -98,6 +98,15 @@ VERSION = {
             "readyWorkers": 1,
             "error": None,
             "overridden": ["batchSize", "maxWorkers"],
+            "workers": [
+                {"pid": 11, "startedAt": "2026-11-23T20:53:36.386429Z", "pssBytes": 12_345_678, "threads": 3},
+                {"pid": 12, "startedAt": "2026-11-23T20:53:37.386429Z", "pssBytes": None, "threads": None},
+            ],
+            "requests": 120,
+            "failures": 3,
+            "queued": 0,
+            "p50Ms": 1.5,
+            "p99Ms": None,
         }
     ],
     "registeredAt": "2026-11-23T20:53:36.386429Z",
@@ -228,6 +237,13 @@ Graph:      {m1=[]}
 
 NODE  KIND   READY  WORKERS  THREADS  BATCH  DELAY  TIMEOUT  RETRIES  CHANGED                ARCHIVE  ERROR
 m1    model  1      1-2      2        8      50ms   1000ms   1        batchSize maxWorkers  m1.mar   -
+
+NODE  REQUESTS  FAILURES  QUEUED  P50    P99
+m1    120       3         0       1.5ms  -
+
+NODE  PID  STARTED              MEMORY  THREADS
+m1    11   2026-11-23 20:53:36  12.3MB  3
+m1    12   2026-11-23 20:53:37  -       -
 """.replace("CHANGED                ARCHIVE", "CHANGED               ARCHIVE"),
     ),
     "releases seq": (

@@ -30,6 +30,12 @@ NODE = {
     "readyWorkers": 1,
     "error": None,
     "overridden": [],
+    "workers": [],
+    "requests": None,
+    "failures": None,
+    "queued": None,
+    "p50Ms": None,
+    "p99Ms": None,
 }
 SEQ = {
     "workflowName": "seq",

@@ -7,7 +7,7 @@ import pytest
 from tests.support.records import make_registry, register
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.load_state import LoadState
-from wfmgmt.control.messages import WorkflowReport
+from wfmgmt.control.messages import VersionFigures, WorkflowReport
 from wfmgmt.domain.threads import ThreadPolicy
 from wfmgmt.errors import WorkflowNotFound
 from wfmgmt.registry.registry import Registry
@@ -29,6 +29,19 @@ class FakeStatus:
         return self.reports.get(uid)
 
 
+class FakeFigures:
+    """Gives the figures that a test set."""
+
+    def __init__(self) -> None:
+        self.measured: VersionFigures | None = None
+        self.asked: list[tuple[str, str]] = []
+
+    def figures(self, uid: str, version: str) -> VersionFigures | None:
+        """Return figures of any version."""
+        self.asked.append((uid, version))
+        return self.measured
+
+
 @pytest.fixture(name="registry")
 def _registry(tmp_path: Path) -> Registry:
     return make_registry(tmp_path)
@@ -39,10 +52,21 @@ def _status() -> FakeStatus:
     return FakeStatus()
 
 
+@pytest.fixture(name="figures")
+def _figures() -> FakeFigures:
+    return FakeFigures()
+
+
 @pytest.fixture(name="inspected")
-def _inspected(tmp_path: Path, registry: Registry, status: FakeStatus) -> Inspection:
+def _inspected(tmp_path: Path, registry: Registry, status: FakeStatus, figures: FakeFigures) -> Inspection:
     runtime = RuntimeClient(tmp_path / "nothing.sock")
-    return Inspection(registry=registry, status=status, runtime=runtime, threads=ThreadPolicy())  # type: ignore[arg-type]  # a fake
+    return Inspection(
+        registry=registry,
+        status=status,  # type: ignore[arg-type]  # a fake
+        figures=figures,  # type: ignore[arg-type]  # likewise
+        runtime=runtime,
+        threads=ThreadPolicy(),
+    )
 
 
 def remove(registry: Registry, name: str) -> None:
@@ -69,6 +93,24 @@ def test_description_is_new_when_the_runtime_reports_something(
     report = WorkflowReport(uid=before.workflow.key.uid, workflow="a", state=LoadState.LOADED)
     status.reports[before.workflow.key.uid] = report
     assert inspected.describe("a").report is report
+
+
+def test_description_has_what_was_measured_of_its_version(
+    registry: Registry, status: FakeStatus, figures: FakeFigures, inspected: Inspection
+) -> None:
+    """The runtime is asked for figures of what it has loaded only; the same ones make no new description."""
+    register(registry, "a")
+    before = inspected.describe("a")
+    uid = before.workflow.key.uid
+    assert (before.figures, figures.asked) == (None, [])
+    status.reports[uid] = WorkflowReport(uid=uid, workflow="a", state=LoadState.SERVING)
+    figures.measured = VersionFigures(in_flight=1)
+    described = inspected.describe("a")
+    assert described.figures is figures.measured
+    assert inspected.describe("a") is described
+    assert set(figures.asked) == {(before.workflow.workflow_uid, "1.0")}
+    figures.measured = None
+    assert inspected.describe("a").figures is None
 
 
 def test_description_is_gone_with_its_workflow(registry: Registry, inspected: Inspection) -> None:

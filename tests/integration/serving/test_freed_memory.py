@@ -105,7 +105,7 @@ async def serving(instance: Path) -> AsyncIterator[Ask]:
         runtime.catalog.status_log.record_catalog("")
         app = inference_app(
             runtime,
-            metrics=InferenceMetrics(runtime.measurements, runtime.catalog.status_log),
+            metrics=InferenceMetrics(runtime),
             on_answer=lambda *_: None,
         )
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)

@@ -45,7 +45,7 @@ async def serving(folder: Path, table: RoutingTable) -> AsyncIterator[tuple[Part
     task = asyncio.create_task(parts.reconciler.run())
     app = inference_app(
         runtime,
-        metrics=InferenceMetrics(parts.measurements, parts.catalog.status_log),
+        metrics=InferenceMetrics(runtime),
         on_answer=lambda _request, _answer: None,
     )
     try:
@@ -112,7 +112,7 @@ async def test_answers_are_counted_for_the_version_that_gave_them(tmp_path: Path
         assert (await client.get("/wfpredict/w/2.0")).status == 200
         workflow = parts.catalog.workflow("w")
         assert workflow is not None
-        report = workflow.figures()
+        report = workflow.figures({})
         one, two = report.versions["1.0"].traffic, report.versions["2.0"].traffic
         assert set(one) == {TrafficKind.SERVE}
         assert set(two) == {TrafficKind.PINNED, TrafficKind.MIRROR}
@@ -165,7 +165,7 @@ async def test_copies_end_with_the_mirror(tmp_path: Path) -> None:
         parts.registry.release("w", BOTH)
         await until(lambda: not version.copies)
         assert version.traffic.dropped == 5
-        assert version.figures().traffic == {}
+        assert version.figures({}).traffic == {}
 
 
 @in_event_loop
@@ -180,13 +180,13 @@ async def test_copies_for_a_version_that_is_not_loaded_are_dropped(tmp_path: Pat
         await until(lambda: workflow.release is not None and workflow.release.table == MIRRORED)
         for _ in range(3):
             assert (await client.post("/wfpredict/w", data=b"12345")).status == 200
-        assert workflow.figures().versions["2.0"].dropped == 3
+        assert workflow.figures({}).versions["2.0"].dropped == 3
         metric = 'wfmgmt_mirror_dropped_total{version="2.0",workflow="w"} 3.0'
         assert metric in (await (await client.get("/metrics")).text()).splitlines()
         parts.models.failing.clear()
         parts.reconciler.reconcile_now()
         await until(lambda: workflow.versions["2.0"].state is LoadState.SERVING)
-        assert workflow.figures().versions["2.0"].dropped == 3
+        assert workflow.figures({}).versions["2.0"].dropped == 3
 
 
 @in_event_loop
@@ -205,6 +205,6 @@ async def test_requests_whose_clients_give_up_are_counted(
         await until(lambda: len(model.asked) == len(giving_up))
         for request in giving_up:
             request.cancel()
-        await until(lambda: version.figures().in_flight == 0)
-        served = version.figures().traffic[TrafficKind.SERVE]
+        await until(lambda: version.figures({}).in_flight == 0)
+        served = version.figures({}).traffic[TrafficKind.SERVE]
         assert (served.requests, served.failures) == (2, failures)

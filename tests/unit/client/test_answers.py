@@ -17,6 +17,7 @@ FIGURES = SCHEMAS["VersionFigures"]["properties"]
 PARTS: dict[type, dict[str, Any]] = {
     answers.ListedWorkflow: SCHEMAS["Page"]["properties"]["workflows"]["items"],
     answers.Node: SCHEMAS["Workflow"]["properties"]["nodes"]["items"],
+    answers.Worker: SCHEMAS["Workflow"]["properties"]["nodes"]["items"]["properties"]["workers"]["items"],
     plans.Difference: DIFF["nodes"],
     plans.PlannedFunction: PLAN["functions"]["items"],
     plans.PlannedModel: PLAN["models"]["items"],

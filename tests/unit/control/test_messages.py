@@ -1,6 +1,7 @@
 """What crosses the control socket."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -9,6 +10,7 @@ from wfmgmt.control.messages import (
     DriftReport,
     FiguresReport,
     MemoryReport,
+    NodeFigures,
     NodeReport,
     ReachReport,
     StatusChanges,
@@ -16,6 +18,7 @@ from wfmgmt.control.messages import (
     TrafficKind,
     VersionFigures,
     VersionState,
+    WorkerFigures,
     WorkflowReport,
     decode,
     encode,
@@ -23,6 +26,7 @@ from wfmgmt.control.messages import (
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.workflow import LoadRequest, Node, NodeKind, NodeSettings
 
+NOW = datetime(2026, 1, 31, 12, 0, 0, 1, tzinfo=UTC)
 REPORT = WorkflowReport(
     uid="u1",
     workflow="seq",
@@ -62,7 +66,15 @@ MESSAGES = (
         release=None,
         versions={
             "2.0": VersionFigures(
-                traffic={TrafficKind.SERVE: TrafficFigures(requests=2, failures=1, p50_ms=0.5, p99_ms=2.0)}, dropped=1
+                traffic={TrafficKind.SERVE: TrafficFigures(requests=2, failures=1, p50_ms=0.5, p99_ms=2.0)},
+                dropped=1,
+                nodes={
+                    "m1": NodeFigures(
+                        traffic=TrafficFigures(),
+                        queued=2,
+                        workers=(WorkerFigures(pid=7, started_at=NOW, pss_bytes=4096, threads=None),),
+                    )
+                },
             )
         },
     ),

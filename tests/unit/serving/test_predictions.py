@@ -64,6 +64,11 @@ class Workflow:
         self._runner = WorkflowRunner(request, infer=infer, measured=self.measured)
         self.traces: Mapping[str, Any] = {}
 
+    def figures(self, node: str) -> tuple[int, int]:
+        """Return how many attempts at a node the last minute had, and how many failed."""
+        figures = self._runner.figures(node, asyncio.get_running_loop().time())
+        return figures.requests, figures.failures
+
     def _infer(self, node: str, request: NodeRequest, *, avoid: int | None = None) -> "asyncio.Future[NodeAnswer]":
         self.asked.append((node, avoid))
         answer: asyncio.Future[NodeAnswer] = asyncio.get_running_loop().create_future()
@@ -212,6 +217,24 @@ async def test_time_out_within_a_node_is_the_failure_of_that_node(graph: dict[st
     with pytest.raises(NodeFailed, match="Error executing a: TimeoutError") as raised:
         await workflow.run()
     assert (raised.value.node, raised.value.attempt) == ("a", 2)
+
+
+@in_event_loop
+async def test_attempts_of_the_last_minute_are_counted() -> None:
+    """Each one by itself; one that a time-out or a client ends has not failed."""
+    workflow = Workflow({"a": ["b"], "b": []}, retries=2, a=failing(PredictionFailed("no"), TimeoutError(), None))
+    await workflow.run()
+    assert (workflow.figures("a"), workflow.figures("b")) == ((3, 2), (1, 0))
+    assert (workflow.measured["a"].requests, workflow.measured["a"].failures) == (3, 2)
+    refused = Workflow({"a": []}, a=failing(PredictionRefused("no", 422), NoWorker("no")))
+    for error in (NodeRefused, WorkflowNotReady):
+        with pytest.raises(error):
+            await refused.run()
+    assert refused.figures("a") == (2, 2)
+    late = Workflow({"a": []}, timeout_s=0, a=never)
+    with pytest.raises(WorkflowTimedOut):
+        await late.run()
+    assert late.figures("a") == (1, 0)
 
 
 class Body(bytearray):

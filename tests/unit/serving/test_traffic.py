@@ -33,13 +33,13 @@ def test_last_minute_forgets_what_is_older() -> None:
     traffic = Traffic()
     for second in range(200):
         traffic.record(float(second), 0.01, is_failure=second < 100)
-    last = traffic.last_minute(199.0)
+    last = traffic.last_minute.figures(199.0)
     assert 55 <= last.requests <= 60
     assert last.failures == 0
     assert traffic.totals.requests == 200
-    assert traffic.last_minute(199.0 + 2 * MINUTE_S).requests == 0
+    assert traffic.last_minute.figures(199.0 + 2 * MINUTE_S).requests == 0
     traffic.record(1000.0, 0.01, is_failure=True)
-    assert traffic.last_minute(1000.0).requests == 1
+    assert traffic.last_minute.figures(1000.0).requests == 1
 
 
 def test_metrics_are_per_version_and_kind() -> None:

@@ -39,6 +39,11 @@ def shares(routes: Iterable[Route]) -> str:
     return " ".join(f"{route.version}={route.weight}" for route in routes) or "-"
 
 
+def milliseconds(time_ms: float | None) -> str:
+    """Return a time with three digits; a dash when there was nothing to be measured."""
+    return "-" if time_ms is None else f"{time_ms:.3g}ms"
+
+
 @contextmanager
 def progress(what: str) -> Iterator[None]:
     """Say on a terminal what is being waited for, and for how long, and leave nothing of it behind."""

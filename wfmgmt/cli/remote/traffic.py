@@ -11,7 +11,7 @@ from typing import Any
 
 from wfmgmt.cli.remote.arguments import FILES, completed, workflow_argument
 from wfmgmt.cli.remote.command import RemoteCommand, write_options
-from wfmgmt.cli.remote.text import properties, shares, table
+from wfmgmt.cli.remote.text import milliseconds, properties, shares, table
 from wfmgmt.client import calls
 from wfmgmt.client.call import Call, as_json
 from wfmgmt.client.traffic import Guard, Release, Released, Step, Traffic, VersionFigures
@@ -152,7 +152,7 @@ def _step(step: Step) -> str:
 def _figures(figures: VersionFigures | None) -> tuple[object, ...]:
     if figures is None:
         return ("-",) * 8
-    times = ("-" if each is None else f"{each:.3g}ms" for each in (figures.p50_ms, figures.p99_ms))
+    times = map(milliseconds, (figures.p50_ms, figures.p99_ms))
     mirrored = figures.mirrored
     others = (figures.in_flight, figures.pinned.requests, mirrored.requests, mirrored.dropped)
     return (figures.requests, figures.failures, *times, *others)

@@ -8,9 +8,9 @@ from typing import Any
 from wfmgmt.cli.remote.arguments import version_argument, workflow_argument
 from wfmgmt.cli.remote.command import ExitCode, RemoteCommand, write_options
 from wfmgmt.cli.remote.plans import diff_text
-from wfmgmt.cli.remote.text import properties, shares, table
+from wfmgmt.cli.remote.text import milliseconds, properties, shares, table
 from wfmgmt.client import calls
-from wfmgmt.client.answers import LogLine, Node, Page, Registered, Scaled, Status, Workflow
+from wfmgmt.client.answers import LogLine, Node, Page, Registered, Scaled, Status, Worker, Workflow
 from wfmgmt.client.call import Call
 from wfmgmt.logs import escaped
 
@@ -29,6 +29,9 @@ _NODE_HEADINGS = (
     "ARCHIVE",
     "ERROR",
 )
+#: Those of what was measured in the last minute, and of the workers.
+_FIGURE_HEADINGS = ("NODE", "REQUESTS", "FAILURES", "QUEUED", "P50", "P99")
+_WORKER_HEADINGS = ("NODE", "PID", "STARTED", "MEMORY", "THREADS")
 
 
 def status_text(_: argparse.Namespace, answer: Status | Scaled) -> str:
@@ -93,7 +96,13 @@ def _described_text(_: argparse.Namespace, workflow: Workflow) -> str:
         Registered=f"{workflow.registered_at:%Y-%m-%d %H:%M:%S} UTC",
         Graph=workflow.workflow_dag,
     )
-    return f"{about}\n\n{table(_NODE_HEADINGS, [_node_row(node) for node in workflow.nodes])}"
+    nodes = workflow.nodes
+    tables = [table(_NODE_HEADINGS, [_node_row(node) for node in nodes])]
+    if measured := [_figure_row(node) for node in nodes if node.requests is not None]:
+        tables.append(table(_FIGURE_HEADINGS, measured))
+    if workers := [_worker_row(node, worker) for node in nodes for worker in node.workers]:
+        tables.append(table(_WORKER_HEADINGS, workers))
+    return "\n\n".join([about, *tables])
 
 
 def _node_row(node: Node) -> tuple[object, ...]:
@@ -110,6 +119,21 @@ def _node_row(node: Node) -> tuple[object, ...]:
         " ".join(node.overridden) or "-",
         node.url or "-",
         node.error or "-",
+    )
+
+
+def _figure_row(node: Node) -> tuple[object, ...]:
+    times = map(milliseconds, (node.p50_ms, node.p99_ms))
+    return (node.name, node.requests, node.failures, node.queued, *times)
+
+
+def _worker_row(node: Node, worker: Worker) -> tuple[object, ...]:
+    return (
+        node.name,
+        worker.pid,
+        f"{worker.started_at:%Y-%m-%d %H:%M:%S}",
+        "-" if worker.pss_bytes is None else f"{worker.pss_bytes / 1e6:.1f}MB",
+        "-" if worker.threads is None else worker.threads,
     )
 
 

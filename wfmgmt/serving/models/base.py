@@ -1,7 +1,8 @@
 """Values that cross the border between the runtime and its model servers; `protocol` has the two Protocols."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -144,6 +145,34 @@ class WorkerStatus:
     wanted: int
     ready: int
     error: str | None = None
+
+
+class WorkerUsage(NamedTuple):
+    """What one worker takes of its host; None for what the system does not say.
+
+    Attributes:
+        pss_bytes: Its memory, with its part of what it shares with other processes.
+        threads: Its threads.
+    """
+
+    pss_bytes: int | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True, eq=False)
+class WorkerFacts:
+    """One worker process that is up; the same object for as long as it is.
+
+    Attributes:
+        pid: Its process id.
+        started_at: When it was started.
+        read_usage: Reads what it takes now. It blocks for a millisecond, or for longer with much memory, and may be
+            called in any thread.
+    """
+
+    pid: int
+    started_at: datetime
+    read_usage: Callable[[], WorkerUsage]
 
 
 class ModelNotLoaded(WfmgmtError):

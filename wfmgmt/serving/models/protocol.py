@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Protocol
 
 from wfmgmt.domain.workflow import NodeSettings
-from wfmgmt.serving.models.base import Drift, Model, NodeAnswer, NodeRequest, WorkerStatus
+from wfmgmt.serving.models.base import Drift, Model, NodeAnswer, NodeRequest, WorkerFacts, WorkerStatus
 
 
 class LoadedModel(Protocol):
@@ -17,6 +17,14 @@ class LoadedModel(Protocol):
     @property
     def status(self) -> WorkerStatus:
         """Its workers as known now, without waiting; none wanted and none ready once it is unloaded."""
+
+    @property
+    def workers(self) -> Sequence[WorkerFacts]:
+        """The worker processes of this machine that are ready; none when they are another server's."""
+
+    @property
+    def queued(self) -> int:
+        """Requests that no worker has begun."""
 
     def infer(self, request: NodeRequest, *, avoid: int | None = None) -> "asyncio.Future[NodeAnswer]":
         """Have a worker answer a request: one attempt, alone or in a batch with others.

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 
 from wfmgmt.domain.workflow import NodeSettings
 from wfmgmt.serving.models.base import (
@@ -70,6 +71,13 @@ class Dispatcher:
         self._numbers = 0
         self._batch_timer: asyncio.TimerHandle | None = None
         self._closed: str | None = None
+
+    @property
+    def queued(self) -> int:
+        """Requests that no worker has begun: they wait here, or it has prefetched them."""
+        self._waiting.drop_cancelled()
+        prefetched = (batch for worker in self._workers.values() for batch in islice(worker.batches, 1, None))
+        return len(self._waiting) + sum(len(batch.calls) for batch in prefetched)
 
     @property
     def saturated_s(self) -> float | None:

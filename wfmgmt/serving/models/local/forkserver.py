@@ -268,7 +268,9 @@ def _run_worker(
             os.umask(options["umask"])
         hardening.harden_worker(processes=processes, memory_bytes=options["memory_bytes"])
         seed_loaded_modules()
-        code = worker.main(socket.socket(fileno=worker_fd), options["instance"])
+        sock = socket.socket(fileno=worker_fd)
+        _send_memory_file(sock)
+        code = worker.main(sock, options["instance"])
     except BaseException:  # noqa: BLE001 - nothing above handles it; the log and the exit code show it
         traceback.print_exc()
     finally:
@@ -295,6 +297,17 @@ def _redirect_streams(worker_fd: int, log_fd: int) -> None:
         if int(name) not in {0, 1, 2, worker_fd}:
             with contextlib.suppress(OSError):  # The listing had a descriptor of its own.
                 os.close(int(name))
+
+
+def _send_memory_file(sock: socket.socket) -> None:
+    """Send what says how much memory this worker takes, or a byte alone when that cannot be opened or sent.
+
+    Only the worker itself and root may open that file, since the worker hides its memory; but who has it can read it.
+    """
+    with contextlib.suppress(OSError), open("/proc/self/smaps_rollup", "rb", buffering=0) as file:  # noqa: PTH123 - pathlib costs memory
+        socket.send_fds(sock, [b"m"], [file.fileno()])
+        return
+    sock.send(b"m")
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from wfmgmt.serving.models.local.log_pipe import LogPipe
 from wfmgmt.serving.models.local.output import OutputLog
 from wfmgmt.serving.models.local.suspects import Suspects
 from wfmgmt.serving.models.local.worker_process import LOST, WorkerProcess
+from wfmgmt.serving.models.local.worker_usage import facts_of
 from wfmgmt.timeouts import timeout_after
 
 _CLOSE_S = 5.0
@@ -146,6 +147,8 @@ class ForkserverConnection:
                 near_ends.callback(pipe.close)
                 pid, exited = await self._request_fork((far.fileno(), log_write), answer_timeout_s)
                 output.fields["pid"] = pid
+                far_ends.close()
+                facts = facts_of(pid, await _receive_descriptor(near))
                 channel = await connect(near, Channel(self._message_bytes))
                 near_ends.callback(channel.close)
                 if pid in self._exits:
@@ -153,7 +156,9 @@ class ForkserverConnection:
                 near_ends.pop_all()
         except OSError as exc:
             raise ForkFailed(exc.strerror or type(exc).__name__, exc.errno) from exc
-        return WorkerProcess(pid=pid, send_signal=self.kill, exited=exited, channel=channel, pipe=pipe, output=output)
+        return WorkerProcess(
+            facts=facts, send_signal=self.kill, exited=exited, channel=channel, pipe=pipe, output=output
+        )
 
     def kill(self, pid: int, signal_number: signal.Signals) -> None:
         """Have the forkserver send a signal to a worker's process group."""
@@ -296,6 +301,21 @@ class ForkserverConnection:
     def _kill_process(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
+
+
+async def _receive_descriptor(sock: socket.socket) -> int | None:
+    """Wait for the descriptor that comes with the first byte; None when none does, or the other side is gone."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(sock, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(sock)
+    with contextlib.suppress(ConnectionError):
+        _, descriptors, _, _ = socket.recv_fds(sock, 1, 1)
+        return next(iter(descriptors), None)
+    return None
 
 
 async def _is_set_within(event: asyncio.Event, timeout_s: float) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from wfmgmt.domain.faults import Fault, is_lack
 from wfmgmt.domain.requirements import ModelRequirements
 from wfmgmt.domain.threads import THREAD_VARIABLES, ThreadPolicy
 from wfmgmt.domain.workflow import NodeSettings
-from wfmgmt.serving.models.base import Model, ModelNotLoaded, NodeAnswer, NodeRequest, WorkerStatus
+from wfmgmt.serving.models.base import Model, ModelNotLoaded, NodeAnswer, NodeRequest, WorkerFacts, WorkerStatus
 from wfmgmt.serving.models.lifetimes import Lifetime, Lifetimes
 from wfmgmt.serving.models.local.accelerators import Accelerators
 from wfmgmt.serving.models.local.environments import Environments
@@ -111,6 +111,16 @@ class LocalModel(Lifetime):
     def status(self) -> WorkerStatus:
         """Its workers; see `LoadedModel.status`."""
         return self._pool.status
+
+    @property
+    def workers(self) -> Sequence[WorkerFacts]:
+        """Its workers that are up; see `LoadedModel.workers`."""
+        return self._pool.workers
+
+    @property
+    def queued(self) -> int:
+        """How many requests wait; see `LoadedModel.queued`."""
+        return self._pool.dispatcher.queued
 
     def infer(self, request: NodeRequest, *, avoid: int | None = None) -> asyncio.Future[NodeAnswer]:
         """Have a worker answer a request; see `LoadedModel.infer`."""

@@ -12,7 +12,7 @@ from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.workflow import NodeSettings
 from wfmgmt.host import available_cores
 from wfmgmt.serving.models.autoscaling import Autoscaling, ScalingLog, ScalingReason
-from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
+from wfmgmt.serving.models.base import ModelNotLoaded, WorkerFacts, WorkerStatus
 from wfmgmt.serving.models.local.batches import HandlerMeasurements
 from wfmgmt.serving.models.local.budget import WorkerBudget
 from wfmgmt.serving.models.local.core_use import CoreUse
@@ -124,6 +124,12 @@ class WorkerPool:
     def max_workers(self) -> int:
         """How many workers there may be."""
         return self._max_workers
+
+    @property
+    def workers(self) -> list[WorkerFacts]:
+        """The workers that are up."""
+        workers = (slot.worker for slot in self._slots)
+        return [each.process.facts for each in workers if each is not None and each.process.is_connected]
 
     @property
     def is_above_minimum(self) -> bool:

@@ -1,7 +1,8 @@
 """The worker: a process that imports a handler, holds it initialised and calls it.
 
 It is forked by the forkserver and talks with the runtime over one socket, in frames. Requests may lie in the socket
-while it works; it answers them one at a time, in their order:
+while it works; it answers them one at a time, in their order. Before that the forkserver's code has sent one byte, with
+which comes the descriptor of the worker's `/proc/self/smaps_rollup` if it has one.
 
     runtime → worker   {"op": "load", "title", "tree", "directory", "archive", "handler", "model_name", "answer_bytes",
                         "threads", "environment", "context": {"manifest", "system_properties"}}

@@ -1,12 +1,14 @@
 """One running worker, as the runtime sees it: messages to and from it, and its end."""
 
 import asyncio
+import dataclasses
 import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
+from wfmgmt.serving.models.base import WorkerFacts, WorkerUsage
 from wfmgmt.serving.models.local import frames
 from wfmgmt.serving.models.local.channel import Channel, Item
 from wfmgmt.serving.models.local.log_pipe import LogPipe
@@ -37,20 +39,22 @@ class WorkerProcess:
 
     Attributes:
         pid: Its process id, which is also the id of its process group.
+        facts: What is shown of it.
         output: What it prints.
     """
 
     def __init__(
         self,
         *,
-        pid: int,
+        facts: WorkerFacts,
         send_signal: Callable[[int, signal.Signals], None],
         exited: asyncio.Future[str],
         channel: Channel,
         pipe: LogPipe,
         output: OutputLog,
     ) -> None:
-        self.pid = pid
+        self.pid = facts.pid
+        self.facts = facts
         self.output = output
         self._send_signal = send_signal
         self._exited = exited
@@ -154,6 +158,8 @@ class WorkerProcess:
             self.kill(signal.SIGKILL)
             self._pipe.close()
             self._channel.close()
+            # What reads the worker's memory holds a descriptor.
+            self.facts = dataclasses.replace(self.facts, read_usage=WorkerUsage)
             await self._equipment.aclose()
 
     async def _is_gone_within(self, seconds: float) -> bool:

@@ -13,6 +13,7 @@ from wfmgmt.serving.models.base import (
     NodeAnswer,
     NodeRequest,
     NoWorker,
+    WorkerFacts,
     WorkerStatus,
 )
 from wfmgmt.serving.models.lifetimes import Lifetime, Lifetimes
@@ -72,6 +73,17 @@ class TorchServeModel(Lifetime):
             error=next((each.problem for each in scalers if each.problem is not None), None),
         )
 
+    @property
+    def workers(self) -> Sequence[WorkerFacts]:
+        """None: they are the servers' processes."""
+        return ()
+
+    @property
+    def queued(self) -> int:
+        """Requests beyond those that the workers can have at a time; see `LoadedModel.queued`."""
+        at_once = len(self.server_models) * max(self._maximum, 1) * self.model.settings.batch_size
+        return max(len(self._in_flight) - at_once, 0)
+
     def infer(self, request: NodeRequest, *, avoid: int | None = None) -> asyncio.Future[NodeAnswer]:
         """Have a server answer a request; see `LoadedModel.infer`. A `worker` is a server."""
         refusal = self._refusal()
@@ -86,12 +98,11 @@ class TorchServeModel(Lifetime):
 
     def _refusal(self) -> str | None:
         """Return why no more requests are accepted, None when they are."""
-        model = self.model
         if not self.is_ready:
             return self._unload_notice
-        at_once = len(self.server_models) * max(self._maximum, 1) * model.settings.batch_size
-        if len(self._in_flight) >= self._max_waiting + at_once:
-            return f"{self._max_waiting} requests wait for {model.node} already (WFMGMT_QUEUE_SIZE); try again later."
+        if self.queued >= self._max_waiting:
+            node = self.model.node
+            return f"{self._max_waiting} requests wait for {node} already (WFMGMT_QUEUE_SIZE); try again later."
         return None
 
     @property

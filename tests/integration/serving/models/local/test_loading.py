@@ -305,7 +305,7 @@ async def test_unload_leaves_nothing(tmp_path: Path) -> None:
         await (await load(servers.models, archive, uid="first")).unload()
         descriptors = open_descriptors()
         models = [await load(servers.models, archive, uid=uid, min_workers=3) for uid in ("a", "b")]
-        assert open_descriptors() == descriptors + 2 * 3 * 2
+        assert open_descriptors() == descriptors + 2 * 3 * 3
         for model in models:
             await model.unload()
         assert not any(is_running(pid) for pid in read_report(report))

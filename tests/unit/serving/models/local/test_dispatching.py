@@ -62,6 +62,7 @@ async def test_request_is_refused_when_the_queue_is_full() -> None:
     line = Line(queue_size=2)
     for body in "abc":  # One is with the worker, two wait.
         line.ask(body)
+    assert line.dispatcher.queued == 2
     with pytest.raises(NoWorker, match=r"2 requests wait for n already \(WFMGMT_QUEUE_SIZE\)"):
         await line.ask("d")
 
@@ -72,6 +73,7 @@ async def test_cancelled_request_leaves_the_queue() -> None:
     line = Line(queue_size=1)
     line.ask("a")
     line.ask("gone").cancel()
+    assert line.dispatcher.queued == 0
     answer = line.ask("b")
     line.processes[0].answer()
     assert line.processes[0].batches == [["a"], ["b"]]

@@ -33,7 +33,7 @@ async def test_quick_worker_gets_prefetched_requests() -> None:
     line = await quick_line()
     answers = [line.ask(body) for body in "abc"]
     assert line.processes[0].batches == [["a"], ["b"], ["c"]]
-    assert line.starved == 0
+    assert (line.starved, line.dispatcher.queued) == (0, 2)
     for _ in answers:
         line.processes[0].answer()
     assert [await text_of(answer) for answer in answers] == ["a", "b", "c"]
