@@ -17,6 +17,7 @@ from wfmgmt.services.inspection import Inspection
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.libraries import LibrariesCheck
 from wfmgmt.services.long_requests import LongRequests
+from wfmgmt.services.operations import EndCounter, Operations
 from wfmgmt.services.preparation import Preparation
 from wfmgmt.services.registration import Registration
 from wfmgmt.services.releases import Releases
@@ -31,6 +32,7 @@ class Services:
     Args:
         settings: The settings in force.
         on_loop_failure: Counts failures of what goes on in the background.
+        on_operation_ended: Counts operations that ended.
         runtime: Calls the runtime; over the socket of the instance unless given.
     """
 
@@ -39,6 +41,7 @@ class Services:
         settings: Settings,
         *,
         on_loop_failure: FailureCounter = lambda _: None,
+        on_operation_ended: EndCounter = lambda *_: None,
         runtime: RuntimeClient | None = None,
     ) -> None:
         self.settings = settings
@@ -56,12 +59,22 @@ class Services:
             runtime=self.runtime,
             threads=thread_policy(settings, available_cores()),
         )
-        self.long_requests = LongRequests(settings.concurrent_registrations, settings.concurrent_changes)
+        self.long_requests = LongRequests(
+            settings.concurrent_registrations, settings.concurrent_changes, waits=settings.concurrent_waits
+        )
         self.failures = FailedChanges(
             registry=self.registry,
             budget=FailureBudget(max(1, settings.max_audited_failures // settings.web_workers)),
         )
         self.idempotency = Idempotency(registry=self.registry, leases=self.leases)
+        self.operations = Operations(
+            registry=self.registry,
+            leases=self.leases,
+            status=self.status,
+            long_requests=self.long_requests,
+            kept=settings.operations_kept,
+            on_ended=on_operation_ended,
+        )
         self.removal = Removal(
             registry=self.registry,
             folders=self.folders,
@@ -69,6 +82,7 @@ class Services:
             leases=self.leases,
             long_requests=self.long_requests,
             failures=self.failures,
+            operations=self.operations,
         )
         enforcement = Enforcement(registry=self.registry, runtime=self.runtime, long_requests=self.long_requests)
         self.releases = Releases(registry=self.registry, folders=self.folders, enforcement=enforcement)
@@ -80,6 +94,7 @@ class Services:
             removal=self.removal,
             failures=self.failures,
             leases=self.leases,
+            operations=self.operations,
             preparation=Preparation(
                 registry=self.registry,
                 fetcher=Fetcher(

@@ -203,6 +203,7 @@ class Settings(BaseModel):
     archive_unpacked_mb: int = Field(default=4096, ge=1)
     archive_ratio: int = Field(default=200, ge=1)
     dag_nodes: int = Field(default=1000, ge=1)
+    operations_kept: int = Field(default=10_000, ge=1, le=1_000_000)
     max_audited_failures: int = Field(default=120, ge=1, le=1_000_000)
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -341,6 +342,11 @@ class Settings(BaseModel):
     def concurrent_changes(self) -> int:
         """Other changes that may wait for the runtime in one web worker: half of the threads that are left."""
         return (self.web_threads - self.concurrent_registrations) // 2
+
+    @property
+    def concurrent_waits(self) -> int:
+        """Requests that may wait for an operation in one web worker: half of the threads that are left then."""
+        return (self.web_threads - self.concurrent_registrations - self.concurrent_changes) // 2
 
 
 @cache

@@ -5,7 +5,8 @@ from flask import Blueprint, Flask
 from wfmgmt.api.application import make_app
 from wfmgmt.api.guard import GuardedApplication, ManagementGuard
 from wfmgmt.api.logs import add_log_views
-from wfmgmt.api.metrics import Metrics, record_loop_failure, shared_folder
+from wfmgmt.api.metrics import Metrics, record_loop_failure, record_operation, shared_folder
+from wfmgmt.api.monitoring import monitoring_blueprint
 from wfmgmt.api.operations import operations_blueprint
 from wfmgmt.api.releases import add_release_routes, add_release_views
 from wfmgmt.api.scaling import add_scaling_routes
@@ -28,7 +29,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     Raises:
         SettingsInvalid: A setting is unknown or has a wrong value.
     """
-    return make_application(Services(settings or settings_in_force(), on_loop_failure=record_loop_failure))
+    services = Services(
+        settings or settings_in_force(), on_loop_failure=record_loop_failure, on_operation_ended=record_operation
+    )
+    return make_application(services)
 
 
 def make_application(services: Services) -> Flask:
@@ -45,7 +49,8 @@ def make_application(services: Services) -> Flask:
     add_log_views(workflows, inspection=services.inspection)
     add_scaling_routes(writes, scaling=services.scaling)
     app.register_blueprint(workflows)
-    app.register_blueprint(operations_blueprint(inspection=services.inspection, metrics=metrics))
+    app.register_blueprint(operations_blueprint(services.operations))
+    app.register_blueprint(monitoring_blueprint(inspection=services.inspection, metrics=metrics))
     app.extensions["wfmgmt"] = services
     guard = app.extensions["wfmgmt.guard"] = ManagementGuard(
         BrowserGuard(allowed_hosts=settings.known_hosts, cors_origins=settings.cors_origins), metrics

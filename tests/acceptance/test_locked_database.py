@@ -45,7 +45,8 @@ def test_changes_wait_for_the_lock_and_then_answer_503_while_reads_go_on(
     """Both get a 503 after five seconds, nothing changed, and the failure is recorded as soon as it can be."""
     began = time.monotonic()
     with ThreadPoolExecutor(2) as pool:
-        changes = [pool.submit(service.register, "seq.war"), pool.submit(service.unregister, "kept")]
+        register = pool.submit(service.register, "seq.war", workflow_name="seq")
+        changes = [register, pool.submit(service.unregister, "kept")]
         slowest_read_s = 0.0
         while not all(change.done() for change in changes):
             asked = time.monotonic()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.operations import make_operation
 from tests.support.records import make_event, make_function, make_node, make_registry, make_workflow
 from wfmgmt.cli.main import COMMANDS, implementation
 from wfmgmt.domain.audit import AuditAction, AuditOutcome
@@ -39,7 +40,7 @@ EXPECTED = [
         ("2026-11-23T12:00:00.000000Z", "register", "broken", "failed", '{"error":{"message":"no such file"}}'),
     ],
     [(1,)],
-    [("half", "1.0", "registering", "2026-11-23T12:00:00.000000Z")],
+    [("half", "1.0", "register", "fetching", "2026-11-23T12:00:00.000000Z")],
     [],
     [("1.0", 90), ("2.0", 10)],
     [("2026-11-23T17:00:00.000000Z", "anonymous", 10, "new tokenizer")],
@@ -91,6 +92,7 @@ def _database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         writer.claim_name(workflow)
         writer.mark_ready(workflow.uid)
         writer.record(make_event("sequential"))
+        writer.operations.begin(make_operation("half"), "lease")
         writer.claim_name(make_workflow("half", nodes=(make_function("pre"),), edges=()))
         failed = {"error": {"message": "no such file"}}
         writer.record(make_event("broken", outcome=AuditOutcome.FAILED, detail=failed))

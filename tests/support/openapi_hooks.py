@@ -32,6 +32,7 @@ _RULES = (
     ),
     *("paused: ", "traffic: unknown key", "mirror.", "weight: expected at most", "sticky.header: ", "routes: "),
     "Parameters next_page_token and after: give one of them, not both.",
+    "Parameters state and after: give one of them, not both;",
     "of the multipart body has no name; expected a form field.",
     "The multipart body cannot be read: part 1 has no head of its own.",  # That is how a form without fields is sent.
 )

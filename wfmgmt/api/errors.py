@@ -7,6 +7,7 @@ from flask import Flask, Response, g
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from wfmgmt import errors
+from wfmgmt.api.operations import operation_path
 from wfmgmt.http.answers import FRAMEWORK_TYPES, UNKNOWN_PATH, WRONG_METHOD, error_body, status_and_type
 
 _log = logging.getLogger("wfmgmt.api")
@@ -33,6 +34,8 @@ def _respond(status: int, error_type: str, message: str, **more: object) -> Resp
 def _answer_own(error: errors.WfmgmtError) -> Response:
     status, error_type = status_and_type(error)
     more = {"hint": error.hint} if isinstance(error, errors.WorkflowExists) else {}
+    if error.operation:
+        more["operation"] = operation_path(error.operation)
     answer = _respond(status, error_type, str(error), **more)
     if (retry_after_s := getattr(error, "retry_after_s", None)) is not None:
         answer.headers["Retry-After"] = str(retry_after_s)

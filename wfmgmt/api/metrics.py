@@ -11,6 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from wfmgmt.domain.operations import OperationKind, OperationState
 from wfmgmt.errors import FolderUnavailable, WfmgmtError
 from wfmgmt.services.inspection import Inspection
 
@@ -38,6 +39,13 @@ _LOOP_FAILURES = Counter(
     ["loop"],
     registry=_OWN,
 )
+_OPERATIONS = Histogram(
+    "wfmgmt_operation_seconds",
+    "Time from the request for an operation to its end",
+    ["kind", "outcome"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800),
+    registry=_OWN,
+)
 
 
 @cache
@@ -50,6 +58,12 @@ def record_loop_failure(loop: str) -> None:
     """Count a failure of a background loop or of one of its duties."""
     with _counting():
         _LOOP_FAILURES.labels(loop).inc()
+
+
+def record_operation(kind: OperationKind, outcome: OperationState, duration_s: float) -> None:
+    """Count an operation that ended."""
+    with _counting():
+        _OPERATIONS.labels(kind.value, outcome.value).observe(duration_s)
 
 
 def _counting() -> suppress:
@@ -134,16 +148,21 @@ class _State(Collector):
         self._inspection = inspection
 
     def collect(self) -> list[Metric]:
-        """Return workflows by status and workers; without the former when the database cannot be read."""
+        """Return what the database counts, unless it cannot be read, and workers."""
         workflows = GaugeMetricFamily("wfmgmt_workflows", "Workflows in the registry", labels=["status"])
+        operations = GaugeMetricFamily("wfmgmt_operations_running", "Operations that are being carried out", labels=())
         try:
-            for status, count in self._inspection.counts().items():
-                workflows.add_metric([status.value], count)
+            counts, unfinished = self._inspection.counts()
         except WfmgmtError:
-            workflows.samples.clear()
+            pass  # The counters of this process are worth having all the same.
+        else:
+            for status, count in counts.items():
+                workflows.add_metric([status.value], count)
+            operations.add_metric([], unfinished[OperationState.RUNNING])
         wanted, ready = self._inspection.workers()
         return [
             workflows,
+            operations,
             GaugeMetricFamily("wfmgmt_workers_wanted", "Worker processes of all nodes that should be up", value=wanted),
             GaugeMetricFamily("wfmgmt_workers_ready", "Worker processes of all nodes that are up", value=ready),
         ]

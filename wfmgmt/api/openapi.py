@@ -5,6 +5,7 @@ from typing import Any
 
 from wfmgmt import __version__
 from wfmgmt.api.logs import LOG_PATHS, LOG_SCHEMAS
+from wfmgmt.api.openapi_operations import OPERATION_PATHS, OPERATION_SCHEMAS
 from wfmgmt.api.openapi_parts import (
     ETAG,
     VERSION_IN_PATH,
@@ -17,9 +18,10 @@ from wfmgmt.api.openapi_parts import (
     write,
 )
 from wfmgmt.api.openapi_releases import NODE_PATHS, RELEASE_PATHS, RELEASE_SCHEMAS, SCALING
-from wfmgmt.api.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_TOKEN
+from wfmgmt.api.parameters import ALL_STATES, DEFAULT_LIMIT, MAX_LIMIT, MAX_TOKEN, NAME_PATTERN
 from wfmgmt.api.write_rules import NAME_OR_EMPTY, REGISTER, UNREGISTER, UNREGISTER_VERSION
 from wfmgmt.control.messages import VersionState
+from wfmgmt.domain.status import WorkflowState
 from wfmgmt.domain.workflow import SETTINGS, WORKFLOW_SETTINGS
 from wfmgmt.http.openapi import NAME_IN_PATH, SHARED_PATHS, components, errors, json_answer, ref
 
@@ -43,6 +45,20 @@ _LISTING = [
         "in": "query",
         "description": "List what follows this name, which loses nothing to deletions. Empty: from the start",
         "schema": NAME_OR_EMPTY,
+    },
+    {
+        "name": "state",
+        "in": "query",
+        "description": "List what is in this state, also what is under way; 400 together with `after`",
+        "allowEmptyValue": True,
+        "schema": {"type": "string", "enum": [*(state.value for state in WorkflowState), ALL_STATES]},
+    },
+    {
+        "name": "name",
+        "in": "query",
+        "description": "List the workflow of this name, or those whose names begin so (`seq*`); as `state` otherwise",
+        "allowEmptyValue": True,
+        "schema": {"type": "string", "pattern": f"^{NAME_PATTERN}$"},
     },
 ]
 
@@ -158,7 +174,13 @@ _DESCRIBED = json_answer(
     "A list of one", {"type": "array", "minItems": 1, "maxItems": 1, "items": ref("Workflow")}, ETag=ETAG
 )
 _UNREGISTERED = json_answer("Unregistered, or the plan of that", either("Status"), ETag=header_ref("EntityTagOfRest"))
-_LISTED = {"workflowName": {"type": "string"}, "workflowUrl": {"type": "string"}}
+_LISTED = {
+    "workflowName": {"type": "string", "description": "Empty while a registration has not found it out"},
+    "workflowUrl": {"type": "string"},
+    "version": {"type": "string", "description": "In a list by state or name, as the next two"},
+    "state": {"type": "string", "enum": [state.value for state in WorkflowState]},
+    "operation": {"type": "string", "description": "The path of the operation that registers it"},
+}
 
 MANAGEMENT_API: dict[str, Any] = {
     "openapi": "3.0.3",
@@ -199,6 +221,7 @@ MANAGEMENT_API: dict[str, Any] = {
         **RELEASE_PATHS,
         **LOG_PATHS,
         **NODE_PATHS,
+        **OPERATION_PATHS,
         **SHARED_PATHS,
     },
     "components": components(
@@ -226,13 +249,14 @@ MANAGEMENT_API: dict[str, Any] = {
                     "nextAfter": {"type": "string", "description": "The same for a walk by name"},
                     "workflows": {
                         "type": "array",
-                        "items": {"type": "object", "required": list(_LISTED), "properties": _LISTED},
+                        "items": {"type": "object", "required": list(_LISTED)[:2], "properties": _LISTED},
                     },
                 },
             },
             "Workflow": {"type": "object", "required": list(_WORKFLOW), "properties": _WORKFLOW},
             **RELEASE_SCHEMAS,
             **LOG_SCHEMAS,
+            **OPERATION_SCHEMAS,
             **WRITE_SCHEMAS,
         },
         (*WRITE_ERRORS, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT),

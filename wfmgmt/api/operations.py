@@ -1,46 +1,111 @@
-"""The endpoints for those who operate the service: health, metrics and the API's description."""
+"""The endpoints about operations: what is under way, how far it is, and how it ended."""
 
-from flask import Blueprint, Response
-from prometheus_client import CONTENT_TYPE_LATEST
+import re
+from collections.abc import Mapping
+from typing import Any
 
-from wfmgmt.api.metrics import Metrics
-from wfmgmt.api.openapi import MANAGEMENT_API
-from wfmgmt.http.answers import LIVENESS, NOT_READY_SHOWN, health, json_body, readiness
-from wfmgmt.services.inspection import Inspection
+from flask import Blueprint, Response, request
 
-_DESCRIPTION = json_body(MANAGEMENT_API)
+from wfmgmt.api.parameters import query_parameters
+from wfmgmt.api.write_rules import NAME_OR_EMPTY
+from wfmgmt.domain.names import is_workflow_name, shortened
+from wfmgmt.domain.operations import Operation, OperationKind, OperationState
+from wfmgmt.errors import BadRequest, OperationNotFound
+from wfmgmt.http.answers import json_body, named_status_and_type
+from wfmgmt.services.operations import Operations
+
+#: Of the identity of an operation.
+UID_FORM = "[0-9a-f]{32}"
+DEFAULT_OPERATIONS, MAX_OPERATIONS, MAX_NUMBER, MAX_WAIT_S = 100, 1000, 2**31 - 1, 300
+LISTING: Mapping[str, Mapping[str, Any]] = {
+    "state": {"type": "string", "enum": [state.value for state in OperationState]},
+    "kind": {"type": "string", "enum": [kind.value for kind in OperationKind]},
+    "workflow": {**NAME_OR_EMPTY, "description": "List operations on this workflow"},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_OPERATIONS, "default": DEFAULT_OPERATIONS},
+    "after": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MAX_NUMBER,
+        "description": "The nextAfter of the page before",
+    },
+}
+WAITING: Mapping[str, Mapping[str, Any]] = {
+    "wait": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": MAX_WAIT_S,
+        "default": 0,
+        "description": "Answer when it is done, or after so many seconds; at once while too many requests wait",
+    }
+}
 
 
-def operations_blueprint(*, inspection: Inspection, metrics: Metrics) -> Blueprint:
-    """Return the blueprint over these parts."""
+def operations_blueprint(operations: Operations) -> Blueprint:
+    """Return the blueprint over the operations."""
     blueprint = Blueprint("operations", __name__)
 
-    @blueprint.get("/ping")
-    def ping() -> Response:
-        """Say whether everything runs, or what does not."""
-        status, body = health(inspection.problem(), *inspection.not_ready(NOT_READY_SHOWN))
-        return Response(json_body(body), status, mimetype="application/json")
+    @blueprint.get("/operations")
+    def list_operations() -> Response:
+        """List operations, the newest first."""
+        parameters = query_parameters(request, LISTING)
+        limit = parameters.integer("limit") or DEFAULT_OPERATIONS
+        state, kind, workflow = (parameters.text(name) for name in ("state", "kind", "workflow"))
+        if workflow and not is_workflow_name(workflow):
+            raise BadRequest("Parameter workflow: expected the name of a workflow.")
+        found = operations.page(
+            limit=limit + 1,
+            before=parameters.integer("after"),
+            state=OperationState(state) if state else None,
+            kind=OperationKind(kind) if kind else None,
+            workflow=workflow or None,
+        )
+        more = {"nextAfter": found[limit - 1].number} if len(found) > limit else {}
+        return _json({**more, "operations": [operation_json(each) for each in found[:limit]]})
 
-    @blueprint.get("/readyz")
-    def readyz() -> Response:
-        """Say whether all that was ready is ready again, or what is not."""
-        status, body = readiness(inspection.problem(), *inspection.awaited(NOT_READY_SHOWN))
-        return Response(json_body(body), status, mimetype="application/json")
-
-    @blueprint.get("/livez")
-    def livez() -> Response:
-        """Say that the process serves."""
-        return Response(json_body(LIVENESS), mimetype="application/json")
-
-    @blueprint.get("/metrics")
-    def give_metrics() -> Response:
-        """Give the metrics of all web workers together."""
-        return Response(metrics.text(), content_type=CONTENT_TYPE_LATEST)
-
-    @blueprint.get("/api-description")
-    @blueprint.route("/", methods=["OPTIONS"], endpoint="describe_api_by_options")
-    def describe_api() -> Response:
-        """Give the OpenAPI description of the management address."""
-        return Response(_DESCRIPTION, mimetype="application/json")
+    @blueprint.get("/operations/<uid>")
+    def show_operation(uid: str) -> Response:
+        """Show one operation, once it is done if that is asked for."""
+        if re.fullmatch(UID_FORM, uid) is None:
+            raise OperationNotFound(shortened(uid))
+        return _json(operation_json(operations.wait(uid, query_parameters(request, WAITING).integer("wait") or 0)))
 
     return blueprint
+
+
+def _json(body: object) -> Response:
+    return Response(json_body(body), mimetype="application/json")
+
+
+def operation_path(uid: str) -> str:
+    """Return where an operation is."""
+    return f"/operations/{uid}"
+
+
+def operation_json(operation: Operation) -> dict[str, Any]:
+    """Return an operation as answers show it."""
+    progress, error = operation.progress, None
+    if operation.error is not None:
+        code, error_type = named_status_and_type(operation.error.type)
+        error = {"code": code, "type": error_type, "message": operation.error.message}
+    return {
+        "id": operation.uid,
+        "kind": operation.kind.value,
+        "workflow": operation.workflow,
+        "version": operation.version,
+        "url": operation.url,
+        "state": operation.state.value,
+        "done": operation.state.is_done,
+        "phase": None if progress.phase is None else progress.phase.value,
+        "progress": {
+            "bytes": progress.done_bytes,
+            "totalBytes": progress.total_bytes,
+            "nodes": {name: {"ready": node.ready, "wanted": node.wanted} for name, node in progress.nodes.items()},
+        },
+        "error": error,
+        "result": operation.result if operation.state is OperationState.SUCCEEDED else None,
+        "actor": operation.origin.actor,
+        "requestId": operation.origin.request_id,
+        "createdAt": operation.created_at,
+        "startedAt": operation.started_at,
+        "endedAt": operation.ended_at,
+    }

@@ -10,12 +10,19 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from wfmgmt.domain import json_values
-from wfmgmt.domain.names import is_workflow_name, nearest
+from wfmgmt.domain.names import WORKFLOW_NAME_FORM, is_workflow_name, nearest
 from wfmgmt.domain.redaction import redacted
+from wfmgmt.domain.status import WorkflowState
 from wfmgmt.errors import BadRequest
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 MAX_TOKEN = 2**31 - 1
+#: Of the state of workflows: all of them.
+ALL_STATES = "all"
+#: States of workflows that are registered.
+REGISTERED_STATES = frozenset({WorkflowState.READY, WorkflowState.LOADING, WorkflowState.FAILED})
+#: The name of a workflow, or the beginning of names; all names when there is nothing before the `*`.
+NAME_PATTERN = rf"({WORKFLOW_NAME_FORM})?\*?"
 #: JSON Schema of each parameter, by name; one of type `object` or `array` comes in a JSON body only.
 Schemas = Mapping[str, Mapping[str, Any]]
 _SHOWN = 100
@@ -115,6 +122,29 @@ def list_parameters(arguments: MultiDict[str, str]) -> tuple[int, int, str | Non
         whole_number("next_page_token", offset, least=0, most=MAX_TOKEN) if offset else 0,
         after if after is None else _after(after),
     )
+
+
+def state_parameters(arguments: MultiDict[str, str]) -> tuple[frozenset[WorkflowState], str]:
+    """Return the states whose workflows to list, none for the plain list, and a name or a beginning of names.
+
+    With a name alone it is the workflows that are registered.
+    """
+    state, pattern = arguments.get("state", ""), arguments.get("name", "")
+    if not (state or pattern):
+        return frozenset(), ""
+    if arguments.get("after") is not None:
+        raise BadRequest("Parameters state and after: give one of them, not both; next_page_token leads on.")
+    if pattern and re.fullmatch(NAME_PATTERN, pattern) is None:
+        raise BadRequest(
+            f"Parameter name: expected the name of a workflow, or its beginning and *, got {_shown(pattern)}."
+        )
+    if state not in ("", ALL_STATES, *WorkflowState):
+        raise BadRequest(
+            f"Parameter state: expected one of {', '.join((*WorkflowState, ALL_STATES))}, got {_shown(state)}."
+        )
+    if state == ALL_STATES:
+        return frozenset(WorkflowState), pattern
+    return frozenset({WorkflowState(state)}) if state else REGISTERED_STATES, pattern
 
 
 def _after(text: str) -> str:

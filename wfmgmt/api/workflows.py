@@ -4,13 +4,15 @@ from weakref import WeakKeyDictionary
 
 from flask import Blueprint, Response, request
 
-from wfmgmt.api.parameters import Parameters, list_parameters
+from wfmgmt.api.operations import operation_path
+from wfmgmt.api.parameters import Parameters, list_parameters, state_parameters
 from wfmgmt.api.preconditions import etag, with_etag
 from wfmgmt.api.write_rules import REGISTER, UNREGISTER, UNREGISTER_VERSION
 from wfmgmt.api.writes import Call, Writes
 from wfmgmt.control.messages import NodeFigures, NodeReport, WorkerFigures
 from wfmgmt.domain.names import check_may_exist
 from wfmgmt.domain.plans import Plan
+from wfmgmt.domain.status import WorkflowState
 from wfmgmt.domain.traffic import table_json
 from wfmgmt.domain.workflow import SETTINGS, WORKFLOW_SETTINGS, Node
 from wfmgmt.errors import BadRequest
@@ -18,7 +20,7 @@ from wfmgmt.http.answers import json_body
 from wfmgmt.registry.kept_answers import Answer
 from wfmgmt.registry.records import Page
 from wfmgmt.registry.registry import timestamp
-from wfmgmt.services.inspection import InspectedWorkflow, Inspection
+from wfmgmt.services.inspection import InspectedWorkflow, Inspection, ListedWorkflow
 from wfmgmt.services.preparation import DEFAULT_TIMEOUT_S, RegistrationRequest
 from wfmgmt.services.registration import Registered, Registration
 from wfmgmt.services.removal import Removal, Unregistered
@@ -57,6 +59,11 @@ def add_workflow_views(blueprint: Blueprint, *, inspection: Inspection) -> None:
     def list_workflows() -> Response:
         """List workflows in name order."""
         limit, offset, after = list_parameters(request.args)
+        states, pattern = state_parameters(request.args)
+        if states:
+            found, more = inspection.listed(states, pattern, limit=limit, offset=offset)
+            next_page = {"nextPageToken": str(offset + limit)} if more else {}
+            return _json(json_body({**next_page, "workflows": [_listed(each) for each in found]}))
         if after is None:
             page = inspection.page(limit=limit, offset=offset)
             return _page(page, nextPageToken=str(offset + limit))
@@ -126,6 +133,19 @@ def _page(page: Page, **next_page: str) -> Response:
     """Return the answer to list: the way to the next page first, when there is one."""
     workflows = [{"workflowName": name, "workflowUrl": url} for name, url in page.workflows]
     return _json(json_body({**(next_page if page.more else {}), "workflows": workflows}))
+
+
+def _listed(listed: ListedWorkflow) -> dict[str, str]:
+    """Return a line of a list by states."""
+    version, state = listed
+    operation = {"operation": operation_path(version.uid)} if state is WorkflowState.REGISTERING else {}
+    return {
+        "workflowName": version.name,
+        "workflowUrl": version.url,
+        "version": version.version,
+        "state": state.value,
+        **operation,
+    }
 
 
 #: The JSON of workflows, for as long as they are remembered themselves.

@@ -21,8 +21,16 @@ _OK = 200
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
+#: Called now and then with the bytes of a file that are done, 0 first, and how many it has, if that is known.
+ByteCounter = Callable[[int, int | None], None]
+
+
 def _never() -> bool:
     return False
+
+
+def _ignore(_done: int, _total: int | None) -> None:
+    pass
 
 
 class Fetcher:
@@ -73,7 +81,13 @@ class Fetcher:
         if literal is not None and not is_public(literal):
             raise _not_public(url)
 
-    def fetch(self, url: RemoteUrl, into: Path, cancelled: Callable[[], bool] = _never) -> str:
+    def fetch(
+        self,
+        url: RemoteUrl,
+        into: Path,
+        cancelled: Callable[[], bool] = _never,
+        on_bytes: ByteCounter = _ignore,
+    ) -> str:
         """Download an archive into a new file and return its SHA-256 in hexadecimal digits.
 
         The file is durable when this returns; it does not exist when this raises.
@@ -82,6 +96,7 @@ class Fetcher:
             url: Where the archive is.
             into: A path at which nothing exists.
             cancelled: Called now and then, from another thread too; once it returns True, the download fails.
+            on_bytes: Called with what has arrived.
 
         Raises:
             UrlNotAllowed: The settings do not let the URL, or one that it redirects to, through.
@@ -94,14 +109,14 @@ class Fetcher:
             new_durable_file(into) as file,
             Transfer(url, self._timeout_s, cancelled, timeout_setting="WFMGMT_DOWNLOAD_TIMEOUT_S") as transfer,
         ):
-            return self._follow(url, file, transfer)
+            return self._follow(url, file, transfer, on_bytes)
 
-    def _follow(self, url: RemoteUrl, file: BinaryIO, transfer: Transfer) -> str:
+    def _follow(self, url: RemoteUrl, file: BinaryIO, transfer: Transfer, on_bytes: ByteCounter) -> str:
         hop, authorization = url, url.authorization
         for _ in range(self._max_redirects + 1):
             with transfer.get(hop, authorization, functools.partial(self._connect, hop, transfer)) as response:
                 if response.status not in _REDIRECTS:
-                    return self._receive(response, file, transfer)
+                    return self._receive(response, file, transfer, on_bytes)
                 target = _redirect_target(hop, response, transfer)
             self.check(target)
             same_origin = target.origin == hop.origin
@@ -116,9 +131,13 @@ class Fetcher:
             raise _not_public(hop)
         return transfer.connect(found)
 
-    def _receive(self, response: http.client.HTTPResponse, file: BinaryIO, transfer: Transfer) -> str:
+    def _receive(
+        self, response: http.client.HTTPResponse, file: BinaryIO, transfer: Transfer, on_bytes: ByteCounter
+    ) -> str:
         """Stream the body of an answer into the file and return its digest."""
         self._check_answer(response, transfer)
+        declared_bytes = response.length
+        on_bytes(0, declared_bytes)
         digest, size_bytes = hashlib.sha256(), 0
         for chunk in transfer.body(response):
             size_bytes += len(chunk)
@@ -126,6 +145,7 @@ class Fetcher:
                 raise transfer.failed(self._too_large())
             digest.update(chunk)
             file.write(chunk)
+            on_bytes(size_bytes, declared_bytes)
         if not size_bytes:
             raise transfer.failed("the answer is empty")
         return digest.hexdigest()

@@ -46,7 +46,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "serve": Entry("run the whole service: gunicorn, with the runtime beside it"),
     "register": Entry("register a workflow, or another version of one, from an archive", "workflows", is_write=True),
-    "list": Entry("list the workflows", "workflows"),
+    "list": Entry("list the workflows, all of them or those in one state", "workflows"),
     "describe": Entry("describe a workflow, with its nodes and their workers", "workflows"),
     "unregister": Entry("unregister a workflow, or one version of it", "workflows", is_write=True),
     "versions": Entry("list the versions of a workflow", "workflows"),
@@ -59,6 +59,7 @@ COMMANDS = {
     "rollback": Entry("repeat an earlier release", "traffic", is_write=True),
     "scale": Entry("change how many workers nodes have", "scaling", is_write=True),
     "update": Entry("change other settings of a node", "scaling", is_write=True),
+    "operations": Entry("list what is under way, and how what is done ended", "operations"),
     "plan": Entry("say what another command would do; the same as its --dry-run"),
     "predict": Entry("send a request through a workflow", "predict"),
     "runtime": Entry("run the runtime process; the service starts it by itself"),

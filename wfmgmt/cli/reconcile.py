@@ -30,10 +30,10 @@ def run(options: argparse.Namespace) -> int:
     services = Services(settings)
     failed: list[str] = []
     if options.dry_run:
-        sentences = services.removal.abandoned()
+        sentences = [*services.removal.abandoned(), *services.operations.abandoned()]
     else:
         recovery = services.removal.recover(command_origin())
-        sentences, failed = recovery.done, recovery.failed
+        sentences, failed = [*recovery.done, *services.operations.recover()], recovery.failed
     try:
         if not options.dry_run:
             services.runtime.reconcile_now()

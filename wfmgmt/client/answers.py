@@ -54,10 +54,21 @@ class Registered:
 
 @dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
 class ListedWorkflow:
-    """A workflow in a list."""
+    """A workflow in a list.
+
+    Attributes:
+        workflow_name: Its name; empty while a registration has not found it out.
+        workflow_url: The archive that it was registered from.
+        version: The version, in a list by state or name.
+        state: `ready`, `loading`, `failed`, `registering` or `unregistering`; likewise.
+        operation: The path of the operation that registers it.
+    """
 
     workflow_name: str
     workflow_url: str
+    version: str | None = None
+    state: str | None = None
+    operation: str | None = None
 
 
 @dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)

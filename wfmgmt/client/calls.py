@@ -23,12 +23,14 @@ from wfmgmt.client.call import (
     writing,
 )
 from wfmgmt.client.errors import NotReady
+from wfmgmt.client.operations import Operation, Operations, State
 from wfmgmt.client.plans import Diff, Plan
 from wfmgmt.client.traffic import Release, Released, Releases, RoutingTable, Traffic
 
 #: What the service takes to load a workflow, on top of the time that its workers have.
 _MARGIN_S = 30
 MAX_PAGE = 1000
+WorkflowState = Literal["ready", "loading", "failed", "registering", "unregistering", "all"]
 RolloutAction = Literal["pause", "resume", "promote", "abort"]
 
 
@@ -45,6 +47,47 @@ def page(*, after: str = "", limit: int = MAX_PAGE) -> Call[Page]:
         limit: Workflows at most, 1 to 1000.
     """
     return reading("/workflows", reader(Page), after=after, limit=limit)
+
+
+def listed(
+    *, state: WorkflowState | None = None, name: str | None = None, token: str | None = None, limit: int = MAX_PAGE
+) -> Call[Page]:
+    """List workflows by their state, with registrations and removals that are under way.
+
+    Args:
+        state: Of those wanted; those that are registered unless given.
+        name: Their name, or the beginning of their names with a `*` behind it.
+        token: The `next_page_token` of the page before.
+        limit: Workflows at most, 1 to 1000.
+    """
+    query = {"state": state, "name": name or (None if state else "*"), "next_page_token": token, "limit": limit}
+    return reading("/workflows", reader(Page), **query)
+
+
+def operations(
+    *,
+    state: State | None = None,
+    kind: str | None = None,
+    workflow: str | None = None,
+    after: int | None = None,
+    limit: int | None = None,
+) -> Call[Operations]:
+    """List operations, the newest first.
+
+    Args:
+        state: Of those wanted.
+        kind: Of those wanted: `register`.
+        workflow: Which they work on.
+        after: The `next_after` of the page before.
+        limit: Operations at most, 1 to 1000; 100 unless given.
+    """
+    query = {"state": state, "kind": kind, "workflow": workflow, "after": after, "limit": limit}
+    return reading("/operations", reader(Operations), **query)
+
+
+def operation(uid: str, *, wait_s: int | None = None) -> Call[Operation]:
+    """Return one operation; once it is done, or after a time, if that is given."""
+    return reading(f"/operations/{quote(uid, safe='')}", reader(Operation), wait=wait_s)
 
 
 def register(

@@ -92,6 +92,9 @@ class Client:
 
     ping = _sending(calls.ping)
     page = _sending(calls.page)
+    listed = _sending(calls.listed)
+    operations = _sending(calls.operations)
+    operation = _sending(calls.operation)
     register = _sending(calls.register)
     describe = _sending(calls.describe)
     versions = _sending(calls.versions)

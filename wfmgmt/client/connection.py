@@ -165,10 +165,11 @@ def _refused(response: requests.Response) -> Refused:
     """Return the error that an answer stands for."""
     try:
         fields = json.loads(response.content)
-        type_, message, hint = str(fields["type"]), str(fields["message"]), str(fields.get("hint", ""))
+        type_, message = str(fields["type"]), str(fields["message"])
+        hint, operation = str(fields.get("hint", "")), str(fields.get("operation", ""))
     except (ValueError, TypeError, KeyError):  # Of a handler, or of a proxy in between.
         shown = response.content[:_MAX_SHOWN_CHARS].decode(errors="replace").strip()
-        type_, hint, message = "", "", f"{response.status_code} {response.reason}: {shown}"
+        type_, hint, operation, message = "", "", "", f"{response.status_code} {response.reason}: {shown}"
     retry_after = response.headers.get("Retry-After", "")
     kind = Refused.classes.get(type_, Refused)
     return kind(
@@ -176,6 +177,7 @@ def _refused(response: requests.Response) -> Refused:
         type_=type_,
         message=message,
         hint=hint,
+        operation=operation,
         request_id=response.headers.get("x-request-id", ""),
         retry_after_s=int(retry_after) if retry_after.isascii() and retry_after.isdigit() else None,
         body=response.content,

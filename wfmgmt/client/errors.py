@@ -40,6 +40,7 @@ class Refused(ClientError):
         type: The type; empty when the answer had none, as those of handlers and proxies.
         message: What the service said.
         hint: What else the caller may have wanted; mostly empty.
+        operation: The path of the operation that is at work on what the caller wanted; mostly empty.
         request_id: Under which the service has logged the request.
         retry_after_s: When another attempt makes sense, if the service said so.
         body: The answer as it came.
@@ -57,6 +58,7 @@ class Refused(ClientError):
         message: str,
         type_: str = "",
         hint: str = "",
+        operation: str = "",
         request_id: str = "",
         retry_after_s: int | None = None,
         body: bytes = b"",
@@ -66,6 +68,7 @@ class Refused(ClientError):
         self.type = type_
         self.message = message
         self.hint = hint
+        self.operation = operation
         self.request_id = request_id
         self.retry_after_s = retry_after_s
         self.body = body
@@ -101,6 +104,10 @@ class WorkflowNodeNotFound(Refused):
 
 class WorkflowReleaseNotFound(Refused):
     """The workflow has no such release."""
+
+
+class OperationNotFound(Refused):
+    """There is no such operation, or it is not kept any more."""
 
 
 class ResourceNotFound(Refused):

@@ -21,6 +21,7 @@ from wfmgmt.errors.commands import SettingsInvalid
 from wfmgmt.loops import Duties, Duty, FailureCounter, Loop
 from wfmgmt.management import Services
 from wfmgmt.registry.files import FileIdentity
+from wfmgmt.services.operations import PROGRESS_INTERVAL_S
 
 _log = logging.getLogger("wfmgmt.housekeeping")
 
@@ -34,7 +35,7 @@ BEAT_INTERVAL_S = 5.0
 COUNTERS_INTERVAL_S = 5.0
 #: How often stray files are looked for.
 SWEEP_INTERVAL_S = 60.0
-#: How often answers are looked for that were kept long enough.
+#: How often answers and operations are looked for that were kept long enough.
 CLEAN_INTERVAL_S = 60.0
 #: After the runtime ended, the wait before the next start doubles between these; a run this long resets it.
 FIRST_PAUSE_S, MAX_PAUSE_S, GOOD_RUN_S = 0.1, 30.0, 30.0
@@ -195,11 +196,16 @@ class Housekeeping:
             Duty(name="checkpoint", work=services.registry.checkpoint, interval_s=TIDY_INTERVAL_S),
             Duty(name="sweep", work=self._sweep, interval_s=SWEEP_INTERVAL_S),
             Duty(name="idempotency", work=services.idempotency.clean, interval_s=CLEAN_INTERVAL_S),
+            Duty(name="operations", work=services.operations.clean, interval_s=CLEAN_INTERVAL_S),
             on_failure=on_failure,
         )
         self._loops = [
-            Loop(name, step, interval_s=WATCH_INTERVAL_S, on_failure=on_failure, on_abandoned=self.abandon)
-            for name, step in (("supervision", self._supervise), ("housekeeping", self._tidy))
+            Loop(name, step, interval_s=interval_s, on_failure=on_failure, on_abandoned=self.abandon)
+            for name, step, interval_s in (
+                ("supervision", self._supervise, WATCH_INTERVAL_S),
+                ("housekeeping", self._tidy, WATCH_INTERVAL_S),
+                ("progress", services.operations.write_progress, PROGRESS_INTERVAL_S),
+            )
         ]
 
     def start(self) -> None:
@@ -275,7 +281,7 @@ class Housekeeping:
 
     def _recover(self) -> None:
         recovery = self._services.removal.recover()
-        for sentence in recovery.done:
+        for sentence in (*recovery.done, *self._services.operations.recover()):
             _log.info("reconciled: %s", sentence)
         for _ in recovery.failed:
             self._on_failure("recovery")

@@ -25,6 +25,20 @@ class WorkflowStatus(StrEnum):
         raise ValueError(f"no workflow moves to {self.value}")
 
 
+class WorkflowState(StrEnum):
+    """How a workflow is, as a list of workflows shows it: what the registry says, and what the runtime reports."""
+
+    READY = "ready"
+    #: It is registered, and workers of its default version are coming up.
+    LOADING = "loading"
+    #: It is registered, and its default version did not come up.
+    FAILED = "failed"
+    #: A version of it is being registered.
+    REGISTERING = "registering"
+    #: A version of it is being unregistered.
+    UNREGISTERING = "unregistering"
+
+
 #: Every legal move. A row begins as `registering` and removed from `registering` or `unregistering`.
 LEGAL_MOVES = (
     (WorkflowStatus.REGISTERING, WorkflowStatus.READY),

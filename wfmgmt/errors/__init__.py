@@ -25,6 +25,7 @@ WfmgmtError
 ├── NoRollout                   there is no rollout to pause, resume, promote or abort
 ├── PreconditionFailed          the workflow has changed since the client looked
 ├── IdempotencyKeyReused        another request had that idempotency key
+├── OperationNotFound           there is no such operation, or it is not kept any more
 ├── RequestUnderWay             the same request, by its idempotency key, is not answered yet
 ├── CrossOriginRefused          a web page of another origin may have sent it
 ├── Unavailable                 the service cannot do this now; a later attempt may succeed
@@ -37,6 +38,7 @@ WfmgmtError
 │   ├── TooManyConnections      as many connections as allowed are busy
 │   ├── TooManyRequests         as many predictions, or bytes of them, as allowed are under way
 │   ├── WorkflowNotReady        the workflow is registered, but does not run now, or is too busy
+│   ├── Interrupted             the process that carried an operation out is gone
 │   └── ShuttingDown            the server is stopping
 └── InsufficientStorage         no space left for the database or an archive
 """
@@ -45,7 +47,13 @@ import errno
 
 
 class WfmgmtError(Exception):
-    """Root of all errors that wfmgmt raises on purpose; its text is fit for the caller to read."""
+    """Root of all errors that wfmgmt raises on purpose; its text is fit for the caller to read.
+
+    Attributes:
+        operation: The operation that is at work on what the caller wants; empty when there is none.
+    """
+
+    operation = ""
 
 
 class BadRequest(WfmgmtError):
@@ -221,6 +229,13 @@ class IdempotencyKeyReused(WfmgmtError):
         super().__init__(f"Idempotency-Key {key!r} was used for another request; take a new key for each request.")
 
 
+class OperationNotFound(WfmgmtError):
+    """There is no such operation, or it is not kept any more."""
+
+    def __init__(self, uid: str) -> None:
+        super().__init__(f"Operation not found: {uid}")
+
+
 class RequestUnderWay(WfmgmtError):
     """The request of the same idempotency key has no answer yet.
 
@@ -321,6 +336,13 @@ class WorkflowNotReady(Unavailable):
     def __init__(self, message: str, node: str | None = None) -> None:
         super().__init__(message)
         self.node = node
+
+
+class Interrupted(Unavailable):
+    """The process that carried an operation out is gone."""
+
+    def __init__(self) -> None:
+        super().__init__("The process that carried this out is gone; nothing of it is left.")
 
 
 class ShuttingDown(Unavailable):

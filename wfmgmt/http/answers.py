@@ -66,6 +66,7 @@ STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
     errors.NoRollout: (HTTPStatus.CONFLICT, "ConflictStatusException"),
     errors.PreconditionFailed: (HTTPStatus.PRECONDITION_FAILED, "PreconditionFailedException"),
     errors.IdempotencyKeyReused: (HTTPStatus.UNPROCESSABLE_ENTITY, "IdempotencyKeyReusedException"),
+    errors.OperationNotFound: (HTTPStatus.NOT_FOUND, "OperationNotFoundException"),
     errors.RequestUnderWay: (HTTPStatus.CONFLICT, "ConflictStatusException"),
     errors.CrossOriginRefused: (HTTPStatus.FORBIDDEN, "CrossOriginException"),
     loading.NodesNotLoadable: (HTTPStatus.BAD_REQUEST, "WorkflowException"),
@@ -89,11 +90,19 @@ STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
 
 def status_and_type(error: errors.WfmgmtError) -> tuple[int, str]:
     """Return the HTTP status and the wire type of an error."""
-    for kind in type(error).__mro__:
-        if kind in STATUS_AND_TYPE:
-            status, error_type = STATUS_AND_TYPE[kind]
-            return getattr(error, "status", status), error_type
-    return HTTPStatus.INTERNAL_SERVER_ERROR, "InternalServerException"
+    status, error_type = _status_and_type(type(error))
+    return getattr(error, "status", status), error_type
+
+
+def named_status_and_type(name: str) -> tuple[int, str]:
+    """Return the same for an error of which only the name of its class is known, as records have it."""
+    found = (getattr(module, name, None) for module in (errors, loading))
+    return _status_and_type(next((kind for kind in found if isinstance(kind, type)), Exception))
+
+
+def _status_and_type(kind: type) -> tuple[int, str]:
+    known = (STATUS_AND_TYPE[each] for each in kind.__mro__ if each in STATUS_AND_TYPE)
+    return next(known, (HTTPStatus.INTERNAL_SERVER_ERROR, "InternalServerException"))
 
 
 def json_body(value: object) -> bytes:

@@ -110,6 +110,7 @@ _SCHEMAS: dict[str, Any] = {
             "type": {"type": "string", "description": "TorchServe's name for the kind of error"},
             "message": {"type": "string"},
             "hint": {"type": "string", "description": "What else the client may have wanted"},
+            "operation": {"type": "string", "description": "The operation that is at work on it, when one is"},
         },
     },
     "Health": {

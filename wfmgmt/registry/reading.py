@@ -1,6 +1,7 @@
 """Queries over the registry; each sees a single consistent state."""
 
 import json
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from sqlalchemy import Row, Select, bindparam, func, literal, select, union
@@ -8,7 +9,17 @@ from sqlalchemy import Row, Select, bindparam, func, literal, select, union
 from wfmgmt.domain.releases import Release, WorkflowTarget
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.registry import releases
-from wfmgmt.registry.records import Claim, LastChange, Page, RegisteredArchive, WorkflowDetail, WorkflowKey
+from wfmgmt.registry.operations import OperationReader
+from wfmgmt.registry.overview import listed_versions
+from wfmgmt.registry.records import (
+    Claim,
+    LastChange,
+    ListedVersion,
+    Page,
+    RegisteredArchive,
+    WorkflowDetail,
+    WorkflowKey,
+)
 from wfmgmt.registry.tables import audit_event, node, workflow, workflow_version
 from wfmgmt.registry.targets import NODES, READY, REGISTRATIONS, TargetReader, settings_of
 
@@ -72,6 +83,11 @@ _LAST_EVENT = (
 class Reader(TargetReader):
     """The queries of one transaction; made by `Registry.read` and valid only inside it."""
 
+    @property
+    def operations(self) -> OperationReader:
+        """The operations."""
+        return OperationReader(self._connection)
+
     def page(self, *, limit: int, offset: int) -> Page:
         """Return one page of ready workflows in name order.
 
@@ -91,6 +107,10 @@ class Reader(TargetReader):
     def _page(self, statement: Select[Any], limit: int, **parameters: object) -> Page:
         rows = self._connection.execute(statement, {"rows": limit + 1, **parameters}).all()
         return Page(workflows=tuple([(name, url) for name, url in rows[:limit]]), more=len(rows) > limit)
+
+    def listed(self, statuses: Collection[WorkflowStatus], pattern: str) -> Iterator[ListedVersion]:
+        """Yield versions in these statuses in the order of names, as `listed_versions` does."""
+        return listed_versions(self._connection, statuses, pattern)
 
     def uid(self, name: str) -> str | None:
         """Return the registration of the default version of that name, None when nothing of it is ready."""

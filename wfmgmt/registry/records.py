@@ -102,6 +102,24 @@ class Page:
     more: bool
 
 
+class ListedVersion(NamedTuple):
+    """One line of the list of workflows in all their states.
+
+    Attributes:
+        name: Of the workflow; empty while a registration has not found it out.
+        url: What the client gave, without credentials and query.
+        version: The version.
+        uid: Identity of its registration; of the operation while it is being registered.
+        status: Where it stands.
+    """
+
+    name: str
+    url: str
+    version: str
+    uid: str
+    status: WorkflowStatus
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowDetail:
     """One ready version of a workflow as an answer to describe shows it.

@@ -4,6 +4,7 @@ Times are ISO 8601 texts in UTC with microseconds, so that they read and sort th
 """
 
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -30,6 +31,8 @@ metadata = MetaData(
 
 #: Text that sorts by code points everywhere, as TorchServe's lists do.
 ByCodePoint = Text().with_variant(Text(collation="C"), "postgresql")
+#: A number of bytes; integers of SQLite are large enough.
+Bytes = BigInteger().with_variant(Integer, "sqlite")
 
 
 def _worker_settings() -> list[Column[int]]:
@@ -212,6 +215,43 @@ idempotency_key = Table(
     Column("at", Text, nullable=False, index=True),
     CheckConstraint("length(request_sha256) = 64", name="request_sha256"),
     CheckConstraint("(status IS NULL) = (lease IS NOT NULL)", name="lease"),
+    sqlite_strict=True,
+)
+
+operation = Table(
+    "operation",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("uid", Text, nullable=False, unique=True),
+    Column("key", Text, unique=True),
+    Column("kind", Text, nullable=False),
+    Column("workflow", ByCodePoint, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("phase", Text),
+    Column("done_bytes", Bytes, nullable=False),
+    Column("total_bytes", Bytes),
+    Column("nodes", Text, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("result", Text),
+    Column("error", Text),
+    Column("actor", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("lease", Text),
+    Column("created_at", Text, nullable=False),
+    Column("started_at", Text),
+    Column("ended_at", Text),
+    CheckConstraint("length(kind) BETWEEN 1 AND 40 AND kind = lower(kind)", name="kind"),
+    CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"),
+    CheckConstraint("phase IN ('fetching', 'checking', 'loading', 'switching')", name="phase"),
+    CheckConstraint("done_bytes >= 0 AND total_bytes >= 0", name="bytes"),
+    CheckConstraint("(state = 'running') = (lease IS NOT NULL)", name="lease"),
+    CheckConstraint("(state IN ('queued', 'running')) = (ended_at IS NULL)", name="ended_at"),
+    CheckConstraint("key IS NULL OR ended_at IS NULL", name="key"),
+    CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="error"),
+    Index(None, "state", "workflow"),
     sqlite_strict=True,
 )
 

@@ -15,6 +15,7 @@ from wfmgmt.domain.workflow import Node
 from wfmgmt.errors import VersionExists, WorkflowBusy, WorkflowExists
 from wfmgmt.registry import audit, releases
 from wfmgmt.registry.kept_answers import KeptAnswers
+from wfmgmt.registry.operations import OperationWriter
 from wfmgmt.registry.reading import Reader
 from wfmgmt.registry.records import NewWorkflow
 from wfmgmt.registry.tables import (
@@ -201,6 +202,7 @@ class Writer(Reader):
         )
         if taken.rowcount != 1:
             return False
+        self.operations.take_over(old_lease=old_lease, new_lease=new_lease)
         self._touch(self._workflow_of(uid).id)
         return True
 
@@ -345,6 +347,11 @@ class Writer(Reader):
         """
         change: int = self._connection.execute(_NEXT_CHANGE).scalar_one()
         return change
+
+    @property
+    def operations(self) -> OperationWriter:
+        """The operations."""
+        return OperationWriter(self._connection, self._now)
 
     @property
     def kept_answers(self) -> KeptAnswers:

@@ -13,6 +13,7 @@ from wfmgmt.archives.verified import VerifiedFile, open_verified
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.model_config import ModelConfig
 from wfmgmt.domain.names import shortened
+from wfmgmt.domain.operations import OperationPhase
 from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.domain.requirements import RequirementsFile
 from wfmgmt.errors import (
@@ -23,6 +24,7 @@ from wfmgmt.errors import (
     InvalidWorkflow,
     UrlNotAllowed,
 )
+from wfmgmt.services.tracking import Tracker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,14 +61,6 @@ def folder_warnings(urls: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _opened(archive: ArchiveFile) -> VerifiedFile:
-    """Open an archive, so that what is checked is what its digest stands for."""
-    try:
-        return open_verified(archive.path)
-    except FileNotFoundError as error:  # It went since it was found.
-        raise ArchiveNotFound(archive.shown_url) from error
-
-
 class Acquisition:
     """The archives of one registration. Downloads stay invisible until `publish`, and `undo` removes them.
 
@@ -76,16 +70,25 @@ class Acquisition:
         limits: Bounds on archives.
         lease: Whose downloads these are, which distinguishes them from those of a dead process.
         cancelled: Becomes true when the server stops.
+        tracker: Hears how far the work is.
     """
 
     def __init__(
-        self, *, folders: StoreFolders, fetcher: Fetcher, limits: Limits, lease: str, cancelled: Callable[[], bool]
+        self,
+        *,
+        folders: StoreFolders,
+        fetcher: Fetcher,
+        limits: Limits,
+        lease: str,
+        cancelled: Callable[[], bool],
+        tracker: Tracker,
     ) -> None:
         self._folders = folders
         self._fetcher = fetcher
         self._limits = limits
         self._lease = lease
         self._cancelled = cancelled
+        self._tracker = tracker
         self._parts: list[tuple[ArchiveFolder, Path]] = []
         self._published: list[tuple[ArchiveFolder, str]] = []
 
@@ -103,7 +106,7 @@ class Acquisition:
         """
         try:
             archive = self._acquire(self._folders.workflow, url)
-            with _opened(archive) as content:
+            with self._opened(archive) as content:
                 detail["url"] = archive.shown_url
                 try:
                     # A download is not known by its temporary name.
@@ -140,11 +143,19 @@ class Acquisition:
     def _model(self, url: str) -> ArchiveFile:
         try:
             model = self._acquire(self._folders.model, url if is_remote(url) else model_file_name(url))
-            with _opened(model) as content:
+            with self._opened(model) as content:
                 facts = read_mar(content, self._limits)
                 return replace(model, sha256=content.sha256, config=facts.config, requirements=facts.requirements)
         except InvalidArchive as error:
             raise InvalidArchive(f"{redacted_address(url)}: {error.reason}") from error
+
+    def _opened(self, archive: ArchiveFile) -> VerifiedFile:
+        """Open an archive, so that what is checked is what its digest stands for."""
+        self._tracker.on_phase(OperationPhase.CHECKING)
+        try:
+            return open_verified(archive.path)
+        except FileNotFoundError as error:  # It went since it was found.
+            raise ArchiveNotFound(archive.shown_url) from error
 
     def _acquire(self, folder: ArchiveFolder, url: str) -> ArchiveFile:
         """Return an archive that has not been read yet."""
@@ -158,7 +169,8 @@ class Acquisition:
         self._fetcher.check(url)
         part = folder.reserve(self._lease)
         self._parts.append((folder, part))
-        self._fetcher.fetch(url, part, self._cancelled)
+        self._tracker.on_phase(OperationPhase.FETCHING)
+        self._fetcher.fetch(url, part, self._cancelled, self._tracker.on_bytes)
         return part
 
     def publish(self, store: str, archive: ArchiveFile) -> str:

@@ -1,16 +1,19 @@
 """Read-only queries of the API: which workflows are registered, and how they run."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import NamedTuple
 
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.figures_cache import FiguresCache
 from wfmgmt.control.messages import FiguresReport, LogLine, VersionFigures, VersionState, WorkflowReport
 from wfmgmt.control.status_cache import StatusCache
+from wfmgmt.domain.operations import OperationState
 from wfmgmt.domain.plans import version_diff
 from wfmgmt.domain.releases import Release, WorkflowTarget
-from wfmgmt.domain.status import WorkflowStatus
+from wfmgmt.domain.status import WorkflowState, WorkflowStatus
 from wfmgmt.domain.threads import ThreadPolicy
 from wfmgmt.errors import (
     NodeNotFound,
@@ -21,7 +24,7 @@ from wfmgmt.errors import (
     WorkflowNotFound,
 )
 from wfmgmt.registry.reading import Reader
-from wfmgmt.registry.records import Page, WorkflowDetail, WorkflowKey
+from wfmgmt.registry.records import ListedVersion, Page, WorkflowDetail, WorkflowKey
 from wfmgmt.registry.registry import Registry
 
 #: Workflows whose details are cached.
@@ -48,6 +51,23 @@ class InspectedWorkflow:
             return self.report.version_state
         is_routed = self.workflow.version in self.workflow.release.table.versions
         return VersionState.LOADING if is_routed else VersionState.PARKED
+
+
+class ListedWorkflow(NamedTuple):
+    """A line of the list of workflows in all their states."""
+
+    version: ListedVersion
+    state: WorkflowState
+
+
+#: The status in the registry of what is in a state.
+_STATUSES: Mapping[WorkflowState, WorkflowStatus] = {
+    WorkflowState.READY: WorkflowStatus.READY,
+    WorkflowState.LOADING: WorkflowStatus.READY,
+    WorkflowState.FAILED: WorkflowStatus.READY,
+    WorkflowState.REGISTERING: WorkflowStatus.REGISTERING,
+    WorkflowState.UNREGISTERING: WorkflowStatus.UNREGISTERING,
+}
 
 
 class Inspection:
@@ -87,6 +107,31 @@ class Inspection:
         with self._registry.read() as reader:
             return reader.page_after(name, limit=limit)
 
+    def listed(
+        self, states: frozenset[WorkflowState], pattern: str, *, limit: int, offset: int
+    ) -> tuple[list[ListedWorkflow], bool]:
+        """Return one page of the workflows in these states in name order, and whether others follow.
+
+        Args:
+            states: One at least.
+            pattern: Name of a workflow, or the beginning of names with a `*` behind it; empty for all.
+            limit: Lines wanted, >= 1.
+            offset: Lines to skip from the start of the order, >= 0.
+        """
+        statuses = list(dict.fromkeys(_STATUSES[state] for state in WorkflowState if state in states))
+        with self._registry.read() as reader:
+            listed = (ListedWorkflow(each, self._state(each)) for each in reader.listed(statuses, pattern))
+            found = list(islice((each for each in listed if each.state in states), offset, offset + limit + 1))
+        return found[:limit], len(found) > limit
+
+    def _state(self, listed: ListedVersion) -> WorkflowState:
+        if listed.status is not WorkflowStatus.READY:
+            return WorkflowState(listed.status.value)
+        report = self._status.report(listed.uid)
+        if report is None or not (report.state.is_loaded or report.state.has_failed):
+            return WorkflowState.LOADING
+        return WorkflowState.FAILED if report.state.has_failed else WorkflowState.READY
+
     def describe(self, name: str, version: str | None = None) -> InspectedWorkflow:
         """Return one version of a workflow, its default one unless given.
 
@@ -100,9 +145,10 @@ class Inspection:
             key = reader.key(name, version)
             inspected = None if key is None else self._inspect(reader, key)
             if inspected is None:
-                if version is None or reader.uid(name) is None:
-                    raise WorkflowNotFound(name)
-                raise VersionNotFound(name, version)
+                is_unknown = version is None or reader.uid(name) is None
+                error = WorkflowNotFound(name) if is_unknown else VersionNotFound(name, version or "")
+                error.operation = reader.operations.under_way(name, version)
+                raise error
         return self._measured(inspected)
 
     def describe_all(self, name: str) -> list[InspectedWorkflow]:
@@ -235,10 +281,10 @@ class Inspection:
         """Return workflows that were ready before the runtime started and are not again, like `not_ready`."""
         return self._status.awaited(limit)
 
-    def counts(self) -> dict[WorkflowStatus, int]:
-        """Return how many workflows stand where."""
+    def counts(self) -> tuple[dict[WorkflowStatus, int], dict[OperationState, int]]:
+        """Return how many workflows stand where, and how many operations that are not done."""
         with self._registry.read() as reader:
-            return reader.counts()
+            return reader.counts(), reader.operations.counts()
 
     def workers(self) -> tuple[int, int]:
         """Return how many worker processes should be up, and how many are."""

@@ -13,12 +13,14 @@ class LongRequests:
     Args:
         registrations: Registrations at a time.
         changes: Other changes at a time, which registrations that hang do not hold up; with 0 they share the slots of
-            registrations. Both together are fewer than there are threads.
+            registrations.
+        waits: Requests at a time that only wait for what others do. All together are fewer than there are threads.
     """
 
-    def __init__(self, registrations: int, changes: int = 0) -> None:
+    def __init__(self, registrations: int, changes: int = 0, *, waits: int = 0) -> None:
         self._registrations = threading.BoundedSemaphore(registrations)
         self._changes = threading.BoundedSemaphore(changes) if changes else self._registrations
+        self._waits = threading.BoundedSemaphore(waits)
         self._stop_at = math.inf
 
     def stop(self, *, after_s: float = 0.0) -> None:
@@ -36,6 +38,10 @@ class LongRequests:
     def change_slot(self) -> AbstractContextManager[bool]:
         """Give a slot to any other change, likewise."""
         return _slot(self._changes)
+
+    def wait_slot(self) -> AbstractContextManager[bool]:
+        """Give a slot to a request that only waits, likewise."""
+        return _slot(self._waits)
 
 
 @contextmanager

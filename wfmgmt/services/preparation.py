@@ -2,12 +2,13 @@
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.manifest import WorkflowArchive
 from wfmgmt.archives.stores import StoreFolders
+from wfmgmt.archives.urls import is_remote, parse_url
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.model_config import configure, max_startup_s
@@ -17,7 +18,7 @@ from wfmgmt.domain.redaction import redacted_yaml
 from wfmgmt.domain.releases import FIRST_VERSION
 from wfmgmt.domain.spec import WorkflowSpec, parse_spec
 from wfmgmt.domain.workflow import LoadRequest, Node
-from wfmgmt.errors import InvalidWorkflow, VersionExists, WfmgmtError, WorkflowExists
+from wfmgmt.errors import InvalidWorkflow, VersionExists, WorkflowExists
 from wfmgmt.errors.loading import NodesNotLoadable
 from wfmgmt.registry.records import NewWorkflow
 from wfmgmt.registry.registry import Registry
@@ -25,7 +26,9 @@ from wfmgmt.services.archives import Acquisition, ArchiveFile, folder_warnings
 from wfmgmt.services.changes import Change
 from wfmgmt.services.functions import check_functions
 from wfmgmt.services.libraries import LibrariesCheck
+from wfmgmt.services.operations import described_error
 from wfmgmt.services.planning import registration_plan
+from wfmgmt.services.tracking import Tracker
 
 DEFAULT_TIMEOUT_S = 120
 #: Nodes that the event of a failed registration lists; a registered workflow lists all of them.
@@ -63,19 +66,20 @@ class Attempt:
         detail: What the event says.
         is_further: Whether the workflow was there before.
         is_recorded: Whether its failure has an event already.
+        tracker: How far it is.
     """
 
     name: str
     detail: dict[str, Any]
     is_further: bool = False
     is_recorded: bool = False
+    tracker: Tracker = field(default_factory=Tracker)
 
     def event(self, origin: Origin, error: Exception | None) -> AuditEvent:
         """Return the event of a registration that failed with an error, or succeeded."""
         detail = dict(self.detail)
         if error is not None:
-            message = str(error) if isinstance(error, WfmgmtError) else "Internal error; the log has the details."
-            detail["error"] = {"type": type(error).__name__, "message": message}
+            detail["error"] = asdict(described_error(error))
             if len(detail.get("nodes", ())) > MAX_FAILED_NODES:
                 detail["nodes"] = f"{len(detail['nodes'])} nodes"
         return AuditEvent(
@@ -175,7 +179,7 @@ class Preparation:
         self._libraries = libraries
         self._cancelled = cancelled
 
-    def acquisition(self, folders: StoreFolders, lease: str) -> Acquisition:
+    def acquisition(self, folders: StoreFolders, lease: str, tracker: Tracker) -> Acquisition:
         """Return what gets the archives of one registration."""
         return Acquisition(
             folders=folders,
@@ -183,7 +187,23 @@ class Preparation:
             limits=self._limits,
             lease=lease,
             cancelled=self._cancelled,
+            tracker=tracker,
         )
+
+    def check_early(
+        self, request: RegistrationRequest, folders: StoreFolders, attempt: Attempt, change: Change
+    ) -> None:
+        """Check what can be checked at once, without reading an archive.
+
+        Raises:
+            WfmgmtError: The name is taken, or there is no such archive, or it may not be downloaded.
+        """
+        if request.workflow_name is not None:
+            self._check_free(request.workflow_name, request, attempt, change)
+        if is_remote(request.url):
+            self._fetcher.check(parse_url(request.url))
+        else:
+            folders.workflow.find(request.url)
 
     def prepare(
         self, request: RegistrationRequest, acquisition: Acquisition, attempt: "Attempt", change: Change | None
@@ -205,7 +225,7 @@ class Preparation:
         name = request.workflow_name or contents.name
         if name is None:
             raise InvalidWorkflow("Workflow name is not defined.")
-        attempt.name = check_workflow_name(name)
+        attempt.name = attempt.tracker.workflow = check_workflow_name(name)
         self._check_free(name, request, attempt, change)
         spec = parse_spec(contents.spec_text, self._limits)
         check_functions(spec, contents)

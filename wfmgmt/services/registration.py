@@ -1,17 +1,20 @@
 """Registering a workflow: from the request to workers that are up and a row that says so."""
 
 import logging
-import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.archives.urls import is_remote
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.names import check_version, check_workflow_name
+from wfmgmt.domain.operations import NewOperation, OperationKind, OperationPhase
 from wfmgmt.domain.plans import Plan
+from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.domain.releases import FIRST_VERSION
 from wfmgmt.domain.rollouts import with_all_to
 from wfmgmt.domain.spec import WorkflowSpec
@@ -23,6 +26,7 @@ from wfmgmt.errors import (
     RuntimeUnavailable,
     ShuttingDown,
     TooManyRegistrations,
+    VersionExists,
     WfmgmtError,
     WorkflowBusy,
     WorkflowExists,
@@ -45,6 +49,7 @@ from wfmgmt.services.failed_changes import FailedChanges
 from wfmgmt.services.functions import check_found
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
+from wfmgmt.services.operations import Operations, RunningOperation
 from wfmgmt.services.preparation import Attempt, Preparation, Prepared, RegistrationRequest
 from wfmgmt.services.removal import Removal
 
@@ -84,6 +89,16 @@ class Registered:
     revision: int = 1
     warnings: tuple[str, ...] = ()
 
+    @property
+    def result(self) -> dict[str, Any]:
+        """What an operation keeps of it, as plain JSON."""
+        return {
+            "version": self.version,
+            "default": self.is_default,
+            "revision": self.revision,
+            "warnings": list(self.warnings),
+        }
+
 
 class Registration:
     """Registers workflows. Thread-safe; each call works in the caller's thread, for as long as the workers take.
@@ -94,7 +109,8 @@ class Registration:
         runtime: Loads workflows.
         removal: Undoes registrations.
         failures: Records failed registrations.
-        leases: Proof that a registration is still under way.
+        leases: Proof that a plan is still being made.
+        operations: Records registrations while they are under way.
         preparation: Checks what can be checked without running code.
         enforcement: Brings releases into force.
         long_requests: How many registrations there may be at a time, and when they have to end.
@@ -109,6 +125,7 @@ class Registration:
         removal: Removal,
         failures: FailedChanges,
         leases: Leases,
+        operations: Operations,
         preparation: Preparation,
         enforcement: Enforcement,
         long_requests: LongRequests,
@@ -119,11 +136,10 @@ class Registration:
         self._removal = removal
         self._failures = failures
         self._leases = leases
+        self._operations = operations
         self._preparation = preparation
         self._enforcement = enforcement
         self._long_requests = long_requests
-        self._lock = threading.Lock()
-        self._under_way: set[tuple[bool, str, str | None]] = set()
 
     def register(self, request: RegistrationRequest, change: Change) -> Registered:
         """Register a version of a workflow: when this returns, all its workers are up and it survives any restart.
@@ -141,11 +157,17 @@ class Registration:
             if request.version is not None:
                 attempt.detail["version"] = check_version(request.version)
             attempt.detail |= change.stated_reason
-            with self._only_one(request), self._slot(), self._leases.take() as lease:
-                return self._register(request, change, attempt, lease)
+            new, conflict = _operation(request, change), _conflict(request)
+            self._operations.refuse_second(new, conflict)
+            self._preparation.check_early(request, self._folders, attempt, change)
+            with self._slot(), self._operations.run(new, conflict) as running:
+                attempt.tracker = running.tracker
+                return self._register(request, change, attempt, running)
         except (TooManyRegistrations, ShuttingDown):
             raise  # It had not begun, or was recorded when it was undone.
         except WfmgmtError as error:
+            if isinstance(error, WorkflowExists | VersionExists | WorkflowBusy) and not error.operation:
+                error.operation = self._operations.under_way(attempt.name, request.version)
             if not attempt.is_recorded:
                 self._failures.record(attempt.event(origin, error), error)
             raise
@@ -163,11 +185,10 @@ class Registration:
             if name is not None:
                 check(name)
         with self._slot(), self._leases.take() as lease:
-            acquisition = self._preparation.acquisition(self._folders, lease)
+            attempt = Attempt(name="", detail={})
+            acquisition = self._preparation.acquisition(self._folders, lease, attempt.tracker)
             try:
-                plan = self._preparation.plan(
-                    self._preparation.prepare(request, acquisition, Attempt(name="", detail={}), change)
-                )
+                plan = self._preparation.plan(self._preparation.prepare(request, acquisition, attempt, change))
                 change.check_plan(plan)
                 return plan
             finally:
@@ -184,34 +205,12 @@ class Registration:
             WfmgmtError: What `register` would raise.
         """
         with self._leases.take() as lease:
-            acquisition = self._preparation.acquisition(folders, lease)
+            attempt = Attempt(name="", detail={})
+            acquisition = self._preparation.acquisition(folders, lease, attempt.tracker)
             try:
-                return self._preparation.prepare(request, acquisition, Attempt(name="", detail={}), None).spec
+                return self._preparation.prepare(request, acquisition, attempt, None).spec
             finally:
                 acquisition.undo()
-
-    @contextmanager
-    def _only_one(self, request: RegistrationRequest) -> Iterator[None]:
-        """Refuse a second registration of one version in this process before it takes a slot.
-
-        Without a name in the request, the same local archive means the same name.
-        """
-        wanted = request.workflow_name or request.url
-        key = (request.workflow_name is not None, wanted, request.version)
-        if request.workflow_name is None and is_remote(request.url):
-            yield
-            return
-        with self._lock:
-            if key in self._under_way:
-                if request.workflow_name is None or request.version is not None:
-                    raise WorkflowBusy(wanted, "being registered")
-                raise WorkflowExists(wanted)
-            self._under_way.add(key)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._under_way.discard(key)
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
@@ -224,15 +223,17 @@ class Registration:
                 )
             yield
 
-    def _register(self, request: RegistrationRequest, change: Change, attempt: Attempt, lease: str) -> Registered:
-        acquisition = self._preparation.acquisition(self._folders, lease)
+    def _register(
+        self, request: RegistrationRequest, change: Change, attempt: Attempt, running: RunningOperation
+    ) -> Registered:
+        acquisition = self._preparation.acquisition(self._folders, running.lease, running.tracker)
         try:
             prepared = self._preparation.prepare(request, acquisition, attempt, change)
             if change.plan:
                 plan = self._preparation.plan(prepared)
                 change.check_plan(plan)
                 change = replace(change, expected=frozenset({plan.revision}))
-            new = self._claim(prepared, acquisition, lease, change)
+            new = self._claim(prepared, acquisition, running, change)
             target = new.target
         except BaseException:
             acquisition.undo()
@@ -240,16 +241,21 @@ class Registration:
         acquisition.keep()
         try:
             self._load(target)
-            registered = self._finish(prepared, target, attempt, change)
+            running.tracker.on_loaded()
+            registered = self._finish(prepared, target, attempt, change, running)
         except WfmgmtError as error:
             attempt.is_recorded = True
             self._removal.undo(target.uid, attempt.event(change.origin, error), error)
             raise
+        running.is_made = True
         self._open_for_clients(target, registered)
         return registered
 
-    def _claim(self, prepared: Prepared, acquisition: Acquisition, lease: str, change: Change) -> NewWorkflow:
-        new = prepared.record(acquisition.publish, lease)
+    def _claim(
+        self, prepared: Prepared, acquisition: Acquisition, running: RunningOperation, change: Change
+    ) -> NewWorkflow:
+        new = prepared.record(acquisition.publish, running.lease)
+        running.tracker.on_claimed(new.target)
         with self._registry.write() as writer:
             change.check(writer, new.name)
             if prepared.request.version is None:
@@ -258,6 +264,7 @@ class Registration:
                 if writer.status(new.name) is WorkflowStatus.REGISTERING:
                     raise WorkflowBusy(new.name, "being registered")
                 writer.claim_name(new)
+            running.write(writer)
         return new
 
     def _load(self, target: LoadRequest) -> None:
@@ -269,7 +276,9 @@ class Registration:
                 check_found(target, report.failures)
             raise _LOAD_FAILURES[report.fault](target.workflow, report.failures)
 
-    def _finish(self, prepared: Prepared, target: LoadRequest, attempt: Attempt, change: Change) -> Registered:
+    def _finish(
+        self, prepared: Prepared, target: LoadRequest, attempt: Attempt, change: Change, running: RunningOperation
+    ) -> Registered:
         with self._registry.write() as writer:
             before = writer.release(target.workflow)
             attempt.is_further = before is not None
@@ -292,6 +301,11 @@ class Registration:
                 warnings=prepared.spec.warnings,
             )
             change.on_made(writer, registered)
+            if registered.is_further and registered.is_default:  # It is done once requests go there.
+                running.tracker.on_phase(OperationPhase.SWITCHING)
+                running.write(writer, result=registered.result)
+            else:
+                running.succeed(writer, registered.result)
         return registered
 
     def _open_for_clients(self, target: LoadRequest, registered: Registered) -> None:
@@ -307,3 +321,34 @@ class Registration:
                 workflow = reader.target(target.workflow)
             if workflow is not None:
                 self._enforcement.pursue(workflow, registered.revision, wait_s=REACH_S)
+
+
+def _operation(request: RegistrationRequest, change: Change) -> NewOperation:
+    """Return the operation of a registration.
+
+    No two may be at work on one version of a workflow. Without a name in the request, the same local archive means the
+    same name.
+    """
+    version = request.version or FIRST_VERSION
+    if request.workflow_name is not None:
+        key: str | None = f"workflow {request.workflow_name} {version}"
+    else:
+        key = None if is_remote(request.url) else f"archive {request.url} {version}"
+    url = redacted_address(request.url)
+    return NewOperation(
+        uid=uuid.uuid4().hex,
+        key=key,
+        kind=OperationKind.REGISTER,
+        workflow=request.workflow_name or "",
+        version=version,
+        url=url,
+        request={**asdict(request), "url": url, **change.stated_reason},
+        origin=change.origin,
+    )
+
+
+def _conflict(request: RegistrationRequest) -> WorkflowExists | WorkflowBusy:
+    """Return what a client is answered while another one registers the same."""
+    if request.workflow_name is None or request.version is not None:
+        return WorkflowBusy(request.workflow_name or request.url, "being registered")
+    return WorkflowExists(request.workflow_name)

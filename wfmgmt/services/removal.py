@@ -31,6 +31,7 @@ from wfmgmt.services.changes import Change
 from wfmgmt.services.failed_changes import FailedChanges
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
+from wfmgmt.services.operations import Operations
 from wfmgmt.services.planning import removal_plan
 
 _log = logging.getLogger("wfmgmt.removal")
@@ -83,6 +84,7 @@ class Removal:
         leases: Proof that a change is still under way.
         long_requests: How many removals may wait for the runtime, and when they have to end.
         failures: Records failed registrations.
+        operations: Ends those whose work is undone here.
         clock: Monotonic seconds.
     """
 
@@ -95,6 +97,7 @@ class Removal:
         leases: Leases,
         long_requests: LongRequests,
         failures: FailedChanges,
+        operations: Operations,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
@@ -103,6 +106,7 @@ class Removal:
         self._leases = leases
         self._long_requests = long_requests
         self._failures = failures
+        self._operations = operations
         self._backoffs: dict[str, Backoff] = {}
         self._clock = clock
 
@@ -259,7 +263,7 @@ class Removal:
             with self._registry.write() as writer:
                 taken = writer.take_over(claim.uid, old_lease=claim.lease, new_lease=lease)
             if taken:
-                self._finish(claim, _reconciled(claim, origin))
+                self._finish(claim, _reconciled(claim, origin), lease=lease)
 
     def sweep(self) -> list[str]:
         """Remove the files that dead processes left in the stores; return their names."""
@@ -295,7 +299,13 @@ class Removal:
         return self.unregister(name, change)
 
     def _finish(
-        self, claim: Claim, event: AuditEvent | None, *, must_unload: bool = False, change: Change | None = None
+        self,
+        claim: Claim,
+        event: AuditEvent | None,
+        *,
+        must_unload: bool = False,
+        change: Change | None = None,
+        lease: str | None = None,
     ) -> Unregistered:
         """Unload, remove downloads, delete the row and record it, in an order that can be repeated from any point."""
         try:
@@ -312,6 +322,8 @@ class Removal:
             actor = HOUSEKEEPING.actor if event is None else event.origin.actor
             if writer.remove(claim.uid, actor=actor) and event is not None:
                 writer.record(event)
+            if lease is not None:
+                self._operations.end_undone(writer, lease)
             unregistered = Unregistered(name=claim.name, revision=writer.revision(claim.name))
             if change is not None:
                 change.on_made(writer, unregistered)

@@ -15,6 +15,7 @@ from wfmgmt.archives.stores import ArchiveFolder, StoreFolders
 from wfmgmt.archives.verified import open_verified
 from wfmgmt.domain.limits import MIB, Limits
 from wfmgmt.services.archives import Acquisition
+from wfmgmt.services.tracking import Tracker
 from wfmgmt.serving.models.base import ModelNotLoaded
 from wfmgmt.serving.models.local.trees import ArchiveKind, BlockingWork, UnpackedTree
 from wfmgmt.testing import in_event_loop
@@ -67,7 +68,14 @@ def acquisition(folder: Path) -> Acquisition:
         workflow=ArchiveFolder(folder=folder / "war", suffix=".war"),
         model=ArchiveFolder(folder=folder / "mar", suffix=".mar"),
     )
-    return Acquisition(folders=folders, fetcher=None, limits=LIMITS, lease="lease", cancelled=lambda: False)  # type: ignore[arg-type]  # nothing is downloaded
+    return Acquisition(
+        folders=folders,
+        fetcher=None,  # type: ignore[arg-type]  # nothing is downloaded
+        limits=LIMITS,
+        lease="lease",
+        cancelled=lambda: False,
+        tracker=Tracker(),
+    )
 
 
 def test_registration_reads_a_model_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.operations import make_operations
 from tests.support.records import make_registry, make_workflow
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.control.client import RuntimeClient
@@ -52,13 +53,15 @@ def make_removal(
     for name in ("leases", "workflow", "model"):
         (folder / name).mkdir()
     folders = StoreFolders.at(workflow=folder / "workflow", model=folder / "model")
+    leases, long_requests = Leases(folder / "leases"), long_requests or LongRequests(1)
     return Removal(
         registry=registry,
         folders=folders,
         runtime=runtime,
-        leases=Leases(folder / "leases"),
-        long_requests=long_requests or LongRequests(1),
+        leases=leases,
+        long_requests=long_requests,
         failures=FailedChanges(registry=registry, budget=FailureBudget(1000)),
+        operations=make_operations(registry, leases, long_requests),
         clock=clock,
     )
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from wfmgmt.api.openapi import MANAGEMENT_API
-from wfmgmt.client import answers, plans, traffic
+from wfmgmt.client import answers, operations, plans, traffic
 
 SCHEMAS: dict[str, Any] = MANAGEMENT_API["components"]["schemas"]
 PLAN, DIFF, TRAFFIC = (SCHEMAS[name]["properties"] for name in ("Plan", "Diff", "Traffic"))
@@ -27,11 +27,11 @@ PARTS: dict[type, dict[str, Any]] = {
     traffic.InForce: TRAFFIC["inForce"],
     traffic.MirrorFigures: FIGURES["mirrored"],
 }
-#: Classes that are for the answer of one path, or for what is sent.
-OWN = {traffic.Releases, traffic.RoutingTable, answers.Predicted}
+#: Classes that are for the answer of one path, for what is sent, or for an error as a value.
+OWN = {traffic.Releases, traffic.RoutingTable, answers.Predicted, operations.OperationError}
 CLASSES: list[type] = [
     kind
-    for module in (answers, plans, traffic)
+    for module in (answers, operations, plans, traffic)
     for _, kind in inspect.getmembers(module, inspect.isclass)
     if dataclasses.is_dataclass(kind) and kind.__module__ == module.__name__ and kind not in OWN
 ]

@@ -3,14 +3,24 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from wfmgmt.cli.remote.arguments import version_argument, workflow_argument
 from wfmgmt.cli.remote.command import ExitCode, RemoteCommand, write_options
 from wfmgmt.cli.remote.plans import diff_text
 from wfmgmt.cli.remote.text import milliseconds, properties, shares, table
 from wfmgmt.client import calls
-from wfmgmt.client.answers import LogLine, Node, Page, Registered, Scaled, Status, Worker, Workflow
+from wfmgmt.client.answers import (
+    ListedWorkflow,
+    LogLine,
+    Node,
+    Page,
+    Registered,
+    Scaled,
+    Status,
+    Worker,
+    Workflow,
+)
 from wfmgmt.client.call import Call
 from wfmgmt.logs import escaped
 
@@ -69,11 +79,20 @@ def _registered_name(options: argparse.Namespace, answer: Registered) -> list[st
     return [name if answer.version is None else f"{name}/{answer.version}"]
 
 
-def _list(_: argparse.Namespace) -> Call[Page]:
-    return calls.page()
+def _list_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--state", choices=get_args(calls.WorkflowState), help="those in this state, under way or not")
+    parser.add_argument("--name", metavar="GLOB", help="those of this name, or whose names begin so: 'seq*'")
 
 
-def _next_page(_: argparse.Namespace, page: Page) -> Call[Page] | None:
+def _list(options: argparse.Namespace) -> Call[Page]:
+    if options.state is None and options.name is None:
+        return calls.page()
+    return calls.listed(state=options.state, name=options.name)
+
+
+def _next_page(options: argparse.Namespace, page: Page) -> Call[Page] | None:
+    if page.next_page_token is not None:
+        return calls.listed(state=options.state, name=options.name, token=page.next_page_token)
     return None if page.next_after is None else calls.page(after=page.next_after)
 
 
@@ -81,8 +100,16 @@ def _joined_pages(pages: Sequence[Page]) -> Page:
     return replace(pages[-1], workflows=tuple(each for page in pages for each in page.workflows))
 
 
-def _list_text(_: argparse.Namespace, page: Page) -> str:
-    return table(("NAME", "URL"), [(each.workflow_name, each.workflow_url) for each in page.workflows])
+def _list_text(options: argparse.Namespace, page: Page) -> str:
+    if options.state is None and options.name is None:
+        return table(("NAME", "URL"), [(each.workflow_name, each.workflow_url) for each in page.workflows])
+    headings = ("NAME", "VERSION", "STATE", "URL", "OPERATION")
+    return table(headings, [_state_row(each) for each in page.workflows])
+
+
+def _state_row(listed: ListedWorkflow) -> tuple[object, ...]:
+    operation = "-" if listed.operation is None else listed.operation.rpartition("/")[2]
+    return listed.workflow_name or "-", listed.version, listed.state, listed.workflow_url, operation
 
 
 def _described_text(_: argparse.Namespace, workflow: Workflow) -> str:
@@ -182,10 +209,10 @@ COMMANDS: dict[str, RemoteCommand[Any]] = {
         arguments=_register_arguments, call=_register, show=_registered_text, names=_registered_name, is_write=True
     ),
     "list": RemoteCommand(
-        arguments=lambda _: None,
+        arguments=_list_arguments,
         call=_list,
         show=_list_text,
-        names=lambda _, page: [each.workflow_name for each in page.workflows],
+        names=lambda _, page: [each.workflow_name for each in page.workflows if each.workflow_name],
         following=_next_page,
         joined=_joined_pages,
     ),

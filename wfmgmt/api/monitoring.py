@@ -1,0 +1,46 @@
+"""The endpoints for those who watch over the service: health, metrics and the API's description."""
+
+from flask import Blueprint, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from wfmgmt.api.metrics import Metrics
+from wfmgmt.api.openapi import MANAGEMENT_API
+from wfmgmt.http.answers import LIVENESS, NOT_READY_SHOWN, health, json_body, readiness
+from wfmgmt.services.inspection import Inspection
+
+_DESCRIPTION = json_body(MANAGEMENT_API)
+
+
+def monitoring_blueprint(*, inspection: Inspection, metrics: Metrics) -> Blueprint:
+    """Return the blueprint over these parts."""
+    blueprint = Blueprint("monitoring", __name__)
+
+    @blueprint.get("/ping")
+    def ping() -> Response:
+        """Say whether everything runs, or what does not."""
+        status, body = health(inspection.problem(), *inspection.not_ready(NOT_READY_SHOWN))
+        return Response(json_body(body), status, mimetype="application/json")
+
+    @blueprint.get("/readyz")
+    def readyz() -> Response:
+        """Say whether all that was ready is ready again, or what is not."""
+        status, body = readiness(inspection.problem(), *inspection.awaited(NOT_READY_SHOWN))
+        return Response(json_body(body), status, mimetype="application/json")
+
+    @blueprint.get("/livez")
+    def livez() -> Response:
+        """Say that the process serves."""
+        return Response(json_body(LIVENESS), mimetype="application/json")
+
+    @blueprint.get("/metrics")
+    def give_metrics() -> Response:
+        """Give the metrics of all web workers together."""
+        return Response(metrics.text(), content_type=CONTENT_TYPE_LATEST)
+
+    @blueprint.get("/api-description")
+    @blueprint.route("/", methods=["OPTIONS"], endpoint="describe_api_by_options")
+    def describe_api() -> Response:
+        """Give the OpenAPI description of the management address."""
+        return Response(_DESCRIPTION, mimetype="application/json")
+
+    return blueprint

@@ -1,0 +1,105 @@
+"""The description of the endpoints about operations."""
+
+from http import HTTPStatus
+from typing import Any
+
+from wfmgmt.api.operations import LISTING, UID_FORM, WAITING
+from wfmgmt.domain.operations import OperationKind, OperationPhase, OperationState
+from wfmgmt.http.openapi import errors, json_answer, nullable, ref
+
+_TEXT = {"type": "string"}
+_COUNT = {"type": "integer", "minimum": 0}
+_MOMENT = {"type": "string", "format": "date-time"}
+_NODE = {"ready": {**_COUNT, "description": "Workers that are up"}, "wanted": _COUNT}
+_PROGRESS = {
+    "bytes": {**_COUNT, "description": "Downloaded and read so far"},
+    "totalBytes": {
+        **_COUNT,
+        "nullable": True,
+        "description": "Of the files begun so far; null while that is not known",
+    },
+    "nodes": {"type": "object", "additionalProperties": ref("NodeProgress"), "description": "Nodes being loaded"},
+}
+_RESULT = {
+    "version": _TEXT,
+    "default": {"type": "boolean", "description": "Whether it had the largest share of the requests then"},
+    "revision": {"type": "integer", "description": "The workflow's revision then"},
+    "warnings": {"type": "array", "items": _TEXT},
+}
+_OPERATION: dict[str, Any] = {
+    "id": {"type": "string", "pattern": f"^{UID_FORM}$"},
+    "kind": {"type": "string", "enum": [kind.value for kind in OperationKind]},
+    "workflow": {**_TEXT, "description": "Empty while it is not known, as the archive has it"},
+    "version": _TEXT,
+    "url": {**_TEXT, "description": "The archive, without credentials and query"},
+    "state": {"type": "string", "enum": [state.value for state in OperationState]},
+    "done": {"type": "boolean", "description": "Whether its state is final"},
+    "phase": {
+        "type": "string",
+        "nullable": True,
+        "enum": [*(phase.value for phase in OperationPhase), None],
+        "description": "What it is at, or was at when it ended",
+    },
+    "progress": ref("Progress"),
+    "error": nullable("Error"),
+    "result": nullable("OperationResult"),
+    "actor": _TEXT,
+    "requestId": _TEXT,
+    "createdAt": _MOMENT,
+    "startedAt": {**_MOMENT, "nullable": True},
+    "endedAt": {**_MOMENT, "nullable": True},
+}
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+OPERATION_SCHEMAS: dict[str, Any] = {
+    "Operation": _object(_OPERATION),
+    "OperationResult": _object(_RESULT),
+    "Progress": _object(_PROGRESS),
+    "NodeProgress": _object(_NODE),
+    "Operations": {
+        "type": "object",
+        "required": ["operations"],
+        "properties": {
+            "nextAfter": {"type": "integer", "description": "There unless this is the last page"},
+            "operations": {"type": "array", "items": ref("Operation")},
+        },
+    },
+}
+
+
+def _query(parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"name": name, "in": "query", "schema": schema} for name, schema in parameters.items()]
+
+
+_FOUND = {
+    **json_answer("One page", ref("Operations")),
+    "links": {
+        "next": {"operationId": "listOperations", "parameters": {"after": "$response.body#/nextAfter"}},
+        "show": {"operationId": "showOperation", "parameters": {"uid": "$response.body#/operations/0/id"}},
+    },
+}
+OPERATION_PATHS: dict[str, Any] = {
+    "/operations": {
+        "get": {
+            "operationId": "listOperations",
+            "summary": "List operations, the newest first",
+            "parameters": _query(dict(LISTING)),
+            "responses": {"200": _FOUND, **errors()},
+        }
+    },
+    "/operations/{uid}": {
+        "parameters": [
+            {"name": "uid", "in": "path", "required": True, "schema": {"type": "string", "pattern": f"^{UID_FORM}$"}}
+        ],
+        "get": {
+            "operationId": "showOperation",
+            "summary": "Show one operation: how far it is, or how it ended",
+            "parameters": _query(dict(WAITING)),
+            "responses": {"200": json_answer("The operation", ref("Operation")), **errors(HTTPStatus.NOT_FOUND)},
+        },
+    },
+}

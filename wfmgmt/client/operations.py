@@ -1,0 +1,114 @@
+"""Operations as the service shows them, as frozen values."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic.dataclasses import dataclass
+
+from wfmgmt.client.call import CAMEL_CASE
+
+State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+Phase = Literal["fetching", "checking", "loading", "switching"]
+
+
+@dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
+class NodeProgress:
+    """How many workers of a node are up, and how many have to be."""
+
+    ready: int
+    wanted: int
+
+
+@dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far an operation is.
+
+    Attributes:
+        bytes: Downloaded and read so far.
+        total_bytes: Of the files begun so far; None while that is not known.
+        nodes: Nodes that are being loaded, by name.
+    """
+
+    bytes: int
+    total_bytes: int | None
+    nodes: dict[str, NodeProgress]
+
+
+@dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
+class OperationError:
+    """Why an operation failed, as the service would have answered it."""
+
+    code: int
+    type: str
+    message: str
+
+
+@dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
+class OperationResult:
+    """What came of an operation.
+
+    Attributes:
+        version: The version that was registered.
+        default: Whether it had the largest share of the requests then.
+        revision: The workflow's revision then.
+        warnings: Settings of the spec and of models' configuration files that have no effect.
+    """
+
+    version: str
+    default: bool
+    revision: int
+    warnings: tuple[str, ...]
+
+
+@dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
+class Operation:
+    """Long work on a workflow.
+
+    Attributes:
+        id: By which it is found again.
+        kind: What it does: `register`.
+        workflow: Name of the workflow; empty while that is not known.
+        version: The version.
+        url: The archive, without credentials and query.
+        state: Where it stands.
+        done: Whether its state is final.
+        phase: What it is at, or was at when it ended; None while it is queued.
+        progress: How far it is.
+        error: Why it failed, if it did.
+        result: What came of it, if it succeeded.
+        actor: Who asked for it.
+        request_id: Under which the service has logged that request.
+        created_at: When it was accepted.
+        started_at: When the work began.
+        ended_at: When it ended.
+    """
+
+    id: str
+    kind: str
+    workflow: str
+    version: str
+    url: str
+    state: State
+    done: bool
+    phase: Phase | None
+    progress: Progress
+    error: OperationError | None
+    result: OperationResult | None
+    actor: str
+    request_id: str
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
+class Operations:
+    """A part of the list of operations.
+
+    Attributes:
+        operations: The newest first.
+        next_after: There unless this is the last page.
+    """
+
+    operations: tuple[Operation, ...]
+    next_after: int | None = None

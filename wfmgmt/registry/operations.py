@@ -1,0 +1,227 @@
+"""Operations in the database; rows of those that are done are kept for a while."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, bindparam, delete, func, insert, or_, select, update
+
+from wfmgmt.domain.audit import Origin, bounded, canonical_json
+from wfmgmt.domain.operations import (
+    UNFINISHED,
+    NewOperation,
+    NodeProgress,
+    Operation,
+    OperationError,
+    OperationKind,
+    OperationPhase,
+    OperationState,
+    Progress,
+)
+from wfmgmt.domain.status import WorkflowStatus
+from wfmgmt.registry.tables import audit_event, workflow_version
+from wfmgmt.registry.tables import operation as table
+
+_UNFINISHED = table.c.state.in_(UNFINISHED)
+_IS_CLAIMED = (
+    select(workflow_version.c.id)
+    .where(workflow_version.c.status == WorkflowStatus.REGISTERING, workflow_version.c.lease == table.c.lease)
+    .exists()
+)
+_BY_UID = select(table).where(table.c.uid == bindparam("uid"))
+_BY_KEY = select(table).where(table.c.key == bindparam("key"))
+_BY_LEASE = select(table).where(table.c.lease == bindparam("lease"))
+_ABANDONED = select(table).where(table.c.state == OperationState.RUNNING, ~_IS_CLAIMED).order_by(table.c.id)
+_UNDER_WAY = (
+    select(table.c.uid)
+    .where(_UNFINISHED, table.c.workflow == bindparam("workflow"))
+    .order_by(table.c.id.desc())
+    .limit(1)
+)
+_OF_ONE = table.c.uid == bindparam("of")
+_BEGIN = insert(table)
+_ADVANCE = update(table).where(_OF_ONE, table.c.state == OperationState.RUNNING)
+
+
+class OperationReader:
+    """The operations as one transaction sees them; made by `Reader.operations` and valid only inside it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, uid: str) -> Operation | None:
+        """Return an operation by its identity, None when there is none or it is not kept any more."""
+        return self._one(_BY_UID, uid=uid)
+
+    def with_key(self, key: str) -> Operation | None:
+        """Return the operation that is at work on something, None when none is."""
+        return self._one(_BY_KEY, key=key)
+
+    def with_lease(self, lease: str) -> Operation | None:
+        """Return the operation that is under way with a lease, None when none is."""
+        return self._one(_BY_LEASE, lease=lease)
+
+    def _one(self, statement: Select[Any], **parameters: str) -> Operation | None:
+        row = self._connection.execute(statement, parameters).one_or_none()
+        return None if row is None else _operation(row)
+
+    def page(
+        self,
+        *,
+        limit: int,
+        before: int | None = None,
+        state: OperationState | None = None,
+        kind: OperationKind | None = None,
+        workflow: str | None = None,
+    ) -> list[Operation]:
+        """Return operations, the newest first: those before the number of a row, and with these values, if given."""
+        given = {table.c.state: state, table.c.kind: kind, table.c.workflow: workflow}
+        conditions = [column == value for column, value in given.items() if value is not None]
+        if before is not None:
+            conditions.append(table.c.id < before)
+        rows = self._connection.execute(select(table).where(*conditions).order_by(table.c.id.desc()).limit(limit))
+        return [_operation(row) for row in rows]
+
+    def under_way(self, workflow: str, version: str | None = None) -> str:
+        """Return the newest unfinished operation on a workflow, or on one version of it; empty when there is none."""
+        statement = _UNDER_WAY if version is None else _UNDER_WAY.where(table.c.version == version)
+        return self._connection.execute(statement, {"workflow": workflow}).scalar_one_or_none() or ""
+
+    def running(self) -> list[Operation]:
+        """Return the operations that run and have claimed no version, oldest first."""
+        return [_operation(row) for row in self._connection.execute(_ABANDONED)]
+
+    def counts(self) -> dict[OperationState, int]:
+        """Return how many unfinished operations there are in each state that such have."""
+        counted = select(table.c.state, func.count()).where(_UNFINISHED).group_by(table.c.state)
+        found = {OperationState(state): count for state, count in self._connection.execute(counted)}
+        return {**dict.fromkeys(UNFINISHED, 0), **found}
+
+
+class OperationWriter(OperationReader):
+    """The same in a transaction that writes; made by `Writer.operations`.
+
+    Args:
+        connection: In a transaction that holds the write lock.
+        now: Its time.
+    """
+
+    def __init__(self, connection: Connection, now: str) -> None:
+        super().__init__(connection)
+        self._now = now
+
+    def begin(self, new: NewOperation, lease: str) -> bool:
+        """Record an operation that runs from now on; False when another one is at work on the same.
+
+        Args:
+            new: The operation.
+            lease: Of the process that carries it out.
+        """
+        values = {
+            "uid": new.uid,
+            "key": new.key,
+            "kind": new.kind,
+            "workflow": new.workflow,
+            "version": new.version,
+            "url": new.url,
+            "state": OperationState.RUNNING,
+            "phase": OperationPhase.FETCHING,
+            "done_bytes": 0,
+            "nodes": "{}",
+            "request": canonical_json(new.request),
+            "actor": new.origin.actor,
+            "address": new.origin.address,
+            "request_id": new.origin.request_id,
+            "lease": lease,
+            "created_at": self._now,
+            "started_at": self._now,
+        }
+        if new.key is not None and self.with_key(new.key) is not None:
+            return False
+        self._connection.execute(_BEGIN, values)
+        return True
+
+    def advance(self, uid: str, progress: Progress, *, workflow: str, result: Mapping[str, Any] | None = None) -> None:
+        """Record how far an operation that runs is; nothing happens when it is done.
+
+        Args:
+            uid: The operation.
+            progress: How far it is.
+            workflow: Name of the workflow, as far as is known.
+            result: What will have come of it when it succeeds, once that is known.
+        """
+        values: dict[str, Any] = {
+            "workflow": workflow,
+            "phase": progress.phase,
+            "done_bytes": progress.done_bytes,
+            "total_bytes": progress.total_bytes,
+            "nodes": canonical_json({name: asdict(node) for name, node in progress.nodes.items()}),
+        }
+        if result is not None:
+            values["result"] = canonical_json(result)
+        self._connection.execute(_ADVANCE.values(values), {"of": uid})
+
+    def end(
+        self,
+        uid: str,
+        state: OperationState,
+        *,
+        error: OperationError | None = None,
+    ) -> None:
+        """Record how an operation ended; nothing happens when it is done already.
+
+        Args:
+            uid: The operation.
+            state: How it ended.
+            error: Why it failed, if it did.
+        """
+        values: dict[str, Any] = {"state": state, "key": None, "lease": None, "ended_at": self._now}
+        if error is not None:
+            values |= {"error": canonical_json(bounded(asdict(error))), "result": None}
+        ended = update(table).where(_OF_ONE, table.c.state.in_(state.predecessors())).values(values)
+        self._connection.execute(ended, {"of": uid})
+
+    def take_over(self, *, old_lease: str, new_lease: str) -> None:
+        """Give the operation with a lease, if there is one, to another process."""
+        self._connection.execute(update(table).where(table.c.lease == old_lease).values(lease=new_lease))
+
+    def is_audited(self, operation: Operation) -> bool:
+        """Return whether the audit trail has an event about the request that an operation carries out."""
+        events = select(audit_event.c.id).where(
+            audit_event.c.request_id == operation.origin.request_id, audit_event.c.at >= operation.created_at
+        )
+        return self._connection.execute(events.limit(1)).first() is not None
+
+    def forget_older(self, at: str, *, most: int) -> None:
+        """Remove operations that ended before a time, and the oldest ones of those that are too many."""
+        first_kept = select(table.c.id).order_by(table.c.id.desc()).offset(most - 1).limit(1).scalar_subquery()
+        self._connection.execute(
+            delete(table).where(table.c.ended_at.is_not(None), or_(table.c.ended_at < at, table.c.id < first_kept))
+        )
+
+
+def _operation(row: Row[Any]) -> Operation:
+    nodes = json.loads(row.nodes)
+    return Operation(
+        number=row.id,
+        uid=row.uid,
+        kind=OperationKind(row.kind),
+        workflow=row.workflow,
+        version=row.version,
+        url=row.url,
+        state=OperationState(row.state),
+        progress=Progress(
+            phase=None if row.phase is None else OperationPhase(row.phase),
+            done_bytes=row.done_bytes,
+            total_bytes=row.total_bytes,
+            nodes={name: NodeProgress(**node) for name, node in nodes.items()},
+        ),
+        result=None if row.result is None else json.loads(row.result),
+        error=None if row.error is None else OperationError(**json.loads(row.error)),
+        origin=Origin(actor=row.actor, address=row.address, request_id=row.request_id),
+        lease=row.lease,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+    )

@@ -1,0 +1,68 @@
+"""The list of workflows in all their states: those that serve, and what is being registered and unregistered."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, Text, literal, select, union_all
+
+from wfmgmt.domain.operations import UNFINISHED, OperationKind
+from wfmgmt.domain.status import WorkflowStatus
+from wfmgmt.registry.records import ListedVersion
+from wfmgmt.registry.tables import operation, workflow, workflow_version
+
+#: Follows every character that a name may have.
+_LAST = "\x7f"
+_ROWS_AT_ONCE = 1000
+_VERSIONS = select(
+    workflow.c.name.label("name"),
+    workflow_version.c.url,
+    workflow_version.c.version,
+    workflow_version.c.uid,
+    workflow_version.c.status,
+).select_from(workflow)
+_PARTS: Mapping[WorkflowStatus, tuple[Select[Any], ColumnElement[str]]] = {
+    WorkflowStatus.READY: (
+        _VERSIONS.join(workflow_version, workflow_version.c.id == workflow.c.default_version_id),
+        workflow.c.name,
+    ),
+    WorkflowStatus.REGISTERING: (
+        select(
+            operation.c.workflow.label("name"),
+            operation.c.url,
+            operation.c.version,
+            operation.c.uid,
+            literal(WorkflowStatus.REGISTERING, Text),
+        ).where(operation.c.state.in_(UNFINISHED), operation.c.kind == OperationKind.REGISTER),
+        operation.c.workflow,
+    ),
+    WorkflowStatus.UNREGISTERING: (
+        _VERSIONS.join(workflow_version, workflow_version.c.workflow_id == workflow.c.id).where(
+            workflow_version.c.status == WorkflowStatus.UNREGISTERING
+        ),
+        workflow.c.name,
+    ),
+}
+
+
+def listed_versions(
+    connection: Connection, statuses: Collection[WorkflowStatus], pattern: str
+) -> Iterator[ListedVersion]:
+    """Yield the versions in these statuses in the order of their workflows' names; of ready ones the default versions.
+
+    Args:
+        connection: In a transaction, in which all of them are read.
+        statuses: One at least.
+        pattern: Name of a workflow, or the beginning of names with a `*` behind it; empty for all.
+    """
+    parts = [_named(*_PARTS[status], pattern) for status in statuses]
+    statement = union_all(*parts).order_by("name", "version")
+    rows = connection.execute(statement, execution_options={"yield_per": _ROWS_AT_ONCE})
+    for name, url, version, uid, status in rows:
+        yield ListedVersion(name, url, version, uid, WorkflowStatus(status))
+
+
+def _named(part: Select[Any], name: ColumnElement[str], pattern: str) -> Select[Any]:
+    if not pattern:
+        return part
+    prefix, star, _ = pattern.partition("*")
+    return part.where(name.between(prefix, prefix + _LAST) if star else name == prefix)

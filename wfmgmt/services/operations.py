@@ -1,0 +1,317 @@
+"""Operations of the management plane: each has a row from the moment it is accepted until after it is done."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from wfmgmt.control.status_cache import StatusCache
+from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome
+from wfmgmt.domain.operations import (
+    NewOperation,
+    Operation,
+    OperationError,
+    OperationKind,
+    OperationPhase,
+    OperationState,
+    Progress,
+)
+from wfmgmt.errors import Interrupted, OperationNotFound, RegistryUnavailable, WfmgmtError
+from wfmgmt.registry.registry import Registry, timestamp, utc_now
+from wfmgmt.registry.writing import Writer
+from wfmgmt.services.leases import Leases
+from wfmgmt.services.long_requests import LongRequests
+from wfmgmt.services.tracking import Tracker
+
+_log = logging.getLogger("wfmgmt.operations")
+
+#: How often the progress of an operation is written, at most.
+PROGRESS_INTERVAL_S = 0.5
+#: How long operations that are done are kept, at most.
+KEPT = timedelta(days=30)
+#: How often a client that waits for the end of an operation has it looked at.
+WAIT_INTERVAL_S = 0.1
+
+#: Counts an operation that ended, with its kind, how it ended, and the seconds since it was accepted.
+EndCounter = Callable[[OperationKind, OperationState, float], None]
+
+
+def described_error(error: Exception) -> OperationError:
+    """Return what a record says of an error; the text of one that was not foreseen is for the log only."""
+    message = str(error) if isinstance(error, WfmgmtError) else "Internal error; the log has the details."
+    return OperationError(type=type(error).__name__, message=message)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class RunningOperation:
+    """An operation that this process carries out.
+
+    Attributes:
+        uid: Its identity.
+        kind: What it does.
+        lease: Proof that it is under way.
+        tracker: How far it is.
+        began: When it began, in monotonic seconds.
+        written: What the database has of its progress, and of the name of its workflow.
+        has_ended: Whether its end is recorded, if that transaction was committed.
+        is_made: Whether what it was to make is made for good, so that it succeeds whatever comes later.
+    """
+
+    uid: str
+    kind: OperationKind
+    lease: str
+    tracker: Tracker = field(default_factory=Tracker)
+    began: float = field(default_factory=time.monotonic)
+    written: tuple[str, Progress] | None = None
+    has_ended: bool = False
+    is_made: bool = False
+
+    def write(self, writer: Writer, *, result: Mapping[str, Any] | None = None) -> None:
+        """Record how far it is, and what will come of it once that is known, in the caller's transaction."""
+        progress = self.tracker.progress()
+        writer.operations.advance(self.uid, progress, workflow=self.tracker.workflow, result=result)
+
+    def succeed(self, writer: Writer, result: Mapping[str, Any]) -> None:
+        """Record that it is done, and what came of it, in the caller's transaction."""
+        self.write(writer, result=result)
+        writer.operations.end(self.uid, OperationState.SUCCEEDED)
+        self.has_ended = True
+
+
+class Operations:
+    """The operations of a service; those of this process with their progress. Thread-safe.
+
+    Args:
+        registry: Has their rows.
+        leases: Proof that an operation is still under way.
+        status: What the runtime reported, for the workers that are up.
+        long_requests: How many requests may wait for an operation, and when they have to end.
+        kept: Operations that are kept, at most.
+        on_ended: Counts one that ended.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        leases: Leases,
+        status: StatusCache,
+        long_requests: LongRequests,
+        kept: int,
+        on_ended: EndCounter = lambda _kind, _state, _seconds: None,
+    ) -> None:
+        self._registry = registry
+        self._leases = leases
+        self._status = status
+        self._long_requests = long_requests
+        self._kept = kept
+        self._on_ended = on_ended
+        self._lock = threading.Lock()
+        self._running: set[RunningOperation] = set()
+
+    def refuse_second(self, new: NewOperation, conflict: WfmgmtError) -> None:
+        """Refuse an operation early when another one is at work on the same; `run` decides for good.
+
+        Raises:
+            WfmgmtError: The conflict, which names the other operation.
+        """
+        with self._registry.read() as reader:
+            other = None if new.key is None else reader.operations.with_key(new.key)
+        if other is not None and other.lease is not None and self._leases.is_alive(other.lease):
+            conflict.operation = other.uid
+            raise conflict
+
+    @contextmanager
+    def run(self, new: NewOperation, conflict: WfmgmtError) -> Iterator[RunningOperation]:
+        """Record that an operation is under way until the block ends, and then how it ended.
+
+        An error of the block is why it failed, unless what it was to make is made by then. Otherwise it succeeded, with
+        the result that the block recorded.
+
+        Args:
+            new: The operation.
+            conflict: Raised, naming the other one, when another operation is at work on the same.
+        """
+        with self._leases.take() as lease:
+            self._begin(new, lease, conflict)
+            running = RunningOperation(uid=new.uid, kind=new.kind, lease=lease)
+            running.tracker.workflow = new.workflow
+            with self._lock:
+                self._running.add(running)
+            try:
+                yield running
+            except Exception as error:
+                if running.is_made:
+                    self._end(running, OperationState.SUCCEEDED)
+                elif not isinstance(error, RegistryUnavailable):  # The client has waited for the database already.
+                    self._end(running, OperationState.FAILED, described_error(error))
+                raise
+            else:
+                self._end(running, OperationState.SUCCEEDED)
+            finally:
+                with self._lock:
+                    self._running.discard(running)
+
+    def _begin(self, new: NewOperation, lease: str, conflict: WfmgmtError) -> None:
+        with self._registry.write() as writer:
+            if writer.operations.begin(new, lease):
+                return
+        self.refuse_second(new, conflict)
+        self.recover()  # The process that was at work on the same is gone.
+        with self._registry.write() as writer:
+            if not writer.operations.begin(new, lease):
+                raise conflict
+
+    def _end(self, running: RunningOperation, state: OperationState, error: OperationError | None = None) -> None:
+        """Record how an operation of this process ended; when that cannot be, housekeeping will, by its lease."""
+        try:
+            if error is not None or not running.has_ended:
+                with self._registry.write() as writer:
+                    running.write(writer)
+                    writer.operations.end(running.uid, state, error=error)
+        except WfmgmtError as failure:
+            _log.warning("could not record the end of operation %s yet: %s", running.uid, failure)
+        self._on_ended(running.kind, state, time.monotonic() - running.began)
+
+    def write_progress(self) -> None:
+        """Record how far the operations of this process are, all those that got further in one transaction.
+
+        Raises:
+            RegistryUnavailable, InsufficientStorage: The database cannot be written.
+        """
+        with self._lock:
+            running = [each for each in self._running if self._state_of(each) != each.written]
+        if not running:
+            return
+        with self._registry.write() as writer:
+            # Looked at again, since what has waited for the lock may be older than what the work itself has recorded.
+            for each in running:
+                each.written = self._state_of(each)
+                writer.operations.advance(each.uid, each.written[1], workflow=each.written[0])
+
+    def _state_of(self, running: RunningOperation) -> tuple[str, Progress]:
+        return running.tracker.workflow, running.tracker.progress(self._status)
+
+    def recover(self) -> list[str]:
+        """End the operations whose process died before it had claimed a version, and say which these are.
+
+        Those that have claimed one end when that is undone.
+
+        Raises:
+            RegistryUnavailable, InsufficientStorage, FolderUnavailable: It cannot be done now.
+        """
+        dead = self._abandoned()
+        if not dead:
+            return []
+        with self._registry.write() as writer:
+            # Read again, since a process may have claimed a version in between, and then died.
+            found = [each for each in writer.operations.running() if each.uid in dead]
+            for operation in found:
+                self._end_abandoned(writer, operation)
+        return [_sentence(each) for each in found]
+
+    def abandoned(self) -> list[str]:
+        """Return what `recover` would do."""
+        return [_sentence(each) for each in self._abandoned().values()]
+
+    def _abandoned(self) -> dict[str, Operation]:
+        with self._registry.read() as reader:
+            running = reader.operations.running()
+        return {each.uid: each for each in running if each.lease and not self._leases.is_alive(each.lease)}
+
+    def _end_abandoned(self, writer: Writer, operation: Operation) -> None:
+        if operation.progress.phase is OperationPhase.SWITCHING:  # What it has registered is there.
+            self._end_other(writer, operation, None)
+            return
+        error = described_error(Interrupted())
+        self._end_other(writer, operation, error)
+        if not writer.operations.is_audited(operation):
+            is_further = bool(operation.workflow) and writer.uid(operation.workflow) is not None
+            action = AuditAction.REGISTER_VERSION if is_further else AuditAction.REGISTER
+            writer.record(_failed(operation, action, error))
+
+    def end_undone(self, writer: Writer, lease: str) -> None:
+        """Record that the operation with a lease was interrupted, in the transaction that has undone what it did."""
+        operation = writer.operations.with_lease(lease)
+        if operation is not None:
+            self._end_other(writer, operation, described_error(Interrupted()))
+
+    def _end_other(self, writer: Writer, operation: Operation, error: OperationError | None) -> None:
+        state = OperationState.SUCCEEDED if error is None else OperationState.FAILED
+        writer.operations.end(operation.uid, state, error=error)
+        began = datetime.fromisoformat(operation.created_at)
+        self._on_ended(operation.kind, state, (utc_now() - began).total_seconds())
+
+    def under_way(self, workflow: str, version: str | None = None) -> str:
+        """Return the newest unfinished operation on a workflow, or on one version of it; empty when there is none."""
+        with self._registry.read() as reader:
+            return reader.operations.under_way(workflow, version)
+
+    def get(self, uid: str) -> Operation:
+        """Return an operation.
+
+        Raises:
+            OperationNotFound: There is none with this identity, or it is not kept any more.
+        """
+        with self._registry.read() as reader:
+            operation = reader.operations.get(uid)
+        if operation is None:
+            raise OperationNotFound(uid)
+        return operation
+
+    def wait(self, uid: str, wait_s: float) -> Operation:
+        """Return an operation once it is done, or as it is after a time, or at once when too many requests wait.
+
+        Raises:
+            OperationNotFound: As for `get`.
+        """
+        if not wait_s:
+            return self.get(uid)
+        deadline = time.monotonic() + wait_s
+        with self._long_requests.wait_slot() as may_wait:
+            while True:
+                operation = self.get(uid)
+                is_over = time.monotonic() >= deadline or self._long_requests.is_stopping()
+                if operation.state.is_done or is_over or not may_wait:
+                    return operation
+                time.sleep(WAIT_INTERVAL_S)
+
+    def page(
+        self,
+        *,
+        limit: int,
+        before: int | None,
+        state: OperationState | None,
+        kind: OperationKind | None,
+        workflow: str | None,
+    ) -> list[Operation]:
+        """Return operations, the newest first, as `OperationReader.page` does."""
+        with self._registry.read() as reader:
+            return reader.operations.page(limit=limit, before=before, state=state, kind=kind, workflow=workflow)
+
+    def clean(self) -> None:
+        """Remove operations whose time is over, and the oldest ones of those that are too many.
+
+        Raises:
+            RegistryUnavailable, InsufficientStorage: The database cannot be written.
+        """
+        with self._registry.write() as writer:
+            writer.operations.forget_older(timestamp(utc_now() - KEPT), most=self._kept)
+
+
+def _failed(operation: Operation, action: AuditAction, error: OperationError) -> AuditEvent:
+    return AuditEvent(
+        origin=operation.origin,
+        action=action,
+        workflow=operation.workflow,
+        outcome=AuditOutcome.FAILED,
+        detail={"url": operation.url, "version": operation.version, "error": asdict(error)},
+    )
+
+
+def _sentence(operation: Operation) -> str:
+    return f"end the interrupted registration of {operation.workflow or operation.url}"
