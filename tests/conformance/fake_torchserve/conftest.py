@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.fake_torchserve import fake_torchserve
+from tests.support.model_servers import open_descriptors, until
 from tests.support.real_torchserve import TorchServe
 from tests.support.torchserve_client import OpenServer, Server, new_session, write_archives
 
@@ -33,12 +34,15 @@ def opener_of(real: TorchServe) -> OpenServer:
 
     @asynccontextmanager
     async def open_real() -> AsyncIterator[Server]:
+        descriptors = open_descriptors()
         async with new_session() as session:
             server = Server(real.management, real.inference, real.model_store, session, real.key_file)
             try:
                 yield server
             finally:
                 await server.remove_models()
+        # A connection over which a body was refused has bytes to send, and is closed only when the server closes it.
+        await until(lambda: open_descriptors() <= descriptors)
 
     return open_real
 
