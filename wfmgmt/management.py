@@ -1,6 +1,7 @@
 """The services of the management plane, built from the settings; commands use them, too, and load no Flask for it."""
 
 from wfmgmt.archives.fetching import Fetcher
+from wfmgmt.archives.kept import KeptArchives
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.figures_cache import TIMEOUT_S, FiguresCache
@@ -9,6 +10,7 @@ from wfmgmt.domain.limits import MIB
 from wfmgmt.host import available_cores
 from wfmgmt.loops import FailureCounter
 from wfmgmt.registry.registry import Registry
+from wfmgmt.services.archive_sweep import ArchiveSweep
 from wfmgmt.services.enforcement import Enforcement
 from wfmgmt.services.failed_changes import FailedChanges
 from wfmgmt.services.failure_budget import FailureBudget
@@ -52,6 +54,7 @@ class Services:
         )
         self.status = StatusCache(runtime or RuntimeClient(settings.control_socket), on_failure=on_loop_failure)
         self.folders = StoreFolders.at(workflow=settings.workflow_store, model=settings.model_store)
+        self.kept = KeptArchives(settings.archives_folder, keeps_bytes=settings.keep_archives == "all")
         self.inspection = Inspection(
             registry=self.registry,
             status=self.status,
@@ -78,11 +81,15 @@ class Services:
         self.removal = Removal(
             registry=self.registry,
             folders=self.folders,
+            kept=self.kept,
             runtime=self.runtime,
             leases=self.leases,
             long_requests=self.long_requests,
             failures=self.failures,
             operations=self.operations,
+        )
+        self.archive_sweep = ArchiveSweep(
+            registry=self.registry, kept=self.kept, leases=self.leases, keep_s=settings.archives_keep_s
         )
         enforcement = Enforcement(registry=self.registry, runtime=self.runtime, long_requests=self.long_requests)
         self.releases = Releases(registry=self.registry, folders=self.folders, enforcement=enforcement)
@@ -102,6 +109,8 @@ class Services:
                     timeout_s=settings.download_timeout_s,
                     limit_bytes=settings.download_limit_mb * MIB,
                 ),
+                kept=self.kept,
+                unpacks_models=settings.model_server == "local",
                 limits=settings.limits,
                 libraries=LibrariesCheck(settings.model_requirements, has_models=settings.model_server == "local"),
                 cancelled=self.long_requests.is_stopping,

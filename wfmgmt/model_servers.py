@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from wfmgmt.archives.manifest import unpack_mar
+from wfmgmt.archives.kept import RUNTIME, KeptArchives
+from wfmgmt.archives.manifest import read_mar, unpacked_model
 from wfmgmt.archives.reading import sha256_of, unpack_archive
-from wfmgmt.archives.verified import open_verified
 from wfmgmt.domain.limits import MIB
 from wfmgmt.domain.workflow import NodeKind
 from wfmgmt.host import available_cores
@@ -90,9 +90,11 @@ def make_model_servers(
     """
     cores = available_cores()
     autoscaling = Autoscaling(mode=AutoscaleMode(settings.autoscale), on_scaled=measurements.record_scaling)
+    kept = KeptArchives(settings.archives_folder, keeps_bytes=settings.keep_archives == "all", owner=RUNTIME)
     parts = LocalParts(
         forkserver=sources.forkserver,
         folder=settings.run_folder,
+        kept=kept,
         pool_settings=PoolSettings(
             queue_size=settings.queue_size,
             idle_timeout_s=settings.idle_timeout_s,
@@ -109,19 +111,23 @@ def make_model_servers(
     models: ModelServer
     if settings.model_server == "torchserve":
         torchserve = replace(_torchserve_settings(settings, identity()), autoscaling=autoscaling)
-        models = TorchServeModelServer(torchserve, digest=sha256_of)
+        models = TorchServeModelServer(torchserve, kept=kept, digest=sha256_of)
     else:
         devices = visible_devices(visible=worker_environment(settings).get("CUDA_VISIBLE_DEVICES"))
         models = LocalModelServer(
             replace(parts, accelerators=Accelerators(devices)),
-            ArchiveKind(name="Model", unpack=partial(unpack_mar, limits=settings.limits), open_archive=open_verified),
+            ArchiveKind(
+                name="Model",
+                unpack=lambda content, folder: read_mar(content, settings.limits, folder),
+                describe=unpacked_model,
+            ),
         )
     functions = LocalModelServer(
         parts,
         ArchiveKind(
             name="Workflow archive",
             unpack=partial(unpack_archive, limits=settings.limits),
-            open_archive=open_verified,
+            describe=lambda _: None,
         ),
     )
     return {NodeKind.MODEL: models, NodeKind.FUNCTION: functions}

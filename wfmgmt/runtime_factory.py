@@ -6,8 +6,8 @@ import threading
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 
+from wfmgmt.archives.kept import RUNTIME, KeptArchives
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.changes import Changes, RegistrySlice
 from wfmgmt.domain.limits import MIB
@@ -15,6 +15,7 @@ from wfmgmt.domain.releases import Release, WorkflowTarget
 from wfmgmt.domain.rollouts import NextRelease, Verdict
 from wfmgmt.domain.workflow import LoadRequest, NodeKind
 from wfmgmt.errors.commands import ResourcesExhausted, SettingsInvalid
+from wfmgmt.folders import remove_folders, replace_folder
 from wfmgmt.model_servers import make_model_servers, make_worker_sources
 from wfmgmt.registry.files import FileIdentity
 from wfmgmt.registry.registry import Registry
@@ -28,8 +29,7 @@ from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.mirroring import Mirror
 from wfmgmt.serving.models.base import Drift
 from wfmgmt.serving.models.local.environments import UNFINISHED
-from wfmgmt.serving.models.local.folders import remove_folders, replace_folder
-from wfmgmt.serving.models.local.model import UNPACKED, WORKING
+from wfmgmt.serving.models.local.model import WORKING
 from wfmgmt.serving.node_logs import NodeLogs
 from wfmgmt.serving.predictions import AdmissionControl, PredictionLimits
 from wfmgmt.serving.reconciler import Reconciler
@@ -184,8 +184,8 @@ async def create_runtime(
         logging.getLogger("wfmgmt").removeHandler(node_logs)
 
 
-def renew_folders(run_folder: Path, environments_folder: Path) -> None:
-    """Give a runtime new, empty folders; those of earlier ones are removed in the background.
+def renew_folders(settings: Settings) -> None:
+    """Give a runtime a new, empty folder for its workers; those of earlier ones are removed in the background.
 
     So is what is left of environments that earlier ones did not finish.
 
@@ -194,11 +194,16 @@ def renew_folders(run_folder: Path, environments_folder: Path) -> None:
         ResourcesExhausted: There is no space for it.
     """
     try:
-        for name in (UNPACKED, WORKING):
-            replace_folder(run_folder / name)
+        replace_folder(settings.run_folder / WORKING)
     except OSError as error:
         kind = ResourcesExhausted if error.errno in ResourcesExhausted.ERRNOS else SettingsInvalid
         raise kind(f"cannot create {error.filename}: {error.strerror}") from error
-    leftovers = [*run_folder.glob("*.old-*"), *environments_folder.glob(f"{UNFINISHED}*")]
+    run_folder = settings.run_folder
+    leftovers = [
+        *run_folder.glob("*.old-*"),
+        *run_folder.glob("unpacked"),  # Earlier versions unpacked archives there.
+        *settings.environments_folder.glob(f"{UNFINISHED}*"),
+        *KeptArchives(settings.archives_folder, owner=RUNTIME).parts(),
+    ]
     if leftovers:
         threading.Thread(target=remove_folders, args=(leftovers,), daemon=True).start()

@@ -39,6 +39,8 @@ _LOOPBACK = "127.0.0.1"
 _ALL_HOSTS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognized, not listened on
 #: Longest time-out that can be asked for, a day.
 MAX_WAIT_S = 86_400
+#: Longest time for which archives can be kept that nothing uses, a year.
+MAX_KEEP_S = 366 * 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +206,8 @@ class Settings(BaseModel):
     archive_ratio: int = Field(default=200, ge=1)
     dag_nodes: int = Field(default=1000, ge=1)
     operations_kept: int = Field(default=10_000, ge=1, le=1_000_000)
+    keep_archives: Literal["all", "unpacked"] = "all"
+    archives_keep_s: int = Field(default=3600, ge=0, le=MAX_KEEP_S)
     max_audited_failures: int = Field(default=120, ge=1, le=1_000_000)
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -295,7 +299,7 @@ class Settings(BaseModel):
 
     @property
     def run_folder(self) -> Path:
-        """Folder of sockets, locks and unpacked archives; private to the user of the server."""
+        """Folder of sockets, locks and the folders of workers; private to the user of the server."""
         return self.instance / "run"
 
     @property
@@ -307,6 +311,11 @@ class Settings(BaseModel):
     def max_install_s(self) -> float:
         """How much longer a load may take because libraries are installed first."""
         return self.requirements_timeout_s if self.model_requirements == "install" else 0.0
+
+    @property
+    def archives_folder(self) -> Path:
+        """Folder of the archives of all registrations, by their digests; private as well."""
+        return self.instance / "archives"
 
     @property
     def control_socket(self) -> Path:

@@ -19,6 +19,7 @@ from benchmarks.soak.questions import Question, Questions
 from benchmarks.soak.verdicts import Tally
 from benchmarks.soak.workflows import NAUGHTY, STEADY, write_archives
 from tests.support.campaigns import kill_everything
+from tests.support.kept import kept_parts
 from tests.support.service import Service, pids_of
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.messages import MemoryReport
@@ -205,7 +206,7 @@ def _look_for_leftovers(service: Service) -> dict[str, list[str]]:
     census = count_processes(service)
     return {
         "processes": [str(census)] * census.total,
-        "unpacked folders": [path.name for path in (service.run_folder / "unpacked").iterdir()],
+        "parts of archives": sorted(kept_parts(service.archives)),
         "leases": [path.name for path in (service.run_folder / "leases").iterdir()],
         "errors in the log": _errors_in(service.text_of_log()),
     }

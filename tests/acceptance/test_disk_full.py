@@ -9,7 +9,7 @@ import requests
 from tests.support.disk_full import FullDiskCase, assert_works, full_disk_case, step_through_space
 from tests.support.service import wait_until
 
-PLACES = ["instance/database", "instance/workflow_store", "instance/model_store", "instance/run"]
+PLACES = ["instance/database", "instance/workflow_store", "instance/model_store", "instance/run", "instance/archives"]
 
 
 @pytest.fixture(name="disks", scope="module")

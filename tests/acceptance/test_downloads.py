@@ -320,9 +320,12 @@ def test_redirect_to_an_allowed_address_is_followed(downloading: Service, web: W
 
 
 def secrets_in(service: Service, *answers: requests.Response) -> list[str]:
-    """Return where the secret, plain or as it was sent, shows: answers, files, or what the database holds."""
+    """Return where the secret, plain or as it was sent, shows: answers, files, or what the database holds.
+
+    Archives are what their authors wrote.
+    """
     places = {f"{answer.request.method} {answer.status_code}": answer.content for answer in answers}
-    stores = (service.workflow_store, service.model_store)
+    stores = (service.workflow_store, service.model_store, service.archives)
     places |= {
         str(path.relative_to(service.instance)): path.read_bytes()
         for path in service.instance.rglob("*")

@@ -33,8 +33,8 @@ def test_folders_that_may_not_be_entered_do_not_keep_the_service_from_starting(t
         make_war(service.workflow_store)
         assert service.register("seq.war").status_code == 200
         service.kill()
-        for name in ("unpacked", "working"):
-            (service.run_folder / name).chmod(0)
+        for folder in (service.archives, service.run_folder / "working"):
+            folder.chmod(0)
         service.start()
         wait_until(lambda: service.ready_workers("seq") == [1, 1, 1], what="the workflow")
         wait_until(lambda: not list(service.run_folder.glob("*.old-*")), what="the end of what was left")
@@ -47,9 +47,8 @@ def test_folders_that_a_handler_replaced_by_files_are_made_again(tmp_path: Path)
     with deployed(tmp_path / "d") as service:
         make_mar(service.model_store)
         make_war(service.workflow_store)
-        for name in ("working", "unpacked"):
-            folder = service.run_folder / name
-            folder.rename(folder.with_name(f"{name}.gone"))
+        for folder in (service.run_folder / "working", service.archives):
+            folder.rename(folder.with_name(f"{folder.name}.gone"))
             folder.write_text("no folder")
         assert service.register("seq.war").status_code == 200
         assert service.predicts()

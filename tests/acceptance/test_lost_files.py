@@ -183,17 +183,17 @@ def put_back(service: Service) -> None:
         service.run_folder.unlink()
 
 
-@pytest.mark.parametrize("name", ["leases", "metrics", "unpacked", "working"])
+@pytest.mark.parametrize("name", ["run/leases", "run/metrics", "run/working", "archives"])
 def test_folder_that_was_removed_is_made_again(repaired: Service, name: str) -> None:
     """Something that removes what nobody used for long may take it; web workers and models that come later need it."""
-    shutil.rmtree(repaired.run_folder / name)
+    shutil.rmtree(repaired.instance / name)
     assert status(repaired, "GET", "metrics") == 200
     assert repaired.register("seq.war", workflow_name="b").status_code == 200
     assert repaired.unregister("b").status_code == 200
     reload(repaired, timeout_s=60)
     assert repaired.register("seq.war", workflow_name="b").status_code == 200
     assert "wfmgmt_requests_total{" in requests.get(f"{repaired.management}/metrics", timeout=10).text
-    assert (repaired.run_folder / name).stat().st_mode & 0o777 == 0o700
+    assert (repaired.instance / name).stat().st_mode & 0o777 == 0o700
     assert repaired.unregister("b").status_code == 200
 
 

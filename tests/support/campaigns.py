@@ -20,6 +20,7 @@ from urllib3.exceptions import NewConnectionError
 
 from tests.support.evidence import rows
 from tests.support.factories import make_mar, make_war
+from tests.support.kept import kept_digests, kept_parts
 from tests.support.processes import runtime_pid, web_workers
 from tests.support.service import Service, pids_of, stored_files, wait_until
 from wfmgmt.registry.registry import Registry
@@ -28,10 +29,12 @@ from wfmgmt.registry.registry import Registry
 BAD_SOURCES = {"nosuch.war": {404}, "broken.war": {500}, "cyclic.war": {400}}
 #: What may be answered while parts of the service die; 409 for a name whose last change is being undone.
 WHILE_PARTS_DIE = frozenset({409, 503})
+#: What has to be kept.
+_DIGESTS = """
+SELECT archive_sha256 FROM workflow_version UNION SELECT model_sha256 FROM node WHERE model_sha256 IS NOT NULL
+"""
 #: Worker processes of each workflow that the campaigns register: one model and two functions.
 PROCESSES_EACH = 3
-#: Archives that each of them has unpacked.
-ARCHIVES_EACH = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,8 +182,8 @@ class Campaign:
         for name in sorted(listed):
             wait_until(functools.partial(self._is_loaded, name), timeout_s=20, what=f"the models of {name}")
         wanted = PROCESSES_EACH * len(listed)
-        archives = ARCHIVES_EACH * len(listed)
-        wait_until(lambda: len(self._folders("unpacked")) == archives, what=f"{archives} unpacked archives")
+        used = {digest for (digest,) in rows(service, _DIGESTS)}
+        assert used <= kept_digests(service.archives)
         wait_until(lambda: len(self._folders("working")) == wanted, what=f"{wanted} working folders")
         # The forkserver, which the first load starts, is one of them.
         wait_until(lambda: max(len(service.worker_pids()) - 1, 0) == wanted, what=f"{wanted} workers")
@@ -200,12 +203,12 @@ class Campaign:
         return list((self.service.run_folder / name).iterdir())
 
     def _strays(self) -> set[str]:
-        """Return files in the stores that no row names, and leases that no process holds."""
+        """Return files in the stores that no row names, leases that no process holds, and parts of archives."""
         service = self.service
         used = rows(service, "SELECT archive_file FROM workflow_version UNION SELECT model_file FROM node")
         known = self._own_files | {str(file) for (file,) in used}
         folders = (service.workflow_store, service.model_store, service.run_folder / "leases")
-        return {path.name for folder in folders for path in stored_files(folder)} - known
+        return {path.name for folder in folders for path in stored_files(folder)} - known | kept_parts(service.archives)
 
     def _check_audit(self, listed: set[str]) -> None:
         """Compare every answer with its audit row, and the registry with what the audit trail says of it."""

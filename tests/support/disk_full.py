@@ -13,6 +13,7 @@ from typing import Any
 import requests
 
 from tests.support.factories import make_mar, make_war
+from tests.support.kept import kept_digests, kept_parts
 from tests.support.service import Service, parent_pid, wait_until
 from tests.support.small_disk import FILLER, SmallDisks
 from tests.support.web_files import served
@@ -58,9 +59,9 @@ class FullDiskCase:
         folders = (service.workflow_store, service.model_store, service.run_folder / "leases")
         files = {path.name for folder in folders for path in folder.iterdir()} - {FILLER}
         kept = {name for name in self.disks.files() if not name.endswith(("-wal", "-shm", ".address", ".unfinished"))}
-        unpacked = {path.name for path in (service.run_folder / "unpacked").iterdir()}
+        archives = kept_digests(service.archives) | kept_parts(service.archives)
         workers = [pid for pid in service.worker_pids() if parent_pid(pid) in service.worker_pids()]
-        return service.names(), self.workflows(), files, kept, unpacked, workers
+        return service.names(), self.workflows(), files, kept, archives, workers
 
 
 @contextlib.contextmanager

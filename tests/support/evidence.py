@@ -11,6 +11,7 @@ from typing import Any
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.kept import kept_digests, kept_parts
 from tests.support.service import CHECKOUT, Service, wait_until
 
 
@@ -41,7 +42,7 @@ class Traces:
         listed: Names in the list of workflows.
         rows: Names in the table of workflows.
         files: Files in both stores, hidden ones too.
-        unpacked: Folders of unpacked archives.
+        kept: Archives that are kept although no registration of them succeeded, and parts of such.
         leases: Files of work under way.
         workers: Process ids of workers.
     """
@@ -49,7 +50,7 @@ class Traces:
     listed: tuple[str, ...]
     rows: tuple[str, ...]
     files: frozenset[str]
-    unpacked: frozenset[str]
+    kept: frozenset[str]
     leases: frozenset[str]
     workers: frozenset[int]
 
@@ -61,10 +62,19 @@ def traces_of(service: Service) -> Traces:
         listed=tuple(service.names()),
         rows=tuple(row["name"] for row in query(service, "SELECT name FROM workflow ORDER BY name")),
         files=frozenset(str(path.relative_to(service.instance)) for store in stores for path in store.rglob("*")),
-        unpacked=frozenset(path.name for path in (service.run_folder / "unpacked").iterdir()),
+        kept=frozenset(kept_digests(service.archives) - registered_digests(service) | kept_parts(service.archives)),
         leases=frozenset(path.name for path in (service.run_folder / "leases").iterdir()),
         workers=frozenset(service.worker_pids()),
     )
+
+
+def registered_digests(service: Service) -> set[str]:
+    """Return the digests of all archives that were ever registered, which may be kept for a while."""
+    found = set()
+    for row in query(service, "SELECT detail FROM audit_event WHERE outcome = 'succeeded' AND action LIKE 'register%'"):
+        detail = json.loads(row["detail"])
+        found |= {detail["archive_sha256"], *(node["sha256"] for node in detail["nodes"].values())}
+    return found
 
 
 @contextmanager
@@ -93,7 +103,7 @@ def assert_error(
     assert list(body) == ["code", "type", "message", *more]
     assert (answer.status_code, body["code"], body["type"]) == (status, status, error_type), body
     assert body["message"].startswith(message), body["message"]
-    for internal in ("Traceback", str(CHECKOUT), "/run/unpacked", ".part"):
+    for internal in ("Traceback", str(CHECKOUT), "/archives/sha256", ".part"):
         assert internal not in body["message"]
 
 

@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tests.support.service import parent_pid
-from wfmgmt.archives.verified import open_verified
+from wfmgmt.archives.kept import RUNTIME, KeptArchives
 from wfmgmt.serving.models.base import Model
 from wfmgmt.serving.models.local.forkserver_client import ForkserverClient, WorkerEnvironment
-from wfmgmt.serving.models.local.model import UNPACKED, WORKING, LocalModel, LocalParts
+from wfmgmt.serving.models.local.model import WORKING, LocalModel, LocalParts
 from wfmgmt.serving.models.local.server import LocalModelServer
 from wfmgmt.serving.models.local.trees import ArchiveKind
 from wfmgmt.testing import ignore, make_model
+
+#: Folder of the archives that are kept, below that of the servers.
+KEPT = "archives"
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class LocalServers:
         forkserver: Starts the workers.
         models: Runs models.
         functions: Runs functions.
-        folder: Where archives are unpacked and workers work.
+        folder: Where workers work, and archives are kept.
     """
 
     forkserver: ForkserverClient
@@ -48,8 +51,8 @@ class LocalServers:
 
     @property
     def unpacked(self) -> list[Path]:
-        """The folders of archives that are unpacked now."""
-        return entries(self.folder / UNPACKED)
+        """The folders of archives that are unpacked."""
+        return list((self.folder / KEPT).glob("sha256/*/*/tree"))
 
     @property
     def working(self) -> list[Path]:
@@ -62,22 +65,32 @@ def entries(folder: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.exists() else []
 
 
-def unpack(content: BinaryIO, folder: Path) -> None:
+def unpack(content: BinaryIO, folder: Path | None) -> None:
     """Unpack an archive that can be trusted."""
     with zipfile.ZipFile(content) as archive:
         archive.extractall(folder)
 
 
+def describe_mar(folder: Path) -> UnpackedMar:
+    """Return what a model archive says that is unpacked in a folder."""
+    manifest = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_text())
+    return UnpackedMar(handler=manifest["model"]["handler"], manifest=manifest)
+
+
 def unpack_mar(content: BinaryIO, folder: Path) -> UnpackedMar:
     """Unpack a model archive that can be trusted."""
     unpack(content, folder)
-    manifest = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_text())
-    return UnpackedMar(handler=manifest["model"]["handler"], manifest=manifest)
+    return describe_mar(folder)
 
 
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def kept_below(folder: Path) -> KeptArchives:
+    """Return the archives that are kept below a folder of servers."""
+    return KeptArchives(folder / KEPT, owner=RUNTIME)
 
 
 @asynccontextmanager
@@ -89,9 +102,9 @@ async def open_servers(
 ) -> AsyncIterator[LocalServers]:
     """Open servers that unpack below this folder, and close them in the end."""
     forkserver = ForkserverClient(worker_environment)
-    parts = LocalParts(forkserver=forkserver, folder=folder, **overrides)
-    models = LocalModelServer(parts, ArchiveKind(name="Model", unpack=unpack_mar, open_archive=open_verified))
-    functions = LocalModelServer(parts, ArchiveKind(name="Workflow archive", unpack=unpack, open_archive=open_verified))
+    parts = LocalParts(forkserver=forkserver, folder=folder, kept=kept_below(folder), **overrides)
+    models = LocalModelServer(parts, ArchiveKind(name="Model", unpack=unpack, describe=describe_mar))
+    functions = LocalModelServer(parts, ArchiveKind(name="Workflow archive", unpack=unpack, describe=lambda _: None))
     try:
         yield LocalServers(forkserver=forkserver, models=models, functions=functions, folder=folder)
     finally:

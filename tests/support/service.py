@@ -59,6 +59,7 @@ class Service:
         self.instance = instance
         visible = visible_root / instance.relative_to("/")
         self.run_folder = visible / "run"
+        self.archives = visible / "archives"
         self.workflow_store = visible / "workflow_store"
         self.model_store = visible / "model_store"
         self.database = visible / "wfmgmt.db"

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from tests.support.fake_torchserve import FakeTorchServe, fake_torchserve
 from tests.support.real_torchserve import TorchServe
+from wfmgmt.archives.kept import RUNTIME, KeptArchives
 from wfmgmt.archives.reading import sha256_of
 from wfmgmt.serving.models.torchserve.server import TorchServeModelServer, TorchServeSettings
 from wfmgmt.torchserve.connection import ServerAddress
@@ -37,7 +38,8 @@ async def open_torchserve_models(
 ) -> AsyncIterator[TorchServeModelServer]:
     """Give a model server over these servers, and close it at the end."""
     settings = TorchServeSettings(servers=addresses, model_store=store, **{"identity": IDENTITY, **overrides})
-    server = TorchServeModelServer(settings, digest=sha256_of)
+    kept = KeptArchives(store / "kept", owner=RUNTIME)
+    server = TorchServeModelServer(settings, kept=kept, digest=sha256_of)
     try:
         yield server
     finally:

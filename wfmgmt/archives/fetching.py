@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from wfmgmt.archives.addresses import is_public
-from wfmgmt.archives.stores import full_disk_reported, new_durable_file
+from wfmgmt.archives.durable import full_disk_reported, new_durable_file
 from wfmgmt.archives.transfers import Transfer
 from wfmgmt.archives.urls import RemoteUrl
 from wfmgmt.errors import BadRequest, DownloadFailed, RelativePathRefused, UrlNotAllowed

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from wfmgmt.archives.handler_names import check_source
 from wfmgmt.archives.reading import ArchiveReader, open_archive
@@ -61,18 +61,33 @@ class ModelArchive:
     requirements: RequirementsFile | None = None
 
 
-def read_war(source: Path | BinaryIO, limits: Limits, *, shown_name: str | None = None) -> WorkflowArchive:
+class UnpackedModel(NamedTuple):
+    """The facts about a model that its workers need.
+
+    Attributes:
+        handler: As in the manifest.
+        manifest: All of the manifest.
+    """
+
+    handler: str
+    manifest: dict[str, Any]
+
+
+def read_war(
+    source: Path | BinaryIO, limits: Limits, folder: Path | None = None, *, shown_name: str | None = None
+) -> WorkflowArchive:
     """Return what a workflow archive holds, after reading all of it once.
 
     Args:
         source: The file, or its path.
         limits: Bounds on the archive and its parts.
+        folder: An empty folder that all of it is unpacked into; None to check it only.
         shown_name: What messages call the archive; the file's name unless given.
 
     Raises:
         InvalidWorkflow: The file is no archive that can be trusted, or its manifest, spec or handler is missing, not
             text, too long or does not have the right shape.
-        OSError: The file cannot be read.
+        OSError: The file cannot be read, or the folder not be written to.
 
     Source:
         TorchServe 0.12.0 for the texts on what the manifest does not define.
@@ -80,36 +95,34 @@ def read_war(source: Path | BinaryIO, limits: Limits, *, shown_name: str | None 
     try:
         with open_archive(source, limits) as archive:
             workflow = _read_workflow(archive, limits)
-            archive.check()
+            archive.read_all(folder)
             return workflow
     except InvalidArchive as exc:
         raise InvalidWorkflow(f"Workflow archive {shown_name or source.name}: {exc.reason}") from exc
 
 
-def read_mar(source: Path | BinaryIO, limits: Limits) -> ModelArchive:
+def read_mar(source: Path | BinaryIO, limits: Limits, folder: Path | None = None) -> ModelArchive:
     """Return what a model archive says about its model, after reading all of it once.
+
+    Args:
+        source: The file, or its path.
+        limits: Bounds on the archive and its parts.
+        folder: An empty folder that all of it is unpacked into; None to check it only.
 
     Raises:
         InvalidArchive: The file is no archive that can be trusted, or a part of it is missing or wrong.
-        OSError: The file cannot be read.
+        OSError: The file cannot be read, or the folder not be written to.
     """
     with open_archive(source, limits) as archive:
         model = _read_model(archive, limits)
-        archive.check()
+        archive.read_all(folder)
         return model
 
 
-def unpack_mar(content: BinaryIO, folder: Path, limits: Limits) -> ModelArchive:
-    """Unpack a model archive into an empty folder, and return what it says about its model.
-
-    Raises:
-        InvalidArchive: As for `read_mar`.
-        OSError: The file cannot be read, or the folder not be written to.
-    """
-    with open_archive(content, limits) as archive:
-        model = _read_model(archive, limits)
-        archive.unpack(folder)
-        return model
+def unpacked_model(folder: Path) -> UnpackedModel:
+    """Return what a model archive says that `read_mar` has unpacked into a folder."""
+    manifest = json.loads((folder / MAR_MANIFEST).read_text("utf-8-sig"))
+    return UnpackedModel(manifest["model"]["handler"], manifest)
 
 
 def _read_model(archive: ArchiveReader, limits: Limits) -> ModelArchive:

@@ -62,15 +62,15 @@ def open_archive(source: Path | BinaryIO, limits: Limits) -> "ArchiveReader":
         return ArchiveReader(archive, file, members, limits=limits, resources=resources.pop_all())
 
 
-def unpack_archive(content: BinaryIO, folder: Path, limits: Limits) -> None:
-    """Unpack an archive into an empty folder.
+def unpack_archive(content: BinaryIO, folder: Path | None, limits: Limits) -> None:
+    """Unpack an archive into an empty folder, or only check it without one.
 
     Raises:
         InvalidArchive: As `open_archive` and `ArchiveReader.unpack` say.
         OSError: The file cannot be read, or the folder not be written to.
     """
     with open_archive(content, limits) as archive:
-        archive.unpack(folder)
+        archive.read_all(folder)
 
 
 def sha256_of(path: Path) -> str:
@@ -145,6 +145,13 @@ class ArchiveReader:
             if len(content) > max_bytes:
                 raise InvalidArchive(f"{quoted(name)} is longer than {max_bytes} bytes")
         return bytes(content)
+
+    def read_all(self, folder: Path | None) -> None:
+        """Unpack all members into an empty folder, or only check them."""
+        if folder is None:
+            self.check()
+        else:
+            self.unpack(folder)
 
     def check(self) -> None:
         """Read all members as `unpack` does, without keeping anything.

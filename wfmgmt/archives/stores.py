@@ -7,11 +7,11 @@ import re
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
+from wfmgmt.archives.durable import full_disk_reported, new_durable_file, sync_folder
 from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.errors import (
     ArchiveNotFound,
@@ -29,51 +29,10 @@ _PART = re.compile(r"\.([A-Za-z0-9._-]{1,64})-[0-9a-f]{32}\.(part|moved)")
 _SLASH = re.compile(r"[/\\]")
 _STEM_LIMIT = 128
 _CHUNK_BYTES = 1024 * 1024
-# EFBIG stands for a quota on the size of one file.
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 #: How file systems without hard links refuse them; EPERM is the word of FAT.
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK, errno.EINVAL})
-#: How some say that the names in a folder cannot be made durable.
-_NO_SYNC = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF})
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _MAX_NAME_BYTES = 255
-
-
-@contextlib.contextmanager
-def full_disk_reported() -> Iterator[None]:
-    """Raise InsufficientStorage for the errors by which the system says that a disk or a quota is full."""
-    try:
-        yield
-    except OSError as exc:
-        if exc.errno in _FULL:
-            raise InsufficientStorage("No space is left for the archive.") from exc
-        raise
-
-
-@contextlib.contextmanager
-def new_durable_file(path: Path, *, is_private: bool = False) -> Iterator[BinaryIO]:
-    """Create a file, hand it out for writing and make it durable; on any error it is gone again.
-
-    Who may read the folder may read the file, unless it is private: a store that TorchServe reads as another user stays
-    of use to it.
-
-    Raises:
-        FolderUnavailable: There is no folder for it.
-    """
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileNotFoundError as exc:
-        raise FolderUnavailable("store") from exc
-    try:
-        if not is_private:
-            os.fchmod(descriptor, 0o600 | path.parent.stat().st_mode & 0o044)
-        with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, not a path)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
 
 
 class ArchiveFolder:
@@ -204,7 +163,7 @@ class ArchiveFolder:
             if not self._named(part, name):
                 return False
             try:
-                self._sync()
+                sync_folder(self._folder)
             except OSError:
                 (self._folder / name).unlink(missing_ok=True)
                 raise
@@ -229,7 +188,7 @@ class ArchiveFolder:
                 (self._folder / name).unlink()
             except FileNotFoundError:
                 return False
-            self._sync()
+            sync_folder(self._folder)
         return True
 
     def sweep(self, is_alive: Callable[[str], bool], is_used: Callable[[str], bool]) -> list[str]:
@@ -250,7 +209,7 @@ class ArchiveFolder:
             for name in removed:
                 (self._folder / name).unlink(missing_ok=True)
             if removed:
-                self._sync()
+                sync_folder(self._folder)
         return removed
 
     def _named(self, part: Path, name: str) -> bool:
@@ -276,7 +235,7 @@ class ArchiveFolder:
         marker = _marker(part)
         with new_durable_file(marker) as file:
             file.write(target.name.encode())
-        self._sync()
+        sync_folder(self._folder)
         try:
             os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
         except OSError as exc:
@@ -327,17 +286,6 @@ class ArchiveFolder:
                     if stat.S_ISREG(info.st_mode):
                         files[entry.name] = (info.st_dev, info.st_ino)
         return files
-
-    def _sync(self) -> None:
-        """Make names durable: until then, a power cut can undo a link or its removal."""
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        except OSError as exc:
-            if exc.errno not in _NO_SYNC:
-                raise
-        finally:
-            os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

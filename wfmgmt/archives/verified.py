@@ -1,5 +1,6 @@
 """Files whose content is pinned while it is read: what is handed out is what the digest stands for."""
 
+import fcntl
 import hashlib
 import io
 import os
@@ -14,6 +15,8 @@ _BLOCK_BYTES = 256 * 1024
 _BUFFER_BYTES = 64 * 1024
 #: Blocks kept in memory until it is their turn to be hashed: the largest table of contents that is read has 40.
 _MAX_AHEAD = 64
+#: The request of ioctl by which a file becomes a copy of another one that shares its blocks until one of them changes.
+_FICLONE = 0x40049409
 
 
 class VerifiedFile(io.BufferedReader):
@@ -36,20 +39,28 @@ class VerifiedFile(io.BufferedReader):
         return self._content.sha256()
 
 
-def open_verified(path: Path) -> VerifiedFile:
+def open_verified(path: Path, copy: Path | None = None) -> VerifiedFile:
     """Open a file whose bytes are hashed while they are read, each of them once if they are read in order.
 
     Nothing has to be copied, however large the file is: renaming another one to its place does not matter, since the
     descriptor stays, and bytes that were overwritten after they were read are noticed before they are handed out again.
     Reads raise `InvalidArchive` then, and when the disk fails.
 
+    Args:
+        path: The file.
+        copy: Where nothing is yet; a file there has exactly the bytes of the digest once that is known. It is a reflink
+            where the file system has those, else what is hashed is written to it, too.
+
     Raises:
         FileNotFoundError: There is no such file.
         InvalidArchive: It cannot be read, or is no regular file.
+        OSError: The copy cannot be written; later reads raise it, too.
     """
     descriptor, size = _open_regular(path)
     content = _PinnedContent(descriptor, size, path.name)
     try:
+        if copy is not None:
+            content.copy_to(copy)
         content.hash_block(0)
         return VerifiedFile(content)
     except BaseException:
@@ -74,6 +85,15 @@ def _open_regular(path: Path) -> tuple[int, int]:
     return descriptor, status.st_size
 
 
+def _is_cloned(descriptor: int, copy: int) -> bool:
+    """Make an empty file a reflink of another one; False where that cannot be done, for whatever reason."""
+    try:
+        fcntl.ioctl(copy, _FICLONE, descriptor)
+    except OSError:
+        return False
+    return True
+
+
 class _PinnedContent(io.RawIOBase):
     """The content of a file, each block of which stays what it was when it was read first.
 
@@ -86,12 +106,26 @@ class _PinnedContent(io.RawIOBase):
     def __init__(self, descriptor: int, size: int, name: str) -> None:
         super().__init__()
         self.name = name
+        self._copy: int | None = None
         self._descriptor = descriptor
         self._size = size
         self._position = 0
         self._block_number, self._block = -1, b""
         self._states = [hashlib.sha256()]
         self._ahead: dict[int, bytes] = {}
+
+    def copy_to(self, path: Path) -> None:
+        """Copy the content to a new file, at once and for all further reading where the file system has reflinks.
+
+        Raises:
+            OSError: The file cannot be made.
+        """
+        copy = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        if _is_cloned(self._descriptor, copy):
+            os.close(self._descriptor)
+            self._descriptor, self._size = copy, os.fstat(copy).st_size
+        else:
+            self._copy = copy
 
     def sha256(self) -> str:
         """Return the digest of the content.
@@ -137,6 +171,8 @@ class _PinnedContent(io.RawIOBase):
         """Close the file."""
         if not self.closed:
             os.close(self._descriptor)
+            if self._copy is not None:
+                os.close(self._copy)
         super().close()
 
     def hash_block(self, number: int) -> None:
@@ -151,6 +187,8 @@ class _PinnedContent(io.RawIOBase):
                 block = self._read_block(turn)
             state = self._states[turn].copy()
             state.update(block)
+            if self._copy is not None:
+                _write(self._copy, block)
             self._states.append(state)
             self._block_number, self._block = turn, block
 
@@ -200,3 +238,10 @@ def _changed() -> InvalidArchive:
 
 def _unreadable(error: OSError) -> InvalidArchive:
     return InvalidArchive(f"it cannot be read: {error.strerror}")
+
+
+def _write(descriptor: int, block: bytes) -> None:
+    """Write all of a block: the system may write less of it at once."""
+    left = memoryview(block)
+    while left:
+        left = left[os.write(descriptor, left) :]

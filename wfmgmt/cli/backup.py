@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from wfmgmt.archives.kept import KeptArchives
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.cli.settings import load_settings
 from wfmgmt.deployment.database import inspect_database
@@ -37,6 +38,7 @@ def run(options: argparse.Namespace) -> int:
     report = back_up(
         registry,
         StoreFolders.at(workflow=settings.workflow_store, model=settings.model_store),
+        KeptArchives(settings.archives_folder),
         options.file,
         with_archives=options.archives,
     )

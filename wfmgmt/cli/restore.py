@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from wfmgmt.archives.kept import KeptArchives
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.cli.backup import print_report, sqlite_database
 from wfmgmt.cli.settings import load_settings
@@ -29,7 +30,10 @@ def run(options: argparse.Namespace) -> int:
     prepare_instance(settings)
     locks = [lock_instance(settings), *lock_database(settings, wait_s=0), *lock_stores(settings, wait_s=0)]
     report = restore(
-        options.file, database, StoreFolders.at(workflow=settings.workflow_store, model=settings.model_store)
+        options.file,
+        database,
+        StoreFolders.at(workflow=settings.workflow_store, model=settings.model_store),
+        KeptArchives(settings.archives_folder),
     )
     record_database(settings)
     chain = Registry(settings.database, connections=1).verify_audit()

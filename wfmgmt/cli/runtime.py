@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     if not lock.acquire():
         write_error("wfmgmt: the runtime of this instance is running already")
         return 1
-    renew_folders(settings.run_folder, settings.environments_folder)
+    renew_folders(settings)
     database_file = tuple(options.database_file) if options.database_file else None
     worker_umask = own_umask if options.umask is None else options.umask
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -195,6 +195,7 @@ class Housekeeping:
             Duty(name="heartbeat", work=beat, interval_s=BEAT_INTERVAL_S),
             Duty(name="checkpoint", work=services.registry.checkpoint, interval_s=TIDY_INTERVAL_S),
             Duty(name="sweep", work=self._sweep, interval_s=SWEEP_INTERVAL_S),
+            Duty(name="archives", work=self._sweep_archives, interval_s=SWEEP_INTERVAL_S),
             Duty(name="idempotency", work=services.idempotency.clean, interval_s=CLEAN_INTERVAL_S),
             Duty(name="operations", work=services.operations.clean, interval_s=CLEAN_INTERVAL_S),
             on_failure=on_failure,
@@ -289,6 +290,10 @@ class Housekeeping:
     def _sweep(self) -> None:
         for name in self._services.removal.sweep():
             _log.info("removed a stray file: %s", name)
+
+    def _sweep_archives(self) -> None:
+        for digest in self._services.archive_sweep.run():
+            _log.info("removed an archive that no version has used for WFMGMT_ARCHIVES_KEEP_S: %s", digest)
 
 
 def runtime_answers(services: Services) -> bool:

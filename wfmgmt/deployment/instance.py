@@ -20,6 +20,7 @@ def prepare_instance(settings: Settings) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         settings.run_folder.mkdir(mode=0o700, exist_ok=True)
         settings.run_folder.chmod(0o700)
+        settings.archives_folder.mkdir(mode=0o700, exist_ok=True)
         for name in ("leases", "metrics"):
             (settings.run_folder / name).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:

@@ -71,6 +71,9 @@ _STATUS = (
 _REVISION = select(workflow.c.revision).where(
     workflow.c.name == bindparam("name"), workflow.c.default_version_id.is_not(None)
 )
+_DIGESTS = union(
+    select(workflow_version.c.archive_sha256), select(node.c.model_sha256).where(node.c.model_sha256.is_not(None))
+)
 _UIDS = select(workflow_version.c.uid)
 _LAST_EVENT = (
     select(audit_event.c.at, audit_event.c.actor, audit_event.c.action, audit_event.c.detail)
@@ -234,6 +237,7 @@ class Reader(TargetReader):
             status=WorkflowStatus(row.status),
             lease=row.lease or "",
             archive_sha256=row.archive_sha256,
+            digests=frozenset({row.archive_sha256, *(each.model_sha256 for each in models)} - {None}),
             downloads=tuple(dict.fromkeys(files)),
         )
 
@@ -250,6 +254,11 @@ class Reader(TargetReader):
             )
         )
         return [RegisteredArchive(*row) for row in rows]
+
+    def digests(self) -> set[str]:
+        """Return the digests of the archives of all versions, finished or not."""
+        rows = self._connection.execute(_DIGESTS)
+        return set(rows.scalars())
 
     def is_file_used(self, store: str, file: str, *, except_uid: str = "") -> bool:
         """Return whether a version other than `except_uid` needs that file of the `workflow` or `model` store.

@@ -166,6 +166,7 @@ class Claim:
         status: `registering` or `unregistering`.
         lease: Who works on it.
         archive_sha256: Digest of its archive.
+        digests: Digests of all archives that it uses.
         downloads: Files that were downloaded for it, as (store, file name); store is `workflow` or `model`.
     """
 
@@ -175,4 +176,5 @@ class Claim:
     status: WorkflowStatus
     lease: str
     archive_sha256: str
+    digests: frozenset[str]
     downloads: tuple[tuple[str, str], ...]

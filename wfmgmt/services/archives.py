@@ -1,11 +1,16 @@
 """From the request's url to checked archives on disk, and back to nothing when the registration fails."""
 
-from collections.abc import Callable, Mapping
+import errno
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from wfmgmt.archives.durable import full_disk_reported
 from wfmgmt.archives.fetching import Fetcher
+from wfmgmt.archives.kept import Kept, KeptArchives
 from wfmgmt.archives.manifest import WorkflowArchive, read_mar, read_war
 from wfmgmt.archives.stores import ArchiveFolder, StoreFolders, model_file_name
 from wfmgmt.archives.urls import RemoteUrl, is_remote, parse_url
@@ -20,11 +25,14 @@ from wfmgmt.errors import (
     ArchiveNotFound,
     BadRequest,
     DownloadFailed,
+    FolderUnavailable,
     InvalidArchive,
     InvalidWorkflow,
     UrlNotAllowed,
 )
 from wfmgmt.services.tracking import Tracker
+
+_log = logging.getLogger("wfmgmt.registration")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +69,33 @@ def folder_warnings(urls: Mapping[str, str]) -> list[str]:
     ]
 
 
+def _opened(archive: ArchiveFile, open_file: Callable[[Path], VerifiedFile]) -> VerifiedFile:
+    """Open an archive, so that what is checked is what its digest stands for."""
+    try:
+        return open_file(archive.path)
+    except FileNotFoundError as error:  # It went since it was found.
+        raise ArchiveNotFound(archive.shown_url) from error
+
+
+@contextmanager
+def _unwritable_reported() -> Iterator[None]:
+    """Say why an archive cannot be kept."""
+    try:
+        with full_disk_reported():
+            yield
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InvalidArchive("it cannot be unpacked: the name of a member is too long") from error
+        raise FolderUnavailable("archives", error) from error
+
+
 class Acquisition:
     """The archives of one registration. Downloads stay invisible until `publish`, and `undo` removes them.
 
     Args:
         folders: The stores.
+        kept: Where what passes the checks is kept; None when nothing is to be.
+        unpacks_models: Whether models are kept unpacked, too.
         fetcher: Downloads.
         limits: Bounds on archives.
         lease: Whose downloads these are, which distinguishes them from those of a dead process.
@@ -77,6 +107,8 @@ class Acquisition:
         self,
         *,
         folders: StoreFolders,
+        kept: KeptArchives | None,
+        unpacks_models: bool,
         fetcher: Fetcher,
         limits: Limits,
         lease: str,
@@ -84,6 +116,8 @@ class Acquisition:
         tracker: Tracker,
     ) -> None:
         self._folders = folders
+        self._kept = None if kept is None else kept.of(lease)
+        self._unpacks_models = unpacks_models
         self._fetcher = fetcher
         self._limits = limits
         self._lease = lease
@@ -91,6 +125,7 @@ class Acquisition:
         self._tracker = tracker
         self._parts: list[tuple[ArchiveFolder, Path]] = []
         self._published: list[tuple[ArchiveFolder, str]] = []
+        self._newly_kept: list[Kept] = []
 
     def workflow(self, url: str, detail: dict[str, Any]) -> tuple[ArchiveFile, WorkflowArchive]:
         """Return the workflow's archive, downloading it if need be, and what it holds.
@@ -106,14 +141,15 @@ class Acquisition:
         """
         try:
             archive = self._acquire(self._folders.workflow, url)
-            with self._opened(archive) as content:
+            # A download is not known by its temporary name.
+            name = archive.wanted_name or archive.path.name
+            with self._reading(archive, is_unpacked=True) as (content, tree):
                 detail["url"] = archive.shown_url
                 try:
-                    # A download is not known by its temporary name.
-                    contents = read_war(content, self._limits, shown_name=archive.wanted_name or archive.path.name)
+                    contents = read_war(content, self._limits, tree, shown_name=name)
                 finally:
                     detail["archive_sha256"] = content.sha256
-                return replace(archive, sha256=content.sha256), contents
+            return replace(archive, sha256=detail["archive_sha256"]), contents
         except InvalidArchive as error:
             raise InvalidWorkflow(f"Workflow archive {redacted_address(url)}: {error.reason}") from error
 
@@ -143,19 +179,32 @@ class Acquisition:
     def _model(self, url: str) -> ArchiveFile:
         try:
             model = self._acquire(self._folders.model, url if is_remote(url) else model_file_name(url))
-            with self._opened(model) as content:
-                facts = read_mar(content, self._limits)
+            with self._reading(model, is_unpacked=self._unpacks_models) as (content, tree):
+                facts = read_mar(content, self._limits, tree)
                 return replace(model, sha256=content.sha256, config=facts.config, requirements=facts.requirements)
         except InvalidArchive as error:
             raise InvalidArchive(f"{redacted_address(url)}: {error.reason}") from error
 
-    def _opened(self, archive: ArchiveFile) -> VerifiedFile:
-        """Open an archive, so that what is checked is what its digest stands for."""
+    @contextmanager
+    def _reading(self, archive: ArchiveFile, *, is_unpacked: bool) -> Iterator[tuple[VerifiedFile, Path | None]]:
+        """Open an archive for its one reading, after which it is kept, and give the folder to unpack it into.
+
+        Raises:
+            ArchiveNotFound: It went since it was found.
+            InsufficientStorage, FolderUnavailable: It cannot be kept.
+        """
         self._tracker.on_phase(OperationPhase.CHECKING)
-        try:
-            return open_verified(archive.path)
-        except FileNotFoundError as error:  # It went since it was found.
-            raise ArchiveNotFound(archive.shown_url) from error
+        with _unwritable_reported():
+            if self._kept is None:
+                with _opened(archive, open_verified) as content:
+                    yield content, None
+                return
+            with (
+                self._kept.part(is_unpacked=is_unpacked) as part,
+                _opened(archive, part.open) as content,
+            ):
+                yield content, part.tree
+                self._newly_kept.append(part.keep())
 
     def _acquire(self, folder: ArchiveFolder, url: str) -> ArchiveFile:
         """Return an archive that has not been read yet."""
@@ -188,8 +237,19 @@ class Acquisition:
             folder.discard(part)
         self._parts.clear()
 
+    def take_back(self) -> None:
+        """Remove what was kept for this registration alone, which is not recorded; a sweep removes what this cannot."""
+        for kept in self._newly_kept:
+            try:
+                if self._kept is not None:
+                    self._kept.take_back(kept)
+            except OSError as error:
+                _log.warning("the archive %s stays for now: %s", kept.sha256, error.strerror)
+        self._newly_kept.clear()
+
     def undo(self) -> None:
-        """Remove everything that was downloaded."""
+        """Remove everything that was downloaded and kept."""
+        self.take_back()
         for folder, name in self._published:
             folder.remove(name)
         self._published.clear()

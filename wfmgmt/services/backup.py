@@ -1,6 +1,7 @@
 """Backups: a consistent copy of the registry while it is used, with its archives if wanted, and the way back.
 
-With archives a backup is a tar file: the database first, then each archive under the name of its store.
+With archives a backup is a tar file: the database first, then each archive under its digest. Earlier versions of the
+service named archives by their stores; such a backup is restored, too.
 """
 
 import hashlib
@@ -15,8 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
+from wfmgmt.archives.durable import new_durable_file
+from wfmgmt.archives.kept import KeptArchives
 from wfmgmt.archives.reading import sha256_of
-from wfmgmt.archives.stores import StoreFolders, new_durable_file
+from wfmgmt.archives.stores import ArchiveFolder, StoreFolders
 from wfmgmt.errors import ArchiveNotFound
 from wfmgmt.errors.commands import BackupRefused, DatabaseUnusable
 from wfmgmt.registry.records import RegisteredArchive
@@ -40,12 +43,15 @@ class BackupReport:
     problems: list[str] = field(default_factory=list)
 
 
-def back_up(registry: Registry, folders: StoreFolders, target: Path, *, with_archives: bool) -> BackupReport:
+def back_up(
+    registry: Registry, folders: StoreFolders, kept: KeptArchives, target: Path, *, with_archives: bool
+) -> BackupReport:
     """Write a backup, which appears whole or not at all.
 
     Args:
         registry: The registry; others may change it meanwhile.
         folders: The archive stores.
+        kept: The archives of all registrations; what is not among them is looked for in the stores.
         target: A path at which nothing is.
         with_archives: Whether the archives of registered workflows go with it.
 
@@ -73,7 +79,7 @@ def back_up(registry: Registry, folders: StoreFolders, target: Path, *, with_arc
             registry.copy_to(database)
             for archive in writer.archives():
                 try:
-                    path = folders.named(archive.store).find(archive.file)
+                    path = kept.file(archive.sha256) or folders.named(archive.store).find(archive.file)
                     files[archive] = opened.enter_context(path.open("rb"))
                 except (ArchiveNotFound, OSError):
                     report.problems.append(f"{archive.store} store: {archive.file} is not there")
@@ -90,11 +96,15 @@ def back_up(registry: Registry, folders: StoreFolders, target: Path, *, with_arc
 
 def _add(tar: tarfile.TarFile, archive: RegisteredArchive, file: BinaryIO) -> str:
     """Add an archive and return the digest of what was added."""
-    info = tarfile.TarInfo(f"{archive.store}_store/{archive.file}")
+    info = tarfile.TarInfo(_name(archive))
     info.size = os.fstat(file.fileno()).st_size
     reader = _Hashing(file)
     tar.addfile(info, cast("IO[bytes]", reader))
     return reader.digest.hexdigest()
+
+
+def _name(archive: RegisteredArchive) -> str:
+    return f"archives/{archive.sha256}"
 
 
 class _Hashing:
@@ -111,16 +121,17 @@ class _Hashing:
         return data
 
 
-def restore(backup: Path, database: Path, folders: StoreFolders) -> BackupReport:
+def restore(backup: Path, database: Path, folders: StoreFolders, kept: KeptArchives) -> BackupReport:
     """Put a backup where no database is; the database comes last, so that a restore that was broken off is repeated.
 
     Args:
         backup: A file that `back_up` wrote, or any copy of a database.
         database: Where the database is to be; no process may use it meanwhile.
-        folders: The archive stores, which may hold other archives already.
+        folders: The archive stores; what they hold already stays.
+        kept: Gets the archives whose names others have in the stores; all others follow when they are loaded.
 
     Raises:
-        BackupRefused: There is a database, an archive of another content, or no backup in the file.
+        BackupRefused: There is a database, or no backup in the file.
         DatabaseUnusable: The database in the backup is damaged, or newer than this version.
     """
     if database.exists() or database.with_name(f"{database.name}-wal").exists():
@@ -136,7 +147,7 @@ def restore(backup: Path, database: Path, folders: StoreFolders) -> BackupReport
         upgrade(unfinished)
         report = BackupReport()
         if tar is not None:
-            _restore_archives(tar, unfinished, folders, report)
+            _restore_archives(tar, unfinished, folders, kept, report)
         _make_durable(unfinished)
         unfinished.rename(database)
     return report
@@ -158,8 +169,10 @@ def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
     return file
 
 
-def _restore_archives(tar: tarfile.TarFile, database: Path, folders: StoreFolders, report: BackupReport) -> None:
-    """Put each registered archive into its store, unless the same one is there."""
+def _restore_archives(
+    tar: tarfile.TarFile, database: Path, folders: StoreFolders, kept: KeptArchives, report: BackupReport
+) -> None:
+    """Put each registered archive into its store, unless the same one is there, or else among those that are kept."""
     registry = Registry(database, connections=1)
     try:
         with registry.read() as reader:
@@ -169,17 +182,13 @@ def _restore_archives(tar: tarfile.TarFile, database: Path, folders: StoreFolder
     names = set(tar.getnames())
     for archive in archives:
         folder = folders.named(archive.store)
-        name = f"{archive.store}_store/{archive.file}"
-        try:
-            if sha256_of(folder.find(archive.file)) != archive.sha256:
-                raise BackupRefused(f"the {archive.store} store has another {archive.file}; move it away")
-        except ArchiveNotFound:
-            pass
-        else:
+        if _is_there(folder, archive):
             report.archives += 1
             continue
-        if name not in names:
-            report.problems.append(f"the backup has no {name}")
+        former_name = f"{archive.store}_store/{archive.file}"
+        name = next((name for name in (_name(archive), former_name) if name in names), None)
+        if name is None:
+            report.problems.append(f"the backup has no {former_name}")
             continue
         part = folder.reserve(_OWNER)
         try:
@@ -187,10 +196,24 @@ def _restore_archives(tar: tarfile.TarFile, database: Path, folders: StoreFolder
                 shutil.copyfileobj(source, copy)
             if sha256_of(part) != archive.sha256:
                 report.problems.append(f"{name} in the backup is not what was registered")
-            elif folder.publish_as(part, archive.file):
-                report.archives += 1
+                continue
+            if not folder.publish_as(part, archive.file):
+                _keep(kept, part)
+            report.archives += 1
         finally:
             folder.discard(part)
+
+
+def _is_there(folder: ArchiveFolder, archive: RegisteredArchive) -> bool:
+    try:
+        return sha256_of(folder.find(archive.file)) == archive.sha256
+    except ArchiveNotFound:
+        return False
+
+
+def _keep(kept: KeptArchives, file: Path) -> None:
+    with kept.of(_OWNER).part(is_unpacked=False) as part, part.open(file):
+        part.keep()
 
 
 @contextmanager

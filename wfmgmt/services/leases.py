@@ -81,6 +81,16 @@ class Leases:
         finally:
             os.close(descriptor)
 
+    def beginnings(self) -> list[int]:
+        """Return when each living lease was taken, in nanoseconds since the epoch."""
+        found = []
+        with suppress(FileNotFoundError):
+            for path in self._folder.iterdir():
+                with suppress(FileNotFoundError):
+                    taken_at = path.stat().st_mtime_ns
+                    found += [taken_at] if self.is_alive(path.name) else []
+        return found
+
     def sweep(self) -> None:
         """Remove the files of dead leases, also of those that their processes did not live to name."""
         try:

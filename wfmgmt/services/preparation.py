@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from wfmgmt.archives.fetching import Fetcher
+from wfmgmt.archives.kept import KeptArchives
 from wfmgmt.archives.manifest import WorkflowArchive
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.archives.urls import is_remote, parse_url
@@ -159,6 +160,8 @@ class Preparation:
     Args:
         registry: The registry.
         fetcher: Downloads archives.
+        kept: Where archives are kept.
+        unpacks_models: Whether models are kept unpacked, too.
         limits: Bounds on archives and specs.
         libraries: Judges the libraries that archives list.
         cancelled: Becomes true when the server stops.
@@ -169,20 +172,26 @@ class Preparation:
         *,
         registry: Registry,
         fetcher: Fetcher,
+        kept: KeptArchives,
+        unpacks_models: bool,
         limits: Limits,
         libraries: LibrariesCheck,
         cancelled: Callable[[], bool],
     ) -> None:
         self._registry = registry
         self._fetcher = fetcher
+        self._kept = kept
+        self._unpacks_models = unpacks_models
         self._limits = limits
         self._libraries = libraries
         self._cancelled = cancelled
 
-    def acquisition(self, folders: StoreFolders, lease: str, tracker: Tracker) -> Acquisition:
-        """Return what gets the archives of one registration."""
+    def acquisition(self, folders: StoreFolders, lease: str, tracker: Tracker, *, is_dry: bool = False) -> Acquisition:
+        """Return what gets the archives of one registration, and keeps them unless it is a dry one."""
         return Acquisition(
             folders=folders,
+            kept=None if is_dry else self._kept,
+            unpacks_models=self._unpacks_models,
             fetcher=self._fetcher,
             limits=self._limits,
             lease=lease,

@@ -186,7 +186,7 @@ class Registration:
                 check(name)
         with self._slot(), self._leases.take() as lease:
             attempt = Attempt(name="", detail={})
-            acquisition = self._preparation.acquisition(self._folders, lease, attempt.tracker)
+            acquisition = self._preparation.acquisition(self._folders, lease, attempt.tracker, is_dry=True)
             try:
                 plan = self._preparation.plan(self._preparation.prepare(request, acquisition, attempt, change))
                 change.check_plan(plan)
@@ -206,7 +206,7 @@ class Registration:
         """
         with self._leases.take() as lease:
             attempt = Attempt(name="", detail={})
-            acquisition = self._preparation.acquisition(folders, lease, attempt.tracker)
+            acquisition = self._preparation.acquisition(folders, lease, attempt.tracker, is_dry=True)
             try:
                 return self._preparation.prepare(request, acquisition, attempt, None).spec
             finally:
@@ -245,7 +245,8 @@ class Registration:
             registered = self._finish(prepared, target, attempt, change, running)
         except WfmgmtError as error:
             attempt.is_recorded = True
-            self._removal.undo(target.uid, attempt.event(change.origin, error), error)
+            if self._removal.undo(target.uid, attempt.event(change.origin, error), error):
+                acquisition.take_back()
             raise
         running.is_made = True
         self._open_for_clients(target, registered)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 
+from wfmgmt.archives.kept import KeptArchives
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.backoff import Backoff
 from wfmgmt.control.client import RuntimeClient
@@ -80,6 +81,7 @@ class Removal:
     Args:
         registry: The registry.
         folders: The archive stores.
+        kept: The archives of all registrations.
         runtime: Unloads workflows.
         leases: Proof that a change is still under way.
         long_requests: How many removals may wait for the runtime, and when they have to end.
@@ -93,6 +95,7 @@ class Removal:
         *,
         registry: Registry,
         folders: StoreFolders,
+        kept: KeptArchives,
         runtime: RuntimeClient,
         leases: Leases,
         long_requests: LongRequests,
@@ -102,6 +105,7 @@ class Removal:
     ) -> None:
         self._registry = registry
         self._folders = folders
+        self._kept = kept
         self._runtime = runtime
         self._leases = leases
         self._long_requests = long_requests
@@ -200,21 +204,23 @@ class Removal:
                 self._finish(claim, _unregistered([claim], change), must_unload=True, change=change)
         return is_ours
 
-    def undo(self, uid: str, event: AuditEvent, error: WfmgmtError) -> None:
-        """Take back a registration that failed with this error, recording why.
+    def undo(self, uid: str, event: AuditEvent, error: WfmgmtError) -> bool:
+        """Take back a registration that failed with this error, recording why; return whether nothing of it is left.
 
         When that fails too, the row stays with a dead lease, and housekeeping tries again until it succeeds. It is left
         to housekeeping at once when the database was the reason: the client has waited for it already.
         """
         if isinstance(error, RegistryUnavailable):
-            return
+            return False
         try:
             with self._registry.read() as reader:
                 claim = reader.claim(uid)
             if claim is not None and claim.status is WorkflowStatus.REGISTERING:
                 self._finish(claim, event if self._failures.admits(event) else None)
+                return True
         except WfmgmtError as failure:
             _log.warning("could not undo the registration yet: %s", failure, extra={"workflow": event.workflow})
+        return False
 
     def recover(self, origin: Origin = HOUSEKEEPING) -> "Recovery":
         """Finish or undo everything whose process died or abandoned it, each workflow on its own.
@@ -318,6 +324,8 @@ class Removal:
         for store, file in claim.downloads:
             if not self._is_used(store, file, except_uid=claim.uid):
                 self._folders.named(store).remove(file)
+        if claim.status is WorkflowStatus.UNREGISTERING:
+            self._kept.touch(claim.digests)  # They stay for a while from now on.
         with self._registry.write() as writer:
             actor = HOUSEKEEPING.actor if event is None else event.origin.actor
             if writer.remove(claim.uid, actor=actor) and event is not None:

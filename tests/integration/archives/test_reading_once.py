@@ -1,16 +1,16 @@
-"""How often archives are read: once in the process that registers them, and once in the one that loads them."""
+"""How often archives are read: once in the process that registers them, and not at all in the one that loads them."""
 
 import hashlib
 import os
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.factories import make_mar, make_war
-from wfmgmt.archives.manifest import unpack_mar
+from wfmgmt.archives.kept import KeptArchives
+from wfmgmt.archives.manifest import read_mar, unpacked_model
 from wfmgmt.archives.stores import ArchiveFolder, StoreFolders
 from wfmgmt.archives.verified import open_verified
 from wfmgmt.domain.limits import MIB, Limits
@@ -18,7 +18,7 @@ from wfmgmt.services.archives import Acquisition
 from wfmgmt.services.tracking import Tracker
 from wfmgmt.serving.models.base import ModelNotLoaded
 from wfmgmt.serving.models.local.trees import ArchiveKind, BlockingWork, UnpackedTree
-from wfmgmt.testing import in_event_loop
+from wfmgmt.testing import in_event_loop, make_model
 
 #: A model of many members over many blocks, the largest ones too large to be kept in memory.
 MEMBERS = {f"weights/{number}.bin": os.urandom(700_000) for number in range(30)}
@@ -61,6 +61,19 @@ def write_model(folder: Path) -> Path:
     return make_mar(folder, name="m", extra_files=MEMBERS)
 
 
+def kept_in(folder: Path) -> KeptArchives:
+    """Return the archives that are kept below a folder."""
+    return KeptArchives(folder / "archives")
+
+
+def make_tree(folder: Path, sha256: str) -> UnpackedTree:
+    """Return the tree of a model as the runtime has it."""
+    kind = ArchiveKind(
+        name="Model", unpack=lambda content, into: read_mar(content, LIMITS, into), describe=unpacked_model
+    )
+    return UnpackedTree(kind, sha256, kept_in(folder), BlockingWork())
+
+
 def acquisition(folder: Path) -> Acquisition:
     """Return what reads archives of stores below a folder."""
     (folder / "war").mkdir(exist_ok=True)
@@ -70,6 +83,8 @@ def acquisition(folder: Path) -> Acquisition:
     )
     return Acquisition(
         folders=folders,
+        kept=kept_in(folder),
+        unpacks_models=True,
         fetcher=None,  # type: ignore[arg-type]  # nothing is downloaded
         limits=LIMITS,
         lease="lease",
@@ -100,26 +115,38 @@ def test_registration_reads_a_workflow_once(tmp_path: Path, monkeypatch: pytest.
 
 
 @in_event_loop
-async def test_load_reads_a_model_once(tmp_path: Path) -> None:
-    """It is unpacked while it is hashed; another archive than the registered one leaves nothing behind."""
+async def test_load_reads_nothing_that_was_kept_at_registration(tmp_path: Path) -> None:
+    """The tree is there; the file in the store is not even opened, and may be another one by now."""
     path = write_model(tmp_path / "mar")
-    digest, size = hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size
-    kind = ArchiveKind(name="Model", unpack=partial(unpack_mar, limits=LIMITS), open_archive=open_verified)
-
-    def tree(sha256: str) -> UnpackedTree:
-        return UnpackedTree(kind, path, sha256, tmp_path / "unpacked" / "m", BlockingWork())
-
+    found, _ = acquisition(tmp_path).models({"m": path.name})
+    path.write_bytes(b"something else")
+    model = make_model(path, archive_sha256=found["m"].sha256)
     with pytest.MonkeyPatch.context() as monkeypatch:
         reads = Reads(path, monkeypatch)
-        loaded = tree(digest)
-        await loaded.ensure("m")
+        tree = make_tree(tmp_path, model.archive_sha256)
+        await tree.ensure(model)
+    assert reads.opened == 0
+    assert (tree.folder / "weights" / "7.bin").read_bytes() == MEMBERS["weights/7.bin"]
+    assert tree.description is not None
+    assert tree.description.handler == "handler.py"
+
+
+@in_event_loop
+async def test_load_reads_once_what_was_not_kept(tmp_path: Path) -> None:
+    """It is kept while it is hashed; another archive than the registered one leaves nothing behind."""
+    path = write_model(tmp_path / "mar")
+    model, size = make_model(path), path.stat().st_size
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        reads = Reads(path, monkeypatch)
+        loaded = make_tree(tmp_path, model.archive_sha256)
+        await loaded.ensure(model)
     assert (reads.opened, reads.size_bytes) == (1, size)
     assert (loaded.folder / "weights" / "7.bin").read_bytes() == MEMBERS["weights/7.bin"]
-    await loaded.remove()
-    other = tree("0" * 64)
+    other = make_tree(tmp_path, "0" * 64)
     with pytest.raises(ModelNotLoaded, match="is not the file that was registered"):
-        await other.ensure("m")
-    assert (list((tmp_path / "unpacked").iterdir()), other.description) == ([], None)
+        await other.ensure(make_model(path, archive_sha256="0" * 64))
+    assert [each.name for each in (tmp_path / "archives").glob("sha256/*/*")] == [model.archive_sha256]
+    assert other.description is None
 
 
 def skipping(content: bytes) -> list[int]:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.factories import make_mar, make_war
 from tests.support.records import make_event, make_node, make_registry, make_workflow
+from wfmgmt.archives.kept import KeptArchives
 from wfmgmt.archives.reading import sha256_of
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.errors.commands import BackupRefused, DatabaseUnusable
@@ -21,10 +22,11 @@ BOTH = pytest.mark.parametrize("with_archives", [False, True], ids=["database", 
 
 @dataclass(frozen=True)
 class Place:
-    """A folder with a database and both stores."""
+    """A folder with a database, both stores and kept archives."""
 
     database: Path
     folders: StoreFolders
+    kept: KeptArchives
     war: Path
     mar: Path
 
@@ -35,7 +37,8 @@ def make_place(folder: Path) -> Place:
     for store in stores:
         store.mkdir(parents=True)
     folders = StoreFolders.at(workflow=stores[0], model=stores[1])
-    return Place(folder / "wfmgmt.db", folders, make_war(stores[0]), make_mar(stores[1]))
+    kept = KeptArchives(folder / "archives")
+    return Place(folder / "wfmgmt.db", folders, kept, make_war(stores[0]), make_mar(stores[1]))
 
 
 @pytest.fixture(name="place")
@@ -64,7 +67,7 @@ def test_backup_is_private_and_says_why_it_cannot_be_written(
     """What is in the way of one is said, and nothing stays."""
     folder = tmp_path / "copies"
     folder.mkdir(0o755)
-    assert back_up(registry, place.folders, folder / "copy", with_archives=with_archives).problems == []
+    assert back_up(registry, place.folders, place.kept, folder / "copy", with_archives=with_archives).problems == []
     assert (folder / "copy").stat().st_mode & 0o777 == 0o600
     for target, reason in (
         (folder / "nosuch" / "copy", "cannot be written: No such file or directory"),
@@ -73,7 +76,7 @@ def test_backup_is_private_and_says_why_it_cannot_be_written(
         (folder / "copy", "is there already"),
     ):
         with pytest.raises(BackupRefused) as refused:
-            back_up(registry, place.folders, target, with_archives=with_archives)
+            back_up(registry, place.folders, place.kept, target, with_archives=with_archives)
         assert str(refused.value) == f"{target} {reason}"
     assert [path.name for path in folder.iterdir()] == ["copy"]
 
@@ -84,10 +87,10 @@ def test_backup_is_restored_where_nothing_is(
 ) -> None:
     """With its archives if it has them."""
     copy = tmp_path / "copy"
-    back_up(registry, place.folders, copy, with_archives=with_archives)
+    back_up(registry, place.folders, place.kept, copy, with_archives=with_archives)
     other = make_place(tmp_path / "other")
     other.war.unlink()
-    report = restore(copy, other.database, other.folders)
+    report = restore(copy, other.database, other.folders, other.kept)
     assert (report.archives, report.problems) == (2 * with_archives, [])
     assert other.war.exists() is with_archives
     restored = Registry(other.database)
@@ -105,7 +108,7 @@ def _uids(registry: Registry) -> list[str]:
 def test_backup_without_archives_is_a_database(place: Place, registry: Registry, tmp_path: Path) -> None:
     """One file of one state, which every SQLite can read."""
     copy = tmp_path / "copy.db"
-    back_up(registry, place.folders, copy, with_archives=False)
+    back_up(registry, place.folders, place.kept, copy, with_archives=False)
     connection = sqlite3.connect(f"file:{copy}?mode=ro", uri=True)
     try:
         assert connection.execute("SELECT name FROM workflow").fetchall() == [("seq",)]
@@ -117,7 +120,7 @@ def test_archives_that_are_not_what_was_registered_are_named(place: Place, regis
     """The backup is written all the same."""
     place.mar.unlink()
     place.war.write_bytes(b"something else")
-    report = back_up(registry, place.folders, tmp_path / "copy.tar", with_archives=True)
+    report = back_up(registry, place.folders, place.kept, tmp_path / "copy.tar", with_archives=True)
     assert sorted(report.problems) == [
         "model store: m1.mar is not there",
         "workflow store: seq.war is not what was registered",
@@ -126,17 +129,50 @@ def test_archives_that_are_not_what_was_registered_are_named(place: Place, regis
 
 
 def test_restore_touches_nothing_that_is_there(place: Place, registry: Registry, tmp_path: Path) -> None:
-    """Neither a database, nor another archive of the same name."""
+    """Neither a database, nor another archive of the same name: the registered one is kept under its digest."""
     copy = tmp_path / "copy.tar"
-    back_up(registry, place.folders, copy, with_archives=True)
+    back_up(registry, place.folders, place.kept, copy, with_archives=True)
     with pytest.raises(BackupRefused, match="is there already; a backup is restored only where there is no database"):
-        restore(copy, place.database, place.folders)
+        restore(copy, place.database, place.folders, place.kept)
     other = make_place(tmp_path / "other")
     other.mar.write_bytes(b"other")
-    with pytest.raises(BackupRefused, match=r"^the model store has another m1\.mar; move it away$"):
-        restore(copy, other.database, other.folders)
+    report = restore(copy, other.database, other.folders, other.kept)
+    assert (report.archives, report.problems) == (2, [])
     assert other.mar.read_bytes() == b"other"
-    assert not other.database.exists()
+    kept = other.kept.file(sha256_of(place.mar))
+    assert kept is not None
+    assert kept.read_bytes() == place.mar.read_bytes()
+
+
+def test_backup_has_what_is_kept_whatever_became_of_the_stores(
+    place: Place, registry: Registry, tmp_path: Path
+) -> None:
+    """The bytes that were registered go with it, and come back into stores that lack them."""
+    content, digest = place.mar.read_bytes(), sha256_of(place.mar)
+    with place.kept.part(is_unpacked=False) as part, part.open(place.mar):
+        part.keep()
+    place.mar.write_bytes(b"something else")
+    copy = tmp_path / "copy.tar"
+    assert back_up(registry, place.folders, place.kept, copy, with_archives=True).problems == []
+    other = make_place(tmp_path / "other")
+    other.mar.unlink()
+    assert restore(copy, other.database, other.folders, other.kept).archives == 2
+    assert (sha256_of(other.mar), other.mar.read_bytes()) == (digest, content)
+
+
+def test_backup_of_an_earlier_version_is_restored(place: Place, registry: Registry, tmp_path: Path) -> None:
+    """It names archives by their stores."""
+    back_up(registry, place.folders, place.kept, tmp_path / "copy.db", with_archives=False)
+    with tarfile.open(tmp_path / "copy.tar", "w") as tar:
+        tar.add(tmp_path / "copy.db", "wfmgmt.db")
+        tar.add(place.war, "workflow_store/seq.war")
+        tar.add(place.mar, "model_store/m1.mar")
+    other = make_place(tmp_path / "other")
+    other.war.unlink()
+    other.mar.unlink()
+    report = restore(tmp_path / "copy.tar", other.database, other.folders, other.kept)
+    assert (report.archives, report.problems) == (2, [])
+    assert other.mar.read_bytes() == place.mar.read_bytes()
 
 
 def _text(file: Path, _whole: bytes) -> None:
@@ -165,11 +201,11 @@ def test_what_is_no_backup_is_refused(
     place: Place, registry: Registry, tmp_path: Path, write: Callable[[Path, bytes], None]
 ) -> None:
     """With a reason, and nothing stays."""
-    back_up(registry, place.folders, tmp_path / "whole", with_archives=False)
+    back_up(registry, place.folders, place.kept, tmp_path / "whole", with_archives=False)
     file = tmp_path / "file"
     write(file, (tmp_path / "whole").read_bytes())
     other = make_place(tmp_path / "other")
     with pytest.raises((BackupRefused, DatabaseUnusable, OSError)):
-        restore(file, other.database, other.folders)
+        restore(file, other.database, other.folders, other.kept)
     assert not list(other.database.parent.glob("*.db*"))
     assert not list(other.database.parent.glob(".*.part"))

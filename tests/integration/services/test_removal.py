@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.operations import make_operations
 from tests.support.records import make_registry, make_workflow
+from wfmgmt.archives.kept import KeptArchives
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.domain.audit import Origin
@@ -57,6 +58,7 @@ def make_removal(
     return Removal(
         registry=registry,
         folders=folders,
+        kept=KeptArchives(folder / "archives"),
         runtime=runtime,
         leases=leases,
         long_requests=long_requests,

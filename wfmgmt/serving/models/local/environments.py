@@ -14,7 +14,7 @@ from pathlib import Path
 
 from wfmgmt.domain.requirements import FILE_NAME
 from wfmgmt.errors import WfmgmtError
-from wfmgmt.serving.models.local.folders import ensure_folder, remove_folder
+from wfmgmt.folders import ensure_folder, remove_folder
 from wfmgmt.serving.models.local.forkserver_client import ForkserverClient, WorkerEnvironment
 from wfmgmt.serving.models.local.installer import Installer, InstallFailed
 

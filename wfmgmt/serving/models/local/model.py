@@ -14,19 +14,20 @@ from wfmgmt.domain.faults import Fault, is_lack
 from wfmgmt.domain.requirements import ModelRequirements
 from wfmgmt.domain.threads import THREAD_VARIABLES, ThreadPolicy
 from wfmgmt.domain.workflow import NodeSettings
+from wfmgmt.folders import ensure_folder, remove_folder
 from wfmgmt.serving.models.base import Model, ModelNotLoaded, NodeAnswer, NodeRequest, WorkerFacts, WorkerStatus
+from wfmgmt.serving.models.kept import KeptArchives
 from wfmgmt.serving.models.lifetimes import Lifetime, Lifetimes
 from wfmgmt.serving.models.local.accelerators import Accelerators
 from wfmgmt.serving.models.local.environments import Environments
-from wfmgmt.serving.models.local.folders import ensure_folder, remove_folder
 from wfmgmt.serving.models.local.forkserver_client import ForkserverClient
 from wfmgmt.serving.models.local.interpreter import ModelInterpreter
 from wfmgmt.serving.models.local.pool import PoolSettings, WorkerPool
 from wfmgmt.serving.models.local.trees import BlockingWork, UnpackedTrees
 from wfmgmt.serving.models.local.worker_start import Job
 
-#: Folders below that of `LocalParts`.
-UNPACKED, WORKING = "unpacked", "working"
+#: Folder below that of `LocalParts`.
+WORKING = "working"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +36,8 @@ class LocalParts:
 
     Attributes:
         forkserver: Where workers come from; it stays the caller's to close.
-        folder: Archives are unpacked into new folders below `unpacked` in it, and each worker has a new folder of its
-            own below `working`.
+        folder: Each worker has a new folder of its own below `working` in it.
+        kept: Where archives are unpacked.
         pool_settings: What holds for all workers.
         answer_bytes: Longest answer that a handler may give.
         accelerators: What workers share.
@@ -47,6 +48,7 @@ class LocalParts:
 
     forkserver: ForkserverClient
     folder: Path
+    kept: KeptArchives
     pool_settings: PoolSettings = field(default_factory=PoolSettings)
     answer_bytes: int = 6_553_500
     accelerators: Accelerators = field(default_factory=Accelerators)
@@ -81,7 +83,7 @@ class LocalModel(Lifetime):
         self._parts = parts
         self._work = work
         self._trees = trees
-        self._tree = trees.take(model.workflow, model.archive, model.archive_sha256)
+        self._tree = trees.take(model.archive_sha256)
         self._folder_removals: set[asyncio.Task[None]] = set()
         self._interpreter = ModelInterpreter(
             model,
@@ -138,7 +140,7 @@ class LocalModel(Lifetime):
         self._pool.dispatcher.change(settings)
 
     async def _bring_up(self) -> None:
-        await self._tree.ensure(self.model.node)
+        await self._tree.ensure(self.model)
         await self._interpreter.ensure()
         await self._pool.scale(self.model.settings.min_workers, self.model.settings.max_workers)
 
@@ -147,13 +149,13 @@ class LocalModel(Lifetime):
         if self._folder_removals:
             await asyncio.wait(self._folder_removals)
         await self._interpreter.release()
-        await self._trees.give_back(self._tree, self.model.archive)
+        self._trees.give_back(self._tree)
 
     @asynccontextmanager
     async def _equip(self) -> AsyncIterator[Mapping[str, Any]]:
         """Give the message that makes a new worker load the model, as `worker` describes it."""
         node = self.model.node
-        await self._tree.ensure(node)
+        await self._tree.ensure(self.model)
         await self._interpreter.ensure()
         working = self._parts.folder.absolute() / WORKING
         try:

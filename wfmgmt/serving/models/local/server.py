@@ -5,14 +5,14 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from wfmgmt.serving.models.base import Drift, Model
 from wfmgmt.serving.models.lifetimes import Lifetimes
-from wfmgmt.serving.models.local.model import UNPACKED, LocalModel, LocalParts
+from wfmgmt.serving.models.local.model import LocalModel, LocalParts
 from wfmgmt.serving.models.local.trees import ArchiveKind, BlockingWork, UnpackedTrees
 
 
 class LocalModelServer:
     """A `ModelServer` that runs models, or the functions of workflows, in processes of this machine.
 
-    An archive is unpacked once for all models of one registration.
+    An archive is unpacked once for all models that come from it.
 
     Args:
         parts: What it works with; several servers may share them.
@@ -23,7 +23,7 @@ class LocalModelServer:
         self.check_wanted = asyncio.Event()
         self._parts = parts
         self._work = BlockingWork()
-        self._trees = UnpackedTrees(kind, parts.folder.absolute() / UNPACKED, self._work)
+        self._trees = UnpackedTrees(kind, parts.kept, self._work)
         self._lifetimes: Lifetimes[LocalModel] = Lifetimes()
 
     async def load(self, model: Model, *, on_change: Callable[[], None]) -> LocalModel:

@@ -3,44 +3,23 @@
 import asyncio
 import functools
 import logging
-import os
-import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 from wfmgmt.domain.faults import Fault, is_lack
 from wfmgmt.errors import InvalidArchive, InvalidWorkflow
-from wfmgmt.serving.models.base import ModelNotLoaded
-from wfmgmt.serving.models.local.folders import Facts, difference, ensure_folder, record, remove_folder, seal
+from wfmgmt.folders import Facts, difference
+from wfmgmt.serving.models.base import Model, ModelNotLoaded
+from wfmgmt.serving.models.kept import ArchivePart, KeptArchives
 
 T = TypeVar("T")
 
 _THREADS = 4
 
 _logger = logging.getLogger(__name__)
-
-
-class ArchiveContent(Protocol):
-    """An open archive that hands out exactly the bytes that its digest stands for, even when the file changes.
-
-    What is read from it raises InvalidArchive once the file is no longer what it was.
-    """
-
-    @property
-    def sha256(self) -> str:
-        """Digest of the content, in lower-case hexadecimal; asked for last, it costs no second reading."""
-
-    def __enter__(self) -> BinaryIO:
-        """Return the content, to be read from any place in it."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
-    ) -> None:
-        """Close the file."""
 
 
 class UnpackedArchive(Protocol):
@@ -51,7 +30,7 @@ class UnpackedArchive(Protocol):
         """The handler string of its manifest."""
 
     @property
-    def manifest(self) -> dict[str, Any] | None:
+    def manifest(self) -> dict[str, Any]:
         """Its manifest, as plain JSON values."""
 
 
@@ -80,130 +59,128 @@ class ArchiveKind:
 
     Attributes:
         name: What messages call such an archive.
-        open_archive: Opens an archive, which is hashed while it is read; it blocks. Raises FileNotFoundError or
-            InvalidArchive.
-        unpack: Unpacks the content of an archive (first argument) into an empty folder (second) and returns what it
-            says about itself, if anything; it blocks. Raises InvalidArchive, InvalidWorkflow or OSError.
+        unpack: Unpacks the content of an archive (first argument) into an empty folder (second); it blocks. Raises
+            InvalidArchive, InvalidWorkflow or OSError.
+        describe: Returns what an archive says about itself that was unpacked into a folder, if anything; it blocks.
     """
 
     name: str
-    open_archive: Callable[[Path], ArchiveContent]
-    unpack: Callable[[BinaryIO, Path], UnpackedArchive | None]
+    unpack: Callable[[BinaryIO, Path | None], object]
+    describe: Callable[[Path], UnpackedArchive | None]
 
 
 class UnpackedTree:
     """One archive and the read-only folder that it is unpacked in. For the event loop only.
 
     Attributes:
-        folder: Where it is unpacked; the path stays the same when it is unpacked again.
-        description: What the archive says about itself; None before it is unpacked.
-        archives: The file of each user, the newest last; all of them have the same content.
+        folder: Where it is unpacked; the path stays the same when it is unpacked again. Made by `ensure`.
+        description: What the archive says about itself; None before `ensure`.
+        users: How many have taken it.
 
     Args:
         kind: How it is unpacked.
-        archive: The file of the first user.
-        sha256: Digest that the file has to have.
-        folder: Where it is to be unpacked; files on the way there lie beside it.
-        work: Where the files are checked.
+        sha256: Its digest.
+        kept: Where it is kept.
+        work: Where its files are checked.
     """
 
-    def __init__(self, kind: ArchiveKind, archive: Path, sha256: str, folder: Path, work: BlockingWork) -> None:
-        self.folder = folder
+    def __init__(self, kind: ArchiveKind, sha256: str, kept: KeptArchives, work: BlockingWork) -> None:
+        self.folder = Path()
         self.description: UnpackedArchive | None = None
-        self.archives = [archive]
+        self.users = 0
         self._kind = kind
         self._sha256 = sha256
+        self._kept = kept
         self._work = work
         self._recorded: Mapping[str, Facts] | None = None
         self._lock = asyncio.Lock()
 
-    async def ensure(self, node: str) -> None:
+    async def ensure(self, model: Model) -> None:
         """Return when the folder holds what the archive does: unpack it now if it does not.
 
+        What the files looked like stays in memory while the tree is in use, where a handler cannot change it.
+
         Args:
-            node: Node that is named when that cannot be done.
+            model: The model that needs it, whose file in the store is used when the bytes are not kept.
 
         Raises:
             ModelNotLoaded: The archive is missing, changed or damaged, or there is no room for it.
         """
         async with self._lock:
             changed = ""
-            if self._recorded is not None:
+            if self._recorded is None:
+                if await self._work.run(self._find):
+                    return
+            else:
                 found = await self._work.run(functools.partial(difference, self.folder, self._recorded))
                 if found is None:
                     return
-                name = self.archives[-1].name
-                _logger.warning("%s is unpacked again, since its files were changed: %s", name, found)
+                _logger.warning("%s is unpacked again, since its files were changed: %s", model.archive.name, found)
                 changed = f"its unpacked files were changed ({found}), and "
             try:
-                await _run_to_the_end(self._unpack)
+                await _run_to_the_end(functools.partial(self._unpack, model.archive))
             except _Unusable as exc:
-                raise ModelNotLoaded(node, f"{changed}{exc}", exc.fault) from exc.__cause__
+                raise ModelNotLoaded(model.node, f"{changed}{exc}", exc.fault) from exc.__cause__
             except RuntimeError as exc:  # The system allows no thread.
-                reason = f"{self.archives[-1].name} cannot be unpacked now: {exc}"
-                raise ModelNotLoaded(node, reason, Fault.NO_ROOM) from exc
+                reason = f"{model.archive.name} cannot be unpacked now: {exc}"
+                raise ModelNotLoaded(model.node, reason, Fault.NO_ROOM) from exc
 
-    async def remove(self) -> None:
-        """Remove the folder."""
-        async with self._lock:
-            await self._work.run(functools.partial(remove_folder, self.folder))
+    def _find(self) -> bool:
+        """Take what is kept; return False when there is nothing, or nothing that is as it was made."""
+        try:
+            tree = self._kept.tree(self._sha256)
+            if tree is not None:
+                self.folder, self._recorded = tree.folder, tree.facts
+                self.description = self._kind.describe(tree.folder)
+        except OSError as exc:
+            _logger.warning("the unpacked archive %s cannot be read: %s", self._sha256, exc.strerror)
+            tree = None
+        return tree is not None
 
-    def _unpack(self) -> None:
-        """Unpack the first file that can be and put it where the folder is to be; this blocks.
+    def _unpack(self, stored: Path) -> None:
+        """Unpack the bytes that are kept, or else the file in the store; this blocks.
 
         Raises:
-            _Unusable: None can be.
+            _Unusable: Neither can be.
         """
-        oldest, *newer = dict.fromkeys(self.archives)
-        for archive in reversed(newer):
+        if self._recorded is not None:
+            self._kept.forget_tree(self._sha256)
+        if (kept := self._kept.file(self._sha256)) is not None:
             try:
-                return self._unpack_file(archive)
+                return self._unpack_file(kept, stored.name)
             except _Unusable as exc:
-                _logger.warning("%s", exc)
-        return self._unpack_file(oldest)
+                _logger.warning("the bytes that are kept of %s cannot be used: %s", stored.name, exc)
+        return self._unpack_file(stored, stored.name)
 
-    def _unpack_file(self, file: Path) -> None:
-        file_name = file.name
+    def _unpack_file(self, file: Path, name: str) -> None:
         try:
-            archive = self._kind.open_archive(file)
-        except FileNotFoundError as exc:
-            raise _Unusable(f"{self._kind.name} not found at: {file_name}") from exc
-        except InvalidArchive as exc:
-            raise _Unusable(f"{file_name}: {exc}", _fault_of(exc)) from exc
-        with archive as content:
-            try:
-                self._recorded = self._put_in_place(file_name, archive, content)
-            except (InvalidArchive, InvalidWorkflow) as exc:
-                raise _Unusable(f"{file_name}: {exc}", _fault_of(exc)) from exc
-            except OSError as exc:
-                fault = Fault.NO_ROOM if is_lack(exc.errno) else Fault.MODEL
-                raise _Unusable(f"{file_name} cannot be unpacked: {exc.strerror}", fault) from exc
+            with self._kept.part() as part:
+                self._fill(part, file, name)
+        except (InvalidArchive, InvalidWorkflow) as exc:
+            raise _Unusable(f"{name}: {exc}", _fault_of(exc)) from exc
+        except OSError as exc:
+            fault = Fault.NO_ROOM if is_lack(exc.errno) else Fault.MODEL
+            raise _Unusable(f"{name} cannot be unpacked: {exc.strerror}", fault) from exc
+        if not self._find():
+            raise _Unusable(f"{name} cannot be unpacked: its files are changed all the time", Fault.MODEL)
 
-    def _put_in_place(self, file_name: str, archive: ArchiveContent, content: BinaryIO) -> Mapping[str, Facts]:
-        """Unpack beside the folder, then let that take its name; return what it holds.
+    def _fill(self, part: ArchivePart, file: Path, name: str) -> None:
+        """Unpack into a part and keep that, if it is the right archive.
 
         The digest is known, and compared, once all has been read; nothing uses the folder before.
         """
-        fresh, aside = (self.folder.with_name(uuid.uuid4().hex) for _ in range(2))
         try:
-            ensure_folder(fresh.parent)
-            fresh.mkdir(mode=0o700)
+            archive = part.open(file)
+        except FileNotFoundError as exc:
+            raise _Unusable(f"{self._kind.name} not found at: {name}") from exc
+        with archive as content:
             try:
-                description = self._kind.unpack(content, fresh)
+                self._kind.unpack(content, part.tree)
             finally:
-                self._check_digest(file_name, archive.sha256)
-            seal(fresh)
-            recorded = record(fresh)
-            if os.path.lexists(self.folder):
-                self.folder.rename(aside)
-            fresh.rename(self.folder)
-            self.description = description
-        finally:
-            remove_folder(fresh)
-            remove_folder(aside)
-        return recorded
+                self._check_digest(name, archive.sha256)
+            part.keep()
 
-    def _check_digest(self, file_name: str, found: str) -> None:
+    def _check_digest(self, name: str, found: str) -> None:
         """Refuse another archive than the one that was registered; that it is another explains all other faults.
 
         Raises:
@@ -211,7 +188,7 @@ class UnpackedTree:
         """
         if found != self._sha256:
             raise _Unusable(
-                f"{file_name} is not the file that was registered (sha256 {self._sha256}, now {found}); "
+                f"{name} is not the file that was registered (sha256 {self._sha256}, now {found}); "
                 "register the workflow again"
             )
 
@@ -231,36 +208,33 @@ class _Unusable(Exception):
 
 
 class UnpackedTrees:
-    """The trees in use, each with the number of its users. For the event loop only.
+    """The trees in use, by digest: all workflows share them. For the event loop only.
 
     Args:
         kind: How archives are unpacked.
-        folder: Where; each gets a folder of its own below it.
-        work: Where files are checked and removed.
+        kept: Where they are kept; what nobody uses any more is not for the runtime to remove.
+        work: Where files are checked.
     """
 
-    def __init__(self, kind: ArchiveKind, folder: Path, work: BlockingWork) -> None:
+    def __init__(self, kind: ArchiveKind, kept: KeptArchives, work: BlockingWork) -> None:
         self._kind = kind
-        self._folder = folder
+        self._kept = kept
         self._work = work
-        self._trees: dict[tuple[str, str], UnpackedTree] = {}
+        self._trees: dict[str, UnpackedTree] = {}
 
-    def take(self, owner: str, archive: Path, sha256: str) -> UnpackedTree:
-        """Return the tree that an owner has of all archives with this content; `give_back` has to follow."""
-        tree = self._trees.get((owner, sha256))
+    def take(self, sha256: str) -> UnpackedTree:
+        """Return the tree of the archive with this digest; `give_back` has to follow."""
+        tree = self._trees.get(sha256)
         if tree is None:
-            folder = self._folder / uuid.uuid4().hex
-            tree = self._trees[owner, sha256] = UnpackedTree(self._kind, archive, sha256, folder, self._work)
-        else:
-            tree.archives.append(archive)
+            tree = self._trees[sha256] = UnpackedTree(self._kind, sha256, self._kept, self._work)
+        tree.users += 1
         return tree
 
-    async def give_back(self, tree: UnpackedTree, archive: Path) -> None:
-        """Release a tree; it is removed when its last user has released it."""
-        tree.archives.remove(archive)
-        if not tree.archives:
-            self._trees = {key: other for key, other in self._trees.items() if other is not tree}
-            await tree.remove()
+    def give_back(self, tree: UnpackedTree) -> None:
+        """Release a tree."""
+        tree.users -= 1
+        if not tree.users:
+            self._trees = {sha256: other for sha256, other in self._trees.items() if other is not tree}
 
 
 async def _run_to_the_end(function: Callable[[], None]) -> None:

@@ -1,5 +1,6 @@
 """The archives that TorchServe loads: names in the model store that only one registration has."""
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -9,9 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wfmgmt.domain.faults import Fault
+from wfmgmt.errors import InvalidArchive
 from wfmgmt.serving.models.base import Model, ModelNotLoaded
+from wfmgmt.serving.models.kept import KeptArchives
 
-#: How file systems say that they have no such links: EPERM is FAT's word, and the kernel's for files of other users.
+#: How file systems say that they have no such links; EPERM is FAT's word.
 _NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 
 
@@ -19,16 +22,18 @@ class PinnedArchives:
     """Gives each registered model a hidden name for its archive, made of the installation's and the registration's.
 
     TorchServe says of a model's archive the name it was registered with. So that name says whose the model is, after
-    any restart of ours, and models of others are never touched. It also keeps the very file that was registered, when
-    another one is put in its place.
+    any restart of ours, and models of others are never touched. It stands for the bytes that are kept, so what is done
+    to the file in the model store, which only names them, does not matter.
 
     Args:
         identity: Distinguishes this installation from all others.
+        kept: Where the bytes are.
         digest: Returns the SHA-256 of a file in lower-case hexadecimal; it blocks. Raises OSError.
     """
 
-    def __init__(self, identity: str, digest: Callable[[Path], str]) -> None:
+    def __init__(self, identity: str, kept: KeptArchives, digest: Callable[[Path], str]) -> None:
         self._start = f".wfmgmt-{identity}-"
+        self._kept = kept
         self._digest = digest
 
     def file_of(self, model: Model) -> str:
@@ -51,29 +56,37 @@ class PinnedArchives:
         Raises:
             ModelNotLoaded: There is no such archive, or it cannot be named.
         """
-        archive, pinned = model.archive, model.archive.parent / self.file_of(model)
+        pinned = model.archive.parent / self.file_of(model)
         with _errors_reported(model, "pinned"):
+            kept = self._kept.file(model.archive_sha256) or self._keep(model)
             pinned.unlink(missing_ok=True)
-            _name(archive.resolve(strict=True), pinned)
+            _name(kept, pinned)
+
+    def _keep(self, model: Model) -> Path:
+        """Keep the bytes of an archive that was registered when none were kept, or where only its tree is."""
+        with self._kept.part(is_unpacked=False) as part:
+            archive = part.open(model.archive)
+            with archive:
+                if archive.sha256 != model.archive_sha256:
+                    raise _changed(model, archive.sha256)
+                part.keep()
+        kept = self._kept.file(model.archive_sha256)
+        if kept is None:
+            raise FileNotFoundError(model.archive_sha256)
+        return kept
 
     def check(self, model: Model) -> None:
         """Check that the file behind the name still is the one that was registered; this blocks.
 
-        A hard link keeps another file from taking its place, but does not keep others from writing over it.
+        Nobody but this service should write to it, and the disk should not lose any of it.
 
         Raises:
             ModelNotLoaded: It is not, or cannot be read.
         """
-        archive = model.archive
         with _errors_reported(model, "read"):
-            digest = self._digest(archive.parent / self.file_of(model))
+            digest = self._digest(model.archive.parent / self.file_of(model))
         if digest != model.archive_sha256:
-            raise ModelNotLoaded(
-                model.node,
-                f"{archive.name} is not the file that was registered (sha256 {model.archive_sha256}, now {digest}); "
-                "register the workflow again",
-                Fault.FILE,
-            )
+            raise _changed(model, digest)
 
     def unpin(self, model: Model) -> None:
         """Remove the name; this blocks."""
@@ -86,21 +99,30 @@ class PinnedArchives:
                 file.unlink(missing_ok=True)
 
 
-def _name(archive: Path, pinned: Path) -> None:
-    """Give a file another name; a symbolic link or a copy where the file system has no hard links for it."""
-    for link in (os.link, os.symlink):
-        try:
-            link(archive, pinned)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-        else:
-            return
+def _changed(model: Model, digest: str) -> ModelNotLoaded:
+    return ModelNotLoaded(
+        model.node,
+        f"{model.archive.name} is not the file that was registered (sha256 {model.archive_sha256}, now {digest}); "
+        "register the workflow again",
+        Fault.FILE,
+    )
+
+
+def _name(kept: Path, pinned: Path) -> None:
+    """Give a file another name, under which those may read it who may read the folder; a copy on another file system.
+
+    A symbolic link would not do: TorchServe may not enter our folders.
+    """
     try:
-        shutil.copyfile(archive, pinned)
-    except BaseException:
-        pinned.unlink(missing_ok=True)
-        raise
+        os.link(kept, pinned)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        shutil.copyfile(kept, pinned)
+    folder = pinned.parent.stat()
+    with contextlib.suppress(PermissionError):  # Only members of a group can give it a file.
+        os.chown(pinned, -1, folder.st_gid)
+    pinned.chmod(0o400 | folder.st_mode & 0o044)
 
 
 @contextmanager
@@ -108,6 +130,8 @@ def _errors_reported(model: Model, verb: str) -> Iterator[None]:
     """Raise ModelNotLoaded for errors of the file system."""
     try:
         yield
+    except InvalidArchive as error:
+        raise ModelNotLoaded(model.node, f"{model.archive.name}: {error}", Fault.FILE) from error
     except FileNotFoundError as error:
         raise ModelNotLoaded(model.node, f"Model not found at: {model.archive.name}", Fault.FILE) from error
     except OSError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wfmgmt.serving.models.autoscaling import Autoscaling
 from wfmgmt.serving.models.base import Drift, DriftKind, Model, ModelNotLoaded
+from wfmgmt.serving.models.kept import KeptArchives
 from wfmgmt.serving.models.lifetimes import Lifetimes
 from wfmgmt.serving.models.torchserve.model import TorchServeModel
 from wfmgmt.serving.models.torchserve.pinning import PinnedArchives
@@ -56,14 +57,15 @@ class TorchServeModelServer:
 
     Args:
         settings: What holds for all models.
+        kept: The archives of all registrations.
         digest: Returns the SHA-256 of a file in lower-case hexadecimal; it blocks, and is run in threads. Raises
             OSError.
     """
 
-    def __init__(self, settings: TorchServeSettings, *, digest: Callable[[Path], str]) -> None:
+    def __init__(self, settings: TorchServeSettings, *, kept: KeptArchives, digest: Callable[[Path], str]) -> None:
         self.check_wanted = asyncio.Event()
         self._settings = settings
-        self._pinned = PinnedArchives(settings.identity, digest)
+        self._pinned = PinnedArchives(settings.identity, kept, digest)
         self._session = open_session(settings.ca_bundle, settings.connect_timeout_s)
         self._servers = tuple(
             TorchServe(self._session, address, timeout_s=settings.timeout_s, answer_bytes=settings.answer_bytes)

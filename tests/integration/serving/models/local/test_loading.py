@@ -13,17 +13,19 @@ import pytest
 
 from tests.support.factories import CLASS_HANDLER, make_mar, make_war
 from tests.support.model_servers import (
+    KEPT,
     LocalServers,
+    describe_mar,
     is_running,
+    kept_below,
     load_functions,
     make_function,
     open_descriptors,
     open_servers,
-    unpack_mar,
+    unpack,
     until,
 )
 from wfmgmt import __version__
-from wfmgmt.archives.verified import open_verified
 from wfmgmt.errors import InvalidArchive
 from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
 from wfmgmt.serving.models.local.forkserver_client import ForkserverClient
@@ -50,8 +52,8 @@ def read_report(path: Path) -> list[Any]:
 
 
 async def check_nothing_left(servers: LocalServers, folder: Path) -> None:
-    """Check that a failed load left no files, and harmed nothing that other models need."""
-    assert servers.unpacked == servers.working == []
+    """Check that a failed load left no workers, and harmed nothing that other models need."""
+    assert servers.working == []
     model = await load(servers.models, make_mar(folder, name="good", source=GOOD_HANDLER))
     assert model.status.ready == 1
 
@@ -251,7 +253,7 @@ async def test_functions_have_a_process_each(tmp_path: Path) -> None:
         await pre.unload()
         assert (len(servers.unpacked), len(servers.working)) == (1, 1)
         await post.unload()
-        assert (servers.unpacked, servers.working) == ([], [])
+        assert (len(servers.unpacked), servers.working) == (1, [])
     (first_pid, *first), (second_pid, *second) = sorted(read_report(report), key=lambda line: str(line[3]))
     assert first_pid != second_pid
     assert (first, second) == ([None, None, "w__post"], [None, None, "w__pre"])
@@ -283,17 +285,17 @@ async def test_functions_are_refused_when_their_archive_is_gone(tmp_path: Path) 
 async def test_load_fails_when_the_archive_cannot_be_unpacked(tmp_path: Path, error: Exception, reason: str) -> None:
     """What went wrong is the reason and the cause, and what was unpacked until then is removed."""
 
-    def unpack_and_fail(content: BinaryIO, folder: Path) -> Any:
-        unpack_mar(content, folder)
+    def unpack_and_fail(content: BinaryIO, folder: Path | None) -> None:
+        unpack(content, folder)
         raise error
 
     folder = tmp_path / "unpacked"
-    parts = LocalParts(forkserver=ForkserverClient(), folder=folder)
-    server = LocalModelServer(parts, ArchiveKind(name="Model", unpack=unpack_and_fail, open_archive=open_verified))
+    parts = LocalParts(forkserver=ForkserverClient(), folder=folder, kept=kept_below(folder))
+    server = LocalModelServer(parts, ArchiveKind(name="Model", unpack=unpack_and_fail, describe=describe_mar))
     with pytest.raises(ModelNotLoaded) as raised:
         await load(server, make_mar(tmp_path))
     assert (raised.value.reason, raised.value.__cause__) == (reason, error)
-    assert list((folder / "unpacked").iterdir()) == []
+    assert [path.name for path in (folder / KEPT / "sha256").iterdir()] == []
 
 
 @in_event_loop
@@ -310,7 +312,7 @@ async def test_unload_leaves_nothing(tmp_path: Path) -> None:
             await model.unload()
         assert not any(is_running(pid) for pid in read_report(report))
         assert open_descriptors() == descriptors
-        assert servers.unpacked == servers.working == []
+        assert servers.working == []
 
 
 @in_event_loop
@@ -350,7 +352,7 @@ async def test_twenty_models_load_at_once(tmp_path: Path) -> None:
         models = await asyncio.gather(*(load(servers.models, archive, uid=f"uid{number}") for number in range(20)))
         assert all(model.status.ready == 1 for model in models)
         await asyncio.gather(*(model.unload() for model in models))
-        assert servers.unpacked == servers.working == []
+        assert servers.working == []
 
 
 @in_event_loop

@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.factories import make_mar
 from tests.support.model_servers import open_servers, until
+from wfmgmt import folders
 from wfmgmt.serving.models.base import InputField, ModelNotLoaded, NodeRequest
-from wfmgmt.serving.models.local import folders
 from wfmgmt.serving.models.protocol import LoadedModel
 from wfmgmt.testing import in_event_loop, load
 
@@ -110,7 +110,7 @@ async def test_working_folder_goes_with_its_worker(tmp_path: Path) -> None:
         await kill_worker(model)
         await until(lambda: not os.path.lexists(before), what="the end of the folder")
     assert (outside / "precious").read_text() == "here"
-    assert servers.working == servers.unpacked == []
+    assert servers.working == []
 
 
 def rewrite(path: Path) -> None:
@@ -153,34 +153,38 @@ async def test_archive_is_unpacked_again_when_its_files_were_changed(
 
 
 @in_event_loop
-async def test_versions_share_what_is_unpacked_of_the_same_content(tmp_path: Path) -> None:
-    """Under whatever name the file has; when one is gone, the other one is unpacked again. Workflows share nothing."""
+async def test_all_share_what_is_unpacked_of_the_same_content(tmp_path: Path) -> None:
+    """Under whatever name the file has; one whose tree and store file are gone is unpacked again from what is kept."""
     archive = make_archive(tmp_path)
     other = archive.with_name("other.mar")
     other.write_bytes(archive.read_bytes())
     async with open_servers(tmp_path / "u") as servers:
         first = await load(servers.models, archive, uid="one")
         second = await load(servers.models, other, uid="two", version="2.0")
+        third = await load(servers.models, archive, uid="three", workflow="x")
         [tree] = servers.unpacked
-        await load(servers.models, archive, uid="three", workflow="x")
-        assert len(servers.unpacked) == 2
         other.unlink()
+        archive.write_bytes(b"something else")
         folders.remove_folder(tree)
         await kill_worker(second)
         await first.unload()
-        assert await run(second, "result = len(open('large.bin').read())") == str(LARGE)
-        await second.unload()
-        assert tree not in servers.unpacked
+        await kill_worker(third)
+        for model in (second, third):
+            assert await run(model, "result = len(open('large.bin').read())") == str(LARGE)
+            await model.unload()
+        assert servers.unpacked == [tree]
 
 
 @in_event_loop
 async def test_error_says_that_files_and_archive_were_changed(tmp_path: Path) -> None:
-    """When the archive in the store is another one, too, nothing runs, and the reason says both."""
+    """When neither what is kept nor the file in the store is the archive, nothing runs, and the reason says so."""
     archive = make_archive(tmp_path)
     async with open_servers(tmp_path / "u") as servers:
         model = await load(servers.models, archive)
         pid = int(await run(model, "result = os.getpid()"))
-        folders.remove_folder(servers.unpacked[0])
+        [tree] = servers.unpacked
+        folders.remove_folder(tree)
+        (tree.parent / "archive").unlink()
         archive.write_bytes(b"something else")
         os.kill(pid, signal.SIGKILL)
         await until(lambda: "registered" in (model.status.error or ""))

@@ -1,5 +1,6 @@
 """Models are loaded onto TorchServes that misbehave, and unloaded: over real sockets and with real workers."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from tests.support.fake_torchserve import Misbehaviour, fake_torchserve
 from tests.support.torchserve_models import a_model, hidden_files, known, load_a_model, names_in, text_of
 from tests.support.torchserve_servers import address_of, open_both, open_torchserve_models
 from wfmgmt.domain.faults import Fault
-from wfmgmt.serving.models.base import DriftKind, ModelNotLoaded, WorkerStatus
+from wfmgmt.serving.models.base import DriftKind, ModelKey, ModelNotLoaded, WorkerStatus
 from wfmgmt.testing import ignore, in_event_loop, load
 
 FAILING = "raise ValueError('bad weather')\n"
@@ -176,16 +177,41 @@ async def test_unload_is_fine_when_the_model_is_gone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("moment", ["load", "repair"])
 @in_event_loop
-async def test_archive_that_is_written_over_while_a_server_reads_it_never_runs(
+async def test_archive_that_is_written_over_in_the_store_makes_no_difference(tmp_path: Path, moment: str) -> None:
+    """What is kept was registered, and what a server reads is another name of that."""
+    async with open_both(tmp_path) as (server, (fake,)):
+        model = a_model(tmp_path)
+        if moment == "load":
+            await server.load(model, on_change=ignore)
+            model.archive.write_bytes(b"something else")
+            other = replace(model, key=ModelKey("uid2", "m"), workflow="v")
+            assert await text_of(await server.load(other, on_change=ignore)) == "echo"
+        else:
+            loaded = await server.load(model, on_change=ignore)
+            model.archive.write_bytes(b"something else")
+            fake.forget_models()
+            (drift,) = await server.check(known("uid1"), dry_run=False)
+            assert (drift.is_repaired, drift.kind) == (True, DriftKind.MISSING)
+            assert await text_of(loaded) == "echo"
+
+
+@pytest.mark.parametrize("moment", ["load", "repair"])
+@in_event_loop
+async def test_archive_that_changes_while_a_server_reads_it_never_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    """The check after the server's own reading takes the model back, before a worker of it has started."""
+    """The check after the server's own reading takes the model back, before a worker of it has started.
+
+    Only somebody who may write as the service does could change what is kept.
+    """
     async with open_both(tmp_path) as (server, (fake,)):
         model = a_model(tmp_path)
         register = fake.registry.register
 
         async def write_over_and_register(parameters: Any) -> Any:
-            model.archive.write_bytes(model.archive.read_bytes() + b"x")
+            file = tmp_path / parameters["url"]
+            file.chmod(0o600)
+            file.write_bytes(file.read_bytes() + b"x")
             return await register(parameters)
 
         if moment == "repair":

@@ -6,90 +6,121 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.swaps import WAYS
+from wfmgmt.archives.kept import KeptArchives
 from wfmgmt.archives.reading import sha256_of
 from wfmgmt.serving.models.base import Model, ModelNotLoaded
 from wfmgmt.serving.models.torchserve.pinning import PinnedArchives
 from wfmgmt.testing import make_model
 
-PINNED = PinnedArchives("0123456789ab", sha256_of)
+
+@pytest.fixture(name="store")
+def _store(tmp_path: Path) -> Path:
+    """Make a model store that others may read."""
+    store = tmp_path / "store"
+    store.mkdir()
+    store.chmod(0o755)
+    return store
 
 
-def archived(folder: Path, content: bytes = b"archive", **overrides: object) -> Model:
+@pytest.fixture(name="pinned")
+def _pinned(tmp_path: Path) -> PinnedArchives:
+    return make_pinned(tmp_path)
+
+
+def make_pinned(folder: Path, identity: str = "0123456789ab") -> PinnedArchives:
+    """Return the pinned archives of an installation that keeps its archives in a folder of its own."""
+    return PinnedArchives(identity, KeptArchives(folder / "archives"), sha256_of)
+
+
+def archived(store: Path, content: bytes = b"archive", **overrides: object) -> Model:
     """Return a model with an archive."""
-    (folder / "m.mar").write_bytes(content)
-    return make_model(folder / "m.mar", **{"uid": "uid7", **overrides})
+    (store / "m.mar").write_bytes(content)
+    return make_model(store / "m.mar", **{"uid": "uid7", **overrides})
 
 
-def test_pinned_archive_stays_when_another_is_put_in_its_place(tmp_path: Path) -> None:
-    """What TorchServe loads is what was registered."""
-    model = archived(tmp_path)
-    PINNED.pin(model)
-    (tmp_path / "new").write_bytes(b"another")
-    (tmp_path / "new").rename(tmp_path / "m.mar")
-    assert (tmp_path / PINNED.file_of(model)).read_bytes() == b"archive"
-    PINNED.unpin(model)
-    PINNED.unpin(model)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.mar"]
+@pytest.mark.parametrize("way", WAYS)
+def test_pinned_archive_stays_what_was_registered(store: Path, pinned: PinnedArchives, way: str) -> None:
+    """Whether another file is put in its place, or written over it, as `cp` does."""
+    model = archived(store)
+    pinned.pin(model)
+    WAYS[way](store / "m.mar", b"another")
+    assert (store / pinned.file_of(model)).read_bytes() == b"archive"
+    pinned.check(model)
+    pinned.unpin(model)
+    pinned.pin(model)
+    assert (store / pinned.file_of(model)).read_bytes() == b"archive"
+    pinned.unpin(model)
+    pinned.unpin(model)
+    assert sorted(path.name for path in store.iterdir()) == ["m.mar"]
 
 
-def test_name_identifies_installation_and_registration(tmp_path: Path) -> None:
+def test_pinned_archive_can_be_read_by_those_who_may_read_the_store(store: Path, pinned: PinnedArchives) -> None:
+    """TorchServe may run as another user; what is kept is in a folder that only the service may enter."""
+    model = archived(store)
+    store.chmod(0o750)
+    pinned.pin(model)
+    file = store / pinned.file_of(model)
+    assert (file.stat().st_mode & 0o777, file.stat().st_nlink) == (0o440, 2)
+
+
+def test_name_identifies_installation_and_registration(store: Path, tmp_path: Path, pinned: PinnedArchives) -> None:
     """Deployment and registration can be read off it, and nodes do not share one."""
-    model, other = archived(tmp_path), archived(tmp_path, node="..")
-    file = PINNED.file_of(model)
-    assert PINNED.is_ours(file)
-    assert not PinnedArchives("ffffffffffff", sha256_of).is_ours(file)
-    assert PINNED.registration(file) == "uid7"
-    assert PINNED.file_of(other) != file
-    assert ".." not in PINNED.file_of(other)
+    model, other = archived(store), archived(store, node="..")
+    file = pinned.file_of(model)
+    assert pinned.is_ours(file)
+    assert not make_pinned(tmp_path, "ffffffffffff").is_ours(file)
+    assert pinned.registration(file) == "uid7"
+    assert pinned.file_of(other) != file
+    assert ".." not in pinned.file_of(other)
 
 
-def test_pin_replaces_what_a_dead_process_left(tmp_path: Path) -> None:
+def test_pin_replaces_what_a_dead_process_left(store: Path, pinned: PinnedArchives) -> None:
     """A name that is there already does not keep the archive from being pinned."""
-    model = archived(tmp_path)
-    (tmp_path / PINNED.file_of(model)).write_bytes(b"left")
-    PINNED.pin(model)
-    assert (tmp_path / PINNED.file_of(model)).read_bytes() == b"archive"
+    model = archived(store)
+    (store / pinned.file_of(model)).write_bytes(b"left")
+    pinned.pin(model)
+    assert (store / pinned.file_of(model)).read_bytes() == b"archive"
 
 
-def test_pin_follows_symbolic_links(tmp_path: Path) -> None:
+def test_pin_follows_symbolic_links(store: Path, pinned: PinnedArchives) -> None:
     """Stores share large files that way."""
-    (tmp_path / "elsewhere").write_bytes(b"archive")
-    (tmp_path / "m.mar").symlink_to("elsewhere")
-    model = make_model(tmp_path / "m.mar", archive_sha256=hashlib.sha256(b"archive").hexdigest())
-    PINNED.pin(model)
-    assert (tmp_path / PINNED.file_of(model)).samefile(tmp_path / "elsewhere")
+    (store / "elsewhere").write_bytes(b"archive")
+    (store / "m.mar").symlink_to("elsewhere")
+    model = make_model(store / "m.mar", archive_sha256=hashlib.sha256(b"archive").hexdigest())
+    pinned.pin(model)
+    assert (store / pinned.file_of(model)).read_bytes() == b"archive"
 
 
-def test_pin_refuses_what_is_not_there(tmp_path: Path) -> None:
+def test_pin_refuses_what_is_not_there(store: Path, pinned: PinnedArchives) -> None:
     """The archive is named, and nothing is left."""
     with pytest.raises(ModelNotLoaded, match="Model not found at: "):
-        PINNED.pin(make_model(tmp_path / "nosuch.mar", archive_sha256="0" * 64))
-    assert list(tmp_path.iterdir()) == []
+        pinned.pin(make_model(store / "nosuch.mar", archive_sha256="0" * 64))
+    assert list(store.iterdir()) == []
 
 
-def test_check_refuses_another_content(tmp_path: Path) -> None:
-    """What was written over after it was pinned is noticed, since both names are of one file."""
-    model = archived(tmp_path)
-    PINNED.pin(model)
-    PINNED.check(model)
-    (tmp_path / "m.mar").write_bytes(b"another")
+def test_check_refuses_another_content(store: Path, pinned: PinnedArchives) -> None:
+    """What was done to the kept file itself is noticed."""
+    model = archived(store)
+    pinned.pin(model)
+    pinned.check(model)
+    (store / pinned.file_of(model)).chmod(0o600)
+    (store / pinned.file_of(model)).write_bytes(b"another")
     with pytest.raises(ModelNotLoaded, match=r"m\.mar is not the file that was registered \(sha256 "):
-        PINNED.check(model)
+        pinned.check(model)
 
 
-@pytest.mark.parametrize("links", ["symbolic links only", "no links"])
-def test_pin_does_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: str) -> None:
-    """File systems such as FAT have none, and the kernel refuses them for files of other users: EPERM both times."""
+def test_pin_does_without_hard_links(store: Path, pinned: PinnedArchives, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File systems such as FAT have none, and there are none to another file system: then it is a copy."""
 
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr("os.link", refuse)
-    if links == "no links":
-        monkeypatch.setattr("os.symlink", refuse)
-    model = archived(tmp_path)
-    PINNED.pin(model)
-    PINNED.check(model)
-    assert (tmp_path / PINNED.file_of(model)).is_symlink() == (links != "no links")
-    PINNED.unpin(model)
-    assert [path.name for path in tmp_path.iterdir()] == ["m.mar"]
+    model = archived(store)
+    pinned.pin(model)
+    pinned.check(model)
+    file = store / pinned.file_of(model)
+    assert (file.is_symlink(), file.stat().st_nlink, file.stat().st_mode & 0o777) == (False, 1, 0o444)
+    pinned.unpin(model)
+    assert [path.name for path in store.iterdir()] == ["m.mar"]

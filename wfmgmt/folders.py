@@ -19,15 +19,31 @@ _making = threading.Lock()
 
 
 def seal(folder: Path) -> None:
-    """Make a folder and all that is in it read-only.
+    """Make a folder and all that is in it read-only and durable.
+
+    All has been written before the first of it is waited for, so most of it is on the disk by then.
 
     Raises:
         OSError: The system does not allow it.
     """
     for parent, _, files in os.walk(folder, topdown=False):
         for name in files:
-            os.chmod(os.path.join(parent, name), 0o400)  # noqa: PTH101, PTH118 - an archive has up to 10,000 of them
-        os.chmod(parent, 0o500)  # noqa: PTH101 - see above
+            seal_file(f"{parent}/{name}")
+        seal_file(parent, 0o500)
+
+
+def seal_file(path: str | Path, mode: int = 0o400) -> None:
+    """Make one file, or one folder without what is in it, read-only and durable.
+
+    Raises:
+        OSError: The system does not allow it.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchmod(descriptor, mode)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def record(folder: Path) -> dict[str, Facts]:
