@@ -105,6 +105,8 @@ class ArchivePart:
         if self._content is None:
             raise RuntimeError("nothing was opened")
         sha256 = self._content.sha256
+        if (there := self._kept.use(self._folder, sha256)) is not None:
+            return there
         if (copy := self._folder / _BYTES).exists():
             seal_file(copy)
         if self.tree is not None:
@@ -160,6 +162,14 @@ class KeptArchives:
     def has(self, file: Path) -> bool:
         """Return whether a file is one that is kept."""
         return self._root in file.parents
+
+    def use(self, part: Path, sha256: str) -> Kept | None:
+        """Return what is kept already if it has all that a part has, used as of now; None if it has not."""
+        entry = self._entry(sha256)
+        with self._lock():
+            if _size(entry / _BYTES) < _size(part / _BYTES) or ((part / _TREE).exists() and self._tree(entry) is None):
+                return None
+            return Kept(sha256=sha256, is_new=False, stamp=_touch(entry)) if entry.exists() else None
 
     def put(self, part: Path, sha256: str) -> Kept:
         """Give a part, which is complete and durable, the place of its digest.
@@ -298,6 +308,14 @@ class KeptArchives:
             yield
         finally:
             os.close(descriptor)
+
+
+def _size(file: Path) -> int:
+    """Return how long a file is, -1 when there is none."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return -1
 
 
 def _touch(entry: Path) -> int:

@@ -147,6 +147,21 @@ def test_archive_that_is_kept_twice_is_there_once(kept: KeptArchives, folder: Pa
     assert kept_digests(folder) == {first.sha256}
 
 
+def test_what_is_missing_of_an_archive_is_added(folder: Path, source: Path) -> None:
+    """Its tree when only its bytes are kept, and its bytes when only its tree is."""
+    digest = keep(KeptArchives(folder), source, is_unpacked=False).sha256
+    both = KeptArchives(folder)
+    assert both.tree(digest) is None
+    keep(both, source)
+    assert (both.tree(digest) is None, both.file(digest) is None) == (False, False)
+    remove_folder(kept_entry(folder, digest))
+    keep(KeptArchives(folder, keeps_bytes=False), source)
+    tree = both.tree(digest)
+    keep(both, source, is_unpacked=False)
+    assert both.file(digest) is not None
+    assert both.tree(digest) == tree
+
+
 def test_archive_that_nobody_else_uses_is_taken_back(kept: KeptArchives, folder: Path, source: Path) -> None:
     """At once, by the one who kept it."""
     found = keep(kept, source)
