@@ -106,7 +106,7 @@ CASES = {
         CONFLICT,
         f"Workflow version 2.0 is already registered for workflow {NAME}",
         parameters={"url": f"{NAME}-2.0.war", "version": "2.0"},
-        action="register",
+        action="register-version",
     ),
     "workers beyond the most": Refusal(
         f"PUT /workflows/{NAME}",
