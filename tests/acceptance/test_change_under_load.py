@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 
 from tests.support.campaigns import kill_again_and_again
 from tests.support.change_kills import make_campaign
 from tests.support.changing import NAME, Changer, clients_at_work, make_version
 from tests.support.evidence import query
-from tests.support.service import Service, wait_until
+from tests.support.service import Service
 
 
 @pytest.fixture(name="changed", scope="module")
@@ -39,31 +38,6 @@ def test_no_request_fails_while_a_workflow_is_changed_in_every_way(changed: Serv
     assert [(row["version"], row["weight"]) for row in history] == [
         pair for each in changer.history for pair in sorted(each.weights.items(), key=lambda pair: -pair[1])
     ]
-
-
-def state(service: Service, version: str) -> str:
-    """Return the state of a version."""
-    described = requests.get(f"{service.management}/workflows/{NAME}/{version}", timeout=10).json()
-    return str(described[0]["state"])
-
-
-def answering(service: Service, path: str) -> str:
-    """Return the version that answers a prediction."""
-    answer = requests.post(f"{service.inference}/wfpredict/{path}", data=b"x", timeout=20)
-    assert (answer.status_code, answer.headers["x-workflow-version"]) == (200, answer.text)
-    return answer.text
-
-
-def test_parked_version_comes_back_when_it_is_asked_for(changed: Service) -> None:
-    """By a request that names it, also after a restart, when only what the release names is loaded."""
-    wait_until(lambda: state(changed, "2.0") == "parked", timeout_s=30, what="2.0 to be parked")
-    assert answering(changed, f"{NAME}/2.0") == "2.0"
-    wait_until(lambda: state(changed, "2.0") == "standby", what="2.0 to stand by")
-    assert changed.stop() == 0
-    changed.start()
-    assert answering(changed, NAME) == "1.0"
-    assert state(changed, "2.0") == "parked"
-    assert answering(changed, f"{NAME}/2.0") == "2.0"
 
 
 def test_killed_service_keeps_the_changes_that_it_acknowledged(tmp_path: Path) -> None:
