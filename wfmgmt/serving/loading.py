@@ -106,6 +106,11 @@ class LoadedVersion:
             return ""
         return "; ".join(f"{node}: {reason}" for node, reason in self._failures.items())
 
+    @property
+    def _log_fields(self) -> dict[str, str]:
+        """What lines of the log about it belong to."""
+        return {"workflow": self.target.workflow, "version": self.target.version}
+
     def has_reached(self, revision: int) -> bool:
         """Return whether all settings of nodes are in force that came with a revision or later."""
         return self._settings is None or self._settings.has_reached(revision)
@@ -209,9 +214,10 @@ class LoadedVersion:
         try:
             await asyncio.wait_for(self._is_quiet.wait(), timeout_s)
         except TimeoutError:
-            extra = {"workflow": self.target.workflow}
             _log.warning(
-                "abandoned %d requests that took longer than WFMGMT_DRAIN_TIMEOUT_S", self._under_way, extra=extra
+                "abandoned %d requests that took longer than WFMGMT_DRAIN_TIMEOUT_S",
+                self._under_way,
+                extra=self._log_fields,
             )
 
     def on_registered(self) -> None:
@@ -279,7 +285,7 @@ class LoadedVersion:
             if not self._failures:
                 self._start_runner(loading)
         except Exception as error:  # noqa: BLE001 - a load that fails in any way has to end
-            _log.error("loading broke off", exc_info=error, extra={"workflow": self.target.workflow})
+            _log.error("loading broke off", exc_info=error, extra=self._log_fields)
             self._failures = {self.target.nodes[0].name: f"the runtime failed: {type(error).__name__}"}
         try:
             if self._failures:
@@ -289,7 +295,7 @@ class LoadedVersion:
         self.state = self.state.after(LoadEvent.FAILED if self._failures else LoadEvent.CAME_UP)
         self.last_used = asyncio.get_running_loop().time()
         for node, reason in self._failures.items() - failed_before.items():
-            _log.warning("not loaded: %s", reason, extra={"workflow": self.target.workflow, "node": node})
+            _log.warning("not loaded: %s", reason, extra={**self._log_fields, "node": node})
         self.publish()
 
     def _start_runner(self, loaded: LoadRequest) -> None:
@@ -328,7 +334,7 @@ class LoadedVersion:
             return outcome.node, outcome.reason
         if not isinstance(outcome, Exception):
             raise outcome
-        _log.error("loading broke off", exc_info=outcome, extra={"workflow": self.target.workflow, "node": node})
+        _log.error("loading broke off", exc_info=outcome, extra={**self._log_fields, "node": node})
         return node, f"the runtime failed: {type(outcome).__name__}"
 
     def _model(self, node: Node) -> Model:

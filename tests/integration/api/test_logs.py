@@ -42,3 +42,20 @@ def test_runtime_that_is_down_is_a_503(two: ManagementApi) -> None:
     answer = two.answer("GET /workflows/seq/logs", 503)
     assert answer.get_json()["message"] == two.runtime.problem
     assert answer.headers["Retry-After"]
+
+
+def test_error_that_was_not_foreseen_is_logged_under_the_id_of_its_answer(
+    two: ManagementApi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As the answer says."""
+
+    def fail(*_arguments: object) -> None:
+        raise KeyError("unforeseen")
+
+    monkeypatch.setattr(two.runtime, "log", fail)
+    answer = two.answer("GET /workflows/seq/logs", 500, headers={"x-request-id": "r1"})
+    assert answer.get_json()["message"].endswith("the log has the details under this answer's x-request-id.")
+    assert answer.headers["x-request-id"] == "r1"
+    (record,) = [each for each in caplog.records if each.getMessage() == "unforeseen error"]
+    assert record.__dict__["request_id"] == "r1"
+    assert record.exc_info is not None

@@ -20,7 +20,9 @@ ANSWER = "answer " * 1000
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-async def _answer(_request: web.BaseRequest) -> web.StreamResponse:
+async def _answer(request: web.BaseRequest) -> web.StreamResponse:
+    if request.path == "/defect":
+        raise KeyError("unforeseen")
     return web.Response(text=ANSWER)
 
 
@@ -106,3 +108,18 @@ async def test_client_that_takes_no_answers_is_given_up() -> None:
                 writer.write(GET * 100)
                 await writer.drain()
                 await asyncio.sleep(0.001)
+
+
+@in_event_loop
+async def test_error_that_was_not_foreseen_is_logged_under_the_id_of_its_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The client gets no more than that, and the log has the traceback."""
+    async with asyncio.timeout(10), connected() as (reader, writer):
+        writer.write(GET.replace(b" / ", b" /defect ").replace(b"Host", b"x-request-id: r1\r\nHost"))
+        head, body = await read_answer(reader)
+    assert b"x-request-id: r1\r\n" in head
+    assert json.loads(body)["message"] == "Internal server error."
+    (record,) = [each for each in caplog.records if each.getMessage() == "unforeseen error"]
+    assert record.__dict__["request_id"] == "r1"
+    assert record.exc_info is not None
