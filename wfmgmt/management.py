@@ -55,12 +55,13 @@ class Services:
         self.status = StatusCache(runtime or RuntimeClient(settings.control_socket), on_failure=on_loop_failure)
         self.folders = StoreFolders.at(workflow=settings.workflow_store, model=settings.model_store)
         self.kept = KeptArchives(settings.archives_folder, keeps_bytes=settings.keep_archives == "all")
+        threads = thread_policy(settings, available_cores())
         self.inspection = Inspection(
             registry=self.registry,
             status=self.status,
             figures=FiguresCache(runtime or RuntimeClient(settings.control_socket, call_timeout_s=TIMEOUT_S)),
             runtime=self.runtime,
-            threads=thread_policy(settings, available_cores()),
+            threads=threads,
         )
         self.long_requests = LongRequests(
             settings.concurrent_registrations, settings.concurrent_changes, waits=settings.concurrent_waits
@@ -114,6 +115,7 @@ class Services:
                 limits=settings.limits,
                 libraries=LibrariesCheck(settings.model_requirements, has_models=settings.model_server == "local"),
                 cancelled=self.long_requests.is_stopping,
+                threads=threads,
             ),
             enforcement=enforcement,
             long_requests=self.long_requests,

@@ -41,6 +41,9 @@ dag:
   pre_processing: [m1, m2]
   m1: [aggregate]
   m2: [aggregate]
+x-wfmgmt:
+  nodes:
+    m1: {threads: 3}
 """
 PARALLEL_HANDLER = "def pre_processing(data, context): ...\n\n\ndef aggregate(data, context): ...\n"
 #: TorchServe's answer to a description of this workflow, but for the end of the object.
@@ -245,7 +248,7 @@ def test_describe_shows_what_each_node_runs_with(service: Service) -> None:
             *("retryAttempts", "timeoutMs", "readyWorkers", "error", "overridden", "threads", *MEASURED),
         ]
     ] * 4
-    running = {"m2": {"readyWorkers": 2}}
+    running = {"m1": {"threads": 3}, "m2": {"readyWorkers": 2}}
     for node, settings in zip(nodes, expected, strict=True):
         assert {name: value for name, value in node.items() if name not in MEASURED} == {
             **settings,

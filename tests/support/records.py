@@ -52,6 +52,7 @@ def make_node(name: str = "m1", **overrides: Any) -> Node:
         "model_downloaded": False,
         "model_sha256": SHA,
         "settings": NodeSettings(),
+        "threads": 2,
     }
     return Node(**{**values, **overrides})
 

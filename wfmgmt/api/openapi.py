@@ -142,7 +142,7 @@ _NODE = {
     "threads": {
         "type": "integer",
         "nullable": True,
-        "description": "Threads that the libraries in each new worker use; null when they decide that themselves",
+        "description": "Threads that libraries in each new worker use; null when they decide",
     },
     "workers": {
         "type": "array",

@@ -115,6 +115,11 @@ def write(
 
 _COUNT = {"type": "integer"}
 _TEXT = {"type": "string"}
+_THREADS = {
+    "type": "integer",
+    "nullable": True,
+    "description": "Threads that libraries in each worker will use; null when they decide",
+}
 _MISSING_TEXT = {"type": "string", "nullable": True}
 
 
@@ -145,8 +150,8 @@ WRITE_SCHEMAS: dict[str, Any] = {
         fingerprint={**_TEXT, "description": "For the parameter `plan` of the call that carries it out"},
         archive=nullable("PlannedArchive"),
         changes=_list(ref("Change")),
-        models=_list(_object(node=_TEXT, url=_TEXT, sha256=_TEXT, bytes=_COUNT)),
-        functions=_list(_object(name=_TEXT, line=_COUNT)),
+        models=_list(_object(node=_TEXT, url=_TEXT, sha256=_TEXT, bytes=_COUNT, threads=_THREADS)),
+        functions=_list(_object(name=_TEXT, line=_COUNT, threads=_THREADS)),
         workers=_object(now=_COUNT, after=_COUNT),
         routes=_object(before=_SHARES, after=_SHARES),
         unknown={**_list(_TEXT), "description": "What only doing it would show"},

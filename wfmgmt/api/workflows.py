@@ -177,7 +177,7 @@ def _detail(inspected: InspectedWorkflow) -> dict[str, object]:
                     node,
                     reports.get(node.name, NodeReport(kind=node.kind)),
                     failures.get(node.name),
-                    threads=inspected.threads.effective(node.kind, node.settings.max_workers),
+                    threads=inspected.threads.of(node),
                 ),
                 **_measured(figures.get(node.name)),
             }

@@ -118,7 +118,7 @@ class Node:
         max_batch_delay: Longest wait for a batch to fill, in milliseconds.
         retry_attempts: Further attempts after a failure.
         timeout_ms: Longest run of one attempt.
-        threads: Threads that the libraries in each new worker use; None when they decide that themselves.
+        threads: Threads that libraries in each new worker use; None when they decide.
         ready_workers: Workers that are up, as the runtime reported within the last second.
         error: Why workers are missing.
         overridden: Settings that are not those of the spec any more, by their names in JSON.

@@ -84,6 +84,7 @@ class PlannedModel:
     url: str
     sha256: str
     bytes: int
+    threads: int | None
 
 
 @dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,7 @@ class PlannedFunction:
 
     name: str
     line: int
+    threads: int | None
 
 
 @dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)

@@ -92,16 +92,24 @@ class PlannedModel:
         url: What the spec names, without credentials and query.
         sha256: Its digest.
         size_bytes: Its size.
+        threads: Threads that libraries in each of its workers will use; None when they decide.
     """
 
     node: str
     url: str
     sha256: str
     size_bytes: int
+    threads: int | None
 
     def json(self) -> dict[str, object]:
         """Return it as answers show it."""
-        return {"node": self.node, "url": self.url, "sha256": self.sha256, "bytes": self.size_bytes}
+        return {
+            "node": self.node,
+            "url": self.url,
+            "sha256": self.sha256,
+            "bytes": self.size_bytes,
+            "threads": self.threads,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,14 +119,16 @@ class PlannedFunction:
     Attributes:
         name: Its name.
         line: Where it begins in the file, from 1.
+        threads: As for a model.
     """
 
     name: str
     line: int
+    threads: int | None
 
     def json(self) -> dict[str, object]:
         """Return it as answers show it."""
-        return {"name": self.name, "line": self.line}
+        return {"name": self.name, "line": self.line, "threads": self.threads}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +282,7 @@ def _nodes_json(version: LoadRequest) -> dict[str, dict[str, object]]:
             "kind": node.kind.value,
             "model": {"url": node.model_url, "sha256": node.model_sha256},
             **node.settings.by_api_name(),
+            "threads": node.threads,
         }
         for node in version.nodes
     }

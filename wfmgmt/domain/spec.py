@@ -1,6 +1,6 @@
 """The spec of a workflow: the YAML file that names its models, their settings and its graph."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -8,6 +8,7 @@ from wfmgmt.domain.dag import Dag
 from wfmgmt.domain.json_values import described
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.names import check_node_name, nearest, quoted, shortened
+from wfmgmt.domain.threads import MAX_THREADS
 from wfmgmt.domain.workflow import SETTINGS, NodeKind, NodeSettings, NodeSpec
 from wfmgmt.domain.yaml_text import load_yaml
 from wfmgmt.errors import InvalidWorkflow
@@ -18,6 +19,9 @@ _TOP_LEVEL_KEYS = ("models", "functions", "dag")
 _REQUIRED_KEYS = ("models", "dag")
 #: Such keys are the author's own: they hold anchors, notes, or what other programs read.
 _EXTENSION = "x-"
+
+#: The one of them that is ours, with what may stand in it, and in each of its nodes.
+_OWN_KEY, _OWN_PARTS, _OWN_NODE_KEYS = "x-wfmgmt", ("nodes",), ("threads",)
 
 #: How a value is called where an array is a list and an object a mapping.
 _described = partial(described, array="a list", mapping="a mapping")
@@ -69,7 +73,7 @@ def parse_spec(text: str, limits: Limits) -> WorkflowSpec:
 
     Global settings count at any place under `models`. A name in the graph that is not a model is taken for a
     function of the handler file; whether there is such a function is for the caller to find out. Functions may have
-    settings under a key `functions` of our own.
+    settings under a key `functions` of our own, and all nodes those that TorchServe does not have under `x-wfmgmt`.
 
     Raises:
         InvalidWorkflow: The text is not YAML or has keys or values that do not belong there; the message gives the
@@ -91,9 +95,12 @@ def parse_spec(text: str, limits: Limits) -> WorkflowSpec:
     dag = Dag.from_mapping(_parse_dag(document["dag"]), limits.dag_nodes)
     names = [name for name in dag.nodes if name not in models.by_name]
     functions = _parse_functions(document.get("functions", {}), names, models.written)
+    threads = _parse_threads(document.get(_OWN_KEY, {}), dag.nodes)
     return WorkflowSpec(
         defaults=models.defaults,
-        nodes=tuple(models.by_name.get(name) or functions[name] for name in dag.nodes),
+        nodes=tuple(
+            replace(models.by_name.get(name) or functions[name], threads=threads.get(name)) for name in dag.nodes
+        ),
         dag=dag,
         warnings=_warnings(unknown, models, dag),
     )
@@ -172,12 +179,20 @@ def _parse_options(path: str, values: Mapping[str, object]) -> dict[str, int]:
     for key, option in _OPTIONS.items():
         if key not in values:
             continue
-        value = values[key]
-        # bool is a kind of int in Python, but `min-workers: yes` is no count.
-        if not isinstance(value, int) or isinstance(value, bool) or not option.low <= value <= option.high:
-            raise _unexpected(f"{path}.{key}", f"a whole number from {option.low} to {option.high}", value)
-        written[key] = value
+        written[key] = _number(f"{path}.{key}", values[key], option.low, option.high)
     return written
+
+
+def _number(path: str, value: object, low: int, high: int) -> int:
+    """Return a whole number.
+
+    Raises:
+        InvalidWorkflow: The value is none, or out of range.
+    """
+    # bool is a kind of int in Python, but `min-workers: yes` is no count.
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise _unexpected(path, f"a whole number from {low} to {high}", value)
+    return value
 
 
 def _settings(path: str, inherited: Mapping[str, int], own: Mapping[str, int]) -> NodeSettings:
@@ -223,16 +238,43 @@ def _parse_functions(value: object, names: Sequence[str], inherited: Mapping[str
         raise _unexpected("functions", "a mapping of functions to their settings", value)
     for name, own in value.items():
         if name not in names:
-            near = nearest(name, names)
-            hint = f", did you mean {near}?" if near else ""
-            raise InvalidWorkflow(f"functions: {_shown_key(name)} is not a function in the dag{hint}")
-        path = f"functions.{name}"
-        if not isinstance(own, dict):
-            raise _unexpected(path, f"a mapping with {', '.join(_FUNCTION_KEYS)}", own)
-        for key in own:
-            if key not in _FUNCTION_KEYS:
-                raise InvalidWorkflow(f"{path}: {_unknown_key(key, _FUNCTION_KEYS)}")
+            raise InvalidWorkflow(f"functions: {_shown_key(name)} is not a function in the dag{_hint(name, names)}")
+        _check_keys(f"functions.{name}", own, _FUNCTION_KEYS)
     return {name: _function_node(name, value.get(name, {}), inherited) for name in names}
+
+
+def _parse_threads(value: object, names: Sequence[str]) -> dict[str, int]:
+    """Return the threads that workers of nodes are to use, by the names of those nodes for which `x-wfmgmt` says so.
+
+    Raises:
+        InvalidWorkflow: A name, key or value does not belong there.
+    """
+    path = f"{_OWN_KEY}.nodes"
+    nodes = _check_keys(_OWN_KEY, value, _OWN_PARTS).get("nodes", {})
+    if not isinstance(nodes, dict):
+        raise _unexpected(path, "a mapping of nodes to their settings", nodes)
+    threads: dict[str, int] = {}
+    for name, own in nodes.items():
+        if name not in names:
+            raise InvalidWorkflow(f"{path}: {_shown_key(name)} is not a node of the dag{_hint(name, names)}")
+        keys = _check_keys(f"{path}.{name}", own, _OWN_NODE_KEYS)
+        if "threads" in keys:
+            threads[name] = _number(f"{path}.{name}.threads", keys["threads"], 1, MAX_THREADS)
+    return threads
+
+
+def _check_keys(path: str, value: object, known: tuple[str, ...]) -> dict[str, object]:
+    """Return a mapping in which only known keys stand.
+
+    Raises:
+        InvalidWorkflow: The value is something else.
+    """
+    if not isinstance(value, dict):
+        raise _unexpected(path, f"a mapping with {', '.join(known)}", value)
+    for key in value:
+        if key not in known:
+            raise InvalidWorkflow(f"{path}: {_unknown_key(key, known)}")
+    return value
 
 
 def _function_node(name: str, own: Mapping[str, object], inherited: Mapping[str, int]) -> NodeSpec:
@@ -293,8 +335,13 @@ def _warnings(unknown: Sequence[str], models: _Models, dag: Dag) -> tuple[str, .
 
 def _unknown_key(key: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
     """Say that a key means nothing, and which key may be meant."""
-    near = nearest(key, known)
-    return f"unknown key {_shown_key(key)}" + (f", did you mean {near}?" if near else "")
+    return f"unknown key {_shown_key(key)}{_hint(key, known)}"
+
+
+def _hint(word: str, known: Iterable[str]) -> str:
+    """Return the question whether a word that is known may be meant, an empty text when none comes close."""
+    near = nearest(word, known)
+    return f", did you mean {near}?" if near else ""
 
 
 def _shown_key(key: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from wfmgmt.domain.workflow import NodeKind
+from wfmgmt.domain.workflow import Node, NodeKind, NodeSpec
 
 #: What these libraries read when they are loaded. Each but for the first falls back on the first, if at all.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -43,12 +43,12 @@ class ThreadPolicy:
             return None
         return self.per_worker or max(self.cores // max(max_workers, 1), 1)
 
-    def effective(self, kind: NodeKind, max_workers: int, own: int | None = None) -> int | None:
+    def of(self, node: Node | NodeSpec) -> int | None:
         """Return the number that holds for new workers of a node, None when the libraries decide."""
-        if self.only_functions and kind is NodeKind.MODEL:
+        if self.only_functions and node.kind is NodeKind.MODEL:
             return None
         if self.inherited:
             # OpenMP takes a list for nested regions, of which the first number is the outermost's.
             first = next(iter(self.inherited.values())).split(",")[0].strip()
             return int(first) if first.isdecimal() else None
-        return self.given(max_workers, own)
+        return self.given(node.settings.max_workers, node.threads)

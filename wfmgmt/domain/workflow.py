@@ -85,12 +85,14 @@ class NodeSpec:
         kind: Model or function.
         url: The model's archive as the spec names it; None for functions.
         settings: The node's own settings over the global ones.
+        threads: Threads that libraries in each of its workers are to use; None when the spec does not say.
     """
 
     name: str
     kind: NodeKind
     url: str | None
     settings: NodeSettings
+    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,7 @@ class Node:
         model_sha256: Digest of that file when it was registered.
         settings: How many workers it has and how requests reach them, as of now.
         overridden: Fields of the settings that were changed since the registration.
+        threads: Threads that libraries in each of its workers are to use; None when its spec does not say.
     """
 
     name: str
@@ -116,6 +119,7 @@ class Node:
     model_sha256: str | None = None
     settings: NodeSettings
     overridden: tuple[str, ...] = ()
+    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

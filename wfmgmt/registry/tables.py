@@ -164,6 +164,7 @@ node = Table(
     Column("model_downloaded", Integer, nullable=False),
     Column("model_sha256", Text),
     *_worker_settings(),
+    Column("threads", Integer),
     *_worker_checks(),
     CheckConstraint("kind IN ('model', 'function')", name="kind"),
     CheckConstraint("model_downloaded IN (0, 1)", name="model_downloaded"),

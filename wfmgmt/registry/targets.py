@@ -62,6 +62,7 @@ def _node(row: Row[Any], overrides: Mapping[str, int]) -> Node:
         model_sha256=row.model_sha256,
         settings=replace(settings_of(row), **overrides),
         overridden=tuple(setting.field for setting in SETTINGS if setting.field in overrides),
+        threads=row.threads,
     )
 
 

@@ -138,6 +138,7 @@ class Writer(Reader):
                 "model_downloaded": int(new.model_downloaded),
                 "model_sha256": new.model_sha256,
                 **asdict(new.settings),
+                "threads": new.threads,
             },
         )
         node_id: int = inserted.scalar_one()

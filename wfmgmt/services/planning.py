@@ -18,6 +18,7 @@ from wfmgmt.domain.plans import (
 from wfmgmt.domain.releases import RoutingTable, WorkflowTarget
 from wfmgmt.domain.rollouts import with_all_to
 from wfmgmt.domain.spec import WorkflowSpec
+from wfmgmt.domain.threads import ThreadPolicy
 from wfmgmt.domain.traffic import table_json
 from wfmgmt.domain.workflow import LoadRequest, NodeKind
 from wfmgmt.errors import ArchiveNotFound, InvalidArchive
@@ -106,6 +107,7 @@ def registration_plan(
     spec: WorkflowSpec,
     models: Mapping[str, ArchiveFile],
     timeouts_s: Mapping[str, int],
+    threads: ThreadPolicy,
 ) -> Plan:
     """Return the plan of registering a version, whose archives were checked."""
     target = reader.target(workflow)
@@ -113,7 +115,8 @@ def registration_plan(
     after = with_all_to(before, version) if set_default or target is None else before
     now = 0 if target is None else workers_of(reader, target, before.versions)
     kept = now if target is None or after == before else workers_of(reader, target, after.versions)
-    functions, unknown = _functions(spec, contents)
+    used_threads = {node.name: threads.of(node) for node in spec.nodes}
+    functions, unknown = _functions(spec, contents, used_threads)
     return Plan(
         action=PlanAction.CREATE if target is None else PlanAction.ADD_VERSION,
         workflow=workflow,
@@ -129,7 +132,13 @@ def registration_plan(
         ),
         changes=changes({}, timeouts_s),
         models=tuple(
-            PlannedModel(node=node, url=model.shown_url, sha256=model.sha256, size_bytes=model.path.stat().st_size)
+            PlannedModel(
+                node=node,
+                url=model.shown_url,
+                sha256=model.sha256,
+                size_bytes=model.path.stat().st_size,
+                threads=used_threads[node],
+            )
             for node, model in models.items()
         ),
         functions=functions,
@@ -147,10 +156,14 @@ def _same_archive(reader: Reader, target: WorkflowTarget, sha256: str) -> str | 
     return next((request.version for request in requests if request.archive_sha256 == sha256), None)
 
 
-def _functions(spec: WorkflowSpec, contents: WorkflowArchive) -> tuple[tuple[PlannedFunction, ...], tuple[str, ...]]:
+def _functions(
+    spec: WorkflowSpec, contents: WorkflowArchive, threads: Mapping[str, int | None]
+) -> tuple[tuple[PlannedFunction, ...], tuple[str, ...]]:
     """Return the functions that are nodes, and sentences about those that the source does not show."""
     names = [node.name for node in spec.nodes if node.kind is NodeKind.FUNCTION]
     source, file = contents.handler_source, contents.handler or ""
     lines = {} if source is None else function_lines(source, file)
-    found = tuple(PlannedFunction(name=name, line=lines[name]) for name in names if name in lines)
+    found = tuple(
+        PlannedFunction(name=name, line=lines[name], threads=threads[name]) for name in names if name in lines
+    )
     return found, tuple(f"Only running {file} shows what {name} is." for name in names if name not in lines)

@@ -18,6 +18,7 @@ from wfmgmt.domain.plans import Plan
 from wfmgmt.domain.redaction import redacted_yaml
 from wfmgmt.domain.releases import FIRST_VERSION
 from wfmgmt.domain.spec import WorkflowSpec, parse_spec
+from wfmgmt.domain.threads import ThreadPolicy
 from wfmgmt.domain.workflow import LoadRequest, Node
 from wfmgmt.errors import InvalidWorkflow, VersionExists, WorkflowExists
 from wfmgmt.errors.loading import NodesNotLoadable
@@ -129,6 +130,7 @@ class Prepared:
                     model_downloaded=model is not None and model.wanted_name is not None,
                     model_sha256=None if model is None else model.sha256,
                     settings=node.settings,
+                    threads=node.threads,
                 )
             )
         target = LoadRequest(
@@ -165,6 +167,7 @@ class Preparation:
         limits: Bounds on archives and specs.
         libraries: Judges the libraries that archives list.
         cancelled: Becomes true when the server stops.
+        threads: Says how many threads workers use.
     """
 
     def __init__(
@@ -177,6 +180,7 @@ class Preparation:
         limits: Limits,
         libraries: LibrariesCheck,
         cancelled: Callable[[], bool],
+        threads: ThreadPolicy,
     ) -> None:
         self._registry = registry
         self._fetcher = fetcher
@@ -185,6 +189,7 @@ class Preparation:
         self._limits = limits
         self._libraries = libraries
         self._cancelled = cancelled
+        self._threads = threads
 
     def acquisition(self, folders: StoreFolders, lease: str, tracker: Tracker, *, is_dry: bool = False) -> Acquisition:
         """Return what gets the archives of one registration, and keeps them unless it is a dry one."""
@@ -284,4 +289,5 @@ class Preparation:
                     "responseTimeout": request.response_timeout_s,
                     "startupTimeout": request.startup_timeout_s,
                 },
+                threads=self._threads,
             )

@@ -352,6 +352,7 @@ class LoadedVersion:
             archive_sha256=sha256,
             handler=f"{target.handler}:{node.name}" if is_function else None,
             settings=node.settings,
+            threads=node.threads,
             startup_timeout_s=target.startup_timeout_s,
         )
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.management_api import ManagementApi
 from tests.support.service import wait_until
+from wfmgmt.host import available_cores
 from wfmgmt.registry.kept_answers import KeyedRequest
 from wfmgmt.services import idempotency
 
@@ -366,7 +367,11 @@ def test_plan_of_a_registration_says_what_would_be_loaded(two: ManagementApi) ->
     assert (plan["action"], plan["version"], plan["archive"]["sameAs"]) == ("add-version", "3.0", "1.0")
     assert (plan["archive"]["url"], plan["archive"]["source"]) == ("seq.war", "store")
     assert [(model["node"], model["url"]) for model in plan["models"]] == [("m1", "m1.mar")]
-    assert plan["functions"] == [{"name": "pre_processing", "line": 1}, {"name": "post_processing", "line": 5}]
+    threads = available_cores()
+    assert plan["functions"] == [
+        {"name": "pre_processing", "line": 1, "threads": threads},
+        {"name": "post_processing", "line": 5, "threads": threads},
+    ]
     assert plan["workers"] == {"now": 3, "after": 3}
     assert plan["routes"] == {"before": {"1.0": 100}, "after": {"3.0": 100}}
 

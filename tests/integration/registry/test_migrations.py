@@ -251,7 +251,7 @@ def test_upgrade_killed_at_any_statement_leaves_the_old_schema_with_its_rows(
         check=True,
     )
     *killed, finished = sorted((tmp_path / "copies").iterdir(), key=lambda copy: int(copy.name))
-    assert len(killed) >= 2  # A new table, and the new revision.
+    assert len(killed) >= 2  # What is new, and the new revision.
     new = dump(finished)
     assert new.keys() >= {NEW_NAMES.get(name, name) for name in old}
     for copy in killed:

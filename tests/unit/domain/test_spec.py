@@ -306,6 +306,37 @@ def test_spec_takes_other_keys_at_the_top_with_a_warning() -> None:
     )
 
 
+def test_spec_gives_nodes_threads_under_a_key_of_our_own() -> None:
+    """TorchServe ignores the key; models and functions may have some, and need not."""
+    spec = parse(
+        "x-wfmgmt: {nodes: {m1: {threads: 2}, f: {threads: 1}, m2: {}}}\n"
+        "models: {m1: {url: m.mar}, m2: {url: m.mar}}\ndag: {f: [m1], m1: [m2]}"
+    )
+    assert {node.name: node.threads for node in spec.nodes} == {"f": 1, "m1": 2, "m2": None}
+    assert spec.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ("", "x-wfmgmt: expected a mapping with nodes, got null"),
+        ("{node: {}}", "x-wfmgmt: unknown key node, did you mean nodes?"),
+        ("{nodes: [f]}", "x-wfmgmt.nodes: expected a mapping of nodes to their settings, got a list"),
+        ("{nodes: {first: {}}}", "x-wfmgmt.nodes: first is not a node of the dag"),
+        ("{nodes: {ff: {}}}", "x-wfmgmt.nodes: ff is not a node of the dag, did you mean f?"),
+        ("{nodes: {f: 2}}", "x-wfmgmt.nodes.f: expected a mapping with threads, got 2"),
+        ("{nodes: {f: {thread: 2}}}", "x-wfmgmt.nodes.f: unknown key thread, did you mean threads?"),
+        ("{nodes: {f: {threads: 0}}}", "x-wfmgmt.nodes.f.threads: expected a whole number from 1 to 1000, got 0"),
+        ("{nodes: {f: {threads: all}}}", "x-wfmgmt.nodes.f.threads: expected a whole number from 1 to 1000, got 'all'"),
+    ],
+)
+def test_spec_is_refused_when_our_own_key_is_wrong(own: str, message: str) -> None:
+    """Nothing of it is ignored."""
+    with pytest.raises(InvalidWorkflow) as caught:
+        parse(f"x-wfmgmt: {own}\ndag: {{f: []}}")
+    assert str(caught.value) == message
+
+
 def test_spec_limits_its_warnings_when_there_are_very_many() -> None:
     """Ten thousand odd keys are found quickly and answered with a hundred of them."""
     keys = ", ".join(f"max-worker{number}: 1" for number in range(10_000))

@@ -3,7 +3,12 @@
 import pytest
 
 from wfmgmt.domain.threads import ThreadPolicy
-from wfmgmt.domain.workflow import NodeKind
+from wfmgmt.domain.workflow import NodeKind, NodeSettings, NodeSpec
+
+
+def make_node(kind: NodeKind = NodeKind.MODEL) -> NodeSpec:
+    """Return a node that may have two workers."""
+    return NodeSpec(name="n", kind=kind, url=None, settings=NodeSettings(max_workers=2))
 
 
 @pytest.mark.parametrize(
@@ -34,11 +39,11 @@ def test_worker_is_given_its_part_of_the_cores(
 def test_number_of_the_operator_is_shown(value: str, shown: int | None) -> None:
     """As far as it is one."""
     policy = ThreadPolicy(cores=8, inherited={"OMP_NUM_THREADS": value, "MKL_NUM_THREADS": "1"})
-    assert policy.effective(NodeKind.MODEL, 1) == shown
+    assert policy.of(make_node()) == shown
 
 
 def test_nothing_is_said_of_models_that_run_elsewhere() -> None:
     """Their functions run here."""
     policy = ThreadPolicy(cores=8, only_functions=True)
-    assert policy.effective(NodeKind.MODEL, 2) is None
-    assert policy.effective(NodeKind.FUNCTION, 2) == 4
+    assert policy.of(make_node()) is None
+    assert policy.of(make_node(NodeKind.FUNCTION)) == 4

@@ -49,6 +49,7 @@ class Model:
         settings: How many workers it has and how requests reach them; retries are the caller's business.
         startup_timeout_s: Time each worker has from its start until its handler is initialised.
         handler: Handler string of a function; None for models, whose manifest has it.
+        threads: Threads that libraries in each worker are to use; None when the spec does not say.
     """
 
     key: ModelKey
@@ -59,6 +60,7 @@ class Model:
     settings: NodeSettings
     startup_timeout_s: float
     handler: str | None = None
+    threads: int | None = None
 
     @property
     def node(self) -> str:

@@ -174,7 +174,7 @@ class LocalModel(Lifetime):
 
     def _load_message(self, folder: Path, device: str | None) -> Mapping[str, Any]:
         model, description = self.model, self._tree.description
-        threads = self._parts.threads.given(self._pool.max_workers)
+        threads = self._parts.threads.given(self._pool.max_workers, model.threads)
         environment = {} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))
         if device is not None:
             environment["CUDA_VISIBLE_DEVICES"] = device

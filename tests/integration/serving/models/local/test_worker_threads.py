@@ -64,6 +64,8 @@ async def test_handler_finds_its_part_of_the_cores(tmp_path: Path) -> None:
         await model.scale(0, 0)
         await model.scale(1, 6)
         assert (await ask(model))["found"] == every(1)
+        chosen = await load(servers.models, archive, uid="uid2", threads=4)
+        assert (await ask(chosen))["found"] == every(4)
 
 
 @in_event_loop
