@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,14 +85,13 @@ class Environments:
         self._installations: dict[str, _Installation] = {}
         self._forkservers: dict[str, _SharedForkserver] = {}
 
-    async def ensure(self, libraries: Collection[str], *, uid: str, workflow: str, node: str) -> str:
+    async def ensure(self, libraries: Collection[str], *, uid: str, log_fields: Mapping[str, str]) -> str:
         """Return the digest of the environment with these libraries, which is made now if there is none.
 
         Args:
             libraries: The lines of a requirements file, in order.
             uid: The registration that uses it from now on.
-            workflow: Workflow that the log lines name.
-            node: Node that the log lines name.
+            log_fields: What the log lines name: workflow, version and node.
 
         Raises:
             InstallFailed: It could not be made; nothing of it is left.
@@ -103,7 +102,7 @@ class Environments:
             while not await asyncio.to_thread(_use, folder, uid):
                 installation = self._installations.get(digest)
                 if installation is None:
-                    work = self._install(folder, libraries, workflow=workflow, node=node)
+                    work = self._install(folder, libraries, log_fields)
                     installation = self._installations[digest] = _Installation(asyncio.create_task(work))
                 await self._wait(digest, installation)
         except OSError as exc:
@@ -125,17 +124,16 @@ class Environments:
                 if self._installations.get(digest) is installation:
                     del self._installations[digest]
 
-    async def _install(self, folder: Path, libraries: Collection[str], *, workflow: str, node: str) -> None:
-        extra, began = {"workflow": workflow, "node": node}, time.monotonic()
-        part = _hidden_beside(folder)
-        _logger.info("installing libraries: %s", ", ".join(libraries), extra=extra)
+    async def _install(self, folder: Path, libraries: Collection[str], log_fields: Mapping[str, str]) -> None:
+        part, began = _hidden_beside(folder), time.monotonic()
+        _logger.info("installing libraries: %s", ", ".join(libraries), extra=log_fields)
         try:
             await asyncio.to_thread(_begin, part, libraries)
-            await self._installer.install(part, workflow=workflow, node=node)
+            await self._installer.install(part, log_fields)
             await asyncio.to_thread(_finish, part, folder)
         finally:
             await asyncio.to_thread(remove_folder, part)
-        _logger.info("installed libraries in %.1f s", time.monotonic() - began, extra=extra)
+        _logger.info("installed libraries in %.1f s", time.monotonic() - began, extra=log_fields)
 
     def take(self, digest: str) -> ForkserverClient:
         """Return the client of an environment's forkserver; `give_back` has to follow."""

@@ -62,21 +62,20 @@ class Installer:
         self._variables = variables
         self._timeout_s = timeout_s
 
-    async def install(self, folder: Path, *, workflow: str, node: str) -> None:
+    async def install(self, folder: Path, log_fields: Mapping[str, str]) -> None:
         """Make a folder with a requirements file into a virtual environment that has these libraries.
 
         When this is cancelled, nothing of it runs on.
 
         Args:
             folder: It has a folder `tmp` for temporary files, too.
-            workflow: Workflow that the log lines name.
-            node: Node that the log lines name.
+            log_fields: What the log lines name: workflow, version and node.
 
         Raises:
             InstallFailed: That is not possible, or takes too long.
         """
         log_read, log_write = os.pipe()
-        output = _Output(fields={"workflow": workflow, "node": node})
+        output = _Output(fields=dict(log_fields))
         pipe = LogPipe(log_read, output)
         try:
             process = await self._start(folder, log_write)

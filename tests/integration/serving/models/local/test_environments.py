@@ -1,6 +1,7 @@
 """Environments with the libraries that archives list: real pip, real interpreters, no network."""
 
 import asyncio
+import errno
 import json
 import os
 from collections.abc import AsyncIterator, Collection
@@ -189,6 +190,17 @@ async def test_failed_installation_fails_the_load_and_leaves_nothing(tmp_path: P
         assert reason in raised.value.reason
         assert str(tmp_path) not in raised.value.reason
         assert each.made == []
+
+
+@in_event_loop
+async def test_full_disk_is_the_cause_when_pip_says_so(tmp_path: Path) -> None:
+    """So that the client is answered as for every other full disk."""
+    async with installing(tmp_path) as each:
+        make_sdist(each.packages, "large", "1.0", first="raise OSError(28, 'No space left on device')")
+        with pytest.raises(ModelNotLoaded) as raised:
+            await load(each.servers.models, make_mar(tmp_path, requirements="large"))
+        assert isinstance(raised.value.__cause__, OSError)
+        assert raised.value.__cause__.errno == errno.ENOSPC
 
 
 @in_event_loop
