@@ -93,7 +93,7 @@ class Services:
             registry=self.registry, kept=self.kept, leases=self.leases, keep_s=settings.archives_keep_s
         )
         enforcement = Enforcement(registry=self.registry, runtime=self.runtime, long_requests=self.long_requests)
-        self.releases = Releases(registry=self.registry, folders=self.folders, enforcement=enforcement)
+        self.releases = Releases(registry=self.registry, folders=self.folders, kept=self.kept, enforcement=enforcement)
         self.scaling = Scaling(registry=self.registry, enforcement=enforcement)
         self.registration = Registration(
             registry=self.registry,

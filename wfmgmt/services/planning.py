@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from wfmgmt.archives.handler_names import function_lines
+from wfmgmt.archives.kept import KeptArchives
 from wfmgmt.archives.manifest import WorkflowArchive
 from wfmgmt.archives.stores import ArchiveFolder, StoreFolders
 from wfmgmt.domain.plans import (
@@ -23,6 +24,7 @@ from wfmgmt.domain.traffic import table_json
 from wfmgmt.domain.workflow import LoadRequest, NodeKind
 from wfmgmt.errors import ArchiveNotFound, InvalidArchive
 from wfmgmt.registry.reading import Reader
+from wfmgmt.registry.records import RegisteredArchive
 from wfmgmt.services.archives import ArchiveFile
 
 
@@ -47,20 +49,27 @@ def release_plan(reader: Reader, target: WorkflowTarget, before: RoutingTable, a
     )
 
 
-def lost_archives(folders: StoreFolders, versions: Iterable[LoadRequest]) -> tuple[str, ...]:
+def lost_archives(kept: KeptArchives, folders: StoreFolders, versions: Iterable[LoadRequest]) -> tuple[str, ...]:
     """Return a sentence about each archive without which a version cannot be loaded."""
     return tuple(
-        f"Version {version.version} has to be loaded first, but {file} is not in the {store} store any more."
+        f"Version {version.version} has to be loaded first, but {archive.file} is neither kept nor in the "
+        f"{archive.store} store any more."
         for version in versions
-        for store, file in _archives(version)
-        if not _is_there(folders.named(store), file)
+        for archive in _archives(version)
+        if kept.file(archive.sha256) is None
+        and not _is_there(folders.named(archive.store), archive.file)
+        and kept.tree(archive.sha256) is None
     )
 
 
-def _archives(version: LoadRequest) -> Iterable[tuple[str, str]]:
-    """Return store and file name of each archive of a version."""
-    models = [("model", node.model_file) for node in version.nodes if node.model_file is not None]
-    return dict.fromkeys([("workflow", version.archive_file), *models])
+def _archives(version: LoadRequest) -> Iterable[RegisteredArchive]:
+    own = RegisteredArchive("workflow", version.archive_file, version.archive_sha256)
+    models = [
+        RegisteredArchive("model", node.model_file, node.model_sha256)
+        for node in version.nodes
+        if node.model_file is not None and node.model_sha256 is not None
+    ]
+    return dict.fromkeys([own, *models])
 
 
 def _is_there(folder: ArchiveFolder, file: str) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+from wfmgmt.archives.kept import KeptArchives
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.domain.plans import Plan
 from wfmgmt.domain.releases import Release, ReleaseKind, RoutingTable, WorkflowTarget
@@ -43,12 +44,16 @@ class Releases:
     Args:
         registry: The registry.
         folders: The archive stores.
+        kept: The archives that are kept by their digests.
         enforcement: Brings releases into force.
     """
 
-    def __init__(self, *, registry: Registry, folders: StoreFolders, enforcement: Enforcement) -> None:
+    def __init__(
+        self, *, registry: Registry, folders: StoreFolders, kept: KeptArchives, enforcement: Enforcement
+    ) -> None:
         self._registry = registry
         self._folders = folders
+        self._kept = kept
         self._enforcement = enforcement
 
     def set_default(self, name: str, version: str, change: Change) -> Released | Plan:
@@ -162,7 +167,7 @@ class Releases:
         except RuntimeUnavailable as error:
             return replace(plan, unknown=(f"Which versions have to be loaded first: {error}",))
         with self._registry.read() as reader:
-            return replace(plan, warnings=lost_archives(self._folders, reader.load_requests(missing)))
+            return replace(plan, warnings=lost_archives(self._kept, self._folders, reader.load_requests(missing)))
 
 
 def _alternative(number: int | None) -> str:

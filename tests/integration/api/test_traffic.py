@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.management_api import ManagementApi
+from wfmgmt.folders import remove_folder
 
 CANARY = {"routes": [{"version": "1.0", "weight": 95}, {"version": "2.0", "weight": 5}]}
 ROLLOUT = {
@@ -81,11 +82,13 @@ def test_versions_that_are_not_loaded_are_loaded_before_the_release(two: Managem
 
 def test_dry_run_warns_of_versions_that_cannot_be_loaded(two: ManagementApi) -> None:
     """Of those that have to be loaded first, and whose archives are gone; and says so when it is not known."""
-    (two.services.settings.model_store / "m1.mar").unlink()
+    settings = two.services.settings
     request = "PUT /workflows/seq/2.0/set-default?dry_run=true"
-    assert two.send(request)["warnings"] == []
+    (settings.model_store / "m1.mar").unlink()
     two.runtime.loaded.clear()
-    warning = "Version 2.0 has to be loaded first, but m1.mar is not in the model store any more."
+    assert two.send(request)["warnings"] == []
+    remove_folder(settings.archives_folder)
+    warning = "Version 2.0 has to be loaded first, but m1.mar is neither kept nor in the model store any more."
     assert two.send(request)["warnings"] == [warning]
     assert two.send("PUT /workflows/seq/traffic?version=2.0&weight=10&dry_run=true")["warnings"][0] == warning
     two.runtime.is_dead = True
@@ -94,6 +97,10 @@ def test_dry_run_warns_of_versions_that_cannot_be_loaded(two: ManagementApi) -> 
         [],
         ["Which versions have to be loaded first: The runtime is down; it is being started."],
     )
+    two.runtime.is_dead = False
+    two.send("PUT /workflows/seq/2.0/set-default")
+    warnings = two.send("PUT /workflows/seq/traffic?version=1.0&weight=10&dry_run=true")["warnings"]
+    assert [each.split()[1] for each in warnings] == ["1.0"]
 
 
 def test_version_that_does_not_load_is_refused_and_nothing_is_changed(two: ManagementApi) -> None:
