@@ -24,7 +24,7 @@ PARTS: dict[str, Callable[[Path], list[Figure]]] = {
     "scale": changes.scaling,
     "routing": changes.routing,
     "mirror": changes.mirroring,
-    "archive": archives.registering_a_large_model,
+    "archive": archives.registering_large_models,
 }
 
 

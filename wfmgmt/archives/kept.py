@@ -5,6 +5,7 @@ What is registered stays what it was, whatever becomes of the file in the store.
     sha256/<its first two digits>/<digest>/archive      the bytes
                                            tree/        what they unpack to
                                            facts.json   what the tree looked like when it was made
+                                           sources.json what the files looked like that it was read from
 
 Either of the first two may be missing; a tree is made from the bytes when it is needed. All of it is made in a part, a
 hidden folder whose name says whose it is, and gets its place by renaming. So nothing is ever half there, and what a
@@ -22,6 +23,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from wfmgmt.archives.durable import new_durable_file, sync_folder
 from wfmgmt.archives.verified import VerifiedFile, open_verified
@@ -33,7 +35,9 @@ RUNTIME = "runtime"
 _OWNER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PART = re.compile(rf"\.({_OWNER.pattern})-[0-9a-f]{{32}}\.part")
 _OLD_SUFFIX = ".old"
-_BYTES, _TREE, _FACTS = "archive", "tree", "facts.json"
+_BYTES, _TREE, _FACTS, _SOURCES = "archive", "tree", "facts.json", "sources.json"
+#: Files that are known to have been an archive; a store has one name for it, or a few.
+_MAX_SOURCES = 8
 
 _log = logging.getLogger("wfmgmt.archives")
 
@@ -51,6 +55,31 @@ class Kept:
     sha256: str
     is_new: bool
     stamp: int
+
+
+class Source(NamedTuple):
+    """What a file looks like that an archive was read from; linking and renaming it change nothing of that.
+
+    Attributes:
+        device: Where it is.
+        inode: Which file it is there.
+        size_bytes: Its length.
+        mtime_ns: When it was last written to.
+    """
+
+    device: int
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+
+
+def source_of(file: Path) -> Source | None:
+    """Return what a file looks like, None when there is none that can be looked at."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return Source(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +108,8 @@ class ArchivePart:
         self._folder = folder
         self._is_copied = is_copied
         self._content: VerifiedFile | None = None
+        self._file: Path | None = None
+        self._source: Source | None = None
 
     def open(self, source: Path) -> VerifiedFile:
         """Open the archive for the one reading by which it is checked, hashed, copied and unpacked.
@@ -91,8 +122,9 @@ class ArchivePart:
             InvalidArchive: It cannot be read, or is no regular file.
             OSError: The copy cannot be written.
         """
-        is_copied = self._is_copied and not self._kept.has(source)
-        self._content = open_verified(source, self._folder / _BYTES if is_copied else None)
+        is_ours = self._kept.has(source)
+        self._file, self._source = source, None if is_ours else source_of(source)
+        self._content = open_verified(source, self._folder / _BYTES if self._is_copied and not is_ours else None)
         return self._content
 
     def keep(self) -> Kept:
@@ -102,10 +134,11 @@ class ArchivePart:
             InvalidArchive: The file is no longer what it was, or cannot be read.
             OSError: It cannot be written, for one because the disk is full; then it is not kept.
         """
-        if self._content is None:
+        if self._content is None or self._file is None:
             raise RuntimeError("nothing was opened")
         sha256 = self._content.sha256
-        if (there := self._kept.use(self._folder, sha256)) is not None:
+        source = self._source if self._source == source_of(self._file) else None
+        if (there := self._kept.use(self._folder, sha256, source)) is not None:
             return there
         if (copy := self._folder / _BYTES).exists():
             seal_file(copy)
@@ -114,7 +147,7 @@ class ArchivePart:
             with new_durable_file(self._folder / _FACTS, is_private=True) as file:
                 file.write(json.dumps(record(self.tree)).encode())
         sync_folder(self._folder)
-        return self._kept.put(self._folder, sha256)
+        return self._kept.put(self._folder, sha256, source)
 
 
 class KeptArchives:
@@ -163,15 +196,21 @@ class KeptArchives:
         """Return whether a file is one that is kept."""
         return self._root in file.parents
 
-    def use(self, part: Path, sha256: str) -> Kept | None:
-        """Return what is kept already if it has all that a part has, used as of now; None if it has not."""
+    def use(self, part: Path, sha256: str, source: Source | None) -> Kept | None:
+        """Return what is kept already if it has all that a part has, used as of now; None if it has not.
+
+        The source is a file with these bytes, if one is known.
+        """
         entry = self._entry(sha256)
         with self._lock():
             if _size(entry / _BYTES) < _size(part / _BYTES) or ((part / _TREE).exists() and self._tree(entry) is None):
                 return None
-            return Kept(sha256=sha256, is_new=False, stamp=_touch(entry)) if entry.exists() else None
+            if not entry.exists():
+                return None
+            _add_source(entry, source)
+            return Kept(sha256=sha256, is_new=False, stamp=_touch(entry))
 
-    def put(self, part: Path, sha256: str) -> Kept:
+    def put(self, part: Path, sha256: str, source: Source | None) -> Kept:
         """Give a part, which is complete and durable, the place of its digest.
 
         Where there is such an archive already, it gets what it lacks: the bytes, or a tree that is as it was made.
@@ -190,6 +229,7 @@ class KeptArchives:
                 sync_folder(entry.parent)
             else:
                 self._complete(entry, part)
+            _add_source(entry, source)
             found = Kept(sha256=sha256, is_new=is_new, stamp=_touch(entry))
         for old in entry.glob(f"*{_OLD_SUFFIX}"):
             remove_folder(old)
@@ -232,6 +272,21 @@ class KeptArchives:
         """Return the file with the bytes of an archive, to be checked when they are read; None without one."""
         path = self._entry(sha256) / _BYTES
         return path if path.exists() else None
+
+    def sources(self, sha256: str) -> list[Source]:
+        """Return what the files looked like that turned out to be an archive, the newest last.
+
+        A file in a store that looks like one of them need not be read to be known; one of another size is another.
+        """
+        return _sources(self._entry(sha256))
+
+    def add_source(self, sha256: str, source: Source) -> None:
+        """Record that a file that looks like this has the bytes of an archive, if that is kept."""
+        entry = self._entry(sha256)
+        with self._lock(), contextlib.suppress(FileNotFoundError):
+            stamp = entry.stat().st_mtime_ns
+            _add_source(entry, source)
+            os.utime(entry, ns=(stamp, stamp))  # That is no use of it.
 
     def forget_tree(self, sha256: str) -> None:
         """Remove the tree of an archive, which is not what it should be; it is made again when it is needed."""
@@ -308,6 +363,24 @@ class KeptArchives:
             yield
         finally:
             os.close(descriptor)
+
+
+def _sources(entry: Path) -> list[Source]:
+    try:
+        return [Source(*each) for each in json.loads((entry / _SOURCES).read_bytes())]
+    except (OSError, ValueError, TypeError):
+        return []
+
+
+def _add_source(entry: Path, source: Source | None) -> None:
+    """Record what a file looks like, as far as it can be recorded: without that, it has to be read to be known."""
+    known = _sources(entry)
+    if source is None or source in known:
+        return
+    fresh = entry / f"{uuid.uuid4().hex}{_OLD_SUFFIX}"
+    with contextlib.suppress(OSError):
+        fresh.write_text(json.dumps([*known, source][-_MAX_SOURCES:]), encoding="ascii")
+        fresh.replace(entry / _SOURCES)
 
 
 def _size(file: Path) -> int:

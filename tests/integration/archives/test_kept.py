@@ -16,7 +16,7 @@ import pytest
 from tests.support.factories import make_mar
 from tests.support.kept import kept_digests, kept_entry, kept_parts
 from tests.support.swaps import WAYS
-from wfmgmt.archives.kept import Kept, KeptArchives
+from wfmgmt.archives.kept import Kept, KeptArchives, source_of
 from wfmgmt.archives.manifest import read_mar, unpacked_model
 from wfmgmt.domain.limits import Limits
 from wfmgmt.errors import InvalidArchive
@@ -160,6 +160,31 @@ def test_what_is_missing_of_an_archive_is_added(folder: Path, source: Path) -> N
     keep(both, source, is_unpacked=False)
     assert both.file(digest) is not None
     assert both.tree(digest) == tree
+
+
+def test_files_that_an_archive_was_read_from_are_known_by_their_looks(
+    kept: KeptArchives, folder: Path, source: Path
+) -> None:
+    """Also under another name; not once they were written to. Getting to know one is no use of the archive."""
+    found = keep(kept, source)
+    digest = found.sha256
+    link = source.with_name("link.mar")
+    link.hardlink_to(source)
+    assert kept.sources(digest) == [source_of(source)] == [source_of(link)]
+    copy = source.with_name("copy.mar")
+    copy.write_bytes(source.read_bytes())
+    looks = source_of(copy)
+    assert looks is not None
+    assert looks not in kept.sources(digest)
+    kept.add_source(digest, looks)
+    assert kept.sources(digest) == [source_of(source), looks]
+    assert kept_entry(folder, digest).stat().st_mtime_ns == found.stamp
+    kept.add_source("0" * 64, looks)
+    WAYS["rewritten"](source, b"something else")
+    assert source_of(source) not in kept.sources(digest)
+    (kept_entry(folder, digest) / "sources.json").write_text("damaged")
+    assert kept.sources(digest) == kept.sources("0" * 64) == []
+    assert source_of(source.with_name("nosuch")) is None
 
 
 def test_archive_that_nobody_else_uses_is_taken_back(kept: KeptArchives, folder: Path, source: Path) -> None:
