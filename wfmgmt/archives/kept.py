@@ -295,8 +295,8 @@ class KeptArchives:
             (entry / _FACTS).unlink()
 
     def touch(self, digests: Collection[str]) -> None:
-        """Record that archives were used now, those that are kept."""
-        with self._lock():
+        """Record that archives were used now, those that are kept, as far as that can be recorded."""
+        with contextlib.suppress(OSError), self._lock():
             for sha256 in digests:
                 with contextlib.suppress(FileNotFoundError):
                     _touch(self._entry(sha256))
@@ -350,7 +350,7 @@ class KeptArchives:
         return self._root / f".{uuid.uuid4().hex}{_OLD_SUFFIX}"
 
     def _make_root(self) -> None:
-        ensure_folder(self._folder)
+        ensure_folder(self._folder.resolve())  # It may be a link to a larger disk.
         ensure_folder(self._root)
 
     @contextlib.contextmanager

@@ -306,6 +306,15 @@ def test_folder_that_was_removed_or_closed_is_made_again(kept: KeptArchives, fol
     assert kept.tree(digest) is not None
 
 
+def test_folder_may_be_a_link(folder: Path, tmp_path: Path, source: Path) -> None:
+    """To a larger disk."""
+    (tmp_path / "larger").mkdir()
+    folder.symlink_to("larger")
+    digest = keep(KeptArchives(folder), source).sha256
+    assert folder.is_symlink()
+    assert kept_digests(tmp_path / "larger") == {digest}
+
+
 def test_owner_has_to_have_the_form_of_a_name(kept: KeptArchives) -> None:
     """It becomes a part of file names."""
     with pytest.raises(ValueError, match="not an owner of parts"):
