@@ -23,6 +23,11 @@ $(VENV)/.runtime: requirements.txt pyproject.toml
 	$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@
 
+# The examples are packed with them, in the versions that the tests use.
+$(VENV)/.archivers: requirements-dev.txt $(VENV)/.runtime
+	$(BIN)/pip install --quiet --constraint requirements-dev.txt torch-model-archiver torch-workflow-archiver
+	@touch $@
+
 $(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
 	$(BIN)/pip install --quiet --requirement requirements-dev.txt
 	@touch $@
@@ -44,7 +49,7 @@ $(REAL)/.installed: requirements.txt examples/real/requirements.txt
 serve: $(VENV)/.runtime  ## Run the service: management on 127.0.0.1:8081, inference on 127.0.0.1:8080
 	@exec $(BIN)/gunicorn app:app
 
-examples: $(VENV)/.development  ## Build the example archives into the stores
+examples: $(VENV)/.archivers  ## Build the example archives into the stores
 	@$(BIN)/python examples/build.py
 
 example-real: $(REAL)/.installed  ## Build the example with a real model, serve it and ask it; downloads a few hundred MB

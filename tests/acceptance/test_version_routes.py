@@ -63,6 +63,45 @@ def test_default_version_answers_at_once(service: Service) -> None:
     assert predict(service) == (b"one", "1.0")
 
 
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("seq__m1", (b"one", "1.0")),
+        ("seq__m1/", (b"one", "1.0")),
+        ("seq__m1/2.0", (b"two", "2.0")),
+        ("seq__pre_processing/2.0/", (b"one", "2.0")),
+    ],
+)
+def test_node_answers_by_itself_under_the_name_of_its_model(
+    service: Service, path: str, expected: tuple[bytes, str]
+) -> None:
+    """The others do not run: the model of 2.0 would have changed what comes out of its functions."""
+    answer = requests.post(f"{service.inference}/predictions/{path}", data=b"one", timeout=30)
+    assert (answer.status_code, answer.content, answer.headers["x-workflow-version"]) == (200, *expected)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "message"),
+    [
+        ("seq", "ModelNotFoundException", "Model not found: seq"),
+        ("seq__m2", "ModelNotFoundException", "Model not found: seq__m2"),
+        ("other__m1", "ModelNotFoundException", "Model not found: other__m1"),
+        ("seq__m1/9", "ModelVersionNotFoundException", "Model version: 9 does not exist for model: seq__m1"),
+    ],
+)
+def test_prediction_of_a_node_that_is_not_there_is_a_404(service: Service, path: str, kind: str, message: str) -> None:
+    """With the texts of TorchServe."""
+    answer = requests.post(f"{service.inference}/predictions/{path}", data=b"one", timeout=30)
+    assert (answer.status_code, answer.json()) == (404, {"code": 404, "type": kind, "message": message})
+
+
+def test_prediction_of_a_node_says_nothing_about_the_release(service: Service) -> None:
+    """A fault that is looked for must not make a guard act."""
+    requests.post(f"{service.inference}/predictions/seq__m1", data=b"one", timeout=30).raise_for_status()
+    text = requests.get(f"{service.inference}/metrics", timeout=30).text
+    assert 'wfmgmt_version_requests_total{kind="pinned",version="1.0",workflow="seq"}' in text
+
+
 def test_traffic_is_split_and_shown(service: Service) -> None:
     """With figures of what each version answered."""
     before = send(service, "GET /workflows/seq/traffic").json()["figures"]["2.0"]["requests"]

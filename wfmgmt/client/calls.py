@@ -281,21 +281,25 @@ def predict(
     data: bytes = b"",
     *,
     version: str | None = None,
+    node: str | None = None,
     headers: Mapping[str, str] | None = None,
     trace: bool = False,
 ) -> Call[Predicted]:
-    """Send a request through a workflow.
+    """Send a request through a workflow, or to one of its nodes.
 
     Args:
         name: The workflow.
         data: The body, which the first node gets.
         version: Its version; chosen by the service unless given.
+        node: The only node that is to answer; the whole graph does unless given.
         headers: Like `Content-Type`, or those that handlers read.
         trace: Whether to ask what happened at each node.
     """
     return Call(
         method="POST",
-        path=_path(name, version, root="/wfpredict"),
+        path=_path(name, version, root="/wfpredict")
+        if node is None
+        else _path(f"{name}__{node}", version, root="/predictions"),
         query=given(trace=1 if trace else None),
         headers=headers or {},
         body=data,

@@ -4,6 +4,8 @@ WfmgmtError
 ├── RequestTooLarge             the body of a prediction is longer than the settings allow
 ├── RequestTooSlow              the head or the body of a prediction did not arrive in time
 ├── UnsupportedEncoding         the body of a prediction is compressed in a way that is not read
+├── ModelNotFound               no node has the name of a model that a prediction is for
+├── ModelVersionNotFound        the workflow of that node has no such version
 ├── NodeFailed                  a node could not answer a prediction, in all its attempts
 │   ├── NodeServerFailed        because its model server failed
 │   └── NodeServerTimedOut      because its model server did not answer in time
@@ -40,18 +42,34 @@ class UnsupportedEncoding(WfmgmtError):
         super().__init__(f"Content-Encoding {encoding!r} is not supported; expected one of {', '.join(supported)}.")
 
 
+class ModelNotFound(WfmgmtError):
+    """No node has the name of a model that a prediction is for; the text is TorchServe's."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"Model not found: {model}")
+
+
+class ModelVersionNotFound(WfmgmtError):
+    """The workflow of a node has no such version; the text is TorchServe's."""
+
+    def __init__(self, model: str, version: str) -> None:
+        super().__init__(f"Model version: {version} does not exist for model: {model}")
+
+
 class NodeFailed(WfmgmtError):
     """A node could not answer a prediction; the text starts as that of TorchServe 0.12.0.
 
     Attributes:
         node: The node.
         attempt: How many attempts were made.
+        hint: What the client may want to know besides; None for nothing.
     """
 
-    def __init__(self, node: str, attempt: int, reason: str) -> None:
+    def __init__(self, node: str, attempt: int, reason: str, hint: str | None = None) -> None:
         super().__init__(f"Error executing {node}: {reason}")
         self.node = node
         self.attempt = attempt
+        self.hint = hint
 
 
 class NodeServerFailed(NodeFailed):

@@ -78,6 +78,8 @@ STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
     predictions.RequestTooSlow: (HTTPStatus.REQUEST_TIMEOUT, "RequestTimeoutException"),
     predictions.RequestTooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "RequestEntityTooLargeException"),
     predictions.UnsupportedEncoding: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaTypeException"),
+    predictions.ModelNotFound: (HTTPStatus.NOT_FOUND, "ModelNotFoundException"),
+    predictions.ModelVersionNotFound: (HTTPStatus.NOT_FOUND, "ModelVersionNotFoundException"),
     predictions.WorkflowTimedOut: (HTTPStatus.GATEWAY_TIMEOUT, "GatewayTimeoutException"),
     predictions.NodeRefused: (HTTPStatus.BAD_REQUEST, "PredictionException"),
     predictions.NodeFailed: (HTTPStatus.INTERNAL_SERVER_ERROR, "InternalServerException"),

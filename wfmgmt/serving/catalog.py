@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator
+from itertools import chain
 from typing import Protocol
 
 from wfmgmt.control.load_state import LoadState
@@ -117,6 +118,17 @@ class Catalog:
         """Return the version that is to get a copy of a request, whether it can answer or not; None when none is."""
         workflow = self._workflows.get(wanted.workflow)
         return None if workflow is None else workflow.mirrored(wanted)
+
+    def node_called(self, model: str) -> tuple[str, str] | None:
+        """Return the workflow and the node that the name of a model stands for; None when it has not the form of one.
+
+        TorchServe calls the model of a node `{workflow}__{node}`. Either may have such underscores itself: a workflow
+        that has the node goes before one that has not, and one that exists before one that does not.
+        """
+        pairs = [(model[:at], model[at + 2 :]) for at in range(1, len(model) - 2) if model.startswith("__", at)]
+        has_node = (pair for pair in pairs if (known := self._workflows.get(pair[0])) and known.has_node(pair[1]))
+        exists = (pair for pair in pairs if pair[0] in self._workflows)
+        return next(chain(has_node, exists, pairs), None)
 
     def find(self, wanted: Wanted) -> LoadedVersion:
         """Return the version that a client means.

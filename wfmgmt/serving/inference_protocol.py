@@ -54,9 +54,9 @@ def framework_error(error: web.HTTPException) -> web.Response:
 
 
 def own_error(error: WfmgmtError) -> web.Response:
-    """Return the answer for one of our errors, with the node that is to blame if one is."""
+    """Return the answer for one of our errors, with the node that is to blame if one is, and a hint if there is one."""
     status, kind = status_and_type(error)
-    more = {name: value for name in ("node", "attempt") if (value := getattr(error, name, None)) is not None}
+    more = {name: value for name in ("node", "attempt", "hint") if (value := getattr(error, name, None)) is not None}
     answer = json_answer(error_body(status, kind, str(error), **more), status)
     if isinstance(error, Unavailable):
         answer.headers["Retry-After"] = str(error.retry_after_s)

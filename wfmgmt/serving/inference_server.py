@@ -7,8 +7,9 @@ from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from wfmgmt.errors import WfmgmtError
-from wfmgmt.errors.predictions import RequestTooLarge
+from wfmgmt.control.messages import TrafficKind
+from wfmgmt.errors import NodeNotFound, VersionNotFound, WfmgmtError, WorkflowNotFound
+from wfmgmt.errors.predictions import ModelNotFound, ModelVersionNotFound, RequestTooLarge
 from wfmgmt.http.answers import (
     LIVENESS,
     NO_CACHE,
@@ -34,6 +35,7 @@ _RUNTIME = web.AppKey("runtime", Runtime)
 _METRICS = web.AppKey("metrics", InferenceMetrics)
 _DESCRIPTION = json_body(INFERENCE_API)
 _VERSION_PATHS = ("/wfpredict/{name}/{version}", "/wfpredict/{name}/{version}/")
+_NODE_VERSION_PATHS = ("/predictions/{model}/{version}", "/predictions/{model}/{version}/")
 #: Keys of a request: what it holds until its answer is written, its version, the prediction whose trace is asked for.
 _HELD = web.RequestKey("held", ExitStack)
 _VERSION = web.RequestKey("version", str)
@@ -62,6 +64,9 @@ def inference_app(runtime: Runtime, *, metrics: InferenceMetrics, on_answer: OnA
     for path in ("/wfpredict/{name}", "/wfpredict/{name}/", *_VERSION_PATHS):
         for method in ("GET", "POST", "PUT"):
             app.router.add_route(method, path, _predict, expect_handler=_expect)
+    for path in ("/predictions/{model}", "/predictions/{model}/", *_NODE_VERSION_PATHS):
+        for method in ("GET", "POST", "PUT"):
+            app.router.add_route(method, path, _predict_node, expect_handler=_expect)
     for path in ("/ping", "/ping/"):
         app.router.add_get(path, _ping, expect_handler=_expect)
     for path in ("/readyz", "/readyz/"):
@@ -78,13 +83,40 @@ def inference_app(runtime: Runtime, *, metrics: InferenceMetrics, on_answer: OnA
 
 async def _predict(request: web.Request) -> web.Response:
     """Have a version of a workflow answer."""
+    return await _predict_by(request, request.match_info["name"])
+
+
+async def _predict_node(request: web.Request) -> web.Response:
+    """Have one node of a workflow answer, by the name that its model has in TorchServe."""
+    model = request.match_info["model"]
+    found = request.app[_RUNTIME].catalog.node_called(model)
+    if found is None:
+        raise ModelNotFound(model)
+    try:
+        return await _predict_by(request, *found)
+    except (WorkflowNotFound, NodeNotFound):
+        raise ModelNotFound(model) from None
+    except VersionNotFound:
+        raise ModelVersionNotFound(model, str(_named_version(request))) from None
+
+
+def _named_version(request: web.Request) -> str | None:
+    """Return the version that a request names; None when the release decides."""
+    return request.match_info.get("version") or request.headers.get(VERSION_HEADER)
+
+
+async def _predict_by(request: web.Request, workflow: str, node: str | None = None) -> web.Response:
+    """Have a version of a workflow answer, or one node of it.
+
+    Raises:
+        NodeNotFound: The version has no such node.
+        WfmgmtError: There is no answer; the text says why.
+    """
     runtime = request.app[_RUNTIME]
     catalog = runtime.catalog
     request_id = request[ID] = sane_request_id(request.headers.get(REQUEST_ID))
-    match = request.match_info
-    request[WORKFLOW] = match["name"]
-    named = match.get("version") or request.headers.get(VERSION_HEADER)
-    wanted = Wanted(match["name"], named, request_id, request.headers)
+    request[WORKFLOW] = workflow
+    wanted = Wanted(workflow, _named_version(request), request_id, request.headers)
     held = request[_HELD] = ExitStack()
     permit = held.enter_context(runtime.admission.admit())
     waited_s = 0.0 if catalog.can_answer(wanted) else await _wait_before_body(request, wanted, permit)
@@ -93,13 +125,17 @@ async def _predict(request: web.Request) -> web.Response:
     if version is None:
         waited_s = await catalog.wait_until_loaded(wanted, waited_s)
         version = catalog.find(wanted)
+    if node is not None and not version.has_node(node):
+        raise NodeNotFound(workflow, version.target.version, node)
     permit.begin()
     held.enter_context(version.accepting())
     request[_VERSION] = version.target.version
     first = NodeRequest(request_id=request_id, headers=encode_headers(request), fields=fields)
-    if (mirrored := catalog.mirrored(wanted)) is not None:
+    if node is None and (mirrored := catalog.mirrored(wanted)) is not None:
         runtime.mirror.copy(first, mirrored)
-    prediction = Prediction(request=first, permit=permit, waited_s=waited_s, kind=wanted.kind)
+    # What a node answers by itself says nothing about the release, so no guard looks at it.
+    kind = wanted.kind if node is None else TrafficKind.PINNED
+    prediction = Prediction(request=first, permit=permit, waited_s=waited_s, kind=kind, node=node)
     if request.query.get(TRACE) == "1":
         request[_TRACED] = prediction
     answers = await version.predict(prediction)

@@ -111,6 +111,10 @@ class LoadedVersion:
         """What lines of the log about it belong to."""
         return {"workflow": self.target.workflow, "version": self.target.version}
 
+    def has_node(self, node: str) -> bool:
+        """Return whether it has a node of that name."""
+        return any(each.name == node for each in self.target.nodes)
+
     def has_reached(self, revision: int) -> bool:
         """Return whether all settings of nodes are in force that came with a revision or later."""
         return self._settings is None or self._settings.has_reached(revision)

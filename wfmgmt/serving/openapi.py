@@ -8,6 +8,13 @@ from wfmgmt.http.openapi import NAME_IN_PATH, SHARED_PATHS, answer, components, 
 
 _VERSION: dict[str, Any] = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$", "example": "2.0"}
 _VERSION_IN_PATH: dict[str, Any] = {"name": "version", "in": "path", "required": True, "schema": _VERSION}
+_MODEL_IN_PATH: dict[str, Any] = {
+    "name": "model",
+    "in": "path",
+    "required": True,
+    "description": "A node, called WORKFLOW__NODE as TorchServe calls its model",
+    "schema": {"type": "string", "minLength": 1, "example": "seq__sentiment"},
+}
 _VERSION_HEADER: dict[str, Any] = {
     "name": "x-workflow-version",
     "in": "header",
@@ -48,7 +55,7 @@ _FAILURES = {
 }
 
 
-def _predict(method: str, of_version: str = "") -> dict[str, Any]:
+def _predict(method: str, of_version: str = "", what: str = "a workflow") -> dict[str, Any]:
     responses = {
         **errors(*_PREDICTING),
         **{status: json_answer(text, ref("NodeError")) for status, text in _FAILURES.items()},
@@ -61,7 +68,7 @@ def _predict(method: str, of_version: str = "") -> dict[str, Any]:
     }
     operation: dict[str, Any] = {
         "operationId": f"predict{of_version}{method.capitalize()}",
-        "summary": f"Send a request through {'one version of ' if of_version else ''}a workflow",
+        "summary": f"Send a request through {what}",
         "responses": responses,
     }
     return operation if method == "get" else {**operation, "requestBody": _BODY}
@@ -77,7 +84,18 @@ INFERENCE_API: dict[str, Any] = {
         },
         "/wfpredict/{name}/{version}": {
             "parameters": [NAME_IN_PATH, _VERSION_IN_PATH, _TRACE_PARAMETER],
-            **{method: _predict(method, "Version") for method in _METHODS},
+            **{method: _predict(method, "Version", "one version of a workflow") for method in _METHODS},
+        },
+        "/predictions/{model}": {
+            "parameters": [_MODEL_IN_PATH, _VERSION_HEADER, _TRACE_PARAMETER],
+            **{method: _predict(method, "Node", "one node of a workflow, to find a fault") for method in _METHODS},
+        },
+        "/predictions/{model}/{version}": {
+            "parameters": [_MODEL_IN_PATH, _VERSION_IN_PATH, _TRACE_PARAMETER],
+            **{
+                method: _predict(method, "NodeOfVersion", "one node of one version of a workflow")
+                for method in _METHODS
+            },
         },
         **SHARED_PATHS,
     },
@@ -91,6 +109,7 @@ INFERENCE_API: dict[str, Any] = {
                         "properties": {
                             "node": {"type": "string", "description": "The node that failed"},
                             "attempt": {"type": "integer", "description": "How many attempts were made"},
+                            "hint": {"type": "string", "description": "That another attempt is not likely to help"},
                         },
                     },
                 ]

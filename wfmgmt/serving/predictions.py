@@ -1,7 +1,7 @@
 """One request on its way through a workflow: its nodes, their attempts, its answer."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -29,6 +29,8 @@ _MIN_ERROR_STATUS = 400
 _FAILURES = {Fault.FAILED: NodeServerFailed, Fault.TIMED_OUT: NodeServerTimedOut}
 #: Stands for "any worker, but in no batch", for an attempt after a failure that was no worker's.
 _NO_WORKER = 0
+#: What a client reads of a failure that another attempt did not change.
+_SAME_AGAIN = "The handler failed in the same way in the first and in the last attempt: a retry is not likely to help."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +153,7 @@ class Prediction:
         permit: Counts it and its bytes as in flight.
         waited_s: For how long it has waited for the workflow to be loaded.
         kind: Why its version gets it.
+        node: The only node that is to answer; None for the whole graph.
         traces: By node, in the order in which they were asked.
     """
 
@@ -158,6 +161,7 @@ class Prediction:
     permit: Permit
     waited_s: float = 0.0
     kind: TrafficKind = TrafficKind.SERVE
+    node: str | None = None
     traces: dict[str, NodeTrace] = field(default_factory=dict)
 
 
@@ -221,7 +225,7 @@ class WorkflowRunner:
         self._nodes[node] = self._nodes[node]._replace(retries=retries)
 
     async def run(self, prediction: Prediction) -> Mapping[str, NodeAnswer]:
-        """Return the answers of the leaves, by name; of one node only, when that one set a status of 400 or more.
+        """Return the answers of the leaves, by name; of one node, when that set a status of 400 or more or is alone.
 
         Raises:
             NodeFailed: A node failed in all its attempts.
@@ -229,7 +233,7 @@ class WorkflowRunner:
             WorkflowNotReady: A queue is full, or a node has no worker.
             WorkflowTimedOut: The workflow's response_timeout is over.
         """
-        flow = DagRun[NodeAnswer](self._dag)
+        flow = DagRun[NodeAnswer](self._dag if prediction.node is None else Dag.from_edges([prediction.node], ()))
         try:
             async with timeout_after(self._response_timeout_s - prediction.waited_s):
                 await self._follow(flow, [flow.start()], prediction)
@@ -296,7 +300,7 @@ class WorkflowRunner:
                 failed = (*failed[:1], FailedAttempt.of(trace.attempts, error))
                 if trace.attempts > retries:
                     log.on_failed(request.request_id, failed, is_copy=is_copy)
-                    raise _failure(node, trace.attempts, error) from None
+                    raise _failure(node, error, failed) from None
                 measured.retries += 1
                 avoid = getattr(error, "worker", None) or _NO_WORKER
             except PredictionRefused as refused:
@@ -331,11 +335,21 @@ def _request(step: Step[NodeAnswer], first: NodeRequest) -> NodeRequest:
     return first._replace(fields=[InputField(name, answer.content) for name, answer in step.inputs.items()])
 
 
-def _failure(node: str, attempts: int, error: PredictionFailed | TimeoutError) -> NodeFailed:
-    """Return the error of a node whose last attempt failed."""
+def _failure(node: str, error: PredictionFailed | TimeoutError, failed: Sequence[FailedAttempt]) -> NodeFailed:
+    """Return the error of a node whose last attempt failed.
+
+    Args:
+        node: The node.
+        error: What the last attempt ended with.
+        failed: The first and the last attempt.
+    """
+    first, last = failed[0], failed[-1]
     if isinstance(error, TimeoutError):
-        return NodeFailed(node, attempts, type(error).__name__)
-    return _FAILURES.get(error.fault, NodeFailed)(node, attempts, error.reason)
+        return NodeFailed(node, last.number, last.reason)
+    is_constant = first.number < last.number and first.reason == last.reason
+    is_handlers = error.fault is Fault.MODEL and not error.is_worker_gone
+    hint = _SAME_AGAIN if is_constant and is_handlers else None
+    return _FAILURES.get(error.fault, NodeFailed)(node, last.number, last.reason, hint)
 
 
 async def _run_branches(branches: Iterable[Coroutine[None, None, None]]) -> None:

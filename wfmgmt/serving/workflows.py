@@ -84,6 +84,10 @@ class ServedWorkflow:
         """Whether the release in force has a guard or steps."""
         return self.release is not None and (self.release.table.guard is not None or bool(self.release.table.steps))
 
+    def has_node(self, node: str) -> bool:
+        """Return whether a version that is loaded has a node."""
+        return any(version.has_node(node) for version in self.versions.values())
+
     def choose(self, wanted: Wanted) -> str | None:
         """Return the version that a request is for; None when there is no routing."""
         if wanted.version or self._router is None:

@@ -59,6 +59,31 @@ async def test_workflow_is_found_once_it_is_loaded_and_registered(tmp_path: Path
         parts.catalog.find(Wanted("other"))
 
 
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [
+        ("a__m", ("a", "m")),
+        ("a__b__m", ("a__b", "m")),
+        ("a__b__other", ("a", "b__other")),
+        ("c__m", ("c", "m")),
+        ("a___m", ("a", "_m")),
+        ("a_m", None),
+        ("__m", None),
+        ("a__", None),
+        ("", None),
+    ],
+)
+@in_event_loop
+async def test_node_is_found_by_the_name_of_its_model(
+    tmp_path: Path, model: str, found: tuple[str, str] | None
+) -> None:
+    """Where underscores leave a choice, a workflow that has the node goes first, then one that exists."""
+    parts = make_parts(tmp_path)
+    for name in ("a", "a__b"):
+        await add_loaded(parts, name, workflow=name)
+    assert parts.catalog.node_called(model) == found
+
+
 @in_event_loop
 async def test_request_waits_until_its_workflow_is_loaded(tmp_path: Path) -> None:
     """As many as may; one more is refused. The result is the time that they waited."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from wfmgmt.control.messages import TrafficKind
+from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.workflow import LoadRequest, Node, NodeKind, NodeSettings
 from wfmgmt.errors import TooManyRequests, WorkflowNotReady
 from wfmgmt.errors.predictions import NodeFailed, NodeRefused, WorkflowTimedOut
@@ -165,6 +166,25 @@ async def test_node_fails_after_its_tries(retries: int) -> None:
         await workflow.run()
     assert (raised.value.node, raised.value.attempt) == ("a", retries + 1)
     assert str(raised.value) == f"Error executing a: bad {retries}"
+
+
+@pytest.mark.parametrize(
+    ("script", "hints"),
+    [
+        pytest.param([PredictionFailed("bad"), PredictionFailed("bad")], 1, id="same"),
+        pytest.param([PredictionFailed("bad"), PredictionFailed("worse")], 0, id="another"),
+        pytest.param([PredictionFailed("bad")], 0, id="one attempt"),
+        pytest.param([PredictionFailed("x", fault=Fault.FAILED)] * 2, 0, id="of the server"),
+        pytest.param([TimeoutError(), TimeoutError()], 0, id="time-outs"),
+    ],
+)
+@in_event_loop
+async def test_failure_that_a_retry_did_not_change_says_so(script: list[Exception], hints: int) -> None:
+    """A client learns that the same request again is not likely to succeed."""
+    workflow = Workflow({"a": []}, retries=len(script) - 1, a=failing(*script))
+    with pytest.raises(NodeFailed) as raised:
+        await workflow.run()
+    assert [raised.value.hint].count(None) == 1 - hints
 
 
 @in_event_loop

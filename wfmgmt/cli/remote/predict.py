@@ -23,6 +23,7 @@ class Predict:
     def describe_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add what the command takes to its parser."""
         version_argument(parser)
+        parser.add_argument("--node", help="the only node that is to answer")
         bodies = parser.add_mutually_exclusive_group()
         bodies.add_argument("-d", "--data", help="a form, as in curl: K=V&K=V, or @FILE")
         file = bodies.add_argument("-T", "--upload-file", metavar="FILE", help="a file as it is; - for standard input")
@@ -51,7 +52,7 @@ def _call(options: argparse.Namespace) -> Call[Predicted]:
             raise ValueError(f"--header: expected NAME:VALUE, got {header!r}")
         headers[name.strip()] = value.strip()
     workflow, version = options.name
-    return calls.predict(workflow, body, version=version, headers=headers, trace=options.trace)
+    return calls.predict(workflow, body, version=version, node=options.node, headers=headers, trace=options.trace)
 
 
 def _curl_words(options: argparse.Namespace, _: Call[Predicted]) -> list[str]:
