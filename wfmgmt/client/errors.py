@@ -106,6 +106,14 @@ class WorkflowReleaseNotFound(Refused):
     """The workflow has no such release."""
 
 
+class ModelNotFound(Refused):
+    """No node has that name of a model."""
+
+
+class ModelVersionNotFound(Refused):
+    """The workflow of the node has no such version."""
+
+
 class OperationNotFound(Refused):
     """There is no such operation, or it is not kept any more."""
 
