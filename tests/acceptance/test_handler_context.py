@@ -7,6 +7,7 @@ import requests
 
 from tests.support.factories import make_war
 from tests.support.service import Service
+from wfmgmt.host import available_cores
 
 SPEC = "models: {}\ndag: {pre: []}\n"
 PROCESSOR = """
@@ -31,6 +32,14 @@ def pre(data, context):
         return None
     context.metrics.get_metric("InferenceRequestCount").add_or_update(1, [context.model_name])
     return ["measured"]
+"""
+THREADS = """
+import os
+
+FOUND = os.environ.get("OMP_NUM_THREADS")
+
+def pre(data, context):
+    return None if data is None else [FOUND]
 """
 
 
@@ -68,3 +77,10 @@ def test_metric_that_a_torchserve_declares_is_counted(service: Service) -> None:
     assert ask(service, METRICS).text == "measured"
     wanted = 'wfmgmt_handler_count_total{name="InferenceRequestCount",node="pre",unit="count",workflow="context"} 1.0'
     assert wanted in service.inference_metrics()
+
+
+def test_libraries_of_the_handler_find_the_threads_that_describe_shows(service: Service) -> None:
+    """All cores for a node that has one worker, which no other one shares them with."""
+    found = ask(service, THREADS).text
+    (node,) = service.describe("context")["nodes"]
+    assert (found, node["threads"]) == (str(available_cores()), available_cores())

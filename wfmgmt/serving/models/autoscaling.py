@@ -84,7 +84,7 @@ class ScalingLog:
         self._refused_at: dict[ScalingReason, float] = {}
 
     def record(self, before: int, after: int, reason: ScalingReason, why: str) -> None:
-        """Record that there are another number of workers from now on."""
+        """Record a change of the number of workers."""
         self._on_scaled(self._workflow, self._node, "up" if after > before else "down", reason.value)
         self._info(f"autoscaled from {before} to {after} workers: {why}")
 

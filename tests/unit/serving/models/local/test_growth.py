@@ -103,7 +103,7 @@ def test_worker_that_waits_for_a_core_is_not_taken_for_one_that_waits() -> None:
 
 
 def test_pool_grows_without_a_look_at_the_cores_when_told_to() -> None:
-    """As it does not when all growth is off."""
+    """`always` does not look, and `off` adds none however many cores are free."""
     (verdict,), _ = asyncio.run(decide({OWN: 2.0}, mode=AutoscaleMode.ALWAYS))
     assert verdict.why == "requests have waited for 0.06 s"
     grown, counted = asyncio.run(decide({OWN: 0.0}, mode=AutoscaleMode.OFF))
