@@ -11,8 +11,8 @@ from wfmgmt.serving.distributions import SECONDS, Distribution
 
 #: Times are counted by powers of this, so a quantile is off by half of a tenth at most.
 _STEP = math.log(1.1)
-#: From the first one on; shorter times are counted with it, and those of a day and more with the last one.
-_SHORTEST_S, _BINS = 1e-5, 240
+#: From this one on; shorter times are counted with it.
+_SHORTEST_S = 1e-5
 #: The last minute is known to one of its parts.
 MINUTE_S, _PART_S = 60.0, 5.0
 _MIN_SERVER_ERROR = 500
@@ -38,8 +38,9 @@ class Totals:
         """Count one request."""
         self.requests += 1
         self.failures += is_failure
-        number = 0 if took_s <= _SHORTEST_S else min(int(math.log(took_s / _SHORTEST_S) / _STEP), _BINS - 1)
-        self.bins[number] = self.bins.get(number, 0) + 1
+        number = 0 if took_s <= _SHORTEST_S else int(math.log(took_s / _SHORTEST_S) / _STEP)
+        bins = self.bins
+        bins[number] = bins.get(number, 0) + 1
 
     def include(self, others: "Totals") -> None:
         """Count other requests, too."""
@@ -81,30 +82,32 @@ class Totals:
 class LastMinute:
     """Requests of the last minute, counted in parts of it. For the event loop only."""
 
-    __slots__ = ("_parts",)
+    __slots__ = ("_number", "_part", "_parts")
 
     def __init__(self) -> None:
-        #: With the number of the part; those in which there were any requests.
-        self._parts: list[tuple[int, Totals]] = []
+        #: Those in which there were any requests, by number.
+        self._parts: dict[float, Totals] = {}
+        self._number, self._part = -1.0, Totals()
 
     def record(self, now: float, took_s: float, *, is_failure: bool) -> None:
         """Count one request that was answered, or could not be."""
-        number = int(now / _PART_S)
-        if not self._parts or self._parts[-1][0] != number:
-            self._parts = [*self._since(now), (number, Totals())]
-        self._parts[-1][1].add(took_s, is_failure=is_failure)
+        number = now // _PART_S
+        if number != self._number:
+            self._number, self._part = number, Totals()
+            self._parts = {**self._since(now), number: self._part}
+        self._part.add(took_s, is_failure=is_failure)
 
     def figures(self, now: float) -> TrafficFigures:
         """Return what clients are shown."""
         last = Totals()
-        for _, totals in self._since(now):
+        for totals in self._since(now).values():
             last.include(totals)
         return last.figures()
 
-    def _since(self, now: float) -> list[tuple[int, Totals]]:
+    def _since(self, now: float) -> dict[float, Totals]:
         """Return the parts that are not older than a minute."""
-        first = int((now - MINUTE_S) / _PART_S) + 1
-        return [part for part in self._parts if part[0] >= first]
+        first = (now - MINUTE_S) // _PART_S + 1
+        return {number: totals for number, totals in self._parts.items() if number >= first}
 
 
 class Traffic:
