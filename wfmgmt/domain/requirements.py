@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from typing import Any, Literal
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 
@@ -20,9 +20,10 @@ ModelRequirements = Literal["ignore", "check", "install"]
 #: The file at the top of a workflow archive; the manifest of a model archive names its own.
 FILE_NAME = "requirements.txt"
 
-#: As pip has it: a number sign at the beginning of a line or behind a space begins a comment.
-_COMMENT = re.compile(r"(^|\s+)#.*$")
-_HASH = re.compile(r"\s+--hash[=\s]\s*(\w+:[0-9a-fA-F]+)")
+MAX_LIBRARIES = 1000
+#: Longest requirement, without digests.
+_MAX_CHARS = 2000
+_HASH = re.compile(r" --hash[= ](\w+:[0-9a-fA-F]+)")
 #: Options that say where packages come from and in which form, and name none.
 _SOURCES = re.compile(
     r"(-i|-f|--index-url|--extra-index-url|--find-links|--no-index|--trusted-host"
@@ -57,7 +58,10 @@ class RequirementsFile:
         Raises:
             RequirementsInvalid: The file is missing, or a line of it is not the name and the versions of a library.
         """
-        return tuple(sorted(set(self._requirements(for_install=for_install))))
+        libraries = sorted(set(self._requirements(for_install=for_install)))
+        if len(libraries) > MAX_LIBRARIES:
+            raise RequirementsInvalid(f"{self.name} lists {len(libraries)} libraries, the limit is {MAX_LIBRARIES}")
+        return tuple(libraries)
 
     def _requirements(self, *, for_install: bool) -> Iterator[str]:
         for number, line in _joined_lines(self._text()):
@@ -68,8 +72,8 @@ class RequirementsFile:
             if option is not None:
                 raise RequirementsInvalid(f"{where}: {option[0]} is not allowed, {_WHERE_FROM}")
             try:
-                requirement = Requirement(_HASH.sub("", line))
-            except InvalidRequirement as error:
+                requirement = _parsed(line)
+            except ValueError as error:
                 shown = shortened(redacted(line))
                 raise RequirementsInvalid(
                     f"{where}: expected the name and the versions of a library, got {shown!r}"
@@ -96,20 +100,43 @@ def requirements_name(manifest: Mapping[str, Any]) -> str | None:
     return name if isinstance(name, str) and name else None
 
 
+def _parsed(line: str) -> Requirement:
+    """Return the requirement of a line.
+
+    Raises:
+        ValueError: It is none, is too long, or its marker means nothing.
+    """
+    text = _HASH.sub("", line)
+    if len(text) > _MAX_CHARS:
+        raise ValueError("too long")
+    try:
+        requirement = Requirement(text)
+        if requirement.marker is not None:
+            requirement.marker.evaluate({"extra": ""})
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    return requirement
+
+
 def _joined_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines that say something, each with its number; a backslash joins one to the next."""
-    begun, at = "", 0
-    for number, line in enumerate(text.splitlines(), 1):
-        at = at if begun else number
-        bare = _COMMENT.sub("", line)
-        if bare.endswith("\\"):
-            begun += bare[:-1] + " "
-            continue
-        joined, begun = (begun + bare).strip(), ""
-        if joined:
-            yield at, joined
-    if begun.strip():
-        yield at, begun.strip()
+    """Yield the lines that say something, with their numbers and single spaces; a backslash joins one to the next."""
+    words: list[str] = []
+    at = 0
+    for number, line in enumerate([*text.splitlines(), ""], 1):
+        at = at if words else number
+        bare = _without_comment(line)
+        words += bare.removesuffix("\\").split()
+        if words and not bare.endswith("\\"):
+            yield at, " ".join(words)
+            words = []
+
+
+def _without_comment(line: str) -> str:
+    """Return a line without its comment, which begins as pip has it: at the beginning or behind a space."""
+    at = line.find("#")
+    while at > 0 and not line[at - 1].isspace():
+        at = line.find("#", at + 1)
+    return line if at < 0 else line[:at]
 
 
 def missing_libraries(libraries: tuple[str, ...]) -> tuple[str, ...]:
@@ -118,9 +145,7 @@ def missing_libraries(libraries: tuple[str, ...]) -> tuple[str, ...]:
     What an extra brings is looked for as well, and a marker that does not hold here excuses its library.
     """
     seen: set[str] = set()
-    return tuple(
-        dict.fromkeys(each for library in libraries for each in _missing(Requirement(_HASH.sub("", library)), seen))
-    )
+    return tuple(dict.fromkeys(each for library in libraries for each in _missing(_parsed(library), seen)))
 
 
 def _missing(requirement: Requirement, seen: set[str], extra: str = "") -> Iterator[str]:
@@ -139,7 +164,7 @@ def _missing(requirement: Requirement, seen: set[str], extra: str = "") -> Itera
         yield f"{requirement} ({found.version} is installed)"
     for extra_wanted in requirement.extras:
         for line in found.requires or ():
-            with suppress(InvalidRequirement):  # What is installed may be older than the rules.
+            with suppress(ValueError):  # What is installed may be older than the rules.
                 further = Requirement(line)
                 if further.marker is not None and not further.marker.evaluate({"extra": ""}):
                     yield from _missing(further, seen, extra_wanted)

@@ -1,10 +1,20 @@
 """Requirements files of archives, and what of them is missing in the environment of the tests."""
 
+import time
+from contextlib import suppress
 from importlib.metadata import version
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from wfmgmt.domain.requirements import RequirementsFile, RequirementsInvalid, missing_libraries, requirements_name
+from wfmgmt.domain.requirements import (
+    MAX_LIBRARIES,
+    RequirementsFile,
+    RequirementsInvalid,
+    missing_libraries,
+    requirements_name,
+)
 
 FLASK, PYTEST = version("flask"), version("pytest")
 
@@ -49,6 +59,39 @@ def test_lines_that_are_no_library_are_named(*, text: str | bytes | None, messag
         listed(text, for_install=for_install)
     assert message in str(raised.value)
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a; python_version ~= 'x'",
+        "a; " + "(" * 900 + "os_name == 'posix'" + ")" * 900,
+        "a" + "==1" * 1000,
+        "\n".join(f"a{number}" for number in range(MAX_LIBRARIES + 1)),
+        "a; platform_release >= 'x' and implementation_version ~= '~'",
+    ],
+    ids=["marker", "nested", "long", "many", "versions"],
+)
+def test_lists_that_cannot_be_judged_are_refused(text: str) -> None:
+    """What the parser stumbles over is the archive's fault."""
+    with pytest.raises(RequirementsInvalid):
+        listed(text)
+
+
+@pytest.mark.parametrize("text", [" " * 250_000 + "x y", "a \\\n" * 60_000, "#" * 250_000, "--hash=a " * 30_000])
+def test_long_lists_are_read_in_no_time(text: str) -> None:
+    """Whatever they are made of: nothing takes quadratic time, which would be minutes."""
+    began = time.process_time()
+    with suppress(RequirementsInvalid):
+        listed(text)
+    assert time.process_time() - began < 5
+
+
+@given(st.text(alphabet="ab.-=<>~!@;#\\ \n'\"()[]0123,*+") | st.from_regex(r"a(\[b\])?(==|>=|~=)1(;os_name=='x')?"))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    """Nothing else is raised, neither by reading nor by looking for what is missing."""
+    with suppress(RequirementsInvalid):
+        missing_libraries(listed(text))
 
 
 @pytest.mark.parametrize(
