@@ -1,5 +1,6 @@
 """What some tests need that is installed on request, like a real TorchServe, and how properties are tested."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,14 @@ import pytest
 from tests.support import example_real
 from tests.support import real_torchserve as torchserve
 from tests.support.real_torchserve import SMALL, VENV, TorchServe
+from wfmgmt.domain.threads import THREAD_VARIABLES
 
 #: What needs something that is installed on request: by marker, what says that it is missing.
 _ON_REQUEST = {"torchserve": torchserve.missing, "example_real": example_real.missing}
+
+# Some shells set these for all programs, and then they decide about the threads of workers.
+for variable in THREAD_VARIABLES:
+    os.environ.pop(variable, None)
 
 # How long an example takes says how busy the machine is; speed is measured in `benchmarks`.
 hypothesis.settings.register_profile("patient", deadline=None)
