@@ -37,7 +37,8 @@ def log_change(event: AuditEvent) -> None:
         error = detail.get("error", {})
         message = f"failed: {action} {by}: {error.get('type')}: {error.get('message')}"
     else:
-        message = ": ".join((f"{_DONE.get(action, action)} {by}", *filter(None, (", ".join(_facts(action, detail)),))))
+        facts = ", ".join(_facts(action, detail))
+        message = f"{_DONE.get(action, action)} {by}" + (f": {facts}" if facts else "")
     if reason := detail.get("reason"):
         message += f"; reason: {reason}"
     _log.log(
@@ -60,8 +61,8 @@ def _facts(action: AuditAction, detail: Mapping[str, Any]) -> Iterator[str]:
     if (release := detail.get("release")) is not None:
         yield f"release {release} ({action})"
     if (after := detail.get("after")) is not None:
-        yield " ".join(f"{route['version']}={route['weight']}%" for route in after["routes"])
-        if (mirror := after["mirror"]) is not None:
+        yield " ".join(f"{route['version']}={route['weight']}%" for route in after.get("routes", ()))
+        if (mirror := after.get("mirror")) is not None:
             yield f"mirror {mirror['version']}={mirror['percent']}%"
     if (versions := detail.get("versions")) is not None:
         yield f"versions {' '.join(versions)}"

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from wfmgmt.serving.log_rate import LogRate
@@ -10,6 +11,8 @@ from wfmgmt.serving.traffic import is_server_error
 
 #: Records of one node in a second, and their bytes; the others are counted.
 MAX_RECORDS_PER_SECOND, MAX_BYTES_PER_SECOND = 20, 256 * 1024
+#: The same of requests that were refused or not taken: while there are too many of them, a failure is still to be seen.
+MAX_REFUSALS_PER_SECOND = 5
 
 _log = logging.getLogger("wfmgmt.prediction")
 
@@ -44,19 +47,23 @@ class FailureLog:
     the request was a copy. So is what was not taken for lack of workers. A refusal with a 4xx is no failure.
     """
 
-    __slots__ = ("_fields", "_rate")
+    __slots__ = ("_failures", "_fields", "_refusals")
 
     def __init__(self, *, workflow: str, version: str, node: str) -> None:
         self._fields: Mapping[str, Any] = {"workflow": workflow, "version": version, "node": node}
-        self._rate = LogRate(
-            max_lines=MAX_RECORDS_PER_SECOND, max_bytes=MAX_BYTES_PER_SECOND, on_dropped=self._report_dropped
+        self._failures, self._refusals = (
+            LogRate(max_lines=lines, max_bytes=MAX_BYTES_PER_SECOND, on_dropped=partial(self._report_dropped, what))
+            for lines, what in (
+                (MAX_RECORDS_PER_SECOND, "failed predictions"),
+                (MAX_REFUSALS_PER_SECOND, "refused predictions"),
+            )
         )
 
     def on_failed(self, request_id: str, failed: Sequence[FailedAttempt], *, is_copy: bool) -> None:
         """Record a prediction that failed in its last attempt."""
         level, note = (logging.WARNING, " (a copy)") if is_copy else (logging.ERROR, "")
         last = failed[-1]
-        self._record(level, f"prediction failed{note}: {last.reason}", request_id, last.number, failed)
+        self._record(self._failures, level, f"prediction failed{note}: {last.reason}", request_id, last.number, failed)
 
     def on_refused(
         self, request_id: str, failed: Sequence[FailedAttempt], refused: PredictionRefused, *, is_copy: bool
@@ -68,34 +75,41 @@ class FailureLog:
             self.on_failed(request_id, [*failed[:-1], last], is_copy=is_copy)
         else:
             what = f"prediction refused with status {refused.status}: {refused.reason}"
-            self._record(logging.INFO, what, request_id, last.number, failed[:-1])
+            self._record(self._refusals, logging.INFO, what, request_id, last.number, failed[:-1])
 
     def on_not_taken(self, request_id: str, attempt: int, failed: Sequence[FailedAttempt], why: NoWorker) -> None:
         """Record one that no worker took."""
-        self._record(logging.WARNING, f"prediction not taken: {why}", request_id, attempt, failed)
+        rate = self._failures if failed else self._refusals
+        self._record(rate, logging.WARNING, f"prediction not taken: {why}", request_id, attempt, failed)
 
     def on_answered(self, request_id: str, attempt: int, failed: Sequence[FailedAttempt]) -> None:
         """Record one that was answered in a further attempt."""
         what = f"prediction answered in attempt {attempt} after: {failed[-1].reason}"
-        self._record(logging.WARNING, what, request_id, attempt, failed)
+        self._record(self._failures, logging.WARNING, what, request_id, attempt, failed)
 
     def on_error_status(self, request_id: str, attempt: int, status: int) -> None:
         """Record one for which the handler set a status of the server's errors."""
-        self._record(logging.WARNING, f"prediction answered with status {status}", request_id, attempt)
+        self._record(self._failures, logging.WARNING, f"prediction answered with status {status}", request_id, attempt)
 
-    def _record(
-        self, level: int, what: str, request_id: str, attempt: int, failed: Sequence[FailedAttempt] = ()
+    def _record(  # noqa: PLR0917 - it is called in this class alone, with the same few values
+        self,
+        rate: LogRate,
+        level: int,
+        what: str,
+        request_id: str,
+        attempt: int,
+        failed: Sequence[FailedAttempt] = (),
     ) -> None:
         if not _log.isEnabledFor(level):
             return
         traceback = _joined(failed)
-        if self._rate.admits(len(what) + len(traceback)):
+        if rate.admits(len(what) + len(traceback)):
             pid = failed[-1].pid if failed else None
             extra = {**self._fields, "request_id": request_id, "attempt": attempt, "pid": pid, "traceback": traceback}
             _log.log(level, "%s", what, extra=extra)
 
-    def _report_dropped(self, records: int) -> None:
-        _log.warning("%d more records of failed predictions were dropped", records, extra=self._fields)
+    def _report_dropped(self, what: str, records: int) -> None:
+        _log.warning("%d more records of %s were dropped", records, what, extra=self._fields)
 
 
 def _joined(failed: Sequence[FailedAttempt]) -> str:

@@ -123,3 +123,15 @@ async def test_records_of_a_flood_are_counted(log: pytest.LogCaptureFixture) -> 
     assert len(failed) + sum(dropped) == MAX_RECORDS_PER_SECOND + 30
     assert len(failed) < MAX_RECORDS_PER_SECOND + 30
     assert log.records[-1].__dict__["node"] == "a"
+
+
+@in_event_loop
+async def test_refusals_of_a_flood_hide_no_failure(log: pytest.LogCaptureFixture) -> None:
+    """While nothing is taken any more, it can still be seen what fails."""
+    refusals = [NoWorker("100 requests wait for a already")] * 100
+    workflow = Workflow({"a": []}, retries=0, a=failing(*refusals, raised("bad")))
+    for _ in range(101):
+        with pytest.raises(WfmgmtError):
+            await workflow.run()
+    assert log.messages[-1] == "prediction failed: bad"
+    assert len(log.messages) < 50
