@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from wfmgmt.domain.limits import MIB, Limits
-from wfmgmt.domain.threads import MAX_THREADS, THREAD_VARIABLES, ThreadPolicy
+from wfmgmt.domain.threads import MAX_THREADS, OPENMP_VARIABLES, SHORT_WAITS, THREAD_VARIABLES, ThreadPolicy
 from wfmgmt.errors.commands import SettingsInvalid
 
 ENV_PREFIX = "WFMGMT_"
@@ -379,7 +379,8 @@ def worker_environment(settings: Settings) -> dict[str, str]:
     The instance folder stays, so that an operator can tell to which service a process belongs that a handler started.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}  # noqa: TID251
-    return {**environment, f"{ENV_PREFIX}INSTANCE": str(settings.instance)}
+    is_decided = settings.worker_threads == "off" or any(environment.get(name) for name in OPENMP_VARIABLES)
+    return {**environment, **({} if is_decided else SHORT_WAITS), f"{ENV_PREFIX}INSTANCE": str(settings.instance)}
 
 
 def thread_policy(settings: Settings, cores: int) -> ThreadPolicy:

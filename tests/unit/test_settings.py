@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from wfmgmt.domain.threads import THREAD_VARIABLES, ThreadPolicy
+from wfmgmt.domain.threads import OPENMP_VARIABLES, THREAD_VARIABLES, ThreadPolicy
 from wfmgmt.errors.commands import SettingsInvalid
-from wfmgmt.settings import Address, Settings, thread_policy
+from wfmgmt.settings import Address, Settings, thread_policy, worker_environment
 
 
 def test_defaults_listen_on_this_host_only() -> None:
@@ -91,6 +91,30 @@ def test_threads_follow_the_setting_and_the_environment(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert thread_policy(Settings.load({}, **values), 4) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "variables", "expected"),
+    [
+        ({}, {}, {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}),
+        ({"worker_threads": "2"}, {}, {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}),
+        ({"worker_threads": "off"}, {}, {}),
+        ({}, {"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
+        ({}, {"KMP_BLOCKTIME": "5"}, {"KMP_BLOCKTIME": "5"}),
+        ({}, {"OMP_NUM_THREADS": "4"}, {"OMP_NUM_THREADS": "4"}),
+    ],
+    ids=["auto", "number", "off", "policy", "intel", "threads"],
+)
+def test_threads_of_workers_wait_asleep(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, str], variables: dict[str, str], expected: dict[str, str]
+) -> None:
+    """Unless the operator says anything about OpenMP."""
+    for name in OPENMP_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    environment = worker_environment(Settings.load({}, **values))
+    assert {name: environment[name] for name in OPENMP_VARIABLES if name in environment} == expected
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,11 @@ from wfmgmt.domain.workflow import Node, NodeKind, NodeSpec
 #: What these libraries read when they are loaded. Each but for the first falls back on the first, if at all.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 MAX_THREADS = 1000
+#: Has OpenMP's threads wait for each other asleep, GNU's after a moment on their cores, as by themselves when
+#: they know of more threads than cores. Otherwise they spin for milliseconds, also when the awaited one has no core.
+SHORT_WAITS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
+#: What of an operator's variables says how OpenMP works: one of them is enough.
+OPENMP_VARIABLES = (*THREAD_VARIABLES, *SHORT_WAITS, "KMP_BLOCKTIME")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
