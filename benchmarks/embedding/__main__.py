@@ -13,6 +13,7 @@ from benchmarks.embedding.measuring import CLIENTS, AnswersDiffer, measure, writ
 from benchmarks.embedding.servers import SERVERS, Stores, run
 from benchmarks.figures import machine, table
 from benchmarks.torchserve import installation
+from examples.real.build import WORKFLOW
 
 
 def _arguments() -> argparse.Namespace:
@@ -25,21 +26,24 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8], help="sizes of batches")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each measurement, the servers taking turns")
     parser.add_argument("--seconds", type=int, default=4, help="length of a round")
+    parser.add_argument("--example", action=argparse.BooleanOptionalAction, default=True, help="the whole example, too")
     parser.add_argument("--only", nargs="+", choices=SERVERS, default=SERVERS, help="measure some of the servers")
     return parser.parse_args()
 
 
-def _measure(arguments: argparse.Namespace) -> report.Results:
+def _measure(arguments: argparse.Namespace) -> tuple[report.Results, report.ByServer]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         stores, script = Stores(folder), write_script(folder)
         settings = itertools.product(arguments.workers, arguments.batch_sizes)
         workflows = {setting: stores.add(*setting) for setting in settings}
         with run(arguments.only, stores, folder) as servers:
-            return {
-                setting: measure(servers, workflow, script, rounds=arguments.rounds, seconds=arguments.seconds)
-                for setting, workflow in workflows.items()
-            }
+
+            def measured(workflow: str) -> report.ByServer:
+                return measure(servers, workflow, script, rounds=arguments.rounds, seconds=arguments.seconds)
+
+            results = {setting: measured(workflow) for setting, workflow in workflows.items()}
+            return results, measured(WORKFLOW) if arguments.example else {}
 
 
 def main() -> int:
@@ -50,12 +54,12 @@ def main() -> int:
     try:
         installation.check_programs()
         about = f"{machine()}, {installation.versions(Path(sys.prefix))}, {_libraries()}"
-        results = _measure(arguments)
+        results, example = _measure(arguments)
     except (installation.Missing, AnswersDiffer) as error:
         print(f"not measured: {error}", file=sys.stderr)
         return 1
     figures = report.figures(results)
-    print(f"{report.table(results)}\n\n{table(figures)}\n\nMachine: {about}.")
+    print(f"{report.table(results, example)}\n\n{table(figures)}\n\nMachine: {about}.")
     return 1 if any(each.verdict == "MISSED" for each in figures) else 0
 
 

@@ -6,16 +6,19 @@ from benchmarks.embedding.measuring import Measured
 from benchmarks.embedding.servers import WFMGMT
 from benchmarks.figures import Figure, shown
 
-#: By server's name, by number of workers and size of batches.
-Results = Mapping[tuple[int, int], Mapping[str, Measured]]
+ByServer = Mapping[str, Measured]
+#: By number of workers and size of batches.
+Results = Mapping[tuple[int, int], ByServer]
 _TIMES_BETTER = 1.3
 
 
-def table(results: Results) -> str:
-    """Return a Markdown table: a row for each setting, and one for the best of each server."""
+def table(results: Results, example: ByServer) -> str:
+    """Return a Markdown table: a row for each setting, for the best of each server, and for the whole example."""
     rows = {f"{workers}, {size}": by_name for (workers, size), by_name in results.items()}
-    rows["the best of each"] = _best(results.values())
-    names = list(rows["the best of each"])
+    rows["the best of each"] = best = _best(results.values())
+    if example:
+        rows["the whole example"] = example
+    names = list(best)
     lines = [f"| workers, batch size | {' | '.join(names)} | ratio |", f"|---|{'---:|' * (len(names) + 1)}"]
     for what, by_name in rows.items():
         cells = " | ".join(_cell(measured) for measured in by_name.values())
@@ -43,7 +46,7 @@ def figures(results: Results) -> list[Figure]:
     return found
 
 
-def _best(rows: Iterable[Mapping[str, Measured]]) -> dict[str, Measured]:
+def _best(rows: Iterable[ByServer]) -> dict[str, Measured]:
     best: dict[str, Measured] = {}
     for by_name in rows:
         for name, measured in by_name.items():
@@ -56,7 +59,7 @@ def _cell(measured: Measured) -> str:
     return f"{cell}, {measured.failed} FAILED" if measured.failed else cell
 
 
-def _times(by_name: Mapping[str, Measured]) -> float:
+def _times(by_name: ByServer) -> float:
     """Return how many times the rate of the better TorchServe wfmgmt has; 0 if one of the two was not measured."""
     theirs = [measured.requests_per_s for name, measured in by_name.items() if name != WFMGMT]
     return by_name[WFMGMT].requests_per_s / max(theirs) if theirs and WFMGMT in by_name else 0.0
