@@ -11,6 +11,7 @@ from wfmgmt.host import available_cores
 from wfmgmt.loops import FailureCounter
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.archive_sweep import ArchiveSweep
+from wfmgmt.services.cancellation import Cancellation
 from wfmgmt.services.enforcement import Enforcement
 from wfmgmt.services.failed_changes import FailedChanges
 from wfmgmt.services.failure_budget import FailureBudget
@@ -22,6 +23,7 @@ from wfmgmt.services.long_requests import LongRequests
 from wfmgmt.services.operations import EndCounter, Operations
 from wfmgmt.services.preparation import Preparation
 from wfmgmt.services.registration import Registration
+from wfmgmt.services.registration_queue import RegistrationQueue
 from wfmgmt.services.releases import Releases
 from wfmgmt.services.removal import Removal
 from wfmgmt.services.scaling import Scaling
@@ -47,7 +49,7 @@ class Services:
         runtime: RuntimeClient | None = None,
     ) -> None:
         self.settings = settings
-        self.registry = Registry(settings.database, connections=settings.web_threads + 2)
+        self.registry = Registry(settings.database, connections=settings.web_threads + settings.operations + 3)
         self.leases = Leases(settings.run_folder / "leases")
         self.runtime = runtime or RuntimeClient(
             settings.control_socket, drain_timeout_s=settings.drain_timeout_s, max_install_s=settings.max_install_s
@@ -119,4 +121,12 @@ class Services:
             ),
             enforcement=enforcement,
             long_requests=self.long_requests,
+        )
+        self.cancellation = Cancellation(self.registry)
+        self.registration_queue = RegistrationQueue(
+            registration=self.registration,
+            operations=self.operations,
+            leases=self.leases,
+            long_requests=self.long_requests,
+            size=settings.operations,
         )

@@ -205,6 +205,7 @@ class Settings(BaseModel):
     archive_unpacked_mb: int = Field(default=4096, ge=1)
     archive_ratio: int = Field(default=200, ge=1)
     dag_nodes: int = Field(default=1000, ge=1)
+    operations: int = Field(default=4, ge=1, le=256)
     operations_kept: int = Field(default=10_000, ge=1, le=1_000_000)
     keep_archives: Literal["all", "unpacked"] = "all"
     archives_keep_s: int = Field(default=3600, ge=0, le=MAX_KEEP_S)

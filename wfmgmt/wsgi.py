@@ -7,7 +7,7 @@ from wfmgmt.api.guard import GuardedApplication, ManagementGuard
 from wfmgmt.api.logs import add_log_views
 from wfmgmt.api.metrics import Metrics, record_loop_failure, record_operation, shared_folder
 from wfmgmt.api.monitoring import monitoring_blueprint
-from wfmgmt.api.operations import operations_blueprint
+from wfmgmt.api.operations import add_operation_routes, operations_blueprint
 from wfmgmt.api.releases import add_release_routes, add_release_views
 from wfmgmt.api.scaling import add_scaling_routes
 from wfmgmt.api.workflows import add_workflow_routes, add_workflow_views
@@ -42,7 +42,10 @@ def make_application(services: Services) -> Flask:
     app = make_app(metrics)
     workflows = Blueprint("workflows", __name__)
     writes = Writes(workflows, idempotency=services.idempotency, failures=services.failures)
-    add_workflow_routes(writes, registration=services.registration, removal=services.removal)
+    add_workflow_routes(
+        writes, registration=services.registration, queue=services.registration_queue, removal=services.removal
+    )
+    add_operation_routes(writes, cancellation=services.cancellation)
     add_workflow_views(workflows, inspection=services.inspection)
     add_release_routes(writes, releases=services.releases)
     add_release_views(workflows, inspection=services.inspection)

@@ -46,7 +46,8 @@ SELECT
     request_id,
     created_at,
     started_at,
-    ended_at
+    ended_at,
+    cancelled_by
 FROM operation
 """
 
@@ -69,7 +70,7 @@ def upgrade() -> None:
         *(sa.Column(name, sa.Text(), nullable=False) for name in ("actor", "address", "request_id")),
         sa.Column("lease", sa.Text()),
         sa.Column("created_at", sa.Text(), nullable=False),
-        *(sa.Column(name, sa.Text()) for name in ("started_at", "ended_at")),
+        *(sa.Column(name, sa.Text()) for name in ("started_at", "ended_at", "cancelled_by")),
         *(sa.CheckConstraint(condition, name=op.f(f"ck_operation_{name}")) for name, condition in CHECKS.items()),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_operation")),
         sa.UniqueConstraint("key", name=op.f("uq_operation_key")),

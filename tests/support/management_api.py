@@ -26,7 +26,7 @@ from wfmgmt.control.messages import (
     WorkflowReport,
 )
 from wfmgmt.domain.workflow import LoadRequest
-from wfmgmt.errors import RuntimeDown, RuntimeUnavailable
+from wfmgmt.errors import RuntimeDown, RuntimeUnavailable, ShuttingDown
 from wfmgmt.management import Services
 from wfmgmt.registry.schema import upgrade
 from wfmgmt.settings import Settings
@@ -64,9 +64,12 @@ class FakeRuntime(RuntimeClient):
 
     def load(self, target: LoadRequest, *, cancelled: Callable[[], bool]) -> WorkflowReport:
         """Load a version, or fail."""
-        del cancelled
         self.loads.append(f"{target.workflow}/{target.version}")
-        assert self.may_load.wait(30)
+        deadline = time.monotonic() + 30
+        while not self.may_load.wait(0.01):
+            assert time.monotonic() < deadline
+            if cancelled():
+                raise ShuttingDown("The server is stopping.")
         if target.version in self.failing:
             return WorkflowReport(
                 uid=target.uid,

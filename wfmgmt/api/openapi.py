@@ -5,7 +5,7 @@ from typing import Any
 
 from wfmgmt import __version__
 from wfmgmt.api.logs import LOG_PATHS, LOG_SCHEMAS
-from wfmgmt.api.openapi_operations import OPERATION_PATHS, OPERATION_SCHEMAS
+from wfmgmt.api.openapi_operations import ACCEPTED, OPERATION_PATHS, OPERATION_SCHEMAS
 from wfmgmt.api.openapi_parts import (
     ETAG,
     VERSION_IN_PATH,
@@ -96,7 +96,7 @@ def _register() -> dict[str, Any]:
         REGISTER,
         "registerWorkflow",
         "Register a version of a workflow; answered when all its workers are up",
-        {"200": {**registered, "links": links}},
+        {"200": {**registered, "links": links}, "202": ACCEPTED},
         HTTPStatus.BAD_GATEWAY,
         HTTPStatus.GATEWAY_TIMEOUT,
     )
@@ -239,6 +239,14 @@ MANAGEMENT_API: dict[str, Any] = {
                         "description": "Settings of the spec and of models' configuration files that have no effect",
                         "items": {"type": "string"},
                     },
+                },
+            },
+            "Accepted": {
+                "type": "object",
+                "required": ["status", "operation"],
+                "properties": {
+                    "status": {"type": "string"},
+                    "operation": {"type": "string", "description": "The path of the operation"},
                 },
             },
             "Page": {

@@ -3,7 +3,9 @@
 from http import HTTPStatus
 from typing import Any
 
+from wfmgmt.api.openapi_parts import header_ref, write
 from wfmgmt.api.operations import LISTING, UID_FORM, WAITING
+from wfmgmt.api.write_rules import CANCEL
 from wfmgmt.domain.operations import OperationKind, OperationPhase, OperationState
 from wfmgmt.http.openapi import errors, json_answer, nullable, ref
 
@@ -48,6 +50,7 @@ _OPERATION: dict[str, Any] = {
     "createdAt": _MOMENT,
     "startedAt": {**_MOMENT, "nullable": True},
     "endedAt": {**_MOMENT, "nullable": True},
+    "cancelledBy": {**_TEXT, "nullable": True, "description": "Who asked for its end"},
 }
 
 
@@ -55,6 +58,12 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "required": list(properties), "properties": properties}
 
 
+ACCEPTED = json_answer(
+    "Accepted; the operation tells how far it is",
+    ref("Accepted"),
+    Location=header_ref("LocationOfOperation"),
+    **{"Retry-After": {"$ref": "#/components/headers/RetryAfter"}},
+)
 OPERATION_SCHEMAS: dict[str, Any] = {
     "Operation": _object(_OPERATION),
     "OperationResult": _object(_RESULT),
@@ -82,6 +91,12 @@ _FOUND = {
         "show": {"operationId": "showOperation", "parameters": {"uid": "$response.body#/operations/0/id"}},
     },
 }
+_UID_IN_PATH = {
+    "name": "uid",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": f"^{UID_FORM}$"},
+}
 OPERATION_PATHS: dict[str, Any] = {
     "/operations": {
         "get": {
@@ -92,14 +107,21 @@ OPERATION_PATHS: dict[str, Any] = {
         }
     },
     "/operations/{uid}": {
-        "parameters": [
-            {"name": "uid", "in": "path", "required": True, "schema": {"type": "string", "pattern": f"^{UID_FORM}$"}}
-        ],
+        "parameters": [_UID_IN_PATH],
         "get": {
             "operationId": "showOperation",
             "summary": "Show one operation: how far it is, or how it ended",
             "parameters": _query(dict(WAITING)),
             "responses": {"200": json_answer("The operation", ref("Operation")), **errors(HTTPStatus.NOT_FOUND)},
         },
+    },
+    "/operations/{uid}/cancel": {
+        "parameters": [_UID_IN_PATH],
+        "post": write(
+            CANCEL,
+            "cancelOperation",
+            "Cancel an operation: nothing of it is left then",
+            {"202": ACCEPTED, "200": json_answer("The plan of that", ref("Plan"))},
+        ),
     },
 }

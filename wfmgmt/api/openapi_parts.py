@@ -32,6 +32,7 @@ WRITE_HEADERS: dict[str, Any] = {
         "description": "The revision of what is left of the workflow, if anything is",
         "schema": {"type": "string"},
     },
+    "LocationOfOperation": {"description": "The operation", "schema": {"type": "string"}},
     "Location": {"description": "The version, when the request named it", "schema": {"type": "string"}},
     "Replayed": {
         "description": "`true` when this is the kept answer to an earlier request with the same `Idempotency-Key`",

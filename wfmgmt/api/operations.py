@@ -2,21 +2,26 @@
 
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from flask import Blueprint, Response, request
 
 from wfmgmt.api.parameters import query_parameters
-from wfmgmt.api.write_rules import NAME_OR_EMPTY
+from wfmgmt.api.write_rules import CANCEL, NAME_OR_EMPTY
+from wfmgmt.api.writes import Call, Writes
 from wfmgmt.domain.names import is_workflow_name, shortened
-from wfmgmt.domain.operations import Operation, OperationKind, OperationState
+from wfmgmt.domain.operations import Operation, OperationError, OperationKind, OperationState
+from wfmgmt.domain.plans import Plan
 from wfmgmt.errors import BadRequest, OperationNotFound
 from wfmgmt.http.answers import json_body, named_status_and_type
-from wfmgmt.services.operations import Operations
+from wfmgmt.registry.kept_answers import Answer
+from wfmgmt.services.cancellation import Cancellation
+from wfmgmt.services.operations import MAX_WAIT_S, Operations
 
 #: Of the identity of an operation.
 UID_FORM = "[0-9a-f]{32}"
-DEFAULT_OPERATIONS, MAX_OPERATIONS, MAX_NUMBER, MAX_WAIT_S = 100, 1000, 2**31 - 1, 300
+DEFAULT_OPERATIONS, MAX_OPERATIONS, MAX_NUMBER = 100, 1000, 2**31 - 1
 LISTING: Mapping[str, Mapping[str, Any]] = {
     "state": {"type": "string", "enum": [state.value for state in OperationState]},
     "kind": {"type": "string", "enum": [kind.value for kind in OperationKind]},
@@ -38,6 +43,16 @@ WAITING: Mapping[str, Mapping[str, Any]] = {
         "description": "Answer when it is done, or after so many seconds; at once while too many requests wait",
     }
 }
+
+
+def add_operation_routes(writes: Writes, *, cancellation: Cancellation) -> None:
+    """Add the route that cancels an operation."""
+
+    @writes.route("POST", "/operations/<uid>/cancel", CANCEL, render=_cancelling)
+    def cancel(call: Call, uid: str) -> Operation | Plan:
+        """Cancel an operation."""
+        _check_uid(uid)
+        return cancellation.plan(uid, call.change) if call.change.dry_run else cancellation.cancel(uid, call.change)
 
 
 def operations_blueprint(operations: Operations) -> Blueprint:
@@ -65,11 +80,30 @@ def operations_blueprint(operations: Operations) -> Blueprint:
     @blueprint.get("/operations/<uid>")
     def show_operation(uid: str) -> Response:
         """Show one operation, once it is done if that is asked for."""
-        if re.fullmatch(UID_FORM, uid) is None:
-            raise OperationNotFound(shortened(uid))
+        _check_uid(uid)
         return _json(operation_json(operations.wait(uid, query_parameters(request, WAITING).integer("wait") or 0)))
 
     return blueprint
+
+
+def _check_uid(uid: str) -> None:
+    """Look whether there can be such an operation, before a database is asked that does not take every text."""
+    if re.fullmatch(UID_FORM, uid) is None:
+        raise OperationNotFound(shortened(uid))
+
+
+def _cancelling(operation: Operation) -> Answer:
+    return accepted_answer("Cancelling the operation...", operation.uid)
+
+
+def accepted_answer(status: str, uid: str) -> Answer:
+    """Return the answer to a request that an operation carries out."""
+    path = operation_path(uid)
+    return Answer(
+        body=json_body({"status": status, "operation": path}),
+        status=HTTPStatus.ACCEPTED,
+        headers={"Location": path, "Retry-After": "1"},
+    )
 
 
 def _json(body: object) -> Response:
@@ -83,10 +117,7 @@ def operation_path(uid: str) -> str:
 
 def operation_json(operation: Operation) -> dict[str, Any]:
     """Return an operation as answers show it."""
-    progress, error = operation.progress, None
-    if operation.error is not None:
-        code, error_type = named_status_and_type(operation.error.type)
-        error = {"code": code, "type": error_type, "message": operation.error.message}
+    progress = operation.progress
     return {
         "id": operation.uid,
         "kind": operation.kind.value,
@@ -101,11 +132,24 @@ def operation_json(operation: Operation) -> dict[str, Any]:
             "totalBytes": progress.total_bytes,
             "nodes": {name: {"ready": node.ready, "wanted": node.wanted} for name, node in progress.nodes.items()},
         },
-        "error": error,
-        "result": operation.result if operation.state is OperationState.SUCCEEDED else None,
+        "error": None if operation.error is None else error_json(operation.error),
+        "result": _result(operation),
         "actor": operation.origin.actor,
         "requestId": operation.origin.request_id,
         "createdAt": operation.created_at,
         "startedAt": operation.started_at,
         "endedAt": operation.ended_at,
+        "cancelledBy": operation.cancelled_by,
     }
+
+
+def error_json(error: OperationError) -> dict[str, Any]:
+    """Return why an operation failed, as a client that waited for it is answered."""
+    code, error_type = named_status_and_type(error.type)
+    return {"code": code, "type": error_type, "message": error.message}
+
+
+def _result(operation: Operation) -> dict[str, Any] | None:
+    if operation.result is None or operation.state is not OperationState.SUCCEEDED:
+        return None
+    return {name: operation.result[name] for name in ("version", "default", "revision", "warnings")}

@@ -7,8 +7,10 @@ from http import HTTPStatus
 from flask import Request, Response
 
 from wfmgmt.services.changes import AnyRevision
+from wfmgmt.services.operations import MAX_WAIT_S
 
 #: A tag of ours has one form, and no more digits than a database can hold.
+_ASYNCHRONOUS, _WAIT = "respond-async", "wait="
 _REVISION = re.compile("[1-9][0-9]{0,17}")
 
 
@@ -28,6 +30,18 @@ def expected_revisions(request: Request) -> Container[int | None] | None:
     if tags.star_tag:
         return AnyRevision()
     return frozenset(int(tag) for tag in tags.as_set() if _REVISION.fullmatch(tag or ""))
+
+
+def preferred_wait_s(request: Request) -> float | None:
+    """Return how long a client wants to wait for an answer that may come later; None when it waits for the end.
+
+    Preferences that are not known are ignored, as RFC 7240 has it.
+    """
+    preferences = [each.strip() for each in request.headers.get("Prefer", "").lower().split(",")]
+    waits = [int(each[len(_WAIT) :]) for each in preferences if re.fullmatch(f"{_WAIT}[0-9]{{1,9}}", each)]
+    if not waits and _ASYNCHRONOUS not in preferences:
+        return None
+    return min(waits[0], MAX_WAIT_S) if waits else 0.0
 
 
 def with_etag(request: Request, answer: Response, revision: int) -> Response:

@@ -4,13 +4,14 @@ from weakref import WeakKeyDictionary
 
 from flask import Blueprint, Response, request
 
-from wfmgmt.api.operations import operation_path
+from wfmgmt.api.operations import accepted_answer, error_json, operation_path
 from wfmgmt.api.parameters import Parameters, list_parameters, state_parameters
-from wfmgmt.api.preconditions import etag, with_etag
+from wfmgmt.api.preconditions import etag, preferred_wait_s, with_etag
 from wfmgmt.api.write_rules import REGISTER, UNREGISTER, UNREGISTER_VERSION
 from wfmgmt.api.writes import Call, Writes
 from wfmgmt.control.messages import NodeFigures, NodeReport, WorkerFigures
 from wfmgmt.domain.names import check_may_exist
+from wfmgmt.domain.operations import OperationError
 from wfmgmt.domain.plans import Plan
 from wfmgmt.domain.status import WorkflowState
 from wfmgmt.domain.traffic import table_json
@@ -22,19 +23,26 @@ from wfmgmt.registry.records import Page
 from wfmgmt.registry.registry import timestamp
 from wfmgmt.services.inspection import InspectedWorkflow, Inspection, ListedWorkflow
 from wfmgmt.services.preparation import DEFAULT_TIMEOUT_S, RegistrationRequest
-from wfmgmt.services.registration import Registered, Registration
+from wfmgmt.services.registration import Registration
+from wfmgmt.services.registration_queue import Accepted, RegistrationQueue
+from wfmgmt.services.registration_records import Registered
 from wfmgmt.services.removal import Removal, Unregistered
 
 
-def add_workflow_routes(writes: Writes, *, registration: Registration, removal: Removal) -> None:
+def add_workflow_routes(
+    writes: Writes, *, registration: Registration, queue: RegistrationQueue, removal: Removal
+) -> None:
     """Add the routes that register and unregister."""
 
     @writes.route("POST", "/workflows", REGISTER, read=registration_request, render=_registered)
-    def register(call: Call) -> Registered | Plan:
-        """Register a version of a workflow from an archive."""
+    def register(call: Call) -> Registered | Accepted | OperationError | Plan:
+        """Register a version of a workflow from an archive, now or later."""
         if call.change.dry_run:
             return registration.plan(call.wanted, call.change)
-        return registration.register(call.wanted, call.change)
+        wait_s = preferred_wait_s(request)
+        if wait_s is None and call.parameters.flag("synchronous") is not False:
+            return registration.register(call.wanted, call.change)
+        return queue.result(queue.accept(call.wanted, call.change), wait_s or 0)
 
     @writes.route("DELETE", "/workflows/<name>", UNREGISTER, render=_unregistered)
     def unregister(call: Call, name: str) -> Unregistered | Plan:
@@ -107,8 +115,13 @@ def registration_request(parameters: Parameters) -> RegistrationRequest:
     )
 
 
-def _registered(registered: Registered) -> Answer:
+def _registered(registered: Registered | Accepted | OperationError) -> Answer:
     """Return the answer to a registration, in TorchServe's words when no version was asked for."""
+    if isinstance(registered, Accepted):
+        return accepted_answer("Processing the registration...", registered.uid)
+    if isinstance(registered, OperationError):
+        error = error_json(registered)
+        return Answer(body=json_body(error), status=error["code"])
     what = f"{registered.name} version {registered.version}" if registered.is_further else registered.name
     body: dict[str, object] = {"status": f"Workflow {what} has been registered and scaled successfully."}
     headers = {"ETag": etag(registered.revision)}

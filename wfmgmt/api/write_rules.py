@@ -101,11 +101,16 @@ REGISTER = WriteRule(
             "description": "Which version this is, needed for a further one; 1.0 for the first unless given",
         },
         "set_default": {"type": "boolean", "description": "Give it all requests once it is up, as the first one gets"},
-        "synchronous": {"type": "boolean", "enum": [True], "description": "Answered when all workers are up"},
+        "synchronous": {
+            "type": "boolean",
+            "default": True,
+            "description": "Answered when all workers are up; if not, with 202 and the operation that is carried out",
+        },
         "s3_sse_kms": {"type": "boolean", "enum": [False], "description": "Downloads from S3 are not supported"},
     },
     records_refusals=True,
 )
+CANCEL = WriteRule(action=AuditAction.CANCEL, parameters={})
 UNREGISTER = WriteRule(action=AuditAction.UNREGISTER, parameters={})
 UNREGISTER_VERSION = WriteRule(action=AuditAction.UNREGISTER_VERSION, parameters={})
 SET_DEFAULT = WriteRule(action=AuditAction.SET_DEFAULT, parameters={})

@@ -60,6 +60,8 @@ COMMANDS = {
     "scale": Entry("change how many workers nodes have", "scaling", is_write=True),
     "update": Entry("change other settings of a node", "scaling", is_write=True),
     "operations": Entry("list what is under way, and how what is done ended", "operations"),
+    "wait": Entry("wait until an operation is done, and say how far it is", "operations"),
+    "cancel": Entry("cancel an operation, so that nothing of it is left", "operations", is_write=True),
     "plan": Entry("say what another command would do; the same as its --dry-run"),
     "predict": Entry("send a request through a workflow", "predict"),
     "runtime": Entry("run the runtime process; the service starts it by itself"),

@@ -53,6 +53,24 @@ class Registered:
 
 
 @dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A registration that is carried out later.
+
+    Attributes:
+        status: What happens, in a sentence.
+        operation: The path of its operation.
+    """
+
+    status: str
+    operation: str
+
+    @property
+    def id(self) -> str:
+        """The identity of the operation."""
+        return self.operation.rpartition("/")[2]
+
+
+@dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
 class ListedWorkflow:
     """A workflow in a list.
 

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any, Literal, Unpack
 from urllib.parse import quote
 
-from wfmgmt.client.answers import Health, Log, LogLine, Page, Predicted, Registered, Scaled, Status, Workflow
+from wfmgmt.client.answers import Accepted, Health, Log, LogLine, Page, Predicted, Registered, Scaled, Status, Workflow
 from wfmgmt.client.call import (
     IDEMPOTENCY_KEY,
     Answer,
@@ -121,6 +121,12 @@ def register(
     )
     takes_s = 0 if startup_timeout_s is None else startup_timeout_s + _MARGIN_S
     return writing("POST", "/workflows", reader(Registered), query=query, takes_s=takes_s, **options)
+
+
+def later(call: Call[Any]) -> Call[Accepted]:
+    """Return the request that has a registration carried out later: `client.send(calls.later(calls.register(…)))`."""
+    read: Callable[[Answer], Accepted] = reader(Accepted)
+    return replace(call, query={**call.query, **given(synchronous=False)}, takes_s=0, read=read)
 
 
 def describe(name: str, *, version: str | None = None) -> Call[Workflow]:
@@ -260,6 +266,11 @@ def update(
 def reset(name: str, node: str, *, version: str | None = None, **options: Unpack[WriteOptions]) -> Call[Scaled]:
     """Give a node the settings of the spec back."""
     return writing("DELETE", f"{_path(name, version, node)}/overrides", reader(Scaled), **options)
+
+
+def cancel(uid: str, **options: Unpack[WriteOptions]) -> Call[Accepted]:
+    """Cancel an operation; nothing of it is left when it is done."""
+    return writing("POST", f"/operations/{quote(uid, safe='')}/cancel", reader(Accepted), **options)
 
 
 def planned(call: Call[Any]) -> Call[Plan]:

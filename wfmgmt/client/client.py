@@ -7,10 +7,11 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, get_args
 
 from wfmgmt.client import calls
-from wfmgmt.client.answers import ListedWorkflow, Workflow
+from wfmgmt.client.answers import Accepted, ListedWorkflow, Workflow
 from wfmgmt.client.call import Call, Plane
 from wfmgmt.client.connection import Connection
 from wfmgmt.client.errors import NotReady, ServiceUnavailable, Unreachable
+from wfmgmt.client.operations import Operation
 from wfmgmt.client.plans import Plan
 from wfmgmt.client.traffic import Release
 
@@ -19,6 +20,8 @@ DEFAULT_INFERENCE_URL = "http://127.0.0.1:8080"
 #: Longer than a service takes that has to wait for its runtime, and for workers to come up.
 DEFAULT_TIMEOUT_S = 150.0
 _POLL_S = 0.2
+#: How long the service is asked to wait for the end of an operation.
+_MAX_WAIT_S = 20
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -95,6 +98,7 @@ class Client:
     listed = _sending(calls.listed)
     operations = _sending(calls.operations)
     operation = _sending(calls.operation)
+    cancel = _sending(calls.cancel)
     register = _sending(calls.register)
     describe = _sending(calls.describe)
     versions = _sending(calls.versions)
@@ -113,6 +117,26 @@ class Client:
     update = _sending(calls.update)
     reset = _sending(calls.reset)
     predict = _sending(calls.predict)
+
+    def register_later(self, url: str, **arguments: Any) -> Accepted:  # noqa: ANN401 - those of `register`
+        """Have a workflow registered by the service on its own, with the arguments of `register`."""
+        return self.send(calls.later(calls.register(url, **arguments)))
+
+    def wait(self, uid: str, timeout_s: float) -> Operation:
+        """Wait until an operation is done, and return it.
+
+        Raises:
+            NotReady: The time is over.
+            OperationNotFound: There is no such operation.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            operation = self.operation(uid, wait_s=max(0, min(_MAX_WAIT_S, int(deadline - time.monotonic()))))
+            if operation.done:
+                return operation
+            if time.monotonic() >= deadline:
+                raise NotReady(f"Operation {uid} was not done within {timeout_s:g} s.")
+            time.sleep(_POLL_S)  # The service does not wait itself while too many others do.
 
     def plan(self, call: Call[Any]) -> Plan:
         """Find out what a change would do, without making it: `client.plan(calls.scale("seq", max_workers=4))`."""

@@ -81,6 +81,7 @@ class Operation:
         created_at: When it was accepted.
         started_at: When the work began.
         ended_at: When it ended.
+        cancelled_by: Who asked for its end, if somebody did.
     """
 
     id: str
@@ -99,6 +100,7 @@ class Operation:
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    cancelled_by: str | None
 
 
 @dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)

@@ -110,6 +110,7 @@ def post_worker_init(worker: Any) -> None:
 def worker_exit(server: Any, worker: Any) -> None:
     """End the housekeeping, if it has begun."""
     if worker.housekeeping is not None:
+        worker.housekeeping.break_off()
         worker.housekeeping.end()
 
 

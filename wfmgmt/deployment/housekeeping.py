@@ -190,6 +190,11 @@ class Housekeeping:
             Duty(name="late-audit", work=services.failures.record_late, interval_s=WATCH_INTERVAL_S),
             on_failure=on_failure,
         )
+        self._operation_duties = Duties(
+            Duty(name="progress", work=services.operations.write_progress, interval_s=PROGRESS_INTERVAL_S),
+            Duty(name="dispatch", work=services.registration_queue.dispatch, interval_s=WATCH_INTERVAL_S),
+            on_failure=on_failure,
+        )
         self._elected_duties = Duties(
             Duty(name="recovery", work=self._recover, interval_s=TIDY_INTERVAL_S),
             Duty(name="heartbeat", work=beat, interval_s=BEAT_INTERVAL_S),
@@ -201,11 +206,11 @@ class Housekeeping:
             on_failure=on_failure,
         )
         self._loops = [
-            Loop(name, step, interval_s=interval_s, on_failure=on_failure, on_abandoned=self.abandon)
-            for name, step, interval_s in (
-                ("supervision", self._supervise, WATCH_INTERVAL_S),
-                ("housekeeping", self._tidy, WATCH_INTERVAL_S),
-                ("progress", services.operations.write_progress, PROGRESS_INTERVAL_S),
+            Loop(name, step, interval_s=WATCH_INTERVAL_S, on_failure=on_failure, on_abandoned=self.abandon)
+            for name, step in (
+                ("supervision", self._supervise),
+                ("housekeeping", self._tidy),
+                ("operations", self._operation_duties.run),
             )
         ]
 
@@ -243,6 +248,11 @@ class Housekeeping:
             _log.error("this web worker cannot do its duties; ending it, so that another one takes over")
         finally:
             os.kill(os.getpid(), signal.SIGTERM)
+
+    def break_off(self) -> None:
+        """Let registrations that nobody waits for begin again in another web worker; requests are all answered."""
+        self._services.long_requests.stop()
+        self._services.registration_queue.stop()
 
     def end(self) -> None:
         """End the threads, letting another web worker take over."""

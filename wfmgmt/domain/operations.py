@@ -140,6 +140,7 @@ class Operation:
         workflow: Name of the workflow; empty while it is not known.
         version: The version.
         url: The archive, without credentials and query.
+        request: What was asked, as plain JSON.
         state: Where it stands.
         progress: How far it is, or was when it ended.
         result: What came of it; None unless it succeeded.
@@ -149,6 +150,7 @@ class Operation:
         created_at: When it was accepted.
         started_at: When the work began.
         ended_at: When it ended.
+        cancelled_by: Who asked for its end; None when nobody did.
     """
 
     number: int
@@ -157,6 +159,7 @@ class Operation:
     workflow: str
     version: str
     url: str
+    request: Mapping[str, Any]
     state: OperationState
     progress: Progress
     result: Mapping[str, Any] | None
@@ -166,3 +169,4 @@ class Operation:
     created_at: str
     started_at: str | None
     ended_at: str | None
+    cancelled_by: str | None

@@ -25,6 +25,8 @@ WfmgmtError
 ├── NoRollout                   there is no rollout to pause, resume, promote or abort
 ├── PreconditionFailed          the workflow has changed since the client looked
 ├── IdempotencyKeyReused        another request had that idempotency key
+├── OperationCancelled          somebody asked for the end of this operation
+├── OperationDone               an operation that has ended cannot be cancelled
 ├── OperationNotFound           there is no such operation, or it is not kept any more
 ├── RequestUnderWay             the same request, by its idempotency key, is not answered yet
 ├── CrossOriginRefused          a web page of another origin may have sent it
@@ -227,6 +229,20 @@ class IdempotencyKeyReused(WfmgmtError):
 
     def __init__(self, key: str) -> None:
         super().__init__(f"Idempotency-Key {key!r} was used for another request; take a new key for each request.")
+
+
+class OperationCancelled(WfmgmtError):
+    """Somebody asked for the end of this operation."""
+
+    def __init__(self) -> None:
+        super().__init__("This was cancelled; nothing of it is left.")
+
+
+class OperationDone(WfmgmtError):
+    """An operation that has ended cannot be cancelled."""
+
+    def __init__(self, uid: str, state: str) -> None:
+        super().__init__(f"Operation {uid} is {state} and cannot be cancelled.")
 
 
 class OperationNotFound(WfmgmtError):

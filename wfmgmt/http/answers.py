@@ -66,6 +66,8 @@ STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
     errors.NoRollout: (HTTPStatus.CONFLICT, "ConflictStatusException"),
     errors.PreconditionFailed: (HTTPStatus.PRECONDITION_FAILED, "PreconditionFailedException"),
     errors.IdempotencyKeyReused: (HTTPStatus.UNPROCESSABLE_ENTITY, "IdempotencyKeyReusedException"),
+    errors.OperationCancelled: (HTTPStatus.CONFLICT, "ConflictStatusException"),
+    errors.OperationDone: (HTTPStatus.CONFLICT, "ConflictStatusException"),
     errors.OperationNotFound: (HTTPStatus.NOT_FOUND, "OperationNotFoundException"),
     errors.RequestUnderWay: (HTTPStatus.CONFLICT, "ConflictStatusException"),
     errors.CrossOriginRefused: (HTTPStatus.FORBIDDEN, "CrossOriginException"),

@@ -21,6 +21,7 @@ _DONE = {
     AuditAction.SCALE: "scaled",
     AuditAction.UPDATE: "node changed",
     AuditAction.RESET: "node reset",
+    AuditAction.CANCEL: "cancelled",
 }
 
 _log = logging.getLogger("wfmgmt.change")

@@ -1,7 +1,7 @@
 """Operations in the database; rows of those that are done are kept for a while."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -40,6 +40,11 @@ _UNDER_WAY = (
     .limit(1)
 )
 _OF_ONE = table.c.uid == bindparam("of")
+_NEXT = select(table).where(table.c.state == OperationState.QUEUED).order_by(table.c.id)
+#: Columns of an operation that waits, and of one that has just begun.
+_QUEUED: Mapping[str, Any] = {"state": OperationState.QUEUED, "phase": None, "done_bytes": 0, "nodes": "{}"}
+_STARTED: Mapping[str, Any] = {**_QUEUED, "state": OperationState.RUNNING, "phase": OperationPhase.FETCHING}
+_CANCELLED = select(table.c.uid).where(table.c.state == OperationState.RUNNING, table.c.cancelled_by.is_not(None))
 _BEGIN = insert(table)
 _ADVANCE = update(table).where(_OF_ONE, table.c.state == OperationState.RUNNING)
 
@@ -88,6 +93,14 @@ class OperationReader:
         statement = _UNDER_WAY if version is None else _UNDER_WAY.where(table.c.version == version)
         return self._connection.execute(statement, {"workflow": workflow}).scalar_one_or_none() or ""
 
+    def queued(self) -> Iterator[Operation]:
+        """Yield the operations that wait, in the order in which they were accepted."""
+        return map(_operation, self._connection.execute(_NEXT))
+
+    def cancelled(self) -> set[str]:
+        """Return the operations that run and are to end."""
+        return set(self._connection.execute(_CANCELLED).scalars())
+
     def running(self) -> list[Operation]:
         """Return the operations that run and have claimed no version, oldest first."""
         return [_operation(row) for row in self._connection.execute(_ABANDONED)]
@@ -111,12 +124,12 @@ class OperationWriter(OperationReader):
         super().__init__(connection)
         self._now = now
 
-    def begin(self, new: NewOperation, lease: str) -> bool:
-        """Record an operation that runs from now on; False when another one is at work on the same.
+    def begin(self, new: NewOperation, lease: str | None) -> bool:
+        """Record an operation that is accepted; False when another one is at work on the same.
 
         Args:
             new: The operation.
-            lease: Of the process that carries it out.
+            lease: Of the process that carries it out from now on; None when it is queued.
         """
         values = {
             "uid": new.uid,
@@ -125,22 +138,37 @@ class OperationWriter(OperationReader):
             "workflow": new.workflow,
             "version": new.version,
             "url": new.url,
-            "state": OperationState.RUNNING,
-            "phase": OperationPhase.FETCHING,
-            "done_bytes": 0,
-            "nodes": "{}",
+            **(_QUEUED if lease is None else _STARTED),
             "request": canonical_json(new.request),
             "actor": new.origin.actor,
             "address": new.origin.address,
             "request_id": new.origin.request_id,
             "lease": lease,
             "created_at": self._now,
-            "started_at": self._now,
+            "started_at": None if lease is None else self._now,
         }
         if new.key is not None and self.with_key(new.key) is not None:
             return False
         self._connection.execute(_BEGIN, values)
         return True
+
+    def take_next(self, lease: str, may_take: Callable[[Operation], bool]) -> Operation | None:
+        """Give the first queued operation that may be taken to a process, and return it; None without one."""
+        found = next((each for each in self.queued() if may_take(each)), None)
+        if found is not None:
+            values = {**_STARTED, "lease": lease, "started_at": self._now}
+            self._connection.execute(update(table).where(_OF_ONE).values(values), {"of": found.uid})
+        return found
+
+    def cancel(self, uid: str, actor: str) -> None:
+        """Record that somebody wants an operation to end."""
+        self._connection.execute(update(table).where(_OF_ONE).values(cancelled_by=actor), {"of": uid})
+
+    def requeue(self, uid: str) -> bool:
+        """Let an operation that runs begin again later; False when it still has a version that it has claimed."""
+        waits = update(table).where(_OF_ONE, table.c.state == OperationState.RUNNING, ~_IS_CLAIMED)
+        values = {**_QUEUED, "lease": None, "started_at": None, "total_bytes": None}
+        return self._connection.execute(waits.values(values), {"of": uid}).rowcount == 1
 
     def advance(self, uid: str, progress: Progress, *, workflow: str, result: Mapping[str, Any] | None = None) -> None:
         """Record how far an operation that runs is; nothing happens when it is done.
@@ -210,6 +238,7 @@ def _operation(row: Row[Any]) -> Operation:
         workflow=row.workflow,
         version=row.version,
         url=row.url,
+        request=json.loads(row.request),
         state=OperationState(row.state),
         progress=Progress(
             phase=None if row.phase is None else OperationPhase(row.phase),
@@ -224,4 +253,5 @@ def _operation(row: Row[Any]) -> Operation:
         created_at=row.created_at,
         started_at=row.started_at,
         ended_at=row.ended_at,
+        cancelled_by=row.cancelled_by,
     )

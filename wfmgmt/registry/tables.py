@@ -244,6 +244,7 @@ operation = Table(
     Column("created_at", Text, nullable=False),
     Column("started_at", Text),
     Column("ended_at", Text),
+    Column("cancelled_by", Text),
     CheckConstraint("length(kind) BETWEEN 1 AND 40 AND kind = lower(kind)", name="kind"),
     CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"),
     CheckConstraint("phase IN ('fetching', 'checking', 'loading', 'switching')", name="phase"),

@@ -3,11 +3,11 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any
+from itertools import islice
 
 from wfmgmt.control.status_cache import StatusCache
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome
@@ -20,12 +20,18 @@ from wfmgmt.domain.operations import (
     OperationState,
     Progress,
 )
-from wfmgmt.errors import Interrupted, OperationNotFound, RegistryUnavailable, WfmgmtError
+from wfmgmt.errors import (
+    Interrupted,
+    OperationCancelled,
+    OperationNotFound,
+    RegistryUnavailable,
+    WfmgmtError,
+)
 from wfmgmt.registry.registry import Registry, timestamp, utc_now
 from wfmgmt.registry.writing import Writer
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
-from wfmgmt.services.tracking import Tracker
+from wfmgmt.services.tracking import RunningOperation
 
 _log = logging.getLogger("wfmgmt.operations")
 
@@ -33,6 +39,10 @@ _log = logging.getLogger("wfmgmt.operations")
 PROGRESS_INTERVAL_S = 0.5
 #: How long operations that are done are kept, at most.
 KEPT = timedelta(days=30)
+#: In what was asked: the lease of the process that alone can carry an operation out.
+HOLDER = "holder"
+#: How long a request may wait for the end of an operation.
+MAX_WAIT_S = 300
 #: How often a client that waits for the end of an operation has it looked at.
 WAIT_INTERVAL_S = 0.1
 
@@ -44,42 +54,6 @@ def described_error(error: Exception) -> OperationError:
     """Return what a record says of an error; the text of one that was not foreseen is for the log only."""
     message = str(error) if isinstance(error, WfmgmtError) else "Internal error; the log has the details."
     return OperationError(type=type(error).__name__, message=message)
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class RunningOperation:
-    """An operation that this process carries out.
-
-    Attributes:
-        uid: Its identity.
-        kind: What it does.
-        lease: Proof that it is under way.
-        tracker: How far it is.
-        began: When it began, in monotonic seconds.
-        written: What the database has of its progress, and of the name of its workflow.
-        has_ended: Whether its end is recorded, if that transaction was committed.
-        is_made: Whether what it was to make is made for good, so that it succeeds whatever comes later.
-    """
-
-    uid: str
-    kind: OperationKind
-    lease: str
-    tracker: Tracker = field(default_factory=Tracker)
-    began: float = field(default_factory=time.monotonic)
-    written: tuple[str, Progress] | None = None
-    has_ended: bool = False
-    is_made: bool = False
-
-    def write(self, writer: Writer, *, result: Mapping[str, Any] | None = None) -> None:
-        """Record how far it is, and what will come of it once that is known, in the caller's transaction."""
-        progress = self.tracker.progress()
-        writer.operations.advance(self.uid, progress, workflow=self.tracker.workflow, result=result)
-
-    def succeed(self, writer: Writer, result: Mapping[str, Any]) -> None:
-        """Record that it is done, and what came of it, in the caller's transaction."""
-        self.write(writer, result=result)
-        writer.operations.end(self.uid, OperationState.SUCCEEDED)
-        self.has_ended = True
 
 
 class Operations:
@@ -121,7 +95,7 @@ class Operations:
         """
         with self._registry.read() as reader:
             other = None if new.key is None else reader.operations.with_key(new.key)
-        if other is not None and other.lease is not None and self._leases.is_alive(other.lease):
+        if other is not None and (other.lease is None or self._leases.is_alive(other.lease)):
             conflict.operation = other.uid
             raise conflict
 
@@ -140,36 +114,82 @@ class Operations:
             self._begin(new, lease, conflict)
             running = RunningOperation(uid=new.uid, kind=new.kind, lease=lease)
             running.tracker.workflow = new.workflow
-            with self._lock:
-                self._running.add(running)
-            try:
+            with self._recorded(running):
                 yield running
-            except Exception as error:
-                if running.is_made:
-                    self._end(running, OperationState.SUCCEEDED)
-                elif not isinstance(error, RegistryUnavailable):  # The client has waited for the database already.
-                    self._end(running, OperationState.FAILED, described_error(error))
-                raise
-            else:
-                self._end(running, OperationState.SUCCEEDED)
-            finally:
-                with self._lock:
-                    self._running.discard(running)
 
-    def _begin(self, new: NewOperation, lease: str, conflict: WfmgmtError) -> None:
+    def accept(self, new: NewOperation, conflict: WfmgmtError, on_accepted: Callable[[Writer], None]) -> None:
+        """Record that an operation is to be carried out, by any process of the service.
+
+        Args:
+            new: The operation.
+            conflict: As for `run`.
+            on_accepted: Called in the transaction that records it.
+        """
+        self._begin(new, None, conflict, on_accepted)
+
+    @contextmanager
+    def run_next(self, may_take: Callable[[Operation], bool]) -> Iterator[tuple[Operation, RunningOperation] | None]:
+        """Take the first operation that waits and may be taken, if there is one, and do as `run` does.
+
+        It begins again later when the service stops before the block has made what it was to make.
+        """
+        with self._leases.take() as lease:
+            with self._registry.write() as writer:
+                taken = writer.operations.take_next(lease, may_take)
+            if taken is None:
+                yield None
+                return
+            running = RunningOperation(uid=taken.uid, kind=taken.kind, lease=lease, may_resume=True)
+            running.tracker.workflow = taken.workflow
+            with self._recorded(running):
+                yield taken, running
+
+    @contextmanager
+    def _recorded(self, running: RunningOperation) -> Iterator[None]:
+        """Show the progress of an operation until the block ends, and record how it ended."""
+        with self._lock:
+            self._running.add(running)
+        try:
+            yield
+        except Exception as error:
+            if running.is_made:
+                self._end(running, OperationState.SUCCEEDED)
+            elif isinstance(error, OperationCancelled):
+                self._end(running, OperationState.CANCELLED)
+            elif running.resumes_after(error):
+                with self._registry.write() as writer:
+                    writer.operations.requeue(running.uid)
+            elif not isinstance(error, RegistryUnavailable):  # The client has waited for the database already.
+                self._end(running, OperationState.FAILED, described_error(error))
+            raise
+        else:
+            self._end(running, OperationState.SUCCEEDED)
+        finally:
+            with self._lock:
+                self._running.discard(running)
+
+    def _begin(
+        self,
+        new: NewOperation,
+        lease: str | None,
+        conflict: WfmgmtError,
+        on_begun: Callable[[Writer], None] = lambda _: None,
+    ) -> None:
         with self._registry.write() as writer:
             if writer.operations.begin(new, lease):
+                on_begun(writer)
                 return
         self.refuse_second(new, conflict)
         self.recover()  # The process that was at work on the same is gone.
         with self._registry.write() as writer:
             if not writer.operations.begin(new, lease):
                 raise conflict
+            on_begun(writer)
 
     def _end(self, running: RunningOperation, state: OperationState, error: OperationError | None = None) -> None:
         """Record how an operation of this process ended; when that cannot be, housekeeping will, by its lease."""
         try:
-            if error is not None or not running.has_ended:
+            if state is not OperationState.SUCCEEDED or not running.has_ended:
                 with self._registry.write() as writer:
                     running.write(writer)
                     writer.operations.end(running.uid, state, error=error)
@@ -180,11 +200,20 @@ class Operations:
     def write_progress(self) -> None:
         """Record how far the operations of this process are, all those that got further in one transaction.
 
+        Those that somebody has cancelled are broken off.
+
         Raises:
             RegistryUnavailable, InsufficientStorage: The database cannot be written.
         """
         with self._lock:
-            running = [each for each in self._running if self._state_of(each) != each.written]
+            running = list(self._running)
+        if not running:
+            return
+        with self._registry.read() as reader:
+            cancelled = reader.operations.cancelled()
+        for each in running:
+            each.tracker.is_cancelled |= each.uid in cancelled
+        running = [each for each in running if self._state_of(each) != each.written]
         if not running:
             return
         with self._registry.write() as writer:
@@ -199,7 +228,8 @@ class Operations:
     def recover(self) -> list[str]:
         """End the operations whose process died before it had claimed a version, and say which these are.
 
-        Those that have claimed one end when that is undone.
+        Those that have claimed one end when that is undone. Of those that wait, it is those that another process
+        cannot carry out.
 
         Raises:
             RegistryUnavailable, InsufficientStorage, FolderUnavailable: It cannot be done now.
@@ -209,7 +239,8 @@ class Operations:
             return []
         with self._registry.write() as writer:
             # Read again, since a process may have claimed a version in between, and then died.
-            found = [each for each in writer.operations.running() if each.uid in dead]
+            unfinished = (*writer.operations.running(), *writer.operations.queued())
+            found = [each for each in unfinished if each.uid in dead]
             for operation in found:
                 self._end_abandoned(writer, operation)
         return [_sentence(each) for each in found]
@@ -220,8 +251,13 @@ class Operations:
 
     def _abandoned(self) -> dict[str, Operation]:
         with self._registry.read() as reader:
-            running = reader.operations.running()
-        return {each.uid: each for each in running if each.lease and not self._leases.is_alive(each.lease)}
+            unfinished = (*reader.operations.running(), *reader.operations.queued())
+        leases = {each.uid: each.lease or each.request.get(HOLDER) for each in unfinished}
+        return {
+            each.uid: each
+            for each in unfinished
+            if (lease := leases[each.uid]) is not None and not self._leases.is_alive(lease)
+        }
 
     def _end_abandoned(self, writer: Writer, operation: Operation) -> None:
         if operation.progress.phase is OperationPhase.SWITCHING:  # What it has registered is there.
@@ -242,6 +278,8 @@ class Operations:
 
     def _end_other(self, writer: Writer, operation: Operation, error: OperationError | None) -> None:
         state = OperationState.SUCCEEDED if error is None else OperationState.FAILED
+        if error is not None and operation.cancelled_by is not None:
+            state, error = OperationState.CANCELLED, None
         writer.operations.end(operation.uid, state, error=error)
         began = datetime.fromisoformat(operation.created_at)
         self._on_ended(operation.kind, state, (utc_now() - began).total_seconds())
@@ -250,6 +288,11 @@ class Operations:
         """Return the newest unfinished operation on a workflow, or on one version of it; empty when there is none."""
         with self._registry.read() as reader:
             return reader.operations.under_way(workflow, version)
+
+    def count_queued(self, may_take: Callable[[Operation], bool], *, most: int) -> int:
+        """Return how many operations wait that may be taken, counting no further than that matters."""
+        with self._registry.read() as reader:
+            return sum(1 for _ in islice(filter(may_take, reader.operations.queued()), most))
 
     def get(self, uid: str) -> Operation:
         """Return an operation.

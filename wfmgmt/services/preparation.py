@@ -200,7 +200,7 @@ class Preparation:
             fetcher=self._fetcher,
             limits=self._limits,
             lease=lease,
-            cancelled=self._cancelled,
+            cancelled=lambda: self._cancelled() or tracker.is_cancelled,
             tracker=tracker,
         )
 

@@ -1,21 +1,16 @@
 """Registering a workflow: from the request to workers that are up and a row that says so."""
 
 import logging
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from wfmgmt.archives.stores import StoreFolders
-from wfmgmt.archives.urls import is_remote
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.names import check_version, check_workflow_name
-from wfmgmt.domain.operations import NewOperation, OperationKind, OperationPhase
+from wfmgmt.domain.operations import NewOperation, OperationPhase
 from wfmgmt.domain.plans import Plan
-from wfmgmt.domain.redaction import redacted_address
-from wfmgmt.domain.releases import FIRST_VERSION
 from wfmgmt.domain.rollouts import with_all_to
 from wfmgmt.domain.spec import WorkflowSpec
 from wfmgmt.domain.status import WorkflowStatus
@@ -23,6 +18,7 @@ from wfmgmt.domain.traffic import table_json
 from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.errors import (
     InsufficientStorage,
+    OperationCancelled,
     RuntimeUnavailable,
     ShuttingDown,
     TooManyRegistrations,
@@ -49,9 +45,11 @@ from wfmgmt.services.failed_changes import FailedChanges
 from wfmgmt.services.functions import check_found
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
-from wfmgmt.services.operations import Operations, RunningOperation
+from wfmgmt.services.operations import Operations
 from wfmgmt.services.preparation import Attempt, Preparation, Prepared, RegistrationRequest
+from wfmgmt.services.registration_records import Registered, conflict_with, new_operation
 from wfmgmt.services.removal import Removal
+from wfmgmt.services.tracking import RunningOperation
 
 _log = logging.getLogger("wfmgmt.registration")
 
@@ -65,39 +63,6 @@ _LOAD_FAILURES = {
     Fault.TIMED_OUT: ModelServerTimedOut,
     Fault.NO_ROOM: TooManyWorkers,
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Registered:
-    """A registration that succeeded.
-
-    Attributes:
-        name: Of the workflow.
-        version: The version.
-        is_named: Whether the client named the version.
-        is_further: Whether the workflow was there before.
-        is_default: Whether it has the largest share of the requests.
-        revision: The workflow's revision.
-        warnings: What in the spec has no effect.
-    """
-
-    name: str
-    version: str = FIRST_VERSION
-    is_named: bool = False
-    is_further: bool = False
-    is_default: bool = True
-    revision: int = 1
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def result(self) -> dict[str, Any]:
-        """What an operation keeps of it, as plain JSON."""
-        return {
-            "version": self.version,
-            "default": self.is_default,
-            "revision": self.revision,
-            "warnings": list(self.warnings),
-        }
 
 
 class Registration:
@@ -150,21 +115,60 @@ class Registration:
             WfmgmtError: One of its leaves; the text says what was wrong where.
         """
         attempt = Attempt(name="", detail={})
+        with self._audited(attempt, request, change):
+            new, conflict = self._admit(attempt, request, change)
+            with self._slot(), self._operations.run(new, conflict) as running:
+                return self._register(request, change, attempt, running)
+
+    @contextmanager
+    def admitted(
+        self, request: RegistrationRequest, change: Change
+    ) -> Iterator[tuple[NewOperation, WorkflowExists | WorkflowBusy]]:
+        """Check what `register` checks at once; give its operation, and what to raise when another one is in its way.
+
+        A refusal, also one that the block raises, is recorded as that of `register`.
+        """
+        attempt = Attempt(name="", detail={})
+        with self._audited(attempt, request, change):
+            yield self._admit(attempt, request, change)
+
+    def carry_out(self, running: RunningOperation, request: RegistrationRequest, change: Change) -> Registered:
+        """Do the work of an operation that was accepted earlier, as `register` does.
+
+        Raises:
+            ShuttingDown: The server stops; nothing was done, and nothing is recorded of it.
+            WfmgmtError: As for `register`.
+        """
+        attempt = Attempt(name="", detail={})
+        with self._audited(attempt, request, change):
+            self._describe(attempt, request, change)
+            return self._register(request, change, attempt, running)
+
+    def _admit(
+        self, attempt: Attempt, request: RegistrationRequest, change: Change
+    ) -> tuple[NewOperation, WorkflowExists | WorkflowBusy]:
+        self._describe(attempt, request, change)
+        new, conflict = new_operation(request, change), conflict_with(request)
+        self._operations.refuse_second(new, conflict)
+        self._preparation.check_early(request, self._folders, attempt, change)
+        return new, conflict
+
+    def _describe(self, attempt: Attempt, request: RegistrationRequest, change: Change) -> None:
+        """Record the facts that a request itself gives, which have to be possible."""
+        if request.workflow_name is not None:
+            attempt.name = check_workflow_name(request.workflow_name)
+        if request.version is not None:
+            attempt.detail["version"] = check_version(request.version)
+        attempt.detail |= change.stated_reason
+
+    @contextmanager
+    def _audited(self, attempt: Attempt, request: RegistrationRequest, change: Change) -> Iterator[None]:
+        """Record the failure of a registration, unless it had not begun or was recorded when it was undone."""
         origin = change.origin
         try:
-            if request.workflow_name is not None:
-                attempt.name = check_workflow_name(request.workflow_name)
-            if request.version is not None:
-                attempt.detail["version"] = check_version(request.version)
-            attempt.detail |= change.stated_reason
-            new, conflict = _operation(request, change), _conflict(request)
-            self._operations.refuse_second(new, conflict)
-            self._preparation.check_early(request, self._folders, attempt, change)
-            with self._slot(), self._operations.run(new, conflict) as running:
-                attempt.tracker = running.tracker
-                return self._register(request, change, attempt, running)
+            yield
         except (TooManyRegistrations, ShuttingDown):
-            raise  # It had not begun, or was recorded when it was undone.
+            raise
         except WfmgmtError as error:
             if isinstance(error, WorkflowExists | VersionExists | WorkflowBusy) and not error.operation:
                 error.operation = self._operations.under_way(attempt.name, request.version)
@@ -226,9 +230,11 @@ class Registration:
     def _register(
         self, request: RegistrationRequest, change: Change, attempt: Attempt, running: RunningOperation
     ) -> Registered:
+        attempt.tracker = running.tracker
         acquisition = self._preparation.acquisition(self._folders, running.lease, running.tracker)
         try:
-            prepared = self._preparation.prepare(request, acquisition, attempt, change)
+            with self._breakable(running):
+                prepared = self._preparation.prepare(request, acquisition, attempt, change)
             if change.plan:
                 plan = self._preparation.plan(prepared)
                 change.check_plan(plan)
@@ -240,17 +246,31 @@ class Registration:
             raise
         acquisition.keep()
         try:
-            self._load(target)
+            with self._breakable(running):
+                self._load(target, running)
             running.tracker.on_loaded()
             registered = self._finish(prepared, target, attempt, change, running)
         except WfmgmtError as error:
             attempt.is_recorded = True
-            if self._removal.undo(target.uid, attempt.event(change.origin, error), error):
+            event = None if running.resumes_after(error) else attempt.event(change.origin, error)
+            if self._removal.undo(target.uid, event, error):
                 acquisition.take_back()
             raise
         running.is_made = True
         self._open_for_clients(target, registered)
         return registered
+
+    @contextmanager
+    def _breakable(self, running: RunningOperation) -> Iterator[None]:
+        """Tell apart why something that takes long was broken off: it was cancelled, or the service stops."""
+        try:
+            yield
+        except WfmgmtError as error:
+            if running.tracker.is_cancelled:
+                raise OperationCancelled from error
+            if running.may_resume and self._long_requests.is_stopping():
+                raise ShuttingDown("The server is stopping.") from error
+            raise
 
     def _claim(
         self, prepared: Prepared, acquisition: Acquisition, running: RunningOperation, change: Change
@@ -268,8 +288,11 @@ class Registration:
             running.write(writer)
         return new
 
-    def _load(self, target: LoadRequest) -> None:
-        report = self._runtime.load(target, cancelled=self._long_requests.is_stopping)
+    def _load(self, target: LoadRequest, running: RunningOperation) -> None:
+        def is_broken_off() -> bool:
+            return self._long_requests.is_stopping() or running.tracker.is_cancelled
+
+        report = self._runtime.load(target, cancelled=is_broken_off)
         if report.is_out_of_space:
             raise InsufficientStorage(f"No space is left to unpack the archives of workflow {target.workflow}.")
         if report.failures:
@@ -281,6 +304,7 @@ class Registration:
         self, prepared: Prepared, target: LoadRequest, attempt: Attempt, change: Change, running: RunningOperation
     ) -> Registered:
         with self._registry.write() as writer:
+            running.check_wanted(writer)
             before = writer.release(target.workflow)
             attempt.is_further = before is not None
             if before is not None:
@@ -322,34 +346,3 @@ class Registration:
                 workflow = reader.target(target.workflow)
             if workflow is not None:
                 self._enforcement.pursue(workflow, registered.revision, wait_s=REACH_S)
-
-
-def _operation(request: RegistrationRequest, change: Change) -> NewOperation:
-    """Return the operation of a registration.
-
-    No two may be at work on one version of a workflow. Without a name in the request, the same local archive means the
-    same name.
-    """
-    version = request.version or FIRST_VERSION
-    if request.workflow_name is not None:
-        key: str | None = f"workflow {request.workflow_name} {version}"
-    else:
-        key = None if is_remote(request.url) else f"archive {request.url} {version}"
-    url = redacted_address(request.url)
-    return NewOperation(
-        uid=uuid.uuid4().hex,
-        key=key,
-        kind=OperationKind.REGISTER,
-        workflow=request.workflow_name or "",
-        version=version,
-        url=url,
-        request={**asdict(request), "url": url, **change.stated_reason},
-        origin=change.origin,
-    )
-
-
-def _conflict(request: RegistrationRequest) -> WorkflowExists | WorkflowBusy:
-    """Return what a client is answered while another one registers the same."""
-    if request.workflow_name is None or request.version is not None:
-        return WorkflowBusy(request.workflow_name or request.url, "being registered")
-    return WorkflowExists(request.workflow_name)

@@ -204,8 +204,8 @@ class Removal:
                 self._finish(claim, _unregistered([claim], change), must_unload=True, change=change)
         return is_ours
 
-    def undo(self, uid: str, event: AuditEvent, error: WfmgmtError) -> bool:
-        """Take back a registration that failed with this error, recording why; return whether nothing of it is left.
+    def undo(self, uid: str, event: AuditEvent | None, error: WfmgmtError) -> bool:
+        """Take back a registration that failed with this error, recording an event; return whether nothing is left.
 
         When that fails too, the row stays with a dead lease, and housekeeping tries again until it succeeds. It is left
         to housekeeping at once when the database was the reason: the client has waited for it already.
@@ -216,10 +216,11 @@ class Removal:
             with self._registry.read() as reader:
                 claim = reader.claim(uid)
             if claim is not None and claim.status is WorkflowStatus.REGISTERING:
-                self._finish(claim, event if self._failures.admits(event) else None)
+                self._finish(claim, event if event is not None and self._failures.admits(event) else None)
                 return True
         except WfmgmtError as failure:
-            _log.warning("could not undo the registration yet: %s", failure, extra={"workflow": event.workflow})
+            workflow = "" if event is None else event.workflow
+            _log.warning("could not undo the registration yet: %s", failure, extra={"workflow": workflow})
         return False
 
     def recover(self, origin: Origin = HOUSEKEEPING) -> "Recovery":

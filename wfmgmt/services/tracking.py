@@ -1,10 +1,15 @@
-"""How far a piece of work is."""
+"""How far a piece of work is, and the operation that it is done for."""
 
-from dataclasses import replace
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from wfmgmt.control.status_cache import StatusCache
-from wfmgmt.domain.operations import NodeProgress, OperationPhase, Progress
+from wfmgmt.domain.operations import NodeProgress, OperationKind, OperationPhase, OperationState, Progress
 from wfmgmt.domain.workflow import LoadRequest
+from wfmgmt.errors import OperationCancelled, ShuttingDown
+from wfmgmt.registry.writing import Writer
 
 
 class Tracker:
@@ -12,6 +17,7 @@ class Tracker:
 
     def __init__(self) -> None:
         self.workflow = ""
+        self.is_cancelled = False
         self._progress = Progress()
         self._file_bytes = 0
         self._target_uid: str | None = None
@@ -52,3 +58,54 @@ class Tracker:
             return progress
         nodes = {name: NodeProgress(ready=each.ready, wanted=each.wanted) for name, each in report.nodes.items()}
         return replace(progress, nodes={**progress.nodes, **nodes})
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class RunningOperation:
+    """An operation that this process carries out.
+
+    Attributes:
+        uid: Its identity.
+        kind: What it does.
+        lease: Proof that it is under way.
+        tracker: How far it is.
+        began: When it began, in monotonic seconds.
+        written: What the database has of its progress, and of the name of its workflow.
+        has_ended: Whether its end is recorded, if that transaction was committed.
+        is_made: Whether what it was to make is made for good, so that it succeeds whatever comes later.
+        may_resume: Whether it begins again when the service stops meanwhile: nobody waits for its answer.
+    """
+
+    uid: str
+    kind: OperationKind
+    lease: str
+    tracker: Tracker = field(default_factory=Tracker)
+    began: float = field(default_factory=time.monotonic)
+    written: tuple[str, Progress] | None = None
+    has_ended: bool = False
+    is_made: bool = False
+    may_resume: bool = False
+
+    def resumes_after(self, error: Exception) -> bool:
+        """Return whether an error only breaks it off, so that it begins again."""
+        return self.may_resume and not self.is_made and isinstance(error, ShuttingDown)
+
+    def write(self, writer: Writer, *, result: Mapping[str, Any] | None = None) -> None:
+        """Record how far it is, and what will come of it once that is known, in the caller's transaction."""
+        progress = self.tracker.progress()
+        writer.operations.advance(self.uid, progress, workflow=self.tracker.workflow, result=result)
+
+    def check_wanted(self, writer: Writer) -> None:
+        """Check, in the transaction that makes what it is to make, that nobody has cancelled it.
+
+        Raises:
+            OperationCancelled: Somebody has.
+        """
+        if self.uid in writer.operations.cancelled():
+            raise OperationCancelled
+
+    def succeed(self, writer: Writer, result: Mapping[str, Any]) -> None:
+        """Record that it is done, and what came of it, in the caller's transaction."""
+        self.write(writer, result=result)
+        writer.operations.end(self.uid, OperationState.SUCCEEDED)
+        self.has_ended = True

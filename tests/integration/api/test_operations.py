@@ -11,7 +11,7 @@ from tests.support.management_api import ManagementApi
 from tests.support.service import wait_until
 
 FIELDS = ["id", "kind", "workflow", "version", "url", "state", "done", "phase", "progress", "error", "result", "actor"]
-FIELDS += ["requestId", "createdAt", "startedAt", "endedAt"]
+FIELDS += ["requestId", "createdAt", "startedAt", "endedAt", "cancelledBy"]
 
 
 @contextmanager

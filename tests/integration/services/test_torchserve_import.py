@@ -26,7 +26,7 @@ from wfmgmt.registry.registry import Registry
 from wfmgmt.services.changes import Change
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.preparation import RegistrationRequest
-from wfmgmt.services.registration import Registered
+from wfmgmt.services.registration_records import Registered
 from wfmgmt.services.staging import find_archive, staged
 from wfmgmt.services.torchserve_import import Outcome, Source, TorchServeImport, Verdict
 from wfmgmt.torchserve.listing import TorchServeListing

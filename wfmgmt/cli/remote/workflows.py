@@ -3,14 +3,17 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any, get_args
 
 from wfmgmt.cli.remote.arguments import version_argument, workflow_argument
 from wfmgmt.cli.remote.command import ExitCode, RemoteCommand, write_options
+from wfmgmt.cli.remote.operations import ended_code, ended_text, next_look
 from wfmgmt.cli.remote.plans import diff_text
 from wfmgmt.cli.remote.text import milliseconds, properties, shares, table
 from wfmgmt.client import calls
 from wfmgmt.client.answers import (
+    Accepted,
     ListedWorkflow,
     LogLine,
     Node,
@@ -22,6 +25,7 @@ from wfmgmt.client.answers import (
     Workflow,
 )
 from wfmgmt.client.call import Call
+from wfmgmt.client.operations import Operation
 from wfmgmt.logs import escaped
 
 #: The columns of nodes.
@@ -56,10 +60,13 @@ def _register_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set-default", action="store_true", help="send all requests to it once it is up")
     parser.add_argument("--response-timeout", type=int, metavar="S", help="seconds in which it has to answer a request")
     parser.add_argument("--startup-timeout", type=int, metavar="S", help="seconds in which its workers have to be up")
+    parser.add_argument(
+        "--follow", action="store_true", help="have it done by the service on its own, and say how far it is"
+    )
 
 
-def _register(options: argparse.Namespace) -> Call[Registered]:
-    return calls.register(
+def _register(options: argparse.Namespace) -> Call[Any]:
+    call = calls.register(
         options.archive,
         name=options.name,
         version=options.version,
@@ -68,13 +75,26 @@ def _register(options: argparse.Namespace) -> Call[Registered]:
         startup_timeout_s=options.startup_timeout,
         **write_options(options),
     )
+    return calls.later(call) if (options.follow or not options.wait) and not options.dry_run else call
 
 
-def _registered_text(_: argparse.Namespace, answer: Registered) -> str:
+def _follow(options: argparse.Namespace, answer: Registered | Accepted | Operation) -> Call[Operation] | None:
+    if not options.follow or isinstance(answer, Registered):
+        return None
+    return next_look(answer)
+
+
+def _registered_text(options: argparse.Namespace, answer: Registered | Accepted | Operation) -> str:
+    if isinstance(answer, Operation):
+        return ended_text(options, answer)
+    if isinstance(answer, Accepted):
+        return f"{escaped(answer.status)} {answer.id}"
     return "\n".join(map(escaped, [answer.status, *(f"warning: {each}" for each in answer.warnings)]))
 
 
-def _registered_name(options: argparse.Namespace, answer: Registered) -> list[str]:
+def _registered_name(options: argparse.Namespace, answer: Registered | Accepted | Operation) -> list[str]:
+    if not isinstance(answer, Registered):
+        return [answer.id]
     name = options.name or answer.status.split()[1]  # The answer has it nowhere else, and it has no spaces.
     return [name if answer.version is None else f"{name}/{answer.version}"]
 
@@ -206,7 +226,14 @@ def _log_line_text(line: LogLine) -> str:
 
 COMMANDS: dict[str, RemoteCommand[Any]] = {
     "register": RemoteCommand(
-        arguments=_register_arguments, call=_register, show=_registered_text, names=_registered_name, is_write=True
+        arguments=_register_arguments,
+        call=_register,
+        show=_registered_text,
+        names=_registered_name,
+        following=_follow,
+        joined=itemgetter(-1),
+        code=lambda answer: ended_code(answer) if isinstance(answer, Operation) else ExitCode.DONE,
+        is_write=True,
     ),
     "list": RemoteCommand(
         arguments=_list_arguments,

@@ -1,0 +1,71 @@
+"""Registrations that a real service carries out on its own, while it is stopped and killed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.support.deployments import prepared
+from tests.support.evidence import query
+from tests.support.service import Service, wait_until
+from tests.support.slow_workflow import loading_worker, make_slow_workflow
+
+
+@pytest.fixture(name="service")
+def _service(tmp_path: Path) -> Iterator[Service]:
+    with prepared(tmp_path / "instance", web_workers=2, operations=1) as service:
+        yield service.start()
+
+
+@pytest.fixture(name="gate")
+def _gate(service: Service, tmp_path: Path) -> Path:
+    return make_slow_workflow(service, tmp_path / "gate")
+
+
+def accepted(service: Service, name: str) -> str:
+    """Have the slow workflow registered under a name; return the path of the operation."""
+    answer = service.register("slow.war", workflow_name=name, synchronous="false")
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["operation"])
+
+
+def operation(service: Service, path: str) -> dict[str, Any]:
+    """Return an operation."""
+    found: dict[str, Any] = requests.get(service.management + path, timeout=30).json()
+    return found
+
+
+def states(service: Service, paths: list[str]) -> list[str]:
+    """Return the states of operations."""
+    return [operation(service, path)["state"] for path in paths]
+
+
+def test_restarted_service_goes_on_with_what_it_accepted(service: Service, gate: Path) -> None:
+    """What was under way is undone and begins again, with one row of audit in the end."""
+    path = accepted(service, "slow")
+    loading_worker(gate)
+    assert service.stop() == 0
+    assert query(service, "SELECT name FROM workflow") == []
+    gate.unlink()
+    service.start()
+    wait_until(lambda: operation(service, path)["done"], timeout_s=60, what="the end of the operation")
+    assert states(service, [path]) == ["succeeded"]
+    assert service.names() == ["slow"]
+    events = query(service, "SELECT action, outcome FROM audit_event")
+    assert events == [{"action": "register", "outcome": "succeeded"}]
+
+
+def test_killed_service_ends_or_carries_out_what_it_accepted(service: Service, gate: Path) -> None:
+    """What was under way ends with the reason; what waited is carried out by the next one."""
+    paths = [accepted(service, f"w{number}") for number in range(4)]
+    wait_until(lambda: states(service, paths) == ["running", "running", "queued", "queued"], what="two under way")
+    loading_worker(gate)
+    service.kill()
+    gate.unlink()
+    service.start()
+    wait_until(lambda: all(operation(service, path)["done"] for path in paths), timeout_s=60, what="the ends")
+    assert states(service, paths) == ["failed", "failed", "succeeded", "succeeded"]
+    assert service.names() == ["w2", "w3"]
+    assert "is gone" in operation(service, paths[0])["error"]["message"]
