@@ -27,6 +27,7 @@ from wfmgmt.services.registration_queue import RegistrationQueue
 from wfmgmt.services.releases import Releases
 from wfmgmt.services.removal import Removal
 from wfmgmt.services.scaling import Scaling
+from wfmgmt.services.store_files import StoreFiles
 from wfmgmt.settings import Settings, thread_policy
 
 
@@ -64,6 +65,7 @@ class Services:
             figures=FiguresCache(runtime or RuntimeClient(settings.control_socket, call_timeout_s=TIMEOUT_S)),
             runtime=self.runtime,
             threads=threads,
+            store_files=StoreFiles(self.folders, self.kept),
         )
         self.long_requests = LongRequests(
             settings.concurrent_registrations, settings.concurrent_changes, waits=settings.concurrent_waits

@@ -61,6 +61,12 @@ def digest_of_model(service: Service) -> str:
     return str(digest)
 
 
+def store_files(service: Service) -> tuple[str, str]:
+    """Return what became of the files that the workflow and its model were registered from, as describe says."""
+    (described,) = requests.get(f"{service.management}/workflows/w", timeout=10).json()
+    return described["storeFile"], described["nodes"][0]["storeFile"]
+
+
 @pytest.mark.parametrize("again", [restart, kill], ids=["restart", "kill"])
 @pytest.mark.parametrize("way", WAYS)
 def test_restart_loads_what_was_registered(service: Service, way: str, again: Callable[[Service], None]) -> None:
@@ -68,10 +74,15 @@ def test_restart_loads_what_was_registered(service: Service, way: str, again: Ca
     new = make_mar(service.instance, name="m", source=source("second")).read_bytes()
     WAYS[way](service.model_store / "m.mar", new)
     war = service.workflow_store / "w.war"
+    assert store_files(service) == ("same", "changed")
     war.unlink()
+    wait_until(lambda: store_files(service) == ("gone", "changed"), what="the next look at the stores")
     assert answer(service) == "first"
     again(service)
     assert answer(service) == "first"
+    counted = requests.get(f"{service.management}/metrics", timeout=10).text
+    assert 'wfmgmt_store_files{state="changed",store="model"} 1.0' in counted
+    assert 'wfmgmt_store_files{state="gone",store="workflow"} 1.0' in counted
     make_war(service.workflow_store, name="w", spec=SPEC, handler=None)
     assert service.register("w.war", version="2.0").status_code == 200
     assert (answer(service), answer(service, "/2.0")) == ("first", "second")

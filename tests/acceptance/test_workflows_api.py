@@ -221,7 +221,7 @@ def test_describe_answers_as_torchserve_and_adds_its_own_fields_after(service: S
     assert answer.text.startswith(PARALLEL_DESCRIBED)
     (described,) = assert_json(answer)
     assert list(described)[7:10] == ["nodes", "registeredAt", "archiveSha256"]
-    assert list(described)[10:] == ["version", "default", "revision", "release", "routes", "state"]
+    assert list(described)[10:] == [*("version", "default", "revision", "release", "routes", "state"), "storeFile"]
     archive = service.workflow_store / "par.war"
     assert described["archiveSha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
     registered_at = datetime.fromisoformat(described["registeredAt"])
@@ -246,6 +246,7 @@ def test_describe_shows_what_each_node_runs_with(service: Service) -> None:
         [
             *("name", "kind", "url", "digest", "minWorkers", "maxWorkers", "batchSize", "maxBatchDelay"),
             *("retryAttempts", "timeoutMs", "readyWorkers", "error", "overridden", "threads", *MEASURED),
+            "storeFile",
         ]
     ] * 4
     running = {"m1": {"threads": 3}, "m2": {"readyWorkers": 2}}
@@ -257,6 +258,7 @@ def test_describe_shows_what_each_node_runs_with(service: Service) -> None:
             "readyWorkers": 1,
             "error": None,
             "overridden": [],
+            "storeFile": "same" if settings["kind"] == "model" else None,
             **running.get(node["name"], {}),
         }
 

@@ -159,10 +159,19 @@ class _State(Collector):
             for status, count in counts.items():
                 workflows.add_metric([status.value], count)
             operations.add_metric([], unfinished[OperationState.RUNNING])
+        files = GaugeMetricFamily(
+            "wfmgmt_store_files",
+            "Files in the stores that workflows were registered from, by what became of them",
+            labels=["store", "state"],
+        )
+        with suppress(WfmgmtError):
+            for (store, state), count in self._inspection.store_files().items():
+                files.add_metric([store, state.value], count)
         wanted, ready = self._inspection.workers()
         return [
             workflows,
             operations,
+            files,
             GaugeMetricFamily("wfmgmt_workers_wanted", "Worker processes of all nodes that should be up", value=wanted),
             GaugeMetricFamily("wfmgmt_workers_ready", "Worker processes of all nodes that are up", value=ready),
         ]

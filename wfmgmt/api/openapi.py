@@ -24,6 +24,7 @@ from wfmgmt.control.messages import VersionState
 from wfmgmt.domain.status import WorkflowState
 from wfmgmt.domain.workflow import SETTINGS, WORKFLOW_SETTINGS
 from wfmgmt.http.openapi import NAME_IN_PATH, SHARED_PATHS, components, errors, json_answer, ref
+from wfmgmt.services.store_files import StoreFileState
 
 _LISTING = [
     {
@@ -122,6 +123,14 @@ def _measured(kind: str, what: str) -> dict[str, Any]:
     return {"type": kind, "nullable": True, "description": f"{what}; null while the node is not loaded"}
 
 
+_STORE_FILE = {
+    "type": "string",
+    "enum": [state.value for state in StoreFileState],
+    "description": (
+        "How the file in the store compares with what was registered from it, which runs in any case; another file is "
+        "registered as a new version"
+    ),
+}
 _NODE = {
     "name": {"type": "string"},
     "kind": {"type": "string", "enum": ["model", "function"]},
@@ -154,6 +163,7 @@ _NODE = {
     "queued": _measured("integer", "Requests that no worker has begun"),
     "p50Ms": _measured("number", "Milliseconds that half of the attempts took at most, likewise without any"),
     "p99Ms": _measured("number", "Milliseconds that 99 of 100 took at most, likewise without any"),
+    "storeFile": {**_STORE_FILE, "nullable": True, "enum": [*_STORE_FILE["enum"], None]},
 }
 _WORKFLOW = {
     "workflowName": {"type": "string"},
@@ -169,6 +179,7 @@ _WORKFLOW = {
     "release": {"type": "integer", "description": "Number of the current release"},
     "routes": {"type": "array", "items": ref("Route")},
     "state": {"type": "string", "enum": [state.value for state in VersionState]},
+    "storeFile": _STORE_FILE,
 }
 _DESCRIBED = json_answer(
     "A list of one", {"type": "array", "minItems": 1, "maxItems": 1, "items": ref("Workflow")}, ETag=ETAG

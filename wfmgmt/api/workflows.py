@@ -179,6 +179,7 @@ def _detail(inspected: InspectedWorkflow) -> dict[str, object]:
     reports = report.nodes if report is not None else {}
     failures = report.failures if report is not None else {}
     figures = inspected.figures.nodes if inspected.figures is not None else {}
+    models = workflow.models
     return {
         "workflowName": workflow.name,
         "workflowUrl": workflow.url,
@@ -193,17 +194,19 @@ def _detail(inspected: InspectedWorkflow) -> dict[str, object]:
                     threads=inspected.threads.of(node),
                 ),
                 **_measured(figures.get(node.name)),
+                "storeFile": None if node.name not in models else inspected.store_files.get(models[node.name]),
             }
             for node in workflow.nodes
         ],
         "registeredAt": workflow.registered_at,
-        "archiveSha256": workflow.archive_sha256,
+        "archiveSha256": workflow.archive.sha256,
         "version": workflow.version,
         "default": workflow.is_default,
         "revision": workflow.key.revision,
         "release": workflow.release.number,
         "routes": table_json(workflow.release.table)["routes"],
         "state": inspected.state.value,
+        "storeFile": inspected.store_files.get(workflow.archive),
     }
 
 

@@ -104,6 +104,10 @@ class Page:
     next_after: str | None = None
 
 
+#: How a file in a store compares with what was registered from it.
+StoreFile = Literal["same", "changed", "gone"]
+
+
 @dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
 class Worker:
     """A worker process that is ready.
@@ -146,6 +150,7 @@ class Node:
         queued: Requests that no worker has begun; None likewise.
         p50_ms: Milliseconds that half of the attempts took at most; None without any.
         p99_ms: Milliseconds that 99 of 100 took at most; None without any.
+        store_file: How the file in the model store compares with the registered archive; None for functions.
     """
 
     name: str
@@ -168,6 +173,7 @@ class Node:
     queued: int | None
     p50_ms: float | None
     p99_ms: float | None
+    store_file: StoreFile | None
 
     @property
     def is_ready(self) -> bool:
@@ -196,6 +202,7 @@ class Workflow:
         release: Number of the current release.
         routes: Shares of all versions.
         state: Of the version: `ready`, `standby`, `parked`, `loading` or `failed`.
+        store_file: How the file in the workflow store compares with the registered archive.
     """
 
     workflow_name: str
@@ -214,6 +221,7 @@ class Workflow:
     release: int
     routes: tuple[Route, ...]
     state: str
+    store_file: StoreFile
 
     @property
     def is_ready(self) -> bool:

@@ -158,7 +158,7 @@ class Reader(TargetReader):
             release=releases.current(self._connection, row.release_id),
             url=row.url,
             dag=row.dag,
-            archive_sha256=row.archive_sha256,
+            archive=RegisteredArchive("workflow", row.archive_file, row.archive_sha256),
             registered_at=row.registered_at,
             defaults=settings_of(row),
             nodes=nodes,

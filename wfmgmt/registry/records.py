@@ -133,7 +133,7 @@ class WorkflowDetail:
         release: The current release of the workflow.
         url: What the client gave, without credentials and query.
         dag: The graph in TorchServe's form.
-        archive_sha256: Digest of its archive.
+        archive: The archive that it was registered from.
         registered_at: When it became ready.
         defaults: The spec's global settings.
         nodes: In topological order, with the settings that are in force.
@@ -148,11 +148,20 @@ class WorkflowDetail:
     release: Release
     url: str
     dag: str
-    archive_sha256: str
+    archive: RegisteredArchive
     registered_at: str
     defaults: NodeSettings
     nodes: tuple[Node, ...]
     edges: tuple[tuple[str, str], ...]
+
+    @property
+    def models(self) -> dict[str, RegisteredArchive]:
+        """The archive of each model node, by the node's name."""
+        return {
+            node.name: RegisteredArchive("model", node.model_file, node.model_sha256)
+            for node in self.nodes
+            if node.model_file is not None and node.model_sha256 is not None
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

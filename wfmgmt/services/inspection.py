@@ -1,8 +1,10 @@
 """Read-only queries of the API: which workflows are registered, and how they run."""
 
+import math
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -24,25 +26,31 @@ from wfmgmt.errors import (
     WorkflowNotFound,
 )
 from wfmgmt.registry.reading import Reader
-from wfmgmt.registry.records import ListedVersion, Page, WorkflowDetail, WorkflowKey
+from wfmgmt.registry.records import ListedVersion, Page, RegisteredArchive, WorkflowDetail, WorkflowKey
 from wfmgmt.registry.registry import Registry
+from wfmgmt.services.store_files import StoreFiles, StoreFileState
 
 #: Workflows whose details are cached.
 REMEMBERED = 1024
+#: For so long the files of one workflow are not looked at again, and those of all workflows.
+LOOK_S, LOOK_AT_ALL_S = 1.0, 60.0
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True, eq=False)
 class InspectedWorkflow:
     """A workflow as registered, as the runtime reported it last, and what that measured; None when it has not yet.
 
-    It stays the same object as long as all three stay the same, so what is derived from it can be remembered with it.
-    `threads` says how many threads its workers use.
+    It stays the same object as long as all of it stays the same, so what is derived from it can be remembered with it.
+    `threads` says how many threads its workers use, `store_files` what became of the files that it was registered from,
+    as of `looked_at` on the monotonic clock.
     """
 
     workflow: WorkflowDetail
     report: WorkflowReport | None
     threads: ThreadPolicy
     figures: VersionFigures | None = None
+    store_files: Mapping[RegisteredArchive, StoreFileState] = field(default_factory=dict)
+    looked_at: float = -math.inf
 
     @property
     def state(self) -> VersionState:
@@ -79,6 +87,7 @@ class Inspection:
         figures: What it measured, for descriptions.
         runtime: Has the figures of this moment.
         threads: Says how many threads workers use.
+        store_files: Says what became of the files in the stores.
     """
 
     def __init__(
@@ -89,8 +98,11 @@ class Inspection:
         figures: FiguresCache,
         runtime: RuntimeClient,
         threads: ThreadPolicy,
+        store_files: StoreFiles,
     ) -> None:
         self._registry = registry
+        self._store_files = store_files
+        self._file_counts: tuple[float, Mapping[tuple[str, StoreFileState], int]] = (-math.inf, {})
         self._figures = figures
         self._runtime = runtime
         self._status = status
@@ -175,13 +187,29 @@ class Inspection:
         return self._remember(InspectedWorkflow(workflow=workflow, report=report, threads=self._threads))
 
     def _measured(self, inspected: InspectedWorkflow) -> InspectedWorkflow:
-        """Return a workflow with what was measured of it within the last second."""
+        """Return a workflow with what was measured of it, and what became of its files, within the last second."""
         workflow, report = inspected.workflow, inspected.report
         is_loaded = report is not None and report.state.is_loaded
         figures = self._figures.figures(workflow.workflow_uid, workflow.version) if is_loaded else None
-        if inspected.figures is figures:
+        now = time.monotonic()
+        if now - inspected.looked_at >= LOOK_S:
+            files = self._store_files.states([workflow.archive, *workflow.models.values()])
+            inspected = replace(inspected, figures=figures, store_files=files, looked_at=now)
+        elif inspected.figures is not figures:
+            inspected = replace(inspected, figures=figures)
+        else:
             return inspected
-        return self._remember(replace(inspected, figures=figures))
+        return self._remember(inspected)
+
+    def store_files(self) -> Mapping[tuple[str, StoreFileState], int]:
+        """Return how many files of registered workflows are in which state, by store, as of the last minute."""
+        looked_at, counts = self._file_counts
+        if time.monotonic() - looked_at >= LOOK_AT_ALL_S:
+            with self._registry.read() as reader:
+                archives = reader.archives()
+            counts = self._store_files.counts(archives)
+            self._file_counts = (time.monotonic(), counts)
+        return counts
 
     def releases(self, name: str, *, limit: int, before: int | None) -> tuple[list[Release], int]:
         """Return releases of a workflow, the newest first, and its revision.

@@ -189,7 +189,7 @@ class TorchServeImport:
             if registered.url != shown:
                 raise NotImported(f"it is registered here from {registered.url}, and there from {shown}")
             return ["registered from the same address; what lies there now was not looked at"]
-        if registered.archive_sha256 != self._find("workflow", _file_name(listed.url), source).sha256:
+        if registered.archive.sha256 != self._find("workflow", _file_name(listed.url), source).sha256:
             raise NotImported("it is registered here from another archive")
         return self._changed_models(registered, source)
 

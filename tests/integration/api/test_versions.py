@@ -20,7 +20,8 @@ def test_first_registration_without_a_version_is_answered_as_torchserve_does(api
     assert "Location" not in answer.headers
     described = api.describe()
     assert list(described)[: len(FIELDS_OF_BEFORE)] == FIELDS_OF_BEFORE
-    assert list(described)[len(FIELDS_OF_BEFORE) :] == ["version", "default", "revision", "release", "routes", "state"]
+    added = list(described)[len(FIELDS_OF_BEFORE) :]
+    assert added == ["version", "default", "revision", "release", "routes", "state", "storeFile"]
     assert [described[name] for name in ("version", "default", "revision", "release")] == ["1.0", True, 1, 1]
     assert described["routes"] == [{"version": "1.0", "weight": 100}]
     assert api.events() == [("register", "succeeded")]

@@ -107,6 +107,7 @@ VERSION = {
             "queued": 0,
             "p50Ms": 1.5,
             "p99Ms": None,
+            "storeFile": "gone",
         }
     ],
     "registeredAt": "2026-11-23T20:53:36.386429Z",
@@ -117,6 +118,7 @@ VERSION = {
     "release": 7,
     "routes": ROUTES,
     "state": "ready",
+    "storeFile": "same",
 }
 
 
@@ -235,8 +237,8 @@ SHA256:     0a
 Registered: 2026-11-23 20:53:36 UTC
 Graph:      {m1=[]}
 
-NODE  KIND   READY  WORKERS  THREADS  BATCH  DELAY  TIMEOUT  RETRIES  CHANGED                ARCHIVE  ERROR
-m1    model  1      1-2      2        8      50ms   1000ms   1        batchSize maxWorkers  m1.mar   -
+NODE  KIND   READY  WORKERS  THREADS  BATCH  DELAY  TIMEOUT  RETRIES  CHANGED                ARCHIVE        ERROR
+m1    model  1      1-2      2        8      50ms   1000ms   1        batchSize maxWorkers  m1.mar (gone)  -
 
 NODE  REQUESTS  FAILURES  QUEUED  P50    P99
 m1    120       3         0       1.5ms  -

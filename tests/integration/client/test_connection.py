@@ -36,6 +36,7 @@ NODE = {
     "queued": None,
     "p50Ms": None,
     "p99Ms": None,
+    "storeFile": "same",
 }
 SEQ = {
     "workflowName": "seq",
@@ -54,6 +55,7 @@ SEQ = {
     "release": 1,
     "routes": [{"version": "1.0", "weight": 100}],
     "state": "ready",
+    "storeFile": "same",
 }
 STARTING = {**SEQ, "nodes": [{**NODE, "readyWorkers": 0}]}
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.records import make_registry, register
+from wfmgmt.archives.kept import KeptArchives
+from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.load_state import LoadState
 from wfmgmt.control.messages import VersionFigures, WorkflowReport
@@ -13,6 +15,7 @@ from wfmgmt.errors import WorkflowNotFound
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services import inspection
 from wfmgmt.services.inspection import Inspection
+from wfmgmt.services.store_files import StoreFiles
 
 
 class FakeStatus:
@@ -66,6 +69,7 @@ def _inspected(tmp_path: Path, registry: Registry, status: FakeStatus, figures: 
         figures=figures,  # type: ignore[arg-type]  # likewise
         runtime=runtime,
         threads=ThreadPolicy(),
+        store_files=StoreFiles(StoreFolders.at(workflow=tmp_path, model=tmp_path), KeptArchives(tmp_path / "archives")),
     )
 
 

@@ -21,6 +21,7 @@ from wfmgmt.client.answers import (
     Registered,
     Scaled,
     Status,
+    StoreFile,
     Worker,
     Workflow,
 )
@@ -138,7 +139,7 @@ def _described_text(_: argparse.Namespace, workflow: Workflow) -> str:
         Version=f"{workflow.version} ({workflow.state}{', default' if workflow.default else ''})",
         Revision=workflow.revision,
         Release=f"{workflow.release}: {shares(workflow.routes)}",
-        Archive=workflow.workflow_url,
+        Archive=_archive_text(workflow.workflow_url, workflow.store_file),
         SHA256=workflow.archive_sha256,
         Registered=f"{workflow.registered_at:%Y-%m-%d %H:%M:%S} UTC",
         Graph=workflow.workflow_dag,
@@ -164,9 +165,16 @@ def _node_row(node: Node) -> tuple[object, ...]:
         f"{node.timeout_ms}ms",
         node.retry_attempts,
         " ".join(node.overridden) or "-",
-        node.url or "-",
+        _archive_text(node.url, node.store_file),
         node.error or "-",
     )
+
+
+def _archive_text(url: str | None, store_file: StoreFile | None) -> str:
+    """Return what a node or workflow was registered from, and what became of that file unless it is the same."""
+    if url is None:
+        return "-"
+    return url if store_file in {None, "same"} else f"{url} ({store_file})"
 
 
 def _figure_row(node: Node) -> tuple[object, ...]:
