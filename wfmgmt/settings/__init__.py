@@ -8,7 +8,6 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
@@ -25,8 +24,18 @@ from pydantic import (
 )
 
 from wfmgmt.domain.limits import MIB, Limits
-from wfmgmt.domain.threads import MAX_THREADS, OPENMP_VARIABLES, SHORT_WAITS, THREAD_VARIABLES, ThreadPolicy
+from wfmgmt.domain.threads import OPENMP_VARIABLES, SHORT_WAITS, THREAD_VARIABLES, ThreadPolicy
 from wfmgmt.errors.commands import SettingsInvalid
+from wfmgmt.settings.values import (
+    Address,
+    ListenAddress,
+    Urls,
+    read_hosts,
+    read_list,
+    read_modules,
+    read_origins,
+    read_threads,
+)
 
 ENV_PREFIX = "WFMGMT_"
 #: What the environment says to commands that call a running service, and to no service.
@@ -34,116 +43,11 @@ _COMMAND_VARIABLES = frozenset({"url", "inference_url", "token"})
 FILE_NAME = "wfmgmt.toml"
 #: Largest request or answer that can be asked for; messages to workers are made of them.
 MAX_MESSAGE_BYTES = 64 * MIB
-_LOOPBACK = "127.0.0.1"
-#: Hosts that stand for every address of the machine.
-_ALL_HOSTS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognized, not listened on
 #: Longest time-out that can be asked for, a day.
 MAX_WAIT_S = 86_400
 #: Longest time for which archives can be kept that nothing uses, a year.
 MAX_KEEP_S = 366 * 86_400
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """Where a server listens.
-
-    Attributes:
-        host: Host name or IP address, without brackets.
-        port: 0 to 65535; 0 lets the system pick a free one.
-    """
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
-    @classmethod
-    def parse(cls, text: object) -> "Address":
-        """Read `host:port` or `[v6]:port`.
-
-        Raises:
-            ValueError: The text has another form.
-        """
-        if isinstance(text, cls):
-            return text
-        found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})", str(text))
-        if found is None or int(found[3]) > 65535:  # noqa: PLR2004 - the largest port
-            raise ValueError("expected host:port, for example 127.0.0.1:8081")
-        return cls(host=found[1] or found[2], port=int(found[3]))
-
-    def overlaps(self, other: "Address") -> bool:
-        """Return whether two servers cannot listen on these at the same time."""
-        hosts = {_LOOPBACK if address.host == "localhost" else address.host for address in (self, other)}
-        return self.port == other.port != 0 and (len(hosts) == 1 or not hosts.isdisjoint(_ALL_HOSTS))
-
-
-def _listed(value: object) -> object:
-    """Split a comma-separated text."""
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _modules(value: object) -> object:
-    """Split a comma-separated text of module names, and check that they are some."""
-    names = _listed(value)
-    if isinstance(names, tuple):
-        for name in names:
-            if not all(part.isidentifier() for part in str(name).split(".")):
-                raise ValueError("expected names of modules separated by commas, for example torch,numpy")
-    return names
-
-
-def _threads(value: object) -> object:
-    """Read a number of threads, or one of two words that decide it."""
-    if value in ("auto", "off") or (str(value).isdecimal() and 1 <= int(str(value)) <= MAX_THREADS):
-        return value
-    raise ValueError(f"expected auto, off, or a whole number from 1 to {MAX_THREADS}")
-
-
-def _urls(value: object) -> object:
-    """Split a comma-separated text of addresses, and check that they are some."""
-    urls = _listed(value)
-    if isinstance(urls, tuple):
-        for url in urls:
-            if not re.fullmatch(
-                r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?", str(url)
-            ):
-                raise ValueError("expected addresses separated by commas, for example http://127.0.0.1:9081")
-        return tuple(str(url).rstrip("/") for url in urls)
-    return urls
-
-
-def _hosts(value: object) -> object:
-    """Split a comma-separated text of names as `Host` carries them, without ports."""
-    names = _listed(value)
-    if isinstance(names, tuple):
-        for name in names:
-            if not re.fullmatch(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", str(name)):
-                raise ValueError("expected names of hosts without ports, for example models.example,*.internal.example")
-    return names
-
-
-def _origins(value: object) -> object:
-    """Split a comma-separated text of origins as browsers send them."""
-    origins = _listed(value)
-    if not isinstance(origins, tuple):
-        return origins
-    for origin in origins:
-        if origin == "*":
-            raise ValueError(
-                "* would let every web page register workflows, which is code that runs here; list the exact origins"
-            )
-        if not re.fullmatch(r"[A-Za-z][\w+.-]*://(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:[0-9]{1,5})?", str(origin), re.ASCII):
-            raise ValueError("expected exact origins separated by commas, for example https://app.example")
-    lowered = [str(origin).lower() for origin in origins]
-    return tuple(re.sub(r"^(http://.*):80$|^(https://.*):443$", r"\1\2", origin) for origin in lowered)
-
-
-_Urls = Annotated[tuple[str, ...], BeforeValidator(_urls)]
-_Address = Annotated[Address, BeforeValidator(Address.parse)]
 
 _TOML_TYPES = {
     str: "a text",
@@ -164,20 +68,20 @@ class Settings(BaseModel):
     database_url: str = ""
     workflow_store: Path = Path()
     model_store: Path = Path()
-    management_address: _Address = Address(host="127.0.0.1", port=8081)
-    inference_address: _Address = Address(host="127.0.0.1", port=8080)
-    allowed_urls: Annotated[tuple[re.Pattern[str], ...], BeforeValidator(_listed)] = ()
-    allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(_hosts)] = ()
-    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_origins)] = ()
+    management_address: ListenAddress = Address(host="127.0.0.1", port=8081)
+    inference_address: ListenAddress = Address(host="127.0.0.1", port=8080)
+    allowed_urls: Annotated[tuple[re.Pattern[str], ...], BeforeValidator(read_list)] = ()
+    allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(read_hosts)] = ()
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(read_origins)] = ()
     download_timeout_s: int = Field(default=300, ge=1)
     download_limit_mb: int = Field(default=512, ge=1)
     web_workers: int = Field(default=2, ge=1, le=256)
     web_threads: int = Field(default=8, ge=2, le=1024)
     max_operations: int = Field(default=0, ge=0)
     model_server: Literal["local", "torchserve"] = "local"
-    torchserve_management_urls: _Urls = ()
-    torchserve_inference_urls: _Urls = ()
-    torchserve_key_files: Annotated[tuple[Path, ...], BeforeValidator(_listed)] = ()
+    torchserve_management_urls: Urls = ()
+    torchserve_inference_urls: Urls = ()
+    torchserve_key_files: Annotated[tuple[Path, ...], BeforeValidator(read_list)] = ()
     torchserve_management_key: SecretStr | None = None
     torchserve_inference_key: SecretStr | None = None
     torchserve_ca_bundle: FilePath | None = None
@@ -194,10 +98,10 @@ class Settings(BaseModel):
     drain_timeout_s: float = Field(default=30, ge=0, le=MAX_WAIT_S)
     standby_s: float = Field(default=600, ge=0, le=MAX_WAIT_S)
     max_workers: int = Field(default=1000, ge=1, le=100_000)
-    worker_threads: Annotated[int | Literal["auto", "off"], BeforeValidator(_threads)] = "auto"
+    worker_threads: Annotated[int | Literal["auto", "off"], BeforeValidator(read_threads)] = "auto"
     autoscale: Literal["cores", "always", "off"] = "cores"
     worker_memory_mb: int | None = Field(default=None, ge=1)
-    preload: Annotated[tuple[str, ...], BeforeValidator(_modules)] = ()
+    preload: Annotated[tuple[str, ...], BeforeValidator(read_modules)] = ()
     model_requirements: Literal["ignore", "check", "install"] = "ignore"
     requirements_timeout_s: float = Field(default=600, ge=1, le=MAX_WAIT_S)
     environments_keep_s: float = Field(default=3600, ge=0)

@@ -6,7 +6,8 @@ import pytest
 
 from wfmgmt.domain.threads import OPENMP_VARIABLES, THREAD_VARIABLES, ThreadPolicy
 from wfmgmt.errors.commands import SettingsInvalid
-from wfmgmt.settings import Address, Settings, thread_policy, worker_environment
+from wfmgmt.settings import Settings, thread_policy, worker_environment
+from wfmgmt.settings.values import Address
 
 
 def test_defaults_listen_on_this_host_only() -> None:
