@@ -189,9 +189,7 @@ class LoadedVersion:
             traffic=self.traffic.figures(now),
             in_flight=self._under_way,
             dropped=self.traffic.dropped,
-            nodes={}
-            if runner is None
-            else figures_of_nodes(self._models, lambda node: runner.figures(node, now), usages),
+            nodes={} if runner is None else figures_of_nodes(self._models, runner.figures, usages),
         )
 
     @contextmanager

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import NamedTuple, Protocol
 
 from wfmgmt.control.messages import TrafficFigures, TrafficKind
@@ -216,9 +217,9 @@ class WorkflowRunner:
             for node in target.nodes
         }
 
-    def figures(self, node: str, now: float) -> TrafficFigures:
+    def figures(self, node: str) -> TrafficFigures:
         """Return the attempts of the last minute to have a node answer."""
-        return self._nodes[node].last_minute.figures(now)
+        return self._nodes[node].last_minute.figures(monotonic())
 
     def set_retries(self, node: str, retries: int) -> None:
         """Give a node another number of further attempts, for requests that come to it from now on."""
@@ -285,13 +286,12 @@ class WorkflowRunner:
     async def _attempt(self, node: str, request: NodeRequest, trace: NodeTrace, *, is_copy: bool) -> NodeAnswer:
         """Have one node answer, in as many attempts as it may have."""
         infer, measured, last_minute, retries, log = self._nodes[node]
-        clock = asyncio.get_running_loop().time
         avoid = None
         failed: tuple[FailedAttempt, ...] = ()  # The first and the last attempt.
         while True:
             trace.attempts += 1
             measured.requests += 1
-            began, is_failure = clock(), True
+            began, is_failure = monotonic(), True
             try:
                 answer = await infer(request, avoid=avoid)
                 is_failure = False
@@ -317,7 +317,7 @@ class WorkflowRunner:
                 break
             finally:
                 measured.failures += is_failure
-                last_minute.record(now := clock(), now - began, is_failure=is_failure)
+                last_minute.record(now := monotonic(), now - began, is_failure=is_failure)
         measured.record_answer(answer)
         trace.is_answered = True
         if failed:

@@ -67,7 +67,7 @@ class Workflow:
 
     def figures(self, node: str) -> tuple[int, int]:
         """Return how many attempts at a node the last minute had, and how many failed."""
-        figures = self._runner.figures(node, asyncio.get_running_loop().time())
+        figures = self._runner.figures(node)
         return figures.requests, figures.failures
 
     def _infer(self, node: str, request: NodeRequest, *, avoid: int | None = None) -> "asyncio.Future[NodeAnswer]":
