@@ -28,3 +28,17 @@ def test_examples_are_built_beside_temporary_files_of_others(tmp_path: Path) -> 
         ("sequential", "length"), "somebody's"
     )
     assert (tmp_path / "instance" / "workflow_store" / "sequential.war").is_file()
+
+
+def test_example_with_a_real_model_pins_what_the_service_pins() -> None:
+    """Both are installed together, so they have to agree on the version of each library."""
+    service, example = (_pins(CHECKOUT / name) for name in ("requirements.txt", "examples/real/requirements.txt"))
+    common = service.keys() & example.keys()
+    assert common
+    assert {name: example[name] for name in common} == {name: service[name] for name in common}
+
+
+def _pins(path: Path) -> dict[str, str]:
+    """Return the versions that a file of requirements pins."""
+    lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return dict(line.split("==") for line in lines if "==" in line)
