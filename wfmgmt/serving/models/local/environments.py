@@ -160,18 +160,16 @@ class Environments:
         while True:
             try:
                 await self.sweep(registered)
-            except WfmgmtError as error:
-                _logger.warning("unused environments stay for now: %s", error)
-            except (OSError, RuntimeError) as error:
+            except (WfmgmtError, OSError, RuntimeError) as error:
                 _logger.warning("unused environments stay for now: %s", error)
             await asyncio.sleep(SWEEP_INTERVAL_S)
 
     async def sweep(self, registered: Callable[[], Awaitable[Collection[str]]]) -> None:
         """Remove the environments that no registration has used for a while."""
-        folders = await asyncio.to_thread(_environments, self._folder)
-        uids = frozenset(await registered()) if folders else frozenset()
-        for folder in folders:
-            idle_s = await asyncio.to_thread(_idle_s, folder, uids)
+        environments = await asyncio.to_thread(_environments, self._folder)
+        uids = await registered() if environments else ()  # Read last: a user that comes meanwhile is not removed.
+        for folder, users in environments.items():
+            idle_s = await asyncio.to_thread(_idle_s, folder, users.difference(uids))
             if idle_s is None or idle_s < self._keep_s or folder.name in self._forkservers:
                 continue
             if await asyncio.to_thread(_remove_unused, folder):
@@ -241,27 +239,28 @@ def _hidden_beside(folder: Path) -> Path:
     return folder.with_name(f"{UNFINISHED}{uuid.uuid4().hex}")
 
 
-def _environments(folder: Path) -> list[Path]:
-    """Return all environments that are whole."""
+def _environments(folder: Path) -> dict[Path, frozenset[str]]:
+    """Return all environments that are whole, each with the registrations that have used it."""
     try:
-        return [each for each in folder.iterdir() if not each.name.startswith(UNFINISHED) and (each / _USERS).is_dir()]
+        whole = [each for each in folder.iterdir() if not each.name.startswith(UNFINISHED) and (each / _USERS).is_dir()]
     except FileNotFoundError:
-        return []
+        return {}
+    return {each: frozenset(os.listdir(each / _USERS)) for each in whole}  # noqa: PTH208 - only names are of interest
 
 
-def _idle_s(folder: Path, registered: Collection[str]) -> float | None:
+def _idle_s(folder: Path, gone: Collection[str]) -> float | None:
     """Return for how long no registration has used an environment, None when one does.
 
     The time of the folder of its users is that of the last one who came or went.
+
+    Args:
+        folder: The environment.
+        gone: Users of it that are no registrations any more.
     """
     users = folder / _USERS
-    is_used = False
-    for user in users.iterdir():
-        if user.name in registered:
-            is_used = True
-        else:
-            user.unlink()
-    return None if is_used else time.time() - users.stat().st_mtime
+    for uid in gone:
+        (users / uid).unlink(missing_ok=True)
+    return None if any(users.iterdir()) else time.time() - users.stat().st_mtime
 
 
 def _remove_unused(folder: Path) -> bool:

@@ -245,9 +245,17 @@ async def test_environment_goes_when_no_registration_has_used_it_for_a_while(tmp
         return ("a",)
 
     async with installing(tmp_path) as each:
-        model = await load(each.servers.models, write(each, tmp_path, "first", "greeting", "1.0"), uid="a")
+        archive = write(each, tmp_path, "first", "greeting", "1.0")
+        model = await load(each.servers.models, archive, uid="a")
         await each.environments.sweep(nobody)
         assert len(each.made) == 1
+
+        async def nobody_yet() -> Collection[str]:
+            await (await load(each.servers.models, archive, uid="late")).unload()
+            return ()
+
+        await each.environments.sweep(nobody_yet)
+        assert [user.name for user in (each.made[0] / "used-by").iterdir()] == ["late"]
         await model.unload()
         model = await load(each.servers.models, write(each, tmp_path, "first", "greeting", "1.0"), uid="a")
         await model.unload()
