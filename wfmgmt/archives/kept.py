@@ -5,7 +5,7 @@ What is registered stays what it was, whatever becomes of the file in the store.
     sha256/<its first two digits>/<digest>/archive      the bytes
                                            tree/        what they unpack to
                                            facts.json   what the tree looked like when it was made
-                                           sources.json what the files looked like that it was read from
+    seen/<what a file looks like>                       the digest that the file had
 
 Either of the first two may be missing; a tree is made from the bytes when it is needed. All of it is made in a part, a
 hidden folder whose name says whose it is, and gets its place by renaming. So nothing is ever half there, and what a
@@ -23,7 +23,6 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from wfmgmt.archives.durable import new_durable_file, sync_folder
 from wfmgmt.archives.verified import VerifiedFile, open_verified
@@ -35,9 +34,8 @@ RUNTIME = "runtime"
 _OWNER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PART = re.compile(rf"\.({_OWNER.pattern})-[0-9a-f]{{32}}\.part")
 _OLD_SUFFIX = ".old"
-_BYTES, _TREE, _FACTS, _SOURCES = "archive", "tree", "facts.json", "sources.json"
-#: Files that are known to have been an archive; a store has one name for it, or a few.
-_MAX_SOURCES = 8
+_DIGEST = re.compile("[0-9a-f]{64}")
+_BYTES, _TREE, _FACTS = "archive", "tree", "facts.json"
 
 _log = logging.getLogger("wfmgmt.archives")
 
@@ -57,29 +55,16 @@ class Kept:
     stamp: int
 
 
-class Source(NamedTuple):
-    """What a file looks like that an archive was read from; linking and renaming it change nothing of that.
+def looks_of(file: Path) -> str | None:
+    """Return what a file looks like, None when there is none that can be looked at.
 
-    Attributes:
-        device: Where it is.
-        inode: Which file it is there.
-        size_bytes: Its length.
-        mtime_ns: When it was last written to.
+    Linking and renaming it change nothing of that, writing to it does.
     """
-
-    device: int
-    inode: int
-    size_bytes: int
-    mtime_ns: int
-
-
-def source_of(file: Path) -> Source | None:
-    """Return what a file looks like, None when there is none that can be looked at."""
     try:
         status = file.stat()
     except OSError:
         return None
-    return Source(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return f"{status.st_dev:x}-{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,16 +85,18 @@ class ArchivePart:
 
     Attributes:
         tree: An empty folder to unpack it into; None when it is not to be unpacked.
+        is_known: Whether it turned out to be kept already, so that it need be neither checked nor unpacked again.
     """
 
     def __init__(self, kept: "KeptArchives", folder: Path, tree: Path | None, *, is_copied: bool) -> None:
         self.tree = tree
+        self.is_known = False
         self._kept = kept
         self._folder = folder
         self._is_copied = is_copied
         self._content: VerifiedFile | None = None
-        self._file: Path | None = None
-        self._source: Source | None = None
+        self._looks: str | None = None
+        self._there: Kept | None = None
 
     def open(self, source: Path) -> VerifiedFile:
         """Open the archive for the one reading by which it is checked, hashed, copied and unpacked.
@@ -122,9 +109,18 @@ class ArchivePart:
             InvalidArchive: It cannot be read, or is no regular file.
             OSError: The copy cannot be written.
         """
-        is_ours = self._kept.has(source)
-        self._file, self._source = source, None if is_ours else source_of(source)
-        self._content = open_verified(source, self._folder / _BYTES if self._is_copied and not is_ours else None)
+        is_copied = self._is_copied and not self._kept.has(source)
+        self._looks = looks_of(source)
+        if (seen := self._kept.seen(self._looks)) is not None:
+            size_bytes = source.stat().st_size if is_copied else None
+            self._there = self._kept.use(seen, size_bytes=size_bytes, has_tree=self.tree is not None)
+        if self._there is not None:
+            self._content = open_verified(source)
+            if self._content.sha256 == seen:
+                self.is_known, self.tree = True, None
+                return self._content
+            self._content.close()
+        self._content = open_verified(source, self._folder / _BYTES if is_copied else None)
         return self._content
 
     def keep(self) -> Kept:
@@ -134,20 +130,26 @@ class ArchivePart:
             InvalidArchive: The file is no longer what it was, or cannot be read.
             OSError: It cannot be written, for one because the disk is full; then it is not kept.
         """
-        if self._content is None or self._file is None:
+        if self._content is None:
             raise RuntimeError("nothing was opened")
         sha256 = self._content.sha256
-        source = self._source if self._source == source_of(self._file) else None
-        if (there := self._kept.use(self._folder, sha256, source)) is not None:
+        if self.is_known and self._there is not None:
+            return self._there
+        if self._looks is not None:
+            self._kept.remember(self._looks, sha256)
+        copy = self._folder / _BYTES
+        size_bytes = copy.stat().st_size if copy.exists() else None
+        there = self._kept.use(sha256, size_bytes=size_bytes, has_tree=self.tree is not None)
+        if there is not None:
             return there
-        if (copy := self._folder / _BYTES).exists():
+        if size_bytes is not None:
             seal_file(copy)
         if self.tree is not None:
             seal(self.tree)
             with new_durable_file(self._folder / _FACTS, is_private=True) as file:
                 file.write(json.dumps(record(self.tree)).encode())
         sync_folder(self._folder)
-        return self._kept.put(self._folder, sha256, source)
+        return self._kept.put(self._folder, sha256)
 
 
 class KeptArchives:
@@ -164,6 +166,7 @@ class KeptArchives:
             raise ValueError(f"not an owner of parts: {owner!r}")
         self._folder = folder
         self._root = folder / "sha256"
+        self._seen = folder / "seen"
         self._keeps_bytes = keeps_bytes
         self._owner = owner
 
@@ -196,21 +199,44 @@ class KeptArchives:
         """Return whether a file is one that is kept."""
         return self._root in file.parents
 
-    def use(self, part: Path, sha256: str, source: Source | None) -> Kept | None:
-        """Return what is kept already if it has all that a part has, used as of now; None if it has not.
+    def use(self, sha256: str, *, size_bytes: int | None, has_tree: bool) -> Kept | None:
+        """Return what is kept already, used as of now; None if it is not, or not all that is wanted of it.
 
-        The source is a file with these bytes, if one is known.
+        Args:
+            sha256: Its digest.
+            size_bytes: How many bytes it has; None if these are not wanted.
+            has_tree: Whether its tree is wanted.
         """
         entry = self._entry(sha256)
         with self._lock():
-            if _size(entry / _BYTES) < _size(part / _BYTES) or ((part / _TREE).exists() and self._tree(entry) is None):
+            if not entry.exists() or (size_bytes is not None and _size(entry / _BYTES) != size_bytes):
                 return None
-            if not entry.exists():
+            if has_tree and self._tree(entry) is None:
                 return None
-            _add_source(entry, source)
             return Kept(sha256=sha256, is_new=False, stamp=_touch(entry))
 
-    def put(self, part: Path, sha256: str, source: Source | None) -> Kept:
+    def seen(self, looks: str | None) -> str | None:
+        """Return which digest a file had that looked like this, None when none is known.
+
+        A file can change without another look: what rests on it has to be checked where that would do harm.
+        """
+        try:
+            digest = (self._seen / str(looks)).read_text(encoding="ascii")
+        except OSError:
+            return None
+        return digest if _DIGEST.fullmatch(digest) else None
+
+    def remember(self, looks: str, sha256: str) -> None:
+        """Record which digest a file has that looks like this, as far as that can be recorded."""
+        if self.seen(looks) == sha256:
+            return
+        fresh = self._seen / f".{uuid.uuid4().hex}{_OLD_SUFFIX}"
+        with contextlib.suppress(OSError):
+            self._seen.mkdir(0o700, exist_ok=True)
+            fresh.write_text(sha256, encoding="ascii")
+            fresh.replace(self._seen / looks)
+
+    def put(self, part: Path, sha256: str) -> Kept:
         """Give a part, which is complete and durable, the place of its digest.
 
         Where there is such an archive already, it gets what it lacks: the bytes, or a tree that is as it was made.
@@ -229,7 +255,6 @@ class KeptArchives:
                 sync_folder(entry.parent)
             else:
                 self._complete(entry, part)
-            _add_source(entry, source)
             found = Kept(sha256=sha256, is_new=is_new, stamp=_touch(entry))
         for old in entry.glob(f"*{_OLD_SUFFIX}"):
             remove_folder(old)
@@ -273,21 +298,6 @@ class KeptArchives:
         path = self._entry(sha256) / _BYTES
         return path if path.exists() else None
 
-    def sources(self, sha256: str) -> list[Source]:
-        """Return what the files looked like that turned out to be an archive, the newest last.
-
-        A file in a store that looks like one of them need not be read to be known; one of another size is another.
-        """
-        return _sources(self._entry(sha256))
-
-    def add_source(self, sha256: str, source: Source) -> None:
-        """Record that a file that looks like this has the bytes of an archive, if that is kept."""
-        entry = self._entry(sha256)
-        with self._lock(), contextlib.suppress(FileNotFoundError):
-            stamp = entry.stat().st_mtime_ns
-            _add_source(entry, source)
-            os.utime(entry, ns=(stamp, stamp))  # That is no use of it.
-
     def forget_tree(self, sha256: str) -> None:
         """Remove the tree of an archive, which is not what it should be; it is made again when it is needed."""
         entry = self._entry(sha256)
@@ -328,7 +338,12 @@ class KeptArchives:
             if path.name.endswith(_OLD_SUFFIX) or (part and not is_alive(part[1])):
                 remove_folder(path)
         entries = [entry for entry in self._root.glob("[0-9a-f][0-9a-f]/*") if entry.name not in used]
-        return [entry.name for entry in entries if self._remove(entry, lambda stamp: stamp < before)]
+        removed = [entry.name for entry in entries if self._remove(entry, lambda stamp: stamp < before)]
+        for file in self._seen.glob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                if file.stat().st_mtime_ns < before and not self._entry(self.seen(file.name) or "").exists():
+                    file.unlink()
+        return removed
 
     def _remove(self, entry: Path, is_unused: Callable[[int], bool]) -> bool:
         """Remove an entry if nobody uses it, which its stamp says."""
@@ -363,24 +378,6 @@ class KeptArchives:
             yield
         finally:
             os.close(descriptor)
-
-
-def _sources(entry: Path) -> list[Source]:
-    try:
-        return [Source(*each) for each in json.loads((entry / _SOURCES).read_bytes())]
-    except (OSError, ValueError, TypeError):
-        return []
-
-
-def _add_source(entry: Path, source: Source | None) -> None:
-    """Record what a file looks like, as far as it can be recorded: without that, it has to be read to be known."""
-    known = _sources(entry)
-    if source is None or source in known:
-        return
-    fresh = entry / f"{uuid.uuid4().hex}{_OLD_SUFFIX}"
-    with contextlib.suppress(OSError):
-        fresh.write_text(json.dumps([*known, source][-_MAX_SOURCES:]), encoding="ascii")
-        fresh.replace(entry / _SOURCES)
 
 
 def _size(file: Path) -> int:

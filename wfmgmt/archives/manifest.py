@@ -74,7 +74,12 @@ class UnpackedModel(NamedTuple):
 
 
 def read_war(
-    source: Path | BinaryIO, limits: Limits, folder: Path | None = None, *, shown_name: str | None = None
+    source: Path | BinaryIO,
+    limits: Limits,
+    folder: Path | None = None,
+    *,
+    is_known: bool = False,
+    shown_name: str | None = None,
 ) -> WorkflowArchive:
     """Return what a workflow archive holds, after reading all of it once.
 
@@ -82,6 +87,7 @@ def read_war(
         source: The file, or its path.
         limits: Bounds on the archive and its parts.
         folder: An empty folder that all of it is unpacked into; None to check it only.
+        is_known: Whether all of it was checked before, so that only these parts are read.
         shown_name: What messages call the archive; the file's name unless given.
 
     Raises:
@@ -95,19 +101,23 @@ def read_war(
     try:
         with open_archive(source, limits) as archive:
             workflow = _read_workflow(archive, limits)
-            archive.read_all(folder)
+            if not is_known:
+                archive.read_all(folder)
             return workflow
     except InvalidArchive as exc:
         raise InvalidWorkflow(f"Workflow archive {shown_name or source.name}: {exc.reason}") from exc
 
 
-def read_mar(source: Path | BinaryIO, limits: Limits, folder: Path | None = None) -> ModelArchive:
+def read_mar(
+    source: Path | BinaryIO, limits: Limits, folder: Path | None = None, *, is_known: bool = False
+) -> ModelArchive:
     """Return what a model archive says about its model, after reading all of it once.
 
     Args:
         source: The file, or its path.
         limits: Bounds on the archive and its parts.
         folder: An empty folder that all of it is unpacked into; None to check it only.
+        is_known: Whether all of it was checked before, so that only these facts are read.
 
     Raises:
         InvalidArchive: The file is no archive that can be trusted, or a part of it is missing or wrong.
@@ -115,7 +125,8 @@ def read_mar(source: Path | BinaryIO, limits: Limits, folder: Path | None = None
     """
     with open_archive(source, limits) as archive:
         model = _read_model(archive, limits)
-        archive.read_all(folder)
+        if not is_known:
+            archive.read_all(folder)
         return model
 
 

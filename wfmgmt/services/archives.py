@@ -143,10 +143,10 @@ class Acquisition:
             archive = self._acquire(self._folders.workflow, url)
             # A download is not known by its temporary name.
             name = archive.wanted_name or archive.path.name
-            with self._reading(archive, is_unpacked=True) as (content, tree):
+            with self._reading(archive, is_unpacked=True) as (content, tree, is_known):
                 detail["url"] = archive.shown_url
                 try:
-                    contents = read_war(content, self._limits, tree, shown_name=name)
+                    contents = read_war(content, self._limits, tree, is_known=is_known, shown_name=name)
                 finally:
                     detail["archive_sha256"] = content.sha256
             return replace(archive, sha256=detail["archive_sha256"]), contents
@@ -179,15 +179,17 @@ class Acquisition:
     def _model(self, url: str) -> ArchiveFile:
         try:
             model = self._acquire(self._folders.model, url if is_remote(url) else model_file_name(url))
-            with self._reading(model, is_unpacked=self._unpacks_models) as (content, tree):
-                facts = read_mar(content, self._limits, tree)
+            with self._reading(model, is_unpacked=self._unpacks_models) as (content, tree, is_known):
+                facts = read_mar(content, self._limits, tree, is_known=is_known)
                 return replace(model, sha256=content.sha256, config=facts.config, requirements=facts.requirements)
         except InvalidArchive as error:
             raise InvalidArchive(f"{redacted_address(url)}: {error.reason}") from error
 
     @contextmanager
-    def _reading(self, archive: ArchiveFile, *, is_unpacked: bool) -> Iterator[tuple[VerifiedFile, Path | None]]:
-        """Open an archive for its one reading, after which it is kept, and give the folder to unpack it into.
+    def _reading(self, archive: ArchiveFile, *, is_unpacked: bool) -> Iterator[tuple[VerifiedFile, Path | None, bool]]:
+        """Open an archive for its one reading, after which it is kept.
+
+        Gives the folder to unpack it into, too, and whether it is kept already, so that it was checked before.
 
         Raises:
             ArchiveNotFound: It went since it was found.
@@ -197,13 +199,13 @@ class Acquisition:
         with _unwritable_reported():
             if self._kept is None:
                 with _opened(archive, open_verified) as content:
-                    yield content, None
+                    yield content, None, False
                 return
             with (
                 self._kept.part(is_unpacked=is_unpacked) as part,
                 _opened(archive, part.open) as content,
             ):
-                yield content, part.tree
+                yield content, part.tree, part.is_known
                 self._newly_kept.append(part.keep())
 
     def _acquire(self, folder: ArchiveFolder, url: str) -> ArchiveFile:

@@ -16,7 +16,7 @@ import pytest
 from tests.support.factories import make_mar
 from tests.support.kept import kept_digests, kept_entry, kept_parts
 from tests.support.swaps import WAYS
-from wfmgmt.archives.kept import Kept, KeptArchives, source_of
+from wfmgmt.archives.kept import Kept, KeptArchives, looks_of
 from wfmgmt.archives.manifest import read_mar, unpacked_model
 from wfmgmt.domain.limits import Limits
 from wfmgmt.errors import InvalidArchive
@@ -44,7 +44,7 @@ def _source(tmp_path: Path) -> Path:
 def keep(kept: KeptArchives, source: Path, *, is_unpacked: bool = True) -> Kept:
     """Keep an archive."""
     with kept.part(is_unpacked=is_unpacked) as part, part.open(source) as content:
-        read_mar(content, LIMITS, part.tree)
+        read_mar(content, LIMITS, part.tree, is_known=part.is_known)
         return part.keep()
 
 
@@ -162,29 +162,53 @@ def test_what_is_missing_of_an_archive_is_added(folder: Path, source: Path) -> N
     assert both.tree(digest) == tree
 
 
-def test_files_that_an_archive_was_read_from_are_known_by_their_looks(
-    kept: KeptArchives, folder: Path, source: Path
-) -> None:
-    """Also under another name; not once they were written to. Getting to know one is no use of the archive."""
-    found = keep(kept, source)
-    digest = found.sha256
+def test_file_that_was_seen_is_known_by_its_looks(kept: KeptArchives, folder: Path, source: Path) -> None:
+    """Also under another name; not once it was written to, nor when nobody keeps its archive any more."""
+    digest = keep(kept, source).sha256
     link = source.with_name("link.mar")
     link.hardlink_to(source)
-    assert kept.sources(digest) == [source_of(source)] == [source_of(link)]
+    assert kept.seen(looks_of(link)) == digest
     copy = source.with_name("copy.mar")
     copy.write_bytes(source.read_bytes())
-    looks = source_of(copy)
-    assert looks is not None
-    assert looks not in kept.sources(digest)
-    kept.add_source(digest, looks)
-    assert kept.sources(digest) == [source_of(source), looks]
-    assert kept_entry(folder, digest).stat().st_mtime_ns == found.stamp
-    kept.add_source("0" * 64, looks)
+    assert kept.seen(looks_of(copy)) is None
+    looks = looks_of(source)
     WAYS["rewritten"](source, b"something else")
-    assert source_of(source) not in kept.sources(digest)
-    (kept_entry(folder, digest) / "sources.json").write_text("damaged")
-    assert kept.sources(digest) == kept.sources("0" * 64) == []
-    assert source_of(source.with_name("nosuch")) is None
+    assert kept.seen(looks_of(source)) is None
+    assert (looks_of(source.with_name("nosuch")), kept.seen(None)) == (None, None)
+    kept.sweep(lambda _: True, {digest}, before=2**63)
+    assert kept.seen(looks) == digest
+    kept.sweep(lambda _: True, (), before=2**63)
+    assert kept.seen(looks) is None
+    assert list((folder / "seen").iterdir()) == []
+
+
+def test_file_that_was_seen_is_hashed_and_nothing_else(kept: KeptArchives, folder: Path, source: Path) -> None:
+    """Since it is kept, it is neither copied nor unpacked again; unless what is kept of it is not whole."""
+    first = keep(kept, source)
+    with kept.part() as part, part.open(source) as content:
+        assert (part.is_known, part.tree) == (True, None)
+        read_mar(content, LIMITS, is_known=True)
+        again = part.keep()
+    assert (again.sha256, again.is_new, again.stamp > first.stamp) == (first.sha256, False, True)
+    _rewrite(kept_entry(folder, first.sha256) / "tree")
+    with kept.part() as part, part.open(source):
+        assert not part.is_known
+        assert part.tree is not None
+
+
+def test_file_that_only_looks_like_one_that_was_seen_is_kept_as_what_it_is(
+    kept: KeptArchives, folder: Path, source: Path, tmp_path: Path
+) -> None:
+    """It was written to without its time telling."""
+    first = keep(kept, source)
+    other = make_mar(tmp_path, name="other")
+    looks = looks_of(other)
+    assert looks is not None
+    kept.remember(looks, first.sha256)
+    second = keep(kept, other)
+    assert second.sha256 == digest_of(other)
+    assert kept_digests(folder) == {first.sha256, second.sha256}
+    assert kept.seen(looks) == second.sha256
 
 
 def test_archive_that_nobody_else_uses_is_taken_back(kept: KeptArchives, folder: Path, source: Path) -> None:
