@@ -6,6 +6,7 @@ from collections.abc import Callable
 from wfmgmt.archives.kept import RUNTIME, KeptArchives
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.leases import Leases
+from wfmgmt.services.registration_queue import HOLDER_PREFIX
 
 
 class ArchiveSweep:
@@ -39,9 +40,11 @@ class ArchiveSweep:
 
         The order is what makes it safe. A registration takes its lease, keeps its archives, is recorded, and only then
         gives the lease back. So one that is not recorded when that is looked up here began before, with a lease that
-        is seen, or begins after; and what it keeps is younger than the older of both.
+        is seen, or begins after; and what it keeps is younger than the older of both. The leases of processes keep
+        nothing.
         """
-        before = min([self._clock() - self._keep_ns, *self._leases.beginnings()])
+        taken = [at for name, at in self._leases.taken().items() if not name.startswith(HOLDER_PREFIX)]
+        before = min([self._clock() - self._keep_ns, *taken])
         with self._registry.read() as reader:
             used = reader.digests()
         return self._kept.sweep(self._is_alive, used, before)

@@ -81,14 +81,15 @@ class Leases:
         finally:
             os.close(descriptor)
 
-    def beginnings(self) -> list[int]:
-        """Return when each living lease was taken, in nanoseconds since the epoch."""
-        found = []
+    def taken(self) -> dict[str, int]:
+        """Return all living leases, each with the moment at which it was taken, in nanoseconds since the epoch."""
+        found = {}
         with suppress(FileNotFoundError):
             for path in self._folder.iterdir():
                 with suppress(FileNotFoundError):
                     taken_at = path.stat().st_mtime_ns
-                    found += [taken_at] if self.is_alive(path.name) else []
+                    if self.is_alive(path.name):
+                        found[path.name] = taken_at
         return found
 
     def sweep(self) -> None:

@@ -27,7 +27,7 @@ MAX_QUEUED = 1000
 #: How long the end of a web worker waits for what it breaks off to be undone.
 MAX_STOP_S = 4.0
 #: What the lease of a process begins with that keeps addresses in its memory.
-_HOLDER_PREFIX = "holder-"
+HOLDER_PREFIX = "holder-"
 #: A condition on the revision that every workflow which exists meets, as plain JSON.
 _ANY = "*"
 
@@ -108,7 +108,7 @@ class RegistrationQueue:
     def _own_lease(self) -> str:
         """Return the lease that lives as long as this process, which is taken when it is first needed."""
         with self._lock:
-            self._holder = self._holder or self._held.enter_context(self._leases.take(prefix=_HOLDER_PREFIX))
+            self._holder = self._holder or self._held.enter_context(self._leases.take(prefix=HOLDER_PREFIX))
             return self._holder
 
     def result(self, accepted: Accepted, wait_s: float) -> Accepted | Registered | OperationError:

@@ -16,6 +16,7 @@ from wfmgmt.archives.kept import RUNTIME, KeptArchives
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.archive_sweep import ArchiveSweep
 from wfmgmt.services.leases import Leases
+from wfmgmt.services.registration_queue import HOLDER_PREFIX
 
 
 @dataclass
@@ -92,6 +93,14 @@ def test_archive_of_a_registration_under_way_stays(instance: Instance) -> None:
         assert instance.sweep() == set()
         instance.record(digest)
     assert instance.sweep() == set()
+
+
+def test_lease_of_a_process_keeps_nothing(instance: Instance) -> None:
+    """It lives as long as the service, and is no work."""
+    instance.keep_s = 0
+    with instance.leases.take(prefix=HOLDER_PREFIX):
+        digest = instance.keep("m")
+        assert instance.sweep() == {digest}
 
 
 def test_archive_of_a_registration_that_died_goes(instance: Instance) -> None:
