@@ -21,10 +21,11 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wfmgmt.archives.durable import new_durable_file, sync_folder
+from wfmgmt.archives.seen import SeenFiles, looks_of
 from wfmgmt.archives.verified import VerifiedFile, open_verified
 from wfmgmt.folders import Facts, difference, ensure_folder, record, remove_folder, seal, seal_file
 
@@ -34,7 +35,6 @@ RUNTIME = "runtime"
 _OWNER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PART = re.compile(rf"\.({_OWNER.pattern})-[0-9a-f]{{32}}\.part")
 _OLD_SUFFIX = ".old"
-_DIGEST = re.compile("[0-9a-f]{64}")
 _BYTES, _TREE, _FACTS = "archive", "tree", "facts.json"
 
 _log = logging.getLogger("wfmgmt.archives")
@@ -48,23 +48,13 @@ class Kept:
         sha256: Its digest.
         is_new: Whether it was not there before.
         stamp: When it was used last: of the moment in which it was kept, unless somebody else kept it since.
+        looks: What the file looked like that it was read from, if nobody had seen that one before.
     """
 
     sha256: str
     is_new: bool
     stamp: int
-
-
-def looks_of(file: Path) -> str | None:
-    """Return what a file looks like, None when there is none that can be looked at.
-
-    Linking and renaming it change nothing of that, writing to it does.
-    """
-    try:
-        status = file.stat()
-    except OSError:
-        return None
-    return f"{status.st_dev:x}-{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
+    looks: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +101,7 @@ class ArchivePart:
         """
         is_copied = self._is_copied and not self._kept.has(source)
         self._looks = looks_of(source)
-        if (seen := self._kept.seen(self._looks)) is not None:
+        if (seen := self._kept.seen.digest(self._looks)) is not None:
             size_bytes = source.stat().st_size if is_copied else None
             self._there = self._kept.use(seen, size_bytes=size_bytes, has_tree=self.tree is not None)
         if self._there is not None:
@@ -135,8 +125,11 @@ class ArchivePart:
         sha256 = self._content.sha256
         if self.is_known and self._there is not None:
             return self._there
-        if self._looks is not None:
-            self._kept.remember(self._looks, sha256)
+        found = self._put(sha256)
+        is_first = self._looks is not None and self._kept.seen.remember(self._looks, sha256)
+        return replace(found, looks=self._looks) if is_first else found
+
+    def _put(self, sha256: str) -> Kept:
         copy = self._folder / _BYTES
         size_bytes = copy.stat().st_size if copy.exists() else None
         there = self._kept.use(sha256, size_bytes=size_bytes, has_tree=self.tree is not None)
@@ -155,6 +148,9 @@ class ArchivePart:
 class KeptArchives:
     """The archives that are kept in one folder. Thread-safe, and any number of processes may use the folder at once.
 
+    Attributes:
+        seen: What files looked like that they were read from.
+
     Args:
         folder: Where they are; made when it is needed.
         keeps_bytes: Whether the bytes of archives are kept that are unpacked, too.
@@ -166,7 +162,7 @@ class KeptArchives:
             raise ValueError(f"not an owner of parts: {owner!r}")
         self._folder = folder
         self._root = folder / "sha256"
-        self._seen = folder / "seen"
+        self.seen = SeenFiles(folder / "seen")
         self._keeps_bytes = keeps_bytes
         self._owner = owner
 
@@ -214,27 +210,6 @@ class KeptArchives:
             if has_tree and self._tree(entry) is None:
                 return None
             return Kept(sha256=sha256, is_new=False, stamp=_touch(entry))
-
-    def seen(self, looks: str | None) -> str | None:
-        """Return which digest a file had that looked like this, None when none is known.
-
-        A file can change without another look: what rests on it has to be checked where that would do harm.
-        """
-        try:
-            digest = (self._seen / str(looks)).read_text(encoding="ascii")
-        except OSError:
-            return None
-        return digest if _DIGEST.fullmatch(digest) else None
-
-    def remember(self, looks: str, sha256: str) -> None:
-        """Record which digest a file has that looks like this, as far as that can be recorded."""
-        if self.seen(looks) == sha256:
-            return
-        fresh = self._seen / f".{uuid.uuid4().hex}{_OLD_SUFFIX}"
-        with contextlib.suppress(OSError):
-            self._seen.mkdir(0o700, exist_ok=True)
-            fresh.write_text(sha256, encoding="ascii")
-            fresh.replace(self._seen / looks)
 
     def put(self, part: Path, sha256: str) -> Kept:
         """Give a part, which is complete and durable, the place of its digest.
@@ -312,7 +287,9 @@ class KeptArchives:
                     _touch(self._entry(sha256))
 
     def take_back(self, kept: Kept) -> None:
-        """Remove what was kept, unless it was there before or anybody has used it since."""
+        """Forget the file, and remove what was kept unless it was there before or anybody has used it since."""
+        if kept.looks is not None:
+            self.seen.forget(kept.looks)
         if kept.is_new:
             self._remove(self._entry(kept.sha256), lambda stamp: stamp == kept.stamp)
 
@@ -339,10 +316,7 @@ class KeptArchives:
                 remove_folder(path)
         entries = [entry for entry in self._root.glob("[0-9a-f][0-9a-f]/*") if entry.name not in used]
         removed = [entry.name for entry in entries if self._remove(entry, lambda stamp: stamp < before)]
-        for file in self._seen.glob("*"):
-            with contextlib.suppress(FileNotFoundError):
-                if file.stat().st_mtime_ns < before and not self._entry(self.seen(file.name) or "").exists():
-                    file.unlink()
+        self.seen.sweep(lambda sha256: bool(sha256) and self._entry(sha256).exists(), before)
         return removed
 
     def _remove(self, entry: Path, is_unused: Callable[[int], bool]) -> bool:

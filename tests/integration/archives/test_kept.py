@@ -16,8 +16,9 @@ import pytest
 from tests.support.factories import make_mar
 from tests.support.kept import kept_digests, kept_entry, kept_parts
 from tests.support.swaps import WAYS
-from wfmgmt.archives.kept import Kept, KeptArchives, looks_of
+from wfmgmt.archives.kept import Kept, KeptArchives
 from wfmgmt.archives.manifest import read_mar, unpacked_model
+from wfmgmt.archives.seen import looks_of
 from wfmgmt.domain.limits import Limits
 from wfmgmt.errors import InvalidArchive
 from wfmgmt.folders import remove_folder
@@ -167,18 +168,18 @@ def test_file_that_was_seen_is_known_by_its_looks(kept: KeptArchives, folder: Pa
     digest = keep(kept, source).sha256
     link = source.with_name("link.mar")
     link.hardlink_to(source)
-    assert kept.seen(looks_of(link)) == digest
+    assert kept.seen.digest(looks_of(link)) == digest
     copy = source.with_name("copy.mar")
     copy.write_bytes(source.read_bytes())
-    assert kept.seen(looks_of(copy)) is None
+    assert kept.seen.digest(looks_of(copy)) is None
     looks = looks_of(source)
     WAYS["rewritten"](source, b"something else")
-    assert kept.seen(looks_of(source)) is None
-    assert (looks_of(source.with_name("nosuch")), kept.seen(None)) == (None, None)
+    assert kept.seen.digest(looks_of(source)) is None
+    assert (looks_of(source.with_name("nosuch")), kept.seen.digest(None)) == (None, None)
     kept.sweep(lambda _: True, {digest}, before=2**63)
-    assert kept.seen(looks) == digest
+    assert kept.seen.digest(looks) == digest
     kept.sweep(lambda _: True, (), before=2**63)
-    assert kept.seen(looks) is None
+    assert kept.seen.digest(looks) is None
     assert list((folder / "seen").iterdir()) == []
 
 
@@ -204,11 +205,11 @@ def test_file_that_only_looks_like_one_that_was_seen_is_kept_as_what_it_is(
     other = make_mar(tmp_path, name="other")
     looks = looks_of(other)
     assert looks is not None
-    kept.remember(looks, first.sha256)
+    kept.seen.remember(looks, first.sha256)
     second = keep(kept, other)
     assert second.sha256 == digest_of(other)
     assert kept_digests(folder) == {first.sha256, second.sha256}
-    assert kept.seen(looks) == second.sha256
+    assert kept.seen.digest(looks) == second.sha256
 
 
 def test_archive_that_nobody_else_uses_is_taken_back(kept: KeptArchives, folder: Path, source: Path) -> None:
@@ -218,6 +219,7 @@ def test_archive_that_nobody_else_uses_is_taken_back(kept: KeptArchives, folder:
     kept.take_back(found)
     assert (kept_digests(folder), kept_parts(folder)) == (set(), set())
     assert (kept.tree(found.sha256), kept.file(found.sha256)) == (None, None)
+    assert list((folder / "seen").iterdir()) == []
 
 
 def _rewrite(tree: Path) -> None:
