@@ -1,18 +1,18 @@
 """What became of the files in the stores that workflows were registered from."""
 
-import contextlib
 from collections import Counter
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 from pathlib import Path
 
-from wfmgmt.archives.kept import KeptArchives, Source, source_of
+from wfmgmt.archives.kept import KeptArchives
 from wfmgmt.archives.reading import sha256_of
+from wfmgmt.archives.seen import looks_of
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.errors import WfmgmtError
 from wfmgmt.registry.records import RegisteredArchive
 
-#: Files whose comparison is remembered.
+#: Files whose digests are in memory.
 _MAX_REMEMBERED = 10_000
 
 
@@ -27,7 +27,8 @@ class StoreFileState(StrEnum):
 class StoreFiles:
     """Compares files in the stores with the digests that they had when they were registered. Thread-safe.
 
-    A file is read only when it does not look like one that is known, and once as long as it looks the same.
+    A file is read only when it does not look like one that was seen and has the size of what is kept, and once as long
+    as it looks the same.
 
     Args:
         folders: The stores.
@@ -37,7 +38,7 @@ class StoreFiles:
     def __init__(self, folders: StoreFolders, kept: KeptArchives) -> None:
         self._folders = folders
         self._kept = kept
-        self._compared: dict[tuple[Source, str], bool] = {}
+        self._digests: dict[str, str] = {}
 
     def states(self, archives: Collection[RegisteredArchive]) -> Mapping[RegisteredArchive, StoreFileState]:
         """Return how each of these files is; this looks at all of them, and may read some."""
@@ -53,29 +54,26 @@ class StoreFiles:
             path = self._folders.named(archive.store).find(archive.file)
         except WfmgmtError:
             return StoreFileState.GONE
-        source = source_of(path)
-        if source is None:
+        looks = looks_of(path)
+        if looks is None:
             return StoreFileState.GONE
-        is_same = self._compared.get((source, archive.sha256))
-        if is_same is None:
-            is_same = self._compare(path, source, archive.sha256)
-            if len(self._compared) >= _MAX_REMEMBERED:
-                self._compared.clear()
-            if source_of(path) == source:  # Else it was written to meanwhile, and the next look decides.
-                self._compared[source, archive.sha256] = is_same
+        try:
+            is_same = self._is_same(path, looks, archive.sha256)
+        except OSError:
+            is_same = False
         return StoreFileState.SAME if is_same else StoreFileState.CHANGED
 
-    def _compare(self, path: Path, source: Source, sha256: str) -> bool:
-        known = self._kept.sources(sha256)
-        if source in known:
-            return True
-        if known and source.size_bytes not in {each.size_bytes for each in known}:
-            return False
-        try:
-            is_same = sha256_of(path) == sha256
-        except OSError:
-            return False
-        if is_same:
-            with contextlib.suppress(OSError):  # Then others have to read it, too.
-                self._kept.add_source(sha256, source)
-        return is_same
+    def _is_same(self, path: Path, looks: str, sha256: str) -> bool:
+        digest = self._digests.get(looks) or self._kept.seen.digest(looks)
+        if digest is None:
+            kept = self._kept.file(sha256)
+            if kept is not None and kept.stat().st_size != path.stat().st_size:
+                return False
+            digest = sha256_of(path)
+            if looks_of(path) != looks:  # It was written to meanwhile, and the next look decides.
+                return digest == sha256
+            self._kept.seen.remember(looks, digest)
+        if len(self._digests) >= _MAX_REMEMBERED:
+            self._digests.clear()
+        self._digests[looks] = digest
+        return digest == sha256
