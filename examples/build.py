@@ -1,7 +1,7 @@
 """Build the example archives into the stores with TorchServe's public archivers.
 
 An archive that is there already with the same contents stays. Archives carry the time of their making, so a new one
-would have another digest, and what is registered runs only from the very file that was registered.
+would have another digest, and describe would say of what is registered that its file was changed.
 """
 
 import json

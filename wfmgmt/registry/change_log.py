@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, bounded
+from wfmgmt.domain.releases import FIRST_VERSION
 
 #: Settings of nodes that one line names.
 MAX_SETTINGS = 10
@@ -40,6 +41,7 @@ def log_change(event: AuditEvent) -> None:
     else:
         facts = ", ".join(_facts(action, detail))
         message = f"{_DONE.get(action, action)} {by}" + (f": {facts}" if facts else "")
+    first = FIRST_VERSION if action is AuditAction.REGISTER and event.workflow else None
     if reason := detail.get("reason"):
         message += f"; reason: {reason}"
     _log.log(
@@ -49,7 +51,7 @@ def log_change(event: AuditEvent) -> None:
         extra={
             "request_id": origin.request_id,
             "workflow": event.workflow,
-            "version": detail.get("version"),
+            "version": detail.get("version", first),
             "actor": origin.actor,
             "action": action.value,
             "client": origin.address,
@@ -59,6 +61,8 @@ def log_change(event: AuditEvent) -> None:
 
 def _facts(action: AuditAction, detail: Mapping[str, Any]) -> Iterator[str]:
     """Yield what was changed."""
+    if (url := detail.get("url")) is not None:
+        yield url
     if (release := detail.get("release")) is not None:
         yield f"release {release} ({action})"
     if (after := detail.get("after")) is not None:

@@ -19,9 +19,9 @@ CHANGES = [{"path": "nodes.m1.minWorkers", "before": 1, "after": 2}]
 ERROR = {"type": "WorkflowExists", "message": "Workflow seq is already registered."}
 #: Action, detail, and the line behind who made the change.
 CASES: list[tuple[AuditAction, Mapping[str, Any], str]] = [
-    (AuditAction.REGISTER, {}, "registered BY"),
-    (AuditAction.REGISTER_VERSION, {"version": "2.0", "after": TABLE},
-        "version registered BY: 2.0=10% 1.0=90%, mirror 3.0=5%"),
+    (AuditAction.REGISTER, {"version": "0.9", "url": "seq.war"}, "registered BY: seq.war"),
+    (AuditAction.REGISTER_VERSION, {"version": "2.0", "url": "seq-2.war", "after": TABLE},
+        "version registered BY: seq-2.war, 2.0=10% 1.0=90%, mirror 3.0=5%"),
     (AuditAction.UNREGISTER, {"version": "1.0", "versions": {"1.0": "", "2.0": ""}},
         "unregistered BY: versions 1.0 2.0"),
     (AuditAction.UNREGISTER_VERSION, {"version": "2.0", "reason": "old"}, "version unregistered BY; reason: old"),
@@ -60,6 +60,15 @@ def test_change_is_a_line(
     assert (logged.levelname, logged.getMessage()) == ("INFO", line.replace("BY", "by anonymous from 127.0.0.1"))
     assert (fields["request_id"], fields["workflow"], fields["version"]) == ("r1", "seq", detail.get("version"))
     assert (fields["actor"], fields["action"], fields["client"]) == ("anonymous", action.value, "127.0.0.1")
+
+
+def test_first_registration_without_a_version_is_of_the_first_version(
+    registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As everywhere else, so that a search for the version finds it; one that failed before it had a name has none."""
+    record(registry, action=AuditAction.REGISTER, detail={"url": "seq.war"})
+    record(registry, action=AuditAction.REGISTER, workflow="", outcome=AuditOutcome.FAILED, detail={"error": ERROR})
+    assert [logged.__dict__["version"] for logged in caplog.records] == ["1.0", None]
 
 
 def test_failed_change_is_a_line_with_the_reason(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
