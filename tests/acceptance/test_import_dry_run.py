@@ -110,6 +110,25 @@ def remote_model(setup: ImportSetup, name: str) -> str:
     return setup.put(name, war={"spec": spec})
 
 
+def no_mar(setup: ImportSetup, name: str, file: Path) -> str:
+    """Have the workflow name a model that is no .mar file."""
+    return setup.put(name, war={"spec": SEQUENTIAL_SPEC.replace("m1.mar", file.name)})
+
+
+def tar(setup: ImportSetup, name: str) -> str:
+    """Have the model in the archiver's format `tgz`."""
+    file = setup.models / f"{name}.tar.gz"
+    file.touch()
+    return no_mar(setup, name, file)
+
+
+def folder(setup: ImportSetup, name: str) -> str:
+    """Have the model in the archiver's format `no-archive`."""
+    file = setup.models / name
+    file.mkdir()
+    return no_mar(setup, name, file)
+
+
 CONFIGURED = {"modelName": "m1", "handler": "handler.py", "configFile": "c.yaml"}
 WRONG: dict[str, tuple[Make, str]] = {
     "function missing": (local(handler="def pre_processing(data, context): ..."), "post_processing is neither"),
@@ -124,6 +143,8 @@ WRONG: dict[str, tuple[Make, str]] = {
     "model without manifest": (model(manifest=""), "MAR-INF/MANIFEST.json is not JSON"),
     "configuration": (model(manifest={"model": CONFIGURED}, extra_files={"c.yaml": "- 1"}), "expected a mapping"),
     "model missing": (model(file_name="other.mar"), "'model-missing-m.mar' is not in the model store"),
+    "model is a tar": (tar, "tar -xzmf model-is-a-tar.tar.gz "),
+    "model is a folder": (folder, "python3 -m zipfile -c model-is-a-folder.mar model-is-a-folder/."),
     "model not allowed": (remote_model, "does not match any allowed URL"),
     "another model here": (other_file, "another file 'another-model-here-m.mar'"),
     "not allowed": (remote("/closed"), "does not match any allowed URL"),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wfmgmt.archives.durable import full_disk_reported, new_durable_file, sync_folder
+from wfmgmt.archives.other_formats import folder_hint, tar_hint
 from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.errors import (
     ArchiveNotFound,
@@ -86,7 +87,8 @@ class ArchiveFolder:
             RelativePathRefused: The name has `..` in it.
             UrlNotAllowed: It is a `file:` address.
             ArchiveNotFound: The folder has no regular file of that name, or it is no plain name.
-            BadRequest: The name is not text, longer than file names can be, or does not end in the suffix.
+            BadRequest: The name is not text, longer than file names can be, or does not end in the suffix. In the model
+                store, folders do not either, since torch-model-archiver writes such.
             InvalidArchive: It cannot be found out what is there.
         """
         _check_text(name)
@@ -97,10 +99,13 @@ class ArchiveFolder:
             raise UrlNotAllowed(shown, f"file: addresses are never read, put the {self._suffix} file into the store")
         if name in self._planned:
             return self._planned[name]
-        if not _is_plain(name) or not self._has_file(name):
+        mode = self._mode(name) if _is_plain(name) else 0
+        if stat.S_ISDIR(mode) and self._suffix == ".mar" and not name.endswith(self._suffix):
+            raise BadRequest(f"The url {name} names a folder{folder_hint(name, self._suffix)}.")
+        if not stat.S_ISREG(mode):
             raise ArchiveNotFound(shown)
         if not name.endswith(self._suffix):
-            raise BadRequest(f"The url {name} has to end in {self._suffix}.")
+            raise BadRequest(f"The url {name} has to end in {self._suffix}{tar_hint(name, self._suffix)}.")
         return self._folder / name
 
     def reserve(self, owner: str) -> Path:
@@ -265,14 +270,14 @@ class ArchiveFolder:
             return []
         return [name] if is_ours else []
 
-    def _has_file(self, name: str) -> bool:
+    def _mode(self, name: str) -> int:
+        """Return kind and permissions of what has a name, 0 when nothing has it."""
         try:
-            mode = (self._folder / name).stat().st_mode
+            return (self._folder / name).stat().st_mode
         except OSError as exc:
             if exc.errno in _ABSENT:
-                return False
+                return 0
             raise InvalidArchive(f"it cannot be read: {exc.strerror}") from exc
-        return stat.S_ISREG(mode)
 
     def _files(self) -> dict[str, tuple[int, int]]:
         """Return the names of the regular files, each with the identity of the file behind it."""

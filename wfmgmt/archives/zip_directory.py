@@ -28,6 +28,7 @@ _LOCATOR = struct.Struct("<4s16x")  # 4.3.15: signature
 _LOCATOR_SIGNATURE = b"PK\6\7"
 _END_64 = struct.Struct("<4s28xQQQ")  # 4.3.14: signature, entries, size and offset of the table
 _END_64_SIGNATURE = b"PK\6\6"
+_GZIP_SIGNATURE = b"\x1f\x8b"
 _MAX_COMMENT_BYTES = 0xFFFF
 
 _MAX_NAME_BYTES = 1024
@@ -143,8 +144,14 @@ def _why_no_end(file: IO[bytes], file_size: int) -> str:
     if file_size == 0:
         return "the file is empty"
     file.seek(0)
-    if file.read(len(_LOCAL_SIGNATURE)) == _LOCAL_SIGNATURE:
+    beginning = file.read(len(_LOCAL_SIGNATURE))
+    if beginning == _LOCAL_SIGNATURE:
         return "it is cut off: the table of contents at the end of every zip file is missing"
+    if beginning.startswith(_GZIP_SIGNATURE):
+        return (
+            "it is not a zip file but a gzip file, and tgz is not read; "
+            "`tar -xzmf FILE && python3 -m zipfile -c NEW FOLDER/.` makes a zip file of it"
+        )
     return "it is not a zip file"
 
 

@@ -86,7 +86,7 @@ GOOD = zipped(FILES)
     [
         (b"", "the file is empty"),
         (b"not a zip file at all", "it is not a zip file"),
-        (b"\x1f\x8b" + b"x" * 100, "it is not a zip file"),
+        (b"\x1f\x8b" + b"x" * 100, "it is not a zip file but a gzip file, and tgz is not read; `tar -xzmf FILE"),
         (GOOD[:-30], "it is cut off: the table of contents"),
         (GOOD[:-5], "it is cut off within the end record"),
         (GOOD + b"x", "the file is shorter or longer than the end record says"),

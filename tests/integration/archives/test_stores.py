@@ -143,6 +143,30 @@ def test_find_wants_the_suffix(store: ArchiveFolder, folder: Path, name: str) ->
         store.find(name)
 
 
+@pytest.mark.parametrize("name", ["m.tar.gz", "m.tgz"])
+def test_find_names_the_commands_that_make_a_model_of_a_tar(folder: Path, name: str) -> None:
+    """The archiver's format `tgz` is unpacked as TorchServe does it, and zipped."""
+    (folder / name).write_bytes(b"tar")
+    commands = f"mkdir m && tar -xzmf {name} -C m --strip-components=1 && python3 -m zipfile -c m.mar m/."
+    with pytest.raises(BadRequest) as caught:
+        ArchiveFolder(folder=folder, suffix=".mar").find(name)
+    assert str(caught.value) == (
+        f"The url {name} has to end in .mar, tgz is not read; "
+        f"in the store, `{commands}` makes m.mar of it, to name instead."
+    )
+
+
+def test_find_names_the_command_that_makes_a_model_of_a_folder(folder: Path) -> None:
+    """The archiver's format `no-archive` is zipped; a shell reads any name in the command as one."""
+    (folder / "m; x").mkdir()
+    with pytest.raises(BadRequest) as caught:
+        ArchiveFolder(folder=folder, suffix=".mar").find("m; x")
+    assert str(caught.value) == (
+        "The url m; x names a folder, no-archive is not read; "
+        "in the store, `python3 -m zipfile -c 'm; x.mar' 'm; x/.'` makes m; x.mar of it, to name instead."
+    )
+
+
 def test_find_takes_only_regular_files(store: ArchiveFolder, folder: Path) -> None:
     """Folders, pipes, sockets and links to nothing are not archives."""
     (folder / "folder.war").mkdir()
