@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.commands import call
 from tests.support.deployments import prepared
 from tests.support.evidence import rows
 from tests.support.factories import make_war
@@ -30,7 +31,7 @@ def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def _bereft(tmp_path_factory: pytest.TempPathFactory) -> Service:
     """Give an instance that had a database and lost it."""
     service = Service(tmp_path_factory.mktemp("bereft") / "instance")
-    assert service.command("migrate").returncode == 0
+    assert call(service, "migrate").returncode == 0
     for file in service.instance.glob("wfmgmt.db*"):
         file.unlink()
     return service
@@ -67,9 +68,9 @@ def test_backup_under_load_restores_to_what_was_registered(service: Service, tmp
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
     for copy in copies:
         restored = Service(tmp_path / f"of-{copy.stem}")
-        done = restored.command("restore", str(copy))
+        done = call(restored, "restore", str(copy))
         assert (done.returncode, done.stderr) == (0, ""), done.stderr
-        verified = restored.command("audit", "verify")
+        verified = call(restored, "audit", "verify")
         assert verified.returncode == 0, verified.stdout
     with restored:
         wait_until(lambda: restored.ready_workers("kept") == [1, 1, 1], what="the models")
@@ -97,7 +98,7 @@ def test_backup_onto_a_full_disk_is_refused(service: Service, tmp_path: Path, op
 @pytest.mark.parametrize("command", [["reconcile"], ["backup", "copy"], ["audit", "verify"]], ids=" ".join)
 def test_commands_explain_that_the_database_is_gone(bereft: Service, command: list[str]) -> None:
     """They do not send the operator to another command for it."""
-    done = bereft.command(*command)
+    done = bereft.command(*command) if command == ["reconcile"] else call(bereft, *command)
     assert done.returncode == 3
     assert done.stderr.startswith(f"wfmgmt: the database {bereft.database} is not there, but {bereft.instance} had one")
     assert "restore a backup" in done.stderr
@@ -107,11 +108,11 @@ def test_commands_explain_that_the_database_is_gone(bereft: Service, command: li
 def test_backup_goes_without_archives_and_says_what_is_in_its_way(service: Service, tmp_path: Path) -> None:
     """One line, with exit code 1; nothing is overwritten."""
     copy = tmp_path / "copy.db"
-    done = service.command("backup", str(copy))
+    done = call(service, "backup", str(copy))
     assert (done.returncode, done.stdout) == (0, f"wrote {copy}\n")
-    again = service.command("backup", str(copy))
+    again = call(service, "backup", str(copy))
     assert (again.returncode, again.stderr) == (1, f"wfmgmt: {copy} is there already\n")
-    refused = service.command("restore", str(copy))
+    refused = call(service, "restore", str(copy))
     assert refused.returncode == 2, "the service runs"
     other = Service(tmp_path / "other")
     (tmp_path / "text").write_text("not a backup")
@@ -120,13 +121,13 @@ def test_backup_goes_without_archives_and_says_what_is_in_its_way(service: Servi
     assert refused.stderr.count("\n") == 1
     assert refused.stderr.startswith("wfmgmt: ")
     assert [path.name for path in other.instance.glob("*.db*")] == ["wfmgmt.db.lock"]
-    assert other.command("restore", str(copy)).returncode == 0
+    assert call(other, "restore", str(copy)).returncode == 0
 
 
 def test_lost_database_is_restored_into_its_instance(service: Service, tmp_path: Path) -> None:
     """Archives that are there already stay; the service starts again."""
     copy = tmp_path / "copy.tar"
-    assert service.command("backup", "--archives", str(copy)).returncode == 0
+    assert call(service, "backup", "--archives", str(copy)).returncode == 0
     ((events,),) = rows(service, "SELECT count(*) FROM audit_event")
     service.stop()
     for file in service.instance.glob("wfmgmt.db*"):
@@ -136,7 +137,7 @@ def test_lost_database_is_restored_into_its_instance(service: Service, tmp_path:
     service.start()
     assert service.names() == ["kept"]
     (service.model_store / "m1.mar").unlink()
-    assert service.command("backup", "--archives", str(tmp_path / "second.tar")).returncode == 0
+    assert call(service, "backup", "--archives", str(tmp_path / "second.tar")).returncode == 0
     shutil.rmtree(service.archives)
-    lacking = service.command("backup", "--archives", str(tmp_path / "third.tar"))
+    lacking = call(service, "backup", "--archives", str(tmp_path / "third.tar"))
     assert (lacking.returncode, lacking.stderr) == (1, "wfmgmt: model store: m1.mar is not there\n")

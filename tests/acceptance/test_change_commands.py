@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import requests
 
+from tests.support.commands import call
 from tests.support.deployments import prepared
 from tests.support.factories import WORKFLOW_HANDLER, make_war
 from tests.support.fake_service import FakeService, Reply, Request
@@ -30,7 +31,7 @@ def _run(service: Service) -> Iterator[Run]:
     """Run commands on two versions of `seq`, and unregister it in the end."""
 
     def run(line: str) -> tuple[int, str]:
-        done = service.command(*line.split())
+        done = call(service, *line.split())
         return done.returncode, done.stdout + done.stderr
 
     assert run("register seq.war")[0] == 0

@@ -6,11 +6,13 @@ import pty
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
 import requests
 
+from tests.support.commands import call
 from tests.support.deployments import prepared
 from tests.support.factories import make_war
 from tests.support.service import CHECKOUT, Service, wait_until
@@ -72,7 +74,9 @@ def test_json_is_what_the_service_answered(running: Service) -> None:
     """Byte for byte, errors too; what is measured for a description is measured again after a second."""
 
     def is_answer(path: str, *arguments: str) -> bool:
-        return run(running, *arguments, "-o", "json").stdout == requests.get(running.management + path, timeout=10).text
+        return (
+            call(running, *arguments, "-o", "json").stdout == requests.get(running.management + path, timeout=10).text
+        )
 
     assert is_answer("/workflows?after=&limit=1000", "list")
     wait_until(lambda: is_answer("/workflows/seq", "describe", "seq"), timeout_s=30, what="the same figures")
@@ -83,9 +87,9 @@ def test_json_is_what_the_service_answered(running: Service) -> None:
 
 def test_names_are_for_other_commands(running: Service) -> None:
     """One a line, and nothing else."""
-    assert run(running, "list", "-o", "name").stdout == "seq\n"
-    assert run(running, "register", "other.war", "-o", "name").stdout == "other\n"
-    assert run(running, "unregister", "other", "-o", "name").stdout == "other\n"
+    assert call(running, "list", "-o", "name").stdout == "seq\n"
+    assert call(running, "register", "other.war", "-o", "name").stdout == "other\n"
+    assert call(running, "unregister", "other", "-o", "name").stdout == "other\n"
 
 
 @pytest.mark.parametrize(
@@ -106,29 +110,30 @@ def test_prediction_sends_what_curl_would(
     """And prints the bytes of the answer; the command that it names for curl gets the same ones."""
     (tmp_path / "file").write_text("from a file")
     arguments = [each.format(file=tmp_path / "file") for each in arguments]
-    done = run(running, "predict", "seq", *arguments, given=given)
+    command = partial(run, given=given) if given else call  # Only another process has a standard input of its own.
+    done = command(running, "predict", "seq", *arguments)
     assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")
-    named = run(running, "predict", "seq", *arguments, "--curl", given=given)
+    named = command(running, "predict", "seq", *arguments, "--curl")
     curl = subprocess.run(["bash", "-c", named.stdout], input=given, check=True, capture_output=True)
     assert curl.stdout.decode() == expected, named.stdout
 
 
 def test_trace_is_on_standard_error(running: Service) -> None:
     """So that the answer stays what it is."""
-    done = run(running, "predict", "seq", "-d", "body=x", "--trace")
+    done = call(running, "predict", "seq", "-d", "body=x", "--trace")
     assert (done.returncode, done.stdout) == (0, "x")
     assert list(json.loads(done.stderr)) == ["pre_processing", "m1", "post_processing"]
 
 
 def test_curl_command_does_the_same(running: Service) -> None:
     """With everything quoted, and the token left in the environment."""
-    done = run(running, "describe", "seq", "--curl", environment={"WFMGMT_TOKEN": "wfm_secret"})
+    done = call(running, "describe", "seq", "--curl", environment={"WFMGMT_TOKEN": "wfm_secret"})
     assert done.stdout == f'curl {running.management}/workflows/seq -H "Authorization: Bearer $WFMGMT_TOKEN"\n'
-    done = run(running, "register", "other.war", "--name", "mine", "--curl")
+    done = call(running, "register", "other.war", "--name", "mine", "--curl")
     assert done.stdout == f"curl -X POST '{running.management}/workflows?url=other.war&workflow_name=mine'\n"
     answer = subprocess.run(["bash", "-c", done.stdout], check=True, capture_output=True, text=True).stdout
     assert "mine has been registered" in answer
-    assert run(running, "unregister", "mine").returncode == 0
+    assert call(running, "unregister", "mine").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -149,7 +154,7 @@ def test_curl_command_does_the_same(running: Service) -> None:
 )
 def test_failure_has_its_code_and_one_line(running: Service, arguments: list[str], code: int, message: str) -> None:
     """What was wrong, on standard error."""
-    done = run(running, *arguments)
+    done = call(running, *arguments)
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.startswith("wfmgmt: ")
     assert message in done.stderr
@@ -176,7 +181,7 @@ def test_instance_without_a_service_is_unreachable(running: Service, tmp_path: P
     (tmp_path / "run" / "deployment.lock").touch()
     (tmp_path / "run" / "management.address").write_text(running.management.removeprefix("http://"))
     for _ in range(2):
-        done = run(running, "list", environment=here)
+        done = call(running, "list", environment=here)
         assert (done.returncode, done.stdout) == (3, "")
         assert f"No service runs in {tmp_path}; name another one with --url or WFMGMT_URL." in done.stderr
         (tmp_path / "run" / "deployment.lock").unlink(missing_ok=True)

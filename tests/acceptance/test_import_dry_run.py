@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.commands import call
 from tests.support.deployments import deployed
 from tests.support.factories import SEQUENTIAL_SPEC, make_mar, make_war
 from tests.support.listed_workflows import listing
@@ -42,7 +43,7 @@ class ImportSetup:
         """Import workflows of these urls; return the exit code and what was printed."""
         stores = ("--workflow-store", str(self.workflows), "--model-store", str(self.models))
         with ScriptedServer(listing(urls)) as server:
-            done = self.service.command("import-torchserve", server.url(""), *stores, *arguments)
+            done = call(self.service, "import-torchserve", server.url(""), *stores, *arguments)
         assert done.stderr == ""
         return done.returncode, done.stdout.splitlines()
 
@@ -197,11 +198,11 @@ def test_dry_run_notes_what_the_real_one_does(setup: ImportSetup, request: pytes
 def test_dry_run_says_that_the_service_does_not_run(tmp_path: Path) -> None:
     """It looks all the same, and fails as the real run would."""
     service = Service(tmp_path / "instance")
-    assert service.command("migrate").returncode == 0
+    assert call(service, "migrate").returncode == 0
     make_war(service.workflow_store)
     make_mar(service.model_store)
     with ScriptedServer(listing({"seq": "seq.war"})) as server:
-        done = service.command("import-torchserve", server.url(""), "--dry-run")
+        done = call(service, "import-torchserve", server.url(""), "--dry-run")
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
         "seq: would be registered",

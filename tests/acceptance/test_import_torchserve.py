@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.support.commands import call
 from tests.support.deployments import deployed
 from tests.support.evidence import rows
 from tests.support.factories import SEQUENTIAL_SPEC, make_mar, make_war
@@ -71,7 +72,7 @@ def _run_import(service: Service, theirs: Path, torchserve: str) -> Callable[...
     stores = ("--workflow-store", str(theirs / "workflows"), "--model-store", str(theirs / "models"))
 
     def run(*arguments: str) -> tuple[int, list[str]]:
-        done = service.command("import-torchserve", torchserve, *stores, *arguments)
+        done = call(service, "import-torchserve", torchserve, *stores, *arguments)
         assert done.stderr == ""
         return done.returncode, done.stdout.splitlines()
 
@@ -153,7 +154,7 @@ def test_workflow_that_was_downloaded_is_downloaded_again(service: Service, thei
         url = web.put("/open/first.war", theirs / "workflows" / "first.war")
         closed = web.url("/closed/x.war")
         with ScriptedServer(listing({"first": url, "second": closed})) as server:
-            done = [service.command("import-torchserve", server.url("")) for _ in range(2)]
+            done = [call(service, "import-torchserve", server.url("")) for _ in range(2)]
         assert web.asked == ["/open/first.war"]
     refusal = UrlNotAllowed(closed, "it has to match one of the patterns in WFMGMT_ALLOWED_URLS")
     assert [each.returncode for each in done] == [1, 1]
@@ -172,7 +173,7 @@ def test_workflow_that_was_downloaded_is_downloaded_again(service: Service, thei
 def test_runtime_that_is_down_is_reported_once(tmp_path: Path, theirs: Path, torchserve: str) -> None:
     """Nothing is tried, since nothing could be loaded."""
     service = Service(tmp_path / "instance")
-    assert service.command("migrate").returncode == 0
+    assert call(service, "migrate").returncode == 0
     stores = ("--workflow-store", str(theirs / "workflows"), "--model-store", str(theirs / "models"))
     done = service.command("import-torchserve", torchserve, *stores)
     assert (done.returncode, done.stdout) == (1, "0 registered, 0 here already, 0 not imported\n")
@@ -190,7 +191,7 @@ def test_import_refuses_a_server_or_option_in_one_line(service: Service) -> None
             "is it the management address of a TorchServe?\n"
         )
         for option in ("--workflow-store", "--key-file", "--ca-bundle"):
-            done = service.command("import-torchserve", server.url(""), option, "/nowhere")
+            done = call(service, "import-torchserve", server.url(""), option, "/nowhere")
             assert (done.returncode, done.stdout) == (1, "")
             assert done.stderr.startswith("wfmgmt: ")
             assert "/nowhere" in done.stderr
