@@ -58,7 +58,7 @@ class Line:
     """A dispatcher with workers that are not real."""
 
     def __init__(self, settings: NodeSettings = SINGLE, *, queue_size: int = 100, workers: int = 1) -> None:
-        self.starved = 0
+        self.starved = self.explained = 0
         self.measured: list[Any] = []
         self.dispatcher = Dispatcher(
             node="n",
@@ -66,12 +66,17 @@ class Line:
             queue_size=queue_size,
             on_saturated=self._record_saturation,
             on_measurements=self.measured.append,
+            explain_import=self._explain_import,
         )
         self.processes = [FakeProcess() for _ in range(workers)]
         self.workers = [self.add(process) for process in self.processes]
 
     def _record_saturation(self) -> None:
         self.starved += 1
+
+    def _explain_import(self, lacks_module: bool) -> str:  # noqa: FBT001 - it has one argument
+        self.explained += 1
+        return f"; explained {self.explained}: {lacks_module}"
 
     def add(self, process: Any) -> ReadyWorker:
         """Take in a worker."""

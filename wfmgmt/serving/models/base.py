@@ -225,10 +225,17 @@ class PredictionFailed(WfmgmtError):
         is_worker_gone: Whether all that is known is that its worker ended.
         traceback: The handler's, for the log; empty when it did not raise.
         pid: The worker's process, where it is one of this machine.
+        lacks_module: Whether an import failed for want of a module; None when it was no import.
     """
 
     def __init__(
-        self, reason: str, worker: int | None = None, fault: Fault = Fault.MODEL, *, traceback: str = ""
+        self,
+        reason: str,
+        worker: int | None = None,
+        fault: Fault = Fault.MODEL,
+        *,
+        traceback: str = "",
+        lacks_module: bool | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -237,6 +244,7 @@ class PredictionFailed(WfmgmtError):
         self.is_worker_gone = False
         self.traceback = traceback
         self.pid: int | None = None
+        self.lacks_module = lacks_module
 
 
 class PredictionRefused(WfmgmtError):

@@ -91,7 +91,9 @@ def read_result(frame: Frame, size: int, ticket: int) -> BatchResult:
         if isinstance(status, int) and _MIN_ERROR_STATUS <= status <= _HIGHEST_STATUS:
             refused = [PredictionRefused(error, status, traceback=traceback) for _ in range(size)]
             return BatchResult(refused, (), run_s)
-        return BatchResult([PredictionFailed(error, traceback=traceback) for _ in range(size)], (), run_s)
+        lacks_module = None if (lacks := header.get("lacks_module")) is None else bool(lacks)
+        failed = [PredictionFailed(error, traceback=traceback, lacks_module=lacks_module) for _ in range(size)]
+        return BatchResult(failed, (), run_s)
     answers = header["answers"]
     if header["op"] != "answer" or len(answers) != size:
         raise ValueError("no answer to this batch")

@@ -6,7 +6,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 
 from wfmgmt.domain.workflow import NodeSettings
@@ -44,6 +44,7 @@ class Dispatcher:
         queue_size: Requests that may wait, and at least as many as its batches hold.
         on_saturated: Called when a request waits and no worker is idle; it does not block.
         on_measurements: Called with what the handler measured.
+        explain_import: See `Job.explain_import`.
         clock: Seconds that only go forward.
     """
 
@@ -55,6 +56,7 @@ class Dispatcher:
         queue_size: int,
         on_saturated: Callable[[], None],
         on_measurements: Callable[[HandlerMeasurements], None],
+        explain_import: Callable[[bool], str] = lambda _lacks_module: "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._node = node
@@ -63,6 +65,7 @@ class Dispatcher:
         self._max_waiting = max(queue_size, settings.batch_size)
         self._on_saturated = on_saturated
         self._on_measurements = on_measurements
+        self._explain_import = cache(explain_import)  # It reads files, and a handler may fail often.
         self._clock = clock
         self._waiting = WaitingCalls()
         self._run_s = math.inf
@@ -134,6 +137,7 @@ class Dispatcher:
     def add(self, process: WorkerProcess) -> ReadyWorker:
         """Add a worker that is ready."""
         self._numbers += 1
+        self._explain_import.cache_clear()
         worker = ReadyWorker(process, self._numbers, self._clock())
         self._workers[worker.number] = worker
         self._idle.append(worker)
@@ -372,4 +376,6 @@ class Dispatcher:
         error.pid = worker.process.pid
         if isinstance(error, PredictionFailed):
             error.worker = worker.number
+            if error.lacks_module is not None:
+                error.reason += self._explain_import(error.lacks_module)
         call.fail(error)

@@ -91,6 +91,7 @@ class WorkerPool:
             queue_size=self.settings.queue_size,
             on_saturated=self._record_saturation,
             on_measurements=lambda measured: self.settings.on_measurements(job.workflow, job.node, measured),
+            explain_import=job.explain_import,
             clock=clock,
         )
         self.forkserver = forkserver

@@ -15,8 +15,8 @@ which comes the descriptor of the worker's `/proc/self/smaps_rollup` if it has o
     worker → runtime   {"op": "answer", "ticket", "run_us", "answers": [[status, headers, N], …], "metrics"} with N
                        bytes per answer, where an answer that cannot be sent is {"error"} instead,
                        or {"op": "failed", "ticket", "run_us", "error"}, with a "traceback" when the handler raised,
-                       and a "status" when it chose one; the ticket is the request's, run_us the microseconds since the
-                       request was read
+                       "lacks_module" as above, and a "status" when it chose one; the ticket is the request's, run_us
+                       the microseconds since the request was read
     runtime → worker   {"op": "stop"}, or the end of the stream: exit code 0
 
 The variables in "environment" are set before anything of the archive is imported. "threads" is the number for libraries
@@ -120,9 +120,7 @@ class _Worker:
             failed: dict[str, Any] = {"op": "failed", "error": self._error_text(exc), "traceback": trace}
             if isinstance(exc, HandlerNotFound):
                 failed["archive"] = True
-            if isinstance(exc, ImportError):
-                failed["lacks_module"] = isinstance(exc, ModuleNotFoundError)
-            self._send(failed)
+            self._send(failed | _import_fault(exc))
             return False
         self._send({"op": "ready"})
         return True
@@ -136,7 +134,7 @@ class _Worker:
         try:
             returned = self._entry_point(data, context)
         except BaseException as exc:  # noqa: BLE001 - a handler may raise what it likes; the worker lives on
-            failed = {"op": "failed", "error": self._error_text(exc), **self._refusal(exc)}
+            failed = {"op": "failed", "error": self._error_text(exc), **_import_fault(exc), **self._refusal(exc)}
             if failed.get("status", _MIN_SERVER_ERROR) >= _MIN_SERVER_ERROR:
                 failed["traceback"] = _traceback(exc, _TRACEBACK_CHARS)
             self._reply(failed, ticket, began)
@@ -266,6 +264,11 @@ def _checked(request: RequestContext) -> tuple[int, dict[str, str]]:
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(f"header {name!r} is no text")
     return status, request.response_headers
+
+
+def _import_fault(exc: BaseException) -> dict[str, bool]:
+    """Return whether an import failed for want of a module, in the words of the protocol; nothing of other errors."""
+    return {"lacks_module": isinstance(exc, ModuleNotFoundError)} if isinstance(exc, ImportError) else {}
 
 
 def _traceback(exc: BaseException, max_chars: int) -> str:

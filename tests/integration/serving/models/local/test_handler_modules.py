@@ -9,7 +9,7 @@ import pytest
 from tests.support.factories import CLASS_HANDLER, make_mar
 from tests.support.model_servers import open_servers
 from wfmgmt.domain.faults import Fault
-from wfmgmt.serving.models.base import ModelNotLoaded, WorkerStatus
+from wfmgmt.serving.models.base import InputField, ModelNotLoaded, NodeRequest, PredictionFailed, WorkerStatus
 from wfmgmt.testing import in_event_loop, load
 from wfmgmt.testing.models import GOOD_HANDLER
 
@@ -115,3 +115,17 @@ async def test_load_error_names_the_module_that_a_handler_lacks(tmp_path: Path) 
         with pytest.raises(ModelNotLoaded, match="ModuleNotFoundError: No module named 'nosuch'") as raised:
             await load(servers.models, archive)
     assert raised.value.fault is Fault.MODEL
+
+
+@in_event_loop
+async def test_prediction_error_says_what_the_archive_lists(tmp_path: Path) -> None:
+    """A handler may import when it is asked; the error says as much as one of its load."""
+    source = "def handle(data, context):\n    if data:\n        import nosuch\n"
+    async with open_servers(tmp_path / "unpacked") as servers:
+        model = await load(servers.models, make_mar(tmp_path, source=source, requirements="nosuch>=2"))
+        with pytest.raises(PredictionFailed) as raised:
+            await model.infer(NodeRequest("id", b"{}", [InputField("body", b"x")]))
+    assert raised.value.reason == (
+        "ModuleNotFoundError: No module named 'nosuch'; requirements.txt of its archive lists what is not installed: "
+        "nosuch>=2 (WFMGMT_MODEL_REQUIREMENTS is ignore: install would install it, check would refuse the archive)"
+    )

@@ -201,6 +201,26 @@ async def test_handler_error_fails_the_batch_and_keeps_the_worker() -> None:
 
 
 @in_event_loop
+async def test_failed_import_is_explained() -> None:
+    """What is found out is kept, since that reads files, until another worker comes: libraries may be there then."""
+    line = Line()
+
+    async def reason(error: str, **fields: bool) -> str:
+        answer = line.ask("a")
+        line.processes[0].answer(Frame({"op": "failed", "error": error, **fields}, b""))
+        with pytest.raises(PredictionFailed) as raised:
+            await answer
+        return raised.value.reason
+
+    assert await reason("no library", lacks_module=True) == "no library; explained 1: True"
+    assert await reason("no library", lacks_module=True) == "no library; explained 1: True"
+    assert await reason("no name in it", lacks_module=False) == "no name in it; explained 2: False"
+    line.dispatcher.remove(line.add(FakeProcess()))
+    assert await reason("no library", lacks_module=True) == "no library; explained 3: True"
+    assert await reason("ValueError: bad") == "ValueError: bad"
+
+
+@in_event_loop
 async def test_handler_can_refuse_with_a_status() -> None:
     """A status that came with the error goes on with it."""
     line = Line()
