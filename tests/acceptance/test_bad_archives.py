@@ -318,7 +318,7 @@ REQUESTS = [
     ),
     parameters("Parameter startup_timeout: expected a whole number from 1 to 86400, got '0'.", startup_timeout="0"),
     parameters("Parameter startup_timeout: expected a whole number from 1 to 86400, got '-5'.", startup_timeout="-5"),
-    parameters("Parameter synchronous: only true is supported, got 'false'.", synchronous="false"),
+    parameters("Parameter synchronous: expected true or false, got 'later'.", synchronous="later"),
     parameters("Parameter s3_sse_kms: only false is supported, got 'true'.", s3_sse_kms="true"),
 ]
 

@@ -71,7 +71,8 @@ def new_operation(request: RegistrationRequest, change: Change) -> NewOperation:
     if request.workflow_name is not None:
         key: str | None = f"workflow {request.workflow_name} {version}"
     else:
-        key = None if is_remote(request.url) else f"archive {request.url} {version}"
+        # Escaped, since the url has not been checked yet: a database takes no half of a surrogate pair.
+        key = None if is_remote(request.url) else f"archive {request.url!a} {version}"
     url = redacted_address(request.url)
     return NewOperation(
         uid=uuid.uuid4().hex,

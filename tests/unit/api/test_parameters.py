@@ -70,7 +70,7 @@ def test_registration_request_reads_json_and_lets_it_win() -> None:
         ("/workflows?url=a.war&startup_timeout=99999999999999999999999", "Parameter startup_timeout"),
         ("/workflows?url=a.war&workflow_nam=x", "did you mean workflow_name?"),
         ("/workflows?url=a.war&zzz=1", "known are url, workflow_name"),
-        ("/workflows?url=a.war&synchronous=false", "Parameter synchronous: only true is supported"),
+        ("/workflows?url=a.war&synchronous=later", "Parameter synchronous: expected true or false, got 'later'."),
         ("/workflows?url=a.war&s3_sse_kms=true", "Parameter s3_sse_kms: only false is supported"),
     ],
 )
