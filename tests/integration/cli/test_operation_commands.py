@@ -67,6 +67,14 @@ def test_registration_is_followed(capfd: pytest.CaptureFixture[str], last: Any, 
     assert [each.line for each in requests] == ["POST /workflows", *[f"GET /operations/{'a' * 32}"] * 3]
 
 
+def test_error_names_the_operation_that_is_at_work(capfd: pytest.CaptureFixture[str]) -> None:
+    """What is still being registered is not found, and not free either."""
+    error = {"code": 404, "type": "WorkflowNotFoundException", "message": "Workflow not found: seq"}
+    with FakeService(lambda _: Reply(status=404, body={**error, "operation": ACCEPTED["operation"]})) as service:
+        assert main(["describe", "seq", "--url", service.url]) == 4
+    assert capfd.readouterr().err == f"wfmgmt: Workflow not found: seq (under way: wfmgmt wait {'a' * 32})\n"
+
+
 def test_operation_is_waited_for(capfd: pytest.CaptureFixture[str]) -> None:
     """As a registration is followed."""
     found, requests = run(["wait", "a" * 32], OPERATION, SUCCEEDED)

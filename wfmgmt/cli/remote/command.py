@@ -174,11 +174,13 @@ def _report(error: ClientError, options: argparse.Namespace) -> ExitCode:
     if isinstance(error, Refused):
         if options.output == "json":
             write_bytes(error.body)
-        return _fail(error, ExitCode.NOT_FOUND if error.status == HTTPStatus.NOT_FOUND else ExitCode.FAILED)
+        at_work = f" (under way: wfmgmt wait {error.operation.rpartition('/')[2]})" if error.operation else ""
+        is_absent = error.status == HTTPStatus.NOT_FOUND
+        return _fail(f"{error}{at_work}", ExitCode.NOT_FOUND if is_absent else ExitCode.FAILED)
     return _fail(error, ExitCode.UNREACHABLE if isinstance(error, Unreachable) else ExitCode.FAILED)
 
 
-def _fail(error: Exception, code: ExitCode) -> ExitCode:
+def _fail(error: Exception | str, code: ExitCode) -> ExitCode:
     write_error(f"wfmgmt: {escaped(str(error))}")
     return code
 
