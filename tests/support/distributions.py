@@ -70,8 +70,9 @@ def make_sdist(folder: Path, name: str, version: str, *, first: str) -> Path:
 
 
 def hanging_build(report: Path) -> str:
-    """Return code that writes its process id to a file and then waits for ever."""
-    return f"import os, time\nopen({str(report)!r}, 'w').write(str(os.getpid()))\nwhile True:\n    time.sleep(60)\n"
+    """Return code that leaves its process group, writes its process id to a file and then waits for ever."""
+    begin = f"import os, time\nos.setsid()\nopen({str(report)!r}, 'w').write(str(os.getpid()))\n"
+    return f"{begin}while True:\n    time.sleep(60)\n"
 
 
 def _digest(text: str) -> str:

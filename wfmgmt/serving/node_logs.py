@@ -50,7 +50,7 @@ class NodeLogs(logging.Handler):
         if traceback := traceback_text(self._formatter, record):
             text = f"{text}\n{traceback[-MAX_TRACEBACK_CHARS:]}"
         pid = record.__dict__.get("pid") or 0
-        return f"{self._formatter.formatTime(record)} {pid} {record.levelname.lower()} {text}"
+        return f"{self._formatter.formatTime(record)} {pid} {record.levelno} {text}"
 
     def report(self, workflow: str, version: str, node: str | None, lines: int) -> LogReport:
         """Return the last lines about a version, or about one node of it, in the order of their times."""
@@ -88,7 +88,9 @@ class _NodeLog:
         """Yield the lines."""
         for line in self._lines:
             at, pid, level, text = line.split(" ", 3)
-            yield LogLine(at=at, node=node, pid=int(pid) or None, level=level, text=text)
+            yield LogLine(
+                at=at, node=node, pid=int(pid) or None, level=logging.getLevelName(int(level)).lower(), text=text
+            )
 
 
 def _bytes(line: str) -> int:

@@ -33,6 +33,14 @@ def test_lines_have_time_process_and_level() -> None:
     assert second.text == "two  words\nand more "
 
 
+def test_level_of_a_handlers_own_may_have_spaces() -> None:
+    """The name of a level that has none is two words, and the text is none of them."""
+    logs = NodeLogs()
+    log(logs, "odd one", 35)
+    (line,) = logs.report("seq", "1.0", None, 10).lines
+    assert (line.level, line.text) == ("level 35", "odd one")
+
+
 def test_traceback_is_a_part_of_its_record() -> None:
     """Its end is kept, which says what was wrong."""
     logs = NodeLogs()

@@ -6,7 +6,8 @@ Unix stream socket, OPTIONS a JSON object: "preload", the modules that it import
 "umask", or null; "instance", which its title and those of its workers name. It starts no thread and has few imports of
 its own, so a fork of it is safe, quick and shares nearly all memory. The runtime and the forkserver exchange frames:
 
-    runtime → forkserver   {"op": "fork", "id"} with two descriptors: the worker's socket, the write end of its log pipe
+    runtime → forkserver   {"op": "fork", "id", "mark"} with two descriptors: the worker's socket, the write end of its
+                           log pipe; the mark is that of its log records
                            {"op": "kill", "pid", "signal"}: to the whole process group of a worker that still exists
                            {"op": "ping"}
     forkserver → runtime   {"op": "started"} when all modules are imported,
@@ -146,7 +147,7 @@ class _Forkserver:
         message = frame.header
         if message["op"] == "fork":
             try:
-                self._report({**self._fork(fds), "id": message["id"]})
+                self._report({**self._fork(fds, message["mark"]), "id": message["id"]})
             finally:
                 for fd in fds:
                     os.close(fd)
@@ -162,16 +163,25 @@ class _Forkserver:
         self._has_unreaped = True
         return signal.SIGTERM not in received
 
-    def _fork(self, fds: Sequence[int]) -> dict[str, Any]:
+    def _fork(self, fds: Sequence[int], log_mark: str) -> dict[str, Any]:
         """Fork one worker and return the answer for the runtime."""
         if len(fds) != _FDS_PER_FORK:
             return {"op": "failed", "error": "too many open files", "errno": errno.EMFILE}
+        worker_fd, log_fd = fds
         parent = os.getpid()
         try:
             with _signals_blocked() as mask:
                 pid = os.fork()
                 if pid == 0:
-                    _run_worker(*fds, parent=parent, mask=mask, options=self._options, processes=self._processes)
+                    _run_worker(
+                        worker_fd,
+                        log_fd,
+                        log_mark,
+                        parent=parent,
+                        mask=mask,
+                        options=self._options,
+                        processes=self._processes,
+                    )
         except OSError as exc:
             return {"op": "failed", "error": exc.strerror, "errno": exc.errno}
         # Both sides set the group, so that it exists before either goes on.
@@ -229,7 +239,7 @@ class _Forkserver:
 
     def _kill_strays(self) -> None:
         """Kill adopted descendants of workers, except those in the group of a worker that lives."""
-        for pid in _children():
+        for pid in hardening.children():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 if pid not in self._workers and os.getpgid(pid) not in self._workers:
                     os.kill(pid, signal.SIGKILL)
@@ -251,7 +261,14 @@ class _Forkserver:
 
 
 def _run_worker(
-    worker_fd: int, log_fd: int, *, parent: int, mask: set[int], options: Mapping[str, Any], processes: int | None
+    worker_fd: int,
+    log_fd: int,
+    log_mark: str,
+    *,
+    parent: int,
+    mask: set[int],
+    options: Mapping[str, Any],
+    processes: int | None,
 ) -> NoReturn:
     """Turn the forked copy of the forkserver into a worker; it never returns into the forkserver's code."""
     code = 1
@@ -263,7 +280,7 @@ def _run_worker(
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        worker_log.configure(options["log_level"])
+        worker_log.configure(options["log_level"], log_mark)
         if options["umask"] is not None:
             os.umask(options["umask"])
         hardening.harden_worker(processes=processes, memory_bytes=options["memory_bytes"])
@@ -332,15 +349,6 @@ def _changed_children() -> Iterator[tuple[int, int]]:
             if pid == 0:
                 return
             yield pid, status
-
-
-def _children() -> list[int]:
-    """Return this process's children, adopted ones included; none where the system does not say."""
-    try:
-        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as listing:  # noqa: PTH123 - see below
-            return [int(pid) for pid in listing.read().split()]
-    except OSError:
-        return []
 
 
 def _kill_group(pid: int, signal_number: int) -> None:

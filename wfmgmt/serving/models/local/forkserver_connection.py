@@ -6,6 +6,7 @@ import functools
 import itertools
 import logging
 import os
+import secrets
 import signal
 import socket
 from collections import deque
@@ -17,6 +18,7 @@ from wfmgmt.serving.models.local.channel import Channel, connect
 from wfmgmt.serving.models.local.forkserver_process import (
     ForkFailed,
     ForkserverLost,
+    ForkserverNotStarted,
     PreloadFailed,
     WorkerEnvironment,
     start_forkserver,
@@ -35,6 +37,8 @@ _LAST_WORDS_S = 0.5
 _PING_S, _PING_STEPS = 1.0, 5
 # So that most messages leave in one piece. The system grants less where net.core.wmem_max is smaller.
 _SEND_BUFFER_BYTES = 2 * 1024 * 1024
+#: What marks the log records of a worker; too long to be guessed.
+_MARK_BYTES = 8
 
 _logger = logging.getLogger(__name__)
 
@@ -69,6 +73,7 @@ class ForkserverConnection:
         self._exits: dict[int, asyncio.Future[str]] = {}
         self._closing = False
         self._start_error: str | None = None
+        self._has_started = False
         self._started = asyncio.Event()
         self._pong = asyncio.Event()
         self._suspects = Suspects()
@@ -139,13 +144,15 @@ class ForkserverConnection:
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
                 log_read, log_write = os.pipe()
                 far_ends.callback(os.close, log_write)
+                mark = secrets.token_hex(_MARK_BYTES)
                 output = OutputLog(
                     fields={"workflow": workflow, "node": node},
+                    mark=mark,
                     on_dropped=functools.partial(on_dropped, workflow, node),
                 )
                 pipe = LogPipe(log_read, output)
                 near_ends.callback(pipe.close)
-                pid, exited = await self._request_fork((far.fileno(), log_write), answer_timeout_s)
+                pid, exited = await self._request_fork(mark, (far.fileno(), log_write), answer_timeout_s)
                 output.fields["pid"] = pid
                 far_ends.close()
                 facts = facts_of(pid, await _receive_descriptor(near))
@@ -175,13 +182,15 @@ class ForkserverConnection:
             self._kill_process()
         await asyncio.wait({self._running})
 
-    async def _request_fork(self, fds: Sequence[int], answer_timeout_s: float) -> tuple[int, asyncio.Future[str]]:
+    async def _request_fork(
+        self, mark: str, fds: Sequence[int], answer_timeout_s: float
+    ) -> tuple[int, asyncio.Future[str]]:
         if self.is_lost:
             raise self._loss()
         fork_id = next(self._ids)
         self._forks[fork_id] = asyncio.get_running_loop().create_future()
         try:
-            self._send({"op": "fork", "id": fork_id}, fds)
+            self._send({"op": "fork", "id": fork_id, "mark": mark}, fds)
             async with timeout_after(answer_timeout_s):
                 return await self._forks[fork_id]
         except TimeoutError:
@@ -267,6 +276,7 @@ class ForkserverConnection:
             self._start_error = message["error"]
             return
         if message["op"] == "started":
+            self._has_started = True
             self._started.set()
             return
         fork = self._forks.get(message["id"])
@@ -279,7 +289,9 @@ class ForkserverConnection:
 
     def _loss(self) -> ForkFailed:
         """Return the error for requests to a forkserver that is dead."""
-        return ForkserverLost("the forkserver died") if self._start_error is None else PreloadFailed(self._start_error)
+        if self._start_error is not None:
+            return PreloadFailed(self._start_error)
+        return (ForkserverLost if self._has_started else ForkserverNotStarted)("the forkserver died")
 
     def _lose(self) -> None:
         """Fail what waits for the forkserver, and make sure that its workers die with it."""

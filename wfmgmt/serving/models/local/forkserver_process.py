@@ -31,6 +31,10 @@ class ForkserverLost(ForkFailed):
     """The forkserver died before it forked."""
 
 
+class ForkserverNotStarted(ForkserverLost):
+    """The forkserver died before it could fork at all."""
+
+
 class PreloadFailed(ForkFailed):
     """The settings let no worker start; the text names the setting, and the module that cannot be imported."""
 

@@ -6,7 +6,9 @@ other processes of that user harder, no more (`docs/explanation/security.md`).
 
 import contextlib
 import ctypes
+import os
 import resource
+import signal
 
 #: Of the processes and threads that the service's user may have, so many, or a quarter if that is less, are for the
 #: service alone: for web workers, the runtime, and new workers in the place of those that took all others.
@@ -32,6 +34,26 @@ def die_with_parent(signal_number: int) -> None:
 def adopt_orphans() -> None:
     """Become the parent of descendants that lose theirs."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def children() -> list[int]:
+    """Return this process's children, adopted ones included; none where the system does not say."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as listing:  # noqa: PTH123 - pathlib costs memory
+            return [int(pid) for pid in listing.read().split()]
+    except OSError:
+        return []
+
+
+def kill_descendants() -> None:
+    """Kill all that this process has started, which has to adopt orphans: what they started is its child after them."""
+    while pids := children():
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        for pid in pids:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
 
 
 def hide_memory() -> None:

@@ -19,6 +19,8 @@ _IMPORT_ROOT = Path(__file__).parents[4]
 #: Of what pip printed last, so much says why it failed.
 _TAIL_BYTES, _TAIL_LINES, _MAX_REASON_CHARS = 16 * 1024, 10, 2_000
 _LAST_WORDS_S = 0.5
+#: How long the process has to end what it has started.
+_END_S = 5.0
 _OUT_OF_SPACE = b"[Errno 28]"
 #: Lines that only say where to look further.
 _ASIDES = ("note:", "hint:", "[notice]", "[end of output]", "╰─> See above")
@@ -83,9 +85,7 @@ class Installer:
                 async with timeout_after(self._timeout_s):
                     code = await process.wait()
             finally:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)  # What it started goes with it.
-                await process.wait()
+                await _end(process)
                 await asyncio.wait({output.closed}, timeout=_LAST_WORDS_S)
         except TimeoutError:
             limit = f"WFMGMT_REQUIREMENTS_TIMEOUT_S ({self._timeout_s:g} s)"
@@ -113,6 +113,18 @@ class Installer:
             )
         finally:
             os.close(log_fd)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End the process, with all that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    with contextlib.suppress(TimeoutError):
+        async with timeout_after(_END_S):
+            await process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
 
 
 def last_lines(output: bytes) -> str:

@@ -3,7 +3,8 @@
 The runtime starts it as `python -m wfmgmt.serving.models.local.installer_process FOLDER`, in a process group of its
 own. FOLDER becomes the environment, and has its `requirements.txt` already. The environment sees the packages of the
 service behind its own, also when the service runs in an environment itself; then pip installs, and the exit code is
-that of pip. When the runtime dies, all processes of the group do.
+that of pip. What was started meanwhile ends with this process, also what has left its group. On SIGTERM,
+and when the runtime dies, that is at once.
 """
 
 import importlib.util
@@ -16,7 +17,7 @@ import venv
 from pathlib import Path
 
 from wfmgmt.domain.requirements import FILE_NAME
-from wfmgmt.serving.models.local.hardening import die_with_parent
+from wfmgmt.serving.models.local.hardening import adopt_orphans, die_with_parent, kill_descendants
 
 _IMPORT_ROOT = Path(__file__).parents[4]
 #: Makes packages of the service visible, and what their own path configuration files add.
@@ -25,7 +26,8 @@ _PATH_LINE = "import site; site.addsitedir({folder!r})\n"
 
 def main() -> None:
     """Make the environment, and run pip in it."""
-    signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
+    signal.signal(signal.SIGTERM, _end)
+    adopt_orphans()
     die_with_parent(signal.SIGTERM)
     folder = Path(sys.argv[1])
     has_pip = importlib.util.find_spec("pip") is not None
@@ -36,7 +38,13 @@ def main() -> None:
     pip: list[str | Path] = [folder / "bin" / "python", "-P", "-m", "pip", "install"]
     options = ["--no-input", "--disable-pip-version-check", "--progress-bar=off", "--no-warn-script-location"]
     done = subprocess.run([*pip, *options, "-r", folder / FILE_NAME], check=False)  # noqa: S603 - of our own making
+    kill_descendants()
     sys.exit(done.returncode)
+
+
+def _end(*_: object) -> None:
+    kill_descendants()
+    os._exit(1)
 
 
 def _service_folders() -> list[str]:

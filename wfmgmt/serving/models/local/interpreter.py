@@ -9,6 +9,7 @@ from wfmgmt.domain.requirements import ModelRequirements, RequirementsInvalid, m
 from wfmgmt.serving.models.base import Model, ModelNotLoaded
 from wfmgmt.serving.models.local.environments import Environments
 from wfmgmt.serving.models.local.forkserver_client import ForkserverClient
+from wfmgmt.serving.models.local.forkserver_process import ForkserverNotStarted, PreloadFailed
 from wfmgmt.serving.models.local.installer import InstallFailed
 from wfmgmt.serving.models.local.libraries import explain_import, requirements_file
 from wfmgmt.serving.models.local.trees import BlockingWork, UnpackedTree
@@ -74,7 +75,13 @@ class ModelInterpreter:
 
     async def fork(self, *, workflow: str, node: str) -> WorkerProcess:
         """Start one worker; see `ForkserverClient.fork`."""
-        return await self._forkserver.fork(workflow=workflow, node=node)
+        try:
+            return await self._forkserver.fork(workflow=workflow, node=node)
+        except ForkserverNotStarted as exc:
+            if self._environment is None:
+                raise
+            with_what = f"with the libraries that {self._model.archive.name} lists"
+            raise PreloadFailed(f"the interpreter {with_what} does not start; the log has what it printed") from exc
 
     async def release(self) -> None:
         """Need no interpreter any more. Idempotent."""

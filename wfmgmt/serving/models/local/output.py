@@ -15,7 +15,7 @@ MAX_LINES_PER_SECOND = 500
 MAX_BYTES_PER_SECOND = 256 * 1024
 
 _RECORD = RECORD.encode()
-_TAG = re.compile(re.escape(_RECORD) + rb"([0-9]{1,3}) ([A-Za-z0-9._:/+=@-]{1,128}) ")
+_TAG = r" ([0-9]{1,3}) ([A-Za-z0-9._:/+=@-]{1,128}) "
 
 _logger = logging.getLogger("wfmgmt.handler")
 
@@ -29,6 +29,7 @@ class OutputLog(asyncio.Protocol):
 
     Args:
         fields: What the lines belong to.
+        mark: What the records of this worker begin with; None for a process that only prints.
         on_dropped: Called with how many lines were not logged.
         clock: Monotonic seconds.
 
@@ -41,11 +42,13 @@ class OutputLog(asyncio.Protocol):
         self,
         *,
         fields: dict[str, Any],
+        mark: str | None = None,
         on_dropped: Callable[[int], None] = lambda _lines: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.fields = fields
+        self._tag = None if mark is None else re.compile((RECORD + re.escape(mark) + _TAG).encode())
         self._on_dropped = on_dropped
         self._line = bytearray()
         self._rate = LogRate(
@@ -92,7 +95,7 @@ class OutputLog(asyncio.Protocol):
         line, level, fields = bytes(self._line[:MAX_LINE_BYTES]), logging.INFO, self.fields
         is_cut = len(self._line) > MAX_LINE_BYTES
         self._line.clear()
-        if (tag := _TAG.match(line)) is not None:
+        if self._tag is not None and (tag := self._tag.match(line)) is not None:
             line, level = line[tag.end() :], int(tag[1])
             if (request_id := tag[2].decode()) != NO_REQUEST:
                 fields = {**fields, "request_id": request_id}

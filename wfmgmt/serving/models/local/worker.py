@@ -133,14 +133,15 @@ class _Worker:
         context.begin(contexts)
         try:
             returned = self._entry_point(data, context)
+            wrong = _wrong_answers(returned, len(data))
         except BaseException as exc:  # noqa: BLE001 - a handler may raise what it likes; the worker lives on
             failed = {"op": "failed", "error": self._error_text(exc), **_import_fault(exc), **self._refusal(exc)}
             if failed.get("status", _MIN_SERVER_ERROR) >= _MIN_SERVER_ERROR:
                 failed["traceback"] = _traceback(exc, _TRACEBACK_CHARS)
             self._reply(failed, ticket, began)
             return
-        if (error := _wrong_answers(returned, len(data))) is not None:
-            self._reply({"op": "failed", "error": error}, ticket, began)
+        if wrong is not None:
+            self._reply({"op": "failed", "error": wrong}, ticket, began)
             return
         answers, payload = self._encode(returned, contexts)
         header = {"op": "answer", "answers": answers, "metrics": context.metrics.take()}
@@ -180,7 +181,7 @@ class _Worker:
                 content = values.encode(value)
                 status, headers = _checked(request)
                 own_bytes = len(json.dumps(headers)) if headers else 0
-            except Exception as exc:  # noqa: BLE001 - encoding may run methods of the handler's own classes
+            except BaseException as exc:  # noqa: BLE001 - encoding may run methods of the handler's own classes
                 answers.append({"error": f"its answer cannot be sent: {self._error_text(exc)}"})
                 continue
             if own_bytes > _MAX_HEADERS_BYTES or headers_bytes + own_bytes > _BATCH_HEADERS_BYTES:
@@ -212,10 +213,14 @@ class _Worker:
 
     def _refusal(self, exc: BaseException) -> dict[str, Any]:
         """Return the message and HTTP status that an error carries on purpose, in torchserve's way of doing so."""
-        message, status = getattr(exc, "message", None), getattr(exc, "error_code", None)
-        is_torchserves = any(kind.__name__ == "PredictionException" for kind in type(exc).__mro__)
-        if is_torchserves and isinstance(status, int) and _MIN_ERROR_STATUS <= status <= _HIGHEST_ERROR:
-            return {"error": self._shown(str(message))[:_MAX_ERROR_CHARS], "status": status}
+        if not any(kind.__name__ == "PredictionException" for kind in type(exc).__mro__):
+            return {}
+        try:
+            message, status = getattr(exc, "message", None), getattr(exc, "error_code", None)
+            if isinstance(status, int) and _MIN_ERROR_STATUS <= status <= _HIGHEST_ERROR:
+                return {"error": self._shown(str(message))[:_MAX_ERROR_CHARS], "status": int(status)}
+        except BaseException:  # noqa: BLE001 - the handler's exception class can do anything
+            return {}
         return {}
 
     def _send(self, header: Mapping[str, Any], payload: Sequence[bytes | bytearray] = ()) -> None:
@@ -275,7 +280,7 @@ def _traceback(exc: BaseException, max_chars: int) -> str:
     """Return the end of the traceback of an error; nothing when its class does not let it be written."""
     try:
         return "".join(traceback.format_exception(exc))[-max_chars:]
-    except Exception:  # noqa: BLE001 - the handler's exception class can do anything
+    except BaseException:  # noqa: BLE001 - the handler's exception class can do anything
         return ""
 
 
@@ -283,7 +288,7 @@ def describe_error(exc: BaseException) -> str:
     """Return the error as one text for the caller: `TypeName: message`, or the bare text of our own error."""
     try:
         message = str(exc)
-    except Exception:  # noqa: BLE001 - the handler's exception class can do anything
+    except BaseException:  # noqa: BLE001 - the handler's exception class can do anything
         message = "(its text cannot be read)"
     if not isinstance(exc, HandlerNotFound):
         name = type(exc).__name__

@@ -1,7 +1,9 @@
 """The log of a worker: what its handlers log carries its level over the pipe that also takes what they print.
 
-A line that begins with `RECORD`, a level as `logging` numbers it, a space, the id of the request that was answered then
-(`-` when there was none or more than one) and a space is one line of a log record; any other line was printed.
+A line that begins with `RECORD`, the worker's mark, a space, a level as `logging` numbers it, a space, the id of the
+request that was answered then (`-` when there was none or more than one) and a space is one line of a log record; any
+other line was printed. The mark is a secret of worker and runtime: a handler that prints what a client sent must not
+have the client write records.
 """
 
 import contextlib
@@ -14,7 +16,10 @@ RECORD = "\x1e"
 #: Stands for the id of a request where there is not just one.
 NO_REQUEST = "-"
 _STDERR = 2
+#: Levels have three digits at most.
+_MAX_LEVEL = 999
 _request_id = NO_REQUEST
+_mark = ""
 
 
 class _PipeHandler(logging.Handler):
@@ -29,12 +34,14 @@ class _PipeHandler(logging.Handler):
             write(record.levelno, text)
 
 
-def configure(level: str) -> None:
-    """Log everything from a level on, as TorchServe's workers do from `info` on.
+def configure(level: str, mark: str) -> None:
+    """Log everything from a level on, as TorchServe's workers do from `info` on, with this mark.
 
     The root logger has a handler before any handler's code runs, so `logging.basicConfig` does nothing there, as in
     TorchServe, unless it is forced to.
     """
+    global _mark  # noqa: PLW0603 - a process is one worker
+    _mark = mark
     logging.basicConfig(handlers=[_PipeHandler()], format="%(message)s", level=level.upper(), force=True)
 
 
@@ -52,7 +59,8 @@ def end() -> None:
 
 def write(level: int, text: str) -> None:
     """Write a text as lines of a level. The log may be closed: handlers can do so."""
-    lines = "".join(f"{RECORD}{level} {_request_id} {line}\n" for line in text.splitlines() or [""])
+    tag = f"{RECORD}{_mark} {min(max(level, 0), _MAX_LEVEL)} {_request_id} "
+    lines = "".join(f"{tag}{line}\n" for line in text.splitlines() or [""])
     data = memoryview(lines.encode(errors="backslashreplace"))
     with contextlib.suppress(OSError):
         while data:

@@ -153,6 +153,17 @@ async def test_version_that_cannot_be_preloaded_fails_its_own_model(tmp_path: Pa
 
 
 @in_event_loop
+async def test_interpreter_that_its_libraries_break_fails_its_own_model(tmp_path: Path) -> None:
+    """Trying again does not help, so it is the model's fault, and others load."""
+    async with installing(tmp_path) as each:
+        make_wheel(each.packages, "setproctitle", "99.0", source="raise SystemExit(3)\n")
+        with pytest.raises(ModelNotLoaded, match=r"the interpreter with the libraries that m1\.mar lists") as raised:
+            await load(each.servers.models, make_mar(tmp_path, requirements="setproctitle==99.0"))
+        assert raised.value.fault is Fault.MODEL
+        await load(each.servers.models, make_mar(tmp_path, name="other"), uid="other")
+
+
+@in_event_loop
 async def test_nothing_is_installed_when_all_is_there(tmp_path: Path) -> None:
     """Then the service's own interpreter will do; a file without libraries is none."""
     async with installing(tmp_path) as each:

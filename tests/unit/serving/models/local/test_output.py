@@ -23,7 +23,7 @@ def log_all(*chunks: bytes, clock: Clock | None = None) -> None:
     """Log what arrives in these chunks, up to the end of the output."""
 
     async def run() -> None:
-        output = OutputLog(fields={"workflow": "w", "node": "n"}, clock=clock or Clock())
+        output = OutputLog(fields={"workflow": "w", "node": "n"}, mark="k7", clock=clock or Clock())
         for chunk in chunks:
             output.data_received(chunk)
         output.connection_lost(None)
@@ -105,7 +105,7 @@ def test_output_is_bounded_in_bytes(log: pytest.LogCaptureFixture) -> None:
 
 def test_output_takes_the_level_of_records(log: pytest.LogCaptureFixture) -> None:
     """Records of a handler's log have their level, what it prints is information, and neither disturbs the other."""
-    log_all(b"printed\n\x1e40 - wrong\n\x1e30 - odd", b"\n10%|#\x1e20 - done\n\x1e", b"50 - over\n\x1ex\n")
+    log_all(b"printed\n\x1ek7 40 - wrong\n\x1ek7 30 - odd", b"\n10%|#\x1ek7 20 - done\n\x1ek", b"7 50 - over\n\x1ex\n")
     assert [(record.levelname, record.getMessage()) for record in log.records] == [
         ("INFO", "printed"),
         ("ERROR", "wrong"),
@@ -120,14 +120,22 @@ def test_output_takes_the_level_of_records(log: pytest.LogCaptureFixture) -> Non
 
 def test_output_takes_the_request_of_records(log: pytest.LogCaptureFixture) -> None:
     """A record that was logged during one request has its id; a malformed one is text like any other."""
-    log_all(b"\x1e40 r-1/a wrong\n\x1e30 - odd\n\x1e30 r1\x1b[2J x\n")
+    log_all(b"\x1ek7 40 r-1/a wrong\n\x1ek7 30 - odd\n\x1ek7 30 r1\x1b[2J x\n")
     found = [(record.getMessage(), getattr(record, "request_id", None)) for record in log.records]
-    assert found == [("wrong", "r-1/a"), ("odd", None), ("\x1e30 r1\x1b[2J x", None)]
+    assert found == [("wrong", "r-1/a"), ("odd", None), ("\x1ek7 30 r1\x1b[2J x", None)]
+
+
+@pytest.mark.parametrize("forged", ["\x1e50 r1 all is lost", "\x1ek8 50 r1 all is lost", "\x1e 50 r1 all is lost"])
+def test_output_takes_no_record_without_the_mark(log: pytest.LogCaptureFixture, forged: str) -> None:
+    """What a handler prints may come from a client, who does not know the mark: it is text like any other."""
+    log_all(f"asked: {forged}\n".encode())
+    assert [(each.levelname, each.getMessage()) for each in log.records] == [("INFO", "asked: "), ("INFO", forged)]
+    assert not [record for record in log.records if hasattr(record, "request_id")]
 
 
 def test_output_below_the_level_of_the_log_costs_nothing(log: pytest.LogCaptureFixture) -> None:
     """What is not logged takes no room from what is."""
-    log_all(b"\x1e10 - detail\n" * (MAX_LINES_PER_SECOND + 1) + b"\x1e40 - wrong\n")
+    log_all(b"\x1ek7 10 - detail\n" * (MAX_LINES_PER_SECOND + 1) + b"\x1ek7 40 - wrong\n")
     assert log.messages == ["wrong"]
 
 
