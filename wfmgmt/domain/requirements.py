@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from typing import Any, Literal
 
+from packaging.markers import UndefinedEnvironmentName
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
@@ -111,11 +112,22 @@ def _parsed(line: str) -> Requirement:
         raise ValueError("too long")
     try:
         requirement = Requirement(text)
-        if requirement.marker is not None:
-            requirement.marker.evaluate({"extra": ""})
+        _holds(requirement)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     return requirement
+
+
+def _holds(requirement: Requirement, extra: str = "") -> bool:
+    """Return whether the marker of a requirement holds here.
+
+    Raises:
+        ValueError: It means nothing.
+    """
+    try:
+        return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+    except UndefinedEnvironmentName as error:  # Not in all releases a ValueError.
+        raise ValueError(str(error)) from error
 
 
 def _joined_lines(text: str) -> Iterator[tuple[int, str]]:
@@ -145,11 +157,16 @@ def missing_libraries(libraries: tuple[str, ...]) -> tuple[str, ...]:
     What an extra brings is looked for as well, and a marker that does not hold here excuses its library.
     """
     seen: set[str] = set()
-    return tuple(dict.fromkeys(each for library in libraries for each in _missing(_parsed(library), seen)))
+    return tuple(dict.fromkeys(each for library in libraries for each in _missing(_read(library), seen)))
+
+
+def _read(library: str) -> Requirement:
+    """Return the requirement in a text of `RequirementsFile.libraries`, which may be longer than the line was."""
+    return Requirement(_HASH.sub("", library))
 
 
 def _missing(requirement: Requirement, seen: set[str], extra: str = "") -> Iterator[str]:
-    if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
+    if not _holds(requirement, extra):
         return
     requirement.marker = None
     if str(requirement) in seen:
@@ -166,12 +183,12 @@ def _missing(requirement: Requirement, seen: set[str], extra: str = "") -> Itera
         for line in found.requires or ():
             with suppress(ValueError):  # What is installed may be older than the rules.
                 further = Requirement(line)
-                if further.marker is not None and not further.marker.evaluate({"extra": ""}):
+                if not _holds(further):
                     yield from _missing(further, seen, extra_wanted)
 
 
 def _fits(requirement: Requirement, found: Distribution) -> bool:
     try:
-        return requirement.specifier.contains(found.version, prereleases=True)
+        return requirement.specifier.contains(str(found.version), prereleases=True)
     except InvalidVersion:
         return False

@@ -47,6 +47,8 @@ def test_digests_extras_and_markers_are_kept() -> None:
         ("./wheels/x-1.0.whl", "line 1: expected the name"),
         ("git+https://user:secret@host.example/x.git?token=secret", "got 'git+https://host.example/x.git'"),
         ("flask==", "line 1: expected the name"),
+        ('flask; "a" > "b"', "line 1: expected the name"),
+        ('flask; "a" in extras', "line 1: expected the name"),
         ("a \\\nb \\\nc\n???", "line 1: expected the name"),
         (b"\xff", "requirements.txt is not UTF-8 text"),
         (None, "requirements.txt is not in the archive, or is too long"),
@@ -146,3 +148,9 @@ def test_what_is_missing_is_named_with_its_versions(text: str, missing: tuple[st
 def test_manifest_names_the_file(manifest: dict[str, object], name: str | None) -> None:
     """Whatever stands there, nothing is raised."""
     assert requirements_name(manifest) == name
+
+
+def test_list_may_get_longer_by_being_read() -> None:
+    """A line that is just short enough is judged, though it has more spaces once it has been understood."""
+    text = "flask;" + "and".join([' os_name=="posix" '] * 90)
+    assert missing_libraries(listed(text, for_install=True)) == ()
