@@ -1,5 +1,6 @@
 """Folders that untrusted code has written to: what they hold, and how they are removed."""
 
+import errno
 import logging
 import os
 import stat
@@ -12,6 +13,10 @@ from pathlib import Path
 Facts = tuple[int, ...]
 
 _OWNER = 0o700
+#: Ends the names of what was moved aside and can be removed.
+ASIDE = ".old"
+#: How it shows that somebody put something else in the place of a file, or took the right to read it.
+_TAMPERED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM, errno.EISDIR})
 
 _logger = logging.getLogger(__name__)
 #: Held while a folder is made, so that no thread moves aside what another one has just made.
@@ -119,6 +124,35 @@ def replace_folder(folder: Path) -> None:
     if os.path.lexists(folder):
         folder.rename(folder.with_name(f"{folder.name}.old-{uuid.uuid4().hex}"))
     folder.mkdir(mode=_OWNER, parents=True)
+
+
+def read_file(path: Path, max_bytes: int) -> bytes | None:
+    """Return what is in a file, None when there is no such file any more, or it is too long.
+
+    Raises:
+        OSError: That cannot be found out.
+    """
+    try:
+        # A FIFO in its place would block an opening that waits for a writer.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY)) as file:
+            status = os.fstat(file.fileno())
+            is_whole = stat.S_ISREG(status.st_mode) and status.st_size <= max_bytes
+            return file.read(max_bytes) if is_whole else None
+    except OSError as exc:
+        if exc.errno in _TAMPERED:
+            return None
+        raise
+
+
+def move_to(source: Path, place: Path) -> None:
+    """Rename a file or folder within a file system; a folder that is in its place is moved aside, as `….old`.
+
+    Raises:
+        OSError: That cannot be done.
+    """
+    if os.path.lexists(place) and (source.is_dir() or stat.S_ISDIR(place.lstat().st_mode)):
+        place.rename(place.with_name(f"{uuid.uuid4().hex}{ASIDE}"))
+    source.rename(place)
 
 
 def remove_folder(folder: Path) -> None:

@@ -27,15 +27,27 @@ from pathlib import Path
 from wfmgmt.archives.durable import new_durable_file, sync_folder
 from wfmgmt.archives.seen import SeenFiles, looks_of
 from wfmgmt.archives.verified import VerifiedFile, open_verified
-from wfmgmt.folders import Facts, difference, ensure_folder, record, remove_folder, seal, seal_file
+from wfmgmt.folders import (
+    ASIDE,
+    Facts,
+    difference,
+    ensure_folder,
+    move_to,
+    read_file,
+    record,
+    remove_folder,
+    seal,
+    seal_file,
+)
 
 #: Owner of what the runtime makes; all others are leases.
 RUNTIME = "runtime"
 
 _OWNER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PART = re.compile(rf"\.({_OWNER.pattern})-[0-9a-f]{{32}}\.part")
-_OLD_SUFFIX = ".old"
 _BYTES, _TREE, _FACTS = "archive", "tree", "facts.json"
+#: The longest record of what a tree looked like, that of a million members.
+_MAX_FACTS_BYTES = 256 * 1024 * 1024
 
 _log = logging.getLogger("wfmgmt.archives")
 
@@ -231,22 +243,20 @@ class KeptArchives:
             else:
                 self._complete(entry, part)
             found = Kept(sha256=sha256, is_new=is_new, stamp=_touch(entry))
-        for old in entry.glob(f"*{_OLD_SUFFIX}"):
+        for old in entry.glob(f"*{ASIDE}"):
             remove_folder(old)
         return found
 
     def _complete(self, entry: Path, part: Path) -> None:
         """Move what is better in a part than in an entry there."""
         if (part / _BYTES).exists():
-            (part / _BYTES).rename(entry / _BYTES)
+            move_to(part / _BYTES, entry / _BYTES)
         fresh, tree = part / _TREE, entry / _TREE
         if fresh.exists() and self._tree(entry) is None:
-            if os.path.lexists(tree):
-                tree.rename(tree.with_name(f"{uuid.uuid4().hex}{_OLD_SUFFIX}"))
             fresh.chmod(0o700)  # A folder that gets another parent has to be writable.
-            fresh.rename(tree)
+            move_to(fresh, tree)
             tree.chmod(0o500)
-            (part / _FACTS).rename(entry / _FACTS)
+            move_to(part / _FACTS, entry / _FACTS)
         sync_folder(entry)
 
     def tree(self, sha256: str) -> Tree | None:
@@ -259,9 +269,10 @@ class KeptArchives:
 
     def _tree(self, entry: Path) -> Tree | None:
         folder = entry / _TREE
+        content = read_file(entry / _FACTS, _MAX_FACTS_BYTES) or b""
         try:
-            facts = {name: tuple(each) for name, each in json.loads((entry / _FACTS).read_bytes()).items()}
-        except (FileNotFoundError, ValueError, AttributeError, TypeError):
+            facts = {name: tuple(each) for name, each in json.loads(content).items()}
+        except (ValueError, RecursionError, AttributeError, TypeError):
             return None
         if (found := difference(folder, facts)) is not None:
             _log.warning("the unpacked files of the archive %s were changed: %s", entry.name, found)
@@ -312,7 +323,7 @@ class KeptArchives:
             return []
         for path in list(self._root.iterdir()):
             part = _PART.fullmatch(path.name)
-            if path.name.endswith(_OLD_SUFFIX) or (part and not is_alive(part[1])):
+            if path.name.endswith(ASIDE) or (part and not is_alive(part[1])):
                 remove_folder(path)
         entries = [entry for entry in self._root.glob("[0-9a-f][0-9a-f]/*") if entry.name not in used]
         removed = [entry.name for entry in entries if self._remove(entry, lambda stamp: stamp < before)]
@@ -336,7 +347,7 @@ class KeptArchives:
         return self._root / sha256[:2] / sha256
 
     def _old(self) -> Path:
-        return self._root / f".{uuid.uuid4().hex}{_OLD_SUFFIX}"
+        return self._root / f".{uuid.uuid4().hex}{ASIDE}"
 
     def _make_root(self) -> None:
         ensure_folder(self._folder.resolve())  # It may be a link to a larger disk.

@@ -6,7 +6,10 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-_DIGEST = re.compile("[0-9a-f]{64}")
+from wfmgmt.folders import read_file
+
+_DIGEST_BYTES = 64
+_DIGEST = re.compile(f"[0-9a-f]{{{_DIGEST_BYTES}}}")
 
 
 def looks_of(file: Path) -> str | None:
@@ -36,7 +39,7 @@ class SeenFiles:
     def digest(self, looks: str | None) -> str | None:
         """Return which digest a file had that looked like this, None when none is known."""
         try:
-            digest = (self._folder / str(looks)).read_text(encoding="ascii")
+            digest = (read_file(self._folder / str(looks), _DIGEST_BYTES) or b"").decode(errors="replace")
         except OSError:
             return None
         return digest if _DIGEST.fullmatch(digest) else None
@@ -63,6 +66,6 @@ class SeenFiles:
     def sweep(self, is_kept: Callable[[str], bool], before: int) -> None:
         """Forget what was recorded before a moment, in nanoseconds since the epoch, about digests that are not kept."""
         for file in self._folder.glob("*"):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 if file.stat().st_mtime_ns < before and not is_kept(self.digest(file.name) or ""):
                     file.unlink()

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from wfmgmt.folders import read_file
+
 _log = logging.getLogger("wfmgmt.runtime")
 
 #: Slots of the first lane, and loads that may go on in it at a time, those that gave their slots back included.
@@ -18,6 +20,8 @@ LAST_LANE = (2, 16)
 MAX_HOLD_S = 10.0
 #: The least time between two writes of the history.
 _SAVE_PAUSE_S = 0.2
+#: The longest history that is read.
+_MAX_BYTES = 16 * 1024 * 1024
 #: What a load is taken to last of which nothing is known.
 _UNKNOWN_S = 2.0
 
@@ -37,7 +41,7 @@ class LoadHistory:
         self._seconds: dict[str, float | None] = {}
         self._news = asyncio.Event()
         with contextlib.suppress(OSError, TypeError, ValueError, RecursionError):
-            self._seconds = _checked(json.loads(path.read_bytes()))
+            self._seconds = _checked(json.loads(read_file(path, _MAX_BYTES) or b"{}"))
 
     def has_failed(self, uid: str) -> bool:
         """Return whether the last load of a workflow is known to have failed or hung."""

@@ -183,6 +183,22 @@ def test_file_that_was_seen_is_known_by_its_looks(kept: KeptArchives, folder: Pa
     assert list((folder / "seen").iterdir()) == []
 
 
+def test_record_of_a_file_that_was_seen_may_be_anything(kept: KeptArchives, folder: Path, source: Path) -> None:
+    """A handler can write there: what is no digest is none, and nothing waits for who writes to a pipe."""
+    digest, looks = keep(kept, source).sha256, str(looks_of(source))
+    record = folder / "seen" / looks
+    for content in (b"\xff" * 64, b"x", b"0" * 65, b""):
+        record.write_bytes(content)
+        assert kept.seen.digest(looks) is None
+    os.mkfifo(_replaced(record))
+    assert kept.seen.digest(looks) is None
+    keep(kept, source)
+    assert kept.seen.digest(looks) == digest
+    _replaced(record).mkdir()
+    assert kept.seen.digest(looks) is None
+    kept.sweep(lambda _: True, (), before=2**63)
+
+
 def test_file_that_was_seen_is_hashed_and_nothing_else(kept: KeptArchives, folder: Path, source: Path) -> None:
     """Since it is kept, it is neither copied nor unpacked again; unless what is kept of it is not whole."""
     first = keep(kept, source)
@@ -228,11 +244,26 @@ def _rewrite(tree: Path) -> None:
     (tree / "small.txt").chmod(0o400)
 
 
+def _replaced(path: Path) -> Path:
+    path.unlink()
+    return path
+
+
+def _grown(path: Path, size_bytes: int) -> None:
+    path.chmod(0o600)
+    os.truncate(path, size_bytes)
+
+
 CHANGES: dict[str, Callable[[Path], object]] = {
     "a file": _rewrite,
     "all": remove_folder,
     "facts": lambda tree: (tree.parent / "facts.json").write_text("no facts"),
     "no facts": lambda tree: (tree.parent / "facts.json").unlink(),
+    "nested facts": lambda tree: (tree.parent / "facts.json").write_text("[" * 100_000),
+    "facts that are a folder": lambda tree: _replaced(tree.parent / "facts.json").mkdir(),
+    "facts that are a pipe": lambda tree: os.mkfifo(_replaced(tree.parent / "facts.json")),
+    "facts that are a link": lambda tree: _replaced(tree.parent / "facts.json").symlink_to("facts.json"),
+    "facts of a terabyte": lambda tree: _grown(tree.parent / "facts.json", 2**40),
     "shape of facts": lambda tree: (tree.parent / "facts.json").write_text("[1]"),
 }
 

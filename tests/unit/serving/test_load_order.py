@@ -1,6 +1,7 @@
 """Which loads may begin when, and what is kept about them."""
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -86,6 +87,17 @@ async def test_damaged_history_is_none(tmp_path: Path, text: str) -> None:
     path.write_text(text, encoding="latin-1")
     history = LoadHistory(path)
     assert not history.has_failed("a")
+    history.record("a", None)
+    await history.save()
+    assert LoadHistory(path).has_failed("a")
+
+
+@in_event_loop
+async def test_pipe_in_the_place_of_the_history_is_none(tmp_path: Path) -> None:
+    """Nobody writes to it, so nobody waits for that."""
+    path = tmp_path / "loads.json"
+    os.mkfifo(path)
+    history = LoadHistory(path)
     history.record("a", None)
     await history.save()
     assert LoadHistory(path).has_failed("a")
