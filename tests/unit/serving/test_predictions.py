@@ -168,6 +168,13 @@ async def test_node_fails_after_its_tries(retries: int) -> None:
     assert str(raised.value) == f"Error executing a: bad {retries}"
 
 
+def lost_worker() -> PredictionFailed:
+    """Return the failure of an attempt whose worker died, or was killed since it took too long."""
+    failed = PredictionFailed("its worker is gone")
+    failed.is_worker_gone = True
+    return failed
+
+
 @pytest.mark.parametrize(
     ("script", "hints"),
     [
@@ -176,6 +183,7 @@ async def test_node_fails_after_its_tries(retries: int) -> None:
         pytest.param([PredictionFailed("bad")], 0, id="one attempt"),
         pytest.param([PredictionFailed("x", fault=Fault.FAILED)] * 2, 0, id="of the server"),
         pytest.param([TimeoutError(), TimeoutError()], 0, id="time-outs"),
+        pytest.param([lost_worker(), lost_worker()], 0, id="workers gone"),
     ],
 )
 @in_event_loop

@@ -14,6 +14,8 @@ _BOLD, _PLAIN, _CLEAR_LINE = "\x1b[1m", "\x1b[0m", "\r\x1b[K"
 _GAP = "  "
 #: How long a command may take before it says what it waits for.
 _QUIET_S = 0.5
+#: From here on three digits would be written with an exponent.
+_MAX_DIGITS_MS = 999.5
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -40,8 +42,10 @@ def shares(routes: Iterable[Route]) -> str:
 
 
 def milliseconds(time_ms: float | None) -> str:
-    """Return a time with three digits; a dash when there was nothing to be measured."""
-    return "-" if time_ms is None else f"{time_ms:.3g}ms"
+    """Return a time with three digits, or whole milliseconds; a dash when there was nothing to be measured."""
+    if time_ms is None:
+        return "-"
+    return f"{time_ms:.3g}ms" if time_ms < _MAX_DIGITS_MS else f"{time_ms:.0f}ms"
 
 
 @contextmanager

@@ -222,7 +222,7 @@ class PredictionFailed(WfmgmtError):
         reason: Why, in words for the caller, as for `ModelNotLoaded`.
         worker: Which worker failed, to be avoided by the next attempt; None when that makes no difference.
         fault: Whose fault it is.
-        is_worker_gone: Whether all that is known is that its worker ended.
+        is_worker_gone: Whether its worker ended, or was killed since it took too long; the handler said nothing.
         traceback: The handler's, for the log; empty when it did not raise.
         pid: The worker's process, where it is one of this machine.
         lacks_module: Whether an import failed for want of a module; None when it was no import.

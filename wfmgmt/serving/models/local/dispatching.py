@@ -317,7 +317,9 @@ class Dispatcher:
         for batch in reversed(prefetched):
             self._waiting.put_back([call for call in batch.calls if not call.answer.done()])
         if len(begun.calls) == 1:
-            self._fail(begun.calls[0], worker, PredictionFailed(reason))
+            failed = PredictionFailed(reason)
+            failed.is_worker_gone = True
+            self._fail(begun.calls[0], worker, failed)
         else:
             self._run_alone(begun.calls)
         self._dispatch()

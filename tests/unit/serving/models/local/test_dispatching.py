@@ -172,8 +172,9 @@ async def test_requests_of_a_lost_batch_run_again_alone() -> None:
     assert (second.batches, third.batches) == ([["a"], ["b"]], [["c"]])
     assert await text_of(answers[0]) == "a"
     assert await text_of(answers[2]) == "c"
-    with pytest.raises(PredictionFailed, match="its worker exited with code 3"):
+    with pytest.raises(PredictionFailed, match="its worker exited with code 3") as raised:
         await answers[1]
+    assert raised.value.is_worker_gone
 
 
 @in_event_loop
@@ -181,8 +182,9 @@ async def test_worker_is_killed_when_it_takes_too_long() -> None:
     """After timeout-ms the request fails, and an answer that comes all the same is nobody's."""
     line = Line(NodeSettings(timeout_ms=20))
     answer = line.ask("a")
-    with pytest.raises(PredictionFailed, match="no answer within timeout-ms of 20 ms"):
+    with pytest.raises(PredictionFailed, match="no answer within timeout-ms of 20 ms") as raised:
         await asyncio.wait_for(answer, 5)
+    assert raised.value.is_worker_gone
     assert line.processes[0].signals == [signal.SIGKILL]
     line.processes[0].answer()
     assert line.dispatcher.idle == []
@@ -195,8 +197,9 @@ async def test_handler_error_fails_the_batch_and_keeps_the_worker() -> None:
     answers = [line.ask(body) for body in "abc"]
     line.processes[0].answer(Frame({"op": "failed", "error": "ValueError: bad"}, b""))
     for answer in answers:
-        with pytest.raises(PredictionFailed, match="ValueError: bad"):
+        with pytest.raises(PredictionFailed, match="ValueError: bad") as raised:
             await answer
+        assert not raised.value.is_worker_gone
     assert line.dispatcher.idle == [line.workers[0]]
 
 
