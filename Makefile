@@ -10,6 +10,9 @@ TOGETHER := --numprocesses 4 --dist loadfile --no-loadscope-reorder
 # Their databases lie in memory where it has room: each commit to a disk waits for milliseconds.
 IN_MEMORY := $(shell test "$$(df --output=avail --block-size=1G /dev/shm | tail -1)" -ge 2 && echo TMPDIR=/dev/shm)
 
+# Some shells set this: each process that starts would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help serve examples example-real test test-slow test-torchserve test-example-real check lint format types layers migrations static wheel tour coverage chaos fuzz bench bench-torchserve bench-real soak requirements
 

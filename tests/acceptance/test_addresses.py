@@ -22,7 +22,7 @@ def _service(tmp_path: Path) -> Iterator[Service]:
     service.kill()
 
 
-@pytest.mark.parametrize("name", ["inference", "wfmgmt.socket"])
+@pytest.mark.parametrize("name", ["inference", pytest.param("wfmgmt.socket", marks=pytest.mark.slow)])
 def test_one_passed_socket_is_for_one_plane(service: Service, name: str) -> None:
     """It is for management unless it is called inference; the other plane listens on a socket of its own."""
     with socket.create_server(("127.0.0.1", 0)) as passed:

@@ -51,7 +51,7 @@ def test_only_the_instance_has_to_be_writable(tmp_path: Path) -> None:
     assert "Traceback" not in service.text_of_log()
 
 
-@pytest.mark.parametrize(("files", "threads"), [(64, 8), (64, 2), (128, 8)])
+@pytest.mark.parametrize(("files", "threads"), [(64, 8), (64, 2), pytest.param(128, 8, marks=pytest.mark.slow)])
 def test_start_with_few_open_files(tmp_path: Path, files: int, threads: int) -> None:
     """It starts and works, or says how many files it needs for so many threads and exits with 2."""
     service = Service(tmp_path / "instance", prefix=["prlimit", f"--nofile={files}", "--"], web_threads=threads)
@@ -113,7 +113,13 @@ def test_start_on_a_full_disk(tmp_path: Path, steps: tuple[int, ...]) -> None:
     assert codes == sorted(codes, key=lambda code: code is None)
 
 
-@pytest.mark.parametrize("source", ["raise OSError('nothing is left')", "raise ImportError('no such library')"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "raise OSError('nothing is left')",
+        pytest.param("raise ImportError('no such library')", marks=pytest.mark.slow),
+    ],
+)
 def test_web_worker_that_cannot_start_ends_the_service_with_a_code_of_its_own(tmp_path: Path, source: str) -> None:
     """Those of gunicorn are 3 and 4; with 3 the service says that its database cannot be used."""
     (tmp_path / "unloadable.py").write_text(source)

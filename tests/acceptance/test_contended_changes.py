@@ -19,7 +19,7 @@ from tests.support.service import Service
 from wfmgmt.registry.schema import locked_connection
 
 
-@pytest.fixture(name="contended", scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(name="contended", scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def _contended(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Run a deployment with four web workers and two versions of a workflow."""
     folder: Path = tmp_path_factory.mktemp("contended") / "instance"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import requests
 
 from tests.support.factories import make_mar, make_war
@@ -26,8 +27,9 @@ def test_instance_may_have_any_name(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [ODD_NAME]
 
 
+@pytest.mark.slow
 def test_deployments_with_similar_names_share_nothing(tmp_path: Path) -> None:
-    """What follows a question mark is a part of the name."""
+    """What follows a question mark is a part of the name; the quick case is above, with such a mark."""
     with Service(tmp_path / "team?1") as first, Service(tmp_path / "team?2") as second:
         make_war(first.workflow_store)
         make_mar(first.model_store)

@@ -74,8 +74,12 @@ def test_nothing_is_acknowledged_without_the_database(service: Service) -> None:
     assert "Traceback" not in service.text_of_log()
 
 
+@pytest.mark.slow
 def test_database_of_another_instance_is_refused(tmp_path: Path) -> None:
-    """It would have other workflows, and other models on shared servers."""
+    """It would have other workflows, and other models on shared servers.
+
+    The quick case is in tests/integration/deployment/test_refused_starts.py.
+    """
     (tmp_path / "another").mkdir()
     registry = make_registry(tmp_path / "another")
     with registry.write() as writer:
@@ -138,7 +142,7 @@ _LOST = "was removed or renamed while the service runs"
     ("change", "expected", "reason"),
     [
         (remove_run, 75, _LOST),
-        (rename_run, 75, _LOST),
+        pytest.param(rename_run, 75, _LOST, marks=pytest.mark.slow),
         (replace_run, 75, "was replaced while the service runs"),
         (close_run, 75, "cannot be used: Permission denied"),
         (rename_instance, 3, _LOST),

@@ -99,8 +99,12 @@ def test_server_that_is_not_there_may_come(tmp_path: Path) -> None:
     assert "secret" not in said
 
 
+@pytest.mark.slow
 def test_database_that_was_emptied_is_refused(service: Service, database: str) -> None:
-    """It is not the one that the instance had; with `--adopt` the instance takes it."""
+    """It is not the one that the instance had; with `--adopt` the instance takes it.
+
+    The quick case is that of SQLite: `test_nothing_is_acknowledged_without_the_database`.
+    """
     service.start()
     assert service.stop() == 0
     execute(database, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")

@@ -85,13 +85,18 @@ def _service(prepared: Service) -> Service:
     return prepared
 
 
-def test_reloads_fail_no_request(service: Service) -> None:
-    """SIGHUP replaces the web workers twice."""
+#: How often a service is disturbed.
+TIMES = pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
+
+
+@TIMES
+def test_reloads_fail_no_request(service: Service, times: int) -> None:
+    """SIGHUP replaces the web workers."""
     service.start()
     assert service.register("seq.war").status_code == 200
     with Clients(service) as clients:
         clients.wait_for_more()
-        for _ in range(2):
+        for _ in range(times):
             reload(service, timeout_s=PATIENCE_S)
             clients.wait_for_more()
     assert clients.failed == []
@@ -108,7 +113,8 @@ def test_service_listens_on_the_sockets_that_it_is_given(service: Service) -> No
         assert pids_of(service.instance) == []
 
 
-def test_restarts_fail_no_request_when_others_hold_the_sockets(service: Service) -> None:
+@TIMES
+def test_restarts_fail_no_request_when_others_hold_the_sockets(service: Service, times: int) -> None:
     """The service is stopped and started as `systemctl restart` does; clients wait in the sockets' queues."""
     with held_sockets(service, "wfmgmt.socket:wfmgmt.socket") as (first, second):
         service.start()
@@ -116,7 +122,7 @@ def test_restarts_fail_no_request_when_others_hold_the_sockets(service: Service)
         assert service.inference.endswith(f":{second.getsockname()[1]}")
         assert service.register("seq.war").status_code == 200
         with Clients(service) as clients:
-            for _ in range(2):
+            for _ in range(times):
                 clients.wait_for_more()
                 assert service.stop() == 0
                 service.start()

@@ -1,4 +1,7 @@
-"""Sixty-four clients while the runtime is killed, or the service reloads: they wait, they do not fail."""
+"""Sixty-four clients while the runtime is killed, or the service reloads: they wait, they do not fail.
+
+The quick case of a reload is in test_restarts_under_load.py, for both planes.
+"""
 
 import asyncio
 import os
@@ -90,7 +93,7 @@ async def load(service: Service, kind: str) -> tuple[list[Outcome], float]:
         return [outcome for outcomes in await asyncio.gather(*clients) for outcome in outcomes], broken_until
 
 
-@pytest.mark.parametrize("kind", ["kill", "reload"])
+@pytest.mark.parametrize("kind", ["kill", pytest.param("reload", marks=pytest.mark.slow)])
 def test_only_requests_that_a_killed_runtime_had_begun_fail(service: Service, kind: str) -> None:
     """Connections wait in the socket, which the master holds, and requests for the workflows to be there again."""
     outcomes, broken_until = asyncio.run(load(service, kind))

@@ -96,9 +96,9 @@ def overwrite(file: Path, content: bytes) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda file: overwrite(file, b"\xff" * 4096),
+        pytest.param(lambda file: overwrite(file, b"\xff" * 4096), marks=pytest.mark.slow),
         lambda file: overwrite(file, b"\x00\x10\x00\x00" + b"damaged!" * 500),
-        lambda file: overwrite(file, bytes(4096)),
+        pytest.param(lambda file: overwrite(file, bytes(4096)), marks=pytest.mark.slow),
         Path.unlink,
         lambda file: os.truncate(file, 100),
     ],

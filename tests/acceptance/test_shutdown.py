@@ -46,7 +46,9 @@ def end(service: Service, signal_number: signal.Signals | None, *, whole_group: 
     return code
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT], ids=str)
+@pytest.mark.parametrize(
+    "signal_number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)], ids=str
+)
 def test_signal_undoes_a_registration_that_does_not_finish(
     service: Service, gate: Path, signal_number: signal.Signals
 ) -> None:
@@ -107,8 +109,12 @@ def test_sigterm_ends_a_registration_of_a_web_worker_that_was_replaced(service: 
     assert rows(service, "SELECT 1 FROM workflow") == []
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_service_with_loaded_models(service: Service) -> None:
-    """Master, web workers, runtime, forkserver and workers are gone, with exit code 0."""
+    """Master, web workers, runtime, forkserver and workers are gone, with exit code 0.
+
+    So they are in the quick `test_sighup_lets_a_registration_finish`.
+    """
     service.start()
     assert service.register("seq.war").status_code == 200
     assert len(pids_of(service.instance)) >= 7
@@ -125,7 +131,7 @@ def terminate(service: Service) -> None:
     end(service, signal.SIGTERM)
 
 
-@pytest.mark.parametrize("stop", [interrupt, terminate])
+@pytest.mark.parametrize("stop", [interrupt, pytest.param(terminate, marks=pytest.mark.slow)])
 def test_make_serve_stops_everything_that_it_started(service: Service, stop: Callable[[Service], None]) -> None:
     """Ctrl-C and SIGTERM leave nothing running; the exit code of make itself does not matter."""
     venv = Path(sys.prefix)

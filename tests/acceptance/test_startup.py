@@ -80,7 +80,7 @@ def test_start_is_refused_when_the_database_is_damaged(database: Path) -> None:
     assert contents(database.parent).items() >= before.items()
 
 
-@pytest.mark.parametrize("protected", ["file", "folder"])
+@pytest.mark.parametrize("protected", ["file", pytest.param("folder", marks=pytest.mark.slow)])
 def test_start_is_refused_when_the_database_is_read_only(database: Path, tmp_path: Path, protected: str) -> None:
     """Exit code 3 and a line that says so, whether the file or its folder cannot be written."""
     folder = tmp_path / "elsewhere"
@@ -123,7 +123,7 @@ def test_serve_is_refused_as_gunicorn_is(tmp_path: Path, settings: dict[str, Any
     assert "wfmgmt: " in refusal(service, exit_code)
 
 
-@pytest.mark.parametrize("setting", ["nosuch_module", "json,broken_module"])
+@pytest.mark.parametrize("setting", ["nosuch_module", pytest.param("json,broken_module", marks=pytest.mark.slow)])
 def test_service_ends_when_a_module_cannot_be_preloaded(tmp_path: Path, setting: str) -> None:
     """Exit code 2 and one line that names the setting, the module and the reason."""
     (tmp_path / "broken_module.py").write_text("raise ImportError('no such library')\n")

@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from tests.support.records import fill, make_database
 from wfmgmt.deployment.gunicorn_master import GunicornMaster
 from wfmgmt.errors.commands import CannotStart
+from wfmgmt.registry.registry import Registry
 from wfmgmt.settings import Settings
 
 
@@ -101,6 +103,21 @@ def test_start_is_refused_when_the_database_is_of_a_newer_version(
     assert "9999" in str(refused)
     assert "restore a backup" in str(refused)
     assert contents(database.parent).items() >= before.items()
+
+
+def test_start_is_refused_with_the_database_of_another_instance(
+    refusal: Callable[..., CannotStart], database: Path
+) -> None:
+    """Exit code 3 and a text that names both, and nothing is changed."""
+    with closing(Registry(f"sqlite:///{database}")) as registry, registry.write() as writer:
+        identity = writer.identity()
+    (database.parent / "database.id").write_text("0123456789ab\n")
+    before = contents(database.parent)
+    refused = refusal()
+    assert refused.exit_code == 3
+    assert f"{identity}) is not the one that {database.parent} had (0123456789ab)" in str(refused)
+    assert contents(database.parent).items() >= before.items()
+    assert (database.parent / "database.id").read_text() == "0123456789ab\n"
 
 
 @pytest.mark.parametrize(
