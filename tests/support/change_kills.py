@@ -248,6 +248,8 @@ class ChangeCampaign:
             found = events.get(sent.request_id, [])
             if sent.status is None and sent.action == "unregister-version" and not found:
                 continue  # Housekeeping finished or undid it, and recorded that.
+            if sent.status is None and sent.action == "register-version" and found == [("register", "failed")]:
+                continue  # It was interrupted before it was known to be a further version.
             was_made = sent.after != sent.before and (sent.status is not None or self.known == sent.after)
             assert found == ([(sent.action, "succeeded")] if was_made else []), (sent, found)
         self._seen = len(self.sent)
