@@ -1,5 +1,6 @@
 """Folders that untrusted code has written to: what they hold, and how they are removed."""
 
+import contextlib
 import errno
 import logging
 import os
@@ -111,6 +112,18 @@ def ensure_folder(folder: Path) -> None:
         folder.mkdir(mode=_OWNER, parents=True, exist_ok=True)
         if stat.S_IMODE(folder.stat().st_mode) != _OWNER:
             folder.chmod(_OWNER)
+
+
+def give_back(path: Path, permissions: int = _OWNER) -> None:
+    """Give the owner of a folder or file, if it is there, back permissions that a handler took away.
+
+    Raises:
+        OSError: That cannot be done.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        mode = path.lstat().st_mode
+        if not stat.S_ISLNK(mode) and mode & permissions != permissions:
+            path.chmod(mode | permissions)
 
 
 def replace_folder(folder: Path) -> None:

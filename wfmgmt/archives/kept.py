@@ -32,6 +32,7 @@ from wfmgmt.folders import (
     Facts,
     difference,
     ensure_folder,
+    give_back,
     move_to,
     read_file,
     record,
@@ -236,7 +237,7 @@ class KeptArchives:
         with self._lock():
             is_new = not entry.exists()
             if is_new:
-                entry.parent.mkdir(0o700, exist_ok=True)
+                ensure_folder(entry.parent)
                 sync_folder(self._root)
                 part.rename(entry)
                 sync_folder(entry.parent)
@@ -282,6 +283,7 @@ class KeptArchives:
     def file(self, sha256: str) -> Path | None:
         """Return the file with the bytes of an archive, to be checked when they are read; None without one."""
         path = self._entry(sha256) / _BYTES
+        give_back(path, 0o400)
         return path if path.exists() else None
 
     def forget_tree(self, sha256: str) -> None:
@@ -344,7 +346,12 @@ class KeptArchives:
         return True
 
     def _entry(self, sha256: str) -> Path:
-        return self._root / sha256[:2] / sha256
+        """Return the folder of an archive, in which its owner may do all if it is there."""
+        shelf = self._root / sha256[:2]
+        entry = shelf / sha256
+        for folder in (shelf, entry):
+            give_back(folder)
+        return entry
 
     def _old(self) -> Path:
         return self._root / f".{uuid.uuid4().hex}{ASIDE}"
@@ -357,7 +364,11 @@ class KeptArchives:
     def _lock(self) -> Iterator[None]:
         """Keep all others, in this process and in others, from moving anything; long work is done without it."""
         self._make_root()
-        descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = self._folder / "lock"
+        if lock.is_dir():
+            remove_folder(lock)
+        give_back(lock, 0o600)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -369,7 +380,7 @@ def _size(file: Path) -> int:
     """Return how long a file is, -1 when there is none."""
     try:
         return file.stat().st_size
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return -1
 
 

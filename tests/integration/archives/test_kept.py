@@ -363,6 +363,24 @@ def test_folder_that_was_removed_or_closed_is_made_again(kept: KeptArchives, fol
     assert kept.tree(digest) is not None
 
 
+def test_owner_gets_back_what_was_taken_away(kept: KeptArchives, folder: Path, source: Path) -> None:
+    """Of folders and of the lock; what has their names and is something else makes room."""
+    digest = keep(kept, source).sha256
+    entry = kept_entry(folder, digest)
+    for path in (entry / "archive", entry, entry.parent, folder / "sha256", folder / "lock", folder):
+        path.chmod(0)
+    keep(kept, source)
+    assert kept.tree(digest) is not None
+    assert kept.file(digest) is not None
+    assert modes(folder / "sha256") <= {"d700", "d500", "f400", "f600"}
+    assert (folder / "lock").stat().st_mode & 0o777 == 0o600
+    _replaced(folder / "lock").mkdir()
+    remove_folder(entry.parent)
+    entry.parent.write_text("no folder")
+    keep(kept, source)
+    assert kept.tree(digest) is not None
+
+
 def test_folder_may_be_a_link(folder: Path, tmp_path: Path, source: Path) -> None:
     """To a larger disk."""
     (tmp_path / "larger").mkdir()
