@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -181,3 +182,19 @@ def test_block_that_was_read_ahead_stays_what_it_was(tmp_path: Path) -> None:
         other.write(b"0123456789")
         other.flush()
         assert file.sha256 == hashlib.sha256(content).hexdigest()
+
+
+@in_event_loop
+async def test_load_fails_when_what_is_kept_cannot_be_touched(tmp_path: Path) -> None:
+    """A handler may take that right: the reason is that of the load, and no path is in it."""
+    path = write_model(tmp_path / "mar")
+    model = make_model(path)
+    tree = make_tree(tmp_path, model.archive_sha256)
+    await tree.ensure(model)
+    (tree.folder / "handler.py").unlink()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        error = PermissionError(13, "Permission denied", str(tmp_path))
+        monkeypatch.setattr(KeptArchives, "forget_tree", Mock(side_effect=error))
+        with pytest.raises(ModelNotLoaded, match=r"what is kept of m\.mar cannot be used: Permission denied$"):
+            await tree.ensure(model)
+    await tree.ensure(model)

@@ -307,6 +307,11 @@ def _cancel_once(task: asyncio.Task[None]) -> None:
         task.cancel()
 
 
+def _reason_of(exc: Exception) -> str:
+    """Return why a worker did not come up."""
+    return exc.reason if isinstance(exc, ModelNotLoaded) else type(exc).__name__
+
+
 class _Slot:
     """The slot of one worker: owns the worker, and starts a new one when it dies.
 
@@ -354,7 +359,7 @@ class _Slot:
                 return
             if pool.is_above_minimum:
                 pool.drop(self)
-                pool.record_failed_growth(exc.reason if isinstance(exc, ModelNotLoaded) else type(exc).__name__)
+                pool.record_failed_growth(_reason_of(exc))
                 return
             # The minimum was raised meanwhile, and counts on this one.
             worker = await self._replace(backoff, backoff.next_pause())
@@ -403,8 +408,10 @@ class _Slot:
                 await pool.sleep(delay_s)
             try:
                 return await bring_up(pool.job, pool.forkserver)
-            except ModelNotLoaded as exc:
-                self.error, self.has_failed = exc.reason, True
+            except Exception as exc:  # Whatever it is, the requests that wait have to be answered.
+                if not isinstance(exc, ModelNotLoaded):
+                    _logger.exception("a worker was not started", extra=pool.job.log_fields)
+                self.error, self.has_failed = _reason_of(exc), True
                 pool.on_change()
-                pool.record_failure(exc.reason)
+                pool.record_failure(self.error)
             delay_s = backoff.next_pause()

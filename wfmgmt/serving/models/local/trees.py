@@ -143,9 +143,13 @@ class UnpackedTree:
         Raises:
             _Unusable: Neither can be.
         """
-        if self._recorded is not None:
-            self._kept.forget_tree(self._sha256)
-        if (kept := self._kept.file(self._sha256)) is not None:
+        try:
+            if self._recorded is not None:
+                self._kept.forget_tree(self._sha256)
+            kept = self._kept.file(self._sha256)
+        except OSError as exc:
+            raise _Unusable(f"what is kept of {stored.name} cannot be used: {exc.strerror}", Fault.MODEL) from exc
+        if kept is not None:
             try:
                 return self._unpack_file(kept, stored.name)
             except _Unusable as exc:

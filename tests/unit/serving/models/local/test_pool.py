@@ -174,6 +174,21 @@ def test_pool_waits_longer_after_each_failed_restart() -> None:
     ]
 
 
+def test_pool_tries_again_after_what_nobody_foresaw(caplog: pytest.LogCaptureFixture) -> None:
+    """With pauses, and those who wait hear of it: the slot of the worker is not lost."""
+    forkserver = FakeForkserver(READY, PermissionError(13, "no"), PermissionError(13, "no"), READY)
+
+    async def scenario(pool: WorkerPool, time: Time) -> None:
+        await pool.scale(1, 1)
+        forkserver.workers[0].exit.set_result("exited with code 1")
+        await until(lambda: pool.status.ready == 1 and len(forkserver.workers) == 4)
+        assert time.slept == pytest.approx([0.1, 0.2, 0.4])
+
+    errors = [status.error for status in run_with_pool(forkserver, scenario) if status.error]
+    assert errors == ["worker exited with code 1", "PermissionError"]
+    assert caplog.text.count("a worker was not started") == 2
+
+
 def test_pool_fails_to_start_when_one_worker_fails() -> None:
     """When one of the first workers fails, the others are taken down and nothing is tried again."""
     forkserver = FakeForkserver(READY, WorkerExited("exited with code 3"), READY)
