@@ -10,9 +10,6 @@ TOGETHER := --numprocesses 4 --dist loadfile --no-loadscope-reorder
 # Their databases lie in memory where it has room: each commit to a disk waits for milliseconds.
 IN_MEMORY := $(shell test "$$(df --output=avail --block-size=1G /dev/shm | tail -1)" -ge 2 && echo TMPDIR=/dev/shm)
 
-# Some shells set this: each process that starts would compile all modules anew.
-unexport PYTHONDONTWRITEBYTECODE
-
 .DEFAULT_GOAL := help
 .PHONY: help serve examples example-real test test-slow test-torchserve test-example-real check lint format types layers migrations static wheel tour coverage chaos fuzz bench bench-torchserve bench-real soak requirements
 
@@ -59,6 +56,7 @@ example-real: $(REAL)/.installed  ## Build the example with a real model, serve 
 	@$(REAL)/bin/python examples/real/run.py
 
 test: $(VENV)/.development  ## Run the tests, several files at a time
+	@$(BIN)/python -m compileall -qq wfmgmt  # Else each process compiles it where PYTHONDONTWRITEBYTECODE is set.
 	$(IN_MEMORY) $(BIN)/python -m pytest $(TOGETHER) -m "not slow"
 
 test-slow: $(VENV)/.development  ## Run the tests that take long and have a quick case among the others

@@ -1,6 +1,7 @@
 """What some tests need that is installed on request, like a real TorchServe, and how properties are tested."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from wfmgmt.domain.threads import THREAD_VARIABLES
 
 #: What needs something that is installed on request: by marker, what says that it is missing.
 _ON_REQUEST = {"torchserve": torchserve.missing, "example_real": example_real.missing}
+
+# What pytest makes of the tests is kept, also where PYTHONDONTWRITEBYTECODE is set: it takes seconds in each process.
+sys.dont_write_bytecode = False
 
 # Some shells set these for all programs, and then they decide about the threads of workers.
 for variable in THREAD_VARIABLES:
