@@ -2,10 +2,12 @@
 
 import contextlib
 import errno
+import fcntl
 import logging
 import os
 import stat
 import threading
+import time
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,6 +16,8 @@ from pathlib import Path
 Facts = tuple[int, ...]
 
 _OWNER = 0o700
+#: How often a lock is looked at that somebody has.
+_LOCK_POLL_S = 0.005
 #: Ends the names of what was moved aside and can be removed.
 ASIDE = ".old"
 #: How it shows that somebody put something else in the place of a file, or took the right to read it.
@@ -155,6 +159,22 @@ def read_file(path: Path, max_bytes: int) -> bytes | None:
         if exc.errno in _TAMPERED:
             return None
         raise
+
+
+def lock_within(descriptor: int, seconds: float) -> None:
+    """Lock an open file. A handler that holds the lock for ever cannot have others wait for as long.
+
+    Raises:
+        TimeoutError: It stays locked.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError(errno.ETIMEDOUT, f"it was locked for {seconds:g} s") from None
+        time.sleep(_LOCK_POLL_S)  # The system has no such lock with a time limit.
 
 
 def move_to(source: Path, place: Path) -> None:

@@ -13,7 +13,6 @@ process leaves that dies is known by its name.
 """
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -33,6 +32,7 @@ from wfmgmt.folders import (
     difference,
     ensure_folder,
     give_back,
+    lock_within,
     move_to,
     read_file,
     record,
@@ -49,6 +49,8 @@ _PART = re.compile(rf"\.({_OWNER.pattern})-[0-9a-f]{{32}}\.part")
 _BYTES, _TREE, _FACTS = "archive", "tree", "facts.json"
 #: The longest record of what a tree looked like, that of a million members.
 _MAX_FACTS_BYTES = 256 * 1024 * 1024
+#: How long the lock is waited for, which is held for moments only.
+_MAX_LOCK_S = 30.0
 
 _log = logging.getLogger("wfmgmt.archives")
 
@@ -349,7 +351,7 @@ class KeptArchives:
         """Return the folder of an archive, in which its owner may do all if it is there."""
         shelf = self._root / sha256[:2]
         entry = shelf / sha256
-        for folder in (shelf, entry):
+        for folder in (self._folder, self._root, shelf, entry):
             give_back(folder)
         return entry
 
@@ -370,7 +372,7 @@ class KeptArchives:
         give_back(lock, 0o600)
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lock_within(descriptor, _MAX_LOCK_S)
             yield
         finally:
             os.close(descriptor)

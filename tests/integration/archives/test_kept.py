@@ -369,6 +369,8 @@ def test_owner_gets_back_what_was_taken_away(kept: KeptArchives, folder: Path, s
     entry = kept_entry(folder, digest)
     for path in (entry / "archive", entry, entry.parent, folder / "sha256", folder / "lock", folder):
         path.chmod(0)
+    assert kept.file(digest) is not None
+    assert {path.stat().st_mode & 0o777 for path in (folder, folder / "sha256", entry.parent, entry)} == {0o700}
     keep(kept, source)
     assert kept.tree(digest) is not None
     assert kept.file(digest) is not None
