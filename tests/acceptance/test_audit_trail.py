@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.support.commands import call
 from tests.support.evidence import rows
 from tests.support.factories import make_mar, make_war
 from tests.support.service import Service, wait_until
@@ -71,7 +72,7 @@ def test_failures_of_anonymous_clients_grow_the_trail_by_bounded_amounts(tmp_pat
         assert service.unregister("seq").status_code == 200
         failed = rows(service, "SELECT detail FROM audit_event WHERE outcome = 'failed'")
         changes = rows(service, "SELECT action FROM audit_event WHERE outcome = 'succeeded' ORDER BY id")
-        verified = service.command("audit", "verify")
+        verified = call(service, "audit", "verify")
     # The test may last into a second minute, which has ten more.
     assert len(failed) in {10, 20, 21}
     assert max(len(detail) for (detail,) in failed) < 1200
@@ -149,19 +150,19 @@ def execute(service: Service, statement: str, *parameters: object) -> None:
 def test_verify_exits_with_1_at_the_first_row_that_does_not_fit(service: Service) -> None:
     """The command finds what somebody changed who could drop the triggers; before that it exits with 0."""
     assert service.register("seq.war", workflow_name="verified").status_code == 200
-    whole = service.command("audit", "verify")
+    whole = call(service, "audit", "verify")
     assert whole.returncode == 0, whole.stderr
     assert "rows fit" in whole.stdout
     row = rows(service, "SELECT max(id) FROM audit_event WHERE workflow = 'verified'")[0][0]
     trigger = rows(service, "SELECT sql FROM sqlite_schema WHERE name = 'audit_event_refuses_update'")[0][0]
     execute(service, "DROP TRIGGER audit_event_refuses_update")
     execute(service, "UPDATE audit_event SET actor = 'nobody' WHERE id = ?", row)
-    changed = service.command("audit", "verify")
+    changed = call(service, "audit", "verify")
     assert changed.returncode == 1
     assert changed.stdout.startswith(f"row {row} does not fit")
     execute(service, "UPDATE audit_event SET actor = 'anonymous' WHERE id = ?", row)
     execute(service, str(trigger))
-    assert service.command("audit", "verify").returncode == 0
+    assert call(service, "audit", "verify").returncode == 0
 
 
 def test_verify_needs_a_database(tmp_path: Path) -> None:

@@ -81,8 +81,12 @@ def test_libraries_survive_a_restart_without_pip(service: Service, packages: Pat
     assert service.text_of_log().count("installing libraries: greeting==1.0") == 1
 
 
+@pytest.mark.slow
 def test_failed_installation_is_a_failed_registration(service: Service) -> None:
-    """It says what pip says, shows no path, and leaves nothing."""
+    """It says what pip says, shows no path, and leaves nothing.
+
+    The quick cases are in tests/integration/serving/models/local/test_environments.py.
+    """
     url = write(service, "bad", "no-such-library==1")
     with nothing_left(service):
         refused = service.register(url)
