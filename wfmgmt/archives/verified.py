@@ -38,6 +38,10 @@ class VerifiedFile(io.BufferedReader):
         """
         return self._content.sha256()
 
+    def stop_copying(self) -> None:
+        """Copy nothing more, since the file is of no use; its digest can still be had."""
+        self._content.stop_copying()
+
 
 def open_verified(path: Path, copy: Path | None = None) -> VerifiedFile:
     """Open a file whose bytes are hashed while they are read, each of them once if they are read in order.
@@ -127,6 +131,12 @@ class _PinnedContent(io.RawIOBase):
         else:
             self._copy = copy
 
+    def stop_copying(self) -> None:
+        """Write nothing more to the copy."""
+        if self._copy is not None:
+            os.close(self._copy)
+            self._copy = None
+
     def sha256(self) -> str:
         """Return the digest of the content.
 
@@ -171,8 +181,7 @@ class _PinnedContent(io.RawIOBase):
         """Close the file."""
         if not self.closed:
             os.close(self._descriptor)
-            if self._copy is not None:
-                os.close(self._copy)
+            self.stop_copying()
         super().close()
 
     def hash_block(self, number: int) -> None:

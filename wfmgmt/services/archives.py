@@ -147,6 +147,9 @@ class Acquisition:
                 detail["url"] = archive.shown_url
                 try:
                     contents = read_war(content, self._limits, tree, is_known=is_known, shown_name=name)
+                except BaseException:
+                    content.stop_copying()
+                    raise
                 finally:
                     detail["archive_sha256"] = content.sha256
             return replace(archive, sha256=detail["archive_sha256"]), contents

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.factories import make_war
 from tests.support.swaps import WAYS, rename, rewrite, swapped
+from wfmgmt.archives import verified
 from wfmgmt.archives.manifest import read_war
 from wfmgmt.archives.reading import open_archive
 from wfmgmt.archives.verified import open_verified
@@ -156,3 +157,14 @@ def test_rewriting_is_a_swap_too(large: Path) -> None:
     before = large.stat().st_ino
     rewrite(large, b"other")
     assert (large.stat().st_ino, large.read_bytes()) == (before, b"other")
+
+
+def test_copy_of_a_file_of_no_use_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large file that turns out to be no archive fills no disk; its digest is still found out."""
+    monkeypatch.setattr(verified, "_is_cloned", lambda *_: False)
+    content = os.urandom(1_000_000)
+    (tmp_path / "a.war").write_bytes(content)
+    with open_verified(tmp_path / "a.war", tmp_path / "copy") as file:
+        file.stop_copying()
+        assert file.sha256 == hashlib.sha256(content).hexdigest()
+    assert (tmp_path / "copy").stat().st_size < len(content) // 2
