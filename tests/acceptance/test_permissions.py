@@ -50,7 +50,12 @@ def test_files_of_the_instance_are_private_under_any_umask(tmp_path: Path, umask
         modes = {path: stat.S_IMODE(path.lstat().st_mode) for path in (instance, *instance.rglob("*"))}
     finally:
         service.kill()
-    own = {path: mode for path, mode in modes.items() if path.suffix not in {".war", ".mar"}}
+    # What a handler's imports write is the handler's, in a folder that is private.
+    own = {
+        path: mode
+        for path, mode in modes.items()
+        if path.suffix not in {".war", ".mar"} and "__pycache__" not in path.parts
+    }
     assert {f"{path} {mode:o}" for path, mode in own.items() if mode & 0o077 and not path.is_symlink()} == set()
     assert {path.name for path in own} >= {"wfmgmt.db", "wfmgmt.db-wal", "wfmgmt.db-shm", "management.address"}
     assert stat.S_IMODE(written.stat().st_mode) == 0o666 & ~umask
