@@ -146,7 +146,7 @@ def test_failing_node_is_named(service: Service, node: str) -> None:
     """The error has node, attempt and the handler's words, and nothing of the host."""
     answer = predict(service, "obedient", f"{node}:raise".encode())
     body = assert_json(answer)
-    assert list(body) == ["code", "type", "message", "node", "attempt"]
+    assert list(body) == ["code", "type", "message", "node", "attempt", "hint"]
     assert (answer.status_code, body["code"], body["type"]) == (500, 500, "InternalServerException")
     assert (body["node"], body["attempt"]) == (node, 2)
     assert body["message"].startswith(f"Error executing {node}: ValueError: cannot read ")

@@ -89,6 +89,15 @@ def _unwritable_reported() -> Iterator[None]:
         raise FolderUnavailable("archives", error) from error
 
 
+@contextmanager
+def naming_workflow(url: str) -> Iterator[None]:
+    """Name the archive of a workflow, as the client did, in what is wrong with it."""
+    try:
+        yield
+    except InvalidArchive as error:
+        raise InvalidWorkflow(f"Workflow archive {redacted_address(url)}: {error.reason}") from error
+
+
 class Acquisition:
     """The archives of one registration. Downloads stay invisible until `publish`, and `undo` removes them.
 
@@ -139,7 +148,7 @@ class Acquisition:
             ArchiveNotFound, BadRequest, UrlNotAllowed, DownloadFailed, InsufficientStorage: As `ArchiveFolder.find`
                 and `Fetcher.fetch` say.
         """
-        try:
+        with naming_workflow(url):
             archive = self._acquire(self._folders.workflow, url)
             # A download is not known by its temporary name.
             name = archive.wanted_name or archive.path.name
@@ -153,8 +162,6 @@ class Acquisition:
                 finally:
                     detail["archive_sha256"] = content.sha256
             return replace(archive, sha256=detail["archive_sha256"]), contents
-        except InvalidArchive as error:
-            raise InvalidWorkflow(f"Workflow archive {redacted_address(url)}: {error.reason}") from error
 
     def models(self, urls: Mapping[str, str]) -> tuple[dict[str, ArchiveFile], dict[str, str]]:
         """Return the archives of model nodes, each checked as far as is possible without running it.

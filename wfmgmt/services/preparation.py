@@ -24,7 +24,7 @@ from wfmgmt.errors import InvalidWorkflow, VersionExists, WorkflowExists
 from wfmgmt.errors.loading import NodesNotLoadable
 from wfmgmt.registry.records import NewWorkflow
 from wfmgmt.registry.registry import Registry
-from wfmgmt.services.archives import Acquisition, ArchiveFile, folder_warnings
+from wfmgmt.services.archives import Acquisition, ArchiveFile, folder_warnings, naming_workflow
 from wfmgmt.services.changes import Change
 from wfmgmt.services.functions import check_functions
 from wfmgmt.services.libraries import LibrariesCheck
@@ -217,7 +217,8 @@ class Preparation:
         if is_remote(request.url):
             self._fetcher.check(parse_url(request.url))
         else:
-            folders.workflow.find(request.url)
+            with naming_workflow(request.url):
+                folders.workflow.find(request.url)
 
     def prepare(
         self, request: RegistrationRequest, acquisition: Acquisition, attempt: "Attempt", change: Change | None

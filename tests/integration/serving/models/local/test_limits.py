@@ -113,7 +113,7 @@ async def test_stopped_worker_is_replaced(tmp_path: Path) -> None:
     async with open_servers(tmp_path / "unpacked") as servers:
         model, worker = await load_obedient(servers, tmp_path)
         os.kill(worker, signal.SIGSTOP)
-        await until(lambda: not is_running(worker), timeout_s=20)
+        await until(lambda: worker not in {each.pid for each in model.workers}, timeout_s=20)
         assert await ask(model) != worker
         with pytest.raises(PredictionFailed, match="was stopped, and killed because it was not continued"):
             await ask(model, "os.kill(os.getpid(), signal.SIGSTOP)")
