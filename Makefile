@@ -70,9 +70,9 @@ test-example-real: $(VENV)/.development $(REAL)/.installed  ## Run the tests of 
 
 # Everybody may write into the folder, since some tests run processes as users without rights. Whether tests pass is for
 # make check to say: here all processes are slower than the tests that look at the clock allow for.
-coverage: $(VENV)/.development  ## Run all tests, and check how many lines and branches they reach in all processes
+coverage: $(VENV)/.development  ## Run the tests of make check, and check how many lines and branches they reach in all processes
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && chmod 1777 "$$folder" && export COVERAGE_FILE="$$folder/data" && \
-		{ $(IN_MEMORY) $(BIN)/coverage run -m pytest -qq --no-summary $(TOGETHER) || test $$? -eq 1; } && \
+		{ $(IN_MEMORY) $(BIN)/coverage run -m pytest -qq --no-summary $(TOGETHER) -m "not slow" || test $$? -eq 1; } && \
 		$(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 lint: $(VENV)/.development  ## Check style and formatting
