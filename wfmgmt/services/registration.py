@@ -1,6 +1,7 @@
 """Registering a workflow: from the request to workers that are up and a row that says so."""
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -105,6 +106,8 @@ class Registration:
         self._preparation = preparation
         self._enforcement = enforcement
         self._long_requests = long_requests
+        self._lock = threading.Lock()
+        self._under_way: set[str] = set()
 
     def register(self, request: RegistrationRequest, change: Change) -> Registered:
         """Register a version of a workflow: when this returns, all its workers are up and it survives any restart.
@@ -117,8 +120,24 @@ class Registration:
         attempt = Attempt(name="", detail={})
         with self._audited(attempt, request, change):
             new, conflict = self._admit(attempt, request, change)
-            with self._slot(), self._operations.run(new, conflict) as running:
+            with self._first_here(new, conflict), self._slot(), self._operations.run(new, conflict) as running:
                 return self._register(request, change, attempt, running)
+
+    @contextmanager
+    def _first_here(self, new: NewOperation, conflict: WorkflowExists | WorkflowBusy) -> Iterator[None]:
+        """Refuse a second registration in this process before it takes a slot: the first may not be recorded yet."""
+        if new.key is None:
+            yield
+            return
+        with self._lock:
+            if new.key in self._under_way:
+                raise conflict
+            self._under_way.add(new.key)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way.discard(new.key)
 
     @contextmanager
     def admitted(
