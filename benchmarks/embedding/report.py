@@ -26,6 +26,10 @@ def table(results: Results, example: ByServer) -> str:
     return "\n".join(lines)
 
 
+#: Numbers of workers that are compared with each other.
+_PAIR = (2, 1)
+
+
 def figures(results: Results) -> list[Figure]:
     """Return what has a target, and the memory of the setting with the fewest and the most workers."""
     found = []
@@ -34,8 +38,8 @@ def figures(results: Results) -> list[Figure]:
         what = "requests/s, the best setting of wfmgmt to the best of TorchServe"
         found.append(Figure(what=what, value=_times(best), unit="times", at_least=_TIMES_BETTER))
     for workers, size in results:
-        if workers == 2 and (1, size) in results and WFMGMT in best:  # noqa: PLR2004 - two workers to one
-            one, two = (results[number, size][WFMGMT].requests_per_s for number in (1, 2))
+        if (workers, 1) == _PAIR and (1, size) in results and WFMGMT in best:
+            two, one = (results[number, size][WFMGMT].requests_per_s for number in _PAIR)
             what = f"requests/s of wfmgmt, two workers to one, batch size {size}"
             found.append(Figure(what=what, value=two / one, unit="times", at_least=1))
     for workers, size in (min(results), max(results)):

@@ -43,7 +43,7 @@ def new_durable_file(path: Path, *, is_private: bool = False) -> Iterator[Binary
     try:
         if not is_private:
             os.fchmod(descriptor, 0o600 | path.parent.stat().st_mode & 0o044)
-        with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, not a path)
+        with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

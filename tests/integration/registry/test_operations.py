@@ -125,9 +125,8 @@ def test_operation_goes_over_with_the_version_that_it_claimed(registry: Registry
 def test_old_operations_are_forgotten_and_unfinished_ones_are_not(tmp_path: Path) -> None:
     """Those of before a time, and the oldest of those that are too many."""
     make_registry(tmp_path).close()
-    days = iter(range(1, 20))
-    clock = lambda: datetime(2026, 1, next(days), tzinfo=UTC)  # noqa: E731 - one line
-    registry = Registry(f"sqlite:///{tmp_path / 'wfmgmt.db'}", clock=clock)
+    moments = (datetime(2026, 1, day, tzinfo=UTC) for day in range(1, 20))
+    registry = Registry(f"sqlite:///{tmp_path / 'wfmgmt.db'}", clock=moments.__next__)
     uids = []
     for workflow in "abcdef":
         with registry.write() as writer:

@@ -1,12 +1,12 @@
 """Records of failed predictions: what they say, how bad they are, and how many there are."""
 
-import asyncio
 import logging
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from tests.support.model_servers import until
 from tests.unit.serving.test_predictions import Workflow, failing, never
 from wfmgmt.control.messages import TrafficKind
 from wfmgmt.errors import WfmgmtError
@@ -115,9 +115,7 @@ async def test_records_of_a_flood_are_counted(log: pytest.LogCaptureFixture) -> 
     for _ in range(MAX_RECORDS_PER_SECOND + 30):
         with pytest.raises(WfmgmtError):
             await workflow.run()
-    async with asyncio.timeout(10):
-        while "dropped" not in log.text:  # noqa: ASYNC110 - the log has no event
-            await asyncio.sleep(0.01)
+    await until(lambda: "dropped" in log.text)
     failed = [message for message in log.messages if message == "prediction failed: bad"]
     dropped = [int(message.split()[0]) for message in log.messages if "more records" in message]
     assert len(failed) + sum(dropped) == MAX_RECORDS_PER_SECOND + 30

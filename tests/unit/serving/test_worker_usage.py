@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import threading
+import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -112,7 +113,9 @@ async def test_reading_that_hangs_holds_up_none_for_long(monkeypatch: pytest.Mon
 @in_event_loop
 async def test_workers_that_are_gone_are_forgotten() -> None:
     """Nothing that was read of them outlives them."""
-    usages = WorkerUsages()
-    await usages.read([make_worker(1)])
+    usages, worker = WorkerUsages(), make_worker(1)
+    await usages.read([worker])
+    kept = weakref.ref(worker)
+    del worker
     gc.collect()
-    assert not usages._read  # noqa: SLF001 - there is nothing else to see
+    assert kept() is None

@@ -408,7 +408,7 @@ class _Slot:
                 await pool.sleep(delay_s)
             try:
                 return await bring_up(pool.job, pool.forkserver)
-            except Exception as exc:  # Whatever it is, the requests that wait have to be answered.
+            except Exception as exc:  # Also after an unforeseen error the requests that wait have to be answered.
                 if not isinstance(exc, ModelNotLoaded):
                     _logger.exception("a worker was not started", extra=pool.job.log_fields)
                 self.error, self.has_failed = _reason_of(exc), True

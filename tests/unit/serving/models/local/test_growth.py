@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 
 import pytest
 
+from tests.support.model_servers import until
 from wfmgmt.serving.models.autoscaling import AutoscaleMode, Autoscaling, ScalingLog, ScalingReason
 from wfmgmt.serving.models.local.core_use import CoreUse, is_ready, wanted_core_s
 from wfmgmt.serving.models.local.growth import Growth, Verdict
@@ -53,9 +54,7 @@ async def decide(
         scalings=ScalingLog("w", "n", settings),
     )
     growth.watch()
-    async with asyncio.timeout(5):
-        while not grown and not counted:  # noqa: ASYNC110 - a timer has no event
-            await asyncio.sleep(0.001)
+    await until(lambda: bool(grown or counted))
     growth.close()
     return grown, counted
 
