@@ -38,14 +38,14 @@ def defined_names(source: str, filename: str) -> frozenset[str] | None:
     Raises:
         InvalidWorkflow: The source is not a Python module.
     """
-    module = _parse(source, filename)
+    module = parse_module(source, filename)
     if any(_makes_names(node) for node in ast.walk(module)) or any(_runs_code(node) for node in _scope(module)):
         return None
     names = {name for node in _scope(module) for name in _names_bound_by(node)}
     return frozenset(names.union(*(node.names for node in ast.walk(module) if isinstance(node, ast.Global))))
 
 
-def function_lines(source: str, filename: str) -> dict[str, int]:
+def function_lines(source: str | bytes, filename: str) -> dict[str, int]:
     """Return where the functions of a module begin, as far as its source shows: those that `defined_names` finds, too.
 
     Raises:
@@ -53,7 +53,7 @@ def function_lines(source: str, filename: str) -> dict[str, int]:
     """
     return {
         node.name: node.lineno
-        for node in _scope(_parse(source, filename))
+        for node in _scope(parse_module(source, filename))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
 
@@ -68,11 +68,11 @@ def check_source(source: bytes, filename: str) -> None:
     Raises:
         InvalidWorkflow: The source is not a Python module.
     """
-    _parse(source, filename)
+    parse_module(source, filename)
 
 
-def _parse(source: str | bytes, filename: str) -> ast.Module:
-    """Parse a module; a warning about its style is no business of the server's log.
+def parse_module(source: str | bytes, filename: str) -> ast.Module:
+    """Return the syntax tree of a module; a warning about its style is no business of the server's log.
 
     Raises:
         InvalidWorkflow: The source is not a Python module.

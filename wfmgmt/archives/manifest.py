@@ -100,7 +100,7 @@ def read_war(
     """
     try:
         with open_archive(source, limits) as archive:
-            workflow = _read_workflow(archive, limits)
+            workflow = workflow_in(archive, limits)
             if not is_known:
                 archive.read_all(folder)
             return workflow
@@ -124,7 +124,7 @@ def read_mar(
         OSError: The file cannot be read, or the folder not be written to.
     """
     with open_archive(source, limits) as archive:
-        model = _read_model(archive, limits)
+        model = model_in(archive, limits)
         if not is_known:
             archive.read_all(folder)
         return model
@@ -136,13 +136,13 @@ def unpacked_model(folder: Path) -> UnpackedModel:
     return UnpackedModel(manifest["model"]["handler"], manifest)
 
 
-def _read_model(archive: ArchiveReader, limits: Limits) -> ModelArchive:
+def model_in(archive: ArchiveReader, limits: Limits) -> ModelArchive:
     """Return what an open model archive says about its model.
 
     Raises:
         InvalidArchive: Its manifest is missing or does not have the right shape, or a file that it names is missing.
     """
-    manifest = _read_manifest(archive, MAR_MANIFEST, limits)
+    manifest = read_manifest(archive, MAR_MANIFEST, limits)
     model = _section(manifest, "model", MAR_MANIFEST)
     model_name = _required_text(model, "modelName", f"{MAR_MANIFEST}: model")
     handler = _required_text(model, "handler", f"{MAR_MANIFEST}: model")
@@ -164,7 +164,7 @@ def requirements_of_mar(path: Path, limits: Limits) -> RequirementsFile | None:
         OSError: The file cannot be read.
     """
     with open_archive(path, limits) as archive:
-        return _read_requirements(archive, requirements_name(_read_manifest(archive, MAR_MANIFEST, limits)), limits)
+        return _read_requirements(archive, requirements_name(read_manifest(archive, MAR_MANIFEST, limits)), limits)
 
 
 def _read_requirements(archive: ArchiveReader, name: str | None, limits: Limits) -> RequirementsFile | None:
@@ -189,14 +189,14 @@ def _read_config(archive: ArchiveReader, model: dict[str, Any], limits: Limits) 
     return parse_model_config(file, text)
 
 
-def _read_workflow(archive: ArchiveReader, limits: Limits) -> WorkflowArchive:
+def workflow_in(archive: ArchiveReader, limits: Limits) -> WorkflowArchive:
     """Return what an open workflow archive holds.
 
     Raises:
         InvalidArchive: A part of it is missing or wrong.
         InvalidWorkflow: The manifest does not define something, in the words of TorchServe.
     """
-    manifest = _read_manifest(archive, WAR_MANIFEST, limits)
+    manifest = read_manifest(archive, WAR_MANIFEST, limits)
     where = f"{WAR_MANIFEST}: workflow"
     workflow = _section(manifest, "workflow", WAR_MANIFEST)
     if not _is_defined(manifest, "archiverVersion"):
@@ -232,7 +232,7 @@ def _read_handler(archive: ArchiveReader, handler: str, where: str, max_bytes: i
     return _read_part(archive, file or handler, where, (".py",), max_bytes)
 
 
-def _read_manifest(archive: ArchiveReader, member: str, limits: Limits) -> dict[str, Any]:
+def read_manifest(archive: ArchiveReader, member: str, limits: Limits) -> dict[str, Any]:
     """Return the manifest, which is a JSON object of values that any other program can store.
 
     Raises:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from wfmgmt.archives.durable import full_disk_reported, new_durable_file, sync_folder
 from wfmgmt.archives.other_formats import folder_hint, tar_hint
+from wfmgmt.archives.urls import is_remote
+from wfmgmt.domain.names import shortened
 from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.errors import (
     ArchiveNotFound,
@@ -327,6 +329,19 @@ def model_file_name(url: str) -> str:
     if ".." in url:
         raise RelativePathRefused(redacted_address(url))
     return _SLASH.split(url)[-1]
+
+
+def folder_warnings(urls: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each model node whose url says more than the name of a file in the model store.
+
+    Args:
+        urls: Node name to what the spec names; the archives have been found.
+    """
+    return [
+        f"models.{node}.url: {shortened(redacted_address(url))} is taken for {model_file_name(url)} in the model store"
+        for node, url in urls.items()
+        if not is_remote(url) and model_file_name(url) != url
+    ]
 
 
 def _check_text(name: str) -> None:

@@ -151,6 +151,24 @@ def _without_comment(line: str) -> str:
     return line if at < 0 else line[:at]
 
 
+def libraries_problem(file: RequirementsFile, policy: ModelRequirements) -> str:
+    """Return why an archive that lists these libraries cannot be registered; an empty text when it can."""
+    if policy == "ignore":
+        return ""
+    is_install = policy == "install"
+    try:
+        libraries = file.libraries(for_install=is_install)
+    except RequirementsInvalid as error:
+        return str(error)
+    missing = () if is_install else missing_libraries(libraries)
+    if not missing:
+        return ""
+    return (
+        f"{file.name} lists what is not installed: {', '.join(missing)}; it has to be installed where the service "
+        "runs (WFMGMT_MODEL_REQUIREMENTS is check: install would install it)"
+    )
+
+
 def missing_libraries(libraries: tuple[str, ...]) -> tuple[str, ...]:
     """Return those that are not installed where this process runs, each with the version that is instead, if any.
 

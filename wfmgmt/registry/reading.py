@@ -4,8 +4,9 @@ import json
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, func, literal, select, union
+from sqlalchemy import BindParameter, Row, Select, bindparam, func, literal, null, select, union
 
+from wfmgmt.domain.archives import ArchiveKind, ArchiveUse
 from wfmgmt.domain.releases import Release, WorkflowTarget
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.registry import releases
@@ -75,6 +76,24 @@ _DIGESTS = union(
     select(workflow_version.c.archive_sha256), select(node.c.model_sha256).where(node.c.model_sha256.is_not(None))
 )
 _UIDS = select(workflow_version.c.uid)
+_FILES: BindParameter[Any] = bindparam("files", expanding=True)
+#: Versions that have certain files, which the caller bounds to fewer than a statement can have parameters.
+_USES = {
+    ArchiveKind.WORKFLOW: select(
+        workflow_version.c.archive_file.label("file"), workflow.c.name, workflow_version.c.version, null().label("node")
+    )
+    .join(workflow, workflow.c.id == workflow_version.c.workflow_id)
+    .where(workflow_version.c.archive_file.in_(_FILES))
+    .order_by(workflow.c.name, workflow_version.c.id),
+    ArchiveKind.MODEL: select(
+        node.c.model_file.label("file"), workflow.c.name, workflow_version.c.version, node.c.name.label("node")
+    )
+    .select_from(node)
+    .join(workflow_version, workflow_version.c.id == node.c.version_id)
+    .join(workflow, workflow.c.id == workflow_version.c.workflow_id)
+    .where(node.c.model_file.in_(_FILES))
+    .order_by(workflow.c.name, workflow_version.c.id, node.c.position),
+}
 _LAST_EVENT = (
     select(audit_event.c.at, audit_event.c.actor, audit_event.c.action, audit_event.c.detail)
     .where(audit_event.c.workflow == bindparam("name"), audit_event.c.outcome == "succeeded")
@@ -273,6 +292,17 @@ class Reader(TargetReader):
             users = select(version.id).join(node).where(node.c.model_file == file)
         needed = users.where(version.uid != except_uid, version.status != WorkflowStatus.UNREGISTERING.value)
         return self._connection.execute(needed.limit(1)).first() is not None
+
+    def users_of(self, kind: ArchiveKind, file: str) -> list[ArchiveUse]:
+        """Return which versions have that archive, finished or not, in the order of their workflows' names."""
+        return self.archive_uses(kind, [file])[file]
+
+    def archive_uses(self, kind: ArchiveKind, files: Collection[str]) -> dict[str, list[ArchiveUse]]:
+        """Return the same for several files."""
+        uses: dict[str, list[ArchiveUse]] = {file: [] for file in files}
+        for row in self._connection.execute(_USES[kind], {"files": list(files)}):
+            uses[row.file].append(ArchiveUse(row.name, row.version, row.node))
+        return uses
 
     def uids(self) -> set[str]:
         """Return every registration, finished or not."""

@@ -17,7 +17,6 @@ from wfmgmt.archives.urls import RemoteUrl, is_remote, parse_url
 from wfmgmt.archives.verified import VerifiedFile, open_verified
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.model_config import ModelConfig
-from wfmgmt.domain.names import shortened
 from wfmgmt.domain.operations import OperationPhase
 from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.domain.requirements import RequirementsFile
@@ -54,19 +53,6 @@ class ArchiveFile:
     sha256: str = ""
     config: ModelConfig | None = None
     requirements: RequirementsFile | None = None
-
-
-def folder_warnings(urls: Mapping[str, str]) -> list[str]:
-    """Return a sentence for each model node whose url says more than the name of a file in the model store.
-
-    Args:
-        urls: Node name to what the spec names; the archives have been found.
-    """
-    return [
-        f"models.{node}.url: {shortened(redacted_address(url))} is taken for {model_file_name(url)} in the model store"
-        for node, url in urls.items()
-        if not is_remote(url) and model_file_name(url) != url
-    ]
 
 
 def _opened(archive: ArchiveFile, open_file: Callable[[Path], VerifiedFile]) -> VerifiedFile:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from wfmgmt.archives.manifest import WorkflowArchive
-from wfmgmt.domain.requirements import ModelRequirements, RequirementsFile, RequirementsInvalid, missing_libraries
+from wfmgmt.domain.requirements import ModelRequirements, libraries_problem
 from wfmgmt.domain.spec import WorkflowSpec
 from wfmgmt.domain.workflow import NodeKind
 from wfmgmt.services.archives import ArchiveFile
@@ -32,27 +32,11 @@ class LibrariesCheck:
             contents: What it holds.
             models: Archive of each model node.
         """
-        if self._policy == "ignore":
-            return {}
         wanted = {node.name: (war, contents.requirements) for node in spec.nodes if node.kind is NodeKind.FUNCTION}
         if self._has_models:
             wanted |= {node: (model, model.requirements) for node, model in models.items()}
         failures = {}
         for node, (archive, file) in wanted.items():
-            if file is not None and (problem := self._problem(file)):
+            if file is not None and (problem := libraries_problem(file, self._policy)):
                 failures[node] = f"{archive.shown_url}: {problem}"
         return failures
-
-    def _problem(self, file: RequirementsFile) -> str:
-        is_install = self._policy == "install"
-        try:
-            libraries = file.libraries(for_install=is_install)
-        except RequirementsInvalid as error:
-            return str(error)
-        missing = () if is_install else missing_libraries(libraries)
-        if not missing:
-            return ""
-        return (
-            f"{file.name} lists what is not installed: {', '.join(missing)}; it has to be installed where the service "
-            "runs (WFMGMT_MODEL_REQUIREMENTS is check: install would install it)"
-        )

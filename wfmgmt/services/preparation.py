@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from wfmgmt.archives.fetching import Fetcher
+from wfmgmt.archives.functions import check_functions
 from wfmgmt.archives.kept import KeptArchives
 from wfmgmt.archives.manifest import WorkflowArchive
-from wfmgmt.archives.stores import StoreFolders
+from wfmgmt.archives.stores import StoreFolders, folder_warnings
 from wfmgmt.archives.urls import is_remote, parse_url
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.limits import Limits
@@ -24,9 +25,8 @@ from wfmgmt.errors import InvalidWorkflow, VersionExists, WorkflowExists
 from wfmgmt.errors.loading import NodesNotLoadable
 from wfmgmt.registry.records import NewWorkflow
 from wfmgmt.registry.registry import Registry
-from wfmgmt.services.archives import Acquisition, ArchiveFile, folder_warnings, naming_workflow
+from wfmgmt.services.archives import Acquisition, ArchiveFile, naming_workflow
 from wfmgmt.services.changes import Change
-from wfmgmt.services.functions import check_functions
 from wfmgmt.services.libraries import LibrariesCheck
 from wfmgmt.services.operations import described_error
 from wfmgmt.services.planning import registration_plan

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from wfmgmt.archives.functions import check_found
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.domain.faults import Fault
@@ -43,7 +44,6 @@ from wfmgmt.services.archives import Acquisition
 from wfmgmt.services.changes import Change
 from wfmgmt.services.enforcement import REACH_S, Enforcement
 from wfmgmt.services.failed_changes import FailedChanges
-from wfmgmt.services.functions import check_found
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
 from wfmgmt.services.operations import Operations
