@@ -2,6 +2,7 @@
 
 from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.kept import KeptArchives
+from wfmgmt.archives.report import ReportRules
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.figures_cache import TIMEOUT_S, FiguresCache
@@ -10,6 +11,7 @@ from wfmgmt.domain.limits import MIB
 from wfmgmt.host import available_cores
 from wfmgmt.loops import FailureCounter
 from wfmgmt.registry.registry import Registry
+from wfmgmt.services.archive_store import ArchiveStore
 from wfmgmt.services.archive_sweep import ArchiveSweep
 from wfmgmt.services.cancellation import Cancellation
 from wfmgmt.services.enforcement import Enforcement
@@ -123,6 +125,17 @@ class Services:
             ),
             enforcement=enforcement,
             long_requests=self.long_requests,
+        )
+        self.archive_store = ArchiveStore(
+            registry=self.registry,
+            folders=self.folders,
+            kept=self.kept,
+            rules=ReportRules(
+                limits=settings.limits,
+                requirements=settings.model_requirements,
+                has_models=settings.model_server == "local",
+            ),
+            reports=max(1, settings.web_threads // 4),
         )
         self.cancellation = Cancellation(self.registry)
         self.registration_queue = RegistrationQueue(

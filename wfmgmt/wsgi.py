@@ -3,6 +3,7 @@
 from flask import Blueprint, Flask
 
 from wfmgmt.api.application import make_app
+from wfmgmt.api.archives import add_archive_routes, archives_blueprint
 from wfmgmt.api.guard import GuardedApplication, ManagementGuard
 from wfmgmt.api.logs import add_log_views
 from wfmgmt.api.metrics import Metrics, record_loop_failure, record_operation, shared_folder
@@ -46,12 +47,14 @@ def make_application(services: Services) -> Flask:
         writes, registration=services.registration, queue=services.registration_queue, removal=services.removal
     )
     add_operation_routes(writes, cancellation=services.cancellation)
+    add_archive_routes(writes, archives=services.archive_store)
     add_workflow_views(workflows, inspection=services.inspection)
     add_release_routes(writes, releases=services.releases)
     add_release_views(workflows, inspection=services.inspection)
     add_log_views(workflows, inspection=services.inspection)
     add_scaling_routes(writes, scaling=services.scaling)
     app.register_blueprint(workflows)
+    app.register_blueprint(archives_blueprint(services.archive_store))
     app.register_blueprint(operations_blueprint(services.operations))
     app.register_blueprint(monitoring_blueprint(inspection=services.inspection, metrics=metrics))
     app.extensions["wfmgmt"] = services

@@ -5,6 +5,7 @@ from typing import Any
 
 from wfmgmt import __version__
 from wfmgmt.api.logs import LOG_PATHS, LOG_SCHEMAS
+from wfmgmt.api.openapi_archives import ARCHIVE_PATHS, ARCHIVE_SCHEMAS
 from wfmgmt.api.openapi_operations import ACCEPTED, OPERATION_PATHS, OPERATION_SCHEMAS
 from wfmgmt.api.openapi_parts import (
     ETAG,
@@ -233,6 +234,7 @@ MANAGEMENT_API: dict[str, Any] = {
         **LOG_PATHS,
         **NODE_PATHS,
         **OPERATION_PATHS,
+        **ARCHIVE_PATHS,
         **SHARED_PATHS,
     },
     "components": components(
@@ -276,6 +278,7 @@ MANAGEMENT_API: dict[str, Any] = {
             **RELEASE_SCHEMAS,
             **LOG_SCHEMAS,
             **OPERATION_SCHEMAS,
+            **ARCHIVE_SCHEMAS,
             **WRITE_SCHEMAS,
         },
         (*WRITE_ERRORS, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT),

@@ -110,6 +110,7 @@ REGISTER = WriteRule(
     },
     records_refusals=True,
 )
+REMOVE_ARCHIVE = WriteRule(action=AuditAction.REMOVE_ARCHIVE, parameters={})
 CANCEL = WriteRule(action=AuditAction.CANCEL, parameters={})
 UNREGISTER = WriteRule(action=AuditAction.UNREGISTER, parameters={})
 UNREGISTER_VERSION = WriteRule(action=AuditAction.UNREGISTER_VERSION, parameters={})

@@ -15,7 +15,14 @@ from wfmgmt.api.write_rules import WriteRule
 from wfmgmt.domain.audit import ANONYMOUS, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.names import check_may_exist, is_workflow_name
 from wfmgmt.domain.plans import Plan
-from wfmgmt.errors import OperationNotFound, ShuttingDown, TooManyRegistrations, WfmgmtError, WorkflowNotFound
+from wfmgmt.errors import (
+    ArchiveNotFound,
+    OperationNotFound,
+    ShuttingDown,
+    TooManyRegistrations,
+    WfmgmtError,
+    WorkflowNotFound,
+)
 from wfmgmt.http.answers import json_body
 from wfmgmt.registry.kept_answers import Answer
 from wfmgmt.services.changes import Change
@@ -162,7 +169,7 @@ class Writes:
 
     def _record(self, write: _Write, origin: Origin, error: WfmgmtError) -> None:
         """Record a refused change. A change of what does not exist is none."""
-        if isinstance(error, (*_NOT_BEGUN, WorkflowNotFound, OperationNotFound)):
+        if isinstance(error, (*_NOT_BEGUN, WorkflowNotFound, OperationNotFound, ArchiveNotFound)):
             return
         name = write.names.get("name", "")
         event = AuditEvent(

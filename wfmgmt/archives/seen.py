@@ -50,7 +50,7 @@ class SeenFiles:
             return False
         fresh = self._folder / f".{uuid.uuid4().hex}"
         try:
-            self._folder.mkdir(0o700, exist_ok=True)
+            self._folder.mkdir(0o700, parents=True, exist_ok=True)
             fresh.write_text(sha256, encoding="ascii")
             fresh.replace(self._folder / looks)
         except OSError:

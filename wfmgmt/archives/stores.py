@@ -110,6 +110,19 @@ class ArchiveFolder:
             raise BadRequest(f"The url {name} has to end in {self._suffix}{tar_hint(name, self._suffix)}.")
         return self._folder / name
 
+    def names(self) -> list[str]:
+        """Return the names that archives can have in the folder, sorted; what they stand for is not looked at."""
+        try:
+            with os.scandir(self._folder) as entries:
+                names = [entry.name for entry in entries if entry.name.endswith(self._suffix)]
+        except OSError as exc:
+            raise FolderUnavailable("store", exc) from exc
+        return sorted(name for name in names if _is_plain(name) and name.isprintable())
+
+    def path(self, name: str) -> Path:
+        """Return where an archive of `names` is."""
+        return self._folder / name
+
     def reserve(self, owner: str) -> Path:
         """Return the path of a new part, at which nothing exists yet.
 

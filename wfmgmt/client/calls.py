@@ -10,6 +10,7 @@ from typing import Any, Literal, Unpack
 from urllib.parse import quote
 
 from wfmgmt.client.answers import Accepted, Health, Log, LogLine, Page, Predicted, Registered, Scaled, Status, Workflow
+from wfmgmt.client.archives import ArchiveReport, Archives, Kind
 from wfmgmt.client.call import (
     IDEMPOTENCY_KEY,
     Answer,
@@ -88,6 +89,28 @@ def operations(
 def operation(uid: str, *, wait_s: int | None = None) -> Call[Operation]:
     """Return one operation; once it is done, or after a time, if that is given."""
     return reading(f"/operations/{quote(uid, safe='')}", reader(Operation), wait=wait_s)
+
+
+def archives(*, kind: Kind | None = None, after: str | None = None, limit: int | None = None) -> Call[Archives]:
+    """List the archives in the stores, with who uses them.
+
+    Args:
+        kind: Of those wanted: `workflow` or `model`.
+        after: The `next_after` of the page before.
+        limit: Archives at most, 1 to 1000; 100 unless given.
+    """
+    path = "/archives" if kind is None else f"/archives/{kind}s"
+    return reading(path, reader(Archives), after=after, limit=limit)
+
+
+def archive(kind: Kind, file: str) -> Call[ArchiveReport]:
+    """Say what is in an archive, and whether it can be registered."""
+    return reading(_path(file, root=f"/archives/{kind}s"), reader(ArchiveReport))
+
+
+def remove_archive(kind: Kind, file: str, **options: Unpack[WriteOptions]) -> Call[Status]:
+    """Remove an archive that no version uses from its store."""
+    return writing("DELETE", _path(file, root=f"/archives/{kind}s"), reader(Status), **options)
 
 
 def register(

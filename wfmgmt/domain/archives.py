@@ -33,3 +33,7 @@ class ArchiveUse(NamedTuple):
     workflow: str
     version: str
     node: str | None
+
+    def __str__(self) -> str:
+        what = self.workflow or "a workflow that is being registered"
+        return f"{what} {self.version}" + (f" (node {self.node})" if self.node is not None else "")

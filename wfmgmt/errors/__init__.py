@@ -11,6 +11,7 @@ WfmgmtError
 ├── VersionNotFound             a workflow has no such version
 ├── ArchiveNotFound             no such archive in the workflow store
 │   └── RelativePathRefused     a name that climbs out of the store
+├── ArchiveInUse                versions of workflows have that archive
 ├── UrlNotAllowed               a download address that the settings do not let through
 ├── DownloadFailed              an allowed address did not deliver the archive
 ├── WorkflowExists              the name is taken
@@ -46,6 +47,7 @@ WfmgmtError
 """
 
 import errno
+from collections.abc import Sequence
 
 
 class WfmgmtError(Exception):
@@ -97,10 +99,10 @@ class VersionNotFound(WfmgmtError):
 
 
 class ArchiveNotFound(WfmgmtError):
-    """The workflow store holds no such archive."""
+    """The workflow store, or the model store, holds no such archive."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(f"Workflow not found in workflow store: {url}")
+    def __init__(self, url: str, kind: str = "workflow") -> None:
+        super().__init__(f"{kind.capitalize()} not found in {kind} store: {url}")
 
 
 class RelativePathRefused(ArchiveNotFound):
@@ -108,6 +110,17 @@ class RelativePathRefused(ArchiveNotFound):
 
     def __init__(self, url: str) -> None:
         WfmgmtError.__init__(self, f"Relative path is not allowed in url: {url}")
+
+
+class ArchiveInUse(WfmgmtError):
+    """An archive cannot be removed or replaced while versions of workflows have it."""
+
+    MAX_NAMED = 10
+
+    def __init__(self, file: str, users: Sequence[str]) -> None:
+        more = len(users) - self.MAX_NAMED
+        named = ", ".join(users[: self.MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+        super().__init__(f"Archive {file} is used by {named}; unregister that first.")
 
 
 class UrlNotAllowed(WfmgmtError):

@@ -52,6 +52,7 @@ STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
     errors.WorkflowNotFound: (HTTPStatus.NOT_FOUND, "WorkflowNotFoundException"),
     errors.VersionNotFound: (HTTPStatus.NOT_FOUND, "WorkflowVersionNotFoundException"),
     errors.ArchiveNotFound: (HTTPStatus.NOT_FOUND, "WorkflowNotFoundException"),
+    errors.ArchiveInUse: (HTTPStatus.CONFLICT, "ConflictStatusException"),
     errors.UrlNotAllowed: (HTTPStatus.NOT_FOUND, "WorkflowNotFoundException"),
     errors.DownloadFailed: (HTTPStatus.BAD_REQUEST, "DownloadArchiveException"),
     errors.WorkflowExists: (HTTPStatus.CONFLICT, "ConflictStatusException"),

@@ -23,6 +23,7 @@ _DONE = {
     AuditAction.UPDATE: "node changed",
     AuditAction.RESET: "node reset",
     AuditAction.CANCEL: "cancelled",
+    AuditAction.REMOVE_ARCHIVE: "archive removed",
 }
 
 _log = logging.getLogger("wfmgmt.change")
@@ -63,6 +64,8 @@ def _facts(action: AuditAction, detail: Mapping[str, Any]) -> Iterator[str]:
     """Yield what was changed."""
     if (url := detail.get("url")) is not None:
         yield url
+    if (file := detail.get("file")) is not None:
+        yield file
     if (release := detail.get("release")) is not None:
         yield f"release {release} ({action})"
     if (after := detail.get("after")) is not None:

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import BindParameter, Row, Select, bindparam, func, literal, null, select, union
 
 from wfmgmt.domain.archives import ArchiveKind, ArchiveUse
+from wfmgmt.domain.operations import UNFINISHED, OperationKind
 from wfmgmt.domain.releases import Release, WorkflowTarget
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.registry import releases
@@ -21,7 +22,7 @@ from wfmgmt.registry.records import (
     WorkflowDetail,
     WorkflowKey,
 )
-from wfmgmt.registry.tables import audit_event, node, workflow, workflow_version
+from wfmgmt.registry.tables import audit_event, node, operation, workflow, workflow_version
 from wfmgmt.registry.targets import NODES, READY, REGISTRATIONS, TargetReader, settings_of
 
 # Statements are built once: SQLAlchemy then finds them in its cache without walking them again.
@@ -94,6 +95,9 @@ _USES = {
     .where(node.c.model_file.in_(_FILES))
     .order_by(workflow.c.name, workflow_version.c.id, node.c.position),
 }
+_WANTED = select(operation.c.url, operation.c.workflow, operation.c.version).where(
+    operation.c.kind == OperationKind.REGISTER, operation.c.state.in_(UNFINISHED), operation.c.url.in_(_FILES)
+)
 _LAST_EVENT = (
     select(audit_event.c.at, audit_event.c.actor, audit_event.c.action, audit_event.c.detail)
     .where(audit_event.c.workflow == bindparam("name"), audit_event.c.outcome == "succeeded")
@@ -302,6 +306,11 @@ class Reader(TargetReader):
         uses: dict[str, list[ArchiveUse]] = {file: [] for file in files}
         for row in self._connection.execute(_USES[kind], {"files": list(files)}):
             uses[row.file].append(ArchiveUse(row.name, row.version, row.node))
+        if kind is ArchiveKind.WORKFLOW:
+            for row in self._connection.execute(_WANTED, {"files": list(files)}):
+                wanted = ArchiveUse(row.workflow, row.version, None)
+                if wanted not in uses[row.url]:
+                    uses[row.url].append(wanted)
         return uses
 
     def uids(self) -> set[str]:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from wfmgmt.api.openapi import MANAGEMENT_API
-from wfmgmt.client import answers, operations, plans, traffic
+from wfmgmt.client import answers, archives, operations, plans, traffic
 
 SCHEMAS: dict[str, Any] = MANAGEMENT_API["components"]["schemas"]
 PLAN, DIFF, TRAFFIC = (SCHEMAS[name]["properties"] for name in ("Plan", "Diff", "Traffic"))
@@ -18,6 +18,10 @@ PARTS: dict[type, dict[str, Any]] = {
     answers.ListedWorkflow: SCHEMAS["Page"]["properties"]["workflows"]["items"],
     answers.Node: SCHEMAS["Workflow"]["properties"]["nodes"]["items"],
     answers.Worker: SCHEMAS["Workflow"]["properties"]["nodes"]["items"]["properties"]["workers"]["items"],
+    archives.Use: SCHEMAS["Archive"]["properties"]["usedBy"]["items"],
+    archives.ReportedNode: SCHEMAS["ArchiveReport"]["properties"]["nodes"]["items"],
+    archives.ReportedFunction: SCHEMAS["ArchiveReport"]["properties"]["functions"]["items"],
+    archives.Import: SCHEMAS["ArchiveReport"]["properties"]["imports"]["items"],
     plans.Difference: DIFF["nodes"],
     plans.PlannedFunction: PLAN["functions"]["items"],
     plans.PlannedModel: PLAN["models"]["items"],
@@ -31,7 +35,7 @@ PARTS: dict[type, dict[str, Any]] = {
 OWN = {traffic.Releases, traffic.RoutingTable, answers.Predicted, operations.OperationError}
 CLASSES: list[type] = [
     kind
-    for module in (answers, operations, plans, traffic)
+    for module in (answers, archives, operations, plans, traffic)
     for _, kind in inspect.getmembers(module, inspect.isclass)
     if dataclasses.is_dataclass(kind) and kind.__module__ == module.__name__ and kind not in OWN
 ]

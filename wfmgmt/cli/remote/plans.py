@@ -10,6 +10,8 @@ from wfmgmt.logs import escaped
 def plan_text(plan: Plan) -> str:
     """Return what a change would do, one thing a line."""
     subject = plan.workflow if plan.version is None else f"{plan.workflow} {plan.version}"
+    if not subject and plan.archive is not None:
+        subject = plan.archive.url
     if plan.is_empty:
         return f"{escaped(subject)}: nothing would change"
     return "\n".join(map(escaped, [f"{plan.action} {subject}", *_lines(plan), f"  fingerprint: {plan.fingerprint}"]))
