@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -57,7 +58,14 @@ class FakeProcess:
 class Line:
     """A dispatcher with workers that are not real."""
 
-    def __init__(self, settings: NodeSettings = SINGLE, *, queue_size: int = 100, workers: int = 1) -> None:
+    def __init__(
+        self,
+        settings: NodeSettings = SINGLE,
+        *,
+        queue_size: int = 100,
+        workers: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.starved = self.explained = 0
         self.measured: list[Any] = []
         self.dispatcher = Dispatcher(
@@ -67,6 +75,7 @@ class Line:
             on_saturated=self._record_saturation,
             on_measurements=self.measured.append,
             explain_import=self._explain_import,
+            clock=clock,
         )
         self.processes = [FakeProcess() for _ in range(workers)]
         self.workers = [self.add(process) for process in self.processes]

@@ -210,6 +210,7 @@ class FakeLoadedModel:
         self.status = WorkerStatus(wanted=1, ready=1)
         self.workers: list[WorkerFacts] = []
         self.queued = 0
+        self.busy_s: float | None = None
         self.asked: list[NodeRequest] = []
         self.answers: list[NodeAnswer | Exception | None] = [None]
         self.done: list[object] = []

@@ -175,6 +175,15 @@ class RuntimeClient:
         query = urlencode(wanted if node is None else {**wanted, "node": node})
         return self._ask(LogReport, "GET", f"/log?{query}")
 
+    def last_lines(self, workflow: str, version: str, *, per_node: int, lines: int) -> LogReport:
+        """Return the last lines about each node of a version, and the last error about each; `lines` bounds them all.
+
+        Raises:
+            RuntimeUnavailable: The runtime is down, hangs or sends malformed answers.
+        """
+        query = urlencode({"workflow": workflow, "version": version, "lines": lines, "per_node": per_node})
+        return self._ask(LogReport, "GET", f"/log?{query}")
+
     def reconcile_now(self) -> None:
         """Have the runtime compare itself with the database now, and attempt failed loads again.
 

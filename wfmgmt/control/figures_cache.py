@@ -37,13 +37,18 @@ class FiguresCache:
             uid: Identity of the workflow.
             version: A version that is loaded; it may have been loaded since the runtime was asked.
         """
+        report = self.report(uid, version)
+        return None if report is None else report.versions.get(version)
+
+    def report(self, uid: str, version: str) -> FiguresReport | None:
+        """Return the figures of all versions of a workflow, as `figures` does."""
         at, report = self._kept.get(uid, (-float("inf"), None))
         if self._clock() - at >= KEPT_S or (report is not None and not _has_nodes(report, version)):
             report = self._ask(uid)
             self._kept[uid] = (self._clock(), report)
             if len(self._kept) > MAX_KEPT:
                 self._kept.popitem(last=False)
-        return None if report is None else report.versions.get(version)
+        return report
 
     def _ask(self, uid: str) -> FiguresReport | None:
         """Ask the runtime, unless it did not answer a moment ago: one that hangs must not hold up each request."""

@@ -300,11 +300,13 @@ class NodeFigures:
     Attributes:
         traffic: Attempts to have it answer.
         queued: Requests that no worker has begun.
+        busy_s: For how long no worker has been idle; None when one is, or that is not known.
         workers: Its workers on this machine that are ready.
     """
 
     traffic: TrafficFigures
     queued: int
+    busy_s: float | None = None
     workers: tuple[WorkerFigures, ...]
 
 

@@ -156,8 +156,9 @@ async def _log_lines(request: web.Request) -> web.Response:
     """Report the last lines of the log about a version of a workflow, or about one node of it."""
     query = request.query
     node_logs = request.app[_RUNTIME].node_logs
-    lines = max(_number(request, "lines"), 0)
-    return _message(node_logs.report(query.get("workflow", ""), query.get("version", ""), query.get("node"), lines))
+    workflow, version, node = query.get("workflow", ""), query.get("version", ""), query.get("node")
+    lines, per_node = max(_number(request, "lines"), 0), max(_number(request, "per_node"), 0) or None
+    return _message(node_logs.report(workflow, version, node, lines, per_node=per_node))
 
 
 async def _unload(request: web.Request) -> web.Response:

@@ -22,6 +22,7 @@ def figures_of_nodes(
         name: NodeFigures(
             traffic=traffic(name),
             queued=model.queued,
+            busy_s=model.busy_s,
             workers=tuple(_figures(worker, usages.get(worker, WorkerUsage())) for worker in model.workers),
         )
         for name, model in models.items()

@@ -14,6 +14,7 @@ MAX_NODE_BYTES, MAX_BYTES = 48 * 1024, 64 * 1024 * 1024
 MAX_MESSAGE_CHARS, MAX_TRACEBACK_CHARS = 1_000, 3_000
 #: What each line costs beside its text.
 LINE_BYTES = 100
+_ERRORS = frozenset({"error", "critical"})
 
 
 class NodeLogs(logging.Handler):
@@ -52,15 +53,25 @@ class NodeLogs(logging.Handler):
         pid = record.__dict__.get("pid") or 0
         return f"{self._formatter.formatTime(record)} {pid} {record.levelno} {text}"
 
-    def report(self, workflow: str, version: str, node: str | None, lines: int) -> LogReport:
-        """Return the last lines about a version, or about one node of it, in the order of their times."""
+    def report(
+        self, workflow: str, version: str, node: str | None, lines: int, *, per_node: int | None = None
+    ) -> LogReport:
+        """Return the last lines about a version, or about one node of it, in the order of their times.
+
+        Args:
+            workflow: The workflow.
+            version: Its version.
+            node: The only node; all of them unless given.
+            lines: Lines at most.
+            per_node: Lines of each node at most, and its last error if that is none of them.
+        """
         self.acquire()
         try:
             found = [
                 line
                 for (its_workflow, its_version, its_node), log in self._logs.items()
                 if (its_workflow, its_version) == (workflow, version) and node in (None, its_node)
-                for line in log.read(its_node)
+                for line in _newest(list(log.read(its_node)), per_node)
             ]
         finally:
             self.release()
@@ -91,6 +102,15 @@ class _NodeLog:
             yield LogLine(
                 at=at, node=node, pid=int(pid) or None, level=logging.getLevelName(int(level)).lower(), text=text
             )
+
+
+def _newest(lines: list[LogLine], most: int | None) -> list[LogLine]:
+    """Return the last lines, and before them the last error; all lines unless there is a bound."""
+    if most is None:
+        return lines
+    older, newest = lines[:-most], lines[-most:]
+    errors = [line for line in lines if line.level in _ERRORS]
+    return ([errors[-1]] if errors and errors[-1] in older else []) + newest
 
 
 def _bytes(line: str) -> int:

@@ -28,6 +28,7 @@ class NodeGauges(Collector):
     def __init__(self, catalog: Catalog) -> None:
         self.usages: Usages = {}
         self._counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+        self._busy_s: dict[tuple[str, str], float] = {}
         for report in catalog.status_log.reports():
             for name, node in report.nodes.items():
                 self._counts[report.workflow, name].update(wanted=node.wanted, ready=node.ready)
@@ -36,6 +37,7 @@ class NodeGauges(Collector):
             workflow = version.target.workflow
             for name, model in version.models.items():
                 self._counts[workflow, name].update(queued=model.queued)
+                self._busy_s[workflow, name] = max(self._busy_s.get((workflow, name), 0.0), model.busy_s or 0.0)
                 self._workers |= {
                     worker: (workflow, version.target.version, name, str(worker.pid)) for worker in model.workers
                 }
@@ -59,7 +61,12 @@ class NodeGauges(Collector):
             wanted.add_metric(names, count["wanted"])
             ready.add_metric(names, count["ready"])
             queued.add_metric(names, count["queued"])
-        return [wanted, ready, queued]
+        saturated = GaugeMetricFamily(
+            "wfmgmt_node_saturated_seconds", "For how long no worker of a node has been idle", labels=_LABELS
+        )
+        for names, busy_s in self._busy_s.items():
+            saturated.add_metric(names, busy_s)
+        return [wanted, ready, queued, saturated]
 
     def _of_workers(self) -> list[Metric]:
         memory = GaugeMetricFamily(

@@ -17,7 +17,11 @@ def make_worker(pid: int, usage: WorkerUsage) -> WorkerFacts:
 async def lines_of(metrics: InferenceMetrics) -> list[str]:
     """Return the samples of nodes' queues and of workers."""
     text = (await metrics.text()).decode()
-    return [line for line in text.splitlines() if line.startswith(("wfmgmt_worker_", "wfmgmt_node_queued"))]
+    return [
+        line
+        for line in text.splitlines()
+        if line.startswith(("wfmgmt_worker_", "wfmgmt_node_queued", "wfmgmt_node_saturated"))
+    ]
 
 
 @in_event_loop
@@ -31,16 +35,18 @@ async def test_each_worker_has_series_for_as_long_as_it_is_there(tmp_path: Path)
         await parts.catalog.status_log.wait(1)
     one, two = (parts.models.models[uid] for uid in ("w", "w/2.0"))
     one.queued, two.queued = 3, 4
+    two.busy_s = 1.5
     one.workers = [make_worker(11, WorkerUsage(pss_bytes=4096, threads=2))]
     two.workers = [make_worker(12, WorkerUsage())]
     runtime = make_runtime(parts)
     assert await lines_of(InferenceMetrics(runtime)) == [
         'wfmgmt_node_queued{node="m",workflow="w"} 7.0',
+        'wfmgmt_node_saturated_seconds{node="m",workflow="w"} 1.5',
         'wfmgmt_worker_pss_bytes{node="m",pid="11",version="1.0",workflow="w"} 4096.0',
         'wfmgmt_worker_threads{node="m",pid="11",version="1.0",workflow="w"} 2.0',
         'wfmgmt_worker_start_time_seconds{node="m",pid="11",version="1.0",workflow="w"} 1.7698176e+09',
         'wfmgmt_worker_start_time_seconds{node="m",pid="12",version="2.0",workflow="w"} 1.7698176e+09',
     ]
     one.workers, two.workers = [], []
-    assert len(await lines_of(InferenceMetrics(runtime))) == 1
+    assert len(await lines_of(InferenceMetrics(runtime))) == 2
     await parts.loader.close()

@@ -72,6 +72,7 @@ MESSAGES = (
                     "m1": NodeFigures(
                         traffic=TrafficFigures(),
                         queued=2,
+                        busy_s=1.5,
                         workers=(WorkerFigures(pid=7, started_at=NOW, pss_bytes=4096, threads=None),),
                     )
                 },

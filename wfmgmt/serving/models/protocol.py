@@ -26,6 +26,10 @@ class LoadedModel(Protocol):
     def queued(self) -> int:
         """Requests that no worker has begun."""
 
+    @property
+    def busy_s(self) -> float | None:
+        """For how many seconds no worker has been idle; None when one is, there is none, or that is not known."""
+
     def infer(self, request: NodeRequest, *, avoid: int | None = None) -> "asyncio.Future[NodeAnswer]":
         """Have a worker answer a request: one attempt, alone or in a batch with others.
 

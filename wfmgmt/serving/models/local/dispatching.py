@@ -73,6 +73,7 @@ class Dispatcher:
         self._idle: list[ReadyWorker] = []
         self._numbers = 0
         self._batch_timer: asyncio.TimerHandle | None = None
+        self._busy_since: float | None = None
         self._closed: str | None = None
 
     @property
@@ -87,6 +88,11 @@ class Dispatcher:
         """For how long the oldest request has waited, when no worker is idle; None when none is saturated."""
         self._waiting.drop_cancelled()
         return self._clock() - self._waiting[0].queued_at if self._waiting and not self._idle else None
+
+    @property
+    def busy_s(self) -> float | None:
+        """For how long no worker has been idle; None when one is, or there is none that works."""
+        return None if self._busy_since is None or self._idle or not self._workers else self._clock() - self._busy_since
 
     @property
     def idle(self) -> list[ReadyWorker]:
@@ -142,6 +148,7 @@ class Dispatcher:
         self._workers[worker.number] = worker
         self._idle.append(worker)
         self._dispatch()
+        self._end_busy_time()
         return worker
 
     def remove(self, worker: ReadyWorker) -> None:
@@ -149,6 +156,8 @@ class Dispatcher:
         worker.is_leaving = True
         worker.died_working |= bool(worker.batches)
         self._workers.pop(worker.number, None)
+        if not self._workers:
+            self._busy_since = None
         if worker in self._idle:
             self._idle.remove(worker)
         if self._waiting:
@@ -267,6 +276,8 @@ class Dispatcher:
         """Start the time of the first batch that a worker has: it works on it from now on."""
         batch = worker.batches[0]
         batch.begun_at = self._clock()
+        if not self._idle and self._busy_since is None:
+            self._busy_since = batch.begun_at
         timeout_s = batch.timeout_ms / 1000
         worker.watch(batch.begun_at + timeout_s, timeout_s, self._check_time)
         # Kept nowhere else: a worker that referred to it would be in a cycle with it, and outlive its end.
@@ -279,6 +290,11 @@ class Dispatcher:
         elif not worker.is_leaving:
             worker.idle_since = self._clock()
             self._idle.append(worker)
+
+    def _end_busy_time(self) -> None:
+        """Forget since when all are busy, if a worker is idle still after what waited was handed over."""
+        if self._idle:
+            self._busy_since = None
 
     def _take_back(self, worker: ReadyWorker) -> list[Batch]:
         """Return what a worker has, which is to get nothing more."""
@@ -345,6 +361,7 @@ class Dispatcher:
             self._rest(worker)
         if self._waiting:
             self._dispatch()
+        self._end_busy_time()
         if result.measurements:
             self._on_measurements(result.measurements)
 

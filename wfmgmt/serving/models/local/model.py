@@ -124,6 +124,11 @@ class LocalModel(Lifetime):
         """How many requests wait; see `LoadedModel.queued`."""
         return self._pool.dispatcher.queued
 
+    @property
+    def busy_s(self) -> float | None:
+        """For how long all its workers have been busy; see `LoadedModel.busy_s`."""
+        return self._pool.dispatcher.busy_s
+
     def infer(self, request: NodeRequest, *, avoid: int | None = None) -> asyncio.Future[NodeAnswer]:
         """Have a worker answer a request; see `LoadedModel.infer`."""
         return self._pool.dispatcher.submit(request, avoid)

@@ -84,6 +84,11 @@ class TorchServeModel(Lifetime):
         at_once = len(self.server_models) * max(self._maximum, 1) * self.model.settings.batch_size
         return max(len(self._in_flight) - at_once, 0)
 
+    @property
+    def busy_s(self) -> float | None:
+        """None: TorchServe does not say which workers are busy; see `LoadedModel.busy_s`."""
+        return None
+
     def infer(self, request: NodeRequest, *, avoid: int | None = None) -> asyncio.Future[NodeAnswer]:
         """Have a server answer a request; see `LoadedModel.infer`. A `worker` is a server."""
         refusal = self._refusal()
