@@ -15,6 +15,7 @@ from wfmgmt.services.archive_store import ArchiveStore
 from wfmgmt.services.archive_sweep import ArchiveSweep
 from wfmgmt.services.cancellation import Cancellation
 from wfmgmt.services.enforcement import Enforcement
+from wfmgmt.services.explaining import Explaining
 from wfmgmt.services.failed_changes import FailedChanges
 from wfmgmt.services.failure_budget import FailureBudget
 from wfmgmt.services.idempotency import Idempotency
@@ -61,13 +62,24 @@ class Services:
         self.folders = StoreFolders.at(workflow=settings.workflow_store, model=settings.model_store)
         self.kept = KeptArchives(settings.archives_folder, keeps_bytes=settings.keep_archives == "all")
         threads = thread_policy(settings, available_cores())
+        looking = runtime or RuntimeClient(settings.control_socket, call_timeout_s=TIMEOUT_S)
+        figures = FiguresCache(looking)
         self.inspection = Inspection(
             registry=self.registry,
             status=self.status,
-            figures=FiguresCache(runtime or RuntimeClient(settings.control_socket, call_timeout_s=TIMEOUT_S)),
+            figures=figures,
             runtime=self.runtime,
             threads=threads,
             store_files=StoreFiles(self.folders, self.kept),
+        )
+        self.explaining = Explaining(
+            registry=self.registry,
+            inspection=self.inspection,
+            status=self.status,
+            figures=figures,
+            runtime=looking,
+            instance=settings.instance,
+            queue_size=settings.queue_size,
         )
         self.long_requests = LongRequests(
             settings.concurrent_registrations, settings.concurrent_changes, waits=settings.concurrent_waits

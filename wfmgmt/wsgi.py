@@ -4,6 +4,7 @@ from flask import Blueprint, Flask
 
 from wfmgmt.api.application import make_app
 from wfmgmt.api.archives import add_archive_routes, archives_blueprint
+from wfmgmt.api.explain import add_explain_views
 from wfmgmt.api.guard import GuardedApplication, ManagementGuard
 from wfmgmt.api.logs import add_log_views
 from wfmgmt.api.metrics import Metrics, record_loop_failure, record_operation, shared_folder
@@ -52,6 +53,7 @@ def make_application(services: Services) -> Flask:
     add_release_routes(writes, releases=services.releases)
     add_release_views(workflows, inspection=services.inspection)
     add_log_views(workflows, inspection=services.inspection)
+    add_explain_views(workflows, explaining=services.explaining)
     add_scaling_routes(writes, scaling=services.scaling)
     app.register_blueprint(workflows)
     app.register_blueprint(archives_blueprint(services.archive_store))

@@ -122,6 +122,10 @@ class FakeRuntime(RuntimeClient):
         text = f"{workflow} {version} {node} {lines}"
         return LogReport(lines=(LogLine(at="2026-01-31T12:00:00.000Z", node="m1", pid=None, level="info", text=text),))
 
+    def last_lines(self, workflow: str, version: str, *, per_node: int, lines: int) -> LogReport:
+        """Return the same."""
+        return self.log(workflow, version, f"each {per_node}", lines)
+
     def changes(self, *, epoch: str, since: int, wait_s: float) -> StatusChanges:
         """Report nothing, but the first time at once."""
         del since

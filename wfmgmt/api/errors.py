@@ -33,7 +33,7 @@ def _respond(status: int, error_type: str, message: str, **more: object) -> Resp
 
 def _answer_own(error: errors.WfmgmtError) -> Response:
     status, error_type = status_and_type(error)
-    more = {"hint": error.hint} if isinstance(error, errors.WorkflowExists) else {}
+    more = {"hint": error.hint} if error.hint else {}
     if error.operation:
         more["operation"] = operation_path(error.operation)
     answer = _respond(status, error_type, str(error), **more)

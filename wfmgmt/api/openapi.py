@@ -6,6 +6,7 @@ from typing import Any
 from wfmgmt import __version__
 from wfmgmt.api.logs import LOG_PATHS, LOG_SCHEMAS
 from wfmgmt.api.openapi_archives import ARCHIVE_PATHS, ARCHIVE_SCHEMAS
+from wfmgmt.api.openapi_explain import EXPLAIN_PATHS, EXPLAIN_SCHEMAS
 from wfmgmt.api.openapi_operations import ACCEPTED, OPERATION_PATHS, OPERATION_SCHEMAS
 from wfmgmt.api.openapi_parts import (
     ETAG,
@@ -232,6 +233,7 @@ MANAGEMENT_API: dict[str, Any] = {
         },
         **RELEASE_PATHS,
         **LOG_PATHS,
+        **EXPLAIN_PATHS,
         **NODE_PATHS,
         **OPERATION_PATHS,
         **ARCHIVE_PATHS,
@@ -277,6 +279,7 @@ MANAGEMENT_API: dict[str, Any] = {
             "Workflow": {"type": "object", "required": list(_WORKFLOW), "properties": _WORKFLOW},
             **RELEASE_SCHEMAS,
             **LOG_SCHEMAS,
+            **EXPLAIN_SCHEMAS,
             **OPERATION_SCHEMAS,
             **ARCHIVE_SCHEMAS,
             **WRITE_SCHEMAS,

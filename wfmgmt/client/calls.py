@@ -24,6 +24,7 @@ from wfmgmt.client.call import (
     writing,
 )
 from wfmgmt.client.errors import NotReady
+from wfmgmt.client.explain import Explanation
 from wfmgmt.client.operations import Operation, Operations, State
 from wfmgmt.client.plans import Diff, Plan
 from wfmgmt.client.traffic import Release, Released, Releases, RoutingTable, Traffic
@@ -176,6 +177,17 @@ def logs(
     """
     read = reader(Log)
     return reading(f"{_path(name, version)}/logs", lambda answer: read(answer).lines, node=node, lines=lines)
+
+
+def explain(name: str, *, version: str | None = None) -> Call[Explanation]:
+    """Explain why a version of a workflow is not ready or slow, and what to do; the default one unless one is named."""
+    return reading(f"{_path(name, version)}/explain", reader(Explanation))
+
+
+def explained_text(name: str, *, version: str | None = None) -> Call[str]:
+    """Return the same as text for people."""
+    call = reading(f"{_path(name, version)}/explain", lambda answer: answer.body.decode())
+    return replace(call, headers={"Accept": "text/plain"})
 
 
 def unregister(name: str, *, version: str | None = None, **options: Unpack[WriteOptions]) -> Call[Status]:

@@ -106,6 +106,8 @@ class Client:
     describe = _sending(calls.describe)
     versions = _sending(calls.versions)
     logs = _sending(calls.logs)
+    explain = _sending(calls.explain)
+    explained_text = _sending(calls.explained_text)
     unregister = _sending(calls.unregister)
     diff = _sending(calls.diff)
     release_page = _sending(calls.release_page)

@@ -54,10 +54,12 @@ class WfmgmtError(Exception):
     """Root of all errors that wfmgmt raises on purpose; its text is fit for the caller to read.
 
     Attributes:
-        operation: The operation that is at work on what the caller wants; empty when there is none.
+        operation: The operation that is at work on what the caller wants, or was last; empty when there is none.
+        hint: What else the caller may want to know; None when there is nothing.
     """
 
     operation = ""
+    hint: str | None = None
 
 
 class BadRequest(WfmgmtError):

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import BindParameter, Row, Select, bindparam, func, literal, null, select, union
 
 from wfmgmt.domain.archives import ArchiveKind, ArchiveUse
+from wfmgmt.domain.audit import AuditAction, AuditOutcome
 from wfmgmt.domain.operations import UNFINISHED, OperationKind
 from wfmgmt.domain.releases import Release, WorkflowTarget
 from wfmgmt.domain.status import WorkflowStatus
@@ -101,6 +102,13 @@ _WANTED = select(operation.c.url, operation.c.workflow, operation.c.version).whe
 _LAST_EVENT = (
     select(audit_event.c.at, audit_event.c.actor, audit_event.c.action, audit_event.c.detail)
     .where(audit_event.c.workflow == bindparam("name"), audit_event.c.outcome == "succeeded")
+    .order_by(audit_event.c.id.desc())
+    .limit(1)
+)
+
+_LAST_DRIFT = (
+    select(audit_event.c.at, audit_event.c.actor, audit_event.c.action, audit_event.c.detail, audit_event.c.outcome)
+    .where(audit_event.c.workflow == bindparam("name"), audit_event.c.action == AuditAction.RECONCILE.value)
     .order_by(audit_event.c.id.desc())
     .limit(1)
 )
@@ -232,6 +240,13 @@ class Reader(TargetReader):
         """Return the last change of that name in the audit trail, None without one."""
         row = self._connection.execute(_LAST_EVENT, {"name": name}).one_or_none()
         return None if row is None else LastChange(row.at, row.actor, row.action, json.loads(row.detail))
+
+    def standing_drift(self, name: str) -> LastChange | None:
+        """Return how a model server was last found to differ about a workflow; None unless it could not be repaired."""
+        row = self._connection.execute(_LAST_DRIFT, {"name": name}).one_or_none()
+        if row is None or row.outcome == AuditOutcome.SUCCEEDED:
+            return None
+        return LastChange(row.at, row.actor, row.action, json.loads(row.detail))
 
     def counts(self) -> dict[WorkflowStatus, int]:
         """Return how many workflows have a version of each status."""

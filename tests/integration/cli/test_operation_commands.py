@@ -72,7 +72,7 @@ def test_error_names_the_operation_that_is_at_work(capfd: pytest.CaptureFixture[
     error = {"code": 404, "type": "WorkflowNotFoundException", "message": "Workflow not found: seq"}
     with FakeService(lambda _: Reply(status=404, body={**error, "operation": ACCEPTED["operation"]})) as service:
         assert main(["describe", "seq", "--url", service.url]) == 4
-    assert capfd.readouterr().err == f"wfmgmt: Workflow not found: seq (under way: wfmgmt wait {'a' * 32})\n"
+    assert capfd.readouterr().err == f"wfmgmt: Workflow not found: seq (its operation: wfmgmt wait {'a' * 32})\n"
 
 
 def test_operation_is_waited_for(capfd: pytest.CaptureFixture[str]) -> None:

@@ -174,7 +174,7 @@ def _report(error: ClientError, options: argparse.Namespace) -> ExitCode:
     if isinstance(error, Refused):
         if options.output == "json":
             write_bytes(error.body)
-        at_work = f" (under way: wfmgmt wait {error.operation.rpartition('/')[2]})" if error.operation else ""
+        at_work = f" (its operation: wfmgmt wait {error.operation.rpartition('/')[2]})" if error.operation else ""
         is_absent = error.status == HTTPStatus.NOT_FOUND
         return _fail(f"{error}{at_work}", ExitCode.NOT_FOUND if is_absent else ExitCode.FAILED)
     return _fail(error, ExitCode.UNREACHABLE if isinstance(error, Unreachable) else ExitCode.FAILED)
