@@ -1,5 +1,6 @@
 """The endpoints about the archives in the stores."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,7 +65,7 @@ def archives_blueprint(archives: ArchiveStore) -> Blueprint:
 def _page(archives: ArchiveStore, kinds: Sequence[ArchiveKind]) -> Response:
     parameters = query_parameters(request, LISTING)
     limit = parameters.integer("limit") or DEFAULT_ARCHIVES
-    found, has_more = archives.page(kinds, after=_after(parameters.plain_text("after"), kinds), limit=limit)
+    found, has_more = archives.page(kinds, after=_after(parameters.text("after")), limit=limit)
     more = {"nextAfter": f"{found[-1].kind.folder}/{found[-1].file}"} if has_more and found else {}
     return _json(
         {
@@ -83,12 +84,12 @@ def _page(archives: ArchiveStore, kinds: Sequence[ArchiveKind]) -> Response:
     )
 
 
-def _after(text: str, kinds: Sequence[ArchiveKind]) -> tuple[ArchiveKind, str] | None:
+def _after(text: str) -> tuple[ArchiveKind, str] | None:
     if not text:
         return None
+    if re.fullmatch(AFTER_FORM, text) is None:
+        raise BadRequest(f"Parameter after: expected {' or '.join(f'{store}/NAME' for store in STORES)}.")
     store, _, file = text.partition("/")
-    if STORES.get(store) not in kinds or not file:
-        raise BadRequest(f"Parameter after: expected {kinds[0].folder}/NAME, as nextAfter gives it.")
     return STORES[store], file
 
 

@@ -16,8 +16,17 @@ from wfmgmt.archives.seen import looks_of
 from wfmgmt.archives.stores import ArchiveFolder, StoreFolders
 from wfmgmt.domain.archives import ArchiveKind, ArchiveUse
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome
+from wfmgmt.domain.names import shortened
 from wfmgmt.domain.plans import ArchiveSource, Plan, PlanAction, PlannedArchive
-from wfmgmt.errors import ArchiveInUse, ArchiveNotFound, FolderUnavailable, RelativePathRefused, TooManyRequests
+from wfmgmt.errors import (
+    ArchiveInUse,
+    ArchiveNotFound,
+    BadRequest,
+    FolderUnavailable,
+    RelativePathRefused,
+    TooManyRequests,
+    UrlNotAllowed,
+)
 from wfmgmt.registry.reading import Reader
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.changes import Change
@@ -25,6 +34,8 @@ from wfmgmt.services.changes import Change
 #: How long one list may read files whose digests are not known yet.
 MAX_HASHING_S = 1.0
 _CHUNK_BYTES = 1024 * 1024
+#: In which the stores are listed.
+_ORDER = tuple(ArchiveKind)
 #: Files that are known to unpack.
 _MAX_CHECKED = 10_000
 
@@ -77,15 +88,15 @@ class ArchiveStore:
         """Return one page of the archives in these stores, in the order of their names, and whether others follow.
 
         Args:
-            kinds: Of the stores, in the order in which they are listed.
+            kinds: Of the stores, workflows first.
             after: Which archive to list after, which may be gone; None for the start.
             limit: Archives wanted, >= 1.
         """
         names = [
             (kind, name)
-            for kind in (kinds if after is None else kinds[kinds.index(after[0]) :])
+            for kind in kinds
             for name in self._folders.named(kind).names()
-            if after is None or kind is not after[0] or name > after[1]
+            if after is None or (_ORDER.index(kind), name) > (_ORDER.index(after[0]), after[1])
         ]
         found = list(islice(self._found(names), limit + 1))
         page = found[:limit]
@@ -145,7 +156,7 @@ class ArchiveStore:
         """Return what is in an archive, and what is known about its file.
 
         Raises:
-            ArchiveNotFound, BadRequest, UrlNotAllowed, InvalidArchive: As `ArchiveFolder.find` says.
+            ArchiveNotFound, InvalidArchive: As `ArchiveFolder.find` says; what cannot be a name is not there, either.
             TooManyRequests: As many archives as allowed are looked into.
         """
         path = self._find(kind, file)
@@ -196,7 +207,7 @@ class ArchiveStore:
         has read it and not claimed it yet has kept its bytes, and needs the file no more.
 
         Raises:
-            ArchiveNotFound, BadRequest, UrlNotAllowed, InvalidArchive: As `ArchiveFolder.find` says.
+            ArchiveNotFound, InvalidArchive: As `ArchiveFolder.find` says; what cannot be a name is not there, either.
             ArchiveInUse: A version uses it, finished or not.
             StalePlan: The plan that this carries out is outdated.
             FolderUnavailable, InsufficientStorage: The store cannot be written.
@@ -262,8 +273,8 @@ class ArchiveStore:
             return folder.find(file)
         except RelativePathRefused:
             raise
-        except ArchiveNotFound as error:
-            raise ArchiveNotFound(file, kind) from error
+        except (ArchiveNotFound, BadRequest, UrlNotAllowed) as error:  # What cannot be its name is not there, either.
+            raise ArchiveNotFound(shortened(file), kind) from error
 
 
 def _check_unused(reader: Reader, kind: ArchiveKind, file: str) -> None:
