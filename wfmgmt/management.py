@@ -2,6 +2,7 @@
 
 from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.kept import KeptArchives
+from wfmgmt.archives.receiving import Receiver
 from wfmgmt.archives.report import ReportRules
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.control.client import RuntimeClient
@@ -31,6 +32,7 @@ from wfmgmt.services.releases import Releases
 from wfmgmt.services.removal import Removal
 from wfmgmt.services.scaling import Scaling
 from wfmgmt.services.store_files import StoreFiles
+from wfmgmt.services.uploads import UploadCounter, Uploads
 from wfmgmt.settings import Settings, thread_policy
 
 
@@ -41,6 +43,7 @@ class Services:
         settings: The settings in force.
         on_loop_failure: Counts failures of what goes on in the background.
         on_operation_ended: Counts operations that ended.
+        on_stored: Counts uploads that were stored.
         runtime: Calls the runtime; over the socket of the instance unless given.
     """
 
@@ -50,10 +53,13 @@ class Services:
         *,
         on_loop_failure: FailureCounter = lambda _: None,
         on_operation_ended: EndCounter = lambda *_: None,
+        on_stored: UploadCounter = lambda _store, _bytes: None,
         runtime: RuntimeClient | None = None,
     ) -> None:
         self.settings = settings
-        self.registry = Registry(settings.database, connections=settings.web_threads + settings.operations + 3)
+        self.registry = Registry(
+            settings.database, connections=settings.web_threads + settings.operations + settings.max_uploads + 3
+        )
         self.leases = Leases(settings.run_folder / "leases")
         self.runtime = runtime or RuntimeClient(
             settings.control_socket, drain_timeout_s=settings.drain_timeout_s, max_install_s=settings.max_install_s
@@ -138,16 +144,30 @@ class Services:
             enforcement=enforcement,
             long_requests=self.long_requests,
         )
+        rules = ReportRules(
+            limits=settings.limits,
+            requirements=settings.model_requirements,
+            has_models=settings.model_server == "local",
+        )
         self.archive_store = ArchiveStore(
             registry=self.registry,
             folders=self.folders,
             kept=self.kept,
-            rules=ReportRules(
-                limits=settings.limits,
-                requirements=settings.model_requirements,
-                has_models=settings.model_server == "local",
-            ),
+            rules=rules,
             reports=max(1, settings.web_threads // 4),
+        )
+        self.uploads = Uploads(
+            registry=self.registry,
+            folders=self.folders,
+            seen=self.kept.seen,
+            leases=self.leases,
+            receiver=Receiver(
+                self.folders,
+                max_bytes=settings.upload_limit_mb * MIB,
+                max_store_bytes=settings.store_limit_mb * MIB,
+            ),
+            rules=rules,
+            on_stored=on_stored,
         )
         self.cancellation = Cancellation(self.registry)
         self.registration_queue = RegistrationQueue(

@@ -7,11 +7,12 @@ from wfmgmt.api.archives import add_archive_routes, archives_blueprint
 from wfmgmt.api.explain import add_explain_views
 from wfmgmt.api.guard import GuardedApplication, ManagementGuard
 from wfmgmt.api.logs import add_log_views
-from wfmgmt.api.metrics import Metrics, record_loop_failure, record_operation, shared_folder
+from wfmgmt.api.metrics import Metrics, record_loop_failure, record_operation, record_upload, shared_folder
 from wfmgmt.api.monitoring import monitoring_blueprint
 from wfmgmt.api.operations import add_operation_routes, operations_blueprint
 from wfmgmt.api.releases import add_release_routes, add_release_views
 from wfmgmt.api.scaling import add_scaling_routes
+from wfmgmt.api.uploads import add_upload_routes
 from wfmgmt.api.workflows import add_workflow_routes, add_workflow_views
 from wfmgmt.api.writes import Writes
 from wfmgmt.http.browser_guard import BrowserGuard
@@ -32,7 +33,10 @@ def create_app(settings: Settings | None = None) -> Flask:
         SettingsInvalid: A setting is unknown or has a wrong value.
     """
     services = Services(
-        settings or settings_in_force(), on_loop_failure=record_loop_failure, on_operation_ended=record_operation
+        settings or settings_in_force(),
+        on_loop_failure=record_loop_failure,
+        on_operation_ended=record_operation,
+        on_stored=record_upload,
     )
     return make_application(services)
 
@@ -47,6 +51,7 @@ def make_application(services: Services) -> Flask:
     add_workflow_routes(
         writes, registration=services.registration, queue=services.registration_queue, removal=services.removal
     )
+    add_upload_routes(writes, uploads=services.uploads)
     add_operation_routes(writes, cancellation=services.cancellation)
     add_archive_routes(writes, archives=services.archive_store)
     add_workflow_views(workflows, inspection=services.inspection)

@@ -33,6 +33,8 @@ _RULES = (
     *("paused: ", "traffic: unknown key", "mirror.", "weight: expected at most", "sticky.header: ", "routes: "),
     "Parameters next_page_token and after: give one of them, not both.",
     "Parameters state and after: give one of them, not both;",
+    # Archives: their form, their names, which depend on the store, and digests that they have to have.
+    *("The body is not an archive: ", "File name ", "DigestMismatchException", "Header Repr-Digest: "),
     "of the multipart body has no name; expected a form field.",
     "The multipart body cannot be read: part 1 has no head of its own.",  # That is how a form without fields is sent.
 )

@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 from wfmgmt import errors
-from wfmgmt.errors import commands, loading, predictions
+from wfmgmt.errors import commands, loading, predictions, uploads
 from wfmgmt.http.answers import STATUS_AND_TYPE, status_and_type
 
 
@@ -19,7 +19,9 @@ def _leaves(module: ModuleType) -> list[type[errors.WfmgmtError]]:
 
 
 @pytest.mark.parametrize(
-    "kind", [*_leaves(errors), *_leaves(loading), *_leaves(predictions)], ids=lambda kind: kind.__name__
+    "kind",
+    [*_leaves(errors), *_leaves(loading), *_leaves(predictions), *_leaves(uploads)],
+    ids=lambda kind: kind.__name__,
 )
 def test_every_error_has_a_line_of_its_own_or_of_its_parent(kind: type[errors.WfmgmtError]) -> None:
     """No error that a request can meet falls through to 500 by accident."""
@@ -32,7 +34,9 @@ def test_no_request_meets_an_error_of_a_command(kind: type[errors.WfmgmtError]) 
     assert not any(parent in STATUS_AND_TYPE for parent in kind.__mro__)
 
 
-@pytest.mark.parametrize("module", [errors, loading, predictions, commands], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [errors, loading, predictions, uploads, commands], ids=lambda module: module.__name__
+)
 def test_every_error_is_drawn_in_the_tree_of_its_module(module: ModuleType) -> None:
     """The picture at the top of a module shows every class in it."""
     drawn = (module.__doc__ or "").split()
@@ -41,7 +45,12 @@ def test_every_error_is_drawn_in_the_tree_of_its_module(module: ModuleType) -> N
 
 def test_every_module_of_errors_is_looked_at() -> None:
     """A module that is added to the package gets into these tests, too."""
-    assert {module.name for module in pkgutil.iter_modules(errors.__path__)} == {"commands", "loading", "predictions"}
+    assert {module.name for module in pkgutil.iter_modules(errors.__path__)} == {
+        "commands",
+        "loading",
+        "predictions",
+        "uploads",
+    }
 
 
 @pytest.mark.parametrize(

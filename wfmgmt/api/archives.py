@@ -20,7 +20,7 @@ from wfmgmt.services.archive_store import ArchiveStore, StoredArchive
 DEFAULT_ARCHIVES, MAX_ARCHIVES = 100, 1000
 STORES: Mapping[str, ArchiveKind] = {kind.folder: kind for kind in ArchiveKind}
 #: One of the two, in a path.
-_STORE = f"<any({', '.join(STORES)}):store>"
+STORE = f"<any({', '.join(STORES)}):store>"
 AFTER_FORM = rf"({'|'.join(STORES)})/[^/\\\x00-\x1f\x7f-\x9f]{{1,255}}"
 LISTING: Mapping[str, Mapping[str, Any]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_ARCHIVES, "default": DEFAULT_ARCHIVES},
@@ -31,7 +31,7 @@ LISTING: Mapping[str, Mapping[str, Any]] = {
 def add_archive_routes(writes: Writes, *, archives: ArchiveStore) -> None:
     """Add the route that removes an archive."""
 
-    @writes.route("DELETE", f"/archives/{_STORE}/<file>", REMOVE_ARCHIVE, render=_removed)
+    @writes.route("DELETE", f"/archives/{STORE}/<file>", REMOVE_ARCHIVE, render=_removed)
     def remove_archive(call: Call, store: str, file: str) -> str | Plan:
         """Remove an archive that no version uses."""
         carry_out = archives.plan if call.change.dry_run else archives.remove
@@ -47,12 +47,12 @@ def archives_blueprint(archives: ArchiveStore) -> Blueprint:
         """List the archives in both stores."""
         return _page(archives, tuple(ArchiveKind))
 
-    @blueprint.get(f"/archives/{_STORE}")
+    @blueprint.get(f"/archives/{STORE}")
     def list_store(store: str) -> Response:
         """List the archives in one store."""
         return _page(archives, (STORES[store],))
 
-    @blueprint.get(f"/archives/{_STORE}/<file>")
+    @blueprint.get(f"/archives/{STORE}/<file>")
     def show_archive(store: str, file: str) -> Response:
         """Show what is in an archive."""
         query_parameters(request, {})

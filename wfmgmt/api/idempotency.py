@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from flask import Request
 
+from wfmgmt.api.parameters import is_file
 from wfmgmt.domain.audit import canonical_json
 from wfmgmt.domain.names import quoted
 from wfmgmt.errors import BadRequest
@@ -37,7 +38,9 @@ def keyed_request(request: Request, actor: str) -> KeyedRequest | None:
 def _digest(request: Request) -> str:
     """Return a digest over query, body and conditions. Fields of a form count, not the boundary between them."""
     body: object
-    if request.mimetype in _FORMS:
+    if is_file(request):  # Of which a digest need not be known before it is read.
+        body = [request.content_length, request.headers.get("Repr-Digest")]
+    elif request.mimetype in _FORMS:
         body = [sorted(request.form.items(multi=True)), sorted(request.files)]
     else:
         body = request.get_data().hex()

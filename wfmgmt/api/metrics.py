@@ -48,6 +48,10 @@ _OPERATIONS = Histogram(
 )
 
 
+_UPLOADS = Counter("wfmgmt_uploads", "Archives that were uploaded into the stores", ["store"], registry=_OWN)
+_UPLOADED = Counter("wfmgmt_uploaded_bytes", "Bytes of archives that were uploaded", ["store"], registry=_OWN)
+
+
 @cache
 def _children(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
     """Return what counts answers of one kind; finding it anew would take as long as counting."""
@@ -64,6 +68,13 @@ def record_operation(kind: OperationKind, outcome: OperationState, duration_s: f
     """Count an operation that ended."""
     with _counting():
         _OPERATIONS.labels(kind.value, outcome.value).observe(duration_s)
+
+
+def record_upload(store: str, size_bytes: int) -> None:
+    """Count an archive that was stored."""
+    with _counting():
+        _UPLOADS.labels(store).inc()
+        _UPLOADED.labels(store).inc(size_bytes)
 
 
 def _counting() -> suppress:

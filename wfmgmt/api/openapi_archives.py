@@ -5,6 +5,7 @@ from typing import Any
 
 from wfmgmt.api.archives import LISTING, STORES
 from wfmgmt.api.openapi_parts import either, write
+from wfmgmt.api.openapi_uploads import UPLOAD_OPERATION
 from wfmgmt.api.write_rules import REMOVE_ARCHIVE
 from wfmgmt.archives.imports import ModuleSource
 from wfmgmt.domain.archives import ArchiveKind
@@ -103,6 +104,7 @@ ARCHIVE_PATHS: dict[str, Any] = {
             "summary": "Show what is in an archive and whether it can be registered; none of its code is run",
             "responses": {"200": json_answer("The report", ref("ArchiveReport")), **errors(HTTPStatus.NOT_FOUND)},
         },
+        "put": UPLOAD_OPERATION,
         "delete": write(
             REMOVE_ARCHIVE,
             "removeArchive",

@@ -111,6 +111,17 @@ REGISTER = WriteRule(
     records_refusals=True,
 )
 REMOVE_ARCHIVE = WriteRule(action=AuditAction.REMOVE_ARCHIVE, parameters={})
+UPLOAD = WriteRule(
+    action=AuditAction.UPLOAD,
+    parameters={
+        "replace": {"type": "boolean", "description": "Replace another file of that name that no workflow uses"},
+        "sha256": {
+            "type": "string",
+            "pattern": "^([0-9A-Fa-f]{64})?$",
+            "description": "The digest that the archive has to have; `Repr-Digest` says the same",
+        },
+    },
+)
 CANCEL = WriteRule(action=AuditAction.CANCEL, parameters={})
 UNREGISTER = WriteRule(action=AuditAction.UNREGISTER, parameters={})
 UNREGISTER_VERSION = WriteRule(action=AuditAction.UNREGISTER_VERSION, parameters={})

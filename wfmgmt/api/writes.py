@@ -1,7 +1,7 @@
 """What all routes that change something have in common: parameters, conditions, idempotency, records of refusals."""
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -44,11 +44,13 @@ class Call:
         change: Who asks, and under which conditions.
         parameters: What is asked.
         wanted: What the route's own reader made of them.
+        received: What the route has received; None when its body is parameters.
     """
 
     change: Change
     parameters: Parameters
     wanted: Any
+    received: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,7 @@ class _Write:
         view: Carries it out and returns a result, given a `Call` and the names in the path.
         render: Turns the result into an answer.
         names: The names in the path.
+        received: What its body was received as; None when that is parameters.
     """
 
     rule: WriteRule
@@ -68,6 +71,7 @@ class _Write:
     view: Callable[..., Any]
     render: Callable[[Any], Answer]
     names: Mapping[str, str]
+    received: Any = None
 
 
 class Writes:
@@ -92,6 +96,7 @@ class Writes:
         *,
         render: Callable[[Any], Answer],
         read: Callable[[Parameters], Any] = lambda _: None,
+        receive: Callable[..., AbstractContextManager[Any]] | None = None,
     ) -> Callable[[_View], _View]:
         """Return a decorator that makes a function the view of a route.
 
@@ -102,11 +107,22 @@ class Writes:
             render: Turns what the function returns into an answer. It is called in the transaction that makes the
                 change, too, so it only looks at what it is given.
             read: Reads what the function wants; what it refuses is recorded here in any case.
+            receive: Receives a body that is no parameters, given the names in the path.
         """
 
         def decorate(view: _View) -> _View:
             def answer(**names: str) -> Response:
-                return self._answer(_Write(rule=rule, read=read, view=view, render=render, names=names))
+                write = _Write(rule=rule, read=read, view=view, render=render, names=names)
+                if receive is None:
+                    return self._answer(write)
+                with ExitStack() as received:
+                    try:
+                        write = replace(write, received=received.enter_context(receive(**names)))
+                    except WfmgmtError as error:
+                        if not _is_dry_run():
+                            self._record(write, _origin(), error)
+                        raise
+                    return self._answer(write)
 
             self._blueprint.add_url_rule(path, f"{method} {path}".replace(".", "_"), answer, methods=[method])
             return view
@@ -133,7 +149,7 @@ class Writes:
             return Answer(body=response.get_data(), status=response.status_code, headers=headers)
 
     def _carry_out(self, write: _Write, keep: Keep | None) -> Answer:
-        origin = Origin(actor=ANONYMOUS, address=request.remote_addr or "", request_id=g.request_id)
+        origin = _origin()
         call = self._read(write, origin, keep)
         try:
             if "name" in write.names:
@@ -165,7 +181,7 @@ class Writes:
             raise
         if keep is not None:
             change = replace(change, on_made=lambda writer, result: keep(writer, write.render(result)))
-        return Call(change=change, parameters=parameters, wanted=wanted)
+        return Call(change=change, parameters=parameters, wanted=wanted, received=write.received)
 
     def _record(self, write: _Write, origin: Origin, error: WfmgmtError) -> None:
         """Record a refused change. A change of what does not exist is none."""
@@ -183,6 +199,10 @@ class Writes:
             },
         )
         self._failures.record(event, error)
+
+
+def _origin() -> Origin:
+    return Origin(actor=ANONYMOUS, address=request.remote_addr or "", request_id=g.request_id)
 
 
 def _is_dry_run() -> bool:

@@ -7,14 +7,14 @@ import re
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from wfmgmt.archives.durable import full_disk_reported, new_durable_file, sync_folder
 from wfmgmt.archives.other_formats import folder_hint, tar_hint
 from wfmgmt.archives.urls import is_remote
-from wfmgmt.domain.names import shortened
+from wfmgmt.domain.names import quoted, shortened
 from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.errors import (
     ArchiveNotFound,
@@ -27,6 +27,8 @@ from wfmgmt.errors import (
 )
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+#: What names of uploads do not have, beside the control characters: what stands for bytes that are not UTF-8.
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
 _OWNER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PART = re.compile(r"\.([A-Za-z0-9._-]{1,64})-[0-9a-f]{32}\.(part|moved)")
 _SLASH = re.compile(r"[/\\]")
@@ -119,9 +121,26 @@ class ArchiveFolder:
             raise FolderUnavailable("store", exc) from exc
         return sorted(name for name in names if _is_plain(name) and name.isprintable())
 
+    def check_free_name(self, name: str) -> None:
+        """Check that an archive in the folder may have this name.
+
+        Raises:
+            BadRequest: It may not.
+        """
+        is_fit = _is_plain(name) and ".." not in name and _UNFIT.search(name) is None
+        if not (is_fit and name.endswith(self._suffix) and len(name.encode()) <= _MAX_NAME_BYTES):
+            raise BadRequest(
+                f"File name {quoted(name)}: expected one that ends in {self._suffix}, of {_MAX_NAME_BYTES} bytes at "
+                "most, without slashes, control characters and .., and that does not begin with a dot."
+            )
+
     def path(self, name: str) -> Path:
-        """Return where an archive of `names` is."""
+        """Return where an archive lies that has, or is to have, a name which was checked."""
         return self._folder / name
+
+    def sizes(self) -> dict[tuple[int, int], int]:
+        """Return the sizes of all files, parts too, each once however many names it has."""
+        return {(info.st_dev, info.st_ino): info.st_size for _, info in self._entries()}
 
     def reserve(self, owner: str) -> Path:
         """Return the path of a new part, at which nothing exists yet.
@@ -188,6 +207,35 @@ class ArchiveFolder:
                 (self._folder / name).unlink(missing_ok=True)
                 raise
         return True
+
+    def replace(self, part: Path, name: str, owner: str) -> Path:
+        """Give a finished part the name of another file, and return the part that this one is then.
+
+        Raises:
+            InsufficientStorage: The disk is full; nothing was replaced.
+        """
+        target, aside = self._folder / name, self.reserve(owner)
+        with full_disk_reported():
+            try:
+                os.link(target, aside, follow_symlinks=False)
+            except OSError as exc:
+                if exc.errno not in _NO_LINKS:
+                    raise
+                shutil.copy2(target, aside)
+            try:
+                part.replace(target)
+                sync_folder(self._folder)
+            except BaseException:
+                aside.replace(target)
+                raise
+        return aside
+
+    def hand_over(self, part: Path, owner: str) -> None:
+        """Make a part that of another owner, if it is there."""
+        new = self.reserve(owner)
+        for old_file, new_file in ((_marker(part), _marker(new)), (part, new)):
+            with contextlib.suppress(FileNotFoundError):
+                old_file.rename(new_file)
 
     def discard(self, part: Path) -> None:
         """Remove a part if it is there."""
@@ -296,7 +344,10 @@ class ArchiveFolder:
 
     def _files(self) -> dict[str, tuple[int, int]]:
         """Return the names of the regular files, each with the identity of the file behind it."""
-        files = {}
+        return {name: (info.st_dev, info.st_ino) for name, info in self._entries()}
+
+    def _entries(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield the regular files with what is known of each."""
         with os.scandir(self._folder) as entries:
             for entry in entries:
                 # A file can go between the listing and the look at it; inode numbers of listings are not unique
@@ -304,8 +355,7 @@ class ArchiveFolder:
                 with contextlib.suppress(FileNotFoundError):
                     info = entry.stat(follow_symlinks=False)
                     if stat.S_ISREG(info.st_mode):
-                        files[entry.name] = (info.st_dev, info.st_ino)
-        return files
+                        yield entry.name, info
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,18 +1,32 @@
 """The connection of a client of the management address."""
 
+import select
 import socket
+import time
+from collections.abc import Callable
 from typing import Any
 
+from wfmgmt.errors import ShuttingDown
+from wfmgmt.errors.uploads import UploadTooSlow
+
 _RECEIVE_BYTES = 64 * 1024
+_BODY_BYTES = 256 * 1024
+#: How often a thread that waits for a body looks whether the service stops.
+_LOOK_MS = 500
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class ClientSocket(socket.socket):
-    """A client's connection, on which nothing ever waits. What cannot be sent now is kept for later."""
+    """A client's connection, on which nothing waits but a thread for the body of an upload.
+
+    What cannot be sent now is kept for later.
+    """
 
     def __init__(self, accepted: socket.socket) -> None:
         super().__init__(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
         super().setblocking(False)  # noqa: FBT003 - the standard library takes no keyword
         self.unsent = bytearray()
+        self._wait_for_body: Callable[[], None] | None = None
 
     def setblocking(self, flag: bool, /) -> None:  # noqa: FBT001 - the base class sets the signature
         """Leave it as it is: gunicorn's threads would have it block."""
@@ -21,9 +35,57 @@ class ClientSocket(socket.socket):
         """Leave it as it is."""
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        """Return the end of the stream: a thread gets whole requests, so what it misses will not come."""
-        del bufsize, flags
-        return b""
+        """Return what has come of the body of an upload, once something has.
+
+        All other requests get to a thread when they are whole, so what it misses will not come: the end of the stream.
+
+        Raises:
+            UploadTooSlow: The time for the body is over.
+            ShuttingDown: The service stops.
+        """
+        if self._wait_for_body is None:
+            return b""
+        while True:
+            try:
+                return super().recv(min(bufsize, _BODY_BYTES), flags)
+            except BlockingIOError:
+                self._wait_for_body()
+            except OSError:
+                return b""
+
+    def expect_body(self, timeout_s: float, is_stopping: Callable[[], bool], *, is_held_back: bool) -> None:
+        """Have `recv` wait for a body.
+
+        Args:
+            timeout_s: How long the whole of it may take.
+            is_stopping: Becomes true when the service stops.
+            is_held_back: Whether the client waits for `100 Continue` before it sends the body.
+        """
+        until = time.monotonic() + timeout_s
+        due = [_CONTINUE] if is_held_back else []
+        poll = select.poll()
+        poll.register(self, select.POLLIN)
+
+        def wait() -> None:
+            if due:
+                self.unsent += due.pop()
+            self.flush()
+            poll.poll(_LOOK_MS)
+            if is_stopping():
+                raise ShuttingDown("The server is stopping.")
+            if time.monotonic() > until:
+                raise UploadTooSlow(timeout_s)
+
+        self._wait_for_body = wait
+
+    def end_body(self) -> None:
+        """Wait for nothing more; a client that was not asked for its body need not send it."""
+        self._wait_for_body = None
+
+    def send(self, data: Any, flags: int = 0, /) -> int:  # noqa: ANN401 - any buffer, as in the base class
+        """Send nothing: only gunicorn's `100 Continue` comes this way, which the client has when it is due."""
+        del flags
+        return len(data)
 
     def receive(self) -> bytes | None:
         """Return what has arrived, None when nothing has, nothing at the end of the stream."""
@@ -43,7 +105,7 @@ class ClientSocket(socket.socket):
         """Send what the client takes; a client that is gone takes everything."""
         try:
             while self.unsent:
-                del self.unsent[: self.send(self.unsent)]
+                del self.unsent[: super().send(self.unsent)]
         except BlockingIOError:
             return
         except OSError:

@@ -41,6 +41,7 @@ from wfmgmt.deployment.gunicorn_master import GunicornMaster  # noqa: E402
 from wfmgmt.deployment.host_limits import ensure_temporary_folder, raise_file_limit, web_connections  # noqa: E402
 from wfmgmt.deployment.inherited_sockets import InheritedSockets  # noqa: E402
 from wfmgmt.deployment.shared_metrics import CounterFiles, empty_folder  # noqa: E402
+from wfmgmt.deployment.web_worker import UploadRules  # noqa: E402
 
 _master = GunicornMaster(_settings)
 
@@ -101,6 +102,12 @@ def post_worker_init(worker: Any) -> None:
     with _one_line():
         counters = CounterFiles(_settings)
         worker.guard = worker.wsgi.extensions["wfmgmt.guard"]
+        long_requests = worker.wsgi.extensions["wfmgmt"].long_requests
+        worker.uploads = UploadRules(
+            max_uploads=_settings.max_uploads,
+            timeout_s=_settings.upload_timeout_s,
+            is_stopping=long_requests.is_stopping,
+        )
         worker.housekeeping = _master.housekeeping(worker.wsgi.extensions["wfmgmt"], check_counters=counters.check)
         worker.housekeeping.start()
     worker.has_started[0] = True

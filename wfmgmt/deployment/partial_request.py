@@ -24,6 +24,8 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked[ \t]*\r\n", re.IGNORECASE)
 _EXPECTS = re.compile(rb"\r\nexpect:[ \t]*100-continue", re.IGNORECASE)
+#: Requests whose bodies are files.
+_STREAMED = re.compile(rb"PUT /archives/")
 _REQUEST_ID = re.compile(rb"\r\nx-request-id:[ \t]*([!-~]*)[ \t]*\r\n", re.IGNORECASE)
 _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,16})[ \t]*(?:;|$)")
 
@@ -40,9 +42,15 @@ class PartialRequest:
         head: Request line and headers, once they are there.
         is_checked: Whether the browser guard has seen the head.
         refused: Why it refused the request.
+        is_streamed: Whether its body is for the application to read while it arrives.
+
+    Args:
+        streams: Whether there are such requests.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, streams: bool = False) -> None:
+        self.is_streamed = False
+        self._streams = streams
         self.received = bytearray()
         self.refusal = 0
         self.is_broken_off = False
@@ -61,6 +69,8 @@ class PartialRequest:
         self.received += data
         if not self._body_start and not self._read_head():
             return self._is_hopeless()
+        if self.is_streamed:
+            return True
         if self._chunked:
             return self._read_chunks()
         if self._length > MAX_BODY_BYTES:
@@ -74,6 +84,7 @@ class PartialRequest:
             return False
         self._body_start = self._searched = end + len(_HEAD_END)
         head = self.head = bytes(self.received[: self._body_start])
+        self.is_streamed = self._streams and _STREAMED.match(head) is not None
         self._chunked = _CHUNKED.search(head) is not None
         if (length := _LENGTH.search(head)) is not None:
             self._length = int(length[1][:_MAX_LENGTH])

@@ -12,8 +12,9 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from types import FrameType
@@ -38,6 +39,8 @@ from wfmgmt.api.guard import ManagementGuard
 from wfmgmt.deployment.client_socket import ClientSocket
 from wfmgmt.deployment.housekeeping import Housekeeping
 from wfmgmt.deployment.partial_request import PartialRequest
+from wfmgmt.deployment.streamed_body import StreamedBody
+from wfmgmt.errors.uploads import TooManyUploads
 from wfmgmt.http import access_log
 from wfmgmt.http.answers import (
     FRAMEWORK_TYPES,
@@ -76,6 +79,21 @@ class _NoHost(ParseException):  # type: ignore[misc]  # gunicorn has no types
         return "the header Host is missing"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadRules:
+    """What holds for requests whose bodies are files.
+
+    Attributes:
+        max_uploads: How many there may be at a time.
+        timeout_s: Longest time for one body.
+        is_stopping: Becomes true when the service stops.
+    """
+
+    max_uploads: int
+    timeout_s: float
+    is_stopping: Callable[[], bool]
+
+
 class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     """The web worker of the management plane.
 
@@ -85,10 +103,14 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
     Attributes:
         guard: Refuses requests of web pages before their bodies are there; the application refuses all others of them.
         housekeeping: What this web worker does beside; None until it has begun to.
+        uploads: For requests whose bodies are files, which have threads of their own; None when there are none.
     """
 
     guard: ManagementGuard | None = None
     housekeeping: Housekeeping | None = None
+    uploads: UploadRules | None = None
+    _upload_threads: ThreadPoolExecutor | None = None
+    _uploads_under_way = 0
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
         """Return the pool with all its threads started, so that none is missing once clients wait.
@@ -168,7 +190,7 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
 
     def _collect(self, conn: TConn, received: bytes = b"") -> None:
         """Begin a request, with what has been received of it already."""
-        conn.request = PartialRequest()
+        conn.request = PartialRequest(streams=self.uploads is not None)
         data = received or conn.sock.receive()
         if data is not None and self._has_all(conn, data):
             self._proceed(conn)
@@ -227,10 +249,44 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
             status, kind = status_and_type(error)
             _answer(conn.sock, conn.client, status, str(error), request_id=request_id, kind=kind)
             self._finish(conn, None)
+        elif request.is_streamed and self.uploads is not None:
+            self._begin_upload(conn, self.uploads)
         else:
-            conn.init()
-            conn.parser.unreader.unread(bytes(request.received))
+            self._init(conn)
             self.enqueue_req(conn)
+
+    def _init(self, conn: TConn) -> None:
+        conn.init()
+        conn.parser.unreader.unread(bytes(conn.request.received))
+
+    def _begin_upload(self, conn: TConn, rules: UploadRules) -> None:
+        """Give a request to a thread of its own, which may wait for the body, unless there are too many."""
+        if self._uploads_under_way >= rules.max_uploads:
+            self._refuse_upload(conn)
+            return
+        conn.sock.expect_body(rules.timeout_s, rules.is_stopping, is_held_back=conn.request.expects_continue)
+        self._init(conn)
+        if self._upload_threads is None:
+            self._upload_threads = ThreadPoolExecutor(rules.max_uploads, thread_name_prefix="upload")
+        try:
+            answered = self._upload_threads.submit(self.handle, conn)
+        except RuntimeError:  # The system has no room for another thread.
+            self._refuse_upload(conn)
+            return
+        self._uploads_under_way += 1
+        answered.add_done_callback(lambda done: self.method_queue.defer(self._end_upload, conn, done))
+
+    def _refuse_upload(self, conn: TConn) -> None:
+        error = TooManyUploads()
+        status, kind = status_and_type(error)
+        more = {"Retry-After": str(error.retry_after_s)}
+        _answer(conn.sock, conn.client, status, str(error), request_id=conn.request.request_id, kind=kind, more=more)
+        self._finish(conn, None)
+
+    def _end_upload(self, conn: TConn, answered: "Future[Any]") -> None:
+        self._uploads_under_way -= 1
+        conn.sock.end_body()
+        self._finish(conn, answered)
 
     def handle(self, conn: TConn) -> Any:  # noqa: ANN401 - gunicorn's own value
         """Answer one request. Runs in a thread."""
@@ -242,10 +298,14 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
     def handle_request(self, req: Request, conn: TConn) -> bool:
         """Call the application, with the body read: what is wrong with it is the client's error, not ours."""
         if isinstance(conn.sock, ClientSocket):
-            try:
-                req.body = io.BytesIO(req.body.read())
-            except NoMoreData as error:
-                raise InvalidChunkSize(b"larger than the body") from error
+            if conn.request.is_streamed:
+                req.body = StreamedBody(req.body)
+                req.force_close()  # Where the next request would begin is known only if all of the body is read.
+            else:
+                try:
+                    req.body = io.BytesIO(req.body.read())
+                except NoMoreData as error:
+                    raise InvalidChunkSize(b"larger than the body") from error
             if req.version >= _VERSION and not any(name == "HOST" for name, _ in req.headers):
                 raise _NoHost
             req.version = min(req.version, _VERSION)  # gunicorn would answer with that of the request.
@@ -347,6 +407,7 @@ def _answer(
     *,
     request_id: str | None = None,
     kind: str | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> None:
     """Answer for the application, on a connection that will be closed."""
     kind = kind or FRAMEWORK_TYPES[status]
@@ -358,6 +419,7 @@ def _answer(
         "Content-Length": str(len(body)),
         REQUEST_ID: request_id,
         **NO_CACHE,
+        **(more or {}),
     }
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     client.sendall(f"HTTP/1.1 {status} {kind}\r\n{lines}\r\n".encode() + body)

@@ -1,6 +1,6 @@
 """Every error that wfmgmt raises on purpose. Nothing here knows HTTP; `wfmgmt.http.answers` maps each to a status.
 
-Those of loads, of predictions and of commands are in the modules of this package, which have trees of their own.
+Those of loads, predictions, uploads and commands are in the modules of this package, which have trees of their own.
 
 WfmgmtError
 ├── BadRequest                  a parameter, body or name is wrong

@@ -9,7 +9,7 @@ from http import HTTPStatus
 import orjson
 
 from wfmgmt import errors
-from wfmgmt.errors import loading, predictions
+from wfmgmt.errors import loading, predictions, uploads
 
 #: Headers that every answer carries; TorchServe separates the directives with semicolons, HTTP wants commas.
 NO_CACHE = {
@@ -88,6 +88,11 @@ STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
     predictions.NodeFailed: (HTTPStatus.INTERNAL_SERVER_ERROR, "InternalServerException"),
     predictions.NodeServerFailed: (HTTPStatus.BAD_GATEWAY, "BadGatewayException"),
     predictions.NodeServerTimedOut: (HTTPStatus.GATEWAY_TIMEOUT, "GatewayTimeoutException"),
+    uploads.UploadTooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "RequestEntityTooLargeException"),
+    uploads.UploadTooSlow: (HTTPStatus.REQUEST_TIMEOUT, "RequestTimeoutException"),
+    uploads.DigestMismatch: (HTTPStatus.BAD_REQUEST, "DigestMismatchException"),
+    uploads.ArchiveExists: (HTTPStatus.CONFLICT, "ConflictStatusException"),
+    uploads.ArchiveInUse: (HTTPStatus.CONFLICT, "ConflictStatusException"),
     errors.Unavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableException"),
     errors.InsufficientStorage: (HTTPStatus.INSUFFICIENT_STORAGE, "InsufficientStorageException"),
 }

@@ -22,6 +22,7 @@ _DONE = {
     AuditAction.SCALE: "scaled",
     AuditAction.UPDATE: "node changed",
     AuditAction.RESET: "node reset",
+    AuditAction.UPLOAD: "uploaded",
     AuditAction.CANCEL: "cancelled",
     AuditAction.REMOVE_ARCHIVE: "archive removed",
 }
@@ -66,6 +67,7 @@ def _facts(action: AuditAction, detail: Mapping[str, Any]) -> Iterator[str]:
         yield url
     if (file := detail.get("file")) is not None:
         yield file
+        yield f"{file} ({detail.get('bytes')} bytes) into the {detail.get('store')} store"
     if (release := detail.get("release")) is not None:
         yield f"release {release} ({action})"
     if (after := detail.get("after")) is not None:

@@ -1,0 +1,52 @@
+"""The description of the endpoint that takes archives."""
+
+from http import HTTPStatus
+from typing import Any
+
+from wfmgmt.api.openapi_parts import write
+from wfmgmt.api.write_rules import UPLOAD
+from wfmgmt.http.openapi import json_answer, ref
+
+_REPORTED = {"file": {"type": "string"}, "sha256": {"type": "string"}, "bytes": {"type": "integer"}}
+UPLOAD_SCHEMAS: dict[str, Any] = {
+    "Uploaded": {
+        "type": "object",
+        "required": [*_REPORTED, "report"],
+        "properties": {**_REPORTED, "report": {"type": "object", "description": "What the archive holds"}},
+    }
+}
+#: What archives have neither of.
+_WITHOUT = ("plan", "If-Match")
+_DIGEST = {
+    "name": "Repr-Digest",
+    "in": "header",
+    "schema": {"type": "string", "pattern": "^sha-256=:[A-Za-z0-9+/]{43}=:$"},
+    "description": "The digest that the archive has to have (RFC 9530)",
+}
+#: Errors of uploads beside those of all writes.
+UPLOAD_ERRORS = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+
+def _operation() -> dict[str, Any]:
+    described = write(
+        UPLOAD,
+        "uploadArchive",
+        "Put an archive into a store",
+        {
+            "201": json_answer("Stored", ref("Uploaded"), Location={"schema": {"type": "string"}}),
+            "200": json_answer("The same archive was there, or it was a dry run", ref("Uploaded")),
+        },
+        *UPLOAD_ERRORS,
+    )
+    return {
+        **described,
+        "description": "The body is the archive, which is written to the disk while it arrives.",
+        "parameters": [*(each for each in described["parameters"] if each["name"] not in _WITHOUT), _DIGEST],
+        "requestBody": {
+            "required": True,
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        },
+    }
+
+
+UPLOAD_OPERATION = _operation()

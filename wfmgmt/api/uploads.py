@@ -1,0 +1,94 @@
+"""The endpoint that takes archives into the stores."""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from http import HTTPStatus
+from urllib.parse import quote
+
+from flask import request
+
+from wfmgmt.api.archives import STORE, STORES
+from wfmgmt.api.parameters import Parameters, given_parameters
+from wfmgmt.api.write_rules import UPLOAD
+from wfmgmt.api.writes import Call, Writes
+from wfmgmt.errors import BadRequest
+from wfmgmt.errors.uploads import UploadBrokenOff
+from wfmgmt.http.answers import json_body
+from wfmgmt.registry.kept_answers import Answer
+from wfmgmt.services.uploads import Upload, Uploaded, Uploads
+
+_PIECE_BYTES = 256 * 1024
+_DIGEST = re.compile(r"(?:^|,)\s*sha-256\s*=\s*:([A-Za-z0-9+/]{43}=):\s*(?:;[^,]*)?(?=,|$)")
+
+
+def add_upload_routes(writes: Writes, *, uploads: Uploads) -> None:
+    """Add the route that takes archives."""
+
+    def receive(store: str, file: str) -> AbstractContextManager[Upload]:
+        parameters = Parameters(given_parameters(request), UPLOAD.schemas)
+        for header in ("Content-Encoding", "Content-Range"):
+            if header in request.headers:
+                raise BadRequest(f"Header {header}: an archive is sent whole, and stored as it is sent.")
+        return uploads.receive(
+            STORES[store].value,
+            file,
+            _pieces(),
+            declared_bytes=request.content_length,
+            sha256=_expected_digest(parameters),
+        )
+
+    @writes.route("PUT", f"/archives/{STORE}/<file>", UPLOAD, render=_uploaded, receive=receive)
+    def upload(call: Call, store: str, file: str) -> Uploaded:
+        """Put an archive into a store."""
+        del store, file
+        if call.change.plan or call.change.expected is not None:
+            raise BadRequest("Parameter plan and header If-Match: archives have neither plans nor revisions.")
+        return uploads.store(call.received, call.change, replace=call.parameters.flag("replace") or False)
+
+
+def _pieces() -> Iterator[bytes]:
+    """Yield the body of the request as it arrives."""
+    body, left = request.environ["wsgi.input"], request.content_length
+    while left is None or left > 0:
+        piece = body.read(_PIECE_BYTES if left is None else min(_PIECE_BYTES, left))
+        if not piece:
+            break
+        if left is not None:
+            left -= len(piece)
+        yield piece
+    if left:
+        raise UploadBrokenOff
+
+
+def _expected_digest(parameters: Parameters) -> str:
+    """Return the SHA-256 that the body has to have, in hexadecimal digits; an empty text for any.
+
+    Source:
+        RFC 9530, Repr-Digest.
+    """
+    stated = parameters.text("sha256").lower()
+    if stated and re.fullmatch("[0-9a-f]{64}", stated) is None:
+        raise BadRequest("Parameter sha256: expected 64 hexadecimal digits.")
+    header = request.headers.get("Repr-Digest")
+    if header is None:
+        return stated
+    found = _DIGEST.search(header)
+    try:
+        digest = base64.b64decode(found[1], validate=True).hex() if found else ""
+    except binascii.Error:
+        digest = ""
+    if not digest or stated not in ("", digest):
+        raise BadRequest("Header Repr-Digest: expected sha-256=:<base64>:, of the same digest as parameter sha256.")
+    return digest
+
+
+def _uploaded(uploaded: Uploaded) -> Answer:
+    file = uploaded.file
+    body = {"file": file.name, "sha256": file.sha256, "bytes": file.size_bytes, "report": uploaded.report}
+    headers = {"Location": f"/archives/{file.store}s/{quote(file.name)}"} if uploaded.is_new else {}
+    return Answer(
+        body=json_body(body), status=HTTPStatus.CREATED if uploaded.is_new else HTTPStatus.OK, headers=headers
+    )
