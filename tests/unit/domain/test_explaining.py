@@ -208,11 +208,16 @@ CASES: dict[str, tuple[Facts, str, str | None, str]] = {
     ),
     "registration": (
         replace(FACTS, failed_operation=operation(state=OperationState.FAILED, error=FAILED, ended_at=BEFORE)),
-        "The register of version 1.0 by ann failed: no manifest",
+        "The operation register of version 1.0 by ann failed: no manifest",
         BEFORE,
         "wfmgmt wait 0a -o json",
     ),
-    "changed": (replace(FACTS, archive_file="changed"), "Seq.war in the store has changed", None, "wfmgmt register"),
+    "changed": (
+        replace(FACTS, archive_file="changed"),
+        "The archive seq.war in the store has changed",
+        None,
+        "wfmgmt register",
+    ),
     "gone": (with_node(store_file="gone"), "Its archive in the store is gone", None, "has kept it"),
 }
 

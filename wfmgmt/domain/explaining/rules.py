@@ -299,8 +299,8 @@ def registration_failed(facts: Facts) -> Iterator[Problem]:
     operation = facts.failed_operation
     if operation is not None and operation.error is not None:
         yield Problem(
-            what=f"The {operation.kind.value} of version {operation.version} by {operation.origin.actor} failed: "
-            f"{operation.error.message}",
+            what=f"The operation {operation.kind.value} of version {operation.version} by {operation.origin.actor} "
+            f"failed: {operation.error.message}",
             since=operation.ended_at,
             hint=f"Correct that, and try again. All about it: wfmgmt wait {operation.uid} -o json.",
         )
@@ -309,14 +309,14 @@ def registration_failed(facts: Facts) -> Iterator[Problem]:
 def store_files_differ(facts: Facts) -> Iterator[Problem]:
     """Files in the stores are not what was registered from them, which changes nothing about what runs."""
     files = [
-        (None, facts.archive, facts.archive_file),
-        *((each.name, "its archive", each.store_file) for each in facts.nodes),
+        (None, f"The archive {facts.archive}", facts.archive_file),
+        *((each.name, "Its archive", each.store_file) for each in facts.nodes),
     ]
     for node, file, state in files:
         if state in {"changed", "gone"}:
             yield Problem(
                 node=node,
-                what=f"{file[:1].upper()}{file[1:]} in the store {'has changed' if state == 'changed' else 'is gone'} "
+                what=f"{file} in the store {'has changed' if state == 'changed' else 'is gone'} "
                 "since it was registered. What runs is what was registered.",
                 hint="Nothing, unless the new file should run: wfmgmt register ARCHIVE --name "
                 f"{facts.workflow} --version NEW --set-default."
