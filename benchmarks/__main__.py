@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import archives, changes, idle, load, planes, single, volume
+from benchmarks import archives, changes, graphs, idle, load, planes, single, volume
 from benchmarks.figures import Figure, machine, table
 from benchmarks.wrk import WrkMissing
 
@@ -25,6 +25,7 @@ PARTS: dict[str, Callable[[Path], list[Figure]]] = {
     "routing": changes.routing,
     "mirror": changes.mirroring,
     "archive": archives.registering_large_models,
+    "graph": graphs.drawing,
 }
 
 

@@ -5,6 +5,7 @@ from flask import Blueprint, Flask
 from wfmgmt.api.application import make_app
 from wfmgmt.api.archives import add_archive_routes, archives_blueprint
 from wfmgmt.api.explain import add_explain_views
+from wfmgmt.api.graph import add_graph_views
 from wfmgmt.api.guard import GuardedApplication, ManagementGuard
 from wfmgmt.api.logs import add_log_views
 from wfmgmt.api.metrics import Metrics, record_loop_failure, record_operation, record_upload, shared_folder
@@ -57,6 +58,7 @@ def make_application(services: Services) -> Flask:
     add_workflow_views(workflows, inspection=services.inspection)
     add_release_routes(writes, releases=services.releases)
     add_release_views(workflows, inspection=services.inspection)
+    add_graph_views(workflows, inspection=services.inspection)
     add_log_views(workflows, inspection=services.inspection)
     add_explain_views(workflows, explaining=services.explaining)
     add_scaling_routes(writes, scaling=services.scaling)

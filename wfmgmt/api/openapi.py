@@ -4,6 +4,7 @@ from http import HTTPStatus
 from typing import Any
 
 from wfmgmt import __version__
+from wfmgmt.api.graph import GRAPH_PATHS
 from wfmgmt.api.logs import LOG_PATHS, LOG_SCHEMAS
 from wfmgmt.api.openapi_archives import ARCHIVE_PATHS, ARCHIVE_SCHEMAS
 from wfmgmt.api.openapi_explain import EXPLAIN_PATHS, EXPLAIN_SCHEMAS
@@ -233,6 +234,7 @@ MANAGEMENT_API: dict[str, Any] = {
             ),
         },
         **RELEASE_PATHS,
+        **GRAPH_PATHS,
         **LOG_PATHS,
         **EXPLAIN_PATHS,
         **NODE_PATHS,

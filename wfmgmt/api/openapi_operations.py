@@ -81,7 +81,9 @@ OPERATION_SCHEMAS: dict[str, Any] = {
 
 
 def _query(parameters: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"name": name, "in": "query", "schema": schema} for name, schema in parameters.items()]
+    return [
+        {"name": name, "in": "query", "allowEmptyValue": True, "schema": schema} for name, schema in parameters.items()
+    ]
 
 
 _FOUND = {

@@ -14,9 +14,9 @@ _ASYNCHRONOUS, _WAIT = "respond-async", "wait="
 _REVISION = re.compile("[1-9][0-9]{0,17}")
 
 
-def etag(revision: int) -> str:
-    """Return the entity tag of a revision."""
-    return f'"{revision}"'
+def etag(value: int | str) -> str:
+    """Return the entity tag of a revision, or of a digest."""
+    return f'"{value}"'
 
 
 def expected_revisions(request: Request) -> Container[int | None] | None:
@@ -44,9 +44,9 @@ def preferred_wait_s(request: Request) -> float | None:
     return min(waits[0], MAX_WAIT_S) if waits else 0.0
 
 
-def with_etag(request: Request, answer: Response, revision: int) -> Response:
+def with_etag(request: Request, answer: Response, value: int | str) -> Response:
     """Return the answer to a GET with its entity tag, or that the client has it already."""
-    if "If-None-Match" in request.headers and request.if_none_match.contains_weak(str(revision)):
+    if "If-None-Match" in request.headers and request.if_none_match.contains_weak(str(value)):
         answer = Response(status=HTTPStatus.NOT_MODIFIED)
-    answer.headers["ETag"] = etag(revision)
+    answer.headers["ETag"] = etag(value)
     return answer

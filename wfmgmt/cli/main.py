@@ -52,6 +52,7 @@ COMMANDS = {
     "versions": Entry("list the versions of a workflow", "workflows"),
     "diff": Entry("compare two versions of a workflow", "workflows"),
     "explain": Entry("say why a workflow is not ready or slow, and what to do", "explain"),
+    "graph": Entry("draw the graph of a workflow", "graph"),
     "logs": Entry("show the last lines of the log about the nodes of a workflow", "workflows"),
     "releases": Entry("list the releases of a workflow: who gave which version which share, when and why", "traffic"),
     "set-default": Entry("send all requests to one version", "traffic", is_write=True),

@@ -33,6 +33,7 @@ from wfmgmt.client.traffic import Release, Released, Releases, RoutingTable, Tra
 _MARGIN_S = 30
 MAX_PAGE = 1000
 WorkflowState = Literal["ready", "loading", "failed", "registering", "unregistering", "all"]
+GraphFormat = Literal["svg", "dot", "mermaid", "text"]
 RolloutAction = Literal["pause", "resume", "promote", "abort"]
 
 
@@ -188,6 +189,17 @@ def explained_text(name: str, *, version: str | None = None) -> Call[str]:
     """Return the same as text for people."""
     call = reading(f"{_path(name, version)}/explain", lambda answer: answer.body.decode())
     return replace(call, headers={"Accept": "text/plain"})
+
+
+def graph(name: str, *, version: str | None = None, format: GraphFormat = "svg") -> Call[str]:  # noqa: A002 - as the service calls it
+    """Draw the graph of a version of a workflow.
+
+    Args:
+        name: The workflow.
+        version: Its version; the default one unless given.
+        format: What to draw it as.
+    """
+    return reading(f"{_path(name, version)}/graph", lambda answer: answer.body.decode(), format=format)
 
 
 def unregister(name: str, *, version: str | None = None, **options: Unpack[WriteOptions]) -> Call[Status]:

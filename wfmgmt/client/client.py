@@ -105,6 +105,7 @@ class Client:
     register = _sending(calls.register)
     describe = _sending(calls.describe)
     versions = _sending(calls.versions)
+    graph = _sending(calls.graph)
     logs = _sending(calls.logs)
     explain = _sending(calls.explain)
     explained_text = _sending(calls.explained_text)
