@@ -268,6 +268,14 @@ RELEASE  MADE                 BY         KIND     ROUTES         REASON
       File
 """,
     ),
+    "graph seq/2.0": (
+        "GET /workflows/seq/2.0/graph",
+        "1  m → n\n│\n2  \x1b[2J\n".encode(),
+        0,
+        "1  m → n\n│\n2  \\x1b[2J\n",
+    ),
+    "graph seq --format svg": ("GET /workflows/seq/graph", b"<svg/>\n", 0, "<svg/>\n"),
+    "graph seq -o name": ("GET /workflows/seq/graph", b"1  m\n", 0, "seq\n"),
     "diff seq 1.0 2.0": (
         "GET /workflows/seq/diff",
         DIFF,

@@ -12,7 +12,7 @@ from itertools import pairwise
 from wfmgmt.domain.graphs.graph import Graph
 from wfmgmt.errors import BadRequest
 
-#: Points that a drawing may have; one of this size takes half a second.
+#: Points that a drawing may have; one of this size takes a second.
 MAX_POINTS = 20_000
 #: Sweeps through the layers, and how many points they may visit together.
 _MAX_SWEEPS, _MAX_VISITS = 24, 60_000
