@@ -41,7 +41,7 @@ def add_workflow_routes(
             return registration.plan(call.wanted, call.change)
         wait_s = preferred_wait_s(request)
         if wait_s is None and call.parameters.flag("synchronous") is not False:
-            return registration.register(call.wanted, call.change)
+            return queue.register(call.wanted, call.change)
         return queue.result(queue.accept(call.wanted, call.change), wait_s or 0)
 
     @writes.route("DELETE", "/workflows/<name>", UNREGISTER, render=_unregistered)

@@ -54,7 +54,7 @@ class Registered:
 
 @dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """A registration that is carried out later.
+    """A request that is carried out later.
 
     Attributes:
         status: What happens, in a sentence.

@@ -53,6 +53,8 @@ class Call(Generic[T]):
         body: What is sent, if anything.
         plane: To which address.
         takes_s: How long the service may need, when that is longer than usual.
+        of_operation: Makes the value of the operation, once it is done, that the service may have made of the request;
+            None when what it accepted is the value.
     """
 
     method: str
@@ -63,6 +65,7 @@ class Call(Generic[T]):
     body: bytes | None = None
     plane: Plane = Plane.MANAGEMENT
     takes_s: float = 0
+    of_operation: Callable[[Any], T] | None = None
 
     @property
     def target(self) -> str:

@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Literal, Unpack
 from urllib.parse import quote
@@ -25,7 +26,7 @@ from wfmgmt.client.call import (
 )
 from wfmgmt.client.errors import NotReady
 from wfmgmt.client.explain import Explanation
-from wfmgmt.client.operations import Operation, Operations, State
+from wfmgmt.client.operations import Operation, Operations, State, registered
 from wfmgmt.client.plans import Diff, Plan
 from wfmgmt.client.traffic import Release, Released, Releases, RoutingTable, Traffic
 
@@ -145,13 +146,14 @@ def register(
         startup_timeout=startup_timeout_s,
     )
     takes_s = 0 if startup_timeout_s is None else startup_timeout_s + _MARGIN_S
-    return writing("POST", "/workflows", reader(Registered), query=query, takes_s=takes_s, **options)
+    call = writing("POST", "/workflows", reader(Registered), query=query, takes_s=takes_s, **options)
+    return replace(call, of_operation=partial(registered, is_named=version is not None))
 
 
 def later(call: Call[Any]) -> Call[Accepted]:
     """Return the request that has a registration carried out later: `client.send(calls.later(calls.register(…)))`."""
     read: Callable[[Answer], Accepted] = reader(Accepted)
-    return replace(call, query={**call.query, **given(synchronous=False)}, takes_s=0, read=read)
+    return replace(call, query={**call.query, **given(synchronous=False)}, takes_s=0, read=read, of_operation=None)
 
 
 def describe(name: str, *, version: str | None = None) -> Call[Workflow]:

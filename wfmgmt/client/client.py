@@ -4,11 +4,12 @@ import inspect
 import time
 from collections.abc import Callable, Iterator
 from functools import wraps
+from http import HTTPStatus
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, get_args
 
 from wfmgmt.client import calls
 from wfmgmt.client.answers import Accepted, ListedWorkflow, Workflow
-from wfmgmt.client.call import Call, Plane
+from wfmgmt.client.call import Call, Plane, reader
 from wfmgmt.client.connection import Connection
 from wfmgmt.client.errors import NotReady, ServiceUnavailable, Unreachable
 from wfmgmt.client.operations import Operation
@@ -69,6 +70,7 @@ class Client:
         if inference_url is None and url == DEFAULT_URL:
             inference_url = DEFAULT_INFERENCE_URL
         urls = {Plane.MANAGEMENT: url, **({Plane.INFERENCE: inference_url} if inference_url else {})}
+        self._timeout_s = timeout_s
         self.connection = Connection(urls, token=token, timeout_s=timeout_s)
 
     def __enter__(self) -> Self:
@@ -89,9 +91,14 @@ class Client:
             Unreachable: No connection could be made, or it was lost.
             TimedOut: The answer did not come in time.
             MalformedAnswer: The answer is not of this service.
+            NotReady: The service carries the request out later than others, and was not done with it in time.
             ValueError: A prediction, and the inference address was not given.
         """
-        return call.read(self.connection.exchange(call))
+        answer = self.connection.exchange(call)
+        if answer.status != HTTPStatus.ACCEPTED or call.of_operation is None:
+            return call.read(answer)
+        accepted: Accepted = reader(Accepted)(answer)
+        return call.of_operation(self.wait(accepted.id, max(self._timeout_s, call.takes_s)))
 
     ping = _sending(calls.ping)
     page = _sending(calls.page)

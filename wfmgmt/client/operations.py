@@ -1,11 +1,14 @@
 """Operations as the service shows them, as frozen values."""
 
 from datetime import datetime
+from http import HTTPStatus
 from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
+from wfmgmt.client.answers import Registered
 from wfmgmt.client.call import CAMEL_CASE
+from wfmgmt.client.errors import ConflictStatus, Refused
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Phase = Literal["fetching", "checking", "loading", "switching"]
@@ -114,3 +117,29 @@ class Operations:
 
     operations: tuple[Operation, ...]
     next_after: int | None = None
+
+
+def registered(operation: Operation, *, is_named: bool) -> Registered:
+    """Return the answer to a registration that the service has carried out as an operation.
+
+    Args:
+        operation: It is done.
+        is_named: Whether the request named the version.
+
+    Raises:
+        Refused: It failed, or was cancelled.
+    """
+    path = f"/operations/{operation.id}"
+    if (error := operation.error) is not None:
+        kind = Refused.classes.get(error.type, Refused)
+        raise kind(status=error.code, type_=error.type, message=error.message, operation=path)
+    if operation.result is None:
+        raise ConflictStatus(
+            status=HTTPStatus.CONFLICT, message=f"The operation was {operation.state}.", operation=path
+        )
+    return Registered(
+        status=f"Workflow {operation.workflow} has been registered and scaled successfully.",
+        version=operation.version if is_named else None,
+        default=operation.result.default if is_named else None,
+        warnings=operation.result.warnings,
+    )

@@ -77,6 +77,17 @@ class RegistrationQueue:
         self._held = ExitStack()
         self._holder = ""
 
+    def register(self, request: RegistrationRequest, change: Change) -> Registered | Accepted:
+        """Register in the caller's thread, or later once as many threads as allowed are at work on registrations.
+
+        Raises:
+            WfmgmtError: As for `Registration.register` and `accept`.
+        """
+        try:
+            return self._registration.register(request, change)
+        except TooManyRegistrations:
+            return self.accept(request, change)
+
     def accept(self, request: RegistrationRequest, change: Change) -> Accepted:
         """Check what can be checked at once, and record that the rest is to be done.
 

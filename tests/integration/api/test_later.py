@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,25 @@ def test_few_are_carried_out_at_a_time_and_all_in_their_order(api: ManagementApi
     api.runtime.may_load.set()
     assert {done(api, each)["state"] for each in accepted} == {"succeeded"}
     assert sorted(api.runtime.loads[4:]) == ["w4/1.0", "w5/1.0", "w6/1.0"]
+
+
+def test_registration_that_finds_no_thread_is_carried_out_later(api: ManagementApi) -> None:
+    """What can be refused at once still is; one that asks for a plan has nothing to carry out."""
+    request = "POST /workflows?url=seq.war"
+    with ExitStack() as slots:
+        for _ in range(api.services.settings.concurrent_registrations):
+            slots.enter_context(api.services.long_requests.registration_slot())
+        answer = api.answer(request, 202, headers={"x-request-id": "r7"})
+        accepted = answer.get_json()
+        assert list(accepted) == ["status", "operation"]
+        assert (answer.headers["Location"], answer.headers["Retry-After"]) == (accepted["operation"], "1")
+        assert api.send(request, 409)["operation"] == accepted["operation"]
+        api.send("POST /workflows?url=nosuch.war", 404)
+        api.send("POST /workflows?url=fun.war&dry_run=true", 503)
+        assert done(api, accepted)["state"] == "succeeded"
+    assert api.query("SELECT action, outcome, request_id FROM audit_event WHERE request_id = 'r7'") == [
+        ("register", "succeeded", "r7")
+    ]
 
 
 def test_conditions_hold_when_it_is_carried_out(api: ManagementApi) -> None:

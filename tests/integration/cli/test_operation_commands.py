@@ -67,6 +67,18 @@ def test_registration_is_followed(capfd: pytest.CaptureFixture[str], last: Any, 
     assert [each.line for each in requests] == ["POST /workflows", *[f"GET /operations/{'a' * 32}"] * 3]
 
 
+@pytest.mark.parametrize(("last", "code", "said"), [(SUCCEEDED, 0, ""), (FAILED, 1, f": {FAILURE['message']}")])
+def test_registration_that_the_service_left_for_later_is_waited_for(
+    capfd: pytest.CaptureFixture[str], last: Any, code: int, said: str
+) -> None:
+    """Since the command was asked to wait, whether a thread of the service does or not."""
+    replies = iter([Reply(status=202, body=ACCEPTED), Reply(body=OPERATION), Reply(body=last)])
+    with FakeService(lambda _: next(replies)) as service:
+        assert main(["register", "a.war", "--url", service.url]) == code
+    assert capfd.readouterr().out == f"register seq 1.0 {last['state']}{said}\n"
+    assert service.requests[0].query == {"url": "a.war"}
+
+
 def test_error_names_the_operation_that_is_at_work(capfd: pytest.CaptureFixture[str]) -> None:
     """What is still being registered is not found, and not free either."""
     error = {"code": 404, "type": "WorkflowNotFoundException", "message": "Workflow not found: seq"}

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.fake_service import FakeService, Reply, Request, error, replies
 from wfmgmt.client import Client, ClientError, Refused, TimedOut, Unreachable, errors
-from wfmgmt.client.errors import MalformedAnswer, NotReady
+from wfmgmt.client.errors import ConflictStatus, MalformedAnswer, NotReady
 
 DONE = Reply(body={"status": "done"})
 EMPTY = Reply(body={"workflows": []})
@@ -57,6 +57,27 @@ SEQ = {
     "state": "ready",
     "storeFile": "same",
 }
+OPERATION = {
+    "id": "a" * 32,
+    "kind": "register",
+    "workflow": "seq",
+    "version": "1.0",
+    "url": "seq.war",
+    "state": "running",
+    "done": False,
+    "phase": "loading",
+    "progress": {"bytes": 0, "totalBytes": None, "nodes": {}},
+    "error": None,
+    "result": None,
+    "actor": "anonymous",
+    "requestId": "r1",
+    "createdAt": "2026-11-27T06:00:00.000000Z",
+    "startedAt": "2026-11-27T06:00:00.000000Z",
+    "endedAt": None,
+    "cancelledBy": None,
+}
+DONE_OPERATION = {**OPERATION, "done": True, "endedAt": "2026-11-27T06:00:01.000000Z"}
+RESULT = {"version": "1.0", "default": True, "revision": 1, "warnings": ["x"]}
 STARTING = {**SEQ, "nodes": [{**NODE, "readyWorkers": 0}]}
 
 
@@ -258,3 +279,43 @@ def test_wait_does_not_go_on_for_a_workflow_that_is_not_there() -> None:
         with pytest.raises(errors.WorkflowNotFound):
             client.wait_until_ready("seq", 60)
         assert time.monotonic() - started < 30
+
+
+def left_for_later(last: dict[str, object]) -> FakeService:
+    """Return a service that carries a registration out later, which ends like this."""
+    path = f"/operations/{OPERATION['id']}"
+    accepted = Reply(status=202, body={"status": "Processing the registration...", "operation": path})
+    return FakeService(replies(accepted, Reply(body=OPERATION), Reply(body={**DONE_OPERATION, **last})))
+
+
+def test_registration_that_is_carried_out_later_is_waited_for() -> None:
+    """Its caller wants to know what came of it, however the service has it done."""
+    with left_for_later({"state": "succeeded", "result": RESULT}) as service, Client(service.url) as client:
+        registered = client.register("seq.war", version="1.0")
+    assert registered.status == "Workflow seq has been registered and scaled successfully."
+    assert (registered.version, registered.default, registered.warnings) == ("1.0", True, ("x",))
+
+
+@pytest.mark.parametrize(
+    ("last", "kind", "status"),
+    [
+        (
+            {"state": "failed", "error": {"code": 404, "type": "WorkflowNotFoundException", "message": "none"}},
+            errors.WorkflowNotFound,
+            404,
+        ),
+        ({"state": "cancelled"}, ConflictStatus, 409),
+    ],
+    ids=["failed", "cancelled"],
+)
+def test_failure_of_what_was_carried_out_later_is_raised(
+    last: dict[str, object], kind: type[Refused], status: int
+) -> None:
+    """As if it had been the answer, with the operation."""
+    with (
+        left_for_later(last) as service,
+        Client(service.url) as client,
+        pytest.raises(kind) as raised,
+    ):
+        client.register("seq.war")
+    assert (raised.value.status, raised.value.operation) == (status, f"/operations/{OPERATION['id']}")

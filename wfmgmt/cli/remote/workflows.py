@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from http import HTTPStatus
 from operator import itemgetter
 from typing import Any, get_args
 
@@ -25,7 +26,7 @@ from wfmgmt.client.answers import (
     Worker,
     Workflow,
 )
-from wfmgmt.client.call import Call
+from wfmgmt.client.call import Answer, Call, reader
 from wfmgmt.client.operations import Operation
 from wfmgmt.logs import escaped
 
@@ -67,7 +68,7 @@ def _register_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _register(options: argparse.Namespace) -> Call[Any]:
-    call = calls.register(
+    call: Call[Any] = calls.register(
         options.archive,
         name=options.name,
         version=options.version,
@@ -76,11 +77,19 @@ def _register(options: argparse.Namespace) -> Call[Any]:
         startup_timeout_s=options.startup_timeout,
         **write_options(options),
     )
-    return calls.later(call) if (options.follow or not options.wait) and not options.dry_run else call
+    if options.dry_run:
+        return call
+    return calls.later(call) if options.follow or not options.wait else replace(call, read=_registered_or_accepted)
+
+
+def _registered_or_accepted(answer: Answer) -> Registered | Accepted:
+    """Return what was answered to a registration; a service that is at work on many others carries it out later."""
+    found: Registered | Accepted = reader(Accepted if answer.status == HTTPStatus.ACCEPTED else Registered)(answer)
+    return found
 
 
 def _follow(options: argparse.Namespace, answer: Registered | Accepted | Operation) -> Call[Operation] | None:
-    if not options.follow or isinstance(answer, Registered):
+    if isinstance(answer, Registered) or not (options.follow or options.wait):
         return None
     return next_look(answer)
 
