@@ -5,6 +5,7 @@ from pathlib import Path
 
 import requests
 
+from tests.support.deployments import deployed
 from tests.support.service import Service, wait_until
 
 LINE = r'127\.0\.0\.1 - - \[.+\] "GET {path} HTTP/1\.1" {status} \d+ "-" "{agent}" r1'
@@ -14,7 +15,7 @@ def test_access_log_has_a_line_for_each_request(tmp_path: Path) -> None:
     """Refused ones too; a query, which may hold a token, is left out, and lines cannot be forged."""
     path, errors = tmp_path / "access.log", tmp_path / "error.log"
     arguments = ["--access-logfile", str(path), "--error-logfile", str(errors)]
-    with Service(tmp_path / "i", *arguments, web_workers=1) as service:
+    with deployed(tmp_path / "i", *arguments, web_workers=1) as service:
         assert [file.stat().st_mode & 0o777 for file in (path, errors)] == [0o600, 0o600]
         path.write_text("")
         for sent, headers in (
@@ -37,7 +38,7 @@ def test_access_log_has_a_line_for_each_request(tmp_path: Path) -> None:
 
 def test_log_of_the_service_has_lines_of_requests_with_the_option(tmp_path: Path) -> None:
     """Standard output and standard error of the service under test are one file here."""
-    with Service(tmp_path / "i", "--access-logfile", "-", web_workers=1) as service:
+    with deployed(tmp_path / "i", "--access-logfile", "-", web_workers=1) as service:
         for _ in range(3):
             requests.get(f"{service.management}/workflows", timeout=10)
         wait_until(lambda: service.text_of_log().count('"GET /workflows HTTP/1.1" 200') == 3, what="the lines")

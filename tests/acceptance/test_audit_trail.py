@@ -14,12 +14,14 @@ import requests
 from tests.support.commands import call
 from tests.support.evidence import rows
 from tests.support.factories import make_mar, make_war
+from tests.support.records import make_database
 from tests.support.service import Service, wait_until
 
 
 @pytest.fixture(name="service", scope="module")
 def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     service = Service(tmp_path_factory.mktemp("audit") / "instance")
+    make_database(service.database)
     make_war(service.workflow_store)
     make_mar(service.model_store)
     make_war(service.workflow_store, name="broken", spec="models: {b: {url: broken.mar}}\ndag: {b: []}\n")
@@ -61,6 +63,7 @@ def test_each_change_leaves_exactly_one_row(
 def test_failures_of_anonymous_clients_grow_the_trail_by_bounded_amounts(tmp_path: Path) -> None:
     """Few of many get rows, whose texts are cut, and every change still has its own; the chain holds."""
     service = Service(tmp_path / "i", max_audited_failures=20, web_workers=1)
+    make_database(service.database)
     make_war(service.workflow_store)
     make_mar(service.model_store)
     url = "http://192.0.2.1/" + "x" * 4000

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.factories import make_mar, make_war
+from tests.support.records import make_database
 from tests.support.service import Service
 
 
@@ -27,6 +28,7 @@ def test_second_service_is_refused(service: Service, tmp_path: Path, what: str) 
 def test_both_stores_may_be_one_folder(tmp_path: Path) -> None:
     """As TorchServe's often are."""
     service = Service(tmp_path / "instance", workflow_store=tmp_path / "store", model_store=tmp_path / "store")
+    make_database(service.database)
     (tmp_path / "store").mkdir()
     make_war(tmp_path / "store")
     make_mar(tmp_path / "store")
@@ -42,6 +44,7 @@ def test_store_that_cannot_be_written_may_be_shared(tmp_path: Path) -> None:
     mounted = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _READ_ONLY, str(store)]
     services = [Service(tmp_path / name, prefix=mounted, model_store=store) for name in ("first", "second")]
     for service in services:
+        make_database(service.database)
         make_war(service.workflow_store)
     with services[0] as first, services[1] as second:
         assert [each.register("seq.war").status_code for each in (first, second)] == [200, 200]

@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from tests.support.changing import clients_at_work, make_version, releases, traffic
+from tests.support.deployments import deployed
 from tests.support.evidence import query
 from tests.support.service import Service, wait_until
 
@@ -47,7 +48,7 @@ IDLE = {**HALF, "guard": IDLE_GUARD, "steps": [{"weight": 50, "forSeconds": 1}, 
 @pytest.fixture(name="guarding", scope="module")
 def _guarding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Run a deployment in which the workflow `idle` is in the middle of a rollout that gets no request."""
-    with Service(tmp_path_factory.mktemp("guarding") / "instance", web_workers=2) as service:
+    with deployed(tmp_path_factory.mktemp("guarding") / "instance", web_workers=2) as service:
         register(service, "idle")
         assert traffic(service, IDLE, name="idle").status_code == 200
         yield service

@@ -67,8 +67,15 @@ def store_files(service: Service) -> tuple[str, str]:
     return described["storeFile"], described["nodes"][0]["storeFile"]
 
 
-@pytest.mark.parametrize("again", [restart, kill], ids=["restart", "kill"])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("way", "again"),
+    [
+        ("rewritten", restart),
+        ("renamed", kill),
+        pytest.param("rewritten", kill, marks=pytest.mark.slow),
+        pytest.param("renamed", restart, marks=pytest.mark.slow),
+    ],
+)
 def test_restart_loads_what_was_registered(service: Service, way: str, again: Callable[[Service], None]) -> None:
     """After the model was overwritten and the workflow's archive removed; the new file is for a new version."""
     new = make_mar(service.instance, name="m", source=source("second")).read_bytes()

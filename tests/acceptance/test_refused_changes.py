@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from tests.support.changing import NAME, make_version, traffic
+from tests.support.deployments import deployed
 from tests.support.evidence import assert_error, audit_of
 from tests.support.service import Service, wait_until
 
@@ -144,7 +145,7 @@ def _refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder: Path = tmp_path_factory.mktemp("refusing")
     flag = folder / "flag"
     flag.touch()
-    with Service(folder / "instance", web_workers=2, standby_s=1) as service:
+    with deployed(folder / "instance", web_workers=2, standby_s=1) as service:
         assert service.register(make_version(service, "1.0")).status_code == 200
         for version in OTHERS:
             model = {"model": BROKEN_LATER.format(flag=str(flag))} if version == "6.0" else {}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.support.deployments import deployed
 from tests.support.evidence import samples
 from tests.support.processes import web_workers
 from tests.support.service import Service, wait_until
@@ -62,7 +63,7 @@ def test_counters_outlive_web_workers_in_files_that_do_not_pile_up(tmp_path: Pat
     """Web workers that end after a few requests leave their counts to the next ones."""
     # The old worker of a slot may still be ending when the new one starts.
     max_files = 2 * 2 * WORKERS
-    with Service(tmp_path / "i", "--max-requests", "5", web_workers=WORKERS) as service:
+    with deployed(tmp_path / "i", "--max-requests", "5", web_workers=WORKERS) as service:
         before = 0.0
         for _ in range(3):
             for _ in range(10):
@@ -75,7 +76,7 @@ def test_counters_outlive_web_workers_in_files_that_do_not_pile_up(tmp_path: Pat
 
 def test_counters_outlive_a_web_worker_that_was_killed(tmp_path: Path) -> None:
     """What it counted last is not lost, and its files are used again."""
-    with Service(tmp_path / "i", web_workers=1) as service:
+    with deployed(tmp_path / "i", web_workers=1) as service:
         for _ in range(3):
             for _ in range(10):
                 ask(service)
@@ -106,7 +107,7 @@ def overwrite(file: Path, content: bytes) -> None:
 )
 def test_damaged_files_of_counters_are_made_anew(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     """No request fails for that, metrics go on without what was lost, and the same web worker counts again."""
-    with Service(tmp_path / "i", web_workers=1) as service:
+    with deployed(tmp_path / "i", web_workers=1) as service:
         for _ in range(10):
             ask(service)
         for file in files(service):

@@ -128,6 +128,7 @@ def test_service_ends_when_a_module_cannot_be_preloaded(tmp_path: Path, setting:
     """Exit code 2 and one line that names the setting, the module and the reason."""
     (tmp_path / "broken_module.py").write_text("raise ImportError('no such library')\n")
     service = Service(tmp_path / "instance", preload=setting)
+    make_database(service.database)
     service.environment["PYTHONPATH"] = str(tmp_path)
     process = service.launch()
     try:
@@ -146,6 +147,7 @@ def test_service_ends_when_a_module_cannot_be_preloaded(tmp_path: Path, setting:
 def test_service_ends_when_workers_may_have_too_little_memory(tmp_path: Path) -> None:
     """Exit code 2 and one line that names the setting and the least that is enough, and with that it starts."""
     service = Service(tmp_path / "instance", worker_memory_mb=8)
+    make_database(service.database)
     try:
         assert service.launch().wait(20) == 2, service.text_of_log()
     finally:
@@ -166,6 +168,7 @@ def test_service_ends_when_workers_may_have_too_little_memory(tmp_path: Path) ->
 def test_workflows_are_loaded_once_all_modules_are_preloaded(tmp_path: Path) -> None:
     """Those that are registered come up after a restart, too."""
     service = Service(tmp_path / "instance", preload="json,xml.dom.minidom")
+    make_database(service.database)
     make_war(service.workflow_store)
     make_mar(service.model_store)
     with service:

@@ -12,6 +12,7 @@ import requests
 
 from tests.support.factories import make_mar, make_war
 from tests.support.processes import runtime_pid
+from tests.support.records import make_database
 from tests.support.service import CHECKOUT, Service, pids_of, wait_until
 
 TALKATIVE = """
@@ -41,6 +42,7 @@ def _service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service
     redirections = {"closed": "1>&- 2>&-", "closed by its reader": "> >(exec true) 2>&1"}
     redirection = redirections.get(request.param, "")
     service = Service(tmp_path / "instance", prefix=("bash", "-c", f'exec "$@" {redirection}', "bash"))
+    make_database(service.database)
     make_war(service.workflow_store, name="talk", spec=SPEC)
     make_mar(service.model_store, source=TALKATIVE)
     descriptor = fill(service.log) if request.param == "not read" else -1

@@ -8,6 +8,7 @@ import pytest
 import requests
 
 from tests.support.factories import make_mar, make_war
+from tests.support.records import make_database
 from tests.support.service import Service, wait_until
 
 MODEL = """\
@@ -23,6 +24,7 @@ SECOND = (
 def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with `seq` in the versions 1.0, which is the default and echoes, and 2.0, which answers `two`."""
     service = Service(tmp_path_factory.mktemp("v") / "i")
+    make_database(service.database)
     make_war(service.workflow_store)
     make_mar(service.model_store)
     make_war(service.workflow_store, file_name="second.war", spec=SECOND)

@@ -18,6 +18,7 @@ import requests
 
 from tests.support.factories import make_mar, make_war
 from tests.support.processes import runtime_pid, runtime_pids
+from tests.support.records import make_database
 from tests.support.service import Service, wait_until
 
 #: A model that comes up once a file is gone, and fails while that file says so.
@@ -39,6 +40,7 @@ def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A deployment with the workflows `patient` and `hasty`, which have 60 seconds and one to answer."""
     folder = tmp_path_factory.mktemp("w")
     service = Service(folder / "instance", queue_size=QUEUE_SIZE)
+    make_database(service.database)
     make_war(service.workflow_store, name="w", spec="models: {m: {url: m.mar}}\ndag: {m: []}\n", handler=None)
     make_mar(service.model_store, name="m", source=GATED.format(gate=str(gate_of(service))))
     with service:

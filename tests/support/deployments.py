@@ -17,9 +17,9 @@ LIMITS = {"archive_entries": 50, "archive_unpacked_mb": 20}
 
 
 @contextmanager
-def deployed(folder: Path, **settings: Any) -> Iterator[Service]:
-    """Run a deployment that has to end well."""
-    service = Service(folder, **settings)
+def deployed(folder: Path, *arguments: str, **settings: Any) -> Iterator[Service]:
+    """Run a deployment, with more arguments for gunicorn and with these settings, that has to end well."""
+    service = Service(folder, *arguments, **settings)
     make_database(service.database)
     service.start()
     try:

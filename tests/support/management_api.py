@@ -1,10 +1,12 @@
 """The management application in this process, over a real database and stores, and a runtime in memory."""
 
+import shutil
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,10 @@ class FakeRuntime(RuntimeClient):
         self.is_dead = False
         self.may_load = threading.Event()
         self.may_load.set()
+
+    def resume(self, other: "FakeRuntime") -> None:
+        """Take over what another one has loaded and reached."""
+        self.loads, self.loaded, self.reached = [*other.loads], {*other.loaded}, [*other.reached]
 
     def load(self, target: LoadRequest, *, cancelled: Callable[[], bool]) -> WorkflowReport:
         """Load a version, or fail."""
@@ -204,10 +210,31 @@ def make_instance(folder: Path) -> Path:
     return folder
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """An instance to copy in which something was registered, which takes longer than a test.
+
+    Attributes:
+        folder: The instance.
+        runtime: The runtime that has loaded it.
+    """
+
+    folder: Path
+    runtime: FakeRuntime
+
+    @contextmanager
+    def copy(self, folder: Path) -> Iterator[ManagementApi]:
+        """Run the application over a copy, which is made in this folder."""
+        with management_api(shutil.copytree(self.folder, folder), like=self.runtime) as api:
+            yield api
+
+
 @contextmanager
-def management_api(folder: Path) -> Iterator[ManagementApi]:
-    """Run the application over an instance."""
+def management_api(folder: Path, *, like: FakeRuntime | None = None) -> Iterator[ManagementApi]:
+    """Run the application over an instance, perhaps with a runtime that has what another one had."""
     runtime = FakeRuntime(folder)
+    if like is not None:
+        runtime.resume(like)
     settings = Settings.load({}, instance=folder, max_audited_failures=1000, web_workers=1)
     services = Services(settings, runtime=runtime)
     try:

@@ -1,14 +1,15 @@
 """What all routes that change something have in common: conditions, idempotency, plans."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.management_api import ManagementApi
+from tests.support.management_api import ManagementApi, Snapshot
 from tests.support.service import wait_until
 from wfmgmt.host import available_cores
 from wfmgmt.registry.kept_answers import KeyedRequest
@@ -39,15 +40,24 @@ WRITES: dict[str, tuple[str, Any]] = {
 CASES = pytest.mark.parametrize(("request_", "body"), WRITES.values(), ids=WRITES)
 
 
+@pytest.fixture(name="busy_kept", scope="module")
+def _busy_kept(tmp_path_factory: pytest.TempPathFactory, two_kept: Snapshot) -> Snapshot:
+    """An instance to copy, of `busy`."""
+    folder = tmp_path_factory.mktemp("busy") / "i"
+    with two_kept.copy(folder) as two:
+        two.send("PUT /workflows/seq/2.0/set-default")
+        shares = [{"version": "1.0", "weight": 90}, {"version": "2.0", "weight": 10}]
+        two.send("PUT /workflows/seq/traffic", json={"routes": shares, "guard": {"maxErrorRate": 0.1}})
+        for version in ("1.0", "2.0"):
+            two.send(f"PUT /workflows/seq/{version}/nodes/m1?batch_size=9")
+    return Snapshot(folder=folder, runtime=two.runtime)
+
+
 @pytest.fixture(name="busy")
-def _busy(two: ManagementApi) -> ManagementApi:
+def _busy(tmp_path: Path, busy_kept: Snapshot) -> Iterator[ManagementApi]:
     """Both versions have a share or had one, a guard, and other settings than the spec's."""
-    two.send("PUT /workflows/seq/2.0/set-default")
-    shares = [{"version": "1.0", "weight": 90}, {"version": "2.0", "weight": 10}]
-    two.send("PUT /workflows/seq/traffic", json={"routes": shares, "guard": {"maxErrorRate": 0.1}})
-    for version in ("1.0", "2.0"):
-        two.send(f"PUT /workflows/seq/{version}/nodes/m1?batch_size=9")
-    return two
+    with busy_kept.copy(tmp_path / "i") as api:
+        yield api
 
 
 def make_possible(api: ManagementApi, request: str) -> None:

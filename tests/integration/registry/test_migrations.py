@@ -14,7 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from tests.support.operations import make_operation
-from tests.support.records import make_event, make_workflow
+from tests.support.records import make_database, make_event, make_workflow
 from wfmgmt.registry import schema
 from wfmgmt.registry.migrations import alembic_config
 from wfmgmt.registry.registry import Registry
@@ -142,7 +142,7 @@ def fill(folder: Path) -> None:
 @pytest.mark.parametrize("revision", ["base", *REVISIONS])
 def test_migrations_go_down_and_up_again_with_the_rows_intact(tmp_path: Path, revision: str) -> None:
     """What the older schema has tables and columns for stays, and the newest schema comes back exactly."""
-    upgrade(url_of(tmp_path))
+    make_database(tmp_path / "wfmgmt.db")
     fill(tmp_path)
     before, schema_before = contents(tmp_path), dump(tmp_path, schema_only=True)
     migrate(tmp_path, revision, down=True)
@@ -160,13 +160,13 @@ def test_released_schemas_upgrade(tmp_path: Path, revision: str) -> None:
     (tmp_path / "new").mkdir()
     migrate(tmp_path / "old", revision)
     upgrade(url_of(tmp_path / "old"))
-    upgrade(url_of(tmp_path / "new"))
+    make_database(tmp_path / "new/wfmgmt.db")
     assert dump(tmp_path / "old") == dump(tmp_path / "new")
 
 
 def test_upgrade_gives_functions_one_worker(tmp_path: Path) -> None:
     """Functions that were recorded with the workers they shared have one each; models keep theirs."""
-    upgrade(url_of(tmp_path))
+    make_database(tmp_path / "wfmgmt.db")
     fill(tmp_path)
     migrate(tmp_path, "0003", down=True)
     with closing(sqlite3.connect(tmp_path / "wfmgmt.db")) as connection, connection:
@@ -181,7 +181,7 @@ def test_upgrade_gives_functions_one_worker(tmp_path: Path) -> None:
 
 def test_upgrade_takes_tokens_out_of_addresses(tmp_path: Path) -> None:
     """Nothing of a query is left in the file, in no column and between none; everything else stays."""
-    upgrade(url_of(tmp_path))
+    make_database(tmp_path / "wfmgmt.db")
     fill(tmp_path)
     migrate(tmp_path, "0005", down=True)
     spec = "# {0}\nmodels:\n  m: {{url: '{0}'}}\n"
@@ -241,7 +241,7 @@ def test_upgrade_killed_at_any_statement_leaves_the_old_schema_with_its_rows(
     tmp_path: Path, revision: str, start: int, step: int
 ) -> None:
     """Whichever change was the last one, the database is as before; the next start finds it and migrates it."""
-    upgrade(url_of(tmp_path))
+    make_database(tmp_path / "wfmgmt.db")
     fill(tmp_path)
     migrate(tmp_path, revision, down=True)
     old = dump(tmp_path)
@@ -273,7 +273,7 @@ def test_processes_that_start_at_once_migrate_once(tmp_path: Path) -> None:
         starter.stdin.close()
     assert [starter.wait(120) for starter in starters] == [0, 0, 0, 0]
     (tmp_path / "new").mkdir()
-    upgrade(url_of(tmp_path / "new"))
+    make_database(tmp_path / "new/wfmgmt.db")
     assert dump(tmp_path) == dump(tmp_path / "new")
 
 
