@@ -151,6 +151,7 @@ class Operation:
         started_at: When the work began.
         ended_at: When it ended.
         cancelled_by: Who asked for its end; None when nobody did.
+        attempts: How often it was begun, if it was accepted for later; stops of the service do not count.
     """
 
     number: int
@@ -170,3 +171,4 @@ class Operation:
     started_at: str | None
     ended_at: str | None
     cancelled_by: str | None
+    attempts: int

@@ -370,10 +370,11 @@ class WorkflowNotReady(Unavailable):
 
 
 class Interrupted(Unavailable):
-    """The process that carried an operation out is gone."""
+    """The process that carried an operation out is gone, in each of its attempts."""
 
-    def __init__(self) -> None:
-        super().__init__("The process that carried this out is gone; nothing of it is left.")
+    def __init__(self, attempts: int = 1) -> None:
+        attempt = f", in {attempts} attempts" if attempts > 1 else ""
+        super().__init__(f"The process that carried this out is gone{attempt}; nothing of it is left.")
 
 
 class ShuttingDown(Unavailable):

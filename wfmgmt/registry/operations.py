@@ -156,7 +156,7 @@ class OperationWriter(OperationReader):
         """Give the first queued operation that may be taken to a process, and return it; None without one."""
         found = next((each for each in self.queued() if may_take(each)), None)
         if found is not None:
-            values = {**_STARTED, "lease": lease, "started_at": self._now}
+            values = {**_STARTED, "lease": lease, "started_at": self._now, "attempts": found.attempts + 1}
             self._connection.execute(update(table).where(_OF_ONE).values(values), {"of": found.uid})
         return found
 
@@ -164,10 +164,17 @@ class OperationWriter(OperationReader):
         """Record that somebody wants an operation to end."""
         self._connection.execute(update(table).where(_OF_ONE).values(cancelled_by=actor), {"of": uid})
 
-    def requeue(self, uid: str) -> bool:
-        """Let an operation that runs begin again later; False when it still has a version that it has claimed."""
+    def requeue(self, uid: str, *, is_counted: bool) -> bool:
+        """Let an operation that runs begin again later; False when it still has a version that it has claimed.
+
+        Args:
+            uid: The operation.
+            is_counted: Whether it has begun once more, as nothing but the work itself may be why it was interrupted.
+        """
         waits = update(table).where(_OF_ONE, table.c.state == OperationState.RUNNING, ~_IS_CLAIMED)
         values = {**_QUEUED, "lease": None, "started_at": None, "total_bytes": None}
+        if not is_counted:
+            values["attempts"] = table.c.attempts - 1
         return self._connection.execute(waits.values(values), {"of": uid}).rowcount == 1
 
     def advance(self, uid: str, progress: Progress, *, workflow: str, result: Mapping[str, Any] | None = None) -> None:
@@ -254,4 +261,5 @@ def _operation(row: Row[Any]) -> Operation:
         started_at=row.started_at,
         ended_at=row.ended_at,
         cancelled_by=row.cancelled_by,
+        attempts=row.attempts,
     )

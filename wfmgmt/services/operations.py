@@ -41,6 +41,8 @@ PROGRESS_INTERVAL_S = 0.5
 KEPT = timedelta(days=30)
 #: In what was asked: the lease of the process that alone can carry an operation out.
 HOLDER = "holder"
+#: How often the work of an operation is begun that was accepted for later: it may be what kills its processes.
+MAX_ATTEMPTS = 2
 #: How long a request may wait for the end of an operation.
 MAX_WAIT_S = 300
 #: How often a client that waits for the end of an operation has it looked at.
@@ -158,7 +160,7 @@ class Operations:
                 self._end(running, OperationState.CANCELLED)
             elif running.resumes_after(error):
                 with self._registry.write() as writer:
-                    writer.operations.requeue(running.uid)
+                    writer.operations.requeue(running.uid, is_counted=False)
             elif not isinstance(error, RegistryUnavailable):  # The client has waited for the database already.
                 self._end(running, OperationState.FAILED, described_error(error))
             raise
@@ -181,6 +183,7 @@ class Operations:
                 return
         self.refuse_second(new, conflict)
         self.recover()  # The process that was at work on the same is gone.
+        self.refuse_second(new, conflict)  # It may begin again.
         with self._registry.write() as writer:
             if not writer.operations.begin(new, lease):
                 raise conflict
@@ -226,9 +229,9 @@ class Operations:
         return running.tracker.workflow, running.tracker.progress(self._status)
 
     def recover(self) -> list[str]:
-        """End the operations whose process died before it had claimed a version, and say which these are.
+        """End the operations whose process died before it had claimed a version, or let them begin again; say which.
 
-        Those that have claimed one end when that is undone. Of those that wait, it is those that another process
+        Those that have claimed one do when that is undone. Of those that wait, it is those that another process
         cannot carry out.
 
         Raises:
@@ -263,7 +266,10 @@ class Operations:
         if operation.progress.phase is OperationPhase.SWITCHING:  # What it has registered is there.
             self._end_other(writer, operation, None)
             return
-        error = described_error(Interrupted())
+        if _begins_again(operation):
+            writer.operations.requeue(operation.uid, is_counted=True)
+            return
+        error = described_error(Interrupted(operation.attempts))
         self._end_other(writer, operation, error)
         if not writer.operations.is_audited(operation):
             is_further = bool(operation.workflow) and writer.uid(operation.workflow) is not None
@@ -271,10 +277,12 @@ class Operations:
             writer.record(_failed(operation, action, error))
 
     def end_undone(self, writer: Writer, lease: str) -> None:
-        """Record that the operation with a lease was interrupted, in the transaction that has undone what it did."""
+        """End the operation with a lease, or let it begin again, in the transaction that has undone what it did."""
         operation = writer.operations.with_lease(lease)
-        if operation is not None:
-            self._end_other(writer, operation, described_error(Interrupted()))
+        if operation is not None and _begins_again(operation):
+            writer.operations.requeue(operation.uid, is_counted=True)
+        elif operation is not None:
+            self._end_other(writer, operation, described_error(Interrupted(operation.attempts)))
 
     def _end_other(self, writer: Writer, operation: Operation, error: OperationError | None) -> None:
         state = OperationState.SUCCEEDED if error is None else OperationState.FAILED
@@ -346,6 +354,12 @@ class Operations:
             writer.operations.forget_older(timestamp(utc_now() - KEPT), most=self._kept)
 
 
+def _begins_again(operation: Operation) -> bool:
+    """Return whether an operation whose process died is to be carried out by another one."""
+    is_wanted = operation.cancelled_by is None and HOLDER not in operation.request
+    return is_wanted and 0 < operation.attempts < MAX_ATTEMPTS
+
+
 def _failed(operation: Operation, action: AuditAction, error: OperationError) -> AuditEvent:
     return AuditEvent(
         origin=operation.origin,
@@ -357,4 +371,5 @@ def _failed(operation: Operation, action: AuditAction, error: OperationError) ->
 
 
 def _sentence(operation: Operation) -> str:
-    return f"end the interrupted registration of {operation.workflow or operation.url}"
+    what = "begin again with" if _begins_again(operation) else "end"
+    return f"{what} the interrupted registration of {operation.workflow or operation.url}"

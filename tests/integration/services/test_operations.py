@@ -177,6 +177,53 @@ def test_operation_whose_version_is_claimed_ends_when_that_is_undone(
     assert operations.get(new.uid).state is OperationState.FAILED
 
 
+def test_operation_that_was_accepted_for_later_begins_again_once(registry: Registry, operations: Operations) -> None:
+    """Its process may have been killed by anything; a second time it is rather the work itself."""
+    new = make_operation()
+    operations.accept(new, CONFLICT, lambda _: None)
+    for claimed, state in ((None, OperationState.QUEUED), (make_workflow("seq", lease="dead"), OperationState.FAILED)):
+        with registry.write() as writer:
+            assert writer.operations.take_next("dead", lambda _: True)
+            if claimed is not None:
+                writer.claim_name(claimed)
+        if claimed is None:
+            assert operations.recover() == ["begin again with the interrupted registration of seq"]
+            with pytest.raises(WorkflowBusy) as refused, operations.run(make_operation(), CONFLICT):
+                pass
+            assert refused.value.operation == new.uid
+        else:
+            with registry.write() as writer:
+                writer.remove(claimed.uid)
+                operations.end_undone(writer, "dead")
+        assert operations.get(new.uid).state is state
+    error = operations.get(new.uid).error
+    assert error is not None
+    assert error.message == "The process that carried this out is gone, in 2 attempts; nothing of it is left."
+
+
+def test_registration_of_what_begins_again_is_refused(registry: Registry, operations: Operations) -> None:
+    """Also when it is that request itself which finds its process dead."""
+    new = make_operation()
+    operations.accept(new, CONFLICT, lambda _: None)
+    with registry.write() as writer:
+        assert writer.operations.take_next("dead", lambda _: True)
+    with pytest.raises(WorkflowBusy) as refused, operations.run(make_operation(), CONFLICT):
+        pass
+    assert refused.value.operation == new.uid
+    assert operations.get(new.uid).state is OperationState.QUEUED
+
+
+def test_cancelled_operation_does_not_begin_again(registry: Registry, operations: Operations) -> None:
+    """When its process died before it could undo its work."""
+    new = make_operation()
+    operations.accept(new, CONFLICT, lambda _: None)
+    with registry.write() as writer:
+        writer.operations.take_next("dead", lambda _: True)
+        writer.operations.cancel(new.uid, "anonymous")
+    operations.recover()
+    assert operations.get(new.uid).state is OperationState.CANCELLED
+
+
 def test_progress_is_written_now_and_then_when_there_is_any(
     registry: Registry, leases: Leases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
