@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from wfmgmt.archives.addresses import is_public
 from wfmgmt.archives.durable import full_disk_reported, new_durable_file
+from wfmgmt.archives.progress import ByteCounter, ignore_bytes
 from wfmgmt.archives.transfers import Transfer
 from wfmgmt.archives.urls import RemoteUrl
 from wfmgmt.errors import BadRequest, DownloadFailed, RelativePathRefused, UrlNotAllowed
@@ -21,16 +22,8 @@ _OK = 200
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
-#: Called now and then with the bytes of a file that are done, 0 first, and how many it has, if that is known.
-ByteCounter = Callable[[int, int | None], None]
-
-
 def _never() -> bool:
     return False
-
-
-def _ignore(_done: int, _total: int | None) -> None:
-    pass
 
 
 class Fetcher:
@@ -86,7 +79,7 @@ class Fetcher:
         url: RemoteUrl,
         into: Path,
         cancelled: Callable[[], bool] = _never,
-        on_bytes: ByteCounter = _ignore,
+        on_bytes: ByteCounter = ignore_bytes,
     ) -> str:
         """Download an archive into a new file and return its SHA-256 in hexadecimal digits.
 

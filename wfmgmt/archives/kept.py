@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wfmgmt.archives.durable import new_durable_file, sync_folder
+from wfmgmt.archives.progress import ByteCounter, ignore_bytes
 from wfmgmt.archives.seen import SeenFiles, looks_of
 from wfmgmt.archives.verified import VerifiedFile, open_verified
 from wfmgmt.folders import (
@@ -103,11 +104,12 @@ class ArchivePart:
         self._looks: str | None = None
         self._there: Kept | None = None
 
-    def open(self, source: Path) -> VerifiedFile:
+    def open(self, source: Path, on_bytes: ByteCounter = ignore_bytes) -> VerifiedFile:
         """Open the archive for the one reading by which it is checked, hashed, copied and unpacked.
 
         Args:
             source: Its file; one that is kept already is not copied.
+            on_bytes: Called with what has been read.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -120,12 +122,12 @@ class ArchivePart:
             size_bytes = source.stat().st_size if is_copied else None
             self._there = self._kept.use(seen, size_bytes=size_bytes, has_tree=self.tree is not None)
         if self._there is not None:
-            self._content = open_verified(source)
+            self._content = open_verified(source, on_bytes=on_bytes)
             if self._content.sha256 == seen:
                 self.is_known, self.tree = True, None
                 return self._content
             self._content.close()
-        self._content = open_verified(source, self._folder / _BYTES if is_copied else None)
+        self._content = open_verified(source, self._folder / _BYTES if is_copied else None, on_bytes=on_bytes)
         return self._content
 
     def keep(self) -> Kept:

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from wfmgmt.archives.progress import ByteCounter, ignore_bytes
 from wfmgmt.errors import InvalidArchive
 
 # A hash's state takes 250 bytes, so those of a file of 10 GiB take 10 MB.
@@ -43,7 +44,7 @@ class VerifiedFile(io.BufferedReader):
         self._content.stop_copying()
 
 
-def open_verified(path: Path, copy: Path | None = None) -> VerifiedFile:
+def open_verified(path: Path, copy: Path | None = None, *, on_bytes: ByteCounter = ignore_bytes) -> VerifiedFile:
     """Open a file whose bytes are hashed while they are read, each of them once if they are read in order.
 
     Nothing has to be copied, however large the file is: renaming another one to its place does not matter, since the
@@ -54,6 +55,7 @@ def open_verified(path: Path, copy: Path | None = None) -> VerifiedFile:
         path: The file.
         copy: Where nothing is yet; a file there has exactly the bytes of the digest once that is known. It is a reflink
             where the file system has those, else what is hashed is written to it, too.
+        on_bytes: Called with what has been hashed.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -61,7 +63,7 @@ def open_verified(path: Path, copy: Path | None = None) -> VerifiedFile:
         OSError: The copy cannot be written; later reads raise it, too.
     """
     descriptor, size = _open_regular(path)
-    content = _PinnedContent(descriptor, size, path.name)
+    content = _PinnedContent(descriptor, size, path.name, on_bytes)
     try:
         if copy is not None:
             content.copy_to(copy)
@@ -107,7 +109,7 @@ class _PinnedContent(io.RawIOBase):
     until it has been hashed; when there are too many of these, all that lies before the next one is hashed first.
     """
 
-    def __init__(self, descriptor: int, size: int, name: str) -> None:
+    def __init__(self, descriptor: int, size: int, name: str, on_bytes: ByteCounter) -> None:
         super().__init__()
         self.name = name
         self._copy: int | None = None
@@ -117,6 +119,8 @@ class _PinnedContent(io.RawIOBase):
         self._block_number, self._block = -1, b""
         self._states = [hashlib.sha256()]
         self._ahead: dict[int, bytes] = {}
+        self._on_bytes = on_bytes
+        on_bytes(0, size)
 
     def copy_to(self, path: Path) -> None:
         """Copy the content to a new file, at once and for all further reading where the file system has reflinks.
@@ -200,6 +204,7 @@ class _PinnedContent(io.RawIOBase):
                 _write(self._copy, block)
             self._states.append(state)
             self._block_number, self._block = turn, block
+            self._on_bytes(min((turn + 1) * _BLOCK_BYTES, self._size), self._size)
 
     def _pinned_block(self, number: int) -> bytes:
         turn = len(self._states) - 1

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -194,12 +195,12 @@ class Acquisition:
         self._tracker.on_phase(OperationPhase.CHECKING)
         with _unwritable_reported():
             if self._kept is None:
-                with _opened(archive, open_verified) as content:
+                with _opened(archive, partial(open_verified, on_bytes=self._tracker.on_bytes)) as content:
                     yield content, None, False
                 return
             with (
                 self._kept.part(is_unpacked=is_unpacked) as part,
-                _opened(archive, part.open) as content,
+                _opened(archive, partial(part.open, on_bytes=self._tracker.on_bytes)) as content,
             ):
                 yield content, part.tree, part.is_known
                 self._newly_kept.append(part.keep())

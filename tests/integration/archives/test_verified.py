@@ -55,6 +55,18 @@ def test_content_and_digest_are_those_of_the_file(tmp_path: Path, size: int) -> 
         assert file.read() == b""
 
 
+def test_bytes_are_counted_as_they_are_hashed(large: Path) -> None:
+    """Each once, of as many as the file has, also when they are read again."""
+    counted: list[tuple[int, int | None]] = []
+    with open_verified(large, on_bytes=lambda *count: counted.append(count)) as file:
+        assert counted == [(0, 700 * KIB), (256 * KIB, 700 * KIB)]
+        file.read()
+        file.seek(0)
+        file.read()
+        assert file.sha256
+    assert [done for done, _ in counted] == [0, 256 * KIB, 512 * KIB, 700 * KIB]
+
+
 def test_another_file_in_its_place_is_not_read(large: Path) -> None:
     """The file that was hashed stays open."""
     content = large.read_bytes()

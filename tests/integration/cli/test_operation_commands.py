@@ -96,9 +96,11 @@ def test_operation_is_waited_for(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_operations_are_listed(capfd: pytest.CaptureFixture[str]) -> None:
     """With how long each took, and why it failed."""
-    code, (request,) = run(["operations", "--state", "failed", "-n", "5"], {"operations": [FAILED]})
+    code, (request,) = run(
+        ["operations", "--state", "failed", "--kind", "register", "-n", "5"], {"operations": [FAILED]}
+    )
     out = capfd.readouterr().out
-    assert (code, request.query) == (0, {"state": "failed", "limit": "5"})
+    assert (code, request.query) == (0, {"state": "failed", "kind": "register", "limit": "5"})
     row = out.splitlines()[1].split()
     assert row[:9] == ["a" * 32, "register", "seq", "1.0", "failed", "fetching", "3.0/6.0MiB", "2.5", "anonymous"]
     assert FAILURE["message"] in out

@@ -22,6 +22,7 @@ _LOOK_S, _POLL_S = 1, 0.2
 
 def _operations_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", choices=get_args(State), help="only those in this state")
+    parser.add_argument("--kind", help="only those of this kind, as register")
     parser.add_argument("--workflow", metavar="NAME", help="only those on this workflow")
     parser.add_argument("-n", "--limit", type=int, metavar="N", help="how many, 100 unless given")
 
@@ -31,7 +32,7 @@ def _id_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def _operations(options: argparse.Namespace) -> Call[Operations]:
-    return calls.operations(state=options.state, workflow=options.workflow, limit=options.limit)
+    return calls.operations(state=options.state, kind=options.kind, workflow=options.workflow, limit=options.limit)
 
 
 def _operations_text(_: argparse.Namespace, answer: Operations) -> str:
