@@ -116,7 +116,7 @@ def _assert_answers_quickly(service: Service, name: str) -> None:
 
 
 def test_registrations_that_hang_leave_the_rest_of_the_service_alone(tmp_path: Path) -> None:
-    """Twenty that wait for a source or a model keep nothing from answering; one more is sent away."""
+    """Twenty that wait for a source or a model keep nothing from answering, nor do those that are left for later."""
     settings = {"web_workers": 1, "web_threads": 24, "max_operations": 20, "download_timeout_s": 30}
     with (
         stalled_source() as (url, waiting),
@@ -136,13 +136,19 @@ def test_registrations_that_hang_leave_the_rest_of_the_service_alone(tmp_path: P
         wait_until(lambda: waiting() == 15, what="the downloads")
         wait_until(lambda: len(_under_way(service)) == 20, what="the registrations")
         _assert_answers_quickly(service, "idle")
-        refused = service.register("idle.war", workflow_name="one-more")
-        assert (refused.status_code, int(refused.headers["Retry-After"]) > 0) == (503, True)
+        later = service.register("idle.war", workflow_name="one-more")
+        assert (later.status_code, later.headers["Retry-After"]) == (202, "1")
+        operation = requests.get(f"{service.management}{later.headers['Location']}?wait=30", timeout=60).json()
+        assert operation["state"] == "succeeded"
+        more = [service.register(url, workflow_name=f"more{number}") for number in range(20)]
+        assert {each.status_code for each in more} == {202}
+        wait_until(lambda: waiting() > 15, what="the downloads of some of them")
+        _assert_answers_quickly(service, "idle")
         assert sum(each.done() for each in hanging) == 0
         assert service.stop() == 0
         assert {each.result(30).status_code for each in hanging} <= {400, 500, 503}
         service.start()
-        assert service.names() == ["idle"]
+        assert service.names() == ["idle", "one-more"]
 
 
 def _under_way(service: Service) -> list[Path]:
