@@ -99,6 +99,7 @@ USES = (
     Use(WORKER, ("pending_conns",), WEB_WORKER, "for connections that wait for their client"),
     Use(WORKER, ("keepalived_conns", "nr_conns", "worker_connections"), WEB_WORKER, "to close the longest idle"),
     Use(WORKER, ("get_thread_pool", "cfg", "log"), WEB_WORKER, "to start all threads"),
+    Use(WORKER, ("method_queue",), WEB_WORKER, "to end an upload in the main loop"),
     Use("gunicorn.workers.gthread:TConn", ("init", "close", "parser"), WEB_WORKER, "to give a request to the parser"),
     Use("gunicorn.workers.gthread:TConn", ("sock", "client", "timeout"), WEB_WORKER, "to wait for a client"),
     Use("gunicorn.workers.gthread:TConn", ("data_ready",), WEB_WORKER, "to keep threads from waiting for clients"),
@@ -120,6 +121,12 @@ USES = (
         ),
         WEB_WORKER,
         "to answer each with its status",
+    ),
+    Use(
+        "gunicorn.http.errors",
+        ("NoMoreData", "ParseException"),
+        "wfmgmt/deployment/streamed_body.py",
+        "to tell an upload that was broken off from one that is not HTTP",
     ),
     Use(
         "prometheus_client.values",

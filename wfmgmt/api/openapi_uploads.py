@@ -5,15 +5,13 @@ from typing import Any
 
 from wfmgmt.api.openapi_parts import write
 from wfmgmt.api.write_rules import UPLOAD
-from wfmgmt.http.openapi import json_answer, ref
+from wfmgmt.http.openapi import json_answer
 
 _REPORTED = {"file": {"type": "string"}, "sha256": {"type": "string"}, "bytes": {"type": "integer"}}
-UPLOAD_SCHEMAS: dict[str, Any] = {
-    "Uploaded": {
-        "type": "object",
-        "required": [*_REPORTED, "report"],
-        "properties": {**_REPORTED, "report": {"type": "object", "description": "What the archive holds"}},
-    }
+_UPLOADED = {
+    "type": "object",
+    "required": [*_REPORTED, "report"],
+    "properties": {**_REPORTED, "report": {"type": "object", "description": "What the archive holds"}},
 }
 #: What archives have neither of.
 _WITHOUT = ("plan", "If-Match")
@@ -33,8 +31,8 @@ def _operation() -> dict[str, Any]:
         "uploadArchive",
         "Put an archive into a store",
         {
-            "201": json_answer("Stored", ref("Uploaded"), Location={"schema": {"type": "string"}}),
-            "200": json_answer("The same archive was there, or it was a dry run", ref("Uploaded")),
+            "201": json_answer("Stored", _UPLOADED, Location={"schema": {"type": "string"}}),
+            "200": json_answer("The same archive was there, or it was a dry run", _UPLOADED),
         },
         *UPLOAD_ERRORS,
     )

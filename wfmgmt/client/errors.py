@@ -86,6 +86,10 @@ class InvalidDAG(Refused):
     """The graph of the workflow breaks the rules."""
 
 
+class DigestMismatch(Refused):
+    """The archive does not have the digest that the request says."""
+
+
 class DownloadArchive(Refused):
     """The archive could not be downloaded."""
 
