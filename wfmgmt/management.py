@@ -4,6 +4,7 @@ from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.kept import KeptArchives
 from wfmgmt.archives.receiving import Receiver
 from wfmgmt.archives.report import ReportRules
+from wfmgmt.archives.signatures import Signers
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.figures_cache import TIMEOUT_S, FiguresCache
@@ -67,6 +68,7 @@ class Services:
         self.status = StatusCache(runtime or RuntimeClient(settings.control_socket), on_failure=on_loop_failure)
         self.folders = StoreFolders.at(workflow=settings.workflow_store, model=settings.model_store)
         self.kept = KeptArchives(settings.archives_folder, keeps_bytes=settings.keep_archives == "all")
+        signers = None if settings.signers is None else Signers(settings.signers)
         threads = thread_policy(settings, available_cores())
         looking = runtime or RuntimeClient(settings.control_socket, call_timeout_s=TIMEOUT_S)
         figures = FiguresCache(looking)
@@ -140,6 +142,7 @@ class Services:
                 libraries=LibrariesCheck(settings.model_requirements, has_models=settings.model_server == "local"),
                 cancelled=self.long_requests.is_stopping,
                 threads=threads,
+                signers=signers,
             ),
             enforcement=enforcement,
             long_requests=self.long_requests,
@@ -148,6 +151,7 @@ class Services:
             limits=settings.limits,
             requirements=settings.model_requirements,
             has_models=settings.model_server == "local",
+            signers=signers,
         )
         self.archive_store = ArchiveStore(
             registry=self.registry,

@@ -123,6 +123,16 @@ def test_serve_is_refused_as_gunicorn_is(tmp_path: Path, settings: dict[str, Any
     assert "wfmgmt: " in refusal(service, exit_code)
 
 
+def test_start_is_refused_without_a_key_of_signers(tmp_path: Path) -> None:
+    """Exit code 2, a line that names the setting and what is expected, and nothing is made."""
+    (tmp_path / "signers").mkdir()
+    service = Service(tmp_path / "i", signers=tmp_path / "signers")
+    assert refusal(service, 2).strip() == (
+        f"wfmgmt: WFMGMT_SIGNERS: {tmp_path / 'signers'} has no public key; expected files named *.pub"
+    )
+    assert not service.database.exists()
+
+
 @pytest.mark.parametrize("setting", ["nosuch_module", pytest.param("json,broken_module", marks=pytest.mark.slow)])
 def test_service_ends_when_a_module_cannot_be_preloaded(tmp_path: Path, setting: str) -> None:
     """Exit code 2 and one line that names the setting, the module and the reason."""

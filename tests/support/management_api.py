@@ -230,12 +230,12 @@ class Snapshot:
 
 
 @contextmanager
-def management_api(folder: Path, *, like: FakeRuntime | None = None) -> Iterator[ManagementApi]:
-    """Run the application over an instance, perhaps with a runtime that has what another one had."""
+def management_api(folder: Path, *, like: FakeRuntime | None = None, **more: Any) -> Iterator[ManagementApi]:
+    """Run the application over an instance, perhaps with more settings, and a runtime that has what another one had."""
     runtime = FakeRuntime(folder)
     if like is not None:
         runtime.resume(like)
-    settings = Settings.load({}, instance=folder, max_audited_failures=1000, web_workers=1)
+    settings = Settings.load({}, instance=folder, max_audited_failures=1000, web_workers=1, **more)
     services = Services(settings, runtime=runtime)
     try:
         yield ManagementApi(make_application(services).test_client(), runtime, services)

@@ -11,7 +11,10 @@ _REPORTED = {"file": {"type": "string"}, "sha256": {"type": "string"}, "bytes": 
 _UPLOADED = {
     "type": "object",
     "required": [*_REPORTED, "report"],
-    "properties": {**_REPORTED, "report": {"type": "object", "description": "What the archive holds"}},
+    "properties": {
+        **_REPORTED,
+        "report": {"type": "object", "nullable": True, "description": "What it holds; null for a signature"},
+    },
 }
 #: What archives have neither of.
 _WITHOUT = ("plan", "If-Match")
@@ -29,7 +32,7 @@ def _operation() -> dict[str, Any]:
     described = write(
         UPLOAD,
         "uploadArchive",
-        "Put an archive into a store",
+        "Put an archive, or the signature of one, into a store",
         {
             "201": json_answer("Stored", _UPLOADED, Location={"schema": {"type": "string"}}),
             "200": json_answer("The same archive was there, or it was a dry run", _UPLOADED),
@@ -38,7 +41,7 @@ def _operation() -> dict[str, Any]:
     )
     return {
         **described,
-        "description": "The body is the archive, which is written to the disk while it arrives.",
+        "description": "The body is the archive, or its signature for a name in .sig, stored while it arrives.",
         "parameters": [*(each for each in described["parameters"] if each["name"] not in _WITHOUT), _DIGEST],
         "requestBody": {
             "required": True,

@@ -88,7 +88,8 @@ def _expected_digest(parameters: Parameters) -> str:
 def _uploaded(uploaded: Uploaded) -> Answer:
     file = uploaded.file
     body = {"file": file.name, "sha256": file.sha256, "bytes": file.size_bytes, "report": uploaded.report}
-    headers = {"Location": f"/archives/{file.store}s/{quote(file.name)}"} if uploaded.is_new else {}
+    is_shown = uploaded.is_new and uploaded.report is not None
+    headers = {"Location": f"/archives/{file.store}s/{quote(file.name)}"} if is_shown else {}
     return Answer(
         body=json_body(body), status=HTTPStatus.CREATED if uploaded.is_new else HTTPStatus.OK, headers=headers
     )

@@ -21,6 +21,7 @@ from wfmgmt.archives.manifest import (
     workflow_in,
 )
 from wfmgmt.archives.reading import ArchiveReader, open_archive
+from wfmgmt.archives.signatures import Signers, signature_beside
 from wfmgmt.archives.stores import ArchiveFolder, folder_warnings, model_file_name
 from wfmgmt.archives.urls import is_remote
 from wfmgmt.archives.verified import VerifiedFile, open_verified
@@ -32,7 +33,7 @@ from wfmgmt.domain.redaction import redacted_address, redacted_yaml
 from wfmgmt.domain.requirements import ModelRequirements, RequirementsFile, RequirementsInvalid, libraries_problem
 from wfmgmt.domain.spec import WorkflowSpec, parse_spec
 from wfmgmt.domain.workflow import NodeKind
-from wfmgmt.errors import ArchiveNotFound, BadRequest, InvalidArchive, InvalidWorkflow, WfmgmtError
+from wfmgmt.errors import ArchiveNotFound, ArchiveNotSigned, BadRequest, InvalidArchive, InvalidWorkflow, WfmgmtError
 from wfmgmt.errors.loading import NodesNotLoadable
 
 _LIBRARY = re.compile(r"[a-z0-9-]+")
@@ -46,11 +47,13 @@ class ReportRules:
         limits: Bounds on archives and specs.
         requirements: What is done with the libraries that archives list.
         has_models: Whether models run here, and not on other servers.
+        signers: Who has to have signed it; None when nobody has to.
     """
 
     limits: Limits
     requirements: ModelRequirements = "ignore"
     has_models: bool = True
+    signers: Signers | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +186,8 @@ def report_on(
             look.at(archive, is_checked=is_checked)
         with look.noted():
             sha256 = sha256 or content.sha256
+            if rules.signers is not None:
+                rules.signers.check(look.file, sha256, signature_beside(path, look.file))
         return look.report(sha256, _size(content))
 
 
@@ -192,7 +197,7 @@ class _Look:
     def __init__(self, kind: ArchiveKind, rules: ReportRules, file: str, models: ArchiveFolder | None) -> None:
         self._kind = kind
         self._rules = rules
-        self._file = file
+        self.file = file
         self._models = models
         self._found = _Findings()
 
@@ -203,15 +208,15 @@ class _Look:
             yield
         except InvalidArchive as error:
             what = "Workflow archive " if self._kind is ArchiveKind.WORKFLOW else ""
-            self._found.problems.append(f"{what}{self._file}: {error.reason}")
-        except (InvalidWorkflow, BadRequest) as error:
+            self._found.problems.append(f"{what}{self.file}: {error.reason}")
+        except (InvalidWorkflow, BadRequest, ArchiveNotSigned) as error:
             self._found.problems.append(str(error))
 
     def report(self, sha256: str | None, size_bytes: int) -> ArchiveReport:
         """Return the report."""
         found = self._found
         return ArchiveReport(
-            file=self._file,
+            file=self.file,
             kind=self._kind,
             sha256=sha256,
             size_bytes=size_bytes,
@@ -277,7 +282,7 @@ class _Look:
             failures |= {node.name: libraries for node in spec.nodes if node.kind is NodeKind.FUNCTION}
         if failures:
             ordered = {node.name: failures[node.name] for node in spec.nodes if node.name in failures}
-            found.problems.append(str(NodesNotLoadable(workflow.name or Path(self._file).stem, ordered)))
+            found.problems.append(str(NodesNotLoadable(workflow.name or Path(self.file).stem, ordered)))
         found.nodes = tuple(
             ReportedNode(
                 name=node.name,
@@ -350,7 +355,7 @@ class _Look:
 
     def _libraries_problem(self, requirements: RequirementsFile | None) -> str:
         problem = "" if requirements is None else libraries_problem(requirements, self._rules.requirements)
-        return f"{self._file}: {problem}" if problem else ""
+        return f"{self.file}: {problem}" if problem else ""
 
     def _listed(self, requirements: RequirementsFile | None) -> Collection[str] | None:
         """Return the libraries that are installed for the archive, None when none are."""

@@ -31,6 +31,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
 _OWNER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PART = re.compile(r"\.([A-Za-z0-9._-]{1,64})-[0-9a-f]{32}\.(part|moved)")
+#: What follows the name of an archive in that of its signature.
+SIGNATURE_SUFFIX = ".sig"
 _SLASH = re.compile(r"[/\\]")
 _STEM_LIMIT = 128
 _CHUNK_BYTES = 1024 * 1024
@@ -122,16 +124,18 @@ class ArchiveFolder:
         return sorted(name for name in names if _is_plain(name) and name.isprintable())
 
     def check_free_name(self, name: str) -> None:
-        """Check that an archive in the folder may have this name.
+        """Check that an archive in the folder, or the signature of one, may have this name.
 
         Raises:
             BadRequest: It may not.
         """
         is_fit = _is_plain(name) and ".." not in name and _UNFIT.search(name) is None
-        if not (is_fit and name.endswith(self._suffix) and len(name.encode()) <= _MAX_NAME_BYTES):
+        has_suffix = name.removesuffix(SIGNATURE_SUFFIX).endswith(self._suffix)
+        if not (is_fit and has_suffix and len(name.encode()) <= _MAX_NAME_BYTES):
             raise BadRequest(
-                f"File name {quoted(name)}: expected one that ends in {self._suffix}, of {_MAX_NAME_BYTES} bytes at "
-                "most, without slashes, control characters and .., and that does not begin with a dot."
+                f"File name {quoted(name)}: expected one that ends in {self._suffix}, or in "
+                f"{self._suffix}{SIGNATURE_SUFFIX} for a signature, of {_MAX_NAME_BYTES} bytes at most, without "
+                "slashes, control characters and .., and that does not begin with a dot."
             )
 
     def path(self, name: str) -> Path:
@@ -244,7 +248,7 @@ class ArchiveFolder:
             part.unlink(missing_ok=True)
 
     def remove(self, name: str) -> bool:
-        """Remove an archive for good and return whether it was there.
+        """Remove an archive for good, with the signature beside it, and return whether it was there.
 
         Raises:
             InsufficientStorage: The disk is full; the archive may be gone already.
@@ -256,6 +260,7 @@ class ArchiveFolder:
                 (self._folder / name).unlink()
             except FileNotFoundError:
                 return False
+            (self._folder / (name + SIGNATURE_SUFFIX)).unlink(missing_ok=True)
             sync_folder(self._folder)
         return True
 

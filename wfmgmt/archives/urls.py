@@ -67,6 +67,16 @@ class RemoteUrl:
         pair = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
         return "Basic " + base64.b64encode(pair).decode("ascii")
 
+    def followed_by(self, suffix: str) -> "RemoteUrl":
+        """Return the address whose path ends in a suffix more, and which has the same query.
+
+        Raises:
+            BadRequest: It is too long.
+        """
+        path, mark, query = self.text.partition("?")
+        slash = "" if "/" in path.partition("://")[2] else "/"
+        return parse_url(f"{path}{slash}{suffix}{mark}{query}")
+
     def redirected(self, location: str) -> "RemoteUrl":
         """Return the address that a `Location` header means when it comes from this one.
 

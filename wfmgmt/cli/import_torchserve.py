@@ -11,7 +11,7 @@ from wfmgmt.archives.urls import RemoteUrl, parse_url
 from wfmgmt.cli.actor import command_origin
 from wfmgmt.cli.settings import load_settings
 from wfmgmt.deployment.database import inspect_database
-from wfmgmt.deployment.instance import prepare_instance
+from wfmgmt.deployment.instance import check_signers, prepare_instance
 from wfmgmt.domain.names import printable
 from wfmgmt.errors import BadRequest, DownloadFailed, RelativePathRefused, RuntimeUnavailable, WfmgmtError
 from wfmgmt.management import Services
@@ -50,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
     """
     settings = load_settings()
     require_current(inspect_database(settings))
+    check_signers(settings)
     prepare_instance(settings)
     source = _source(options)
     services = Services(settings)

@@ -94,6 +94,10 @@ class DownloadArchive(Refused):
     """The archive could not be downloaded."""
 
 
+class ArchiveNotSigned(Refused):
+    """An archive lacks a signature by one of those who may sign archives for the service."""
+
+
 class WorkflowNotFound(Refused):
     """There is no such workflow, or no such archive."""
 

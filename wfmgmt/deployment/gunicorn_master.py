@@ -13,7 +13,7 @@ from wfmgmt.deployment.database import inspect_database, prepare_database, recor
 from wfmgmt.deployment.election import Election
 from wfmgmt.deployment.exclusion import claim_database, holder_of, lock_database, lock_instance, lock_stores
 from wfmgmt.deployment.housekeeping import Housekeeping, RuntimeWatchdog, runtime_answers, runtime_command
-from wfmgmt.deployment.instance import PRIVATE_UMASK, prepare_instance, runtime_lock
+from wfmgmt.deployment.instance import PRIVATE_UMASK, check_signers, prepare_instance, runtime_lock
 from wfmgmt.deployment.listening import listen
 from wfmgmt.deployment.locks import LockFile
 from wfmgmt.deployment.settings_handover import hand_over
@@ -70,6 +70,7 @@ class GunicornMaster:
             CannotStart: The settings, the database or the addresses do not allow it.
         """
         settings = self.settings
+        check_signers(settings)
         prepare_instance(settings)
         self._only_one = lock_instance(settings, wait_s=PREDECESSOR_S)
         state = inspect_database(settings)

@@ -1,5 +1,6 @@
 """The folders of an instance, private to the user of the service, and the lock of its runtime."""
 
+from wfmgmt.archives.signatures import Signers
 from wfmgmt.deployment.locks import LockFile
 from wfmgmt.errors.commands import ResourcesExhausted, SettingsInvalid
 from wfmgmt.settings import Settings
@@ -26,6 +27,16 @@ def prepare_instance(settings: Settings) -> None:
     except OSError as error:
         kind = ResourcesExhausted if error.errno in ResourcesExhausted.ERRNOS else SettingsInvalid
         raise kind(f"cannot create {error.filename}: {error.strerror}") from error
+
+
+def check_signers(settings: Settings) -> None:
+    """Check that signatures of archives can be checked, if they have to be.
+
+    Raises:
+        SettingsInvalid: They cannot.
+    """
+    if settings.signers is not None:
+        Signers(settings.signers).check_usable()
 
 
 def runtime_lock(settings: Settings) -> LockFile:

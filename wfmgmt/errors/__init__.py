@@ -12,6 +12,7 @@ WfmgmtError
 ├── ArchiveNotFound             no such archive in the workflow store
 │   └── RelativePathRefused     a name that climbs out of the store
 ├── ArchiveInUse                versions of workflows have that archive
+├── ArchiveNotSigned            an archive lacks a signature that is accepted
 ├── UrlNotAllowed               a download address that the settings do not let through
 ├── DownloadFailed              an allowed address did not deliver the archive
 ├── WorkflowExists              the name is taken
@@ -123,6 +124,20 @@ class ArchiveInUse(WfmgmtError):
         more = len(users) - self.MAX_NAMED
         named = ", ".join(users[: self.MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
         super().__init__(f"Archive {file} is used by {named}; unregister that first.")
+
+
+class ArchiveNotSigned(WfmgmtError):
+    """An archive lacks a signature by one of those who may sign archives for this service.
+
+    Attributes:
+        reason: What is wrong, without the archive's name.
+    """
+
+    hint = "To sign it: ssh-keygen -Y sign -O hashalg=sha256 -n wfmgmt -f KEY FILE; the signature goes beside it."
+
+    def __init__(self, archive: str, reason: str) -> None:
+        super().__init__(f"Archive {archive} is not signed as this service requires (WFMGMT_SIGNERS): {reason}.")
+        self.reason = reason
 
 
 class UrlNotAllowed(WfmgmtError):

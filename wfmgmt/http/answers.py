@@ -54,6 +54,7 @@ STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
     errors.ArchiveNotFound: (HTTPStatus.NOT_FOUND, "WorkflowNotFoundException"),
     errors.ArchiveInUse: (HTTPStatus.CONFLICT, "ConflictStatusException"),
     errors.UrlNotAllowed: (HTTPStatus.NOT_FOUND, "WorkflowNotFoundException"),
+    errors.ArchiveNotSigned: (HTTPStatus.FORBIDDEN, "ArchiveNotSignedException"),
     errors.DownloadFailed: (HTTPStatus.BAD_REQUEST, "DownloadArchiveException"),
     errors.WorkflowExists: (HTTPStatus.CONFLICT, "ConflictStatusException"),
     errors.VersionExists: (HTTPStatus.CONFLICT, "ConflictStatusException"),

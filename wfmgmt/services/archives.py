@@ -13,7 +13,9 @@ from wfmgmt.archives.durable import full_disk_reported
 from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.kept import Kept, KeptArchives
 from wfmgmt.archives.manifest import WorkflowArchive, read_mar, read_war
-from wfmgmt.archives.stores import ArchiveFolder, StoreFolders, model_file_name
+from wfmgmt.archives.progress import ByteCounter
+from wfmgmt.archives.signatures import MAX_SIGNATURE_BYTES, Signers, signature_beside
+from wfmgmt.archives.stores import SIGNATURE_SUFFIX, ArchiveFolder, StoreFolders, model_file_name
 from wfmgmt.archives.urls import RemoteUrl, is_remote, parse_url
 from wfmgmt.archives.verified import VerifiedFile, open_verified
 from wfmgmt.domain.limits import Limits
@@ -23,6 +25,7 @@ from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.domain.requirements import RequirementsFile
 from wfmgmt.errors import (
     ArchiveNotFound,
+    ArchiveNotSigned,
     BadRequest,
     DownloadFailed,
     FolderUnavailable,
@@ -46,6 +49,8 @@ class ArchiveFile:
         sha256: Digest of the bytes; empty before they have been read.
         config: What a model's configuration file says; None when it has none.
         requirements: The file of libraries that a model's manifest names; None when it names none.
+        signature: The content of the file with its signature; None when there is none, or none is needed.
+        signer: Who signed it; empty when nobody has to.
     """
 
     path: Path
@@ -54,6 +59,8 @@ class ArchiveFile:
     sha256: str = ""
     config: ModelConfig | None = None
     requirements: RequirementsFile | None = None
+    signature: bytes | None = None
+    signer: str = ""
 
 
 def _opened(archive: ArchiveFile, open_file: Callable[[Path], VerifiedFile]) -> VerifiedFile:
@@ -97,6 +104,7 @@ class Acquisition:
         lease: Whose downloads these are, which distinguishes them from those of a dead process.
         cancelled: Becomes true when the server stops.
         tracker: Hears how far the work is.
+        signers: Who has to have signed archives; None when nobody has to.
     """
 
     def __init__(
@@ -110,7 +118,9 @@ class Acquisition:
         lease: str,
         cancelled: Callable[[], bool],
         tracker: Tracker,
+        signers: Signers | None = None,
     ) -> None:
+        self._signers = signers
         self._folders = folders
         self._kept = None if kept is None else kept.of(lease)
         self._unpacks_models = unpacks_models
@@ -128,10 +138,11 @@ class Acquisition:
 
         Args:
             url: What the client asks for.
-            detail: Gets the url and the digest for the audit trail, also when the archive is refused.
+            detail: Gets the url, the digest and the signer for the audit trail, also when the archive is refused.
 
         Raises:
             InvalidWorkflow: It cannot be read, or is no archive of a workflow.
+            ArchiveNotSigned: It is not signed by one of those who have to sign archives.
             ArchiveNotFound, BadRequest, UrlNotAllowed, DownloadFailed, InsufficientStorage: As `ArchiveFolder.find`
                 and `Fetcher.fetch` say.
         """
@@ -142,13 +153,16 @@ class Acquisition:
             with self._reading(archive, is_unpacked=True) as (content, tree, is_known):
                 detail["url"] = archive.shown_url
                 try:
+                    signer = self._signer(archive, content)
                     contents = read_war(content, self._limits, tree, is_known=is_known, shown_name=name)
                 except BaseException:
                     content.stop_copying()
                     raise
                 finally:
                     detail["archive_sha256"] = content.sha256
-            return replace(archive, sha256=detail["archive_sha256"]), contents
+            if signer:
+                detail["signer"] = signer
+            return replace(archive, sha256=detail["archive_sha256"], signer=signer), contents
 
     def models(self, urls: Mapping[str, str]) -> tuple[dict[str, ArchiveFile], dict[str, str]]:
         """Return the archives of model nodes, each checked as far as is possible without running it.
@@ -158,6 +172,9 @@ class Acquisition:
 
         Returns:
             Node name to archive, and node name to why there is none.
+
+        Raises:
+            ArchiveNotSigned: One is not signed by one of those who have to sign archives.
         """
         found: dict[str, ArchiveFile] = {}
         failures: dict[str, str] = {}
@@ -177,8 +194,15 @@ class Acquisition:
         try:
             model = self._acquire(self._folders.model, url if is_remote(url) else model_file_name(url))
             with self._reading(model, is_unpacked=self._unpacks_models) as (content, tree, is_known):
+                signer = self._signer(model, content)
                 facts = read_mar(content, self._limits, tree, is_known=is_known)
-                return replace(model, sha256=content.sha256, config=facts.config, requirements=facts.requirements)
+                return replace(
+                    model,
+                    sha256=content.sha256,
+                    config=facts.config,
+                    requirements=facts.requirements,
+                    signer=signer,
+                )
         except InvalidArchive as error:
             raise InvalidArchive(f"{redacted_address(url)}: {error.reason}") from error
 
@@ -205,21 +229,49 @@ class Acquisition:
                 yield content, part.tree, part.is_known
                 self._newly_kept.append(part.keep())
 
+    def _signer(self, archive: ArchiveFile, content: VerifiedFile) -> str:
+        """Return who signed an archive, before anything in it is looked at; empty when nobody has to.
+
+        Raises:
+            ArchiveNotSigned: It is not signed as it has to be.
+        """
+        if self._signers is None:
+            return ""
+        return self._signers.check(redacted_address(archive.shown_url), content.sha256, archive.signature)
+
     def _acquire(self, folder: ArchiveFolder, url: str) -> ArchiveFile:
         """Return an archive that has not been read yet."""
         if not is_remote(url):
-            return ArchiveFile(path=folder.find(url), shown_url=url)
+            path = folder.find(url)
+            signature = None if self._signers is None else signature_beside(folder.path(url), url)
+            return ArchiveFile(path=path, shown_url=url, signature=signature)
         remote = parse_url(url)
-        path = self._download(folder, remote)
-        return ArchiveFile(path=path, shown_url=remote.shown, wanted_name=remote.file_name)
+        self._fetcher.check(remote)
+        self._tracker.on_phase(OperationPhase.FETCHING)
+        signature = None if self._signers is None else self._download_signature(folder, remote)
+        path = self._download(folder, remote, self._tracker.on_bytes)
+        return ArchiveFile(path=path, shown_url=remote.shown, wanted_name=remote.file_name, signature=signature)
 
-    def _download(self, folder: ArchiveFolder, url: RemoteUrl) -> Path:
-        self._fetcher.check(url)
+    def _download(self, folder: ArchiveFolder, url: RemoteUrl, on_bytes: ByteCounter) -> Path:
         part = folder.reserve(self._lease)
         self._parts.append((folder, part))
-        self._tracker.on_phase(OperationPhase.FETCHING)
-        self._fetcher.fetch(url, part, self._cancelled, self._tracker.on_bytes)
+        self._fetcher.fetch(url, part, self._cancelled, on_bytes)
         return part
+
+    def _download_signature(self, folder: ArchiveFolder, archive: RemoteUrl) -> bytes:
+        """Return the signature of an archive that is to be downloaded; without one, the archive is not."""
+
+        def limit(done: int, total: int | None) -> None:
+            if max(done, total or 0) > MAX_SIGNATURE_BYTES:
+                raise ArchiveNotSigned(archive.shown, f"its signature is longer than {MAX_SIGNATURE_BYTES} bytes")
+
+        try:
+            part = self._download(folder, archive.followed_by(SIGNATURE_SUFFIX), limit)
+        except DownloadFailed as error:
+            raise ArchiveNotSigned(archive.shown, f"its signature is not there: {error}") from error
+        signature = part.read_bytes()
+        folder.discard(part)
+        return signature
 
     def publish(self, store: str, archive: ArchiveFile) -> str:
         """Return the archive's name in its store, giving a download a visible one."""

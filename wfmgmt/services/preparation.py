@@ -9,6 +9,7 @@ from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.functions import check_functions
 from wfmgmt.archives.kept import KeptArchives
 from wfmgmt.archives.manifest import WorkflowArchive
+from wfmgmt.archives.signatures import Signers, signature_beside
 from wfmgmt.archives.stores import StoreFolders, folder_warnings
 from wfmgmt.archives.urls import is_remote, parse_url
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
@@ -168,6 +169,7 @@ class Preparation:
         libraries: Judges the libraries that archives list.
         cancelled: Becomes true when the server stops.
         threads: Says how many threads workers use.
+        signers: Who has to have signed archives; None when nobody has to.
     """
 
     def __init__(
@@ -181,7 +183,9 @@ class Preparation:
         libraries: LibrariesCheck,
         cancelled: Callable[[], bool],
         threads: ThreadPolicy,
+        signers: Signers | None = None,
     ) -> None:
+        self._signers = signers
         self._registry = registry
         self._fetcher = fetcher
         self._kept = kept
@@ -202,6 +206,7 @@ class Preparation:
             lease=lease,
             cancelled=lambda: self._cancelled() or tracker.is_cancelled,
             tracker=tracker,
+            signers=self._signers,
         )
 
     def check_early(
@@ -210,7 +215,7 @@ class Preparation:
         """Check what can be checked at once, without reading an archive.
 
         Raises:
-            WfmgmtError: The name is taken, or there is no such archive, or it may not be downloaded.
+            WfmgmtError: The name is taken, or there is no such archive, or it is not signed or may not be downloaded.
         """
         if request.workflow_name is not None:
             self._check_free(request.workflow_name, request, attempt, change)
@@ -219,6 +224,9 @@ class Preparation:
         else:
             with naming_workflow(request.url):
                 folders.workflow.find(request.url)
+                if self._signers is not None:
+                    path = folders.workflow.path(request.url)
+                    self._signers.require(request.url, signature_beside(path, request.url))
 
     def prepare(
         self, request: RegistrationRequest, acquisition: Acquisition, attempt: "Attempt", change: Change | None
@@ -252,8 +260,7 @@ class Preparation:
                 name, {node.name: failures[node.name] for node in spec.nodes if node.name in failures}
             )
         attempt.detail["nodes"] = {
-            node.name: {"kind": node.kind.value, "sha256": models[node.name].sha256 if node.name in models else None}
-            for node in spec.nodes
+            node.name: {"kind": node.kind.value, **_identity(models.get(node.name))} for node in spec.nodes
         }
         configs = {node: model.config for node, model in models.items() if model.config is not None}
         spec = configure(spec, configs, request.startup_timeout_s)
@@ -292,3 +299,10 @@ class Preparation:
                 },
                 threads=self._threads,
             )
+
+
+def _identity(model: ArchiveFile | None) -> dict[str, str | None]:
+    """Return what the audit trail says about the archive of a node."""
+    if model is None:
+        return {"sha256": None}
+    return {"sha256": model.sha256, **({"signer": model.signer} if model.signer else {})}

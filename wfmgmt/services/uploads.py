@@ -11,11 +11,13 @@ from wfmgmt.archives.reading import open_archive, sha256_of
 from wfmgmt.archives.receiving import ReceivedFile, Receiver
 from wfmgmt.archives.report import ReportRules, report_on
 from wfmgmt.archives.seen import SeenFiles, looks_of
-from wfmgmt.archives.stores import StoreFolders
+from wfmgmt.archives.signatures import MAX_SIGNATURE_BYTES, parse_signature
+from wfmgmt.archives.stores import SIGNATURE_SUFFIX, StoreFolders
 from wfmgmt.domain.archives import ArchiveKind
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome
 from wfmgmt.errors import BadRequest, InvalidArchive
 from wfmgmt.errors.uploads import ArchiveExists, ArchiveInUse, DigestMismatch
+from wfmgmt.folders import read_file
 from wfmgmt.registry.registry import Registry
 from wfmgmt.registry.writing import Writer
 from wfmgmt.services.changes import Change
@@ -33,17 +35,17 @@ UploadCounter = Callable[[str, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uploaded:
-    """An archive that is in its store now.
+    """An archive, or the signature of one, that is in its store now.
 
     Attributes:
         file: What has arrived.
         is_new: Whether it was not there before.
-        report: What it holds, as JSON.
+        report: What it holds, as JSON; None for a signature.
     """
 
     file: ReceivedFile
     is_new: bool
-    report: Mapping[str, Any]
+    report: Mapping[str, Any] | None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -164,13 +166,18 @@ class Uploads:
     def _check(self, file: ReceivedFile, sha256: str) -> None:
         if sha256 not in ("", file.sha256):
             raise DigestMismatch(sha256, file.sha256)
+        if file.name.endswith(SIGNATURE_SUFFIX):
+            _check_signature(file.part)
+            return
         try:
             open_archive(file.part, self._rules.limits).__enter__().__exit__(None, None, None)
         except InvalidArchive as error:
             raise BadRequest(f"The body is not an archive: {error.reason}.") from error
 
-    def _report(self, file: ReceivedFile) -> Mapping[str, Any]:
+    def _report(self, file: ReceivedFile) -> Mapping[str, Any] | None:
         """Return what an archive holds; whether all of it unpacks is what a registration checks."""
+        if file.name.endswith(SIGNATURE_SUFFIX):
+            return None
         report = report_on(
             file.part,
             ArchiveKind(file.store),
@@ -226,6 +233,16 @@ class Uploads:
                     folder.discard(part)
         except OSError as error:
             _log.warning("the parts of the upload %s stay for now: %s", file.name, error.strerror)
+
+
+def _check_signature(part: Path) -> None:
+    content = read_file(part, MAX_SIGNATURE_BYTES)
+    if content is None:
+        raise BadRequest(f"The body is longer than a signature: {MAX_SIGNATURE_BYTES} bytes.")
+    try:
+        parse_signature(content)
+    except ValueError as error:
+        raise BadRequest(f"The body {error}.") from error
 
 
 def _event(file: ReceivedFile, replaced: str | None, change: Change) -> AuditEvent:

@@ -16,6 +16,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    DirectoryPath,
     Field,
     FilePath,
     SecretStr,
@@ -75,6 +76,7 @@ class Settings(BaseModel):
     cors_origins: Annotated[tuple[str, ...], BeforeValidator(read_origins)] = ()
     download_timeout_s: int = Field(default=300, ge=1)
     download_limit_mb: int = Field(default=512, ge=1)
+    signers: DirectoryPath | None = None
     upload_timeout_s: float = Field(default=600, ge=1, le=MAX_WAIT_S)
     upload_limit_mb: int = Field(default=512, ge=1)
     store_limit_mb: int = Field(default=0, ge=0)

@@ -214,3 +214,19 @@ def test_parse_url_fails_only_on_purpose(text: str) -> None:
     again = parse_url(url.requested)
     assert (again.origin, again.requested, again.file_name) == (url.origin, url.requested, url.file_name)
     assert parse_url(url.shown).shown == url.shown
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://models.example/a.war", "http://models.example/a.war.sig"),
+        ("https://u:p@models.example/x/a.war?v=1?2#f", "https://models.example/x/a.war.sig?v=1?2"),
+        ("HTTP://models.example", "HTTP://models.example/.sig"),
+        ("http://models.example?a=/b", "http://models.example/.sig?a=/b"),
+    ],
+)
+def test_followed_by_adds_to_the_path_alone(url: str, expected: str) -> None:
+    """Host, query and credentials stay."""
+    address = parse_url(url)
+    assert address.followed_by(".sig").requested == expected
+    assert address.followed_by(".sig").authorization == address.authorization
