@@ -28,11 +28,13 @@ OPENED = "wfmgmt.opened"
 #: The write-ahead log is cut down to this once its content is in the database.
 LOG_LIMIT_BYTES = 1024 * 1024
 
+#: What SQLite calls these: every commit waits for the disk; only checkpoints do.
+_FULL, _NORMAL = 2, 1
 _PRAGMAS: dict[str, int | str] = {
     "busy_timeout": BUSY_TIMEOUT_S * 1000,
     "foreign_keys": 1,
     "journal_mode": "wal",
-    "synchronous": 2,
+    "synchronous": _FULL,
     "wal_autocheckpoint": 0,
     "journal_size_limit": LOG_LIMIT_BYTES,
 }
@@ -76,12 +78,15 @@ def shown_database(url: URL) -> str:
     return url.render_as_string(hide_password=True)
 
 
-def make_engine(url: URL, *, writes: bool, connections: int = 16, files: DatabaseFiles | None = None) -> Engine:
+def make_engine(
+    url: URL, *, writes: bool, is_durable: bool = True, connections: int = 16, files: DatabaseFiles | None = None
+) -> Engine:
     """Return an engine whose transactions all write, or all only read.
 
     Args:
         url: From `parse_database`.
         writes: Whether its transactions take the write lock; otherwise the database refuses changes.
+        is_durable: Whether a commit waits for the disk; otherwise a power cut may undo it until a later one has waited.
         connections: Connections at most; a thread that wants one more waits.
         files: The files of a SQLite database, which is never created here.
     """
@@ -89,10 +94,10 @@ def make_engine(url: URL, *, writes: bool, connections: int = 16, files: Databas
     if files is not None:
         uri = f"{Path(url.database or '').absolute().as_uri()}?mode=rw"
         engine = create_engine(url, creator=lambda: _connect(uri), **pool)
-        _configure_sqlite(engine, files, writes=writes)
+        _configure_sqlite(engine, files, writes=writes, is_durable=is_durable)
     else:
         engine = create_engine(url, isolation_level="REPEATABLE READ" if not writes else "READ COMMITTED", **pool)
-        _configure_postgresql(engine, writes=writes)
+        _configure_postgresql(engine, writes=writes, is_durable=is_durable)
     return engine
 
 
@@ -100,13 +105,14 @@ def _connect(uri: str) -> SqliteConnection:
     return sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=BUSY_TIMEOUT_S)
 
 
-def _configure_sqlite(engine: Engine, files: DatabaseFiles, *, writes: bool) -> None:
+def _configure_sqlite(engine: Engine, files: DatabaseFiles, *, writes: bool, is_durable: bool) -> None:
     begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
+    pragmas = {**_PRAGMAS, "query_only": int(not writes), "synchronous": _FULL if is_durable else _NORMAL}
 
     @event.listens_for(engine, "connect")
     def _on_connect(connection: SqliteConnection, record: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # The driver must not begin transactions on its own.
-        set_pragmas(connection, {**_PRAGMAS, "query_only": int(not writes)})
+        set_pragmas(connection, pragmas)
         record.info[OPENED] = files.opened()
 
     @event.listens_for(engine, "begin")
@@ -127,10 +133,12 @@ def set_pragmas(connection: SqliteConnection, pragmas: dict[str, int | str]) -> 
             raise RuntimeError(f"SQLite keeps {name} at {found!r} instead of {value!r}")
 
 
-def _configure_postgresql(engine: Engine, *, writes: bool) -> None:
+def _configure_postgresql(engine: Engine, *, writes: bool, is_durable: bool) -> None:
     statement = f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})" if writes else "SET TRANSACTION READ ONLY"
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_TIMEOUT_S}s'")
+        if not is_durable:
+            connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
         connection.exec_driver_sql(statement)

@@ -46,6 +46,7 @@ class Registry:
         self._files = DatabaseFiles(Path(url.database or "")) if url.get_backend_name() == "sqlite" else None
         self._read_engine = make_engine(url, writes=False, connections=connections, files=self._files)
         self._write_engine = make_engine(url, writes=True, connections=connections, files=self._files)
+        self._brief_engine = make_engine(url, writes=True, is_durable=False, connections=connections, files=self._files)
         self._clock = clock
 
     def pin(self, identity: FileIdentity) -> None:
@@ -66,16 +67,22 @@ class Registry:
                 yield Reader(connection)
 
     @contextmanager
-    def write(self) -> Iterator[Writer]:
+    def write(self, *, is_durable: bool = True) -> Iterator[Writer]:
         """Give a transaction that holds the write lock; it commits at the end, or rolls back on an error.
 
         What it has recorded in the audit trail is logged once it is committed.
+
+        Args:
+            is_durable: Whether it survives a power cut once it is committed. Otherwise it survives the death of any
+                process, and a power cut when a later one that is durable has been committed: for what matters only
+                while the service runs, and what no client was answered.
 
         Raises:
             RegistryUnavailable: The lock was not to be had within 5 s, or the database cannot be written.
             InsufficientStorage: No space is left.
         """
-        with translated(), self._write_engine.connect() as connection:
+        engine = self._write_engine if is_durable else self._brief_engine
+        with translated(), engine.connect() as connection:
             self._check(connection)
             with connection.begin():
                 writer = Writer(connection, timestamp(self._clock()))
@@ -152,3 +159,4 @@ class Registry:
         """Close all connections; a later use opens new ones."""
         self._read_engine.dispose()
         self._write_engine.dispose()
+        self._brief_engine.dispose()

@@ -177,14 +177,16 @@ class Operations:
         conflict: WfmgmtError,
         on_begun: Callable[[Writer], None] = lambda _: None,
     ) -> None:
-        with self._registry.write() as writer:
+        # What waits was acknowledged, and has to survive a power cut. Of what runs, a client hears when it is done.
+        is_durable = lease is None
+        with self._registry.write(is_durable=is_durable) as writer:
             if writer.operations.begin(new, lease):
                 on_begun(writer)
                 return
         self.refuse_second(new, conflict)
         self.recover()  # The process that was at work on the same is gone.
         self.refuse_second(new, conflict)  # It may begin again.
-        with self._registry.write() as writer:
+        with self._registry.write(is_durable=is_durable) as writer:
             if not writer.operations.begin(new, lease):
                 raise conflict
             on_begun(writer)
@@ -219,7 +221,7 @@ class Operations:
         running = [each for each in running if self._state_of(each) != each.written]
         if not running:
             return
-        with self._registry.write() as writer:
+        with self._registry.write(is_durable=False) as writer:
             # Looked at again, since what has waited for the lock may be older than what the work itself has recorded.
             for each in running:
                 each.written = self._state_of(each)

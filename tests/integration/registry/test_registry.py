@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -255,6 +256,39 @@ def test_connections_have_their_pragmas(registry: Registry, pragma: str) -> None
     with registry.write() as writer:
         found = writer._connection.exec_driver_sql(f"PRAGMA {pragma}").scalar()  # noqa: SLF001
     assert found == expected[pragma]
+
+
+def test_write_that_need_not_be_durable_does_not_wait_for_the_disk(registry: Registry) -> None:
+    """All else stays as it is, and so do the other transactions."""
+    pragmas = ("synchronous", "journal_mode", "wal_autocheckpoint", "foreign_keys")
+    found = []
+    for is_durable in (False, True):
+        with registry.write(is_durable=is_durable) as writer:
+            found.append([writer._connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() for pragma in pragmas])  # noqa: SLF001
+    assert found == [[1, "wal", 0, 1], [2, "wal", 0, 1]]
+
+
+def test_whatever_is_left_of_the_log_is_a_prefix_of_the_commits(registry: Registry, tmp_path: Path) -> None:
+    """So a commit that waited for the disk, and with it for the log before it, cannot lose one that did not."""
+    written = []
+    for number in range(12):
+        with registry.write(is_durable=number % 3 == 2) as writer:
+            writer.claim_name(make_workflow(f"w{number:02}"))
+        written.append(f"w{number:02}")
+    log = (tmp_path / "wfmgmt.db-wal").read_bytes()
+    database = (tmp_path / "wfmgmt.db").read_bytes()
+    counts = set()
+    for number, length in enumerate((*range(0, len(log), 4096 // 2), len(log))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "wfmgmt.db").write_bytes(database)
+        # A power cut leaves what was not synced missing, or filled with zeros.
+        (folder / "wfmgmt.db-wal").write_bytes(log[:length] + bytes(len(log) - length) * (number % 2))
+        with closing(raw(folder)) as left:
+            names = [name for (name,) in left.execute("SELECT name FROM workflow ORDER BY name")]
+        assert names == written[: len(names)]
+        counts.add(len(names))
+    assert counts == set(range(13))
 
 
 def test_checkpoint_moves_the_log_into_the_database(registry: Registry, tmp_path: Path) -> None:

@@ -4,13 +4,13 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.operations import make_operation, make_operations
-from tests.support.records import make_registry, make_workflow
+from tests.support.records import make_database, make_registry, make_workflow
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.load_state import LoadState
 from wfmgmt.control.messages import NodeReport, StatusChanges, WorkflowReport
@@ -110,6 +110,26 @@ def test_error_of_the_block_is_why_it_failed(operations: Operations, error: Exce
         message,
     )
     assert found.result is None
+
+
+def test_only_what_was_acknowledged_waits_for_the_disk(tmp_path: Path, leases: Leases) -> None:
+    """The row of a client that waits for its answer does not, nor does progress; the end does, and what waits."""
+    waits = []
+
+    class Recording(Registry):
+        @contextmanager
+        def write(self, *, is_durable: bool = True) -> Iterator[Writer]:
+            waits.append(is_durable)
+            with super().write(is_durable=is_durable) as writer:
+                yield writer
+
+    make_database(tmp_path / "recorded.db")
+    with closing(Recording(tmp_path / "recorded.db")) as registry:
+        operations = make_operations(registry, leases)
+        with operations.run(make_operation(), CONFLICT):
+            operations.write_progress()
+        operations.accept(make_operation(), CONFLICT, lambda _: None)
+    assert waits == [False, False, True, True]
 
 
 def test_second_operation_on_the_same_is_refused_and_names_the_first(operations: Operations) -> None:
@@ -234,10 +254,10 @@ def test_progress_is_written_now_and_then_when_there_is_any(
     writes = 0
     write = registry.write
 
-    def counted() -> AbstractContextManager[Writer]:
+    def counted(*, is_durable: bool = True) -> AbstractContextManager[Writer]:
         nonlocal writes
         writes += 1
-        return write()
+        return write(is_durable=is_durable)
 
     with operations.run(one, CONFLICT) as first, operations.run(two, CONFLICT) as second:
         monkeypatch.setattr(registry, "write", counted)
