@@ -69,11 +69,12 @@ def make_possible(api: ManagementApi, request: str) -> None:
 
 
 def test_list_of_writes_is_complete(api: ManagementApi) -> None:
-    """It has every route with a method that may change a workflow; cancelling is about an operation."""
+    """It has every route with a method that may change a workflow; others are about operations and archives."""
     safe = {"GET", "HEAD", "OPTIONS"}
     rules = api.client.application.url_map.iter_rules()
     found = {f"{method} {rule.rule}" for rule in rules for method in (rule.methods or set()) - safe}
-    assert found == {*WRITES, "POST /operations/<uid>/cancel"}
+    archive = "/archives/<any(workflows, models):store>/<file>"
+    assert found == {*WRITES, "POST /operations/<uid>/cancel", f"PUT {archive}", f"DELETE {archive}"}
 
 
 @CASES

@@ -73,6 +73,7 @@ def operation(**changes: Any) -> Operation:
         "created_at": BEFORE,
         "started_at": BEFORE,
         "ended_at": None,
+        "attempts": 1,
         "cancelled_by": None,
     }
     return Operation(**{**values, **changes})
