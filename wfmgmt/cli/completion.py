@@ -6,15 +6,27 @@ import shtab
 
 from wfmgmt.cli import main
 
-#: The names of workflows come from the service; nothing is completed when there is none.
+#: Names of workflows and operations come from the service; nothing is completed when there is none.
 _PREAMBLE = {
     "bash": """\
 _wfmgmt_names() {
   compgen -W "$(wfmgmt list -o name 2>/dev/null)" -- "$1"
+}
+_wfmgmt_operations() {
+  compgen -W "$(wfmgmt operations -o name 2>/dev/null)" -- "$1"
+}
+_wfmgmt_operations_and_names() {
+  _wfmgmt_operations "$1"; _wfmgmt_names "$1"
 }""",
     "zsh": """\
 _wfmgmt_names() {
   compadd -- ${(f)"$(wfmgmt list -o name 2>/dev/null)"}
+}
+_wfmgmt_operations() {
+  compadd -- ${(f)"$(wfmgmt operations -o name 2>/dev/null)"}
+}
+_wfmgmt_operations_and_names() {
+  _wfmgmt_operations; _wfmgmt_names
 }""",
 }
 

@@ -24,7 +24,7 @@ from wfmgmt.client.call import (
     reading,
     writing,
 )
-from wfmgmt.client.errors import NotReady
+from wfmgmt.client.errors import NotReady, OperationNotFound
 from wfmgmt.client.explain import Explanation
 from wfmgmt.client.operations import Operation, Operations, State, registered
 from wfmgmt.client.plans import Diff, Plan
@@ -87,6 +87,26 @@ def operations(
     """
     query = {"state": state, "kind": kind, "workflow": workflow, "after": after, "limit": limit}
     return reading("/operations", reader(Operations), **query)
+
+
+def last_operation(workflow: str, *, version: str | None = None) -> Call[Operation]:
+    """Return the last operation on a workflow, or on one version, that is under way; the last one at all if none is.
+
+    Raises:
+        OperationNotFound: When the answer is read: none is known.
+    """
+    read_page = reader(Operations)
+
+    def read(answer: Answer) -> Operation:
+        page: Operations = read_page(answer)
+        found = [each for each in page.operations if version in (None, each.version)]
+        if not found:
+            what = workflow if version is None else f"{workflow}/{version}"
+            message = f"No operation on {what} is known."
+            raise OperationNotFound(status=HTTPStatus.NOT_FOUND, message=message, body=answer.body)
+        return next((each for each in found if not each.done), found[0])
+
+    return reading("/operations", read, workflow=workflow)
 
 
 def operation(uid: str, *, wait_s: int | None = None) -> Call[Operation]:

@@ -105,6 +105,7 @@ class Client:
     listed = _sending(calls.listed)
     operations = _sending(calls.operations)
     operation = _sending(calls.operation)
+    last_operation = _sending(calls.last_operation)
     cancel = _sending(calls.cancel)
     archives = _sending(calls.archives)
     archive = _sending(calls.archive)

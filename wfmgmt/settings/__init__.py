@@ -284,6 +284,20 @@ def command_variable(name: str) -> str:
     return os.environ.get(f"{ENV_PREFIX}{name.upper()}", "")  # noqa: TID251 - this is the one reader
 
 
+def is_plain_terminal() -> bool:
+    """Return whether the terminal, if there is one, obeys no escape sequences."""
+    return os.environ.get("TERM") == "dumb"  # noqa: TID251 - this is the one reader
+
+
+def is_without_styles() -> bool:
+    """Return whether text is to be plain on a terminal, too.
+
+    Source:
+        https://no-color.org
+    """
+    return is_plain_terminal() or bool(os.environ.get("NO_COLOR"))  # noqa: TID251 - this is the one reader
+
+
 def worker_environment(settings: Settings) -> dict[str, str]:
     """Return the environment of worker processes: ours without our settings, some of which are secrets.
 

@@ -9,7 +9,10 @@ import pytest
 
 #: Completes the words that it is given, the last of which is unfinished.
 _ASK = """
-wfmgmt() { [ "$*" = "list -o name" ] && printf '%s\\n' seq sum other; }
+wfmgmt() {
+  [ "$*" = "list -o name" ] && printf '%s\\n' seq sum other
+  [ "$*" = "operations -o name" ] && printf '%s\\n' 0a1 0b2
+}
 source "$1"
 shift
 COMP_WORDS=("$@")
@@ -41,6 +44,11 @@ def _scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["describe", "--ur"], {"--url"}),
         (["describe", "-o", ""], {"table", "json", "name"}),
         (["audit", ""], {"verify"}),
+        (["wait", ""], {"0a1", "0b2", "seq", "sum", "other"}),
+        (["cancel", "0a"], {"0a1"}),
+        (["operations", "--state", ""], {"queued", "running", "succeeded", "failed", "cancelled"}),
+        (["list", "--state", "r"], {"ready", "registering"}),
+        (["graph", "seq", "--format", "m"], {"mermaid"}),
         (["completion", ""], {"bash", "zsh"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -1,40 +1,13 @@
 """The commands about operations, against a service that answers as the API says."""
 
+import json
 from typing import Any
 
 import pytest
 
 from tests.support.fake_service import FakeService, Reply, Request
+from tests.support.operation_answers import ACCEPTED, FAILED, FAILURE, LOADING, OPERATION, SUCCEEDED
 from wfmgmt.cli.main import main
-
-ACCEPTED = {"status": "Processing the registration...", "operation": f"/operations/{'a' * 32}"}
-OPERATION = {
-    "id": "a" * 32,
-    "kind": "register",
-    "workflow": "seq",
-    "version": "1.0",
-    "url": "seq.war",
-    "state": "running",
-    "done": False,
-    "phase": "fetching",
-    "progress": {"bytes": 3 * 1024**2, "totalBytes": 6 * 1024**2, "nodes": {}},
-    "error": None,
-    "result": None,
-    "actor": "anonymous",
-    "requestId": "r1",
-    "createdAt": "2026-11-27T06:00:00.000000Z",
-    "startedAt": "2026-11-27T06:00:00.000000Z",
-    "endedAt": None,
-    "cancelledBy": None,
-}
-LOADING = {
-    **OPERATION,
-    "phase": "loading",
-    "progress": {"bytes": 0, "totalBytes": None, "nodes": {"m": {"ready": 1, "wanted": 2}}},
-}
-SUCCEEDED = {**OPERATION, "state": "succeeded", "done": True, "endedAt": "2026-11-27T06:00:02.500000Z"}
-FAILURE: dict[str, Any] = {"code": 400, "type": "DownloadArchiveException", "message": "Failed to download it"}
-FAILED = {**SUCCEEDED, "state": "failed", "error": FAILURE}
 
 
 def run(arguments: list[str], *bodies: Any) -> tuple[int, list[Request]]:
@@ -92,6 +65,49 @@ def test_operation_is_waited_for(capfd: pytest.CaptureFixture[str]) -> None:
     found, requests = run(["wait", "a" * 32], OPERATION, SUCCEEDED)
     assert (found, capfd.readouterr().out) == (0, "register seq 1.0 succeeded\n")
     assert requests[0].query == {"wait": "1"}
+
+
+@pytest.mark.parametrize(
+    ("argument", "found", "awaited"),
+    [
+        ("seq", [SUCCEEDED, OPERATION], OPERATION),
+        ("seq", [FAILED, SUCCEEDED], FAILED),
+        (
+            "seq/2.0",
+            [SUCCEEDED, {**SUCCEEDED, "version": "2.0", "id": "b" * 32}],
+            {"id": "b" * 32, "state": "succeeded"},
+        ),
+    ],
+    ids=["under-way", "last", "version"],
+)
+def test_operation_on_a_workflow_is_waited_for(
+    capfd: pytest.CaptureFixture[str], argument: str, found: list[Any], awaited: Any
+) -> None:
+    """By the name of the workflow: what is under way, else what was last, with the code of that."""
+    code, requests = run(["wait", argument, "-o", "name"], {"operations": found}, SUCCEEDED)
+    assert (requests[0].path, requests[0].query) == ("/operations", {"workflow": "seq"})
+    assert len(requests) == (2 if awaited["state"] == "running" else 1)
+    assert (code, capfd.readouterr().out) == (1 if awaited is FAILED else 0, f"{awaited['id']}\n")
+
+
+def test_workflow_without_operations_cannot_be_waited_for(capfd: pytest.CaptureFixture[str]) -> None:
+    """It is the code of what is not there."""
+    assert run(["wait", "nosuch"], {"operations": []})[0] == 4
+    assert capfd.readouterr().err == "wfmgmt: No operation on nosuch is known.\n"
+
+
+def test_json_of_what_is_waited_for_is_its_end_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    """So that it can be read as one value."""
+    run(["register", "a.war", "--follow", "-o", "json"], ACCEPTED, OPERATION, SUCCEEDED)
+    assert json.loads(capfd.readouterr().out) == SUCCEEDED
+
+
+def test_wait_ends_after_its_time(capfd: pytest.CaptureFixture[str]) -> None:
+    """The operation goes on, and the error says how to wait for it again."""
+    with FakeService(lambda _: Reply(body=OPERATION)) as service:
+        assert main(["wait", "a" * 32, "--timeout", "1", "--url", service.url]) == 1
+    expected = f"wfmgmt: It was not done within 1 s; it goes on: wfmgmt wait {'a' * 32}\n"
+    assert capfd.readouterr().err.endswith(expected)
 
 
 def test_operations_are_listed(capfd: pytest.CaptureFixture[str]) -> None:

@@ -4,8 +4,10 @@ import argparse
 from collections.abc import Mapping
 from typing import NamedTuple
 
-#: Functions of the completion scripts: of workflows' names, and of files.
+#: Functions of the completion scripts: of workflows' names, of operations, of both, and of files.
 NAMES = {"bash": "_wfmgmt_names", "zsh": "_wfmgmt_names"}
+OPERATIONS = {"bash": "_wfmgmt_operations", "zsh": "_wfmgmt_operations"}
+OPERATIONS_AND_NAMES = {"bash": "_wfmgmt_operations_and_names", "zsh": "_wfmgmt_operations_and_names"}
 FILES = {"bash": "_shtab_compgen_files", "zsh": "_files"}
 
 

@@ -1,9 +1,11 @@
 """A command that sends a request to a running service: its options, what it prints, and its exit codes."""
 
 import argparse
+import math
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -12,13 +14,15 @@ from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 from wfmgmt.cli.remote.plans import plan_text
+from wfmgmt.cli.remote.progress import ProgressLine
 from wfmgmt.cli.remote.target import describe_target, target
-from wfmgmt.cli.remote.text import progress
 from wfmgmt.client import calls
+from wfmgmt.client.answers import Accepted
 from wfmgmt.client.call import Call, WriteOptions
 from wfmgmt.client.client import DEFAULT_TIMEOUT_S
 from wfmgmt.client.connection import Connection
-from wfmgmt.client.errors import ClientError, Refused, Unreachable
+from wfmgmt.client.errors import ClientError, Refused, TimedOut, Unreachable
+from wfmgmt.client.operations import Operation
 from wfmgmt.client.plans import Plan
 from wfmgmt.logs import escaped, write_error
 from wfmgmt.settings import command_variable
@@ -49,6 +53,7 @@ class RemoteCommand(Generic[T]):
         names: Returns the names in it, as other commands take them.
         following: Returns a request for the rest of the answer, as long as there is one.
         joined: Makes one answer of those.
+        is_looking: Whether answers but the last one only say how far something is that is waited for.
         code: Returns the exit code.
         is_write: Whether it changes something, so that it takes what changes take.
     """
@@ -60,6 +65,7 @@ class RemoteCommand(Generic[T]):
     following: Callable[[argparse.Namespace, T], Call[T] | None] = lambda _options, _answer: None
     joined: Callable[[Sequence[T]], T] = itemgetter(0)
     code: Callable[[T], ExitCode] = lambda _: ExitCode.DONE
+    is_looking: bool = False
     is_write: bool = False
 
     def describe_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -87,24 +93,44 @@ class RemoteCommand(Generic[T]):
         )
 
     def _exchange(self, options: argparse.Namespace, connection: Connection, call: Call[T]) -> int:
-        value = self.joined(list(self._answers(options, connection, call)))
+        with ProgressLine(f"waiting for {options.command}") as line:
+            answers = list(self._answers(options, connection, call, line))
+        value = answers[-1] if self.is_looking else self.joined(answers)
         if options.output == "name":
             print("".join(f"{name}\n" for name in self.names(options, value)), end="")
         elif options.output == "table":
             print(self.show(options, value))
         return self.code(value)
 
-    def _answers(self, options: argparse.Namespace, connection: Connection, call: Call[T]) -> Iterator[T]:
+    def _answers(
+        self, options: argparse.Namespace, connection: Connection, call: Call[T], line: ProgressLine
+    ) -> Iterator[T]:
         """Yield what the service answers, page after page; JSON is printed as it comes."""
+        deadline = time.monotonic() + options.timeout if options.timeout else math.inf
         rest: Call[T] | None = call
+        value: T | None = None
         while rest is not None:
-            with progress(f"waiting for {options.command}"):
+            try:
                 answer = connection.exchange(rest)
-            if options.output == "json":
+                value = rest.read(answer)
+                line.show(value)
+                rest = self.following(options, value)
+            except KeyboardInterrupt:
+                line.clear()
+                write_error(f"wfmgmt: interrupted{self._going_on(value)}")
+                raise
+            if options.output == "json" and not (self.is_looking and rest):
+                line.clear()
                 write_bytes(answer.body)
-            value = rest.read(answer)
+            if self.is_looking and rest and time.monotonic() > deadline:
+                raise TimedOut(f"It was not done within {options.timeout} s{self._going_on(value)}")
             yield value
-            rest = self.following(options, value)
+
+    def _going_on(self, value: T | None) -> str:
+        """Say how to go on with what is left to the service."""
+        if isinstance(value, Accepted | Operation):
+            return f"; it goes on: wfmgmt wait {value.id}"
+        return "; what was begun may go on: wfmgmt operations" if self.is_write else ""
 
 
 def _describe_change(parser: argparse.ArgumentParser) -> None:

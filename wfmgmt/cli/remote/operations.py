@@ -1,21 +1,23 @@
 """`wfmgmt operations`, `wait` and `cancel`, and the end of what is followed."""
 
 import argparse
-import sys
+import re
 import time
 from datetime import UTC, datetime
-from operator import itemgetter
 from typing import Any, get_args
 
+from wfmgmt.cli.remote.arguments import OPERATIONS, OPERATIONS_AND_NAMES, completed
 from wfmgmt.cli.remote.command import ExitCode, RemoteCommand, write_options
+from wfmgmt.cli.remote.progress import step
 from wfmgmt.cli.remote.text import table
 from wfmgmt.client import calls
 from wfmgmt.client.answers import Accepted
 from wfmgmt.client.call import Call
-from wfmgmt.client.operations import Operation, Operations, Progress, State
+from wfmgmt.client.operations import Operation, Operations, State
 from wfmgmt.logs import escaped
 
-_MIB = 1024 * 1024
+#: What operations have and no workflow is likely to have.
+_ID = re.compile(r"[0-9a-f]{32}")
 #: How long the service is asked to wait for the end of an operation, and the pause before it is asked again.
 _LOOK_S, _POLL_S = 1, 0.2
 
@@ -28,7 +30,23 @@ def _operations_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _id_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="the operation")
+    completed(parser.add_argument("id", metavar="ID", help="the operation"), OPERATIONS)
+
+
+def _wait_arguments(parser: argparse.ArgumentParser) -> None:
+    found = parser.add_argument(
+        "id",
+        metavar="ID|NAME",
+        help="the operation; or the workflow (or NAME/VERSION) that it works on: the last one, or the last under way",
+    )
+    completed(found, OPERATIONS_AND_NAMES)
+
+
+def _wait(options: argparse.Namespace) -> Call[Operation]:
+    if _ID.fullmatch(options.id):
+        return calls.operation(options.id, wait_s=_LOOK_S)
+    workflow, _, version = options.id.partition("/")
+    return calls.last_operation(workflow, version=version or None)
 
 
 def _operations(options: argparse.Namespace) -> Call[Operations]:
@@ -49,7 +67,7 @@ def _row(operation: Operation) -> tuple[object, ...]:
         operation.version,
         operation.state,
         operation.phase or "-",
-        progress_text(operation.progress),
+        step("", operation.progress).text,
         f"{took.total_seconds():.1f}",
         operation.actor,
         operation.url,
@@ -57,24 +75,11 @@ def _row(operation: Operation) -> tuple[object, ...]:
     )
 
 
-def progress_text(progress: Progress) -> str:
-    """Return how far an operation is: bytes, then workers once there are some to come."""
-    parts = []
-    if progress.bytes:
-        total = "?" if progress.total_bytes is None else f"{progress.total_bytes / _MIB:.1f}"
-        parts.append(f"{progress.bytes / _MIB:.1f}/{total}MiB")
-    if progress.nodes:
-        ready, wanted = (sum(getattr(node, name) for node in progress.nodes.values()) for name in ("ready", "wanted"))
-        parts.append(f"{ready}/{wanted} workers")
-    return " ".join(parts) or "-"
-
-
 def next_look(answer: Accepted | Operation) -> Call[Operation] | None:
-    """Return the request for the end of an operation, after a line about how far it is; None when it is done."""
+    """Return the request for the end of an operation; None when it is done."""
     if isinstance(answer, Operation):
         if answer.done:
             return None
-        print(f"{answer.phase or answer.state}: {progress_text(answer.progress)}", file=sys.stderr, flush=True)
         time.sleep(_POLL_S)  # The service does not wait itself while too many others do.
     return calls.operation(answer.id, wait_s=_LOOK_S)
 
@@ -107,12 +112,12 @@ COMMANDS: dict[str, RemoteCommand[Any]] = {
         is_write=True,
     ),
     "wait": RemoteCommand(
-        arguments=_id_argument,
-        call=lambda options: calls.operation(options.id, wait_s=_LOOK_S),
+        arguments=_wait_arguments,
+        call=_wait,
         show=ended_text,
         names=lambda _, operation: [operation.id],
         following=lambda _, operation: next_look(operation),
-        joined=itemgetter(-1),
+        is_looking=True,
         code=ended_code,
     ),
 }

@@ -2,18 +2,14 @@
 
 import shutil
 import sys
-import threading
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 
 from wfmgmt.client.traffic import Route
 from wfmgmt.logs import escaped
+from wfmgmt.settings import is_without_styles
 
-_BOLD, _PLAIN, _CLEAR_LINE = "\x1b[1m", "\x1b[0m", "\r\x1b[K"
+_BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 _GAP = "  "
-#: How long a command may take before it says what it waits for.
-_QUIET_S = 0.5
 #: From here on three digits would be written with an exponent.
 _MAX_DIGITS_MS = 999.5
 
@@ -26,7 +22,8 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     if sys.stdout.isatty():
         width = shutil.get_terminal_size().columns
         lines = [line if len(line) <= width else f"{line[: width - 1]}…" for line in lines]
-        lines[0] = f"{_BOLD}{lines[0]}{_PLAIN}"
+        if not is_without_styles():
+            lines[0] = f"{_BOLD}{lines[0]}{_PLAIN}"
     return "\n".join(lines)
 
 
@@ -46,27 +43,3 @@ def milliseconds(time_ms: float | None) -> str:
     if time_ms is None:
         return "-"
     return f"{time_ms:.3g}ms" if time_ms < _MAX_DIGITS_MS else f"{time_ms:.0f}ms"
-
-
-@contextmanager
-def progress(what: str) -> Iterator[None]:
-    """Say on a terminal what is being waited for, and for how long, and leave nothing of it behind."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    done = threading.Event()
-    thread = threading.Thread(target=_show_progress, args=(escaped(what), done), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
-def _show_progress(what: str, done: threading.Event) -> None:
-    started = time.monotonic()
-    while not done.wait(_QUIET_S):
-        print(f"{_CLEAR_LINE}{what} … {time.monotonic() - started:.0f} s", end="", file=sys.stderr, flush=True)
-    if time.monotonic() - started >= _QUIET_S:
-        print(_CLEAR_LINE, end="", file=sys.stderr, flush=True)

@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
-from operator import itemgetter
 from typing import Any, get_args
 
 from wfmgmt.cli.remote.arguments import version_argument, workflow_argument
@@ -248,7 +247,7 @@ COMMANDS: dict[str, RemoteCommand[Any]] = {
         show=_registered_text,
         names=_registered_name,
         following=_follow,
-        joined=itemgetter(-1),
+        is_looking=True,
         code=lambda answer: ended_code(answer) if isinstance(answer, Operation) else ExitCode.DONE,
         is_write=True,
     ),
