@@ -5,16 +5,18 @@ from typing import Any
 
 from wfmgmt.api.openapi_parts import write
 from wfmgmt.api.write_rules import UPLOAD
-from wfmgmt.http.openapi import json_answer
+from wfmgmt.http.openapi import json_answer, ref
 
 _REPORTED = {"file": {"type": "string"}, "sha256": {"type": "string"}, "bytes": {"type": "integer"}}
-_UPLOADED = {
-    "type": "object",
-    "required": [*_REPORTED, "report"],
-    "properties": {
-        **_REPORTED,
-        "report": {"type": "object", "nullable": True, "description": "What it holds; null for a signature"},
-    },
+UPLOAD_SCHEMAS: dict[str, Any] = {
+    "Uploaded": {
+        "type": "object",
+        "required": [*_REPORTED, "report"],
+        "properties": {
+            **_REPORTED,
+            "report": {"type": "object", "nullable": True, "description": "What it holds; null for a signature"},
+        },
+    }
 }
 #: What archives have neither of.
 _WITHOUT = ("plan", "If-Match")
@@ -34,8 +36,8 @@ def _operation() -> dict[str, Any]:
         "uploadArchive",
         "Put an archive, or the signature of one, into a store",
         {
-            "201": json_answer("Stored", _UPLOADED, Location={"schema": {"type": "string"}}),
-            "200": json_answer("The same archive was there, or it was a dry run", _UPLOADED),
+            "201": json_answer("Stored", ref("Uploaded"), Location={"schema": {"type": "string"}}),
+            "200": json_answer("The same archive was there, or it was a dry run", ref("Uploaded")),
         },
         *UPLOAD_ERRORS,
     )

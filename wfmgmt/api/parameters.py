@@ -197,7 +197,8 @@ def _body(request: Request) -> dict[str, Any]:
     if kind in ("application/x-www-form-urlencoded", "multipart/form-data"):
         if request.files:
             raise BadRequest(
-                "The body carries a file: put the archive into the workflow store and give its name as url."
+                "The body carries a file: put the archive into the workflow store (PUT /archives/workflows/NAME) "
+                "and give its name as url."
             )
         return _first_values(request.form)
     if body.strip():

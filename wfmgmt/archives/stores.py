@@ -234,13 +234,6 @@ class ArchiveFolder:
                 raise
         return aside
 
-    def hand_over(self, part: Path, owner: str) -> None:
-        """Make a part that of another owner, if it is there."""
-        new = self.reserve(owner)
-        for old_file, new_file in ((_marker(part), _marker(new)), (part, new)):
-            with contextlib.suppress(FileNotFoundError):
-                old_file.rename(new_file)
-
     def discard(self, part: Path) -> None:
         """Remove a part if it is there."""
         with full_disk_reported():

@@ -65,6 +65,7 @@ COMMANDS = {
     "wait": Entry("wait until an operation is done, and say how far it is", "operations"),
     "cancel": Entry("cancel an operation, so that nothing of it is left", "operations", is_write=True),
     "archives": Entry("list the archives in the stores, and which versions use them", "archives"),
+    "upload": Entry("put archives into the stores", "archives"),
     "remove-archive": Entry("remove an archive that no version uses from its store", "archives", is_write=True),
     "inspect": Entry("say what is in a .war or .mar file, and whether it can be registered"),
     "plan": Entry("say what another command would do; the same as its --dry-run"),

@@ -8,6 +8,8 @@ from pydantic.dataclasses import dataclass
 from wfmgmt.client.call import CAMEL_CASE
 
 Kind = Literal["workflow", "model"]
+#: Of what an archive is, by what its name ends in.
+STORES: dict[str, Kind] = {".war": "workflow", ".mar": "model"}
 
 
 @dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
@@ -125,3 +127,20 @@ class ArchiveReport(Archive):
     imports: tuple[Import, ...]
     warnings: tuple[str, ...]
     problems: tuple[str, ...]
+
+
+@dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
+class Uploaded:
+    """An archive, or the signature of one, that a store has now.
+
+    Attributes:
+        file: Its name there.
+        sha256: Its digest.
+        bytes: Its size.
+        report: What it holds, with the fields of `ArchiveReport` but those of the stored file; None for a signature.
+    """
+
+    file: str
+    sha256: str
+    bytes: int
+    report: dict[str, Any] | None

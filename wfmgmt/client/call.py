@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Generic, TypedDict, TypeVar, Unpack
 from urllib.parse import quote, urlencode
 
@@ -51,6 +52,7 @@ class Call(Generic[T]):
         query: Parameters.
         headers: Beside those of every request.
         body: What is sent, if anything.
+        file: The file that is sent instead, read while it is.
         plane: To which address.
         takes_s: How long the service may need, when that is longer than usual.
         of_operation: Makes the value of the operation, once it is done, that the service may have made of the request;
@@ -63,6 +65,7 @@ class Call(Generic[T]):
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
+    file: Path | None = None
     plane: Plane = Plane.MANAGEMENT
     takes_s: float = 0
     of_operation: Callable[[Any], T] | None = None

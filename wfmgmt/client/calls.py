@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Literal, Unpack
 from urllib.parse import quote
 
 from wfmgmt.client.answers import Accepted, Health, Log, LogLine, Page, Predicted, Registered, Scaled, Status, Workflow
-from wfmgmt.client.archives import ArchiveReport, Archives, Kind
+from wfmgmt.client.archives import STORES, ArchiveReport, Archives, Kind, Uploaded
 from wfmgmt.client.call import (
     IDEMPOTENCY_KEY,
     Answer,
@@ -32,6 +33,8 @@ from wfmgmt.client.traffic import Release, Released, Releases, RoutingTable, Tra
 
 #: What the service takes to load a workflow, on top of the time that its workers have.
 _MARGIN_S = 30
+#: What the service waits for the body of an upload, unless it is set otherwise.
+_UPLOAD_S = 600
 MAX_PAGE = 1000
 WorkflowState = Literal["ready", "loading", "failed", "registering", "unregistering", "all"]
 GraphFormat = Literal["svg", "dot", "mermaid", "text"]
@@ -134,6 +137,40 @@ def archive(kind: Kind, file: str) -> Call[ArchiveReport]:
 def remove_archive(kind: Kind, file: str, **options: Unpack[WriteOptions]) -> Call[Status]:
     """Remove an archive that no version uses from its store."""
     return writing("DELETE", _path(file, root=f"/archives/{kind}s"), reader(Status), **options)
+
+
+def upload(
+    file: Path,
+    *,
+    kind: Kind | None = None,
+    name: str | None = None,
+    replace: bool | None = None,
+    sha256: str | None = None,
+    dry_run: bool | None = None,
+    reason: str | None = None,
+) -> Call[Uploaded]:
+    """Put an archive, or the signature of one, into a store.
+
+    Args:
+        file: The archive here; it is read while it is sent.
+        kind: Of what it is the archive: `workflow` or `model`; what its name says unless given.
+        name: Its name there; the same unless given.
+        replace: Whether it may take the place of another file of that name that no version uses.
+        sha256: The digest that it has to have when it arrives, in hexadecimal digits.
+        dry_run: Whether it is only to be checked.
+        reason: Why, for the audit trail.
+
+    Raises:
+        ValueError: Its name does not say what it is.
+    """
+    there = name or file.name
+    found = kind or STORES.get(Path(there.removesuffix(".sig")).suffix)
+    if found is None:
+        raise ValueError(f"expected a file whose name ends in .war or .mar, or that and .sig, got {there!r}")
+    query = given(replace=replace, sha256=sha256, dry_run=dry_run)
+    path = _path(there, root=f"/archives/{found}s")
+    call = writing("PUT", path, reader(Uploaded), query=query, takes_s=_UPLOAD_S, reason=reason)
+    return _with_file(call, file)
 
 
 def register(
@@ -340,6 +377,10 @@ def reset(name: str, node: str, *, version: str | None = None, **options: Unpack
 def cancel(uid: str, **options: Unpack[WriteOptions]) -> Call[Accepted]:
     """Cancel an operation; nothing of it is left when it is done."""
     return writing("POST", f"/operations/{quote(uid, safe='')}/cancel", reader(Accepted), **options)
+
+
+def _with_file(call: Call[Any], file: Path) -> Call[Any]:
+    return replace(call, file=file)
 
 
 def planned(call: Call[Any]) -> Call[Plan]:

@@ -109,6 +109,7 @@ class Client:
     cancel = _sending(calls.cancel)
     archives = _sending(calls.archives)
     archive = _sending(calls.archive)
+    upload = _sending(calls.upload)
     remove_archive = _sending(calls.remove_archive)
     register = _sending(calls.register)
     describe = _sending(calls.describe)

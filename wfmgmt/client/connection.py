@@ -1,10 +1,13 @@
 """HTTP to the two addresses of one service: time-outs, repeated attempts, and errors as exceptions."""
 
+import contextlib
 import json
+import os
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Self
 from urllib.parse import urlsplit
 
 import requests
@@ -18,6 +21,8 @@ CONNECT_TIMEOUT_S = 5.0
 #: Pauses before a request is sent again whose connection was lost.
 PAUSES_S = (0.1, 0.3, 0.6)
 _MAX_SHOWN_CHARS = 300
+#: Called with how many bytes of a file are sent, of how many.
+SentCallback = Callable[[int, int], None]
 
 
 class Connection:
@@ -61,13 +66,18 @@ class Connection:
             raise ValueError(f"the {call.plane} address of the service was not given")
         return self._urls[call.plane] + call.target
 
-    def exchange(self, call: Call[Any]) -> Answer:
+    def exchange(self, call: Call[Any], *, on_sent: SentCallback = lambda _done, _total: None) -> Answer:
         """Send a request and return its answer.
 
         When a connection is lost, reading requests are sent again, and so are writes: all attempts of one write carry
         the same `Idempotency-Key`, by which the service carries it out once. Predictions are sent once.
 
+        Args:
+            call: The request.
+            on_sent: Called while the file of a request is sent.
+
         Raises:
+            OSError: The file of the request cannot be read.
             Unreachable: There was no connection in all attempts.
             TimedOut: The answer did not come in time.
             Refused: The service answered with an error.
@@ -79,7 +89,7 @@ class Connection:
         is_repeated = False
         while True:
             try:
-                return self._attempt(call, url, headers, deadline - time.monotonic())
+                return self._attempt(call, url, headers, deadline - time.monotonic(), on_sent)
             except Unreachable:
                 if not pauses_s:
                     raise
@@ -92,19 +102,22 @@ class Connection:
             is_repeated = True
             time.sleep(min(pause_s, max(0, deadline - time.monotonic())))  # It gives the service time to come back.
 
-    def _attempt(self, call: Call[Any], url: str, headers: Mapping[str, str], timeout_s: float) -> Answer:
+    def _attempt(
+        self, call: Call[Any], url: str, headers: Mapping[str, str], timeout_s: float, on_sent: SentCallback
+    ) -> Answer:
         shown = url.partition("?")[0]  # A query may have the token of a download.
         if timeout_s <= 0:
             raise TimedOut(f"{shown}: no answer in time.")
         try:
-            response = self._session.request(
-                call.method,
-                url,
-                data=call.body,
-                headers=dict(headers),
-                timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s),
-                allow_redirects=False,
-            )
+            with _body(call, on_sent) as body:
+                response = self._session.request(
+                    call.method,
+                    url,
+                    data=body,
+                    headers=dict(headers),
+                    timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s),
+                    allow_redirects=False,
+                )
         except requests.ConnectTimeout as error:
             raise Unreachable(f"{shown}: no connection within {CONNECT_TIMEOUT_S:g} s.") from error
         except requests.Timeout as error:
@@ -116,6 +129,34 @@ class Connection:
         if response.ok and not response.is_redirect:
             return Answer(status=response.status_code, headers=response.headers, body=response.content)
         raise _refused(response)
+
+
+class _SentFile:
+    """A file that says how much of it was read; requests asks it for its length."""
+
+    def __init__(self, file: BinaryIO, on_sent: SentCallback) -> None:
+        self._file = file
+        self._on_sent = on_sent
+        self._size_bytes = os.fstat(file.fileno()).st_size
+
+    def __len__(self) -> int:
+        return self._size_bytes
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._file.read(size)
+        self._on_sent(self._file.tell(), self._size_bytes)
+        return piece
+
+
+@contextlib.contextmanager
+def _body(call: Call[Any], on_sent: SentCallback) -> Iterator[Any]:
+    """Give the body of a request, from its begin."""
+    if call.file is None:
+        yield call.body
+        return
+    with Path(call.file).open("rb") as file:
+        # An empty file has no length that requests would send.
+        yield _SentFile(file, on_sent) if os.fstat(file.fileno()).st_size else b""
 
 
 class _Bearer(requests.auth.AuthBase):

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from http import HTTPStatus
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 from wfmgmt.cli.remote.plans import plan_text
-from wfmgmt.cli.remote.progress import ProgressLine
+from wfmgmt.cli.remote.progress import ProgressLine, Step
 from wfmgmt.cli.remote.target import describe_target, target
 from wfmgmt.client import calls
 from wfmgmt.client.answers import Accepted
@@ -111,7 +112,7 @@ class RemoteCommand(Generic[T]):
         value: T | None = None
         while rest is not None:
             try:
-                answer = connection.exchange(rest)
+                answer = connection.exchange(rest, on_sent=partial(_show_sent, line))
                 value = rest.read(answer)
                 line.show(value)
                 rest = self.following(options, value)
@@ -131,6 +132,11 @@ class RemoteCommand(Generic[T]):
         if isinstance(value, Accepted | Operation):
             return f"; it goes on: wfmgmt wait {value.id}"
         return "; what was begun may go on: wfmgmt operations" if self.is_write else ""
+
+
+def _show_sent(line: ProgressLine, done: int, total: int) -> None:
+    if done < total:  # What is sent in one piece needs no line.
+        line.show(Step(phase="uploading", bytes=done, total_bytes=total))
 
 
 def _describe_change(parser: argparse.ArgumentParser) -> None:
@@ -220,10 +226,15 @@ def write_bytes(body: bytes) -> None:
 
 def curl_words(_: argparse.Namespace, call: Call[Any]) -> list[str]:
     """Return what curl needs to know of a request beside where it goes."""
+    if call.file is not None:
+        return [*_header_words(call), "-T", str(call.file)]
     words = [] if call.method == "GET" else ["-X", call.method]
-    for name, value in call.headers.items():
-        words += ["-H", f"{name}: {value}"]
+    words += _header_words(call)
     return words if call.body is None else [*words, "-d", call.body.decode()]
+
+
+def _header_words(call: Call[Any]) -> list[str]:
+    return [word for name, value in call.headers.items() for word in ("-H", f"{name}: {value}")]
 
 
 def _curl(words: list[str], url: str) -> str:
