@@ -30,10 +30,15 @@ def on_terminal(
     terminal, other_side = pty.openpty()
     termios.tcsetwinsize(other_side, (24, columns))
     command = [sys.executable, "-m", "wfmgmt.cli.main", *arguments]
+    # What runs in the background of a script ignores SIGINT, and so would all that it starts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=other_side, env={**os.environ, "TERM": "xterm", **environment}
     )
+    signal.signal(signal.SIGINT, before)
     os.close(other_side)
+    deadline = threading.Timer(60, process.kill)
+    deadline.start()
 
     def more() -> bytes:
         try:
@@ -44,6 +49,7 @@ def on_terminal(
     try:
         yield process, more
     finally:
+        deadline.cancel()
         process.kill()
         process.communicate()
         os.close(terminal)
