@@ -230,7 +230,9 @@ def test_api_description_of_management_is_what_is_served(service: Service, tmp_p
     """Every route is described, and every description has its route; HEAD comes with GET."""
     rules = create_app(Settings.load({}, instance=tmp_path)).url_map.iter_rules()
     served = {
-        (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)) for rule in rules for method in rule.methods or ()
+        (method, re.sub(r"<(?:\w+(?:\(.*?\))?:)?(\w+)>", r"{\1}", rule.rule))
+        for rule in rules
+        for method in rule.methods or ()
     }
     assert {("HEAD", path) for method, path in served if method == "GET"} <= served
     assert {each for each in served if each[0] != "HEAD"} == described_operations(service, "management")
