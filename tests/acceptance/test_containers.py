@@ -64,7 +64,7 @@ def test_start_with_few_open_files(tmp_path: Path, files: int, threads: int) -> 
     make_mar(service.model_store)
     with service, ThreadPoolExecutor(threads) as pool:
         answers = list(pool.map(lambda n: service.register("seq.war", workflow_name=f"w{n}"), range(threads)))
-        assert {answer.status_code for answer in answers} <= {200, 503}, service.text_of_log()
+        assert {answer.status_code for answer in answers} <= {200, 202, 503}, service.text_of_log()
         assert 200 in {answer.status_code for answer in answers}
     assert "Traceback" not in service.text_of_log()
 

@@ -82,7 +82,7 @@ def test_metadata_are_valid(wheel: Path) -> None:
     required = {str(each) for each in metadata.requires_dist or () if each.marker is None}
     lines = [line.partition("#")[0].strip() for line in (CHECKOUT / "requirements.in").read_text().splitlines()]
     assert required == {str(Requirement(line)) for line in lines if line}
-    assert metadata.provides_extra == ["postgresql", "testing"]
+    assert metadata.provides_extra == ["postgresql", "signers", "testing"]
 
 
 def test_installed_packages_fit_together(environment: Path) -> None:
