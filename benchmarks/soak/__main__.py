@@ -32,7 +32,7 @@ def _arguments() -> argparse.Namespace:
         prog="benchmarks.soak", description="Load the service while parts of it are killed."
     )
     parser.add_argument("--minutes", type=_minutes, default=10.0, help="how long, 10 unless given")
-    seed = random.randrange(1_000_000)  # noqa: S311 - nothing secret
+    seed = random.randrange(1_000_000)
     parser.add_argument("--seed", type=int, default=seed, help="of all that is random, a new one unless given")
     parser.add_argument(
         "--instance", type=Path, help="folder of the service, with its log; a temporary one unless given"

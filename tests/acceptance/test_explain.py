@@ -1,6 +1,7 @@
 """What a running service says about a workflow that is ready, fails, is saturated, or whose runtime hangs."""
 
 import contextlib
+import fcntl
 import os
 import signal
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from tests.support.processes import runtime_pid
 from tests.support.service import Service, wait_until
 
 MODEL = """
-import pathlib, time
+import fcntl, pathlib
 
 def handle(data, context):
     if data is None:
@@ -25,8 +26,9 @@ def handle(data, context):
     body = bytes(data[0]["body"])
     if body == b"bad":
         raise ValueError("bad weather")
-    while body and pathlib.Path(body.decode()).exists():
-        time.sleep(0.05)
+    if body:
+        with pathlib.Path(body.decode()).open() as held:
+            fcntl.flock(held, fcntl.LOCK_SH)
     return [body]
 """
 SPEC = """\
@@ -86,14 +88,12 @@ def test_failing_model_is_named_with_its_last_error(service: Service) -> None:
 @pytest.mark.slow  # Workers have to be busy for five seconds; the rule itself has unit tests.
 def test_saturated_model_is_named_with_its_queue(service: Service, tmp_path: Path) -> None:
     """For how long it has been busy, and how many wait."""
-    held = tmp_path / "held"
-    held.touch()
+    path = tmp_path / "held"
     with ThreadPoolExecutor(3) as clients:
-        answers = [clients.submit(predict, service, str(held).encode()) for _ in range(3)]
-        try:
+        with path.open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            answers = [clients.submit(predict, service, str(path).encode()) for _ in range(3)]
             found = wait_until(lambda: problem(service, "1 of 1 worker busy"), timeout_s=30, what="the saturation")
-        finally:
-            held.unlink()
         assert [each.result() for each in answers] == [200] * 3
     assert (found["node"], "2 waiting" in found["what"]) == ("m1", True)
     assert "wfmgmt scale seq/1.0 --node m1 --max 2" in found["hint"]

@@ -61,7 +61,7 @@ class Clients:
         await asyncio.gather(*(self._client(number) for number in range(CLIENTS)))
 
     async def _client(self, number: int) -> None:
-        chance = random.Random(number)  # noqa: S311 - which request comes when
+        chance = random.Random(number)
         predicts = number % 2 == 0
         address = self._service.inference if predicts else self._service.management
         timeout = aiohttp.ClientTimeout(total=PATIENCE_S)

@@ -95,7 +95,7 @@ class Campaign:
         tolerated: frozenset[int] = frozenset(),
     ) -> None:
         self.service = service
-        self.random = random.Random(seed)  # noqa: S311 - which names and when, nothing secret
+        self.random = random.Random(seed)
         self._tolerated = tolerated
         self._names = [[f"c{client}-{number}" for number in range(3)] for client in range(clients)]
         self.ledger = Ledger(known={name: False for names in self._names for name in names})
@@ -118,7 +118,7 @@ class Campaign:
         """Let the clients work."""
         self._is_over.clear()
         self._threads = [
-            threading.Thread(target=self._work, args=(names, random.Random(self.random.random())))  # noqa: S311 - as above
+            threading.Thread(target=self._work, args=(names, random.Random(self.random.random())))
             for names in self._names
         ]
         for thread in self._threads:

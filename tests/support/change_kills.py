@@ -288,6 +288,6 @@ class ChangeCampaign:
 
 def make_campaign(service: Service, seed: int = 1) -> ChangeCampaign:
     """Return a campaign over a service of its own, whose workflow is registered."""
-    campaign = ChangeCampaign(service=service, random=random.Random(seed))  # noqa: S311 - which changes and when
+    campaign = ChangeCampaign(service=service, random=random.Random(seed))
     campaign.prepare()
     return campaign

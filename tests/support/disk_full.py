@@ -19,7 +19,7 @@ from tests.support.small_disk import FILLER, SmallDisks
 from tests.support.web_files import served
 
 #: Makes each archive need several writes.
-PADDING = {"padding.bin": random.Random(1).randbytes(64 * 1024)}  # noqa: S311 - only has to resist compression
+PADDING = {"padding.bin": random.Random(1).randbytes(64 * 1024)}
 _QUERY = """
 import json, sqlite3, sys
 print(json.dumps(sqlite3.connect(sys.argv[1], timeout=10).execute(sys.argv[2]).fetchall()))

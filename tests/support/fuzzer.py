@@ -30,7 +30,7 @@ class Fuzzer:
         self.statuses: Counter[int] = Counter()
         self.slowest_s = 0.0
         self._service = service
-        self._random = random.Random(seed)  # noqa: S311 - senseless, not secret
+        self._random = random.Random(seed)
         host, port = urlsplit(service.management).netloc.split(":")
         self._address = (host, int(port))
         self._archives = [make_war(service.workflow_store, name=f"fuzz{n}").read_bytes() for n in range(2)]

@@ -70,7 +70,7 @@ async def _crowd(address: str, clients: int, seconds: float, load: Load) -> None
 
 
 async def _client(session: aiohttp.ClientSession, name: str, until: float, load: Load) -> None:
-    chance = random.Random(name)  # noqa: S311 - which request comes next
+    chance = random.Random(name)
     is_registered = False
     await asyncio.sleep(chance.uniform(0, THINK_S))
     while time.monotonic() < until:
@@ -122,7 +122,7 @@ def _repeat(until: float, walks: Counter[str], way: str, walk: Callable[[], None
 
 
 def _write(service: Service, number: int, until: float) -> None:
-    chance = random.Random(number)  # noqa: S311 - which name comes next
+    chance = random.Random(number)
     registered: set[str] = set()
     while time.monotonic() < until:
         name = f"n{chance.randrange(1000):03}-{number}"

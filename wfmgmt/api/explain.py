@@ -1,6 +1,6 @@
 """The endpoints that explain why a workflow is not ready or slow, as JSON or as text for people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -120,7 +120,7 @@ def _log_lines(line: LastLine) -> Iterator[str]:
     yield from (f"        {each}" for each in rest[-_TRACEBACK_LINES:])
 
 
-def _diff_lines(diff: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
+def _diff_lines(diff: Mapping[str, Any]) -> Iterator[str]:
     yield f"Different from version {diff['from']}:"
     found = [
         f"    {part} {verb}: {each}"

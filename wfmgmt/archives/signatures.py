@@ -1,6 +1,6 @@
 """Detached signatures of archives, as `ssh-keygen -Y sign` makes them, and the keys that are accepted.
 
-A signature stands for the archive's SHA-256, which is known once the archive has been read, whatever its size.
+A signature stands for the archive's SHA-256, so the archive is read once, and never held in memory.
 
 Source:
     OpenSSH, PROTOCOL.sshsig; RFC 4253, section 6.6, and RFC 8709 for the forms of keys and signatures.
@@ -213,14 +213,9 @@ def _signed_message(sha256: str) -> bytes:
 
 
 def _is_made_by(key: bytes, value: bytes, message: bytes) -> bool:
-    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - 10 MB, which few services need
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415 - as above
+    from wfmgmt.archives.ed25519 import is_made_by  # noqa: PLC0415 - its library is an extra, and takes 10 MB
 
-    try:
-        Ed25519PublicKey.from_public_bytes(key).verify(value, message)
-    except (InvalidSignature, ValueError):  # ValueError: 32 bytes that are no point of the curve.
-        return False
-    return True
+    return is_made_by(key, value, message)
 
 
 def _fingerprint(key: bytes) -> str:

@@ -139,6 +139,19 @@ def given(**parameters: object) -> dict[str, str]:
     }
 
 
+def path_of(name: str, version: str | None = None, node: str | None = None, *, root: str = "/workflows") -> str:
+    """Return the path of a workflow or a part of one.
+
+    Raises:
+        ValueError: A name is empty or dots, by which the path would be that of something else: the whole workflow.
+    """
+    parts = [name, *([] if version is None else [version]), *([] if node is None else ["nodes", node])]
+    for part in parts:
+        if part in {"", ".", ".."}:
+            raise ValueError(f"expected the name of a workflow, version or node, got {part!r}")
+    return "/".join([root, *(quote(part, safe="") for part in parts)])
+
+
 def as_json(value: object) -> Any:  # noqa: ANN401 - any JSON value
     """Return what was given of a value as JSON has it."""
     return TypeAdapter(type(value)).dump_python(value, mode="json", by_alias=True, exclude_defaults=True)

@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Literal, Unpack
 from urllib.parse import quote
 
 from wfmgmt.client.answers import Accepted, Health, Log, LogLine, Page, Predicted, Registered, Scaled, Status, Workflow
-from wfmgmt.client.archives import STORES, ArchiveReport, Archives, Kind, Uploaded
 from wfmgmt.client.call import (
     IDEMPOTENCY_KEY,
     Answer,
@@ -21,6 +19,7 @@ from wfmgmt.client.call import (
     WriteOptions,
     as_json,
     given,
+    path_of,
     reader,
     reading,
     writing,
@@ -33,8 +32,6 @@ from wfmgmt.client.traffic import Release, Released, Releases, RoutingTable, Tra
 
 #: What the service takes to load a workflow, on top of the time that its workers have.
 _MARGIN_S = 30
-#: What the service waits for the body of an upload, unless it is set otherwise.
-_UPLOAD_S = 600
 MAX_PAGE = 1000
 WorkflowState = Literal["ready", "loading", "failed", "registering", "unregistering", "all"]
 GraphFormat = Literal["svg", "dot", "mermaid", "text"]
@@ -117,62 +114,6 @@ def operation(uid: str, *, wait_s: int | None = None) -> Call[Operation]:
     return reading(f"/operations/{quote(uid, safe='')}", reader(Operation), wait=wait_s)
 
 
-def archives(*, kind: Kind | None = None, after: str | None = None, limit: int | None = None) -> Call[Archives]:
-    """List the archives in the stores, with who uses them.
-
-    Args:
-        kind: Of those wanted: `workflow` or `model`.
-        after: The `next_after` of the page before.
-        limit: Archives at most, 1 to 1000; 100 unless given.
-    """
-    path = "/archives" if kind is None else f"/archives/{kind}s"
-    return reading(path, reader(Archives), after=after, limit=limit)
-
-
-def archive(kind: Kind, file: str) -> Call[ArchiveReport]:
-    """Say what is in an archive, and whether it can be registered."""
-    return reading(_path(file, root=f"/archives/{kind}s"), reader(ArchiveReport))
-
-
-def remove_archive(kind: Kind, file: str, **options: Unpack[WriteOptions]) -> Call[Status]:
-    """Remove an archive that no version uses from its store."""
-    return writing("DELETE", _path(file, root=f"/archives/{kind}s"), reader(Status), **options)
-
-
-def upload(
-    file: Path,
-    *,
-    kind: Kind | None = None,
-    name: str | None = None,
-    replace: bool | None = None,
-    sha256: str | None = None,
-    dry_run: bool | None = None,
-    reason: str | None = None,
-) -> Call[Uploaded]:
-    """Put an archive, or the signature of one, into a store.
-
-    Args:
-        file: The archive here; it is read while it is sent.
-        kind: Of what it is the archive: `workflow` or `model`; what its name says unless given.
-        name: Its name there; the same unless given.
-        replace: Whether it may take the place of another file of that name that no version uses.
-        sha256: The digest that it has to have when it arrives, in hexadecimal digits.
-        dry_run: Whether it is only to be checked.
-        reason: Why, for the audit trail.
-
-    Raises:
-        ValueError: Its name does not say what it is.
-    """
-    there = name or file.name
-    found = kind or STORES.get(Path(there.removesuffix(".sig")).suffix)
-    if found is None:
-        raise ValueError(f"expected a file whose name ends in .war or .mar, or that and .sig, got {there!r}")
-    query = given(replace=replace, sha256=sha256, dry_run=dry_run)
-    path = _path(there, root=f"/archives/{found}s")
-    call = writing("PUT", path, reader(Uploaded), query=query, takes_s=_UPLOAD_S, reason=reason)
-    return _with_file(call, file)
-
-
 def register(
     url: str,
     *,
@@ -216,12 +157,12 @@ def later(call: Call[Any]) -> Call[Accepted]:
 def describe(name: str, *, version: str | None = None) -> Call[Workflow]:
     """Describe a version of a workflow; the default version unless one is named."""
     read = reader(tuple[Workflow])
-    return reading(_path(name, version), lambda answer: read(answer)[0])
+    return reading(path_of(name, version), lambda answer: read(answer)[0])
 
 
 def versions(name: str) -> Call[tuple[Workflow, ...]]:
     """Describe all versions of a workflow."""
-    return reading(_path(name, "all"), reader(tuple[Workflow, ...]))
+    return reading(path_of(name, "all"), reader(tuple[Workflow, ...]))
 
 
 def logs(
@@ -236,39 +177,39 @@ def logs(
         lines: Lines at most; 100 unless given.
     """
     read = reader(Log)
-    return reading(f"{_path(name, version)}/logs", lambda answer: read(answer).lines, node=node, lines=lines)
+    return reading(f"{path_of(name, version)}/logs", lambda answer: read(answer).lines, node=node, lines=lines)
 
 
 def explain(name: str, *, version: str | None = None) -> Call[Explanation]:
     """Explain why a version of a workflow is not ready or slow, and what to do; the default one unless one is named."""
-    return reading(f"{_path(name, version)}/explain", reader(Explanation))
+    return reading(f"{path_of(name, version)}/explain", reader(Explanation))
 
 
 def explained_text(name: str, *, version: str | None = None) -> Call[str]:
     """Return the same as text for people."""
-    call = reading(f"{_path(name, version)}/explain", lambda answer: answer.body.decode())
+    call = reading(f"{path_of(name, version)}/explain", lambda answer: answer.body.decode())
     return replace(call, headers={"Accept": "text/plain"})
 
 
-def graph(name: str, *, version: str | None = None, format: GraphFormat = "svg") -> Call[str]:  # noqa: A002 - as the service calls it
+def graph(name: str, *, version: str | None = None, graph_format: GraphFormat = "svg") -> Call[str]:
     """Draw the graph of a version of a workflow.
 
     Args:
         name: The workflow.
         version: Its version; the default one unless given.
-        format: What to draw it as.
+        graph_format: What to draw it as.
     """
-    return reading(f"{_path(name, version)}/graph", lambda answer: answer.body.decode(), format=format)
+    return reading(f"{path_of(name, version)}/graph", lambda answer: answer.body.decode(), format=graph_format)
 
 
 def unregister(name: str, *, version: str | None = None, **options: Unpack[WriteOptions]) -> Call[Status]:
     """Unregister a workflow, or one version of it; answered when its workers are gone."""
-    return writing("DELETE", _path(name, version), reader(Status), **options)
+    return writing("DELETE", path_of(name, version), reader(Status), **options)
 
 
 def diff(name: str, old: str, new: str) -> Call[Diff]:
     """Say what differs between two versions."""
-    return reading(f"{_path(name)}/diff", reader(Diff), **{"from": old, "to": new})
+    return reading(f"{path_of(name)}/diff", reader(Diff), **{"from": old, "to": new})
 
 
 def release_page(name: str, *, before: int | None = None, limit: int = MAX_PAGE) -> Call[tuple[Release, ...]]:
@@ -280,44 +221,44 @@ def release_page(name: str, *, before: int | None = None, limit: int = MAX_PAGE)
         limit: Releases at most, 1 to 1000.
     """
     read = reader(Releases)
-    return reading(f"{_path(name)}/releases", lambda answer: read(answer).releases, before=before, limit=limit)
+    return reading(f"{path_of(name)}/releases", lambda answer: read(answer).releases, before=before, limit=limit)
 
 
 def release(name: str, number: int) -> Call[Release]:
     """Return one release of a workflow."""
-    return reading(f"{_path(name)}/releases/{number}", reader(Release))
+    return reading(f"{path_of(name)}/releases/{number}", reader(Release))
 
 
 def set_default(name: str, version: str, **options: Unpack[WriteOptions]) -> Call[Released]:
     """Send all requests to one version; answered when they go there."""
-    return writing("PUT", f"{_path(name, version)}/set-default", reader(Released), **options)
+    return writing("PUT", f"{path_of(name, version)}/set-default", reader(Released), **options)
 
 
 def traffic(name: str) -> Call[Traffic]:
     """Return which version gets which share, with figures of the last minute."""
-    return reading(f"{_path(name)}/traffic", reader(Traffic))
+    return reading(f"{path_of(name)}/traffic", reader(Traffic))
 
 
 def set_traffic(name: str, table: RoutingTable | Mapping[str, Any], **options: Unpack[WriteOptions]) -> Call[Released]:
     """Say which version gets which share, in a table or its JSON; answered when requests go that way."""
     body = as_json(table) if isinstance(table, RoutingTable) else table
-    return writing("PUT", f"{_path(name)}/traffic", reader(Released), body=body, **options)
+    return writing("PUT", f"{path_of(name)}/traffic", reader(Released), body=body, **options)
 
 
 def set_share(name: str, version: str, weight: int, **options: Unpack[WriteOptions]) -> Call[Released]:
     """Give one version a share, in percent, which the default version gives up."""
     query = given(version=version, weight=weight)
-    return writing("PUT", f"{_path(name)}/traffic", reader(Released), query=query, **options)
+    return writing("PUT", f"{path_of(name)}/traffic", reader(Released), query=query, **options)
 
 
 def rollout(name: str, action: RolloutAction, **options: Unpack[WriteOptions]) -> Call[Released]:
     """Pause a rollout, resume it, give the candidate everything at once, or give it nothing."""
-    return writing("POST", f"{_path(name)}/rollout", reader(Released), query=given(action=action), **options)
+    return writing("POST", f"{path_of(name)}/rollout", reader(Released), query=given(action=action), **options)
 
 
 def rollback(name: str, *, to: int | None = None, **options: Unpack[WriteOptions]) -> Call[Released]:
     """Repeat the release before the current one, or an older one by its number."""
-    return writing("POST", f"{_path(name)}/rollback", reader(Released), query=given(to=to), **options)
+    return writing("POST", f"{path_of(name)}/rollback", reader(Released), query=given(to=to), **options)
 
 
 def scale(
@@ -345,7 +286,7 @@ def scale(
     """
     query = given(min_worker=min_workers, max_worker=max_workers, synchronous=wait, timeout=timeout_s)
     takes_s = 0 if timeout_s is None else timeout_s + _MARGIN_S
-    return writing("PUT", _path(name, version, node), _scaled, query=query, takes_s=takes_s, **options)
+    return writing("PUT", path_of(name, version, node), _scaled, query=query, takes_s=takes_s, **options)
 
 
 def update(
@@ -366,21 +307,17 @@ def update(
         timeout_ms=timeout_ms,
         retry_attempts=retry_attempts,
     )
-    return writing("PUT", _path(name, version, node), _scaled, query=query, **options)
+    return writing("PUT", path_of(name, version, node), _scaled, query=query, **options)
 
 
 def reset(name: str, node: str, *, version: str | None = None, **options: Unpack[WriteOptions]) -> Call[Scaled]:
     """Give a node the settings of the spec back."""
-    return writing("DELETE", f"{_path(name, version, node)}/overrides", reader(Scaled), **options)
+    return writing("DELETE", f"{path_of(name, version, node)}/overrides", reader(Scaled), **options)
 
 
 def cancel(uid: str, **options: Unpack[WriteOptions]) -> Call[Accepted]:
     """Cancel an operation; nothing of it is left when it is done."""
     return writing("POST", f"/operations/{quote(uid, safe='')}/cancel", reader(Accepted), **options)
-
-
-def _with_file(call: Call[Any], file: Path) -> Call[Any]:
-    return replace(call, file=file)
 
 
 def planned(call: Call[Any]) -> Call[Plan]:
@@ -418,28 +355,15 @@ def predict(
     """
     return Call(
         method="POST",
-        path=_path(name, version, root="/wfpredict")
+        path=path_of(name, version, root="/wfpredict")
         if node is None
-        else _path(f"{name}__{node}", version, root="/predictions"),
+        else path_of(f"{name}__{node}", version, root="/predictions"),
         query=given(trace=1 if trace else None),
         headers=headers or {},
         body=data,
         plane=Plane.INFERENCE,
         read=_predicted,
     )
-
-
-def _path(name: str, version: str | None = None, node: str | None = None, *, root: str = "/workflows") -> str:
-    """Return the path of a workflow or a part of one.
-
-    Raises:
-        ValueError: A name is empty or dots, by which the path would be that of something else: the whole workflow.
-    """
-    parts = [name, *([] if version is None else [version]), *([] if node is None else ["nodes", node])]
-    for part in parts:
-        if part in {"", ".", ".."}:
-            raise ValueError(f"expected the name of a workflow, version or node, got {part!r}")
-    return "/".join([root, *(quote(part, safe="") for part in parts)])
 
 
 def _scaled(answer: Answer) -> Scaled:

@@ -7,7 +7,7 @@ from functools import wraps
 from http import HTTPStatus
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, get_args
 
-from wfmgmt.client import calls
+from wfmgmt.client import archive_calls, calls
 from wfmgmt.client.answers import Accepted, ListedWorkflow, Workflow
 from wfmgmt.client.call import Call, Plane, reader
 from wfmgmt.client.connection import Connection
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def _sending(build: Callable[P, Call[T]]) -> Callable[Concatenate["Client", P], T]:
-    """Return a method that sends what a function of `calls` describes, with that function's arguments and docs."""
+    """Return a method that sends what a function describes, with the arguments and docs of that function."""
 
     @wraps(build)
     def method(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -107,10 +107,10 @@ class Client:
     operation = _sending(calls.operation)
     last_operation = _sending(calls.last_operation)
     cancel = _sending(calls.cancel)
-    archives = _sending(calls.archives)
-    archive = _sending(calls.archive)
-    upload = _sending(calls.upload)
-    remove_archive = _sending(calls.remove_archive)
+    archives = _sending(archive_calls.archives)
+    archive = _sending(archive_calls.archive)
+    upload = _sending(archive_calls.upload)
+    remove_archive = _sending(archive_calls.remove_archive)
     register = _sending(calls.register)
     describe = _sending(calls.describe)
     versions = _sending(calls.versions)

@@ -41,7 +41,6 @@ from wfmgmt.deployment.gunicorn_master import GunicornMaster  # noqa: E402
 from wfmgmt.deployment.host_limits import ensure_temporary_folder, raise_file_limit, web_connections  # noqa: E402
 from wfmgmt.deployment.inherited_sockets import InheritedSockets  # noqa: E402
 from wfmgmt.deployment.shared_metrics import CounterFiles, empty_folder  # noqa: E402
-from wfmgmt.deployment.web_worker import UploadRules  # noqa: E402
 
 _master = GunicornMaster(_settings)
 
@@ -103,7 +102,7 @@ def post_worker_init(worker: Any) -> None:
         counters = CounterFiles(_settings)
         worker.guard = worker.wsgi.extensions["wfmgmt.guard"]
         long_requests = worker.wsgi.extensions["wfmgmt"].long_requests
-        worker.uploads = UploadRules(
+        worker.take_uploads(
             max_uploads=_settings.max_uploads,
             timeout_s=_settings.upload_timeout_s,
             is_stopping=long_requests.is_stopping,

@@ -1,11 +1,15 @@
 """The body of a request that the application reads while it arrives."""
 
-from typing import Any
+from typing import Protocol
 
 from gunicorn.http.errors import NoMoreData, ParseException
 
 from wfmgmt.errors import BadRequest
 from wfmgmt.errors.uploads import UploadBrokenOff
+
+
+class _Body(Protocol):
+    def read(self, size: int, /) -> bytes: ...
 
 
 class StreamedBody:
@@ -15,7 +19,7 @@ class StreamedBody:
         body: Gunicorn's own.
     """
 
-    def __init__(self, body: Any) -> None:  # noqa: ANN401 - gunicorn has no types
+    def __init__(self, body: _Body) -> None:
         self._body = body
 
     def read(self, size: int = -1) -> bytes:
@@ -27,9 +31,8 @@ class StreamedBody:
             UploadTooSlow, ShuttingDown: As `ClientSocket.recv` says.
         """
         try:
-            data: bytes = self._body.read(size)
+            return self._body.read(size)
         except NoMoreData as error:
             raise UploadBrokenOff from error
         except ParseException as error:
             raise BadRequest(f"The body is not valid HTTP: {error}") from error
-        return data

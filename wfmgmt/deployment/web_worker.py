@@ -12,9 +12,8 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from types import FrameType
@@ -36,21 +35,14 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from wfmgmt.api.application import MAX_BODY_BYTES
 from wfmgmt.api.guard import ManagementGuard
+from wfmgmt.deployment.answers import answer, host_of
 from wfmgmt.deployment.client_socket import ClientSocket
 from wfmgmt.deployment.housekeeping import Housekeeping
 from wfmgmt.deployment.partial_request import PartialRequest
 from wfmgmt.deployment.streamed_body import StreamedBody
+from wfmgmt.deployment.upload_threads import UploadThreads
 from wfmgmt.errors.uploads import TooManyUploads
-from wfmgmt.http import access_log
-from wfmgmt.http.answers import (
-    FRAMEWORK_TYPES,
-    NO_CACHE,
-    REQUEST_ID,
-    WRONG_VERSION,
-    error_body,
-    sane_request_id,
-    status_and_type,
-)
+from wfmgmt.http.answers import WRONG_VERSION, status_and_type
 
 #: How long a client may take to send a request, to accept an answer, and to close its end.
 CLIENT_TIMEOUT_S = 10
@@ -79,21 +71,6 @@ class _NoHost(ParseException):  # type: ignore[misc]  # gunicorn has no types
         return "the header Host is missing"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UploadRules:
-    """What holds for requests whose bodies are files.
-
-    Attributes:
-        max_uploads: How many there may be at a time.
-        timeout_s: Longest time for one body.
-        is_stopping: Becomes true when the service stops.
-    """
-
-    max_uploads: int
-    timeout_s: float
-    is_stopping: Callable[[], bool]
-
-
 class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     """The web worker of the management plane.
 
@@ -108,9 +85,7 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
 
     guard: ManagementGuard | None = None
     housekeeping: Housekeeping | None = None
-    uploads: UploadRules | None = None
-    _upload_threads: ThreadPoolExecutor | None = None
-    _uploads_under_way = 0
+    uploads: UploadThreads | None = None
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
         """Return the pool with all its threads started, so that none is missing once clients wait.
@@ -233,7 +208,7 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
             return ",".join(values) if values else None
 
         path = unquote_to_wsgi_str(parsed.path)
-        request.refused = self.guard.refusal(parsed.method, path, header, client=_host(conn.client))
+        request.refused = self.guard.refusal(parsed.method, path, header, client=host_of(conn.client))
         return request.refused is not None
 
     def _proceed(self, conn: TConn) -> None:
@@ -242,12 +217,12 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
         if request.is_broken_off:
             self._close(conn)
         elif request.refusal:
-            _answer(conn.sock, conn.client, request.refusal, _TOO_LARGE[request.refusal], request_id=request.request_id)
+            answer(conn.sock, conn.client, request.refusal, _TOO_LARGE[request.refusal], request_id=request.request_id)
             self._finish(conn, None)
         elif request.refused:
             error, request_id = request.refused
             status, kind = status_and_type(error)
-            _answer(conn.sock, conn.client, status, str(error), request_id=request_id, kind=kind)
+            answer(conn.sock, conn.client, status, str(error), request_id=request_id, kind=kind)
             self._finish(conn, None)
         elif request.is_streamed and self.uploads is not None:
             self._begin_upload(conn, self.uploads)
@@ -259,33 +234,25 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
         conn.init()
         conn.parser.unreader.unread(bytes(conn.request.received))
 
-    def _begin_upload(self, conn: TConn, rules: UploadRules) -> None:
+    def take_uploads(self, *, max_uploads: int, timeout_s: float, is_stopping: Callable[[], bool]) -> None:
+        """Take requests whose bodies are files from now on; the arguments are those of `UploadThreads`."""
+        self.uploads = UploadThreads(max_uploads=max_uploads, timeout_s=timeout_s, is_stopping=is_stopping)
+
+    def _begin_upload(self, conn: TConn, uploads: UploadThreads) -> None:
         """Give a request to a thread of its own, which may wait for the body, unless there are too many."""
-        if self._uploads_under_way >= rules.max_uploads:
-            self._refuse_upload(conn)
-            return
-        conn.sock.expect_body(rules.timeout_s, rules.is_stopping, is_held_back=conn.request.expects_continue)
         self._init(conn)
-        if self._upload_threads is None:
-            self._upload_threads = ThreadPoolExecutor(rules.max_uploads, thread_name_prefix="upload")
-        try:
-            answered = self._upload_threads.submit(self.handle, conn)
-        except RuntimeError:  # The system has no room for another thread.
-            self._refuse_upload(conn)
-            return
-        self._uploads_under_way += 1
-        answered.add_done_callback(lambda done: self.method_queue.defer(self._end_upload, conn, done))
+        answered = uploads.begin(conn.sock, partial(self.handle, conn), is_held_back=conn.request.expects_continue)
+        if answered is None:
+            error = TooManyUploads()
+            status, kind = status_and_type(error)
+            more = {"Retry-After": str(error.retry_after_s)}
+            answer(conn.sock, conn.client, status, str(error), request_id=conn.request.request_id, kind=kind, more=more)
+            self._finish(conn, None)
+        else:
+            answered.add_done_callback(lambda done: self.method_queue.defer(self._end_upload, uploads, conn, done))
 
-    def _refuse_upload(self, conn: TConn) -> None:
-        error = TooManyUploads()
-        status, kind = status_and_type(error)
-        more = {"Retry-After": str(error.retry_after_s)}
-        _answer(conn.sock, conn.client, status, str(error), request_id=conn.request.request_id, kind=kind, more=more)
-        self._finish(conn, None)
-
-    def _end_upload(self, conn: TConn, answered: "Future[Any]") -> None:
-        self._uploads_under_way -= 1
-        conn.sock.end_body()
+    def _end_upload(self, uploads: UploadThreads, conn: TConn, answered: "Future[Any]") -> None:
+        uploads.end(conn.sock)
         self._finish(conn, answered)
 
     def handle(self, conn: TConn) -> Any:  # noqa: ANN401 - gunicorn's own value
@@ -390,51 +357,10 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
         """Answer a request that is not HTTP in the one shape that errors have."""
         del req
         if isinstance(exc, InvalidHTTPVersion) and isinstance(exc.version, tuple):  # Else it is another protocol.
-            _answer(client, addr, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, WRONG_VERSION)
+            answer(client, addr, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, WRONG_VERSION)
         elif isinstance(exc, ParseException):
             status = _STATUSES.get(type(exc), HTTPStatus.BAD_REQUEST)
-            _answer(client, addr, status, f"The request is not valid HTTP: {exc}")
+            answer(client, addr, status, f"The request is not valid HTTP: {exc}")
         else:
             self.log.error("Error handling a request", exc_info=exc)
-            _answer(client, addr, HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error.")
-
-
-def _answer(
-    client: socket.socket,
-    address: object,
-    status: int,
-    message: str,
-    *,
-    request_id: str | None = None,
-    kind: str | None = None,
-    more: Mapping[str, str] | None = None,
-) -> None:
-    """Answer for the application, on a connection that will be closed."""
-    kind = kind or FRAMEWORK_TYPES[status]
-    request_id = sane_request_id(request_id)
-    body = error_body(status, kind, message)
-    headers = {
-        "Connection": "close",
-        "Content-Type": "application/json",
-        "Content-Length": str(len(body)),
-        REQUEST_ID: request_id,
-        **NO_CACHE,
-        **(more or {}),
-    }
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    client.sendall(f"HTTP/1.1 {status} {kind}\r\n{lines}\r\n".encode() + body)
-    if access_log.is_on():  # Neither method nor path may have been understood.
-        access_log.log_request(
-            method="-",
-            target="-",
-            status=status,
-            took_s=0.0,
-            size_bytes=len(body),
-            client=_host(address),
-            request_id=request_id,
-        )
-
-
-def _host(address: object) -> str:
-    """Return where a client is; one of a Unix socket has no address."""
-    return str(address[0]) if isinstance(address, tuple) else ""
+            answer(client, addr, HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error.")

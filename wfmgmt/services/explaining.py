@@ -179,11 +179,11 @@ class Explaining:
             nodes=tuple(
                 _node_facts(
                     node,
-                    reports.get(node.name, NodeReport(kind=node.kind)),
-                    failures.get(node.name),
-                    measured.get(node.name),
-                    inspected.store_files[models[node.name]].value if node.name in models else None,
-                    lines.get(node.name, ()),
+                    report=reports.get(node.name, NodeReport(kind=node.kind)),
+                    failure=failures.get(node.name),
+                    figures=measured.get(node.name),
+                    store_file=inspected.store_files[models[node.name]].value if node.name in models else None,
+                    lines=lines.get(node.name, ()),
                 )
                 for node in workflow.nodes
             ),
@@ -268,8 +268,9 @@ def _last_line(line: LogLine) -> LastLine:
     return LastLine(at=line.at, pid=line.pid, level=line.level, text=line.text)
 
 
-def _node_facts(  # noqa: PLR0917 - one call, which gathers these from six places
+def _node_facts(
     node: Node,
+    *,
     report: NodeReport,
     failure: str | None,
     figures: NodeFigures | None,

@@ -184,7 +184,7 @@ class Settings(BaseModel):
         Raises:
             SettingsInvalid: A setting is unknown or has a wrong value; the text names it and the nearest known one.
         """
-        environ = os.environ if environ is None else environ  # noqa: TID251 - this is the one reader
+        environ = os.environ if environ is None else environ
         for variable in environ:
             key = variable.upper().removeprefix(ENV_PREFIX).lower()
             if variable.upper().startswith(ENV_PREFIX) and key not in _COMMAND_VARIABLES:
@@ -281,12 +281,12 @@ def settings_in_force() -> Settings:
 
 def command_variable(name: str) -> str:
     """Return a variable for commands that call a running service; they read no other settings. Empty when not set."""
-    return os.environ.get(f"{ENV_PREFIX}{name.upper()}", "")  # noqa: TID251 - this is the one reader
+    return os.environ.get(f"{ENV_PREFIX}{name.upper()}", "")
 
 
 def is_plain_terminal() -> bool:
     """Return whether the terminal, if there is one, obeys no escape sequences."""
-    return os.environ.get("TERM") == "dumb"  # noqa: TID251 - this is the one reader
+    return os.environ.get("TERM") == "dumb"
 
 
 def is_without_styles() -> bool:
@@ -295,7 +295,7 @@ def is_without_styles() -> bool:
     Source:
         https://no-color.org
     """
-    return is_plain_terminal() or bool(os.environ.get("NO_COLOR"))  # noqa: TID251 - this is the one reader
+    return is_plain_terminal() or bool(os.environ.get("NO_COLOR"))
 
 
 def worker_environment(settings: Settings) -> dict[str, str]:
@@ -303,7 +303,7 @@ def worker_environment(settings: Settings) -> dict[str, str]:
 
     The instance folder stays, so that an operator can tell to which service a process belongs that a handler started.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}  # noqa: TID251
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
     is_decided = settings.worker_threads == "off" or any(environment.get(name) for name in OPENMP_VARIABLES)
     return {**environment, **({} if is_decided else SHORT_WAITS), f"{ENV_PREFIX}INSTANCE": str(settings.instance)}
 

@@ -60,7 +60,7 @@ def test_archives_raise_nothing_but_invalid_archive(tmp_path_factory: pytest.Tem
 
 def test_archives_with_one_byte_changed_raise_nothing_but_invalid_archive(tmp_path: Path) -> None:
     """Every byte of the headers gets a few values, for that is where the odd errors are."""
-    chance = random.Random(0)  # noqa: S311 -- a fixed sequence is wanted
+    chance = random.Random(0)
     small = zipped({"a": b"x", "b/c": b"y"})
     outcomes = {"works": 0, "refused": 0}
     for position in range(len(small)):

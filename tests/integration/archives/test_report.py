@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,9 +113,9 @@ def test_report_gives_the_problem_of_libraries_that_are_not_installed(tmp_path: 
     ],
     ids=["manifest", "no version", "spec", "no spec", "syntax", "not text", "no handler", "name"],
 )
-def test_report_gives_a_problem_for_a_bad_inside(tmp_path: Path, parts: dict[str, object]) -> None:
+def test_report_gives_a_problem_for_a_bad_inside(tmp_path: Path, parts: dict[str, Any]) -> None:
     """Nothing is raised, and the text is what a registration would say first."""
-    war = make_war(tmp_path, file_name="seq.war", **parts)  # type: ignore[arg-type] # any of its arguments
+    war = make_war(tmp_path, file_name="seq.war", **parts)
     assert report_on(war, WAR, RULES).problems[0] == _refusal(war)
 
 

@@ -144,6 +144,7 @@ def test_folder_without_keys_stops_a_start(tmp_path: Path) -> None:
 def test_missing_library_stops_a_start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The line says what to install."""
     Signers(folder).check_usable()
+    monkeypatch.delitem(sys.modules, "wfmgmt.archives.ed25519")
     monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
     with pytest.raises(SettingsInvalid, match=r"pip install 'wfmgmt\[signers\]'"):
         Signers(folder).check_usable()

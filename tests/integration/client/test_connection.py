@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_service import FakeService, Reply, Request, error, replies
+from tests.support.operation_answers import ACCEPTED, OPERATION, SUCCEEDED
 from wfmgmt.client import Client, ClientError, Refused, TimedOut, Unreachable, errors
 from wfmgmt.client.errors import ConflictStatus, MalformedAnswer, NotReady
 
@@ -57,26 +58,6 @@ SEQ = {
     "state": "ready",
     "storeFile": "same",
 }
-OPERATION = {
-    "id": "a" * 32,
-    "kind": "register",
-    "workflow": "seq",
-    "version": "1.0",
-    "url": "seq.war",
-    "state": "running",
-    "done": False,
-    "phase": "loading",
-    "progress": {"bytes": 0, "totalBytes": None, "nodes": {}},
-    "error": None,
-    "result": None,
-    "actor": "anonymous",
-    "requestId": "r1",
-    "createdAt": "2026-11-27T06:00:00.000000Z",
-    "startedAt": "2026-11-27T06:00:00.000000Z",
-    "endedAt": None,
-    "cancelledBy": None,
-}
-DONE_OPERATION = {**OPERATION, "done": True, "endedAt": "2026-11-27T06:00:01.000000Z"}
 RESULT = {"version": "1.0", "default": True, "revision": 1, "warnings": ["x"]}
 STARTING = {**SEQ, "nodes": [{**NODE, "readyWorkers": 0}]}
 
@@ -283,9 +264,9 @@ def test_wait_does_not_go_on_for_a_workflow_that_is_not_there() -> None:
 
 def left_for_later(last: dict[str, object]) -> FakeService:
     """Return a service that carries a registration out later, which ends like this."""
-    path = f"/operations/{OPERATION['id']}"
-    accepted = Reply(status=202, body={"status": "Processing the registration...", "operation": path})
-    return FakeService(replies(accepted, Reply(body=OPERATION), Reply(body={**DONE_OPERATION, **last})))
+    return FakeService(
+        replies(Reply(status=202, body=ACCEPTED), Reply(body=OPERATION), Reply(body={**SUCCEEDED, **last}))
+    )
 
 
 def test_registration_that_is_carried_out_later_is_waited_for() -> None:
@@ -318,4 +299,4 @@ def test_failure_of_what_was_carried_out_later_is_raised(
         pytest.raises(kind) as raised,
     ):
         client.register("seq.war")
-    assert (raised.value.status, raised.value.operation) == (status, f"/operations/{OPERATION['id']}")
+    assert (raised.value.status, raised.value.operation) == (status, ACCEPTED["operation"])

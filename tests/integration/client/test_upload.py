@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.fake_service import FakeService, Reply, error, replies
 from wfmgmt.cli.main import main
-from wfmgmt.client import Client, calls, errors
+from wfmgmt.client import Client, archive_calls, errors
 from wfmgmt.client.archives import Uploaded
 
 SIZE_BYTES = 100_000
@@ -26,7 +26,9 @@ def test_file_is_sent_whole_in_each_attempt(war: Path) -> None:
     """Under one key; the callback sees it from the begin again."""
     sent: list[tuple[int, int]] = []
     with FakeService(replies(None, STORED)) as service, Client(service.url) as client:
-        answer = client.connection.exchange(calls.upload(war), on_sent=lambda done, total: sent.append((done, total)))
+        answer = client.connection.exchange(
+            archive_calls.upload(war), on_sent=lambda done, total: sent.append((done, total))
+        )
     assert answer.status == 201
     assert [request.line for request in service.requests] == ["PUT /archives/workflows/seq.war"] * 2
     assert [request.body for request in service.requests] == [war.read_bytes()] * 2
@@ -44,13 +46,13 @@ def test_file_is_sent_whole_in_each_attempt(war: Path) -> None:
 )
 def test_name_says_which_store(name: str, path: str, tmp_path: Path) -> None:
     """Signatures go beside what they sign."""
-    assert calls.upload(tmp_path / name).path == path
+    assert archive_calls.upload(tmp_path / name).path == path
 
 
 def test_name_that_says_no_store_is_refused(tmp_path: Path) -> None:
     """Before anything is sent."""
     with pytest.raises(ValueError, match=r"ends in \.war or \.mar.*notes\.txt"):
-        calls.upload(tmp_path / "notes.txt")
+        archive_calls.upload(tmp_path / "notes.txt")
 
 
 def test_upload_returns_what_the_store_has(war: Path) -> None:

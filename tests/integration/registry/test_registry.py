@@ -12,6 +12,7 @@ from tests.support.records import make_event, make_node, make_registry, make_wor
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.errors import InsufficientStorage, RegistryUnavailable, WorkflowBusy, WorkflowExists
 from wfmgmt.registry.registry import Registry
+from wfmgmt.registry.writing import Writer
 
 
 @pytest.fixture(name="registry")
@@ -229,22 +230,26 @@ def test_concurrent_writers_all_succeed(registry: Registry) -> None:
         assert len(reader.page(limit=100, offset=0).workflows) == 80
 
 
+def pragma(writer: Writer, statement: str) -> object:
+    """Carry out a PRAGMA on the connection of a transaction; return the first value of what it says."""
+    return writer._connection.exec_driver_sql(f"PRAGMA {statement}").scalar()  # noqa: SLF001 - each has its own
+
+
 def test_full_database_is_insufficient_storage(registry: Registry, tmp_path: Path) -> None:
     """SQLite's own word for a full disk becomes ours, and nothing of the write stays."""
     register(registry, "seq")
     with pytest.raises(InsufficientStorage), registry.write() as writer:
-        pages = writer._connection.exec_driver_sql("PRAGMA page_count").scalar()  # noqa: SLF001 - to make it full
-        writer._connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")  # noqa: SLF001
+        pragma(writer, f"max_page_count = {pragma(writer, 'page_count')}")
         writer.claim_name(make_workflow("big", spec="x" * 1_000_000))
     with registry.read() as reader:
         assert reader.status("big") is None
 
 
 @pytest.mark.parametrize(
-    "pragma",
+    "name",
     ["foreign_keys", "journal_mode", "synchronous", "busy_timeout", "wal_autocheckpoint"],
 )
-def test_connections_have_their_pragmas(registry: Registry, pragma: str) -> None:
+def test_connections_have_their_pragmas(registry: Registry, name: str) -> None:
     """Durability and integrity do not depend on SQLite's defaults."""
     expected = {
         "foreign_keys": 1,
@@ -254,17 +259,17 @@ def test_connections_have_their_pragmas(registry: Registry, pragma: str) -> None
         "wal_autocheckpoint": 0,
     }
     with registry.write() as writer:
-        found = writer._connection.exec_driver_sql(f"PRAGMA {pragma}").scalar()  # noqa: SLF001
-    assert found == expected[pragma]
+        found = pragma(writer, name)
+    assert found == expected[name]
 
 
 def test_write_that_need_not_be_durable_does_not_wait_for_the_disk(registry: Registry) -> None:
     """All else stays as it is, and so do the other transactions."""
-    pragmas = ("synchronous", "journal_mode", "wal_autocheckpoint", "foreign_keys")
+    names = ("synchronous", "journal_mode", "wal_autocheckpoint", "foreign_keys")
     found = []
     for is_durable in (False, True):
         with registry.write(is_durable=is_durable) as writer:
-            found.append([writer._connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() for pragma in pragmas])  # noqa: SLF001
+            found.append([pragma(writer, name) for name in names])
     assert found == [[1, "wal", 0, 1], [2, "wal", 0, 1]]
 
 

@@ -6,14 +6,15 @@ from typing import get_args
 import pytest
 
 from wfmgmt.cli.main import COMMANDS
-from wfmgmt.client import Client, calls
+from wfmgmt.client import Client, archive_calls, calls
 
 #: What makes another request of one.
 TURNS = {"planned", "later"}
 BUILDERS = {
     name: function
-    for name, function in inspect.getmembers(calls, inspect.isfunction)
-    if function.__module__ == calls.__name__ and not name.startswith("_") and name not in TURNS
+    for module in (calls, archive_calls)
+    for name, function in inspect.getmembers(module, inspect.isfunction)
+    if function.__module__ == module.__name__ and not name.startswith("_") and name not in TURNS
 }
 
 

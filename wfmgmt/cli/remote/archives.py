@@ -8,9 +8,10 @@ from typing import Any, get_args
 
 from wfmgmt.cli.remote.command import RemoteCommand, write_options
 from wfmgmt.cli.remote.text import table
-from wfmgmt.client import calls
+from wfmgmt.client import archive_calls
 from wfmgmt.client.archives import STORES, Archives, Kind, Uploaded, Use
 from wfmgmt.client.call import Call
+from wfmgmt.client.calls import MAX_PAGE
 from wfmgmt.logs import escaped
 
 _DIGITS = 12
@@ -21,13 +22,13 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(options: argparse.Namespace) -> Call[Archives]:
-    return calls.archives(kind=options.kind, limit=calls.MAX_PAGE)
+    return archive_calls.archives(kind=options.kind, limit=MAX_PAGE)
 
 
 def _next_page(options: argparse.Namespace, page: Archives) -> Call[Archives] | None:
     if page.next_after is None:
         return None
-    return calls.archives(kind=options.kind, after=page.next_after, limit=calls.MAX_PAGE)
+    return archive_calls.archives(kind=options.kind, after=page.next_after, limit=MAX_PAGE)
 
 
 def _list_text(_: argparse.Namespace, answer: Archives) -> str:
@@ -83,7 +84,7 @@ def _upload(options: argparse.Namespace) -> Call[list[Uploaded]]:
     """Return the request for the first file that is not uploaded yet."""
     if len(options.file) > 1 and (options.sha256 is not None or options.curl):
         raise ValueError("--sha256 and --curl are for one file")
-    call: Call[Any] = calls.upload(
+    call: Call[Any] = archive_calls.upload(
         options.file[0],
         replace=options.replace or None,
         sha256=options.sha256,
@@ -125,7 +126,7 @@ COMMANDS: dict[str, RemoteCommand[Any]] = {
     ),
     "remove-archive": RemoteCommand(
         arguments=_file_argument,
-        call=lambda options: calls.remove_archive(
+        call=lambda options: archive_calls.remove_archive(
             STORES[PurePath(options.file).suffix], options.file, **write_options(options)
         ),
         show=lambda _, answer: escaped(answer.status),

@@ -18,7 +18,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 COMMANDS: dict[str, RemoteCommand[Any]] = {
     "graph": RemoteCommand(
         arguments=_arguments,
-        call=lambda options: calls.graph(options.name.workflow, version=options.name.version, format=options.format),
+        call=lambda options: calls.graph(
+            options.name.workflow, version=options.name.version, graph_format=options.format
+        ),
         show=lambda _, drawing: "\n".join(map(escaped, drawing.removesuffix("\n").split("\n"))),
         names=lambda options, _: [str(options.name)],
     )

@@ -38,18 +38,22 @@ def _graph(names: Sequence[str], edges: Sequence[tuple[int, int]]) -> Graph:
 
 
 def _drawn(graph: Graph) -> ET.Element:
-    return ET.fromstring(svg(graph))  # noqa: S314 - it is our own
+    return ET.fromstring(svg(graph))  # noqa: S314 - drawn above, not received
 
 
 def _boxes(drawing: ET.Element) -> dict[str, Box]:
     boxes = {}
     for node in drawing.iterfind(".//svg:g[@data-node]", NAMESPACE):
         middle, top = map(int, re.findall(r"-?\d+", node.attrib["transform"]))
-        outline = node.find("svg:path", NAMESPACE)
-        assert outline is not None
-        half = max(abs(int(each)) for each in re.findall(r"[ML]?(-?\d+)", outline.attrib["d"].split("a")[0]))
+        half = max(abs(int(each)) for each in re.findall(r"[ML]?(-?\d+)", _outline(node).split("a")[0]))
         boxes[node.attrib["data-node"]] = Box(middle - half, top, middle + half, top + 50)
     return boxes
+
+
+def _outline(node: ET.Element) -> str:
+    path = node.find("svg:path", NAMESPACE)
+    assert path is not None
+    return path.attrib["d"]
 
 
 @st.composite
@@ -135,8 +139,8 @@ def test_kind_is_a_word_and_a_shape() -> None:
         "model",
         "function",
     ]
-    assert "L" in model.find("svg:path", NAMESPACE).attrib["d"]  # type: ignore[union-attr] # it has one
-    assert "a" in function.find("svg:path", NAMESPACE).attrib["d"]  # type: ignore[union-attr] # it has one
+    assert "L" in _outline(model)
+    assert "a" in _outline(function)
 
 
 def test_description_says_the_graph_in_words() -> None:
