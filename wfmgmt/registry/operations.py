@@ -23,6 +23,7 @@ from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.registry.tables import audit_event, workflow_version
 from wfmgmt.registry.tables import operation as table
 
+_ROWS_AT_ONCE = 16
 _UNFINISHED = table.c.state.in_(UNFINISHED)
 _IS_CLAIMED = (
     select(workflow_version.c.id)
@@ -40,7 +41,13 @@ _UNDER_WAY = (
     .limit(1)
 )
 _OF_ONE = table.c.uid == bindparam("of")
-_NEXT = select(table).where(table.c.state == OperationState.QUEUED).order_by(table.c.id)
+# Read as they are needed, which is mostly the first ones.
+_NEXT = (
+    select(table)
+    .where(table.c.state == OperationState.QUEUED)
+    .order_by(table.c.id)
+    .execution_options(yield_per=_ROWS_AT_ONCE)
+)
 #: Columns of an operation that waits, and of one that has just begun.
 _QUEUED: Mapping[str, Any] = {"state": OperationState.QUEUED, "phase": None, "done_bytes": 0, "nodes": "{}"}
 _STARTED: Mapping[str, Any] = {**_QUEUED, "state": OperationState.RUNNING, "phase": OperationPhase.FETCHING}

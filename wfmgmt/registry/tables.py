@@ -255,6 +255,7 @@ operation = Table(
     CheckConstraint("key IS NULL OR ended_at IS NULL", name="key"),
     CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="error"),
     Index(None, "state", "workflow"),
+    Index(None, "state", "id"),
     sqlite_strict=True,
 )
 

@@ -1,10 +1,13 @@
 """Operations in a real SQLite file."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from sqlite3 import Cursor
 
 import pytest
+from sqlalchemy import Connection, Engine, event
 
 from tests.support.operations import make_operation
 from tests.support.records import make_registry, make_workflow
@@ -120,6 +123,45 @@ def test_operation_goes_over_with_the_version_that_it_claimed(registry: Registry
         assert operations.running() == []
         writer.remove(claimed.uid)
         assert [each.uid for each in operations.running()] == [uid]
+
+
+@contextmanager
+def query_plans() -> Iterator[list[str]]:
+    """Give what SQLite says of how it carries out the statements of the block."""
+    plans: list[str] = []
+
+    def look(
+        _connection: Connection, cursor: Cursor, statement: str, parameters: tuple[object, ...], *_: object
+    ) -> None:
+        if statement.startswith(("SELECT", "UPDATE")):
+            explained = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.extend(detail for *_, detail in explained)
+
+    event.listen(Engine, "before_cursor_execute", look)
+    try:
+        yield plans
+    finally:
+        event.remove(Engine, "before_cursor_execute", look)
+
+
+def test_queue_is_read_in_its_order_by_an_index(registry: Registry) -> None:
+    """Finding the first, counting, taking and listing neither sort nor scan, however many operations there are."""
+    with registry.write() as writer:
+        begun(writer.operations, *"abc")
+        for workflow in "def":
+            assert writer.operations.begin(make_operation(workflow), None)
+    with query_plans() as plans:
+        with registry.read() as reader:
+            assert [each.workflow for each in reader.operations.queued()] == list("def")
+            assert reader.operations.counts()[OperationState.QUEUED] == 3
+            assert reader.operations.cancelled() == set()
+            assert len(reader.operations.page(limit=2, state=OperationState.QUEUED)) == 2
+        with registry.write() as writer:
+            taken = writer.operations.take_next("lease", lambda operation: operation.workflow != "d")
+    assert taken is not None
+    assert taken.workflow == "e"
+    assert len(plans) >= 5
+    assert [plan for plan in plans if not plan.startswith("SEARCH ")] == []
 
 
 def test_old_operations_are_forgotten_and_unfinished_ones_are_not(tmp_path: Path) -> None:
