@@ -1,5 +1,7 @@
 """The services of the management plane, built from the settings; commands use them, too, and load no Flask for it."""
 
+from collections.abc import Callable
+
 from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.kept import KeptArchives
 from wfmgmt.archives.receiving import Receiver
@@ -11,8 +13,10 @@ from wfmgmt.control.figures_cache import TIMEOUT_S, FiguresCache
 from wfmgmt.control.status_cache import StatusCache
 from wfmgmt.domain.limits import MIB
 from wfmgmt.host import available_cores
+from wfmgmt.http.failed_logins import SHARED, FailedLogins
 from wfmgmt.loops import FailureCounter
 from wfmgmt.registry.registry import Registry
+from wfmgmt.services.access import Access
 from wfmgmt.services.archive_store import ArchiveStore
 from wfmgmt.services.archive_sweep import ArchiveSweep
 from wfmgmt.services.cancellation import Cancellation
@@ -33,6 +37,7 @@ from wfmgmt.services.releases import Releases
 from wfmgmt.services.removal import Removal
 from wfmgmt.services.scaling import Scaling
 from wfmgmt.services.store_files import StoreFiles
+from wfmgmt.services.tokens import Tokens
 from wfmgmt.services.uploads import UploadCounter, Uploads
 from wfmgmt.settings import Settings, thread_policy
 
@@ -45,6 +50,7 @@ class Services:
         on_loop_failure: Counts failures of what goes on in the background.
         on_operation_ended: Counts operations that ended.
         on_stored: Counts uploads that were stored.
+        on_login_failed: Counts tokens that are refused.
         runtime: Calls the runtime; over the socket of the instance unless given.
     """
 
@@ -55,6 +61,7 @@ class Services:
         on_loop_failure: FailureCounter = lambda _: None,
         on_operation_ended: EndCounter = lambda *_: None,
         on_stored: UploadCounter = lambda _store, _bytes: None,
+        on_login_failed: Callable[[str], None] = lambda _: None,
         runtime: RuntimeClient | None = None,
     ) -> None:
         self.settings = settings
@@ -97,6 +104,14 @@ class Services:
             budget=FailureBudget(max(1, settings.max_audited_failures // settings.web_workers)),
         )
         self.idempotency = Idempotency(registry=self.registry, leases=self.leases)
+        self.access = Access(
+            self.registry,
+            failed=FailedLogins(SHARED),
+            anonymous=settings.anonymous,
+            until_first_token=settings.is_open_until_first_token,
+            on_refused=on_login_failed,
+        )
+        self.tokens = Tokens(self.registry, on_created=self.access.end_anonymous_access)
         self.operations = Operations(
             registry=self.registry,
             leases=self.leases,

@@ -13,15 +13,18 @@ from wfmgmt.domain.changes import Changes, RegistrySlice
 from wfmgmt.domain.limits import MIB
 from wfmgmt.domain.releases import Release, WorkflowTarget
 from wfmgmt.domain.rollouts import NextRelease, Verdict
+from wfmgmt.domain.tokens import Token
 from wfmgmt.domain.workflow import LoadRequest, NodeKind
 from wfmgmt.errors.commands import ResourcesExhausted, SettingsInvalid
 from wfmgmt.folders import remove_folders, replace_folder
+from wfmgmt.http.failed_logins import FailedLogins
 from wfmgmt.model_servers import make_model_servers, make_worker_sources
 from wfmgmt.registry.files import FileIdentity
-from wfmgmt.registry.registry import Registry
+from wfmgmt.registry.registry import Registry, timestamp, utc_now
 from wfmgmt.services.release_rules import make_release
 from wfmgmt.serving.catalog import Catalog
 from wfmgmt.serving.drift_check import DriftCheck
+from wfmgmt.serving.inference_tokens import InferenceTokens
 from wfmgmt.serving.load_order import LoadHistory
 from wfmgmt.serving.loader import Loader
 from wfmgmt.serving.loading import LoadedVersion
@@ -90,6 +93,21 @@ class DatabaseView:
         with self._registry.write() as writer:
             for drift in drifts:
                 writer.record(_audit_event(drift))
+
+    def last_change(self) -> int:
+        """Return the number of the registry's last change."""
+        with self._registry.read() as reader:
+            return reader.last_change_number()
+
+    def tokens(self) -> tuple[Sequence[Token], bool]:
+        """Return the tokens that are accepted, and whether there has ever been one."""
+        with self._registry.read() as reader:
+            return reader.tokens.all_valid(timestamp(utc_now())), reader.tokens.any()
+
+    def record_uses(self, ids: Sequence[int]) -> None:
+        """Write down that tokens were used."""
+        with self._registry.write(is_durable=False) as writer:
+            writer.tokens.record_uses(ids)
 
     def identity(self) -> str:
         """Return the identity of this installation."""
@@ -173,6 +191,14 @@ async def create_runtime(
             rollouts=RolloutLoop(catalog, view.make_release),
             node_logs=node_logs,
             usages=WorkerUsages(),
+            tokens=InferenceTokens(
+                view,
+                failed=FailedLogins(),
+                anonymous=settings.anonymous,
+                until_first_token=settings.is_open_until_first_token,
+                has_open_predictions=not settings.inference_tokens,
+                has_open_metrics=settings.open_metrics,
+            ),
         )
     finally:
         await mirror.close()

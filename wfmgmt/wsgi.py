@@ -2,17 +2,26 @@
 
 from flask import Blueprint, Flask
 
+from wfmgmt.api.access import guard_routes
 from wfmgmt.api.application import make_app
 from wfmgmt.api.archives import add_archive_routes, archives_blueprint
 from wfmgmt.api.explain import add_explain_views
 from wfmgmt.api.graph import add_graph_views
 from wfmgmt.api.guard import GuardedApplication, ManagementGuard
 from wfmgmt.api.logs import add_log_views
-from wfmgmt.api.metrics import Metrics, record_loop_failure, record_operation, record_upload, shared_folder
+from wfmgmt.api.metrics import (
+    Metrics,
+    record_failed_login,
+    record_loop_failure,
+    record_operation,
+    record_upload,
+    shared_folder,
+)
 from wfmgmt.api.monitoring import monitoring_blueprint
 from wfmgmt.api.operations import add_operation_routes, operations_blueprint
 from wfmgmt.api.releases import add_release_routes, add_release_views
 from wfmgmt.api.scaling import add_scaling_routes
+from wfmgmt.api.tokens import add_token_routes, tokens_blueprint
 from wfmgmt.api.uploads import add_upload_routes
 from wfmgmt.api.workflows import add_workflow_routes, add_workflow_views
 from wfmgmt.api.writes import Writes
@@ -38,6 +47,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         on_loop_failure=record_loop_failure,
         on_operation_ended=record_operation,
         on_stored=record_upload,
+        on_login_failed=record_failed_login,
     )
     return make_application(services)
 
@@ -62,10 +72,19 @@ def make_application(services: Services) -> Flask:
     add_log_views(workflows, inspection=services.inspection)
     add_explain_views(workflows, explaining=services.explaining)
     add_scaling_routes(writes, scaling=services.scaling)
+    add_token_routes(writes, tokens=services.tokens)
     app.register_blueprint(workflows)
     app.register_blueprint(archives_blueprint(services.archive_store))
     app.register_blueprint(operations_blueprint(services.operations))
+    app.register_blueprint(tokens_blueprint(services.tokens))
     app.register_blueprint(monitoring_blueprint(inspection=services.inspection, metrics=metrics))
+    guard_routes(
+        app,
+        access=services.access,
+        has_open_metrics=settings.open_metrics,
+        actions=writes.actions,
+        failures=services.failures,
+    )
     app.extensions["wfmgmt"] = services
     guard = app.extensions["wfmgmt.guard"] = ManagementGuard(
         BrowserGuard(allowed_hosts=settings.known_hosts, cors_origins=settings.cors_origins), metrics

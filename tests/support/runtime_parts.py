@@ -6,13 +6,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from wfmgmt.domain.access import Role
 from wfmgmt.domain.changes import Changes, RegistrySlice
 from wfmgmt.domain.releases import FIRST_VERSION, Release, ReleaseKind, RoutingTable, WorkflowTarget
 from wfmgmt.domain.status import WorkflowStatus
+from wfmgmt.domain.tokens import Token
 from wfmgmt.domain.workflow import LoadRequest, Node, NodeKind, NodeSettings
 from wfmgmt.errors import RegistryUnavailable
+from wfmgmt.http.failed_logins import FailedLogins
 from wfmgmt.serving.catalog import Catalog
 from wfmgmt.serving.drift_check import DriftCheck
+from wfmgmt.serving.inference_tokens import InferenceTokens
 from wfmgmt.serving.load_order import LoadHistory
 from wfmgmt.serving.loader import Loader
 from wfmgmt.serving.loading import LoadedVersion
@@ -88,6 +92,24 @@ class FakeRegistry:
         self.problem = ""
         self.recorded: list[Drift] = []
         self.made_at = ""
+        self.accepted: list[Token] = []
+        self.used: list[int] = []
+        self.reads_of_tokens = 0
+
+    def last_change(self) -> int:
+        """Return the number of the last change."""
+        if self.problem:
+            raise RegistryUnavailable(self.problem)
+        return self.change
+
+    def tokens(self) -> tuple[list[Token], bool]:
+        """Return the tokens that are accepted; the first one was the first ever."""
+        self.reads_of_tokens += 1
+        return self.accepted, bool(self.accepted)
+
+    def record_uses(self, ids: Sequence[int]) -> None:
+        """Write down that tokens were used."""
+        self.used += ids
 
     def put(self, uid: str, status: WorkflowStatus = WorkflowStatus.READY, *, version: str = FIRST_VERSION) -> None:
         """Change a version; the first one of a workflow that is ready gets all requests."""
@@ -315,6 +337,18 @@ def make_parts(folder: Path, *, standby_s: float = 600) -> Parts:
     return Parts(registry, models, measurements, catalog, loader, history, reconciler)
 
 
+def open_tokens(registry: FakeRegistry) -> InferenceTokens:
+    """Return what lets everybody do everything."""
+    return InferenceTokens(
+        registry,
+        failed=FailedLogins(),
+        anonymous=Role.ADMIN,
+        until_first_token=False,
+        has_open_predictions=True,
+        has_open_metrics=True,
+    )
+
+
 def make_runtime(parts: Parts) -> Runtime:
     """Return a runtime of these parts, of which nothing runs."""
     limits = PredictionLimits()
@@ -336,4 +370,5 @@ def make_runtime(parts: Parts) -> Runtime:
         rollouts=RolloutLoop(parts.catalog, lambda _name, _judged, _following, _verdict: None),
         node_logs=NodeLogs(),
         usages=WorkerUsages(),
+        tokens=open_tokens(parts.registry),
     )

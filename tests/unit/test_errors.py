@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 from wfmgmt import errors
-from wfmgmt.errors import commands, loading, predictions, uploads
+from wfmgmt.errors import access, commands, loading, predictions, uploads
 from wfmgmt.http.answers import STATUS_AND_TYPE, status_and_type
 
 
@@ -35,7 +35,7 @@ def test_no_request_meets_an_error_of_a_command(kind: type[errors.WfmgmtError]) 
 
 
 @pytest.mark.parametrize(
-    "module", [errors, loading, predictions, uploads, commands], ids=lambda module: module.__name__
+    "module", [errors, access, loading, predictions, uploads, commands], ids=lambda module: module.__name__
 )
 def test_every_error_is_drawn_in_the_tree_of_its_module(module: ModuleType) -> None:
     """The picture at the top of a module shows every class in it."""
@@ -46,6 +46,7 @@ def test_every_error_is_drawn_in_the_tree_of_its_module(module: ModuleType) -> N
 def test_every_module_of_errors_is_looked_at() -> None:
     """A module that is added to the package gets into these tests, too."""
     assert {module.name for module in pkgutil.iter_modules(errors.__path__)} == {
+        "access",
         "commands",
         "loading",
         "predictions",

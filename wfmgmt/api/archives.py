@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from wfmgmt.api.access import caller
 from wfmgmt.api.parameters import query_parameters
 from wfmgmt.api.write_rules import REMOVE_ARCHIVE
 from wfmgmt.api.writes import Call, Writes
@@ -96,7 +97,11 @@ def _after(text: str) -> tuple[ArchiveKind, str] | None:
 def _stored_json(stored: StoredArchive) -> dict[str, object]:
     return {
         "storedAt": timestamp(stored.stored_at),
-        "usedBy": [{"workflow": use.workflow, "version": use.version, "node": use.node} for use in stored.uses],
+        "usedBy": [
+            {"workflow": use.workflow, "version": use.version, "node": use.node}
+            for use in stored.uses
+            if use.workflow in caller().scope
+        ],
     }
 
 

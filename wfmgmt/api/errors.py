@@ -8,7 +8,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from wfmgmt import errors
 from wfmgmt.api.operations import operation_path
-from wfmgmt.http.answers import FRAMEWORK_TYPES, UNKNOWN_PATH, WRONG_METHOD, error_body, status_and_type
+from wfmgmt.errors.access import CredentialsRefused
+from wfmgmt.http.answers import CHALLENGE, FRAMEWORK_TYPES, UNKNOWN_PATH, WRONG_METHOD, error_body, status_and_type
 
 _log = logging.getLogger("wfmgmt.api")
 
@@ -37,6 +38,8 @@ def _answer_own(error: errors.WfmgmtError) -> Response:
     if error.operation:
         more["operation"] = operation_path(error.operation)
     answer = _respond(status, error_type, str(error), **more)
+    if isinstance(error, CredentialsRefused):
+        answer.headers["WWW-Authenticate"] = CHALLENGE
     if (retry_after_s := getattr(error, "retry_after_s", None)) is not None:
         answer.headers["Retry-After"] = str(retry_after_s)
     return answer

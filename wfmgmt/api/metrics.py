@@ -33,6 +33,9 @@ _DURATIONS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120),
     registry=_OWN,
 )
+_FAILED_LOGINS = Counter(
+    "wfmgmt_failed_logins", "Requests to the management address whose token was refused", ["reason"], registry=_OWN
+)
 _LOOP_FAILURES = Counter(
     "wfmgmt_loop_failures",
     "Failures of what the web workers do in the background, which is tried again",
@@ -56,6 +59,12 @@ _UPLOADED = Counter("wfmgmt_uploaded_bytes", "Bytes of archives that were upload
 def _children(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
     """Return what counts answers of one kind; finding it anew would take as long as counting."""
     return _REQUESTS.labels(method, route, status), _DURATIONS.labels(method, route)
+
+
+def record_failed_login(reason: str) -> None:
+    """Count a token that was refused."""
+    with _counting():
+        _FAILED_LOGINS.labels(reason).inc()
 
 
 def record_loop_failure(loop: str) -> None:

@@ -1,10 +1,14 @@
 """The endpoints for those who watch over the service: health, metrics and the API's description."""
 
+from collections.abc import Mapping
+
 from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from wfmgmt.api.access import caller
 from wfmgmt.api.metrics import Metrics
 from wfmgmt.api.openapi import MANAGEMENT_API
+from wfmgmt.domain.access import Role
 from wfmgmt.http.answers import LIVENESS, NOT_READY_SHOWN, health, json_body, readiness
 from wfmgmt.services.inspection import Inspection
 
@@ -18,13 +22,13 @@ def monitoring_blueprint(*, inspection: Inspection, metrics: Metrics) -> Bluepri
     @blueprint.get("/ping")
     def ping() -> Response:
         """Say whether everything runs, or what does not."""
-        status, body = health(inspection.problem(), *inspection.not_ready(NOT_READY_SHOWN))
+        status, body = health(inspection.problem(), *_visible(*inspection.not_ready(NOT_READY_SHOWN)))
         return Response(json_body(body), status, mimetype="application/json")
 
     @blueprint.get("/readyz")
     def readyz() -> Response:
         """Say whether all that was ready is ready again, or what is not."""
-        status, body = readiness(inspection.problem(), *inspection.awaited(NOT_READY_SHOWN))
+        status, body = readiness(inspection.problem(), *_visible(*inspection.awaited(NOT_READY_SHOWN)))
         return Response(json_body(body), status, mimetype="application/json")
 
     @blueprint.get("/livez")
@@ -44,3 +48,10 @@ def monitoring_blueprint(*, inspection: Inspection, metrics: Metrics) -> Bluepri
         return Response(_DESCRIPTION, mimetype="application/json")
 
     return blueprint
+
+
+def _visible(workflows: Mapping[str, str], total: int) -> tuple[dict[str, str], int]:
+    """Return those of some versions of workflows that exist for the client; their number is no secret."""
+    found = caller()
+    is_shown = {label: found.may(Role.VIEW) and label.partition("/")[0] in found.scope for label in workflows}
+    return {label: why for label, why in workflows.items() if is_shown[label]}, total

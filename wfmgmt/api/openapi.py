@@ -21,6 +21,7 @@ from wfmgmt.api.openapi_parts import (
     write,
 )
 from wfmgmt.api.openapi_releases import NODE_PATHS, RELEASE_PATHS, RELEASE_SCHEMAS, SCALING
+from wfmgmt.api.openapi_tokens import TOKEN_PATHS, TOKEN_SCHEMAS
 from wfmgmt.api.openapi_uploads import UPLOAD_ERRORS, UPLOAD_SCHEMAS
 from wfmgmt.api.parameters import ALL_STATES, DEFAULT_LIMIT, MAX_LIMIT, MAX_TOKEN, NAME_PATTERN
 from wfmgmt.api.write_rules import NAME_OR_EMPTY, REGISTER, UNREGISTER, UNREGISTER_VERSION
@@ -240,6 +241,7 @@ MANAGEMENT_API: dict[str, Any] = {
         **NODE_PATHS,
         **OPERATION_PATHS,
         **ARCHIVE_PATHS,
+        **TOKEN_PATHS,
         **SHARED_PATHS,
     },
     "components": components(
@@ -286,6 +288,7 @@ MANAGEMENT_API: dict[str, Any] = {
             **OPERATION_SCHEMAS,
             **ARCHIVE_SCHEMAS,
             **UPLOAD_SCHEMAS,
+            **TOKEN_SCHEMAS,
             **WRITE_SCHEMAS,
         },
         (*WRITE_ERRORS, *UPLOAD_ERRORS, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT),

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from wfmgmt.api.access import caller
 from wfmgmt.api.parameters import query_parameters
 from wfmgmt.api.write_rules import CANCEL, NAME_OR_EMPTY
 from wfmgmt.api.writes import Call, Writes
@@ -73,6 +74,7 @@ def operations_blueprint(operations: Operations) -> Blueprint:
             state=OperationState(state) if state else None,
             kind=OperationKind(kind) if kind else None,
             workflow=workflow or None,
+            scope=caller().scope,
         )
         more = {"nextAfter": found[limit - 1].number} if len(found) > limit else {}
         return _json({**more, "operations": [operation_json(each) for each in found[:limit]]})
@@ -81,7 +83,8 @@ def operations_blueprint(operations: Operations) -> Blueprint:
     def show_operation(uid: str) -> Response:
         """Show one operation, once it is done if that is asked for."""
         _check_uid(uid)
-        return _json(operation_json(operations.wait(uid, query_parameters(request, WAITING).integer("wait") or 0)))
+        wait_s = query_parameters(request, WAITING).integer("wait") or 0
+        return _json(operation_json(operations.wait(uid, wait_s, scope=caller().scope)))
 
     return blueprint
 

@@ -4,6 +4,7 @@ from weakref import WeakKeyDictionary
 
 from flask import Blueprint, Response, request
 
+from wfmgmt.api.access import caller
 from wfmgmt.api.operations import accepted_answer, error_json, operation_path
 from wfmgmt.api.parameters import Parameters, list_parameters, state_parameters
 from wfmgmt.api.preconditions import etag, preferred_wait_s, with_etag
@@ -66,16 +67,17 @@ def add_workflow_views(blueprint: Blueprint, *, inspection: Inspection) -> None:
     @blueprint.get("/models", endpoint="list_models")
     def list_workflows() -> Response:
         """List workflows in name order."""
+        scope = caller().scope
         limit, offset, after = list_parameters(request.args)
         states, pattern = state_parameters(request.args)
         if states:
-            found, more = inspection.listed(states, pattern, limit=limit, offset=offset)
+            found, more = inspection.listed(states, pattern, limit=limit, offset=offset, scope=scope)
             next_page = {"nextPageToken": str(offset + limit)} if more else {}
             return _json(json_body({**next_page, "workflows": [_listed(each) for each in found]}))
         if after is None:
-            page = inspection.page(limit=limit, offset=offset)
+            page = inspection.page(limit=limit, offset=offset, scope=scope)
             return _page(page, nextPageToken=str(offset + limit))
-        page = inspection.page_after(after, limit=limit)
+        page = inspection.page_after(after, limit=limit, scope=scope)
         return _page(page, nextAfter=page.workflows[-1][0] if page.more else "")
 
     @blueprint.get("/workflows/<name>")

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from wfmgmt.api.idempotency import HEADER, KEY_FORM
+from wfmgmt.domain.access import Role
 from wfmgmt.domain.audit import AuditAction
 from wfmgmt.domain.names import RESERVED_VERSIONS, VERSION_FORM, WORKFLOW_NAME_FORM
 from wfmgmt.domain.releases import MAX_ROUTES, WHOLE
 from wfmgmt.domain.rollouts import RolloutAction
+from wfmgmt.domain.tokens import NAME_FORM as TOKEN_NAME_FORM
 from wfmgmt.domain.workflow import MAX_WORKERS, SETTINGS
 from wfmgmt.http.openapi import nullable, ref
 from wfmgmt.services.preparation import DEFAULT_TIMEOUT_S
@@ -69,11 +71,13 @@ class WriteRule:
         action: What the audit trail calls the change.
         parameters: Schema of each parameter of its own.
         records_refusals: Whether its use case records what it refuses, as it knows more about it.
+        has_secret: Whether its answer has a secret, so that it is not kept under an idempotency key.
     """
 
     action: AuditAction
     parameters: Mapping[str, Schema]
     records_refusals: bool = False
+    has_secret: bool = False
 
     @property
     def schemas(self) -> Mapping[str, Schema]:
@@ -122,6 +126,30 @@ UPLOAD = WriteRule(
         },
     },
 )
+CREATE_TOKEN = WriteRule(
+    action=AuditAction.TOKEN_CREATE,
+    parameters={
+        "name": {
+            "type": "string",
+            "pattern": f"^{TOKEN_NAME_FORM}$",
+            "description": "What to call it; never used again",
+        },
+        "role": {"type": "string", "enum": [role.value for role in Role]},
+        "workflows": {
+            "type": "string",
+            "default": "*",
+            "description": "Names of workflows that it is for, separated by commas; `*` is any text, `?` one character",
+        },
+        "expires": {
+            "type": "string",
+            "pattern": "^([1-9][0-9]{0,5}[smhd])?$",
+            "description": "Time to live, like `90d` or `12h`; it does not expire unless given",
+        },
+        "note": {"type": "string", "maxLength": MAX_REASON_CHARS, "description": "What it is for"},
+    },
+    has_secret=True,
+)
+REVOKE_TOKEN = WriteRule(action=AuditAction.TOKEN_REVOKE, parameters={})
 CANCEL = WriteRule(action=AuditAction.CANCEL, parameters={})
 UNREGISTER = WriteRule(action=AuditAction.UNREGISTER, parameters={})
 UNREGISTER_VERSION = WriteRule(action=AuditAction.UNREGISTER_VERSION, parameters={})

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from flask import Blueprint, Response, current_app, g, request
+from flask import Blueprint, Response, current_app, request
 
+from wfmgmt.api.access import caller, origin
 from wfmgmt.api.idempotency import REPLAYED, keyed_request
 from wfmgmt.api.parameters import Parameters, given_parameters
 from wfmgmt.api.preconditions import expected_revisions
 from wfmgmt.api.write_rules import WriteRule
-from wfmgmt.domain.audit import ANONYMOUS, AuditEvent, AuditOutcome, Origin
+from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.names import check_may_exist, is_workflow_name
 from wfmgmt.domain.plans import Plan
 from wfmgmt.errors import (
@@ -81,12 +82,16 @@ class Writes:
         blueprint: The blueprint.
         idempotency: Answers requests that carry a key.
         failures: Records refusals.
+
+    Attributes:
+        actions: What the audit trail calls each route, by its method and path.
     """
 
     def __init__(self, blueprint: Blueprint, *, idempotency: Idempotency, failures: FailedChanges) -> None:
         self._blueprint = blueprint
         self._idempotency = idempotency
         self._failures = failures
+        self.actions: dict[str, AuditAction] = {}
 
     def route(
         self,
@@ -109,6 +114,7 @@ class Writes:
             read: Reads what the function wants; what it refuses is recorded here in any case.
             receive: Receives a body that is no parameters, given the names in the path.
         """
+        self.actions[f"{method} {path}"] = rule.action
 
         def decorate(view: _View) -> _View:
             def answer(**names: str) -> Response:
@@ -120,7 +126,7 @@ class Writes:
                         write = replace(write, received=received.enter_context(receive(**names)))
                     except WfmgmtError as error:
                         if not _is_dry_run():
-                            self._record(write, _origin(), error)
+                            self._record(write, origin(), error)
                         raise
                     return self._answer(write)
 
@@ -130,8 +136,9 @@ class Writes:
         return decorate
 
     def _answer(self, write: _Write) -> Response:
-        keyed = keyed_request(request, ANONYMOUS)
-        if keyed is None or _is_dry_run():  # There is nothing to make once, and a plan is outdated soon.
+        keyed = keyed_request(request, caller().actor)
+        # A plan is outdated soon, there is nothing to make once; and a secret is not kept.
+        if keyed is None or write.rule.has_secret or _is_dry_run():
             return _response(self._carry_out(write, None))
         answer, is_replayed = self._idempotency.answer(keyed, partial(self._answer_in_any_case, write))
         response = _response(answer)
@@ -149,26 +156,27 @@ class Writes:
             return Answer(body=response.get_data(), status=response.status_code, headers=headers)
 
     def _carry_out(self, write: _Write, keep: Keep | None) -> Answer:
-        origin = _origin()
-        call = self._read(write, origin, keep)
+        asked_by = origin()
+        call = self._read(write, asked_by, keep)
         try:
             if "name" in write.names:
                 check_may_exist(write.names["name"])
             result = write.view(call, **write.names)
         except WfmgmtError as error:
             if not (call.change.dry_run or write.rule.records_refusals):
-                self._record(write, origin, error)
+                self._record(write, asked_by, error)
             raise
         return Answer(body=json_body(result.json())) if isinstance(result, Plan) else write.render(result)
 
-    def _read(self, write: _Write, origin: Origin, keep: Keep | None) -> Call:
+    def _read(self, write: _Write, asked_by: Origin, keep: Keep | None) -> Call:
         """Return what is asked; one that cannot be read is recorded, unless it is a dry run."""
         given: dict[str, Any] = request.args.to_dict()
         try:
             given = given_parameters(request)
             parameters = Parameters(given, write.rule.schemas)
             change = Change(
-                origin=origin,
+                origin=asked_by,
+                scope=caller().scope,
                 reason=parameters.plain_text("reason"),
                 expected=expected_revisions(request),
                 dry_run=parameters.flag("dry_run") or False,
@@ -177,19 +185,19 @@ class Writes:
             wanted = write.read(parameters)
         except WfmgmtError as error:
             if not _is_dry(given):
-                self._record(write, origin, error)
+                self._record(write, asked_by, error)
             raise
         if keep is not None:
             change = replace(change, on_made=lambda writer, result: keep(writer, write.render(result)))
         return Call(change=change, parameters=parameters, wanted=wanted, received=write.received)
 
-    def _record(self, write: _Write, origin: Origin, error: WfmgmtError) -> None:
+    def _record(self, write: _Write, asked_by: Origin, error: WfmgmtError) -> None:
         """Record a refused change. A change of what does not exist is none."""
         if isinstance(error, (*_NOT_BEGUN, WorkflowNotFound, OperationNotFound, ArchiveNotFound)):
             return
         name = write.names.get("name", "")
         event = AuditEvent(
-            origin=origin,
+            origin=asked_by,
             action=write.rule.action,
             workflow=name if is_workflow_name(name) else "",  # Others no workflow has, and not every database takes.
             outcome=AuditOutcome.FAILED,
@@ -199,10 +207,6 @@ class Writes:
             },
         )
         self._failures.record(event, error)
-
-
-def _origin() -> Origin:
-    return Origin(actor=ANONYMOUS, address=request.remote_addr or "", request_id=g.request_id)
 
 
 def _is_dry_run() -> bool:

@@ -68,6 +68,7 @@ COMMANDS = {
     "upload": Entry("put archives into the stores", "archives"),
     "remove-archive": Entry("remove an archive that no version uses from its store", "archives", is_write=True),
     "inspect": Entry("say what is in a .war or .mar file, and whether it can be registered"),
+    "whoami": Entry("say who the service takes this client for, and what that may do", "whoami"),
     "plan": Entry("say what another command would do; the same as its --dry-run"),
     "predict": Entry("send a request through a workflow", "predict"),
     "runtime": Entry("run the runtime process; the service starts it by itself"),
@@ -76,6 +77,7 @@ COMMANDS = {
     "import-torchserve": Entry("register what a running TorchServe has, from the same archives"),
     "backup": Entry("write a consistent copy while the service runs"),
     "restore": Entry("put a backup into an instance without a database"),
+    "token": Entry("make, list and revoke tokens, by which clients show who they are"),
     "audit": Entry("the audit trail"),
     "completion": Entry("print a script by which a shell completes what is typed"),
 }

@@ -7,7 +7,7 @@ from functools import wraps
 from http import HTTPStatus
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, get_args
 
-from wfmgmt.client import archive_calls, calls
+from wfmgmt.client import archive_calls, calls, token_calls
 from wfmgmt.client.answers import Accepted, ListedWorkflow, Workflow
 from wfmgmt.client.call import Call, Plane, reader
 from wfmgmt.client.connection import Connection
@@ -111,6 +111,10 @@ class Client:
     archive = _sending(archive_calls.archive)
     upload = _sending(archive_calls.upload)
     remove_archive = _sending(archive_calls.remove_archive)
+    whoami = _sending(token_calls.whoami)
+    tokens = _sending(token_calls.tokens)
+    create_token = _sending(token_calls.create_token)
+    revoke_token = _sending(token_calls.revoke_token)
     register = _sending(calls.register)
     describe = _sending(calls.describe)
     versions = _sending(calls.versions)

@@ -150,6 +150,22 @@ class IdempotencyKeyReused(Refused):
     """The key was used for another request."""
 
 
+class InvalidKey(Refused):
+    """The request shows no token that is accepted, where one is needed."""
+
+
+class Forbidden(Refused):
+    """The token is not enough for the request."""
+
+
+class TokenNotFound(Refused):
+    """There is no token of that name."""
+
+
+class TooManyRequests(Refused):
+    """Too many refused tokens came from this address; `retry_after_s` says when another attempt makes sense."""
+
+
 class CrossOrigin(Refused):
     """The request may have been sent by a web page of another origin."""
 

@@ -76,7 +76,7 @@ def on_starting(server: Any) -> None:
     ResilientArbiter.adopt(server, _master.shared)
     with _one_line():
         inherited = InheritedSockets(os.environ)  # noqa: TID251 - systemd describes them there
-        _master.start([] if inherited.has_management else server.cfg.address, inference=inherited.inference)
+        _master.start(server.cfg.address, management=inherited.management, inference=inherited.inference)
         ensure_temporary_folder(_settings)
         empty_folder(_settings)
 
@@ -101,13 +101,15 @@ def post_worker_init(worker: Any) -> None:
     with _one_line():
         counters = CounterFiles(_settings)
         worker.guard = worker.wsgi.extensions["wfmgmt.guard"]
-        long_requests = worker.wsgi.extensions["wfmgmt"].long_requests
+        services = worker.wsgi.extensions["wfmgmt"]
+        if not _master.is_open_until_first_token:
+            services.access.end_anonymous_access()
         worker.take_uploads(
             max_uploads=_settings.max_uploads,
             timeout_s=_settings.upload_timeout_s,
-            is_stopping=long_requests.is_stopping,
+            is_stopping=services.long_requests.is_stopping,
         )
-        worker.housekeeping = _master.housekeeping(worker.wsgi.extensions["wfmgmt"], check_counters=counters.check)
+        worker.housekeeping = _master.housekeeping(services, check_counters=counters.check)
         worker.housekeeping.start()
     worker.has_started[0] = True
     _master.on_web_worker_started()

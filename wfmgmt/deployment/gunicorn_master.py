@@ -6,7 +6,8 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 
 from wfmgmt.api.metrics import record_loop_failure
 from wfmgmt.deployment.database import inspect_database, prepare_database, record_clean_end
@@ -20,7 +21,7 @@ from wfmgmt.deployment.settings_handover import hand_over
 from wfmgmt.deployment.shared_state import SharedState
 from wfmgmt.errors import WfmgmtError, how_lost
 from wfmgmt.errors.commands import AlreadyInUse, DatabaseUnusable, ResourcesExhausted, SettingsInvalid
-from wfmgmt.http.addresses import SocketName, listening_url
+from wfmgmt.http.addresses import SocketName, is_local, listening_url
 from wfmgmt.management import Services
 from wfmgmt.registry.files import FileIdentity, file_identity
 from wfmgmt.registry.registry import Registry
@@ -44,6 +45,9 @@ class GunicornMaster:
 
     Args:
         settings: The settings in force.
+
+    Attributes:
+        is_open_until_first_token: Whether only this machine reaches the service, and no setting says who may do what.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -56,14 +60,22 @@ class GunicornMaster:
         self._settings_fd = -1
         self.shared = SharedState()
         self._master = 0
+        self.is_open_until_first_token = False
         # Before gunicorn opens its log files.
         self._operators_umask = os.umask(PRIVATE_UMASK)
 
-    def start(self, binds: Iterable[object], *, inference: socket.socket | None = None) -> None:
+    def start(
+        self,
+        binds: Sequence[SocketName],
+        *,
+        management: SocketName | None = None,
+        inference: socket.socket | None = None,
+    ) -> None:
         """Prepare everything that web workers rely on, before there are any.
 
         Args:
-            binds: What gunicorn will listen on: pairs of host and port, or paths.
+            binds: What gunicorn would listen on: pairs of host and port, or paths.
+            management: Where a socket listens that gunicorn takes instead.
             inference: A socket that listens in the place of the inference address.
 
         Raises:
@@ -75,21 +87,44 @@ class GunicornMaster:
         self._only_one = lock_instance(settings, wait_s=PREDECESSOR_S)
         state = inspect_database(settings)
         # Before a database is made that a refused start would leave behind.
-        self._inference = self._listen(binds, inference)
+        self._inference = self._listen(binds if management is None else (), inference)
         self._exclusive += lock_database(settings, wait_s=PREDECESSOR_S)
         self._exclusive += lock_stores(settings, wait_s=PREDECESSOR_S)
         prepare_database(settings, state)
         claim_database(settings)
+        self._check_access(binds if management is None else [management])
         file = sqlite_file(settings.database)
         self._database_file = None if file is None else file_identity(file)
         self._lifeline = os.pipe()
-        self._settings_fd = hand_over(settings)
+        is_closed = settings.is_open_until_first_token and not self.is_open_until_first_token
+        self._settings_fd = hand_over(settings.model_copy(update={"anonymous_role": "none"}) if is_closed else settings)
         self._master = os.getpid()
         if file is not None and (warning := warning_about_sqlite()):
             _log.warning("%s", warning)
         self._write_address("inference", self._inference.getsockname())
 
-    def _listen(self, binds: Iterable[object], inference: socket.socket | None) -> socket.socket:
+    def _check_access(self, management: Sequence[SocketName]) -> None:
+        """Check that a service which others than this machine reach asks for tokens, and has one.
+
+        Raises:
+            SettingsInvalid: It has none.
+        """
+        settings = self.settings
+        with closing(Registry(settings.database, connections=1)) as registry, registry.read() as reader:
+            has_tokens = reader.tokens.any()
+        is_reached = not all(map(is_local, management))
+        if is_reached and settings.anonymous_role == "auto" and not has_tokens:
+            raise SettingsInvalid(
+                f"the management address {' '.join(map(listening_url, management))} is reached from elsewhere, and "
+                "whoever reaches it could run code here; make a token: wfmgmt token create NAME --role admin; or let "
+                "everybody in: WFMGMT_ANONYMOUS_ROLE=admin"
+            )
+        inference = () if self._inference is None else self._inference.getsockname()
+        if not is_local(inference) and not settings.inference_tokens:
+            _log.warning("predictions need no token (WFMGMT_INFERENCE_TOKENS), and others than this machine reach them")
+        self.is_open_until_first_token = settings.is_open_until_first_token and is_local(inference) and not is_reached
+
+    def _listen(self, binds: Sequence[SocketName], inference: socket.socket | None) -> socket.socket:
         """Return a socket that listens for inference, once both addresses are free."""
         for bind in binds:
             if isinstance(bind, tuple):  # gunicorn's own complaint would come late and among others.

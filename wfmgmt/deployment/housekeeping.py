@@ -187,6 +187,7 @@ class Housekeeping:
         self._own_duties = Duties(
             Duty(name="instance", work=check_instance, interval_s=TIDY_INTERVAL_S),
             Duty(name="counters", work=check_counters, interval_s=COUNTERS_INTERVAL_S),
+            Duty(name="tokens", work=services.access.record_uses, interval_s=WATCH_INTERVAL_S),
             Duty(name="late-audit", work=services.failures.record_late, interval_s=WATCH_INTERVAL_S),
             on_failure=on_failure,
         )

@@ -7,6 +7,7 @@ import stat
 from collections.abc import MutableMapping
 
 from wfmgmt.errors.commands import SettingsInvalid
+from wfmgmt.http.addresses import SocketName
 
 #: The first descriptor that systemd passes.
 _FIRST = 3
@@ -20,7 +21,7 @@ class InheritedSockets:
     gunicorn takes all passed sockets for its own, so that of the inference address is taken out before.
 
     Attributes:
-        has_management: Whether there is one for the management address; gunicorn then takes it.
+        management: Where the one for the management address listens, if there is one; gunicorn takes it.
         inference: That for the inference address, if there is one.
 
     Args:
@@ -31,7 +32,7 @@ class InheritedSockets:
     """
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
-        self.has_management = False
+        self.management: SocketName | None = None
         self.inference: socket.socket | None = None
         names = environ.pop("LISTEN_FDNAMES", "").split(":")
         if environ.get("LISTEN_PID") != str(os.getpid()):
@@ -43,9 +44,9 @@ class InheritedSockets:
         if _INFERENCE in taken:
             self.inference = socket.socket(fileno=taken[_INFERENCE])
         if _MANAGEMENT in taken:
-            self.has_management = True
             os.dup2(taken[_MANAGEMENT], _FIRST)
-            os.close(taken[_MANAGEMENT])
+            with socket.socket(fileno=taken[_MANAGEMENT]) as management:
+                self.management = management.getsockname()
             environ["LISTEN_FDS"] = "1"
         else:
             del environ["LISTEN_PID"]

@@ -11,8 +11,6 @@ from wfmgmt.domain.redaction import redacted
 
 #: What the first event of a chain names as its predecessor.
 FIRST_PREVIOUS_HASH = "0" * 64
-#: The actor of requests: the API knows no users.
-ANONYMOUS = "anonymous"
 #: Longest text in the detail of an event; what comes from a client can be of any length.
 MAX_TEXT_CHARS = 1000
 
@@ -54,7 +52,7 @@ class Origin:
     """The client or command that asked for a change.
 
     Attributes:
-        actor: `anonymous` for requests (the API knows no users), `cli:<user>`, `housekeeping`, or `runtime`.
+        actor: `token:NAME`, or `anonymous` for requests without a token; `cli:<user>`, `housekeeping`, `runtime`.
         address: Remote address of the request; empty when there is none.
         request_id: The `x-request-id` of the answer; empty when there is none.
     """

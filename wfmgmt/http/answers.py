@@ -9,7 +9,7 @@ from http import HTTPStatus
 import orjson
 
 from wfmgmt import errors
-from wfmgmt.errors import loading, predictions, uploads
+from wfmgmt.errors import access, loading, predictions, uploads
 
 #: Headers that every answer carries; TorchServe separates the directives with semicolons, HTTP wants commas.
 NO_CACHE = {
@@ -18,6 +18,8 @@ NO_CACHE = {
     "Expires": "Thu, 01 Jan 1970 00:00:00 UTC",
 }
 REQUEST_ID = "x-request-id"
+#: `WWW-Authenticate` of an answer that asks for a token.
+CHALLENGE = "Bearer"
 #: Workflows that a health check names at most.
 NOT_READY_SHOWN = 100
 
@@ -73,6 +75,11 @@ STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
     errors.OperationNotFound: (HTTPStatus.NOT_FOUND, "OperationNotFoundException"),
     errors.RequestUnderWay: (HTTPStatus.CONFLICT, "ConflictStatusException"),
     errors.CrossOriginRefused: (HTTPStatus.FORBIDDEN, "CrossOriginException"),
+    access.CredentialsRefused: (HTTPStatus.UNAUTHORIZED, "InvalidKeyException"),
+    access.Forbidden: (HTTPStatus.FORBIDDEN, "ForbiddenException"),
+    access.TokenExists: (HTTPStatus.CONFLICT, "ConflictStatusException"),
+    access.TokenNotFound: (HTTPStatus.NOT_FOUND, "TokenNotFoundException"),
+    access.TooManyFailedLogins: (HTTPStatus.TOO_MANY_REQUESTS, "TooManyRequestsException"),
     loading.NodesNotLoadable: (HTTPStatus.BAD_REQUEST, "WorkflowException"),
     loading.NodesFailedToLoad: (HTTPStatus.INTERNAL_SERVER_ERROR, "WorkflowException"),
     loading.ModelNameTaken: (HTTPStatus.CONFLICT, "ConflictStatusException"),
@@ -149,14 +156,15 @@ def health(problem: str, not_ready: Mapping[str, str], total: int) -> tuple[int,
 
     Args:
         problem: Why nothing can be served at all; empty when something can.
-        not_ready: Workflow name to why it is not ready, for `NOT_READY_SHOWN` of them at most.
+        not_ready: Workflow name to why it is not ready, for `NOT_READY_SHOWN` of them at most, and no others than exist
+            for the client.
         total: How many there are.
     """
     if problem:
         return _UNAVAILABLE, {**_unavailable(problem), "status": "Unhealthy"}
-    if not not_ready:
+    if not total:
         return HTTPStatus.OK, {"status": "Healthy"}
-    body: dict[str, object] = {"status": "Partial Healthy", "notReady": dict(not_ready)}
+    body: dict[str, object] = {"status": "Partial Healthy", **({"notReady": dict(not_ready)} if not_ready else {})}
     if total > len(not_ready):
         body["notReadyCount"] = total
     return HTTPStatus.OK, body
@@ -170,7 +178,7 @@ def readiness(problem: str, awaited: Mapping[str, str], total: int) -> tuple[int
         awaited: Workflow name to why it is not ready again, for `NOT_READY_SHOWN` of them at most.
         total: How many there are.
     """
-    if not problem and not awaited:
+    if not problem and not total:
         return HTTPStatus.OK, {"status": "Ready"}
     message = problem or f"Workflows that are not ready again yet: {total}."
     body = {**_unavailable(message), "status": "Not Ready"}

@@ -11,7 +11,9 @@ NAME_IN_PATH: dict[str, Any] = {"name": "name", "in": "path", "required": True, 
 
 _ERRORS = {
     HTTPStatus.BAD_REQUEST: "Something in the request is wrong; the message names it, and what would be right",
-    HTTPStatus.FORBIDDEN: "`CrossOriginException`: a web page of another origin may have sent it",
+    HTTPStatus.UNAUTHORIZED: "`InvalidKeyException`: it takes a token that is accepted, as `Authorization: Bearer …`",
+    HTTPStatus.FORBIDDEN: "`ForbiddenException`: the token is not enough; `CrossOriginException`: a web page of "
+    "another origin may have sent it",
     HTTPStatus.NOT_FOUND: "There is no such thing",
     HTTPStatus.REQUEST_TIMEOUT: "The request did not arrive in time",
     HTTPStatus.CONFLICT: "It cannot be done as things are; the message says why",
@@ -19,6 +21,7 @@ _ERRORS = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "`IdempotencyKeyReusedException`: another request had the key",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large",
     HTTPStatus.REQUEST_URI_TOO_LONG: "The request line is too long",
+    HTTPStatus.TOO_MANY_REQUESTS: "Too many refused tokens came from this address",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body has an encoding other than gzip or deflate",
     HTTPStatus.EXPECTATION_FAILED: "The header `Expect` is not `100-continue`",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The headers are too large",
@@ -32,11 +35,13 @@ _ERRORS = {
 #: Errors of every path.
 _ANYWHERE = (
     HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.REQUEST_URI_TOO_LONG,
     HTTPStatus.EXPECTATION_FAILED,
+    HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     HTTPStatus.INTERNAL_SERVER_ERROR,
     HTTPStatus.SERVICE_UNAVAILABLE,

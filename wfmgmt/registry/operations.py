@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, delete, func, insert, or_, select, update
 
+from wfmgmt.domain.access import EVERYTHING, Scope
 from wfmgmt.domain.audit import Origin, bounded, canonical_json
 from wfmgmt.domain.operations import (
     UNFINISHED,
@@ -20,6 +21,7 @@ from wfmgmt.domain.operations import (
     Progress,
 )
 from wfmgmt.domain.status import WorkflowStatus
+from wfmgmt.registry.scopes import within
 from wfmgmt.registry.tables import audit_event, workflow_version
 from wfmgmt.registry.tables import operation as table
 
@@ -86,10 +88,21 @@ class OperationReader:
         state: OperationState | None = None,
         kind: OperationKind | None = None,
         workflow: str | None = None,
+        scope: Scope = EVERYTHING,
     ) -> list[Operation]:
-        """Return operations, the newest first: those before the number of a row, and with these values, if given."""
+        """Return operations, the newest first: those before the number of a row, and with these values, if given.
+
+        Args:
+            limit: Operations at most.
+            before: Number of a row.
+            state: Of those wanted.
+            kind: Of those wanted.
+            workflow: Which they work on.
+            scope: The workflows that exist for the client.
+        """
         given = {table.c.state: state, table.c.kind: kind, table.c.workflow: workflow}
         conditions = [column == value for column, value in given.items() if value is not None]
+        conditions += within(self._connection, table.c.workflow, scope)
         if before is not None:
             conditions.append(table.c.id < before)
         rows = self._connection.execute(select(table).where(*conditions).order_by(table.c.id.desc()).limit(limit))

@@ -5,9 +5,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Text, literal, select, union_all
 
+from wfmgmt.domain.access import EVERYTHING, Scope
 from wfmgmt.domain.operations import UNFINISHED, OperationKind
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.registry.records import ListedVersion
+from wfmgmt.registry.scopes import within
 from wfmgmt.registry.tables import operation, workflow, workflow_version
 
 #: Follows every character that a name may have.
@@ -45,7 +47,7 @@ _PARTS: Mapping[WorkflowStatus, tuple[Select[Any], ColumnElement[str]]] = {
 
 
 def listed_versions(
-    connection: Connection, statuses: Collection[WorkflowStatus], pattern: str
+    connection: Connection, statuses: Collection[WorkflowStatus], pattern: str, *, scope: Scope = EVERYTHING
 ) -> Iterator[ListedVersion]:
     """Yield the versions in these statuses in the order of their workflows' names; of ready ones the default versions.
 
@@ -53,8 +55,11 @@ def listed_versions(
         connection: In a transaction, in which all of them are read.
         statuses: One at least.
         pattern: Name of a workflow, or the beginning of names with a `*` behind it; empty for all.
+        scope: Of those that exist.
     """
-    parts = [_named(*_PARTS[status], pattern) for status in statuses]
+    parts = []
+    for part, name in (_PARTS[status] for status in statuses):
+        parts.append(_named(part, name, pattern).where(*within(connection, name, scope)))
     statement = union_all(*parts).order_by("name", "version")
     rows = connection.execute(statement, execution_options={"yield_per": _ROWS_AT_ONCE})
     for name, url, version, uid, status in rows:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Row, Select, bindparam, func, literal, null, select, union
 
+from wfmgmt.domain.access import EVERYTHING, Scope
 from wfmgmt.domain.archives import ArchiveKind, ArchiveUse
 from wfmgmt.domain.audit import AuditAction, AuditOutcome
 from wfmgmt.domain.operations import UNFINISHED, OperationKind
@@ -23,8 +24,10 @@ from wfmgmt.registry.records import (
     WorkflowDetail,
     WorkflowKey,
 )
+from wfmgmt.registry.scopes import within
 from wfmgmt.registry.tables import audit_event, node, operation, workflow, workflow_version
 from wfmgmt.registry.targets import NODES, READY, REGISTRATIONS, TargetReader, settings_of
+from wfmgmt.registry.tokens import TokenReader
 
 # Statements are built once: SQLAlchemy then finds them in its cache without walking them again.
 _LISTED = (
@@ -45,8 +48,9 @@ def _with_urls(listed: Select[Any]) -> Select[Any]:
     )
 
 
-_PAGE_BY_OFFSET = _with_urls(_LISTED.offset(bindparam("skip")))
-_PAGE_BY_NAME = _with_urls(_LISTED.where(workflow.c.name > bindparam("after")))
+_LISTED_BY_OFFSET = _LISTED.offset(bindparam("skip"))
+_LISTED_BY_NAME = _LISTED.where(workflow.c.name > bindparam("after"))
+_PAGES = {listed: _with_urls(listed) for listed in (_LISTED_BY_OFFSET, _LISTED_BY_NAME)}
 _DEFAULT = workflow_version.c.id == workflow.c.default_version_id
 _NAMED = (workflow.c.name == bindparam("name"), workflow_version.c.status == READY)
 _KEYS = select(workflow_version.c.uid, workflow.c.revision, workflow.c.change).select_from(workflow).where(*_NAMED)
@@ -122,29 +126,39 @@ class Reader(TargetReader):
         """The operations."""
         return OperationReader(self._connection)
 
-    def page(self, *, limit: int, offset: int) -> Page:
+    @property
+    def tokens(self) -> TokenReader:
+        """The tokens."""
+        return TokenReader(self._connection)
+
+    def page(self, *, limit: int, offset: int, scope: Scope = EVERYTHING) -> Page:
         """Return one page of ready workflows in name order.
 
         Args:
             limit: Workflows wanted, >= 1.
             offset: Workflows to skip from the start of the order, >= 0.
+            scope: Of those that exist.
 
         Source:
             TorchServe 0.12.0, workflow management API, "List workflows".
         """
-        return self._page(_PAGE_BY_OFFSET, limit, skip=offset)
+        return self._page(_LISTED_BY_OFFSET, limit, scope, skip=offset)
 
-    def page_after(self, name: str, *, limit: int) -> Page:
+    def page_after(self, name: str, *, limit: int, scope: Scope = EVERYTHING) -> Page:
         """Return the ready workflows whose names follow `name`, which need not exist."""
-        return self._page(_PAGE_BY_NAME, limit, after=name)
+        return self._page(_LISTED_BY_NAME, limit, scope, after=name)
 
-    def _page(self, statement: Select[Any], limit: int, **parameters: object) -> Page:
+    def _page(self, listed: Select[Any], limit: int, scope: Scope, **parameters: object) -> Page:
+        narrowed = within(self._connection, workflow.c.name, scope)
+        statement = _with_urls(listed.where(*narrowed)) if narrowed else _PAGES[listed]
         rows = self._connection.execute(statement, {"rows": limit + 1, **parameters}).all()
         return Page(workflows=tuple([(name, url) for name, url in rows[:limit]]), more=len(rows) > limit)
 
-    def listed(self, statuses: Collection[WorkflowStatus], pattern: str) -> Iterator[ListedVersion]:
+    def listed(
+        self, statuses: Collection[WorkflowStatus], pattern: str, *, scope: Scope = EVERYTHING
+    ) -> Iterator[ListedVersion]:
         """Yield versions in these statuses in the order of names, as `listed_versions` does."""
-        return listed_versions(self._connection, statuses, pattern)
+        return listed_versions(self._connection, statuses, pattern, scope=scope)
 
     def uid(self, name: str) -> str | None:
         """Return the registration of the default version of that name, None when nothing of it is ready."""

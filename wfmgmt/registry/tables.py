@@ -17,6 +17,7 @@ from sqlalchemy import (
     text,
 )
 
+from wfmgmt.domain.access import Role
 from wfmgmt.domain.workflow import SETTINGS
 
 metadata = MetaData(
@@ -276,6 +277,29 @@ heartbeat = Table(
     Column("holder", Text, nullable=False),
     Column("seen_at", Text, nullable=False),
     CheckConstraint("id = 1", name="only_row"),
+    sqlite_strict=True,
+)
+
+token = Table(
+    "token",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", ByCodePoint, nullable=False, unique=True),
+    Column("prefix", Text, nullable=False),
+    Column("sha256", Text, nullable=False, unique=True),
+    Column("role", Text, nullable=False),
+    Column("workflows", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at", Text),
+    Column("last_used_at", Text),
+    Column("revoked_at", Text),
+    Column("revoked_by", Text),
+    CheckConstraint("role IN ({})".format(", ".join(f"'{role}'" for role in Role)), name="role"),
+    CheckConstraint("length(sha256) = 64", name="sha256"),
+    CheckConstraint("length(workflows) > 0", name="workflows"),
+    CheckConstraint("(revoked_at IS NULL) = (revoked_by IS NULL)", name="revoked"),
     sqlite_strict=True,
 )
 

@@ -72,6 +72,11 @@ class TargetReader:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    def last_change_number(self) -> int:
+        """Return the number of the last change."""
+        number: int = self._connection.execute(_LAST_CHANGE).scalar_one()
+        return number
+
     def changes(self, since: int) -> Changes:
         """Return which workflows changed after a change of the registry."""
         number: int = self._connection.execute(_LAST_CHANGE).scalar_one()

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from wfmgmt.domain.audit import ANONYMOUS, AuditEvent
+from wfmgmt.domain.access import ANONYMOUS
+from wfmgmt.domain.audit import AuditEvent
 from wfmgmt.domain.releases import Release, ReleaseKind, RoutingTable
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import Node
@@ -29,6 +30,7 @@ from wfmgmt.registry.tables import (
     workflow_version,
 )
 from wfmgmt.registry.targets import MAX_REMOVALS
+from wfmgmt.registry.tokens import TokenWriter
 
 _NEXT_CHANGE = update(change_counter).values(last=change_counter.c.last + 1).returning(change_counter.c.last)
 
@@ -353,6 +355,15 @@ class Writer(Reader):
     def operations(self) -> OperationWriter:
         """The operations."""
         return OperationWriter(self._connection, self._now)
+
+    @property
+    def tokens(self) -> TokenWriter:
+        """The tokens."""
+        return TokenWriter(self._connection, self._now)
+
+    def record_change(self) -> None:
+        """Let those who follow the registry know that something changed which is no workflow."""
+        self._next_change()
 
     @property
     def kept_answers(self) -> KeptAnswers:

@@ -4,9 +4,11 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
+from wfmgmt.domain.access import EVERYTHING, Scope
 from wfmgmt.domain.audit import Origin
 from wfmgmt.domain.plans import Plan
 from wfmgmt.errors import PreconditionFailed, StalePlan
+from wfmgmt.errors.access import Forbidden
 from wfmgmt.registry.reading import Reader
 from wfmgmt.registry.writing import Writer
 
@@ -29,6 +31,7 @@ class Change:
     Attributes:
         origin: Who asks.
         reason: Why, in the client's words; empty when not given.
+        scope: The workflows that it may change.
         expected: Revisions of the workflow at which the change may be made; None when the client does not mind.
         dry_run: Whether to return only a plan of it.
         plan: Fingerprint of the plan that it has to carry out; empty when any will do.
@@ -37,6 +40,7 @@ class Change:
 
     origin: Origin
     reason: str = ""
+    scope: Scope = EVERYTHING
     expected: Container[int | None] | None = None
     dry_run: bool = False
     plan: str = ""
@@ -46,6 +50,15 @@ class Change:
     def stated_reason(self) -> dict[str, str]:
         """The reason for the detail of an audit event; nothing when none was given."""
         return {"reason": self.reason} if self.reason else {}
+
+    def check_scope(self, workflow: str) -> None:
+        """Check that the client may change a workflow of this name.
+
+        Raises:
+            Forbidden: It may not.
+        """
+        if workflow not in self.scope:
+            raise Forbidden(f"{self.origin.actor} may register workflows named {self.scope} only, not {workflow}.")
 
     def check_plan(self, plan: Plan) -> None:
         """Check that this is the plan that the client has seen.

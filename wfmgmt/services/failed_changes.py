@@ -19,7 +19,7 @@ class FailedChanges:
 
     Args:
         registry: Has the audit trail.
-        budget: Bounds the events of anonymous clients.
+        budget: Bounds the events of clients.
     """
 
     def __init__(self, *, registry: Registry, budget: FailureBudget) -> None:

@@ -1,4 +1,4 @@
-"""How many failed changes of anonymous clients get an audit event of their own; the rest is counted."""
+"""How many failed changes of clients get an audit event of their own; the rest is counted."""
 
 import threading
 from collections import Counter, defaultdict
@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from wfmgmt.domain.audit import ANONYMOUS, AuditAction, AuditEvent, AuditOutcome, Origin
+from wfmgmt.domain.access import ANONYMOUS
+from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 
 WINDOW_S = 60
 #: Addresses that are counted by themselves in one window, and named in its summary.
@@ -39,7 +40,7 @@ class FailureBudget:
 
     def admits(self, event: AuditEvent) -> bool:
         """Return whether a failure gets an event of its own; if not, it has been counted."""
-        if event.origin.actor != ANONYMOUS:
+        if event.origin.actor != ANONYMOUS and not event.origin.actor.startswith("token:"):
             return True
         with self._lock:
             self._close_window_if_over()

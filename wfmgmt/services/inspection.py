@@ -12,6 +12,7 @@ from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.figures_cache import FiguresCache
 from wfmgmt.control.messages import FiguresReport, LogLine, VersionFigures, VersionState, WorkflowReport
 from wfmgmt.control.status_cache import StatusCache
+from wfmgmt.domain.access import EVERYTHING, Scope
 from wfmgmt.domain.operations import OperationState
 from wfmgmt.domain.plans import version_diff
 from wfmgmt.domain.releases import Release, WorkflowTarget
@@ -109,18 +110,24 @@ class Inspection:
         self._threads = threads
         self._inspected: OrderedDict[WorkflowKey, InspectedWorkflow] = OrderedDict()
 
-    def page(self, *, limit: int, offset: int) -> Page:
+    def page(self, *, limit: int, offset: int, scope: Scope = EVERYTHING) -> Page:
         """Return one page of the list, in name order."""
         with self._registry.read() as reader:
-            return reader.page(limit=limit, offset=offset)
+            return reader.page(limit=limit, offset=offset, scope=scope)
 
-    def page_after(self, name: str, *, limit: int) -> Page:
+    def page_after(self, name: str, *, limit: int, scope: Scope = EVERYTHING) -> Page:
         """Return the page of the list that follows a name."""
         with self._registry.read() as reader:
-            return reader.page_after(name, limit=limit)
+            return reader.page_after(name, limit=limit, scope=scope)
 
     def listed(
-        self, states: frozenset[WorkflowState], pattern: str, *, limit: int, offset: int
+        self,
+        states: frozenset[WorkflowState],
+        pattern: str,
+        *,
+        limit: int,
+        offset: int,
+        scope: Scope = EVERYTHING,
     ) -> tuple[list[ListedWorkflow], bool]:
         """Return one page of the workflows in these states in name order, and whether others follow.
 
@@ -129,10 +136,11 @@ class Inspection:
             pattern: Name of a workflow, or the beginning of names with a `*` behind it; empty for all.
             limit: Lines wanted, >= 1.
             offset: Lines to skip from the start of the order, >= 0.
+            scope: Of those that exist.
         """
         statuses = list(dict.fromkeys(_STATUSES[state] for state in WorkflowState if state in states))
         with self._registry.read() as reader:
-            listed = (ListedWorkflow(each, self._state(each)) for each in reader.listed(statuses, pattern))
+            listed = (ListedWorkflow(each, self._state(each)) for each in reader.listed(statuses, pattern, scope=scope))
             found = list(islice((each for each in listed if each.state in states), offset, offset + limit + 1))
         return found[:limit], len(found) > limit
 

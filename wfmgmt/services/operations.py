@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 
 from wfmgmt.control.status_cache import StatusCache
+from wfmgmt.domain.access import EVERYTHING, Scope
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome
 from wfmgmt.domain.operations import (
     NewOperation,
@@ -304,30 +305,34 @@ class Operations:
         with self._registry.read() as reader:
             return sum(1 for _ in islice(filter(may_take, reader.operations.queued()), most))
 
-    def get(self, uid: str) -> Operation:
+    def get(self, uid: str, *, scope: Scope = EVERYTHING) -> Operation:
         """Return an operation.
+
+        Args:
+            uid: Its identity.
+            scope: The workflows that exist for the client.
 
         Raises:
             OperationNotFound: There is none with this identity, or it is not kept any more.
         """
         with self._registry.read() as reader:
             operation = reader.operations.get(uid)
-        if operation is None:
+        if operation is None or operation.workflow not in scope:
             raise OperationNotFound(uid)
         return operation
 
-    def wait(self, uid: str, wait_s: float) -> Operation:
+    def wait(self, uid: str, wait_s: float, *, scope: Scope = EVERYTHING) -> Operation:
         """Return an operation once it is done, or as it is after a time, or at once when too many requests wait.
 
         Raises:
             OperationNotFound: As for `get`.
         """
         if not wait_s:
-            return self.get(uid)
+            return self.get(uid, scope=scope)
         deadline = time.monotonic() + wait_s
         with self._long_requests.wait_slot() as may_wait:
             while True:
-                operation = self.get(uid)
+                operation = self.get(uid, scope=scope)
                 is_over = time.monotonic() >= deadline or self._long_requests.is_stopping()
                 if operation.state.is_done or is_over or not may_wait:
                     return operation
@@ -341,10 +346,13 @@ class Operations:
         state: OperationState | None,
         kind: OperationKind | None,
         workflow: str | None,
+        scope: Scope = EVERYTHING,
     ) -> list[Operation]:
         """Return operations, the newest first, as `OperationReader.page` does."""
         with self._registry.read() as reader:
-            return reader.operations.page(limit=limit, before=before, state=state, kind=kind, workflow=workflow)
+            return reader.operations.page(
+                limit=limit, before=before, state=state, kind=kind, workflow=workflow, scope=scope
+            )
 
     def clean(self) -> None:
         """Remove operations whose time is over, and the oldest ones of those that are too many.

@@ -270,6 +270,8 @@ class Preparation:
 
     def _check_free(self, name: str, request: RegistrationRequest, attempt: Attempt, change: Change | None) -> None:
         """Refuse a taken name or version early; the database decides for good when it is claimed."""
+        if change is not None:
+            change.check_scope(name)
         with self._registry.read() as reader:
             is_there = reader.uid(name) is not None
             attempt.is_further = is_there and request.version is not None

@@ -176,6 +176,7 @@ class Registration:
         """Record the facts that a request itself gives, which have to be possible."""
         if request.workflow_name is not None:
             attempt.name = check_workflow_name(request.workflow_name)
+            change.check_scope(attempt.name)
         if request.version is not None:
             attempt.detail["version"] = check_version(request.version)
         attempt.detail |= change.stated_reason

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wfmgmt.archives.urls import is_remote
+from wfmgmt.domain.access import Scope
 from wfmgmt.domain.operations import Operation, OperationError, OperationState
 from wfmgmt.errors import OperationCancelled, TooManyRegistrations, WfmgmtError
 from wfmgmt.registry.writing import Writer
@@ -196,7 +197,7 @@ def _conditions(change: Change) -> Mapping[str, Any]:
         expected = _ANY
     elif isinstance(change.expected, frozenset):
         expected = sorted(change.expected)
-    return {"plan": change.plan, "expected": expected}
+    return {"plan": change.plan, "expected": expected, "scope": change.scope.patterns}
 
 
 def _change(operation: Operation) -> Change:
@@ -207,6 +208,7 @@ def _change(operation: Operation) -> Change:
         reason=facts.get("reason", ""),
         expected=AnyRevision() if expected == _ANY else None if expected is None else frozenset(expected),
         plan=facts["plan"],
+        scope=Scope(None if (patterns := facts.get("scope")) is None else tuple(patterns)),
     )
 
 

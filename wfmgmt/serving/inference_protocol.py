@@ -12,8 +12,10 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
 
 from wfmgmt.errors import TooManyConnections, Unavailable, WfmgmtError
+from wfmgmt.errors.access import CredentialsRefused
 from wfmgmt.errors.predictions import RequestTooSlow
 from wfmgmt.http.answers import (
+    CHALLENGE,
     FRAMEWORK_TYPES,
     NO_CACHE,
     REQUEST_ID,
@@ -58,6 +60,8 @@ def own_error(error: WfmgmtError) -> web.Response:
     status, kind = status_and_type(error)
     more = {name: value for name in ("node", "attempt", "hint") if (value := getattr(error, name, None)) is not None}
     answer = json_answer(error_body(status, kind, str(error), **more), status)
+    if isinstance(error, CredentialsRefused):
+        answer.headers["WWW-Authenticate"] = CHALLENGE
     if isinstance(error, Unavailable):
         answer.headers["Retry-After"] = str(error.retry_after_s)
     return answer

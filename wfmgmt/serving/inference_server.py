@@ -1,14 +1,17 @@
 """The public side of the runtime, on the inference address."""
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from wfmgmt.control.messages import TrafficKind
+from wfmgmt.control.messages import TrafficKind, WorkflowReport
+from wfmgmt.domain.access import Caller, Role
 from wfmgmt.errors import NodeNotFound, VersionNotFound, WfmgmtError, WorkflowNotFound
+from wfmgmt.errors.access import CredentialsRefused, TooManyFailedLogins
 from wfmgmt.errors.predictions import ModelNotFound, ModelVersionNotFound, RequestTooLarge
 from wfmgmt.http.answers import (
     LIVENESS,
@@ -81,6 +84,35 @@ def inference_app(runtime: Runtime, *, metrics: InferenceMetrics, on_answer: OnA
     return app
 
 
+def _caller(request: web.Request, *, is_open: bool) -> Caller:
+    """Return who a request comes from; what is open to all is answered whatever it shows.
+
+    Raises:
+        CredentialsRefused, TooManyFailedLogins: As `InferenceTokens.caller` says.
+    """
+    tokens = request.app[_RUNTIME].tokens
+    try:
+        return tokens.caller(request.headers.getall("Authorization", ()), request.remote or "")
+    except (CredentialsRefused, TooManyFailedLogins):
+        if is_open:
+            return tokens.anonymous
+        raise
+
+
+def _check_may_predict(request: web.Request, workflow: str) -> bool:
+    """Return whether a workflow exists for a client, which has to have a token unless predictions need none.
+
+    Raises:
+        CredentialsRefused, TooManyFailedLogins, Forbidden: It may send no requests through workflows.
+    """
+    tokens = request.app[_RUNTIME].tokens
+    if tokens.has_open_predictions:
+        return True
+    caller = _caller(request, is_open=False)
+    tokens.check(caller, Role.PREDICT)
+    return workflow in caller.scope
+
+
 async def _predict(request: web.Request) -> web.Response:
     """Have a version of a workflow answer."""
     return await _predict_by(request, request.match_info["name"])
@@ -112,6 +144,8 @@ async def _predict_by(request: web.Request, workflow: str, node: str | None = No
         NodeNotFound: The version has no such node.
         WfmgmtError: There is no answer; the text says why.
     """
+    if not _check_may_predict(request, workflow):
+        raise WorkflowNotFound(workflow)
     runtime = request.app[_RUNTIME]
     catalog = runtime.catalog
     request_id = request[ID] = sane_request_id(request.headers.get(REQUEST_ID))
@@ -230,16 +264,22 @@ async def _ping(request: web.Request) -> web.Response:
     """Answer whether everything runs, or what does not."""
     status_log = request.app[_RUNTIME].catalog.status_log
     not_ready = [report for report in status_log.reports() if report.is_missing]
-    shown = {report.label: report.problem for report in not_ready[:NOT_READY_SHOWN]}
+    shown = {report.label: report.problem for report in _visible(request, not_ready[:NOT_READY_SHOWN])}
     status, body = health(status_log.problem, shown, len(not_ready))
     return json_answer(json_body(body), status)
+
+
+def _visible(request: web.Request, reports: list[WorkflowReport]) -> Iterator[WorkflowReport]:
+    """Yield the reports about workflows that exist for the client."""
+    caller = _caller(request, is_open=True)
+    return (report for report in reports if caller.may(Role.VIEW) and report.workflow in caller.scope)
 
 
 async def _readyz(request: web.Request) -> web.Response:
     """Answer whether all that was ready is ready again, or what is not."""
     catalog = request.app[_RUNTIME].catalog
     awaited = [report for report in catalog.status_log.reports() if report.is_awaited]
-    shown = {report.label: report.awaited_for for report in awaited[:NOT_READY_SHOWN]}
+    shown = {report.label: report.awaited_for for report in _visible(request, awaited[:NOT_READY_SHOWN])}
     problem = "The server is stopping." if catalog.is_closing else catalog.status_log.problem
     status, body = readiness(problem, shown, len(awaited))
     return json_answer(json_body(body), status)
@@ -252,6 +292,9 @@ async def _livez(_request: web.Request) -> web.Response:
 
 async def _metrics(request: web.Request) -> web.Response:
     """Give the metrics as Prometheus text."""
+    tokens = request.app[_RUNTIME].tokens
+    if not tokens.has_open_metrics:
+        tokens.check(_caller(request, is_open=False), Role.VIEW)
     text = await request.app[_METRICS].text()
     held = request[_HELD] = ExitStack()  # All scrapers share the text, but each may leave it unread for a while.
     held.enter_context(request.app[_RUNTIME].admission.admit()).reserve(len(text))

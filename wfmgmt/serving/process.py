@@ -71,6 +71,7 @@ async def serve(
     _use_memory_for_speed()
     async with make_runtime() as runtime:
         control = await _serve(control_app(runtime), web.RequestHandler, listen_privately(control_socket))
+        await runtime.tokens.try_to_look()
         connections = Connections(_affordable(connection_limits))
         inference = await _serve_clients(runtime, inference_socket, connections, guard)
         _log.info("runtime is up, inference at %s", listening_url(inference_socket.getsockname()))

@@ -6,6 +6,7 @@ from typing import Any
 
 from wfmgmt.serving.catalog import Catalog
 from wfmgmt.serving.drift_check import DriftCheck
+from wfmgmt.serving.inference_tokens import InferenceTokens
 from wfmgmt.serving.load_order import LoadHistory
 from wfmgmt.serving.loader import Loader
 from wfmgmt.serving.measurements import Measurements
@@ -33,6 +34,7 @@ class Runtime:
         rollouts: Judges the candidates of releases.
         node_logs: The last lines of the log about nodes.
         usages: What workers take of their host.
+        tokens: Decides who may do what on the inference address.
     """
 
     catalog: Catalog
@@ -46,7 +48,14 @@ class Runtime:
     rollouts: RolloutLoop
     node_logs: NodeLogs
     usages: WorkerUsages
+    tokens: InferenceTokens
 
     def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """Return what has to run for as long as the runtime does."""
-        return self.reconciler.run(), self.drift_check.run(), self.rollouts.run(), self.history.keep_saved()
+        return (
+            self.reconciler.run(),
+            self.drift_check.run(),
+            self.rollouts.run(),
+            self.history.keep_saved(),
+            self.tokens.keep_current(),
+        )

@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from wfmgmt.domain.access import Role
 from wfmgmt.domain.limits import MIB, Limits
 from wfmgmt.domain.threads import OPENMP_VARIABLES, SHORT_WAITS, THREAD_VARIABLES, ThreadPolicy
 from wfmgmt.errors.commands import SettingsInvalid
@@ -119,6 +120,9 @@ class Settings(BaseModel):
     operations_kept: int = Field(default=10_000, ge=1, le=1_000_000)
     keep_archives: Literal["all", "unpacked"] = "all"
     archives_keep_s: int = Field(default=3600, ge=0, le=MAX_KEEP_S)
+    anonymous_role: Literal["auto", "none", "predict", "view", "audit", "operate", "register", "admin"] = "auto"
+    inference_tokens: bool = False
+    open_metrics: bool = False
     max_audited_failures: int = Field(default=120, ge=1, le=1_000_000)
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -252,6 +256,17 @@ class Settings(BaseModel):
     def known_hosts(self) -> tuple[str, ...]:
         """Names under which requests may reach the service: those allowed, and those that it listens on."""
         return (*self.allowed_hosts, self.management_address.host, self.inference_address.host)
+
+    @property
+    def anonymous(self) -> Role | None:
+        """What requests without a token may do; None for nothing."""
+        return None if self.anonymous_role in ("auto", "none") else Role(self.anonymous_role)
+
+    @property
+    def is_open_until_first_token(self) -> bool:
+        """Whether they may do everything until there is a token: where only this machine reaches both addresses."""
+        is_local = self.management_address.is_loopback and self.inference_address.is_loopback
+        return self.anonymous_role == "auto" and is_local
 
     @property
     def concurrent_registrations(self) -> int:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
+from wfmgmt.domain.addresses import is_loopback
 from wfmgmt.domain.threads import MAX_THREADS
 
 _LOOPBACK = "127.0.0.1"
@@ -28,6 +29,11 @@ class Address:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        return is_loopback(self.host)
 
     @classmethod
     def parse(cls, text: object) -> "Address":

@@ -69,12 +69,19 @@ def make_possible(api: ManagementApi, request: str) -> None:
 
 
 def test_list_of_writes_is_complete(api: ManagementApi) -> None:
-    """It has every route with a method that may change a workflow; others are about operations and archives."""
+    """It has every route with a method that may change a workflow; others are about operations, archives and tokens."""
     safe = {"GET", "HEAD", "OPTIONS"}
     rules = api.client.application.url_map.iter_rules()
     found = {f"{method} {rule.rule}" for rule in rules for method in (rule.methods or set()) - safe}
     archive = "/archives/<any(workflows, models):store>/<file>"
-    assert found == {*WRITES, "POST /operations/<uid>/cancel", f"PUT {archive}", f"DELETE {archive}"}
+    others = {
+        "POST /operations/<uid>/cancel",
+        f"PUT {archive}",
+        f"DELETE {archive}",
+        "POST /tokens",
+        "DELETE /tokens/<token>",
+    }
+    assert found == {*WRITES, *others}
 
 
 @CASES

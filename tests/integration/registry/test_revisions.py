@@ -1,13 +1,11 @@
 """Revisions of the registry on SQLite and PostgreSQL: each change has a new one, and readers miss none."""
 
 import threading
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 
 import pytest
 from alembic import command
 
-from tests.support.postgresql import postgresql
 from tests.support.records import make_event, make_workflow, register
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.registry import targets, writing
@@ -15,31 +13,6 @@ from wfmgmt.registry.migrations import alembic_config
 from wfmgmt.registry.reading import Reader
 from wfmgmt.registry.registry import Registry
 from wfmgmt.registry.schema import inspect, locked_connection, upgrade
-
-
-@pytest.fixture(name="server", scope="module")
-def _server() -> Iterator[str]:
-    with postgresql() as url:
-        yield url
-
-
-@pytest.fixture(name="database", params=["sqlite", "postgresql"])
-def _database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'wfmgmt.db'}"
-        return
-    server: str = request.getfixturevalue("server")
-    yield server
-    with locked_connection(server) as connection:
-        connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-
-
-@pytest.fixture(name="registry")
-def _registry(database: str) -> Iterator[Registry]:
-    upgrade(database)
-    registry = Registry(database)
-    yield registry
-    registry.close()
 
 
 def statuses(reader: Reader, uids: Iterable[str]) -> dict[str, WorkflowStatus]:

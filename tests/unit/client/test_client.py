@@ -6,13 +6,13 @@ from typing import get_args
 import pytest
 
 from wfmgmt.cli.main import COMMANDS
-from wfmgmt.client import Client, archive_calls, calls
+from wfmgmt.client import Client, archive_calls, calls, token_calls
 
 #: What makes another request of one.
 TURNS = {"planned", "later"}
 BUILDERS = {
     name: function
-    for module in (calls, archive_calls)
+    for module in (calls, archive_calls, token_calls)
     for name, function in inspect.getmembers(module, inspect.isfunction)
     if function.__module__ == module.__name__ and not name.startswith("_") and name not in TURNS
 }

@@ -20,7 +20,7 @@ def test_no_sockets(count: dict[str, str]) -> None:
     """Both addresses then get new ones."""
     environ = {"LISTEN_PID": str(os.getpid()), **count}
     inherited = InheritedSockets(environ)
-    assert (inherited.has_management, inherited.inference, environ) == (False, None, {})
+    assert (inherited.management, inherited.inference, environ) == (None, None, {})
 
 
 @pytest.mark.parametrize(

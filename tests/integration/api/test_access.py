@@ -1,0 +1,256 @@
+"""Who may call which route: roles, scopes and refused tokens."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.management_api import ManagementApi, make_instance, management_api
+from tests.support.openapi_paths import concrete
+from tests.support.service import wait_until
+from tests.support.tokens import bearer
+from wfmgmt.api.access import ROLES
+from wfmgmt.domain.access import Role, Scope
+from wfmgmt.domain.audit import Origin
+from wfmgmt.services.changes import Change
+from wfmgmt.services.tokens import TokenRequest
+
+CHANGE = Change(origin=Origin(actor="cli:ops"))
+#: Requests whose parameters a path alone does not give; each is refused or planned for another reason than its role.
+QUERIES = {"POST /workflows": "&url=seq.war", "POST /tokens": "&name=x&role=view"}
+
+
+@pytest.fixture(name="secrets", scope="module")
+def _secrets(guarded: ManagementApi) -> dict[str, str]:
+    """A token of each role for everything, and one of each for `team-*`."""
+    scopes = {"": Scope(), "team-": Scope.of(["team-*"])}
+    return {
+        f"{prefix}{role}": guarded.services.tokens.create(
+            TokenRequest(name=f"{prefix}{role}", role=role, scope=scope), CHANGE
+        ).secret
+        for prefix, scope in scopes.items()
+        for role in Role
+    }
+
+
+@pytest.fixture(name="guarded", scope="module")
+def _guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ManagementApi]:
+    """An API with the workflow `seq`, registered before there was a token."""
+    with management_api(make_instance(tmp_path_factory.mktemp("guarded") / "instance")) as api:
+        api.register("1.0")
+        yield api
+
+
+def path_of(route: str) -> str:
+    """Return a path that a route answers, as a dry run where it is a write."""
+    method, _, rule = route.partition(" ")
+    path = concrete(_without_converters(rule))
+    return path if method == "GET" else f"{path}?dry_run=true{QUERIES.get(route, '')}"
+
+
+def _without_converters(rule: str) -> str:
+    parts = [part.partition(">") for part in rule.split("<")]
+    first, *rest = parts
+    return first[0] + "".join(f"{{{name.rpartition(':')[2]}}}{after}" for name, _, after in rest)
+
+
+def test_every_route_has_a_role(guarded: ManagementApi) -> None:
+    """And no role is for a route that is not there."""
+    rules = guarded.client.application.url_map.iter_rules()
+    routes = {f"{method} {rule.rule}" for rule in rules for method in (rule.methods or set()) - {"HEAD"}}
+    assert routes == set(ROLES)
+
+
+@pytest.mark.parametrize("route", [route for route in ROLES if not route.startswith("OPTIONS")])
+def test_route_takes_its_role(guarded: ManagementApi, secrets: dict[str, str], route: str) -> None:
+    """401 without a token, 403 with one that is not enough, and anything else with one that is."""
+    method, needed = route.partition(" ")[0], ROLES[route]
+    for role in (None, *Role):
+        headers = None if role is None else bearer(secrets[role])
+        answer = guarded.client.open(path_of(route), method=method, headers=headers)
+        if needed is None or (role is not None and role.includes(needed)):
+            assert answer.status_code not in (401, 403), (route, role, answer.text)
+        else:
+            assert answer.status_code == (401 if role is None else 403), (route, role, answer.text)
+            assert answer.headers.get("WWW-Authenticate") == ("Bearer" if role is None else None)
+
+
+@pytest.mark.parametrize("route", [route for route in ROLES if "name>" in route])
+def test_workflow_out_of_scope_does_not_exist(guarded: ManagementApi, secrets: dict[str, str], route: str) -> None:
+    """The answer is that about a workflow which nobody has registered, whatever the role."""
+    method, path = route.partition(" ")[0], path_of(route)
+    for role in (Role.VIEW, Role.ADMIN):
+        answer = guarded.client.open(path, method=method, headers=bearer(secrets[f"team-{role}"]))
+        assert (answer.status_code, answer.json) == (
+            404,
+            {"code": 404, "type": "WorkflowNotFoundException", "message": "Workflow not found: seq"},
+        )
+
+
+def test_lists_leave_out_what_is_out_of_scope(guarded: ManagementApi, secrets: dict[str, str]) -> None:
+    """Workflows, operations, and who uses an archive; the number of archives is no secret."""
+    everything, team = bearer(secrets["view"]), bearer(secrets["team-view"])
+    for path in ("/workflows", "/models", "/workflows?after=", "/workflows?state=all", "/workflows?name=seq"):
+        assert len(guarded.send(f"GET {path}", headers=everything)["workflows"]) == 1
+        assert guarded.send(f"GET {path}", headers=team)["workflows"] == []
+    (operation,) = guarded.send("GET /operations", headers=everything)["operations"]
+    assert guarded.send("GET /operations", headers=team)["operations"] == []
+    guarded.send(f"GET /operations/{operation['id']}", 404, headers=team)
+    guarded.send(f"POST /operations/{operation['id']}/cancel", 404, headers=bearer(secrets["team-operate"]))
+    guarded.send(f"POST /operations/{operation['id']}/cancel", 409, headers=bearer(secrets["operate"]))
+    used = {
+        name: [each["usedBy"] for each in guarded.send("GET /archives", headers=headers)["archives"]]
+        for name, headers in (("all", everything), ("team", team))
+    }
+    assert (any(used["all"]), any(used["team"])) == (True, False)
+
+
+def test_registration_out_of_scope_is_forbidden(guarded: ManagementApi, secrets: dict[str, str]) -> None:
+    """By the name that is asked for, and by the archive's own once that is known; a name in the scope is free."""
+    team = bearer(secrets["team-register"])
+    for query in ("url=seq.war&workflow_name=other", "url=fun.war", "url=fun.war&dry_run=true"):
+        refused = guarded.send(f"POST /workflows?{query}", 403, headers=team)
+        assert refused["type"] == "ForbiddenException"
+        assert "token:team-register may register workflows named team-* only" in refused["message"]
+    plan = guarded.send("POST /workflows?url=fun.war&workflow_name=team-x&dry_run=true", headers=team)
+    assert plan["action"] == "create"
+
+
+def test_change_is_recorded_with_the_token(guarded: ManagementApi, secrets: dict[str, str]) -> None:
+    """Also one that the token is not enough for; requests without one leave no trace in the trail."""
+    guarded.send("PUT /workflows/seq?min_worker=1", 403, headers=bearer(secrets["view"]))
+    guarded.send("PUT /workflows/seq?min_worker=1", 401)
+    rows = guarded.query("SELECT actor, action, outcome, workflow FROM audit_event ORDER BY id DESC LIMIT 1")
+    assert rows == [("token:view", "scale", "failed", "seq")]
+
+
+def test_client_learns_who_it_is(guarded: ManagementApi, secrets: dict[str, str]) -> None:
+    """With a token, and without one."""
+    assert guarded.send("GET /whoami", headers=bearer(secrets["team-view"])) == {
+        "actor": "token:team-view",
+        "role": "view",
+        "workflows": ["team-*"],
+        "expiresAt": None,
+    }
+    assert guarded.send("GET /whoami")["role"] is None
+
+
+def test_health_checks_name_nobodys_workflows(
+    guarded: ManagementApi, secrets: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They stay open, and say how many are not ready to all; which ones, to those who may see them."""
+    missing = {"seq": "m1: 0 of 1 workers", "team-a/2.0": "m1: 0 of 1 workers"}
+    for check in ("not_ready", "awaited"):
+        monkeypatch.setattr(guarded.services.status, check, lambda _: (missing, len(missing)))
+    tokens = {**{name: secrets[name] for name in ("view", "team-view", "predict")}, "wrong": "x"}
+    shown = {name: guarded.send("GET /ping", headers=bearer(token)) for name, token in tokens.items()}
+    shown["nobody"] = guarded.send("GET /ping")
+    assert {name: list(body.get("notReady", ())) for name, body in shown.items()} == {
+        "view": ["seq", "team-a/2.0"],
+        "team-view": ["team-a/2.0"],
+        "predict": [],
+        "wrong": [],
+        "nobody": [],
+    }
+    assert [body.get("notReadyCount") for body in shown.values()] == [None, 2, 2, 2, 2]
+    assert guarded.send("GET /readyz", 503).get("notReadyCount") == 2
+
+
+def test_secret_of_a_token_is_shown_once(tmp_path: Path) -> None:
+    """Neither lists, nor the trail, nor the answers that are kept under keys have it."""
+    with management_api(make_instance(tmp_path / "instance")) as api:
+        key = {"Idempotency-Key": "once"}
+        created = api.send("POST /tokens?name=first&role=admin&expires=1d&note=mine", 201, headers=key)
+        admin = bearer(created["token"])
+        again = api.send("POST /tokens?name=first&role=admin", 409, headers={**key, **admin})
+        assert "was called first already" in again["message"]
+        (listed,) = api.send("GET /tokens", headers=admin)["tokens"]
+        assert (listed["name"], listed["role"], listed["createdBy"], listed["note"]) == (
+            "first",
+            "admin",
+            "anonymous",
+            "mine",
+        )
+        assert listed["lastUsedAt"] is None
+        api.services.access.record_uses()
+        assert api.send("GET /tokens", headers=admin)["tokens"][0]["lastUsedAt"] is not None
+        kept = "".join(map(str, api.state()))
+        assert created["token"] not in kept
+        assert created["token"][8:] not in kept
+
+
+def test_revoked_token_is_refused(tmp_path: Path) -> None:
+    """It may be revoked again, which changes nothing; one that is not there is not found."""
+    with management_api(make_instance(tmp_path / "instance")) as api:
+        admin = bearer(api.send("POST /tokens?name=a&role=admin", 201)["token"])
+        other = bearer(api.send("POST /tokens?name=b&role=view", 201, headers=admin)["token"])
+        api.send("GET /workflows", headers=other)
+        assert api.send("DELETE /tokens/b?dry_run=true", headers=admin)["action"] == "remove"
+        assert api.send("DELETE /tokens/b", headers=admin) == {"status": 'Token "b" revoked'}
+        assert api.send("DELETE /tokens/b?dry_run=true", headers=admin)["action"] == "none"
+        api.send("DELETE /tokens/b", headers=admin)
+        api.send("DELETE /tokens/c", 404, headers=admin)
+        wait_until(lambda: api.client.get("/workflows", headers=other).status_code == 401, what="the refusal")
+        assert [each for each in api.events() if each[0].startswith("token")] == [
+            ("token-create", "succeeded"),
+            ("token-create", "succeeded"),
+            ("token-revoke", "succeeded"),
+            ("token-revoke", "failed"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("name=&role=view", "Parameter name"),
+        ("name=a+b&role=view", "Parameter name"),
+        ("name=a", "Parameter role: expected one of predict, view"),
+        ("name=a&role=root", "Parameter role: expected one of predict, view"),
+        ("name=a&role=view&workflows=a[b]", "expected the name of a workflow"),
+        ("name=a&role=view&expires=soon", "Parameter expires: expected a time like 90d"),
+        ("name=a&role=view&rule=x", "did you mean role"),
+    ],
+    ids=["no name", "name", "no role", "role", "pattern", "time", "parameter"],
+)
+def test_token_that_makes_no_sense_is_refused(api: ManagementApi, query: str, message: str) -> None:
+    """The message names the parameter and what would be right."""
+    refused = api.send(f"POST /tokens?{query}", 400)
+    assert message in refused["message"]
+
+
+@pytest.mark.parametrize(
+    ("role", "expected"), [("none", 401), ("predict", 401), ("view", 200)], ids=["none", "predict", "view"]
+)
+def test_setting_says_what_requests_without_a_token_may_do(tmp_path: Path, role: str, expected: int) -> None:
+    """Whether there are tokens or not."""
+    with management_api(make_instance(tmp_path / "instance"), anonymous_role=role) as api:
+        api.send("GET /workflows", expected)
+        api.send("DELETE /workflows/seq", 401)
+
+
+def test_nobody_is_let_in_where_others_reach_the_service(tmp_path: Path) -> None:
+    """Unless the setting says so, or they have a token."""
+    with management_api(make_instance(tmp_path / "instance"), management_address="0.0.0.0:0") as api:
+        api.send("GET /workflows", 401)
+
+
+def test_metrics_may_be_open(tmp_path: Path) -> None:
+    """For a scraper that has no token."""
+    with management_api(make_instance(tmp_path / "instance"), anonymous_role="none", open_metrics=True) as api:
+        assert api.client.get("/metrics").status_code == 200
+
+
+def test_address_of_many_refused_tokens_is_held_back(tmp_path: Path) -> None:
+    """With a time to come back; requests without a token do not count, and a right one passes."""
+    with management_api(make_instance(tmp_path / "instance")) as api:
+        right = bearer(api.send("POST /tokens?name=a&role=view", 201)["token"])
+        for _ in range(12):
+            api.send("GET /workflows", 401)
+        address = {"REMOTE_ADDR": "192.0.2.77"}
+        statuses = [
+            api.client.get("/workflows", headers=bearer("wrong"), environ_base=address).status_code for _ in range(12)
+        ]
+        assert statuses == [401] * 10 + [429] * 2
+        held_back = api.client.get("/workflows", headers=bearer("wrong"), environ_base=address)
+        assert 1 <= int(held_back.headers["Retry-After"]) <= 60
+        assert api.client.get("/workflows", headers=right, environ_base=address).status_code == 200

@@ -1,0 +1,137 @@
+"""Who may call which route: the table of roles, and the check before each request."""
+
+from collections.abc import Mapping
+
+from flask import Flask, g, request
+
+from wfmgmt.domain.access import Caller, Role
+from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
+from wfmgmt.domain.names import is_workflow_name
+from wfmgmt.errors import WorkflowNotFound
+from wfmgmt.errors.access import CredentialsRefused, Forbidden, TooManyFailedLogins
+from wfmgmt.services.access import Access
+from wfmgmt.services.failed_changes import FailedChanges
+
+_STORE = "/archives/<any(workflows, models):store>"
+_WORKFLOW = "/workflows/<workflow:name>"
+_VERSION = f"{_WORKFLOW}/<version:version>"
+
+#: What it takes to call each route; None for those that are open to all, which name no workflow to the others.
+ROLES: Mapping[str, Role | None] = {
+    "OPTIONS /": None,
+    "GET /api-description": None,
+    "GET /ping": None,
+    "GET /readyz": None,
+    "GET /livez": None,
+    "GET /metrics": Role.VIEW,
+    "GET /whoami": None,
+    "GET /tokens": Role.ADMIN,
+    "POST /tokens": Role.ADMIN,
+    "DELETE /tokens/<token>": Role.ADMIN,
+    "GET /archives": Role.VIEW,
+    f"GET {_STORE}": Role.VIEW,
+    f"GET {_STORE}/<file>": Role.VIEW,
+    f"PUT {_STORE}/<file>": Role.REGISTER,
+    f"DELETE {_STORE}/<file>": Role.REGISTER,
+    "GET /operations": Role.VIEW,
+    "GET /operations/<uid>": Role.VIEW,
+    "POST /operations/<uid>/cancel": Role.OPERATE,
+    "GET /models": Role.VIEW,
+    "GET /workflows": Role.VIEW,
+    "POST /workflows": Role.REGISTER,
+    "GET /workflows/<name>": Role.VIEW,
+    "PUT /workflows/<name>": Role.OPERATE,
+    "DELETE /workflows/<name>": Role.REGISTER,
+    f"GET {_WORKFLOW}/all": Role.VIEW,
+    f"GET {_WORKFLOW}/diff": Role.VIEW,
+    f"GET {_WORKFLOW}/explain": Role.VIEW,
+    f"GET {_WORKFLOW}/graph": Role.VIEW,
+    f"GET {_WORKFLOW}/logs": Role.VIEW,
+    f"PUT {_WORKFLOW}/nodes/<node>": Role.OPERATE,
+    f"DELETE {_WORKFLOW}/nodes/<node>/overrides": Role.OPERATE,
+    f"GET {_WORKFLOW}/releases": Role.VIEW,
+    f"GET {_WORKFLOW}/releases/<int:number>": Role.VIEW,
+    f"POST {_WORKFLOW}/rollback": Role.OPERATE,
+    f"POST {_WORKFLOW}/rollout": Role.OPERATE,
+    f"GET {_WORKFLOW}/traffic": Role.VIEW,
+    f"PUT {_WORKFLOW}/traffic": Role.OPERATE,
+    f"GET {_VERSION}": Role.VIEW,
+    f"PUT {_VERSION}": Role.OPERATE,
+    f"DELETE {_VERSION}": Role.REGISTER,
+    f"GET {_VERSION}/explain": Role.VIEW,
+    f"GET {_VERSION}/graph": Role.VIEW,
+    f"GET {_VERSION}/logs": Role.VIEW,
+    f"PUT {_VERSION}/nodes/<node>": Role.OPERATE,
+    f"DELETE {_VERSION}/nodes/<node>/overrides": Role.OPERATE,
+    f"PUT {_VERSION}/set-default": Role.OPERATE,
+}
+
+
+def guard_routes(
+    app: Flask,
+    *,
+    access: Access,
+    has_open_metrics: bool,
+    actions: Mapping[str, AuditAction],
+    failures: FailedChanges,
+) -> None:
+    """Have each request checked before its view, and before its body is read.
+
+    Args:
+        app: The application, with its routes.
+        access: Finds out who a request comes from.
+        has_open_metrics: Whether `/metrics` needs no token.
+        actions: What the audit trail calls the routes that change something, by method and path.
+        failures: Records changes that a token is not enough for.
+    """
+    roles = {**ROLES, **({"GET /metrics": None} if has_open_metrics else {})}
+
+    @app.before_request
+    def _check() -> None:
+        if request.url_rule is None:
+            return
+        route = f"{'GET' if request.method == 'HEAD' else request.method} {request.url_rule.rule}"
+        needed = roles.get(route, Role.ADMIN)
+        g.caller = _caller(access, is_open=needed is None)
+        if needed is None:
+            return
+        if not caller().may(needed) and not caller().is_known:
+            raise CredentialsRefused
+        name = (request.view_args or {}).get("name")
+        if name is not None and name not in caller().scope:
+            raise WorkflowNotFound(name)
+        if not caller().may(needed):
+            error = Forbidden(f"{caller().actor} has the role {caller().role}, which is not enough; it takes {needed}.")
+            if route in actions:
+                failures.record(_refusal(actions[route], name or "", error), error)
+            raise error
+
+
+def _caller(access: Access, *, is_open: bool) -> Caller:
+    try:
+        return access.caller(request.headers.get("Authorization"), address=request.remote_addr or "")
+    except (CredentialsRefused, TooManyFailedLogins):
+        if is_open:
+            return access.anonymous()
+        raise
+
+
+def _refusal(action: AuditAction, workflow: str, error: Forbidden) -> AuditEvent:
+    return AuditEvent(
+        origin=origin(),
+        action=action,
+        workflow=workflow if is_workflow_name(workflow) else "",
+        outcome=AuditOutcome.FAILED,
+        detail={"error": {"type": type(error).__name__, "message": str(error)}},
+    )
+
+
+def caller() -> Caller:
+    """Return who the request comes from."""
+    found: Caller = g.caller
+    return found
+
+
+def origin() -> Origin:
+    """Return the same as the audit trail has it."""
+    return Origin(actor=caller().actor, address=request.remote_addr or "", request_id=g.request_id)

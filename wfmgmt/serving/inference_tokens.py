@@ -1,0 +1,170 @@
+"""Who requests to the inference address come from, by the tokens of the registry, which are kept in memory."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from wfmgmt.backoff import Backoff
+from wfmgmt.domain.access import Caller, Role
+from wfmgmt.domain.tokens import Token
+from wfmgmt.errors import RegistryUnavailable, WfmgmtError
+from wfmgmt.errors.access import CredentialsRefused, Forbidden
+from wfmgmt.http.credentials import shown_token
+from wfmgmt.http.failed_logins import FailedLogins
+
+_log = logging.getLogger("wfmgmt.inference")
+
+#: How often it is looked whether tokens have changed, how often they are read in any case, and pauses after failures.
+LOOK_S, READ_S, MAX_PAUSE_S = 0.5, 60.0, 5.0
+
+
+class TokenView(Protocol):
+    """The tokens in the registry, as the runtime uses them. Blocking; called in a thread, one call at a time."""
+
+    def last_change(self) -> int:
+        """Return the number of the registry's last change.
+
+        Raises:
+            WfmgmtError: The database cannot be read.
+        """
+
+    def tokens(self) -> tuple[Sequence[Token], bool]:
+        """Return the tokens that are accepted, and whether there has ever been one.
+
+        Raises:
+            WfmgmtError: The database cannot be read.
+        """
+
+    def record_uses(self, ids: Sequence[int]) -> None:
+        """Write down that tokens were used.
+
+        Raises:
+            WfmgmtError: The database cannot be written.
+        """
+
+
+class _Accepted(NamedTuple):
+    """A token that is accepted: who shows it, the number of its row, and until when as seconds since the epoch."""
+
+    caller: Caller
+    id: int
+    until: float
+
+
+class InferenceTokens:
+    """Decides about requests without a look into the database. For the event loop only.
+
+    Args:
+        view: The tokens.
+        failed: Counts tokens that are refused.
+        anonymous: What requests without a token may do; None for nothing.
+        until_first_token: Whether they may do everything as long as there has never been a token.
+        has_open_predictions: Whether predictions need no token.
+        has_open_metrics: Whether metrics need no token.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        view: TokenView,
+        *,
+        failed: FailedLogins,
+        anonymous: Role | None,
+        until_first_token: bool,
+        has_open_predictions: bool,
+        has_open_metrics: bool,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._view = view
+        self._failed = failed
+        self._anonymous = Caller(role=anonymous)
+        self._until_first_token = until_first_token
+        self.has_open_predictions = has_open_predictions
+        self.has_open_metrics = has_open_metrics
+        self._clock = clock
+        self._accepted: dict[str, _Accepted] | None = None
+        self._has_tokens = True
+        self._read_change, self._read_at = -1, 0.0
+        self._used: set[int] = set()
+
+    def caller(self, authorizations: Sequence[str], address: str) -> Caller:
+        """Return who a request comes from.
+
+        Args:
+            authorizations: The values of its headers `Authorization`.
+            address: Where it comes from.
+
+        Raises:
+            CredentialsRefused: What it shows is no token that is accepted.
+            TooManyFailedLogins: The same, and that was so too often lately.
+            RegistryUnavailable: The tokens could not be read yet.
+        """
+        if not authorizations:
+            return self.anonymous
+        if self._accepted is None:
+            raise RegistryUnavailable("The tokens could not be read yet; try again later.")
+        sha256 = shown_token(",".join(authorizations))
+        found = None if sha256 is None else self._accepted.get(sha256)
+        if found is None or found.until <= self._clock():
+            self._failed.record(address)
+            raise CredentialsRefused
+        self._used.add(found.id)
+        return found.caller
+
+    @property
+    def anonymous(self) -> Caller:
+        """What a request without a token may do."""
+        if self._until_first_token and not self._has_tokens:
+            return Caller(role=Role.ADMIN)
+        return self._anonymous
+
+    def check(self, caller: Caller, role: Role) -> None:
+        """Check that a client may do what a role may.
+
+        Raises:
+            CredentialsRefused: It showed no token, and needs one.
+            Forbidden: Its token is not enough.
+        """
+        if caller.may(role):
+            return
+        if not caller.is_known:
+            raise CredentialsRefused
+        raise Forbidden(f"{caller.actor} has the role {caller.role}, which is not enough; it takes {role}.")
+
+    async def keep_current(self) -> None:
+        """Follow the registry, for as long as the runtime runs."""
+        backoff = Backoff(LOOK_S, MAX_PAUSE_S)
+        while True:
+            pause_s = LOOK_S if await self.try_to_look() else backoff.next_pause()
+            if pause_s == LOOK_S:
+                backoff.reset()
+            await asyncio.sleep(pause_s)
+
+    async def try_to_look(self) -> bool:
+        """Read the tokens if need be; return False when that is not possible, so that those that are known stay."""
+        try:
+            await self.look()
+        except WfmgmtError as error:
+            _log.warning("the tokens cannot be read, so those that are known stay: %s", error)
+            return False
+        return True
+
+    async def look(self) -> None:
+        """Read the tokens if the registry has changed, and now and then in any case.
+
+        Raises:
+            WfmgmtError: The database cannot be used.
+        """
+        change = await asyncio.to_thread(self._view.last_change)
+        is_due = self._clock() - self._read_at >= READ_S
+        if change == self._read_change and not is_due:
+            return
+        if is_due and self._used:
+            used, self._used = self._used, set()
+            await asyncio.to_thread(self._view.record_uses, list(used))
+        tokens, has_tokens = await asyncio.to_thread(self._view.tokens)
+        self._accepted = {token.sha256: _Accepted(token.caller, token.id, token.expires_at_s) for token in tokens}
+        self._has_tokens = has_tokens
+        self._read_change, self._read_at = change, self._clock()
