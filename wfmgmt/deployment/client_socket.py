@@ -46,10 +46,11 @@ class ClientSocket(socket.socket):
         if self._wait_for_body is None:
             return b""
         while True:
+            self._wait_for_body()
             try:
                 return super().recv(min(bufsize, _BODY_BYTES), flags)
             except BlockingIOError:
-                self._wait_for_body()
+                continue
             except OSError:
                 return b""
 

@@ -38,7 +38,7 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_settings.metrics_folder)  # noqa: 
 import wfmgmt.wsgi  # noqa: E402 - web workers are copies of the master, and share what it has loaded
 from wfmgmt.deployment.arbiter import ResilientArbiter  # noqa: E402 - the variable is set first
 from wfmgmt.deployment.gunicorn_master import GunicornMaster  # noqa: E402
-from wfmgmt.deployment.host_limits import ensure_temporary_folder, raise_file_limit, web_connections  # noqa: E402
+from wfmgmt.deployment.host_limits import ensure_temporary_folder, raise_file_limit, web_limits  # noqa: E402
 from wfmgmt.deployment.inherited_sockets import InheritedSockets  # noqa: E402
 from wfmgmt.deployment.shared_metrics import CounterFiles, empty_folder  # noqa: E402
 
@@ -59,7 +59,8 @@ keepalive = 30
 # Headers that would change the path under which a request arrives, from a proxy that we do not expect.
 forwarder_headers = ""
 with _one_line():
-    worker_connections = web_connections(_settings, raise_file_limit())
+    _limits = web_limits(_settings, raise_file_limit())
+worker_connections = _limits.connections
 # By files there the master knows that its web workers live; only the instance has to be writable.
 worker_tmp_dir = str(_settings.run_folder)
 # After this time gunicorn kills a web worker whose main loop stands still; it goes round once a second.
@@ -105,7 +106,7 @@ def post_worker_init(worker: Any) -> None:
         if not _master.is_open_until_first_token:
             services.access.end_anonymous_access()
         worker.take_uploads(
-            max_uploads=_settings.max_uploads,
+            max_uploads=_limits.uploads,
             timeout_s=_settings.upload_timeout_s,
             is_stopping=services.long_requests.is_stopping,
         )

@@ -6,7 +6,6 @@ WfmgmtError
 ├── UploadBrokenOff             a body ended before its end
 ├── DigestMismatch              an archive does not have the digest that the client named
 ├── ArchiveExists               the store has another archive of that name
-├── ArchiveInUse                a workflow was registered from the archive
 ├── StoreFull                   the stores would take more than the settings allow
 └── TooManyUploads              as many uploads as allowed are under way
 """
@@ -50,13 +49,6 @@ class ArchiveExists(WfmgmtError):
             f"The {store} store has another file {name}, which stays as it is; choose another name, "
             "or replace=true while no workflow is registered from it."
         )
-
-
-class ArchiveInUse(WfmgmtError):
-    """A workflow was registered from the archive, which therefore stays."""
-
-    def __init__(self, store: str, name: str) -> None:
-        super().__init__(f"Workflows are registered from {name} in the {store} store, which stays as it is.")
 
 
 class StoreFull(InsufficientStorage):

@@ -100,7 +100,6 @@ STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
     uploads.UploadTooSlow: (HTTPStatus.REQUEST_TIMEOUT, "RequestTimeoutException"),
     uploads.DigestMismatch: (HTTPStatus.BAD_REQUEST, "DigestMismatchException"),
     uploads.ArchiveExists: (HTTPStatus.CONFLICT, "ConflictStatusException"),
-    uploads.ArchiveInUse: (HTTPStatus.CONFLICT, "ConflictStatusException"),
     errors.Unavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableException"),
     errors.InsufficientStorage: (HTTPStatus.INSUFFICIENT_STORAGE, "InsufficientStorageException"),
 }

@@ -15,8 +15,8 @@ from wfmgmt.archives.signatures import MAX_SIGNATURE_BYTES, parse_signature
 from wfmgmt.archives.stores import SIGNATURE_SUFFIX, StoreFolders
 from wfmgmt.domain.archives import ArchiveKind
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome
-from wfmgmt.errors import BadRequest, InvalidArchive
-from wfmgmt.errors.uploads import ArchiveExists, ArchiveInUse, DigestMismatch
+from wfmgmt.errors import ArchiveInUse, BadRequest, InvalidArchive
+from wfmgmt.errors.uploads import ArchiveExists, DigestMismatch
 from wfmgmt.folders import read_file
 from wfmgmt.registry.registry import Registry
 from wfmgmt.registry.writing import Writer
@@ -134,7 +134,7 @@ class Uploads:
 
         Raises:
             ArchiveExists: The store has another file of that name.
-            ArchiveInUse: It was to be replaced, but a workflow is registered from it.
+            ArchiveInUse: It was to be replaced, but versions of workflows have it.
             WfmgmtError: The disk is full, or the database cannot be used; nothing has changed.
         """
         file = upload.file
@@ -202,8 +202,8 @@ class Uploads:
             return found is None
         if not replace:
             raise ArchiveExists(file.store, file.name)
-        if writer.is_file_used(file.store, file.name):
-            raise ArchiveInUse(file.store, file.name)
+        if uses := writer.users_of(ArchiveKind(file.store), file.name):
+            raise ArchiveInUse(file.name, [str(use) for use in uses])
         return True
 
     def _place(self, upload: Upload, path: Path, found: str | None) -> bool:

@@ -65,7 +65,9 @@ def test_other_bytes_are_refused_unless_they_may_replace_what_nobody_uses(
     api.register("1.0")
     war = make_war(tmp_path, name="another").read_bytes()
     before = _files(api)
-    assert _put(api, "workflows/seq.war?replace=true", war).status_code == 409
+    used = _put(api, "workflows/seq.war?replace=true", war)
+    assert used.status_code == 409
+    assert used.get_json()["message"] == "Archive seq.war is used by seq 1.0; unregister that first."
     assert _files(api) == before
 
 
