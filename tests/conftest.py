@@ -1,12 +1,15 @@
 """What some tests need that is installed on request, like a real TorchServe, and how properties are tested."""
 
+import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from tests.support import example_real
 from tests.support import real_torchserve as torchserve
@@ -26,6 +29,33 @@ for variable in THREAD_VARIABLES:
 # How long an example takes says how busy the machine is; speed is measured in `benchmarks`.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
+
+#: These tests share a deployment, so one process runs them all.
+_SHARED = "tests/acceptance/shared/"
+
+
+class _Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """Hands out the tests by file, but for those that share a deployment."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _SHARED if nodeid.startswith(_SHARED) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """Return what hands out the tests to several processes."""
+    return _Scheduling(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave thousands of tests, which all stay, out of the search for garbage: it takes a fifth of their collection."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
