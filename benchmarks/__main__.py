@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import archives, changes, graphs, idle, load, planes, single, volume
+from benchmarks import archives, changes, graphs, idle, load, operations, planes, single, volume
 from benchmarks.figures import Figure, machine, table
 from benchmarks.wrk import WrkMissing
 
@@ -24,6 +24,7 @@ PARTS: dict[str, Callable[[Path], list[Figure]]] = {
     "scale": changes.scaling,
     "routing": changes.routing,
     "mirror": changes.mirroring,
+    "operations": operations.waiting,
     "archive": archives.registering_large_models,
     "graph": graphs.drawing,
 }

@@ -10,12 +10,14 @@ from tests.support.service import Service
 
 CONNECTIONS = 8
 ROUNDS = 3
-_LISTED = 100
+LISTED = 100
+#: Of a workflow without processes.
+IDLE_SPEC = "models:\n  min-workers: 0\n  m1: {url: m1.mar}\ndag:\n  m1: []\n"
 
 
-def _run_well(url: str, *, seconds: int) -> Round:
+def run_well(url: str, *, seconds: int, script: Path | None = None) -> Round:
     """Load one URL; every answer has to be a good one."""
-    measured = run_wrk(url, seconds=seconds, connections=CONNECTIONS)
+    measured = run_wrk(url, seconds=seconds, connections=CONNECTIONS, script=script)
     assert not measured.failed, measured
     assert not measured.socket_errors, measured
     return measured
@@ -23,8 +25,8 @@ def _run_well(url: str, *, seconds: int) -> Round:
 
 def median_of_rounds(what: str, url: str, seconds: int) -> list[Figure]:
     """Load one URL for three rounds after a warm-up."""
-    _run_well(url, seconds=1)
-    rounds = [_run_well(url, seconds=seconds) for _ in range(ROUNDS)]
+    run_well(url, seconds=1)
+    rounds = [run_well(url, seconds=seconds) for _ in range(ROUNDS)]
     rates = [each.requests_per_s for each in rounds]
     how = f"{CONNECTIONS} connections, median of {ROUNDS} rounds of {seconds} s"
     return [
@@ -37,12 +39,9 @@ def _loaded_service(folder: Path) -> Service:
     """Return a service that can register 100 workflows without a process for each of their nodes."""
     service = Service(folder, web_workers=2)
     make_mar(service.model_store)
-    make_war(service.workflow_store, spec=_IDLE_SPEC, handler=None)
+    make_war(service.workflow_store, spec=IDLE_SPEC, handler=None)
     make_war(service.workflow_store, name="sequential")
     return service
-
-
-_IDLE_SPEC = "models:\n  min-workers: 0\n  m1: {url: m1.mar}\ndag:\n  m1: []\n"
 
 
 def describing(folder: Path, seconds: int = 10) -> list[Figure]:
@@ -55,6 +54,6 @@ def describing(folder: Path, seconds: int = 10) -> list[Figure]:
 def listing(folder: Path, seconds: int = 10) -> list[Figure]:
     """List 100 workflows again and again."""
     with _loaded_service(folder) as service:
-        for number in range(_LISTED):
+        for number in range(LISTED):
             assert service.register("seq.war", workflow_name=f"workflow-{number:03}").ok
-        return median_of_rounds(f"list {_LISTED} workflows", f"{service.management}/workflows?limit={_LISTED}", seconds)
+        return median_of_rounds(f"list {LISTED} workflows", f"{service.management}/workflows?limit={LISTED}", seconds)

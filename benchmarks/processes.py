@@ -21,6 +21,11 @@ def _kib(pid: int, field: str) -> int:
     return 0
 
 
+def threads(pid: int) -> int:
+    """Return how many threads a process has."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
 def cpu_s(pid: int) -> float:
     """Return the seconds that a process and all its threads have been on a processor."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()

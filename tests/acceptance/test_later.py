@@ -9,6 +9,7 @@ import requests
 
 from tests.support.deployments import prepared
 from tests.support.evidence import query
+from tests.support.operation_kills import kill_and_check, operation_campaign
 from tests.support.service import Service, wait_until
 from tests.support.slow_workflow import loading_worker, make_slow_workflow
 
@@ -70,3 +71,10 @@ def test_killed_service_carries_out_what_it_accepted(service: Service, gate: Pat
     assert service.names() == ["w0", "w1", "w2", "w3"]
     events = query(service, "SELECT outcome FROM audit_event WHERE action = 'register'")
     assert events == [{"outcome": "succeeded"}] * 4
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_acknowledged_registrations_end_through_any_kill(tmp_path: Path, kills: int) -> None:
+    """As succeeded, failed or cancelled, with the reason, and nothing else is left; `make chaos` kills 200 times."""
+    with operation_campaign(tmp_path) as campaign:
+        kill_and_check(campaign, kills)

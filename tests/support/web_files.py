@@ -4,10 +4,14 @@ import contextlib
 import functools
 import http.server
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+
+_PART_BYTES = 16 * 1024
 
 
 class WebFiles:
@@ -77,16 +81,35 @@ def web_files() -> Iterator[WebFiles]:
 
 
 class _QuietFiles(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder and says nothing."""
+    """Serves a folder and says nothing.
+
+    Args:
+        pause_s: What passes before each part of a file is sent.
+    """
+
+    def __init__(self, *arguments: Any, pause_s: float = 0.0, **more: Any) -> None:
+        self._pause_s = pause_s
+        super().__init__(*arguments, **more)
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the name is http.server's
         """Say nothing."""
 
+    def handle(self) -> None:
+        """Answer until the client has gone, at whatever moment."""
+        with contextlib.suppress(ConnectionError):
+            super().handle()
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        """Send a file."""
+        while part := source.read(_PART_BYTES):
+            time.sleep(self._pause_s)  # Being slow is what it is for.
+            outputfile.write(part)
+
 
 @contextlib.contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Serve a folder over HTTP; give its address."""
-    handler = functools.partial(_QuietFiles, directory=str(folder))
+def served(folder: Path, *, pause_s: float = 0.0) -> Iterator[str]:
+    """Serve a folder over HTTP, slowly if wanted; give its address."""
+    handler = functools.partial(_QuietFiles, directory=str(folder), pause_s=pause_s)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -98,9 +121,9 @@ def served(folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def served_archives(parent: Path) -> Iterator[tuple[Path, str]]:
+def served_archives(parent: Path, *, pause_s: float = 0.0) -> Iterator[tuple[Path, str]]:
     """Give a new folder for archives, and the address from which it is served."""
     folder = parent / "remote"
     folder.mkdir()
-    with served(folder) as address:
+    with served(folder, pause_s=pause_s) as address:
         yield folder, address

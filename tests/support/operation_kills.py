@@ -1,0 +1,380 @@
+"""Operations that are accepted while their service is killed, and a search for what was lost or left half there."""
+
+import contextlib
+import os
+import random
+import signal
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import requests
+from urllib3.exceptions import NewConnectionError
+
+from tests.support.campaigns import KILLS
+from tests.support.changing import NAME as BASE
+from tests.support.changing import make_version
+from tests.support.evidence import query, rows
+from tests.support.factories import MODEL_HANDLER, make_mar, make_war
+from tests.support.kept import kept_parts
+from tests.support.processes import runtime_pids, web_workers
+from tests.support.records import make_database
+from tests.support.service import Service, pids_of, stored_files, wait_until
+from tests.support.web_files import served_archives
+from wfmgmt.registry.registry import Registry
+from wfmgmt.services.operations import MAX_ATTEMPTS
+from wfmgmt.services.registration_queue import HOLDER_PREFIX
+
+CLIENTS, EACH = 2, 3
+#: Processes of a version: its model and two functions.
+PROCESSES = 3
+#: How a registration says in the end that a worker of it was killed, or the forkserver.
+LOST_WORKERS = ("worker was killed by SIGKILL while loading", "worker was lost with the forkserver while loading")
+ONE_NODE = "models: {{{name}: {{url: '{url}'}}}}\ndag: {{pre_processing: [{name}], {name}: [post_processing]}}\n"
+
+
+class Part(StrEnum):
+    """What is killed: all of the service, its master first or alone, or one process of it."""
+
+    SERVICE = "service"
+    WEB_WORKER = "web worker"
+    RUNTIME = "runtime"
+    #: Of a model or a function, or the forkserver, which is one of many.
+    WORKER = "worker"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of registration.
+
+    Attributes:
+        url: What is registered.
+        code: Of the error that it ends with; None when it succeeds.
+        is_further: Whether it is of a further version.
+        has_secret: Whether its address is in the memory of one process alone.
+    """
+
+    url: str
+    code: int | None = None
+    is_further: bool = False
+    has_secret: bool = False
+
+
+@dataclass(kw_only=True)
+class Sent:
+    """One registration that was sent.
+
+    Attributes:
+        kind: Its kind.
+        name: Of the workflow.
+        version: The version.
+        request_id: Of the request.
+        kills_before: How much had been killed when it was sent.
+        path: Of its operation; None when the connection broke before there was an answer.
+        cancel: Status of the answer to its cancellation; None when there was none.
+        state: How it ended; empty if it was never accepted.
+    """
+
+    kind: Kind
+    name: str
+    version: str
+    request_id: str
+    kills_before: int
+    path: str | None = None
+    cancel: int | None = None
+    state: str = ""
+
+    @property
+    def address(self) -> str:
+        """What describes it, and predicts with it."""
+        return f"{self.name}/{self.version}"
+
+
+@dataclass(kw_only=True)
+class OperationCampaign:
+    """Clients that have workflows registered later, and what has to hold of what was accepted.
+
+    Attributes:
+        service: The service, not started yet.
+        chance: What is random.
+        kinds: What is registered.
+        own_files: Files in the stores that were there before.
+        sent: Every registration that was sent.
+        surprises: Answers that no request should have got.
+        killed: What was killed.
+    """
+
+    service: Service
+    chance: random.Random
+    kinds: list[Kind]
+    own_files: set[str]
+    sent: list[Sent] = field(default_factory=list)
+    surprises: list[str] = field(default_factory=list)
+    killed: list[Part] = field(default_factory=list)
+    _counts: Counter[str] = field(default_factory=Counter)
+    _seen: int = 0
+    _threads: list[threading.Thread] = field(default_factory=list)
+    _is_over: threading.Event = field(default_factory=threading.Event)
+
+    def begin(self) -> None:
+        """Let the clients work."""
+        self._is_over.clear()
+        chances = [random.Random(self.chance.random()) for _ in range(CLIENTS)]
+        self._threads = [threading.Thread(target=self._work, args=(chance,)) for chance in chances]
+        for thread in self._threads:
+            thread.start()
+
+    def end(self) -> None:
+        """Let every client finish the request that it waits for."""
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join(60)
+            assert not thread.is_alive()
+
+    def _work(self, chance: random.Random) -> None:
+        for _ in range(EACH):
+            sent = self._make(chance.choice(self.kinds))
+            parameters = {"url": sent.kind.url, "workflow_name": sent.name, "version": sent.version}
+            if sent.kind.is_further and chance.random() < 0.5:
+                parameters["set_default"] = "true"
+            answer = self._send("POST", "/workflows", sent.request_id, {**parameters, "synchronous": "false"})
+            if answer is not None and answer.status_code == 202:
+                sent.path = answer.json()["operation"]
+            elif answer is not None:
+                self.surprises.append(f"{parameters}: {answer.text}")
+            if sent.path is not None and chance.random() < 0.3:
+                self._is_over.wait(chance.uniform(0.0, 0.5))
+                answer = self._send("POST", f"{sent.path}/cancel", uuid.uuid4().hex, {})
+                sent.cancel = None if answer is None else answer.status_code
+                if sent.cancel not in (None, 202, 409):
+                    self.surprises.append(f"cancel {sent}: {answer and answer.text}")
+            if self._is_over.wait(chance.uniform(0.0, 0.2)):
+                return
+
+    def _make(self, kind: Kind) -> Sent:
+        unique = uuid.uuid4().hex
+        name, version = (BASE, unique[:8]) if kind.is_further else (f"w{unique[:8]}", "1.0")
+        sent = Sent(kind=kind, name=name, version=version, request_id=unique, kills_before=len(self.killed))
+        self.sent.append(sent)
+        return sent
+
+    def _send(self, method: str, path: str, request_id: str, parameters: dict[str, str]) -> requests.Response | None:
+        """Send a request; None when the connection broke, so that nothing is known of what came of it."""
+        url, headers = f"{self.service.management}{path}", {"x-request-id": request_id}
+        try:
+            return requests.request(method, url, params=parameters, headers=headers, timeout=60)
+        except requests.ConnectionError as error:
+            if isinstance(getattr(error.args[0], "reason", None), NewConnectionError):
+                self._is_over.wait(0.02)  # Nothing listens now.
+            return None
+
+    def check(self, *, is_fresh: bool) -> None:
+        """Wait until everything that was accepted has ended, and look for losses and for anything left.
+
+        Args:
+            is_fresh: Whether the service was just started, so that it has looked for stray files.
+        """
+        assert self.surprises == []
+        sent = self.sent[self._seen :]
+        for each in sent:
+            self._check_end(each)
+        self._check_audit(sent)
+        self._seen = len(self.sent)
+        self._counts.update(each.state or "never accepted" for each in sent)
+        self._check_rows()
+        for name, version in self._ready():
+            wait_until(partial(self._predicts, name, version), timeout_s=30, what=f"the answer of {name}/{version}")
+        self._check_left(is_fresh=is_fresh)
+
+    def _check_end(self, sent: Sent) -> None:
+        """Check that a registration has ended as it may, if it was accepted; without an answer, it may have been."""
+        path = sent.path or self._found(sent)
+        if path is None:
+            return
+        operation = wait_until(partial(self._done, path), timeout_s=90, what=f"the end of {sent}")
+        sent.state, error = operation["state"], operation["error"]
+        assert (sent.state == "failed") == (error is not None), operation
+        assert sent.state == "succeeded" or operation["result"] is None, operation
+        if sent.state == "succeeded":
+            assert (sent.kind.code, sent.cancel != 202) == (None, True), (sent, operation)
+        elif sent.state == "cancelled":
+            assert operation["cancelledBy"] == "anonymous", (sent, operation)
+        else:
+            assert error["message"], operation
+            assert error["code"] == sent.kind.code or self._may_have_failed(sent, error), (sent, operation)
+
+    def _may_have_failed(self, sent: Sent, error: dict[str, Any]) -> bool:
+        """Return whether kills may be why a registration failed, which begins again after the first one if it can."""
+        killed = self.killed[sent.kills_before :]
+        if Part.WORKER in killed and any(how in error["message"] for how in LOST_WORKERS):
+            return True
+        attempts = 1 if sent.kind.has_secret else MAX_ATTEMPTS
+        return error["code"] == 503 and len(killed) - killed.count(Part.WORKER) >= attempts
+
+    def _found(self, sent: Sent) -> str | None:
+        found = rows(self.service, "SELECT id FROM v_operation WHERE request_id = ?", sent.request_id)
+        return f"/operations/{found[0][0]}" if found else None
+
+    def _done(self, path: str) -> dict[str, Any] | None:
+        with contextlib.suppress(requests.ConnectionError):  # The web worker that listens may be the killed one.
+            answer = requests.get(f"{self.service.management}{path}", timeout=30)
+            assert answer.status_code == 200, answer.text
+            operation: dict[str, Any] = answer.json()
+            return operation if operation["done"] else None
+        return None
+
+    def _check_audit(self, sent: list[Sent]) -> None:
+        """Compare each end with its event, of which each operation has one.
+
+        What was cancelled before it began has none; one that was undone after its last attempt has that of the undoing.
+        """
+        statement = "SELECT outcome FROM audit_event WHERE request_id = ? AND action LIKE 'register%'"
+        undone = {name for (name,) in rows(self.service, "SELECT workflow FROM audit_event WHERE action = 'reconcile'")}
+        for each in sent:
+            found = [outcome for (outcome,) in rows(self.service, statement, each.request_id)]
+            may_be_missing = each.state in ("", "cancelled") or (each.state == "failed" and each.name in undone)
+            assert found or may_be_missing, each
+            assert found in ([], ["succeeded" if each.state == "succeeded" else "failed"]), (each, found)
+        registry = Registry(f"sqlite:///{self.service.database}")
+        try:
+            assert registry.verify_audit().broken_at is None
+        finally:
+            registry.close()
+
+    def _ready(self) -> list[tuple[str, str]]:
+        statement = "SELECT workflow, version FROM v_version WHERE status = 'ready' ORDER BY workflow, version"
+        return rows(self.service, statement)
+
+    def _check_rows(self) -> None:
+        """Compare what is registered with what succeeded; nothing is unfinished."""
+        service = self.service
+        wait_until(lambda: not rows(service, "SELECT 1 FROM workflow_version WHERE status <> 'ready'"), what="recovery")
+        unfinished = "SELECT * FROM operation WHERE ended_at IS NULL OR lease IS NOT NULL OR key IS NOT NULL"
+        assert query(service, unfinished) == []
+        succeeded = {each.address for each in self.sent if each.state == "succeeded"}
+        assert {f"{name}/{version}" for name, version in self._ready()} - {f"{BASE}/1.0"} == succeeded
+
+    def _predicts(self, name: str, version: str) -> bool:
+        try:
+            answer = requests.post(f"{self.service.inference}/wfpredict/{name}/{version}", data=b"x", timeout=20)
+        except requests.ConnectionError:  # The runtime may be the killed one.
+            return False
+        return answer.status_code == 200
+
+    def _check_left(self, *, is_fresh: bool) -> None:
+        service = self.service
+        wanted = PROCESSES * len(self._ready())
+        # The forkserver, which the first load starts, is one of them.
+        wait_until(lambda: len(service.worker_pids()) - 1 == wanted, timeout_s=30, what=f"{wanted} workers")
+        wait_until(lambda: len(list((service.run_folder / "working").iterdir())) == wanted, what="working folders")
+        if is_fresh:
+            wait_until(lambda: not self._strays(), what=lambda: f"the end of the stray files {self._strays()}")
+
+    def _strays(self) -> set[str]:
+        """Return files in the stores that no row names, leases of no process, and parts of archives."""
+        service = self.service
+        used = rows(service, "SELECT archive_file FROM workflow_version UNION SELECT model_file FROM node")
+        known = self.own_files | {str(file) for (file,) in used}
+        stored = {path.name for store in (service.workflow_store, service.model_store) for path in stored_files(store)}
+        leases = {path.name for path in stored_files(service.run_folder / "leases")}
+        held = {name for name in leases if name.startswith(HOLDER_PREFIX)}
+        return stored - known | leases - held | kept_parts(service.archives)
+
+    def forget(self) -> None:
+        """Unregister what was registered, but for the default version of the workflow that is always there."""
+        default = self.service.describe(BASE)["version"]
+        for name, version in self._ready():
+            if (name, version) != (BASE, default):
+                assert self.service.unregister(f"{name}/{version}").status_code == 200
+        self.sent = [each for each in self.sent if each.state != "succeeded" or each.address == f"{BASE}/{default}"]
+        self._seen = len(self.sent)
+
+    def figures(self) -> str:
+        """Return a line with what was killed, and how what was accepted ended."""
+        killed, ends = (
+            ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
+            for counts in (Counter(self.killed), self._counts)
+        )
+        return f"{len(self.killed)} kills ({killed}), {self._counts.total()} registrations ({ends})"
+
+
+#: What is killed, and how often in relation to the others.
+PARTS = {Part.SERVICE: 4, Part.WEB_WORKER: 3, Part.RUNTIME: 1, Part.WORKER: 2}
+
+
+def _kill_part(service: Service, part: Part, chance: random.Random) -> None:
+    """Kill one process, or nothing if there is none at the moment."""
+    pids = {Part.WEB_WORKER: web_workers, Part.RUNTIME: runtime_pids, Part.WORKER: Service.worker_pids}[part](service)
+    with contextlib.suppress(ProcessLookupError, IndexError):
+        os.kill(chance.choice(pids), signal.SIGKILL)
+
+
+def _kill_service(service: Service, chance: random.Random) -> None:
+    chance.choice(KILLS)(service)
+    wait_until(lambda: not pids_of(service.instance), what="the end of all processes")
+    service.start()
+
+
+def kill_and_check(campaign: OperationCampaign, kills: int) -> None:
+    """Kill the service or a part of it so often, mostly once and sometimes twice before what was accepted may end."""
+    service, chance = campaign.service, campaign.chance
+    while len(campaign.killed) < kills:
+        campaign.begin()
+        parts = chance.choices(list(PARTS), list(PARTS.values()), k=chance.choice((1, 1, 2)))
+        try:
+            for part in parts:
+                time.sleep(chance.uniform(0.0, 1.0))  # The moment is what is random here.
+                campaign.killed.append(part)
+                if part is Part.SERVICE:
+                    _kill_service(service, chance)
+                else:
+                    _kill_part(service, part, chance)
+        finally:
+            campaign.end()
+        campaign.check(is_fresh=parts[-1] is Part.SERVICE)
+        campaign.forget()
+
+
+@contextmanager
+def operation_campaign(folder: Path, seed: int = 1) -> Iterator[OperationCampaign]:
+    """Give a campaign over a running service of its own, with a workflow that is always there."""
+    service = Service(folder / "instance", web_workers=2, operations=2, allowed_urls="http://127.0.0.1:.*")
+    make_database(service.database)
+    late = "import time\n\ntime.sleep(0.3)  # As models that import their libraries.\n\n\n" + MODEL_HANDLER
+    make_mar(service.model_store)
+    make_mar(service.model_store, name="late", source=late)
+    make_mar(service.model_store, name="broken", source="raise ValueError('broken on purpose')\n")
+    make_war(service.workflow_store)
+    for name in ("late", "broken"):
+        make_war(service.workflow_store, name=name, spec=ONE_NODE.format(name=name, url=f"{name}.mar"))
+    make_war(service.workflow_store, name="cyclic", spec="dag:\n  a: [b]\n  b: [c]\n  c: [b]\n")
+    first = make_version(service, "1.0")
+    with served_archives(folder, pause_s=0.02) as (remote, address):
+        make_mar(remote, name="far", extra_files={"weights": random.Random(seed).randbytes(200_000)})
+        make_war(remote, name="far", spec=ONE_NODE.format(name="far", url=f"{address}/far.mar"))
+        kinds = [
+            Kind(url="seq.war"),
+            Kind(url="late.war"),
+            Kind(url=f"{address}/far.war"),
+            Kind(url=f"{address}/far.war?token=secret", has_secret=True),
+            Kind(url="seq.war", is_further=True),
+            Kind(url=f"{address}/far.war", is_further=True),
+            Kind(url="broken.war", code=500),
+            Kind(url="cyclic.war", code=400),
+            Kind(url=f"{address}/gone.war", code=400),
+        ]
+        own = {path.name for path in (*service.workflow_store.iterdir(), *service.model_store.iterdir())}
+        try:
+            service.start()
+            assert service.register(first).status_code == 200
+            yield OperationCampaign(service=service, chance=random.Random(seed), kinds=kinds, own_files=own)
+        finally:
+            service.kill()
