@@ -34,6 +34,8 @@ class OperationState(StrEnum):
         return tuple(source for source, targets in LEGAL_MOVES.items() if self in targets)
 
 
+#: In what was asked: the lease of the process that alone can carry an operation out.
+HOLDER = "holder"
 #: States of operations that are not done.
 UNFINISHED = (OperationState.QUEUED, OperationState.RUNNING)
 #: Every legal move. One that is interrupted may begin again.

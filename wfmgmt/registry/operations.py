@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, delete, func, insert,
 from wfmgmt.domain.access import EVERYTHING, Scope
 from wfmgmt.domain.audit import Origin, bounded, canonical_json
 from wfmgmt.domain.operations import (
+    HOLDER,
     UNFINISHED,
     NewOperation,
     NodeProgress,
@@ -50,6 +51,8 @@ _NEXT = (
     .order_by(table.c.id)
     .execution_options(yield_per=_ROWS_AT_ONCE)
 )
+# So that not all that wait are parsed for the few that have a key with this name.
+_HELD = _NEXT.where(table.c.request.contains(f'"{HOLDER}":'))
 #: Columns of an operation that waits, and of one that has just begun.
 _QUEUED: Mapping[str, Any] = {"state": OperationState.QUEUED, "phase": None, "done_bytes": 0, "nodes": "{}"}
 _STARTED: Mapping[str, Any] = {**_QUEUED, "state": OperationState.RUNNING, "phase": OperationPhase.FETCHING}
@@ -116,6 +119,10 @@ class OperationReader:
     def queued(self) -> Iterator[Operation]:
         """Yield the operations that wait, in the order in which they were accepted."""
         return map(_operation, self._connection.execute(_NEXT))
+
+    def held(self) -> Iterator[Operation]:
+        """Yield those of them that only the process can carry out that has accepted them."""
+        return map(_operation, self._connection.execute(_HELD))
 
     def cancelled(self) -> set[str]:
         """Return the operations that run and are to end."""

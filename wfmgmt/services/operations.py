@@ -13,6 +13,7 @@ from wfmgmt.control.status_cache import StatusCache
 from wfmgmt.domain.access import EVERYTHING, Scope
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome
 from wfmgmt.domain.operations import (
+    HOLDER,
     NewOperation,
     Operation,
     OperationError,
@@ -40,8 +41,6 @@ _log = logging.getLogger("wfmgmt.operations")
 PROGRESS_INTERVAL_S = 0.5
 #: How long operations that are done are kept, at most.
 KEPT = timedelta(days=30)
-#: In what was asked: the lease of the process that alone can carry an operation out.
-HOLDER = "holder"
 #: How often the work of an operation is begun that was accepted for later: it may be what kills its processes.
 MAX_ATTEMPTS = 2
 #: How long a request may wait for the end of an operation.
@@ -245,7 +244,7 @@ class Operations:
             return []
         with self._registry.write() as writer:
             # Read again, since a process may have claimed a version in between, and then died.
-            unfinished = (*writer.operations.running(), *writer.operations.queued())
+            unfinished = (*writer.operations.running(), *writer.operations.held())
             found = [each for each in unfinished if each.uid in dead]
             for operation in found:
                 self._end_abandoned(writer, operation)
@@ -257,7 +256,7 @@ class Operations:
 
     def _abandoned(self) -> dict[str, Operation]:
         with self._registry.read() as reader:
-            unfinished = (*reader.operations.running(), *reader.operations.queued())
+            unfinished = (*reader.operations.running(), *reader.operations.held())
         leases = {each.uid: each.lease or each.request.get(HOLDER) for each in unfinished}
         return {
             each.uid: each

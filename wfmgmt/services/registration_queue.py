@@ -10,13 +10,13 @@ from typing import Any
 
 from wfmgmt.archives.urls import is_remote
 from wfmgmt.domain.access import Scope
-from wfmgmt.domain.operations import Operation, OperationError, OperationState
+from wfmgmt.domain.operations import HOLDER, Operation, OperationError, OperationState
 from wfmgmt.errors import OperationCancelled, TooManyRegistrations, WfmgmtError
 from wfmgmt.registry.writing import Writer
 from wfmgmt.services.changes import AnyRevision, Change
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
-from wfmgmt.services.operations import HOLDER, Operations, described_error
+from wfmgmt.services.operations import Operations, described_error
 from wfmgmt.services.preparation import RegistrationRequest
 from wfmgmt.services.registration import Registration
 from wfmgmt.services.registration_records import Registered

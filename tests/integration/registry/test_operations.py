@@ -125,6 +125,19 @@ def test_operation_goes_over_with_the_version_that_it_claimed(registry: Registry
         assert [each.uid for each in operations.running()] == [uid]
 
 
+def test_held_operations_are_those_of_one_process(registry: Registry) -> None:
+    """Whatever else a request says; those that run are not among them."""
+    said = '"holder": or \\"holder\\":'
+    requests = {"a": {"holder": "lease"}, "b": {"reason": said}, "c": {"reason": "holder", "url": "holder.war"}}
+    with registry.write() as writer:
+        operations = writer.operations
+        for workflow, request in requests.items():
+            assert operations.begin(make_operation(workflow, request=request), None)
+        assert [each.workflow for each in operations.held()] == ["a"]
+        assert operations.take_next("mine", lambda operation: operation.workflow == "a") is not None
+        assert list(operations.held()) == []
+
+
 @contextmanager
 def query_plans() -> Iterator[list[str]]:
     """Give what SQLite says of how it carries out the statements of the block."""
@@ -154,13 +167,13 @@ def test_queue_is_read_in_its_order_by_an_index(registry: Registry) -> None:
         with registry.read() as reader:
             assert [each.workflow for each in reader.operations.queued()] == list("def")
             assert reader.operations.counts()[OperationState.QUEUED] == 3
-            assert reader.operations.cancelled() == set()
+            assert (reader.operations.cancelled(), list(reader.operations.held())) == (set(), [])
             assert len(reader.operations.page(limit=2, state=OperationState.QUEUED)) == 2
         with registry.write() as writer:
             taken = writer.operations.take_next("lease", lambda operation: operation.workflow != "d")
     assert taken is not None
     assert taken.workflow == "e"
-    assert len(plans) >= 5
+    assert len(plans) >= 6
     assert [plan for plan in plans if not plan.startswith("SEARCH ")] == []
 
 
