@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import struct
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,8 @@ from wfmgmt.domain.operations import OperationKind, OperationState
 from wfmgmt.errors import FolderUnavailable, WfmgmtError
 from wfmgmt.services.inspection import Inspection
 
+#: A file of counters begins with how many of its bytes are used, this number and its padding among them.
+_USED, _MIN_USED_BYTES = struct.Struct("i"), 8
 #: Values by name and labels.
 Samples = dict[tuple[str, ...], float]
 
@@ -147,6 +150,8 @@ class _Shared(Collector):
 def counted(file: Path) -> Samples | None:
     """Return the samples in a file of counters, by name and labels; None when it is gone or damaged."""
     try:
+        if not _has_beginning(file):
+            return None
         metrics = list(MultiProcessCollector.merge([str(file)]))  # type: ignore[no-untyped-call]  # it has no types
     except FileNotFoundError:
         return None
@@ -159,6 +164,13 @@ def counted(file: Path) -> Samples | None:
         for metric in metrics
         for sample in metric.samples
     }
+
+
+def _has_beginning(file: Path) -> bool:
+    """Return whether a file begins as such: prometheus-client takes zeros or ones for one without values."""
+    with file.open("rb") as opened:
+        content = opened.read(_USED.size)
+    return len(content) == _USED.size and _USED.unpack(content)[0] >= _MIN_USED_BYTES
 
 
 class _State(Collector):

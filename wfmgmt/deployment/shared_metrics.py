@@ -10,6 +10,7 @@ import itertools
 import logging
 import os
 import shutil
+import struct
 from pathlib import Path
 
 from prometheus_client import values
@@ -24,6 +25,8 @@ _log = logging.getLogger("wfmgmt.deployment")
 _KINDS = ("counter", "histogram")
 #: What prometheus-client makes such a file large.
 _FILE_BYTES = 1024 * 1024
+#: How it begins one in which nothing is counted: how much is used, and padding.
+_EMPTY = struct.pack("ii", 8, 0)
 
 
 def empty_folder(settings: Settings) -> None:
@@ -85,5 +88,10 @@ def _is_less(samples: Samples | None, before: Samples) -> bool:
 
 
 def _make_room(file: Path) -> None:
+    """Take the space of a file; a new one gets a beginning, so that one of zeros is a damaged one."""
+    is_new = not file.exists()
     with file.open("ab") as opened:
+        if is_new:
+            opened.write(_EMPTY)
+            opened.flush()
         os.posix_fallocate(opened.fileno(), 0, _FILE_BYTES)
