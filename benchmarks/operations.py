@@ -4,23 +4,34 @@ import statistics
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
+from typing import NamedTuple
 
 import requests
 
 from benchmarks.figures import Figure
 from benchmarks.load import IDLE_SPEC, LISTED, run_well
-from benchmarks.processes import memory_mb, threads, web_workers
+from benchmarks.processes import cpu_s, memory_mb, threads, web_workers
 from tests.support.factories import make_mar, make_war
+from tests.support.processes import runtime_pid
 from tests.support.service import Service, wait_until
 from tests.support.sources import stalled_source
 
-QUEUED, TURNS, ROUND_S = 500, 5, 2
+QUEUED, TURNS, ROUND_S = 500, 7, 2
 #: One has all requests and all duties; of two, either may get most of the connections, which changes the rates.
 _WEB_WORKERS = 1
 _CLIENTS = 4
 
-#: Requests per second, by what was asked for.
-Rates = dict[str, float]
+
+class _Loaded(NamedTuple):
+    """One round of load.
+
+    Attributes:
+        requests_per_s: What the clients measured.
+        spent_us: Processor time for a request of the process that answers, which other programs disturb least.
+    """
+
+    requests_per_s: float
+    spent_us: float
 
 
 def waiting(folder: Path) -> list[Figure]:
@@ -31,8 +42,8 @@ def waiting(folder: Path) -> list[Figure]:
     make_war(service.workflow_store, name="sequential")
     make_war(service.workflow_store, spec=IDLE_SPEC, handler=None)
     (folder / "post.lua").write_text('wrk.method = "POST"\nwrk.body = "x"\n', encoding="ascii")
-    idle: list[Rates] = []
-    queued: list[Rates] = []
+    idle: list[dict[str, _Loaded]] = []
+    queued: list[dict[str, _Loaded]] = []
     memory, more_threads = [], []
     with service, stalled_source() as (hanging, _):
         assert service.register("sequential.war").ok
@@ -92,26 +103,36 @@ def _costs(service: Service) -> tuple[float, int]:
     return memory_mb(pids, "Pss"), sum(map(threads, pids))
 
 
-def _load(service: Service) -> Rates:
-    """Return the rates of one round."""
-    urls = {
-        "/ping": f"{service.management}/ping",
-        "describe": f"{service.management}/workflows/sequential",
-        f"list {LISTED} workflows": f"{service.management}/workflows?limit={LISTED}",
+def _load(service: Service) -> dict[str, _Loaded]:
+    """Return what one round of each kind of request came to."""
+    (web_worker,), runtime = web_workers(service), runtime_pid(service)
+    management = {
+        "/ping": "/ping",
+        "describe": "/workflows/sequential",
+        f"list {LISTED} workflows": f"/workflows?limit={LISTED}",
     }
-    rates = {what: run_well(url, seconds=ROUND_S).requests_per_s for what, url in urls.items()}
+    loaded = {what: _round(service.management + path, web_worker) for what, path in management.items()}
     predictions = f"{service.inference}/wfpredict/sequential"
-    script = service.instance / "post.lua"
-    return rates | {"predictions": run_well(predictions, seconds=ROUND_S, script=script).requests_per_s}
+    return loaded | {"predictions": _round(predictions, runtime, service.instance / "post.lua")}
 
 
-def _compared(idle: list[Rates], queued: list[Rates]) -> list[Figure]:
+def _round(url: str, pid: int, script: Path | None = None) -> _Loaded:
+    before_s = cpu_s(pid)
+    rate = run_well(url, seconds=ROUND_S, script=script).requests_per_s
+    return _Loaded(rate, 1_000_000 * (cpu_s(pid) - before_s) / (ROUND_S * rate))
+
+
+def _compared(idle: list[dict[str, _Loaded]], queued: list[dict[str, _Loaded]]) -> list[Figure]:
     figures = []
     for what in idle[0]:
-        rate = statistics.median(each[what] for each in idle)
-        ratio = statistics.median(after[what] / before[what] for before, after in zip(idle, queued, strict=True))
+        rates, spent_us = (
+            [statistics.median(getattr(each[what], field) for each in rounds) for rounds in (idle, queued)]
+            for field in _Loaded._fields
+        )
+        shares = [100 * after / before for before, after in (rates, spent_us)]
         figures += [
-            Figure(what=f"{what}, idle, median of {TURNS} rounds of {ROUND_S} s", value=rate, unit="requests/s"),
-            Figure(what=f"{what}, while {QUEUED} wait, of that", value=100 * ratio, unit="%", at_least=90),
+            Figure(what=f"{what}, idle, median of {TURNS} rounds of {ROUND_S} s", value=rates[0], unit="requests/s"),
+            Figure(what=f"{what}, while {QUEUED} wait, of that", value=shares[0], unit="%", at_least=90),
+            Figure(what="processor time for a request, of that when idle", value=shares[1], unit="%"),
         ]
     return figures
