@@ -70,4 +70,29 @@ def test_registration_is_whole_or_undone_however_little_space_there_is(tmp_path:
     """From no space at all to enough, every attempt answers 507 and leaves nothing, until one answers 200."""
     with full_disk_case(tmp_path, "instance") as case:
         assert_works(case)
-        step_through_space(case, tmp_path / "instance", step_bytes=32 * 1024)
+        step_through_space(case, tmp_path / "instance", case.register, case.unregister, step_bytes=32 * 1024)
+
+
+UPLOADING = ["instance/database", "instance/model_store"]
+
+
+@pytest.mark.parametrize("place", UPLOADING)
+def test_upload_is_refused_with_507_while_a_disk_is_full(disks: tuple[Path, FullDiskCase], place: str) -> None:
+    """Nothing of it stays, and it works as soon as there is space."""
+    folder, case = disks
+    step_through_space(case, folder / place, case.upload, case.remove_upload, step_bytes=32 * 1024)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", UPLOADING)
+def test_upload_is_whole_or_undone_at_every_write(disks: tuple[Path, FullDiskCase], place: str) -> None:
+    """Whichever page is the first that finds no space."""
+    folder, case = disks
+    assert step_through_space(case, folder / place, case.upload, case.remove_upload, step_bytes=4096) > 0
+
+
+@pytest.mark.slow
+def test_upload_is_whole_or_undone_at_every_write_of_one_disk(tmp_path: Path) -> None:
+    """The same, with everything on one disk."""
+    with full_disk_case(tmp_path, "instance") as case:
+        step_through_space(case, tmp_path / "instance", case.upload, case.remove_upload, step_bytes=4096)

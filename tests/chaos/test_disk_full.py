@@ -17,6 +17,6 @@ def test_registration_is_whole_or_undone_at_every_write(
     """Whichever write is the first that finds no space, the answer is 507 and nothing stays."""
     with full_disk_case(tmp_path, place) as case:
         assert_works(case)
-        refused = step_through_space(case, tmp_path / place, step_bytes=4096)
+        refused = step_through_space(case, tmp_path / place, case.register, case.unregister, step_bytes=4096)
         assert_works(case)
     report(f"{place}: {refused} registrations refused with 507, then one registered; nothing stayed of the others")

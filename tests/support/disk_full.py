@@ -5,7 +5,7 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,16 +28,41 @@ print(json.dumps(sqlite3.connect(sys.argv[1], timeout=10).execute(sys.argv[2]).f
 
 @dataclass(frozen=True, kw_only=True)
 class FullDiskCase:
-    """A running service, its small disks, and the address of a workflow whose archives are all downloaded."""
+    """A running service, its small disks, the address of a workflow whose archives are all downloaded, and an archive.
+
+    Attributes:
+        service: The service.
+        disks: Its small disks.
+        url: The address of the workflow.
+        archive: A model for uploads.
+        database: The file of the database, where the disks are mounted.
+    """
 
     service: Service
     disks: SmallDisks
     url: str
+    archive: bytes
     database: Path
 
     def register(self) -> requests.Response:
         """Register the workflow."""
         return self.service.register(self.url)
+
+    def unregister(self) -> requests.Response:
+        """Unregister it."""
+        return self.service.unregister("near")
+
+    def upload(self) -> requests.Response:
+        """Put an archive into the model store, in chunks: a declared size would be compared with the space first."""
+        return requests.put(self._uploaded, data=iter([self.archive]), timeout=60)
+
+    def remove_upload(self) -> requests.Response:
+        """Remove it there."""
+        return requests.delete(self._uploaded, timeout=60)
+
+    @property
+    def _uploaded(self) -> str:
+        return f"{self.service.management}/archives/models/up.mar"
 
     def workflows(self) -> list[list[str]]:
         """Return name and status of every workflow in the database."""
@@ -81,7 +106,7 @@ def full_disk_case(tmp_path: Path, *disks: str, size: str = "8m") -> Iterator[Fu
             f"models: {{far: {{url: '{address}/far.mar'}}}}\ndag: {{pre_processing: [far], far: [post_processing]}}\n"
         )
         make_war(remote, name="near", spec=spec, extra_files=PADDING)
-        make_mar(remote, name="far", extra_files=PADDING)
+        archive = make_mar(remote, name="far", extra_files=PADDING).read_bytes()
         service = Service(
             tmp_path / "instance",
             prefix=small.prefix,
@@ -94,7 +119,8 @@ def full_disk_case(tmp_path: Path, *disks: str, size: str = "8m") -> Iterator[Fu
         small.outside(database.parent).mkdir(exist_ok=True)
         try:
             service.start()
-            yield FullDiskCase(service=service, disks=small, url=f"{address}/near.war", database=database)
+            url = f"{address}/near.war"
+            yield FullDiskCase(service=service, disks=small, url=url, archive=archive, database=database)
         finally:
             service.kill()
 
@@ -112,24 +138,31 @@ def assert_works(case: FullDiskCase) -> None:
     assert case.service.unregister("near").status_code == 200
 
 
-def step_through_space(case: FullDiskCase, disk: Path, *, step_bytes: int) -> int:
-    """Register with more and more space left, until it works; return how many attempts were refused.
+def step_through_space(
+    case: FullDiskCase,
+    disk: Path,
+    change: Callable[[], requests.Response],
+    undo: Callable[[], requests.Response],
+    *,
+    step_bytes: int,
+) -> int:
+    """Make a change with more and more space left, until it works, and undo it; return how many were refused.
 
     Raises:
-        AssertionError: An attempt was answered otherwise than 507 or 200, or one that was refused left something.
+        AssertionError: One was refused otherwise than with 507, or left something.
     """
     before = case.traces()
     for refused in range(1000):
         case.empty_log()
         case.disks.fill(disk, leave_bytes=refused * step_bytes)
-        answer = case.register()
-        if answer.status_code == 200:
+        answer = change()
+        if answer.ok:
             case.disks.free(disk)
-            assert case.service.unregister("near").status_code == 200
+            assert undo().status_code == 200
             return refused
         assert answer.status_code == 507, f"{refused * step_bytes} bytes left: {answer.text}"
         assert case.service.names() == []
         case.disks.free(disk)
         wait_until(lambda: case.traces() == before, what="the state before")
-    message = "no registration worked"
+    message = "it never worked"
     raise AssertionError(message)
