@@ -23,7 +23,7 @@ from wfmgmt.api.openapi_parts import (
 from wfmgmt.api.openapi_releases import NODE_PATHS, RELEASE_PATHS, RELEASE_SCHEMAS, SCALING
 from wfmgmt.api.openapi_tokens import TOKEN_PATHS, TOKEN_SCHEMAS
 from wfmgmt.api.openapi_uploads import UPLOAD_ERRORS, UPLOAD_SCHEMAS
-from wfmgmt.api.parameters import ALL_STATES, DEFAULT_LIMIT, MAX_LIMIT, MAX_TOKEN, NAME_PATTERN
+from wfmgmt.api.parameters import ALL_STATES, DEFAULT_LIMIT, MAX_LIMIT, MAX_TOKEN, NAME_PATTERN, NODE_NAME_PATTERN
 from wfmgmt.api.write_rules import NAME_OR_EMPTY, REGISTER, UNREGISTER, UNREGISTER_VERSION
 from wfmgmt.control.messages import VersionState
 from wfmgmt.domain.status import WorkflowState
@@ -65,6 +65,16 @@ _LISTING = [
         "description": "List the workflow of this name, or those whose names begin so (`seq*`); as `state` otherwise",
         "allowEmptyValue": True,
         "schema": {"type": "string", "pattern": f"^{NAME_PATTERN}$"},
+    },
+    {
+        "name": "node",
+        "in": "query",
+        "description": (
+            "List the workflows that have a node of this name, or one whose name begins so; as `state` otherwise. A "
+            "registration has none before its archive was read"
+        ),
+        "allowEmptyValue": True,
+        "schema": {"type": "string", "pattern": f"^{NODE_NAME_PATTERN}$"},
     },
 ]
 

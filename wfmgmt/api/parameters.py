@@ -23,6 +23,8 @@ ALL_STATES = "all"
 REGISTERED_STATES = frozenset({WorkflowState.READY, WorkflowState.LOADING, WorkflowState.FAILED})
 #: The name of a workflow, or the beginning of names; all names when there is nothing before the `*`.
 NAME_PATTERN = rf"({WORKFLOW_NAME_FORM})?\*?"
+#: The same of nodes, whose names may have characters of any language.
+NODE_NAME_PATTERN = r"[^\x00-\x1f\x7f*]{0,128}\*?"
 #: JSON Schema of each parameter, by name; one of type `object` or `array` comes in a JSON body only.
 Schemas = Mapping[str, Mapping[str, Any]]
 _SHOWN = 100
@@ -124,27 +126,32 @@ def list_parameters(arguments: MultiDict[str, str]) -> tuple[int, int, str | Non
     )
 
 
-def state_parameters(arguments: MultiDict[str, str]) -> tuple[frozenset[WorkflowState], str]:
-    """Return the states whose workflows to list, none for the plain list, and a name or a beginning of names.
+def state_parameters(arguments: MultiDict[str, str]) -> tuple[frozenset[WorkflowState], str, str]:
+    """Return the states whose workflows to list, none for the plain list, and patterns of their and of nodes' names.
 
     With a name alone it is the workflows that are registered.
     """
-    state, pattern = arguments.get("state", ""), arguments.get("name", "")
-    if not (state or pattern):
-        return frozenset(), ""
+    state, name, node_name = (arguments.get(each, "") for each in ("state", "name", "node"))
+    if not (state or name or node_name):
+        return frozenset(), "", ""
     if arguments.get("after") is not None:
         raise BadRequest("Parameters state and after: give one of them, not both; next_page_token leads on.")
-    if pattern and re.fullmatch(NAME_PATTERN, pattern) is None:
-        raise BadRequest(
-            f"Parameter name: expected the name of a workflow, or its beginning and *, got {_shown(pattern)}."
-        )
+    _check_pattern("name", name, "a workflow", NAME_PATTERN)
+    _check_pattern("node", node_name, "a node", NODE_NAME_PATTERN)
     if state not in ("", ALL_STATES, *WorkflowState):
         raise BadRequest(
             f"Parameter state: expected one of {', '.join((*WorkflowState, ALL_STATES))}, got {_shown(state)}."
         )
     if state == ALL_STATES:
-        return frozenset(WorkflowState), pattern
-    return frozenset({WorkflowState(state)}) if state else REGISTERED_STATES, pattern
+        return frozenset(WorkflowState), name, node_name
+    return frozenset({WorkflowState(state)}) if state else REGISTERED_STATES, name, node_name
+
+
+def _check_pattern(parameter: str, given: str, what: str, pattern: str) -> None:
+    if given and re.fullmatch(pattern, given) is None:
+        raise BadRequest(
+            f"Parameter {parameter}: expected the name of {what}, or its beginning and *, got {_shown(given)}."
+        )
 
 
 def _after(text: str) -> str:

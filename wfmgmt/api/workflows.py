@@ -69,9 +69,10 @@ def add_workflow_views(blueprint: Blueprint, *, inspection: Inspection) -> None:
         """List workflows in name order."""
         scope = caller().scope
         limit, offset, after = list_parameters(request.args)
-        states, pattern = state_parameters(request.args)
+        states, name, node_name = state_parameters(request.args)
         if states:
-            found, more = inspection.listed(states, pattern, limit=limit, offset=offset, scope=scope)
+            patterns = {"name": name, "node_name": node_name}
+            found, more = inspection.listed(states, **patterns, limit=limit, offset=offset, scope=scope)
             next_page = {"nextPageToken": str(offset + limit)} if more else {}
             return _json(json_body({**next_page, "workflows": [_listed(each) for each in found]}))
         if after is None:

@@ -54,17 +54,24 @@ def page(*, after: str = "", limit: int = MAX_PAGE) -> Call[Page]:
 
 
 def listed(
-    *, state: WorkflowState | None = None, name: str | None = None, token: str | None = None, limit: int = MAX_PAGE
+    *,
+    state: WorkflowState | None = None,
+    name: str | None = None,
+    node: str | None = None,
+    token: str | None = None,
+    limit: int = MAX_PAGE,
 ) -> Call[Page]:
     """List workflows by their state, with registrations and removals that are under way.
 
     Args:
         state: Of those wanted; those that are registered unless given.
         name: Their name, or the beginning of their names with a `*` behind it.
+        node: The same of a node that they have.
         token: The `next_page_token` of the page before.
         limit: Workflows at most, 1 to 1000.
     """
-    query = {"state": state, "name": name or (None if state else "*"), "next_page_token": token, "limit": limit}
+    name = name or (None if state or node else "*")
+    query = {"state": state, "name": name, "node": node, "next_page_token": token, "limit": limit}
     return reading("/workflows", reader(Page), **query)
 
 

@@ -155,10 +155,15 @@ class Reader(TargetReader):
         return Page(workflows=tuple([(name, url) for name, url in rows[:limit]]), more=len(rows) > limit)
 
     def listed(
-        self, statuses: Collection[WorkflowStatus], pattern: str, *, scope: Scope = EVERYTHING
+        self,
+        statuses: Collection[WorkflowStatus],
+        *,
+        name: str = "",
+        node_name: str = "",
+        scope: Scope = EVERYTHING,
     ) -> Iterator[ListedVersion]:
         """Yield versions in these statuses in the order of names, as `listed_versions` does."""
-        return listed_versions(self._connection, statuses, pattern, scope=scope)
+        return listed_versions(self._connection, statuses, name=name, node_name=node_name, scope=scope)
 
     def uid(self, name: str) -> str | None:
         """Return the registration of the default version of that name, None when nothing of it is ready."""

@@ -123,8 +123,9 @@ class Inspection:
     def listed(
         self,
         states: frozenset[WorkflowState],
-        pattern: str,
         *,
+        name: str,
+        node_name: str,
         limit: int,
         offset: int,
         scope: Scope = EVERYTHING,
@@ -133,14 +134,16 @@ class Inspection:
 
         Args:
             states: One at least.
-            pattern: Name of a workflow, or the beginning of names with a `*` behind it; empty for all.
+            name: Name of a workflow, or the beginning of names with a `*` behind it; empty for all.
+            node_name: The same of a node that they have.
             limit: Lines wanted, >= 1.
             offset: Lines to skip from the start of the order, >= 0.
             scope: Of those that exist.
         """
         statuses = list(dict.fromkeys(_STATUSES[state] for state in WorkflowState if state in states))
         with self._registry.read() as reader:
-            listed = (ListedWorkflow(each, self._state(each)) for each in reader.listed(statuses, pattern, scope=scope))
+            versions = reader.listed(statuses, name=name, node_name=node_name, scope=scope)
+            listed = (ListedWorkflow(each, self._state(each)) for each in versions)
             found = list(islice((each for each in listed if each.state in states), offset, offset + limit + 1))
         return found[:limit], len(found) > limit
 

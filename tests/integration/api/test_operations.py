@@ -96,6 +96,7 @@ def test_workflow_that_is_being_registered_is_found(api: ManagementApi) -> None:
         line = {"workflowName": "seq", "workflowUrl": "seq.war", "version": "1.0", "state": "registering"}
         for state in ("registering", "all"):
             assert api.send(f"GET /workflows?state={state}") == {"workflows": [{**line, "operation": path}]}
+        assert api.send("GET /workflows?state=all&node=post*") == {"workflows": [{**line, "operation": path}]}
         assert api.send("GET /workflows?state=ready") == {"workflows": []}
         assert api.send("GET /workflows") == {"workflows": []}
         assert api.send("GET /workflows/seq", 404) == {
@@ -141,6 +142,9 @@ def test_lists_by_state_and_name_have_pages(api: ManagementApi) -> None:
     assert names("name=b2") == (["b2"], None)
     assert names("name=*") == (["a1", "b1", "b2", "b3"], None)
     assert names("name=b*&state=failed") == ([], None)
+    assert names("node=m*&name=b*&limit=2") == (["b1", "b2"], "2")
+    assert names("node=pre_processing&name=b3") == (["b3"], None)
+    assert names("node=m2") == ([], None)
     assert names("state=&name=") == (["a1", "b1", "b2", "b3"], None)
 
 
@@ -153,6 +157,8 @@ def test_lists_by_state_and_name_have_pages(api: ManagementApi) -> None:
         ),
         ("/workflows?state=all&after=a", "Parameters state and after: give one of them, not both"),
         ("/workflows?name=b*a", "Parameter name: expected the name of a workflow, or its beginning and *"),
+        ("/workflows?node=b*a", "Parameter node: expected the name of a node, or its beginning and *"),
+        ("/workflows?node=%00", "Parameter node: expected the name of a node, or its beginning and *"),
         ("/operations?state=gone", "Parameter state: expected one of queued, running, succeeded, failed, cancelled"),
         ("/operations?kind=scale", "Parameter kind: expected one of register"),
         ("/operations?workflow=%00", "Parameter workflow: expected the name of a workflow."),

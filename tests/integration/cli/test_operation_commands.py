@@ -134,7 +134,7 @@ def test_workflows_are_listed_by_state(capfd: pytest.CaptureFixture[str]) -> Non
     }
     other = {"workflowName": "seq", "workflowUrl": "seq.war", "version": "1.0", "state": "ready"}
     pages = ({"nextPageToken": "1", "workflows": [line]}, {"workflows": [other]})
-    code, requests = run(["list", "--state", "all", "--name", "s*"], *pages)
+    code, requests = run(["list", "--state", "all", "--name", "s*", "--node", "m*"], *pages)
     assert code == 0
     lines = [each.split() for each in capfd.readouterr().out.splitlines()]
     assert lines[1:] == [
@@ -142,7 +142,7 @@ def test_workflows_are_listed_by_state(capfd: pytest.CaptureFixture[str]) -> Non
         ["seq", "1.0", "ready", "seq.war", "-"],
     ]
     assert [each.query.get("next_page_token") for each in requests] == [None, "1"]
-    assert {(each.query["state"], each.query["name"]) for each in requests} == {("all", "s*")}
+    assert {(each.query["state"], each.query["name"], each.query["node"]) for each in requests} == {("all", "s*", "m*")}
 
 
 def test_operation_is_cancelled(capfd: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,6 @@ from alembic import command
 from sqlalchemy import text
 
 from tests.support.operations import make_operation
-from tests.support.postgresql import postgresql
 from tests.support.records import make_event
 from wfmgmt.registry.migrations import alembic_config
 from wfmgmt.registry.registry import Registry
@@ -72,12 +71,6 @@ def fill_postgresql(url: str, released: str) -> None:
                     connection.exec_driver_sql(sequence)
         for pointer in pointers:
             connection.exec_driver_sql("UPDATE workflow SET default_version_id = %s WHERE id = %s", pointer)
-
-
-@pytest.fixture(name="server", scope="module")
-def _server() -> Iterator[str]:
-    with postgresql() as url:
-        yield url
 
 
 @pytest.fixture(name="released", params=list(TABLES))

@@ -109,7 +109,7 @@ def test_lists_have_what_is_in_the_scope(registry: Registry, patterns: list[str]
         first = reader.page(limit=1, offset=0, scope=scope)
         assert (len(first.workflows), first.more) == (min(1, len(expected)), len(expected) > 1)
         for status in (WorkflowStatus.READY, WorkflowStatus.REGISTERING):
-            assert [each.name for each in reader.listed([status], "", scope=scope)] == expected
+            assert [each.name for each in reader.listed([status], scope=scope)] == expected
         assert sorted(each.workflow for each in reader.operations.page(limit=100, scope=scope)) == sorted(expected)
 
 

@@ -111,17 +111,24 @@ def _registered_name(options: argparse.Namespace, answer: Registered | Accepted 
 def _list_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", choices=get_args(calls.WorkflowState), help="those in this state, under way or not")
     parser.add_argument("--name", metavar="GLOB", help="those of this name, or whose names begin so: 'seq*'")
+    parser.add_argument("--node", metavar="GLOB", help="those that have a node of this name, or whose name begins so")
+
+
+def _is_plain(options: argparse.Namespace) -> bool:
+    """Return whether the list is TorchServe's, of what is registered."""
+    return options.state is None and options.name is None and options.node is None
 
 
 def _list(options: argparse.Namespace) -> Call[Page]:
-    if options.state is None and options.name is None:
+    if _is_plain(options):
         return calls.page()
-    return calls.listed(state=options.state, name=options.name)
+    return calls.listed(state=options.state, name=options.name, node=options.node)
 
 
 def _next_page(options: argparse.Namespace, page: Page) -> Call[Page] | None:
     if page.next_page_token is not None:
-        return calls.listed(state=options.state, name=options.name, token=page.next_page_token)
+        token = page.next_page_token
+        return calls.listed(state=options.state, name=options.name, node=options.node, token=token)
     return None if page.next_after is None else calls.page(after=page.next_after)
 
 
@@ -130,7 +137,7 @@ def _joined_pages(pages: Sequence[Page]) -> Page:
 
 
 def _list_text(options: argparse.Namespace, page: Page) -> str:
-    if options.state is None and options.name is None:
+    if _is_plain(options):
         return table(("NAME", "URL"), [(each.workflow_name, each.workflow_url) for each in page.workflows])
     headings = ("NAME", "VERSION", "STATE", "URL", "OPERATION")
     return table(headings, [_state_row(each) for each in page.workflows])
