@@ -1,6 +1,7 @@
 """Which names a handler file defines, found out without running it."""
 
 import ast
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -10,6 +11,13 @@ from wfmgmt.errors import InvalidWorkflow
 # `warnings.catch_warnings` swaps a list that all threads share; two at once could leave the wrong one in place.
 _warnings_lock = threading.Lock()
 
+# Python takes quadratic time for the fields of an f-string (until 3.11), and quadratic memory for a dotted name that is
+# imported: half a minute, or more memory than there is, for one that fills a handler file.
+_F_STRING = re.compile(rb"[fF][rR]?['\"]")
+_MAX_FIELDS = 10_000
+_WORD, _SPACE = rb"[\w\x80-\xff]*+", rb"[\s\\]*+"
+_DOTTED = re.compile(rb"(?:\b(?:import|from)|,)%b%b(?:%b\.%b%b)++" % (_SPACE, _WORD, _SPACE, _SPACE, _WORD))
+_MAX_DOTTED_BYTES = 1000
 
 #: Ways to make names of a module that its definitions, assignments and imports do not show.
 _MAKERS = frozenset(
@@ -33,28 +41,24 @@ def defined_names(source: str, filename: str) -> frozenset[str] | None:
     Returns:
         The names, or None when only running the module can show them: it has a star import, code that can make names
         (`globals()`, `setattr`, `exec`, a decorator, a call that stands alone, …), or a class, which may stand in
-        for functions.
+        for functions; or it would take too long to parse.
 
     Raises:
         InvalidWorkflow: The source is not a Python module.
     """
     module = parse_module(source, filename)
+    if module is None:
+        return None
     if any(_makes_names(node) for node in ast.walk(module)) or any(_runs_code(node) for node in _scope(module)):
         return None
     names = {name for node in _scope(module) for name in _names_bound_by(node)}
     return frozenset(names.union(*(node.names for node in ast.walk(module) if isinstance(node, ast.Global))))
 
 
-def function_lines(source: str | bytes, filename: str) -> dict[str, int]:
-    """Return where the functions of a module begin, as far as its source shows: those that `defined_names` finds, too.
-
-    Raises:
-        InvalidWorkflow: The source is not a Python module.
-    """
+def function_lines(module: ast.Module) -> dict[str, int]:
+    """Return where the functions of a module begin, as far as its source shows, as in `defined_names`."""
     return {
-        node.name: node.lineno
-        for node in _scope(parse_module(source, filename))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        node.name: node.lineno for node in _scope(module) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
 
 
@@ -71,12 +75,16 @@ def check_source(source: bytes, filename: str) -> None:
     parse_module(source, filename)
 
 
-def parse_module(source: str | bytes, filename: str) -> ast.Module:
-    """Return the syntax tree of a module; a warning about its style is no business of the server's log.
+def parse_module(source: str | bytes, filename: str) -> ast.Module | None:
+    """Return the syntax tree of a module, None for one that would take too long; only running that shows what it has.
+
+    A warning about its style is no business of the server's log.
 
     Raises:
         InvalidWorkflow: The source is not a Python module.
     """
+    if _takes_long(source.encode(errors="surrogatepass") if isinstance(source, str) else source):
+        return None
     try:
         with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -88,6 +96,12 @@ def parse_module(source: str | bytes, filename: str) -> ast.Module:
         raise InvalidWorkflow(f"Handler {filename}: its expressions or blocks are nested too deeply") from exc
     except ValueError as exc:
         raise InvalidWorkflow(f"Handler {filename}: {exc}") from exc
+
+
+def _takes_long(source: bytes) -> bool:
+    """Return whether parsing may take more than a second or two: what looks like it does, too, which does no harm."""
+    has_many_fields = source.count(b"{") > _MAX_FIELDS and _F_STRING.search(source) is not None
+    return has_many_fields or any(len(each[0]) > _MAX_DOTTED_BYTES for each in _DOTTED.finditer(source))
 
 
 def _makes_names(node: ast.AST) -> bool:

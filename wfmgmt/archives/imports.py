@@ -14,6 +14,8 @@ from wfmgmt.archives.reading import ArchiveReader
 from wfmgmt.errors import InvalidArchive, InvalidWorkflow
 
 MAX_IMPORTS = 1000
+#: Parts of a module's name that are looked for in the archive: a name may have as many as its file has room for.
+_MAX_PARTS = 32
 
 
 class ModuleSource(StrEnum):
@@ -62,15 +64,11 @@ class ArchiveCode:
         )
         self._left_bytes = max_bytes
 
-    def imported(self, source: str | bytes, file: str) -> set[str]:
-        """Return what a file imports, and what the files of the archive import that it leads to.
-
-        Raises:
-            InvalidWorkflow: The file is not a Python module.
-        """
+    def imported(self, module: ast.Module, file: str) -> set[str]:
+        """Return what a file imports, and what the files of the archive import that it leads to."""
         found: set[str] = set()
         seen = {file}
-        waiting = [(file, parse_module(source, file))]
+        waiting = [(file, module)]
         while waiting:
             file, module = waiting.pop()
             for name in _imported(module, file):
@@ -84,7 +82,7 @@ class ArchiveCode:
 
     def _files_of(self, name: str) -> Iterator[str]:
         """Yield the files that run when a module is imported: its own, and those of the packages that it is in."""
-        parts = name.removeprefix("/").split(".")
+        parts = name.removeprefix("/").split(".", _MAX_PARTS)[:_MAX_PARTS]
         for root in ("",) if name.startswith("/") else self._roots:
             for count in range(1, len(parts) + 1):
                 stem = root + "/".join(parts[:count])
@@ -97,9 +95,10 @@ class ArchiveCode:
             return []
         self._left_bytes -= size
         try:
-            return [(file, parse_module(self._archive.read(file, size), file))]
+            module = parse_module(self._archive.read(file, size), file)
         except (InvalidArchive, InvalidWorkflow):
             return []
+        return [] if module is None else [(file, module)]
 
     def sources(self, names: Collection[str], listed: Collection[str] | None) -> tuple[ImportedModule, ...]:
         """Return where modules come from, those that nothing has first.
@@ -140,8 +139,7 @@ def _imported(module: ast.Module, file: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            package = "".join(f"{each}." for each in folders[: len(folders) - node.level + 1])
-            base = f"/{package}" if node.level else ""
-            if node.module:
-                base += f"{node.module}."
-            yield from (f"{base}{alias.name}" for alias in node.names)
+            parts = folders[: len(folders) - node.level + 1] if node.level else []
+            parts += (node.module or "").split(".", _MAX_PARTS)
+            base = "".join(f"{part}." for part in parts[:_MAX_PARTS] if part)
+            yield from (f"{'/' if node.level else ''}{base}{alias.name}" for alias in node.names)

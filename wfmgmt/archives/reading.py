@@ -137,10 +137,11 @@ class ArchiveReader:
         Raises:
             InvalidArchive: There is no such file, it is longer than `max_bytes`, or it is damaged.
         """
-        if name not in self.names:
+        placed = self._members.get(name)
+        if placed is None or placed.member.is_dir():
             raise InvalidArchive(f"{quoted(name)} is missing")
         content = bytearray()
-        for chunk in self._chunks(self._members[name]):
+        for chunk in self._chunks(placed):
             content += chunk
             if len(content) > max_bytes:
                 raise InvalidArchive(f"{quoted(name)} is longer than {max_bytes} bytes")

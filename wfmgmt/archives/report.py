@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wfmgmt.archives.functions import check_functions
-from wfmgmt.archives.handler_names import function_lines
+from wfmgmt.archives.handler_names import function_lines, parse_module
 from wfmgmt.archives.imports import MAX_IMPORTS, ArchiveCode, ImportedModule, is_installed
 from wfmgmt.archives.manifest import (
     MAR_MANIFEST,
@@ -36,6 +36,8 @@ from wfmgmt.domain.workflow import NodeKind
 from wfmgmt.errors import ArchiveNotFound, ArchiveNotSigned, BadRequest, InvalidArchive, InvalidWorkflow, WfmgmtError
 from wfmgmt.errors.loading import NodesNotLoadable
 
+#: Functions that a report lists.
+_MAX_FUNCTIONS = 1000
 _LIBRARY = re.compile(r"[a-z0-9-]+")
 
 
@@ -339,16 +341,17 @@ class _Look:
     ) -> None:
         """Look at the handler file."""
         found = self._found
-        if source is None:
-            found.warnings.append(f"Only running {file} shows its functions, and what it imports.")
-            return
-        code = ArchiveCode(archive, parse_handler(handler).folder, self._rules.limits.handler_bytes)
         with self.noted():
-            lines = function_lines(source, file)
-            found.functions = tuple(
-                ReportedFunction(name=name, line=line) for name, line in sorted(lines.items(), key=itemgetter(1))
-            )
-            names = code.imported(source, file)
+            module = None if source is None else parse_module(source, file)
+            if module is None:
+                found.warnings.append(f"Only running {file} shows its functions, and what it imports.")
+                return
+            lines = sorted(function_lines(module).items(), key=itemgetter(1))
+            found.functions = tuple(ReportedFunction(name=name, line=line) for name, line in lines[:_MAX_FUNCTIONS])
+            if len(lines) > _MAX_FUNCTIONS:
+                found.warnings.append(f"{file} has {len(lines)} functions, of which {_MAX_FUNCTIONS} are listed.")
+            code = ArchiveCode(archive, parse_handler(handler).folder, self._rules.limits.handler_bytes)
+            names = code.imported(module, file)
             found.imports = code.sources(names, self._listed(requirements))
             if len(names) > MAX_IMPORTS:
                 found.warnings.append(f"{file} imports {len(names)} modules, of which {MAX_IMPORTS} are listed.")

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from wfmgmt.archives.handler_names import function_lines
+from wfmgmt.archives.handler_names import function_lines, parse_module
 from wfmgmt.archives.kept import KeptArchives
 from wfmgmt.archives.manifest import WorkflowArchive
 from wfmgmt.archives.stores import ArchiveFolder, StoreFolders
@@ -171,7 +171,8 @@ def _functions(
     """Return the functions that are nodes, and sentences about those that the source does not show."""
     names = [node.name for node in spec.nodes if node.kind is NodeKind.FUNCTION]
     source, file = contents.handler_source, contents.handler or ""
-    lines = {} if source is None else function_lines(source, file)
+    module = None if source is None else parse_module(source, file)
+    lines = {} if module is None else function_lines(module)
     found = tuple(
         PlannedFunction(name=name, line=lines[name], threads=threads[name]) for name in names if name in lines
     )

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from tests.support.crafted_zips import bomb, many_entries, write
 from tests.support.factories import make_mar, make_war
 from wfmgmt.archives.functions import check_functions
 from wfmgmt.archives.manifest import read_war
 from wfmgmt.archives.report import ReportRules, report_on
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.domain.archives import ArchiveKind
-from wfmgmt.domain.limits import Limits
+from wfmgmt.domain.limits import MIB, Limits
 from wfmgmt.domain.names import check_workflow_name
 from wfmgmt.domain.spec import parse_spec
 from wfmgmt.errors import InvalidArchive, WfmgmtError
@@ -168,3 +169,43 @@ def test_report_raises_when_there_is_no_such_file(tmp_path: Path) -> None:
         report_on(tmp_path / "x.war", WAR, RULES)
     with pytest.raises(InvalidArchive):
         report_on(tmp_path, WAR, RULES)
+
+
+FUNCTIONS = "def pre_processing(data, context): ...\ndef post_processing(data, context): ...\n"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"x = f'{'{a}' * 150_000}'\n",
+        f"import {'.'.join(['a'] * 200_000)}\n",
+        f"from {'.'.join(['a'] * 200_000)} import (b, c)\n",
+    ],
+    ids=["f-string", "import", "from"],
+)
+def test_code_that_python_takes_minutes_to_parse_is_not_parsed(tmp_path: Path, source: str) -> None:
+    """A report says so; parsing would take minutes, or tens of gigabytes, in the process that answers."""
+    report = report_on(make_war(tmp_path, handler=FUNCTIONS + source), WAR, RULES)
+    assert (report.functions, report.imports, report.problems) == ((), (), ())
+    assert report.warnings == ("Only running handler.py shows its functions, and what it imports.",)
+
+
+def test_report_lists_a_bounded_number_of_functions_and_modules(tmp_path: Path) -> None:
+    """And says how many there are."""
+    names = range(9000)
+    source = FUNCTIONS + "".join(f"def f{number}(): import m{number}\n" for number in names)
+    report = report_on(make_war(tmp_path, handler=source), WAR, RULES)
+    assert (len(report.functions), len(report.imports)) == (1000, 1000)
+    assert report.warnings == (
+        "handler.py has 9002 functions, of which 1000 are listed.",
+        "handler.py imports 9000 modules, of which 1000 are listed.",
+    )
+
+
+def test_report_on_a_bomb_reads_little_of_it(tmp_path: Path) -> None:
+    """A gigabyte of zeros, and more members than allowed, whatever the end record says."""
+    for content, problem in (
+        (bomb(1024, claimed_size=1024 * MIB), "it unpacks to more than 200 times its size"),
+        (many_entries(100_000, 3), "it has more than 10000 members"),
+    ):
+        assert any(problem in each for each in report_on(write(tmp_path, content), WAR, RULES).problems)

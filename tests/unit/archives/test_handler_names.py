@@ -124,3 +124,14 @@ def test_check_source_refuses_what_python_cannot_read(source: bytes) -> None:
     """The message names the file."""
     with pytest.raises(InvalidWorkflow, match=r"^Handler handler\.py:"):
         check_source(source, "handler.py")
+
+
+def test_source_that_takes_python_too_long_shows_nothing() -> None:
+    """It may be right: only running it says that, so it is not refused."""
+    dotted = ".".join(["a"] * 10_000)
+    fields = "{a}" * 20_000
+    for source in (f"import {dotted}", f"import a.\\\n  {dotted}", f"x = f'{fields}'", f'x = rf"""{fields}"""'):
+        assert defined_names(source, "h.py") is None
+        check_source(source.encode(), "h.py")
+    table = "x = [" + '{"a": 1.5},' * 20_000 + "]\n"
+    assert defined_names(table, "h.py") == {"x"}
