@@ -134,4 +134,4 @@ def test_source_that_takes_python_too_long_shows_nothing() -> None:
         assert defined_names(source, "h.py") is None
         check_source(source.encode(), "h.py")
     table = "x = [" + '{"a": 1.5},' * 20_000 + "]\n"
-    assert defined_names(table, "h.py") == {"x"}
+    assert defined_names(table, "h.py") == frozenset({"x"})
