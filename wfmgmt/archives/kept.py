@@ -90,12 +90,12 @@ class ArchivePart:
     """An archive on its way from a file to its digest; `KeptArchives.part` makes it. One thread at a time may use it.
 
     Attributes:
-        tree: An empty folder to unpack it into; None when it is not to be unpacked.
+        tree: An empty folder to unpack it into once it is open; None when it is not to be unpacked.
         is_known: Whether it turned out to be kept already, so that it need be neither checked nor unpacked again.
     """
 
-    def __init__(self, kept: "KeptArchives", folder: Path, tree: Path | None, *, is_copied: bool) -> None:
-        self.tree = tree
+    def __init__(self, kept: "KeptArchives", folder: Path, *, is_unpacked: bool, is_copied: bool) -> None:
+        self.tree = folder / _TREE if is_unpacked else None
         self.is_known = False
         self._kept = kept
         self._folder = folder
@@ -127,6 +127,9 @@ class ArchivePart:
                 self.is_known, self.tree = True, None
                 return self._content
             self._content.close()
+        self._folder.mkdir(0o700)  # Only now, since most archives are kept already.
+        if self.tree is not None:
+            self.tree.mkdir(0o700)
         self._content = open_verified(source, self._folder / _BYTES if is_copied else None, on_bytes=on_bytes)
         return self._content
 
@@ -199,12 +202,8 @@ class KeptArchives:
         """
         folder = self._root / f".{self._owner}-{uuid.uuid4().hex}.part"
         self._make_root()
-        folder.mkdir(0o700)
         try:
-            tree = folder / _TREE if is_unpacked else None
-            if tree is not None:
-                tree.mkdir(0o700)
-            yield ArchivePart(self, folder, tree, is_copied=self._keeps_bytes or not is_unpacked)
+            yield ArchivePart(self, folder, is_unpacked=is_unpacked, is_copied=self._keeps_bytes or not is_unpacked)
         finally:
             remove_folder(folder)
 

@@ -204,6 +204,7 @@ def test_file_that_was_seen_is_hashed_and_nothing_else(kept: KeptArchives, folde
     first = keep(kept, source)
     with kept.part() as part, part.open(source) as content:
         assert (part.is_known, part.tree) == (True, None)
+        assert kept_parts(folder) == set()  # There is nothing to be made.
         read_mar(content, LIMITS, is_known=True)
         again = part.keep()
     assert (again.sha256, again.is_new, again.stamp > first.stamp) == (first.sha256, False, True)
@@ -310,7 +311,8 @@ def test_sweep_removes_what_nobody_uses(kept: KeptArchives, folder: Path, tmp_pa
     """Not what is used, nor what was used after the given moment, nor parts whose owner lives."""
     used, young, old = (keep(kept, make_mar(tmp_path, name=name)) for name in ("used", "young", "old"))
     kept.touch({young.sha256, "0" * 64})
-    with KeptArchives(folder, owner="alive").part(), KeptArchives(folder, owner="dead").part():
+    new, alive, dead = make_mar(tmp_path, name="new"), kept.of("alive"), kept.of("dead")
+    with alive.part() as one, one.open(new), dead.part() as other, other.open(new):
         removed = kept.sweep(lambda owner: owner == "alive", {used.sha256}, before=old.stamp + 1)
         assert [name.split("-")[0] for name in kept_parts(folder)] == [".alive"]
     assert removed == [old.sha256]

@@ -107,7 +107,8 @@ def test_archive_of_a_registration_that_died_goes(instance: Instance) -> None:
     """It was kept, and never recorded; what had begun to be kept goes, too, but not what the runtime makes."""
     instance.keep_s = 0
     digest = instance.keep("m", "dead")
-    with instance.kept.of("dead").part(), instance.kept.of(RUNTIME).part():
+    new, dead, runtime = make_mar(instance.folder, name="new"), instance.kept.of("dead"), instance.kept.of(RUNTIME)
+    with dead.part() as one, one.open(new), runtime.part() as other, other.open(new):
         assert instance.sweep() == {digest}
         assert [part.split("-")[0] for part in kept_parts(instance.folder / "archives")] == [f".{RUNTIME}"]
 
