@@ -50,8 +50,9 @@ _PART = re.compile(rf"\.({_OWNER.pattern})-[0-9a-f]{{32}}\.part")
 _BYTES, _TREE, _FACTS = "archive", "tree", "facts.json"
 #: The longest record of what a tree looked like, that of a million members.
 _MAX_FACTS_BYTES = 256 * 1024 * 1024
-#: How long the lock is waited for, which is held for moments only.
-_MAX_LOCK_S = 30.0
+#: How long the lock is waited for, which is held for moments only unless a handler holds it; and how long by work that
+#: can be left to a later sweep.
+_MAX_LOCK_S, _MAX_TIDY_LOCK_S = 30.0, 1.0
 
 _log = logging.getLogger("wfmgmt.archives")
 
@@ -296,8 +297,8 @@ class KeptArchives:
             (entry / _FACTS).unlink()
 
     def touch(self, digests: Collection[str]) -> None:
-        """Record that archives were used now, those that are kept, as far as that can be recorded."""
-        with contextlib.suppress(OSError), self._lock():
+        """Record that archives were used now, those that are kept, as far as that can be recorded soon."""
+        with contextlib.suppress(OSError), self._lock(_MAX_TIDY_LOCK_S):
             for sha256 in digests:
                 with contextlib.suppress(FileNotFoundError):
                     _touch(self._entry(sha256))
@@ -338,7 +339,7 @@ class KeptArchives:
     def _remove(self, entry: Path, is_unused: Callable[[int], bool]) -> bool:
         """Remove an entry if nobody uses it, which its stamp says."""
         old = self._old()
-        with self._lock():
+        with self._lock(_MAX_TIDY_LOCK_S):
             try:
                 if not is_unused(entry.stat().st_mtime_ns):
                     return False
@@ -364,7 +365,7 @@ class KeptArchives:
         ensure_folder(self._root)
 
     @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
+    def _lock(self, max_wait_s: float | None = None) -> Iterator[None]:
         """Keep all others, in this process and in others, from moving anything; long work is done without it."""
         self._make_root()
         lock = self._folder / "lock"
@@ -373,7 +374,7 @@ class KeptArchives:
         give_back(lock, 0o600)
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            lock_within(descriptor, _MAX_LOCK_S)
+            lock_within(descriptor, _MAX_LOCK_S if max_wait_s is None else max_wait_s)
             yield
         finally:
             os.close(descriptor)
