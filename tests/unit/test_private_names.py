@@ -106,6 +106,7 @@ USES = (
     Use("gunicorn.http.message:Request", ("method", "path", "headers", "version"), WEB_WORKER, "to check a request"),
     Use("gunicorn.http.message:Request", ("body",), WEB_WORKER, "to read bodies before the application does"),
     Use("gunicorn.http.unreader:IterUnreader", ("unread", "take_buffered"), WEB_WORKER, "to give bytes to the parser"),
+    Use("werkzeug.routing:Rule", ("_compile_builder",), "wfmgmt/api/application.py", "to compile no code in vain"),
     Use("gunicorn.util", ("unquote_to_wsgi_str",), WEB_WORKER, "to check the path that the application gets"),
     Use("gunicorn.http.errors:InvalidHTTPVersion", ("version",), WEB_WORKER, "to tell it from another protocol"),
     Use(
