@@ -41,6 +41,8 @@ CLEAN_INTERVAL_S = 60.0
 FIRST_PAUSE_S, MAX_PAUSE_S, GOOD_RUN_S = 0.1, 30.0, 30.0
 #: While the system has no room for its process, the runtime is tried to be started this often at least.
 MAX_START_PAUSE_S = 3.0
+#: How often a runtime that is there is asked for an answer, which costs both processes more than a look.
+ASK_INTERVAL_S = 1.0
 #: A runtime that has answered, and then leaves so many calls in a row and so much time without an answer, is killed.
 #: The calls keep a pause of the whole machine, after which one call may fail, from being taken for that.
 MAX_UNANSWERED_CALLS, HANGING_S = 3, 12.0
@@ -85,7 +87,7 @@ class RuntimeWatchdog:
         self._clock = clock
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = clock()
-        self._answered_at = clock()
+        self._answered_at = self._asked_at = clock()
         self._has_answered = False
         self._unanswered_calls = 0
         self._restarts = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S, steady_s=GOOD_RUN_S, clock=clock)
@@ -137,6 +139,9 @@ class RuntimeWatchdog:
             self._starts.reset()
 
     def _end_if_hanging(self) -> None:
+        if self._clock() - self._asked_at < ASK_INTERVAL_S:
+            return
+        self._asked_at = self._clock()
         if self._answers():
             self._answered_at = self._clock()
             self._has_answered = True

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from wfmgmt.deployment.housekeeping import HANGING_S, STARTING_S, RuntimeWatchdog
+from wfmgmt.deployment.housekeeping import ASK_INTERVAL_S, HANGING_S, STARTING_S, RuntimeWatchdog
 from wfmgmt.deployment.locks import LockFile
 
 
@@ -34,6 +34,7 @@ class Rig:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
         self.answers = True
+        self.asked = 0
         self.started: list[float] = []
         self.killed: list[int] = []
         self.hopeless: list[int] = []
@@ -47,7 +48,7 @@ class Rig:
             keep_open=(),
             environment={},
             lock=self.lock,
-            answers=lambda: self.answers,
+            answers=self._answer,
             on_hopeless=self.hopeless.append,
             clock=lambda: self.now,
         )
@@ -59,6 +60,10 @@ class Rig:
         self.returncode = None
         self.lock.pid = 4711
         return self
+
+    def _answer(self) -> bool:
+        self.asked += 1
+        return self.answers
 
     def poll(self) -> int | None:
         """Stand in for the process that was started."""
@@ -87,6 +92,7 @@ def test_watch_starts_the_runtime_once(rig: Rig) -> None:
     rig.run(100)
     assert rig.started == [0.0]
     assert rig.killed == []
+    assert 100 / ASK_INTERVAL_S * 0.9 <= rig.asked <= 100 / ASK_INTERVAL_S, "it is asked now and then only"
 
 
 def test_watch_leaves_a_runtime_alone_that_another_web_worker_started(rig: Rig) -> None:
