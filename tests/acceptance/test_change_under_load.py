@@ -41,7 +41,7 @@ def test_no_request_fails_while_a_workflow_is_changed_in_every_way(changed: Serv
     ]
 
 
-@pytest.mark.parametrize("rounds", [6, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_service_keeps_the_changes_that_it_acknowledged(tmp_path: Path, rounds: int) -> None:
     """Release and settings are those last answered or under way, and are served; `make chaos` kills 200 times."""
     service = Service(tmp_path / "instance", web_workers=2)

@@ -37,7 +37,7 @@ def _loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 def test_load_of_many_clients_gets_no_error(loaded: Service) -> None:
     """Readers and writers side by side get what they ask for, soon."""
-    load = mixed_load(loaded, clients=100, seconds=3)
+    load = mixed_load(loaded, clients=100, seconds=2)
     assert load.surprises == []
     assert p99(load.reads_s) < 1
     assert p99(load.writes_s) < 2
@@ -51,7 +51,7 @@ def test_list_misses_nothing_while_four_writers_change_it(loaded: Service) -> No
     stable = {f"n{number:03}" for number in range(0, 1000, 50)}
     for name in stable:
         assert loaded.register("idle.war", workflow_name=name).status_code == 200
-    walks = walk_while_others_write(loaded, stable=stable, writers=4, seconds=3)
+    walks = walk_while_others_write(loaded, stable=stable, writers=4, seconds=2)
     assert min(walks["by name"], walks["by offset"]) > 5
     for name in stable:
         assert loaded.unregister(name).status_code == 200
@@ -79,7 +79,7 @@ def test_senseless_requests_get_client_errors_only(loaded: Service) -> None:
     """Random names, urls, headers, bodies and archives are refused, soon, without costing memory."""
     fuzzer = Fuzzer(loaded, seed=1)
     with MemoryWatch(web_workers(loaded)) as memory:
-        fuzzer.run(seconds=3)
+        fuzzer.run(seconds=2)
     assert fuzzer.slowest_s < 10
     assert memory.growth_bytes < 256 * MIB
     assert "Traceback" not in loaded.text_of_log()

@@ -20,7 +20,7 @@ from wfmgmt.errors import InvalidArchive, InvalidWorkflow
 LIMITS = Limits()
 KIB = 1024
 SIZES = [0, 1, 64 * KIB, 256 * KIB - 1, 256 * KIB, 256 * KIB + 1, 700 * KIB]
-SWAPS = [50, pytest.param(200, marks=pytest.mark.slow)]
+SWAPS = [20, pytest.param(200, marks=pytest.mark.slow)]
 
 
 @pytest.fixture(name="large")
