@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import json
 import logging
 import os
 import stat
@@ -16,6 +17,9 @@ from pathlib import Path
 Facts = tuple[int, ...]
 
 _OWNER = 0o700
+#: What a record has at most for each file or folder, and for each character of its name; and how much longer it may be
+#: than what is there now needs, so that what was removed can be named.
+_MAX_FACT_BYTES, _MAX_CHAR_BYTES, _MAX_SPARE_BYTES = 128, 12, 64 * 1024
 #: How often a lock is looked at that somebody has.
 _LOCK_POLL_S = 0.005
 #: Ends the names of what was moved aside and can be removed.
@@ -74,6 +78,26 @@ def record(folder: Path) -> dict[str, Facts]:
     return found
 
 
+def read_record(path: Path, found: Mapping[str, Facts]) -> dict[str, Facts] | None:
+    """Return what was recorded of a folder, which was written to a file as JSON; None when that is no such record.
+
+    A handler can write there, and a long text would take all threads of the process a long time: one that is much
+    longer than that of what the folder holds now is not read.
+
+    Args:
+        path: The file.
+        found: What the folder holds now.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    max_bytes = len(found) * _MAX_FACT_BYTES + sum(map(len, found)) * _MAX_CHAR_BYTES + _MAX_SPARE_BYTES
+    try:
+        return {name: tuple(each) for name, each in json.loads(read_file(path, max_bytes) or b"").items()}
+    except (ValueError, RecursionError, AttributeError, TypeError):
+        return None
+
+
 def _facts(status: os.stat_result) -> Facts:
     facts = (status.st_mode, status.st_ino, status.st_mtime_ns)
     # A folder gets a new ctime when it is renamed, and its mtime shows what was added or removed.
@@ -86,9 +110,13 @@ def difference(folder: Path, recorded: Mapping[str, Facts]) -> str | None:
     Contents are not read: one that was changed and got its times back still has another ctime.
     """
     try:
-        found = record(folder)
+        return change_between(recorded, record(folder))
     except OSError as exc:
         return f"they cannot be read: {exc.strerror}"
+
+
+def change_between(recorded: Mapping[str, Facts], found: Mapping[str, Facts]) -> str | None:
+    """Say in what one record of a folder differs from an earlier one, None when it does not."""
     if found == recorded:
         return None
     for name in sorted(found.keys() | recorded.keys()):

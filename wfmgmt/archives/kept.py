@@ -30,12 +30,12 @@ from wfmgmt.archives.verified import VerifiedFile, open_verified
 from wfmgmt.folders import (
     ASIDE,
     Facts,
-    difference,
+    change_between,
     ensure_folder,
     give_back,
     lock_within,
     move_to,
-    read_file,
+    read_record,
     record,
     remove_folder,
     seal,
@@ -48,8 +48,6 @@ RUNTIME = "runtime"
 _OWNER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PART = re.compile(rf"\.({_OWNER.pattern})-[0-9a-f]{{32}}\.part")
 _BYTES, _TREE, _FACTS = "archive", "tree", "facts.json"
-#: The longest record of what a tree looked like, that of a million members.
-_MAX_FACTS_BYTES = 256 * 1024 * 1024
 #: How long the lock is waited for, which is held for moments only unless a handler holds it; and how long by work that
 #: can be left to a later sweep.
 _MAX_LOCK_S, _MAX_TIDY_LOCK_S = 30.0, 1.0
@@ -274,13 +272,15 @@ class KeptArchives:
 
     def _tree(self, entry: Path) -> Tree | None:
         folder = entry / _TREE
-        content = read_file(entry / _FACTS, _MAX_FACTS_BYTES) or b""
         try:
-            facts = {name: tuple(each) for name, each in json.loads(content).items()}
-        except (ValueError, RecursionError, AttributeError, TypeError):
+            found = record(folder)
+        except OSError:
             return None
-        if (found := difference(folder, facts)) is not None:
-            _log.warning("the unpacked files of the archive %s were changed: %s", entry.name, found)
+        facts = read_record(entry / _FACTS, found)
+        if facts is None:
+            return None
+        if (change := change_between(facts, found)) is not None:
+            _log.warning("the unpacked files of the archive %s were changed: %s", entry.name, change)
             return None
         return Tree(folder=folder, facts=facts)
 
