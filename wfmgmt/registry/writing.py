@@ -53,12 +53,14 @@ class Writer(Reader):
         The unique name decides between clients that want the same.
 
         Raises:
-            WorkflowExists: The name is registered, or another registration has claimed it.
-            WorkflowBusy: The workflow of that name is being unregistered.
+            WorkflowExists: The name is registered.
+            WorkflowBusy: The workflow of that name is being registered or unregistered.
         """
         taken = self.status(new.name)
         if taken is WorkflowStatus.UNREGISTERING:
             raise WorkflowBusy(new.name, "being unregistered")
+        if taken is WorkflowStatus.REGISTERING:
+            raise WorkflowBusy(new.name, "being registered")
         if taken is not None:
             raise WorkflowExists(new.name)
         values = {

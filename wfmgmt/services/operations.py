@@ -89,17 +89,23 @@ class Operations:
         self._lock = threading.Lock()
         self._running: set[RunningOperation] = set()
 
-    def refuse_second(self, new: NewOperation, conflict: WfmgmtError) -> None:
+    def refuse_second(self, new: NewOperation, conflict: WfmgmtError) -> str:
         """Refuse an operation early when another one is at work on the same; `run` decides for good.
+
+        Returns:
+            The lease of one that nobody is at work on any more; empty when there is none.
 
         Raises:
             WfmgmtError: The conflict, which names the other operation.
         """
         with self._registry.read() as reader:
             other = None if new.key is None else reader.operations.with_key(new.key)
-        if other is not None and (other.lease is None or self._leases.is_alive(other.lease)):
+        if other is None:
+            return ""
+        if other.lease is None or self._leases.is_alive(other.lease):
             conflict.operation = other.uid
             raise conflict
+        return other.lease
 
     @contextmanager
     def run(self, new: NewOperation, conflict: WfmgmtError) -> Iterator[RunningOperation]:

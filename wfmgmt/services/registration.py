@@ -15,7 +15,6 @@ from wfmgmt.domain.operations import NewOperation, OperationPhase
 from wfmgmt.domain.plans import Plan
 from wfmgmt.domain.rollouts import with_all_to
 from wfmgmt.domain.spec import WorkflowSpec
-from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.traffic import table_json
 from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.errors import (
@@ -124,7 +123,7 @@ class Registration:
                 return self._register(request, change, attempt, running)
 
     @contextmanager
-    def _first_here(self, new: NewOperation, conflict: WorkflowExists | WorkflowBusy) -> Iterator[None]:
+    def _first_here(self, new: NewOperation, conflict: WorkflowBusy) -> Iterator[None]:
         """Refuse a second registration in this process before it takes a slot: the first may not be recorded yet."""
         if new.key is None:
             yield
@@ -140,9 +139,7 @@ class Registration:
                 self._under_way.discard(new.key)
 
     @contextmanager
-    def admitted(
-        self, request: RegistrationRequest, change: Change
-    ) -> Iterator[tuple[NewOperation, WorkflowExists | WorkflowBusy]]:
+    def admitted(self, request: RegistrationRequest, change: Change) -> Iterator[tuple[NewOperation, WorkflowBusy]]:
         """Check what `register` checks at once; give its operation, and what to raise when another one is in its way.
 
         A refusal, also one that the block raises, is recorded as that of `register`.
@@ -165,10 +162,12 @@ class Registration:
 
     def _admit(
         self, attempt: Attempt, request: RegistrationRequest, change: Change
-    ) -> tuple[NewOperation, WorkflowExists | WorkflowBusy]:
+    ) -> tuple[NewOperation, WorkflowBusy]:
         self._describe(attempt, request, change)
         new, conflict = new_operation(request, change), conflict_with(request)
-        self._operations.refuse_second(new, conflict)
+        abandoned = self._operations.refuse_second(new, conflict)
+        if abandoned:
+            self._removal.finish_abandoned(lambda claim: claim.lease == abandoned)
         self._preparation.check_early(request, self._folders, attempt, change)
         return new, conflict
 
@@ -259,6 +258,7 @@ class Registration:
                 plan = self._preparation.plan(prepared)
                 change.check_plan(plan)
                 change = replace(change, expected=frozenset({plan.revision}))
+            self._removal.finish_abandoned(lambda claim: claim.name == prepared.name)
             new = self._claim(prepared, acquisition, running, change)
             target = new.target
         except BaseException:
@@ -299,11 +299,7 @@ class Registration:
         running.tracker.on_claimed(new.target)
         with self._registry.write() as writer:
             change.check(writer, new.name)
-            if prepared.request.version is None:
-                writer.claim_name(new)
-            elif not writer.claim_version(new):
-                if writer.status(new.name) is WorkflowStatus.REGISTERING:
-                    raise WorkflowBusy(new.name, "being registered")
+            if prepared.request.version is None or not writer.claim_version(new):
                 writer.claim_name(new)
             running.write(writer)
         return new

@@ -9,7 +9,7 @@ from wfmgmt.archives.urls import is_remote
 from wfmgmt.domain.operations import NewOperation, OperationKind
 from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.domain.releases import FIRST_VERSION
-from wfmgmt.errors import WorkflowBusy, WorkflowExists
+from wfmgmt.errors import WorkflowBusy
 from wfmgmt.services.changes import Change
 from wfmgmt.services.preparation import RegistrationRequest
 
@@ -86,8 +86,6 @@ def new_operation(request: RegistrationRequest, change: Change) -> NewOperation:
     )
 
 
-def conflict_with(request: RegistrationRequest) -> WorkflowExists | WorkflowBusy:
+def conflict_with(request: RegistrationRequest) -> WorkflowBusy:
     """Return what a client is answered while another one registers the same."""
-    if request.workflow_name is None or request.version is not None:
-        return WorkflowBusy(request.workflow_name or request.url, "being registered")
-    return WorkflowExists(request.workflow_name)
+    return WorkflowBusy(request.workflow_name or request.url, "being registered")

@@ -223,6 +223,18 @@ class Removal:
             _log.warning("could not undo the registration yet: %s", failure, extra={"workflow": workflow})
         return False
 
+    def finish_abandoned(self, is_in_the_way: Callable[[Claim], bool]) -> None:
+        """Finish or undo now what is in the way of a registration and has nobody at work on it any more.
+
+        Its process died, or the disk was full when it was to be undone; housekeeping may be pausing after that.
+
+        Raises:
+            WfmgmtError: It still cannot be done, and why.
+        """
+        for claim in self._abandoned().values():
+            if is_in_the_way(claim):
+                self._recover(claim, HOUSEKEEPING)
+
     def recover(self, origin: Origin = HOUSEKEEPING) -> "Recovery":
         """Finish or undo everything whose process died or abandoned it, each workflow on its own.
 

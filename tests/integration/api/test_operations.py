@@ -107,7 +107,10 @@ def test_workflow_that_is_being_registered_is_found(api: ManagementApi) -> None:
         }
         assert "operation" not in api.send("GET /workflows/other", 404)
         for request in ("url=seq.war", "url=seq.war&workflow_name=seq", "url=other.war&version=1.0"):
-            assert api.send(f"POST /workflows?{request}", 409)["operation"] == path
+            refused = api.send(f"POST /workflows?{request}", 409)
+            assert (refused["operation"], refused["type"]) == (path, "ConflictStatusException")
+            assert refused["message"].endswith("is being registered right now; try again when that is finished.")
+            assert "hint" not in refused
     assert api.send("GET /workflows?state=registering") == {"workflows": []}
 
 

@@ -73,10 +73,14 @@ def test_unfinished_workflows_are_neither_listed_nor_described(registry: Registr
 
 
 def test_claim_name_refuses_a_taken_name(registry: Registry) -> None:
-    """A name that is registered, or being registered, is taken."""
+    """One that is registered, and one that is being registered, which is another message."""
     register(registry, "seq")
+    with registry.write() as writer:
+        writer.claim_name(make_workflow("half"))
     with pytest.raises(WorkflowExists, match="Workflow seq is already registered"), registry.write() as writer:
         writer.claim_name(make_workflow("seq"))
+    with pytest.raises(WorkflowBusy, match="Workflow half is being registered right now"), registry.write() as writer:
+        writer.claim_name(make_workflow("half"))
 
 
 def test_claim_name_says_when_the_name_is_being_unregistered(registry: Registry) -> None:
