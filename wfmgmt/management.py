@@ -20,6 +20,7 @@ from wfmgmt.services.access import Access
 from wfmgmt.services.archive_store import ArchiveStore
 from wfmgmt.services.archive_sweep import ArchiveSweep
 from wfmgmt.services.cancellation import Cancellation
+from wfmgmt.services.change_queue import ChangeQueue
 from wfmgmt.services.enforcement import Enforcement
 from wfmgmt.services.explaining import Explaining
 from wfmgmt.services.failed_changes import FailedChanges
@@ -39,6 +40,7 @@ from wfmgmt.services.scaling import Scaling
 from wfmgmt.services.store_files import StoreFiles
 from wfmgmt.services.tokens import Tokens
 from wfmgmt.services.uploads import UploadCounter, Uploads
+from wfmgmt.services.worker_counts import WorkerCounts
 from wfmgmt.settings import Settings, thread_policy
 
 
@@ -134,7 +136,24 @@ class Services:
             registry=self.registry, kept=self.kept, leases=self.leases, keep_s=settings.archives_keep_s
         )
         enforcement = Enforcement(registry=self.registry, runtime=self.runtime, long_requests=self.long_requests)
-        self.releases = Releases(registry=self.registry, folders=self.folders, kept=self.kept, enforcement=enforcement)
+        self.releases = Releases(
+            registry=self.registry,
+            folders=self.folders,
+            kept=self.kept,
+            enforcement=enforcement,
+            operations=self.operations,
+            failures=self.failures,
+            long_requests=self.long_requests,
+        )
+        self.change_queue = ChangeQueue(
+            releases=self.releases,
+            worker_counts=WorkerCounts(
+                registry=self.registry, enforcement=enforcement, long_requests=self.long_requests
+            ),
+            operations=self.operations,
+            long_requests=self.long_requests,
+            size=settings.operations,
+        )
         self.scaling = Scaling(registry=self.registry, enforcement=enforcement)
         self.registration = Registration(
             registry=self.registry,

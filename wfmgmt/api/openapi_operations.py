@@ -20,20 +20,26 @@ _PROGRESS = {
         "nullable": True,
         "description": "Of the files begun so far; null while that is not known",
     },
-    "nodes": {"type": "object", "additionalProperties": ref("NodeProgress"), "description": "Nodes being loaded"},
+    "nodes": {
+        "type": "object",
+        "additionalProperties": ref("NodeProgress"),
+        "description": "Nodes whose workers come up",
+    },
 }
 _RESULT = {
-    "version": _TEXT,
-    "default": {"type": "boolean", "description": "Whether it had the largest share of the requests then"},
     "revision": {"type": "integer", "description": "The workflow's revision then"},
-    "warnings": {"type": "array", "items": _TEXT},
+    "version": {**_TEXT, "description": "Of a registration and of scaling"},
+    "default": {"type": "boolean", "description": "Of a registration: whether it had the largest share then"},
+    "warnings": {"type": "array", "items": _TEXT, "description": "Of a registration"},
+    "release": {**ref("Release"), "description": "Of a release"},
+    "changed": {"type": "boolean", "description": "Of a release: whether it is new"},
 }
 _OPERATION: dict[str, Any] = {
     "id": {"type": "string", "pattern": f"^{UID_FORM}$"},
     "kind": {"type": "string", "enum": [kind.value for kind in OperationKind]},
     "workflow": {**_TEXT, "description": "Empty while it is not known, as the archive has it"},
-    "version": _TEXT,
-    "url": {**_TEXT, "description": "The archive, without credentials and query"},
+    "version": {**_TEXT, "description": "Empty for a release of several"},
+    "url": {**_TEXT, "description": "The archive, without credentials and query; empty unless one is registered"},
     "state": {"type": "string", "enum": [state.value for state in OperationState]},
     "done": {"type": "boolean", "description": "Whether its state is final"},
     "phase": {
@@ -66,7 +72,7 @@ ACCEPTED = json_answer(
 )
 OPERATION_SCHEMAS: dict[str, Any] = {
     "Operation": _object(_OPERATION),
-    "OperationResult": _object(_RESULT),
+    "OperationResult": {"type": "object", "required": ["revision"], "properties": _RESULT},
     "Progress": _object(_PROGRESS),
     "NodeProgress": _object(_NODE),
     "Operations": {

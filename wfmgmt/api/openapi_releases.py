@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from wfmgmt.api.openapi_parts import ETAG, VERSION_IN_PATH, either, read, write
+from wfmgmt.api.openapi_operations import ACCEPTED
+from wfmgmt.api.openapi_parts import ETAG, VERSION_IN_PATH, either, header_ref, read, write
 from wfmgmt.api.releases import DIFF, LISTING, MAX_NUMBER
 from wfmgmt.api.write_rules import RESET, ROLLBACK, ROLLOUT, SCALE, SET_DEFAULT, TRAFFIC, UPDATE
 from wfmgmt.domain.names import NODE_NAME_FORM
@@ -113,6 +114,7 @@ RELEASE_SCHEMAS: dict[str, Any] = {
             "status": {"type": "string"},
             "changed": {"type": "boolean", "enum": [False], "description": "There when nothing was to be changed"},
             "problem": {"type": "string", "description": "Why it is not in force yet"},
+            "operation": {"type": "string", "description": "What brings it into force, unless it is"},
         },
     },
     "Diff": {
@@ -139,11 +141,19 @@ RELEASE_SCHEMAS: dict[str, Any] = {
         },
     },
 }
-_RELEASED = {"200": json_answer("The release is in force, or the plan of that", either("Released"), ETag=ETAG)}
+_RELEASED = {
+    "200": json_answer("The release is in force, or the plan of that", either("Released"), ETag=ETAG),
+    "202": ACCEPTED,
+}
+_OF_OPERATION = {
+    "ETag": ETAG,
+    "Location": header_ref("LocationOfOperation"),
+    "Retry-After": {"$ref": "#/components/headers/RetryAfter"},
+}
 _SCALED = {
     "200": json_answer("In force, or the plan of that", either("Scaled"), ETag=ETAG),
-    "202": json_answer("Written; workers are being started or ended", ref("Scaled"), ETag=ETAG),
-    "206": json_answer("Written, and not in force within the time-out", ref("Scaled"), ETag=ETAG),
+    "202": json_answer("Written; workers are being started or ended", ref("Scaled"), **_OF_OPERATION),
+    "206": json_answer("Written, and not in force within the time-out", ref("Scaled"), **_OF_OPERATION),
 }
 _NODE_IN_PATH = {
     "name": "node",

@@ -18,6 +18,7 @@ from wfmgmt.errors import BadRequest, OperationNotFound
 from wfmgmt.http.answers import json_body, named_status_and_type
 from wfmgmt.registry.kept_answers import Answer
 from wfmgmt.services.cancellation import Cancellation
+from wfmgmt.services.operation_records import Accepted
 from wfmgmt.services.operations import MAX_WAIT_S, Operations
 
 #: Of the identity of an operation.
@@ -105,8 +106,21 @@ def accepted_answer(status: str, uid: str) -> Answer:
     return Answer(
         body=json_body({"status": status, "operation": path}),
         status=HTTPStatus.ACCEPTED,
-        headers={"Location": path, "Retry-After": "1"},
+        headers=accepted_headers(path),
     )
+
+
+def accepted_headers(path: str) -> dict[str, str]:
+    """Return the headers of the answer to a request that the operation with this path carries out."""
+    return {"Location": path, "Retry-After": "1"}
+
+
+def operation_answer(result: Accepted | OperationError, status: str) -> Answer:
+    """Return the answer about an operation that is not done, with this status, or has failed."""
+    if isinstance(result, Accepted):
+        return accepted_answer(status, result.uid)
+    error = error_json(result)
+    return Answer(body=json_body(error), status=error["code"])
 
 
 def _json(body: object) -> Response:
@@ -155,4 +169,4 @@ def error_json(error: OperationError) -> dict[str, Any]:
 def _result(operation: Operation) -> dict[str, Any] | None:
     if operation.result is None or operation.state is not OperationState.SUCCEEDED:
         return None
-    return {name: operation.result[name] for name in ("version", "default", "revision", "warnings")}
+    return {name: value for name, value in operation.result.items() if name != "further"}

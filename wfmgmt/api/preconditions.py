@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from flask import Request, Response
 
+from wfmgmt.api.parameters import Parameters
 from wfmgmt.services.changes import AnyRevision
 from wfmgmt.services.operations import MAX_WAIT_S
 
@@ -42,6 +43,12 @@ def preferred_wait_s(request: Request) -> float | None:
     if not waits and _ASYNCHRONOUS not in preferences:
         return None
     return min(waits[0], MAX_WAIT_S) if waits else 0.0
+
+
+def later_wait_s(request: Request, parameters: Parameters) -> float | None:
+    """Return how long to wait for what may be carried out later; None when the client waits for the end."""
+    wait_s = preferred_wait_s(request)
+    return 0.0 if wait_s is None and parameters.flag("synchronous") is False else wait_s
 
 
 def with_etag(request: Request, answer: Response, value: int | str) -> Response:

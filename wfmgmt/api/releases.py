@@ -4,22 +4,28 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from wfmgmt.api.operations import operation_answer
 from wfmgmt.api.parameters import query_parameters
-from wfmgmt.api.preconditions import etag, with_etag
+from wfmgmt.api.preconditions import etag, later_wait_s, with_etag
 from wfmgmt.api.write_rules import ROLLBACK, ROLLOUT, SET_DEFAULT, TRAFFIC
 from wfmgmt.api.writes import Call, Writes
 from wfmgmt.control.messages import FiguresReport, TrafficFigures, TrafficKind, VersionFigures
+from wfmgmt.domain.operations import OperationError
 from wfmgmt.domain.plans import Plan
-from wfmgmt.domain.releases import Release, WorkflowTarget
+from wfmgmt.domain.releases import Release, ReleaseKind, WorkflowTarget
 from wfmgmt.domain.rollouts import RolloutAction
-from wfmgmt.domain.traffic import SHARE_KEYS, TABLE_KEYS, table_json
+from wfmgmt.domain.traffic import SHARE_KEYS, TABLE_KEYS, release_json, table_json
 from wfmgmt.errors import BadRequest
 from wfmgmt.http.answers import json_body
 from wfmgmt.registry.kept_answers import Answer
 from wfmgmt.services.inspection import Inspection
+from wfmgmt.services.operation_records import Accepted
+from wfmgmt.services.release_requests import ReleaseRequest
 from wfmgmt.services.release_rules import Released
 from wfmgmt.services.releases import Releases
 
+_Result = Released | Accepted | OperationError | Plan
+_PROCESSING = "Processing the release..."
 DEFAULT_RELEASES, MAX_RELEASES, MAX_NUMBER = 100, 1000, 2**31 - 1
 LISTING = {
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_RELEASES, "default": DEFAULT_RELEASES},
@@ -39,31 +45,37 @@ DIFF = {
 def add_release_routes(writes: Writes, *, releases: Releases) -> None:
     """Add the routes that make releases."""
 
+    def made(call: Call, name: str, kind: ReleaseKind, **given: Any) -> _Result:  # noqa: ANN401 - any JSON values
+        wait_s = later_wait_s(request, call.parameters)
+        wanted = ReleaseRequest(name=name, kind=kind, given=given)
+        result = releases.make(wanted, call.change, is_awaited=wait_s is None)
+        return releases.result(result, wait_s or 0) if isinstance(result, Accepted) else result
+
     @writes.route("PUT", "/workflows/<workflow:name>/<version:version>/set-default", SET_DEFAULT, render=_default_set)
-    def set_default(call: Call, name: str, version: str) -> Released | Plan:
+    def set_default(call: Call, name: str, version: str) -> _Result:
         """Give one version all requests."""
-        return releases.set_default(name, version, call.change)
+        return made(call, name, ReleaseKind.SET_DEFAULT, version=version)
 
     @writes.route("PUT", "/workflows/<workflow:name>/traffic", TRAFFIC, render=_released)
-    def set_traffic(call: Call, name: str) -> Released | Plan:
+    def set_traffic(call: Call, name: str) -> _Result:
         """Put a routing table in force."""
         given = {key: call.parameters.json(key) for key in (*TABLE_KEYS, *SHARE_KEYS) if key in call.parameters.names}
         if not given:
             raise BadRequest("Expected a routing table with routes, or version and weight.")
-        return releases.set_traffic(name, given, call.change)
+        return made(call, name, ReleaseKind.TRAFFIC, **given)
 
     @writes.route("POST", "/workflows/<workflow:name>/rollback", ROLLBACK, render=_released)
-    def roll_back(call: Call, name: str) -> Released | Plan:
+    def roll_back(call: Call, name: str) -> _Result:
         """Repeat an earlier release."""
-        return releases.roll_back(name, call.parameters.integer("to"), call.change)
+        return made(call, name, ReleaseKind.ROLLBACK, to=call.parameters.integer("to"))
 
     @writes.route("POST", "/workflows/<workflow:name>/rollout", ROLLOUT, render=_released)
-    def act_on_rollout(call: Call, name: str) -> Released | Plan:
+    def act_on_rollout(call: Call, name: str) -> _Result:
         """Pause, resume, finish or take back a rollout."""
         action = call.parameters.text("action")
         if not action:
             raise BadRequest(f"Parameter action is required: one of {', '.join(RolloutAction)}.")
-        return releases.rollout(name, RolloutAction(action), call.change)
+        return made(call, name, ReleaseKind.ROLLOUT, action=action)
 
 
 def add_release_views(blueprint: Blueprint, *, inspection: Inspection) -> None:
@@ -105,26 +117,17 @@ def _answer(body: object, revision: int) -> Response:
     return with_etag(request, Response(json_body(body), mimetype="application/json"), revision)
 
 
-def release_json(release: Release) -> dict[str, Any]:
-    """Return a release as answers show it."""
-    return {
-        "number": release.number,
-        "at": release.at,
-        "actor": release.actor,
-        "reason": release.reason,
-        "previous": release.previous,
-        "kind": release.kind.value,
-        **table_json(release.table),
-    }
-
-
-def _released(released: Released) -> Answer:
+def _released(released: Released | Accepted | OperationError) -> Answer:
+    if not isinstance(released, Released):
+        return operation_answer(released, _PROCESSING)
     number = released.release.number
     verb = "is in force" if released.is_changed else "was in force already"
     return _about(released, f'Release {number} {verb} for workflow "{released.name}"')
 
 
-def _default_set(released: Released) -> Answer:
+def _default_set(released: Released | Accepted | OperationError) -> Answer:
+    if not isinstance(released, Released):
+        return operation_answer(released, _PROCESSING)
     default = released.release.table.default
     return _about(released, f'Default version successfully updated for workflow "{released.name}" to "{default}"')
 

@@ -2,8 +2,11 @@
 
 from http import HTTPStatus
 
+from flask import request
+
+from wfmgmt.api.operations import accepted_headers, operation_path
 from wfmgmt.api.parameters import Parameters
-from wfmgmt.api.preconditions import etag
+from wfmgmt.api.preconditions import etag, preferred_wait_s
 from wfmgmt.api.write_rules import RESET, SCALE, SETTING_PARAMETERS, UPDATE
 from wfmgmt.api.writes import Call, Writes
 from wfmgmt.domain.plans import Plan
@@ -12,7 +15,8 @@ from wfmgmt.http.answers import json_body
 from wfmgmt.registry.kept_answers import Answer
 from wfmgmt.services.enforcement import REACH_S
 from wfmgmt.services.preparation import DEFAULT_TIMEOUT_S
-from wfmgmt.services.scaling import WORKER_COUNTS, Scaled, Scaling
+from wfmgmt.services.scaling import Scaled, Scaling
+from wfmgmt.services.worker_counts import WORKER_COUNTS
 
 
 def add_scaling_routes(writes: Writes, *, scaling: Scaling) -> None:
@@ -34,7 +38,7 @@ def add_scaling_routes(writes: Writes, *, scaling: Scaling) -> None:
         settings = _settings(call.parameters)
         if not settings:
             raise BadRequest(f"Expected one of {', '.join(SETTING_PARAMETERS)} at least.")
-        wait_s = _wait_s(call.parameters) if WORKER_COUNTS & settings.keys() else REACH_S
+        wait_s = REACH_S if settings.keys().isdisjoint(WORKER_COUNTS) else _wait_s(call.parameters)
         return scaling.update(name, version, node, settings, call.change, wait_s=wait_s)
 
     @writes.route("DELETE", "/workflows/<workflow:name>/nodes/<node>/overrides", RESET, render=_updated)
@@ -55,6 +59,9 @@ def _settings(parameters: Parameters) -> dict[str, int]:
 
 def _wait_s(parameters: Parameters) -> float | None:
     """Return how long to wait for workers; None when it is not to be waited for them."""
+    preferred_s = preferred_wait_s(request)
+    if preferred_s is not None:
+        return preferred_s or None
     if not parameters.flag("synchronous"):
         return None
     timeout_s = parameters.integer("timeout")
@@ -77,13 +84,17 @@ def _updated(scaled: Scaled) -> Answer:
 def _answer(scaled: Scaled, done: str) -> Answer:
     """Return an answer with the texts that TorchServe has for models."""
     status, text = HTTPStatus.OK, done
-    if scaled.are_counts_changed and not scaled.is_awaited:
+    headers = {"ETag": etag(scaled.revision)}
+    if scaled.operation and not scaled.is_awaited:
         status, text = HTTPStatus.ACCEPTED, "Processing worker updates..."
-    elif not scaled.is_reached and scaled.are_counts_changed:
+    elif scaled.operation and not scaled.is_reached:
         status, text = HTTPStatus.PARTIAL_CONTENT, "Workers scaling in progress..."
     body: dict[str, object] = {"status": text}
+    if status is not HTTPStatus.OK:
+        body["operation"] = operation_path(scaled.operation)
+        headers |= accepted_headers(operation_path(scaled.operation))
     if not scaled.is_changed:
         body["changed"] = False
     if scaled.problem and scaled.is_awaited:
         body["problem"] = scaled.problem
-    return Answer(body=json_body(body), status=status, headers={"ETag": etag(scaled.revision)})
+    return Answer(body=json_body(body), status=status, headers=headers)

@@ -5,9 +5,9 @@ from weakref import WeakKeyDictionary
 from flask import Blueprint, Response, request
 
 from wfmgmt.api.access import caller
-from wfmgmt.api.operations import accepted_answer, error_json, operation_path
+from wfmgmt.api.operations import operation_answer, operation_path
 from wfmgmt.api.parameters import Parameters, list_parameters, state_parameters
-from wfmgmt.api.preconditions import etag, preferred_wait_s, with_etag
+from wfmgmt.api.preconditions import etag, later_wait_s, with_etag
 from wfmgmt.api.write_rules import REGISTER, UNREGISTER, UNREGISTER_VERSION
 from wfmgmt.api.writes import Call, Writes
 from wfmgmt.control.messages import NodeFigures, NodeReport, WorkerFigures
@@ -23,9 +23,10 @@ from wfmgmt.registry.kept_answers import Answer
 from wfmgmt.registry.records import Page
 from wfmgmt.registry.registry import timestamp
 from wfmgmt.services.inspection import InspectedWorkflow, Inspection, ListedWorkflow
+from wfmgmt.services.operation_records import Accepted
 from wfmgmt.services.preparation import DEFAULT_TIMEOUT_S, RegistrationRequest
 from wfmgmt.services.registration import Registration
-from wfmgmt.services.registration_queue import Accepted, RegistrationQueue
+from wfmgmt.services.registration_queue import RegistrationQueue
 from wfmgmt.services.registration_records import Registered
 from wfmgmt.services.removal import Removal, Unregistered
 
@@ -40,10 +41,10 @@ def add_workflow_routes(
         """Register a version of a workflow from an archive, now or later."""
         if call.change.dry_run:
             return registration.plan(call.wanted, call.change)
-        wait_s = preferred_wait_s(request)
-        if wait_s is None and call.parameters.flag("synchronous") is not False:
+        wait_s = later_wait_s(request, call.parameters)
+        if wait_s is None:
             return queue.register(call.wanted, call.change)
-        return queue.result(queue.accept(call.wanted, call.change), wait_s or 0)
+        return queue.result(queue.accept(call.wanted, call.change), wait_s)
 
     @writes.route("DELETE", "/workflows/<name>", UNREGISTER, render=_unregistered)
     def unregister(call: Call, name: str) -> Unregistered | Plan:
@@ -120,11 +121,8 @@ def registration_request(parameters: Parameters) -> RegistrationRequest:
 
 def _registered(registered: Registered | Accepted | OperationError) -> Answer:
     """Return the answer to a registration, in TorchServe's words when no version was asked for."""
-    if isinstance(registered, Accepted):
-        return accepted_answer("Processing the registration...", registered.uid)
-    if isinstance(registered, OperationError):
-        error = error_json(registered)
-        return Answer(body=json_body(error), status=error["code"])
+    if isinstance(registered, Accepted | OperationError):
+        return operation_answer(registered, "Processing the registration...")
     what = f"{registered.name} version {registered.version}" if registered.is_further else registered.name
     body: dict[str, object] = {"status": f"Workflow {what} has been registered and scaled successfully."}
     headers = {"ETag": etag(registered.revision)}

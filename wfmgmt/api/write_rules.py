@@ -153,7 +153,15 @@ REVOKE_TOKEN = WriteRule(action=AuditAction.TOKEN_REVOKE, parameters={})
 CANCEL = WriteRule(action=AuditAction.CANCEL, parameters={})
 UNREGISTER = WriteRule(action=AuditAction.UNREGISTER, parameters={})
 UNREGISTER_VERSION = WriteRule(action=AuditAction.UNREGISTER_VERSION, parameters={})
-SET_DEFAULT = WriteRule(action=AuditAction.SET_DEFAULT, parameters={})
+#: When a release is answered that has to load versions.
+_LATER: Mapping[str, Schema] = {
+    "synchronous": {
+        "type": "boolean",
+        "default": True,
+        "description": "Answered when it is in force; if not, and it has to load versions, with 202 and its operation",
+    }
+}
+SET_DEFAULT = WriteRule(action=AuditAction.SET_DEFAULT, parameters=_LATER)
 ROLLBACK = WriteRule(
     action=AuditAction.ROLLBACK,
     parameters={
@@ -162,12 +170,13 @@ ROLLBACK = WriteRule(
             "minimum": 1,
             "maximum": 2**31 - 1,
             "description": "Number of the release to repeat; the one before unless given",
-        }
+        },
+        **_LATER,
     },
 )
 ROLLOUT = WriteRule(
     action=AuditAction.ROLLOUT,
-    parameters={"action": {"type": "string", "enum": [action.value for action in RolloutAction]}},
+    parameters={"action": {"type": "string", "enum": [action.value for action in RolloutAction]}, **_LATER},
 )
 TRAFFIC = WriteRule(
     action=AuditAction.TRAFFIC,
@@ -185,6 +194,7 @@ TRAFFIC = WriteRule(
         "guard": {**nullable("Guard"), "type": "object"},
         "steps": {"type": "array", "items": ref("Step"), "nullable": True},
         "paused": {"type": "boolean", "description": "Whether to begin with a paused rollout"},
+        **_LATER,
     },
 )
 #: When a change of worker counts is answered.

@@ -199,6 +199,7 @@ class Housekeeping:
         self._operation_duties = Duties(
             Duty(name="progress", work=services.operations.write_progress, interval_s=PROGRESS_INTERVAL_S),
             Duty(name="dispatch", work=services.registration_queue.dispatch, interval_s=WATCH_INTERVAL_S),
+            Duty(name="dispatch-changes", work=services.change_queue.dispatch, interval_s=WATCH_INTERVAL_S),
             on_failure=on_failure,
         )
         self._elected_duties = Duties(
@@ -256,9 +257,10 @@ class Housekeeping:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def break_off(self) -> None:
-        """Let registrations that nobody waits for begin again in another web worker; requests are all answered."""
+        """Let operations that nobody waits for begin again in another web worker; requests are all answered."""
         self._services.long_requests.stop()
         self._services.registration_queue.stop()
+        self._services.change_queue.stop()
 
     def end(self) -> None:
         """End the threads, letting another web worker take over."""

@@ -13,6 +13,15 @@ class OperationKind(StrEnum):
 
     #: A workflow, or a further version of one, is registered from its archive.
     REGISTER = "register"
+    #: Workers of a version are started or ended, as its new settings say.
+    SCALE = "scale"
+    #: A release names versions that have to be loaded before the runtime can route by it.
+    RELEASE = "release"
+
+    @property
+    def first_phase(self) -> "OperationPhase":
+        """What such an operation is at first."""
+        return OperationPhase.FETCHING if self is OperationKind.REGISTER else OperationPhase.LOADING
 
 
 class OperationState(StrEnum):
@@ -57,9 +66,9 @@ class OperationPhase(StrEnum):
     FETCHING = "fetching"
     #: Archives are read, and everything is checked that can be without running code.
     CHECKING = "checking"
-    #: The name is claimed, and workers come up.
+    #: Workers come up.
     LOADING = "loading"
-    #: What was loaded is registered, and the runtime begins to route by it.
+    #: What was loaded is registered or has its release, and the runtime begins to route by it.
     SWITCHING = "switching"
 
 
@@ -115,8 +124,8 @@ class NewOperation:
         key: What no two operations may be at work on at the same time; None when that is not known.
         kind: What it does.
         workflow: Name of the workflow; empty while it is not known.
-        version: The version.
-        url: The archive, without credentials and query.
+        version: The version; empty for a release of several.
+        url: The archive, without credentials and query; empty for what needs none.
         request: What was asked, as plain JSON.
         origin: Who asked.
     """
@@ -140,8 +149,8 @@ class Operation:
         uid: Its identity, by which clients call it.
         kind: What it does.
         workflow: Name of the workflow; empty while it is not known.
-        version: The version.
-        url: The archive, without credentials and query.
+        version: The version; empty for a release of several.
+        url: The archive, without credentials and query; empty for what needs none.
         request: What was asked, as plain JSON.
         state: Where it stands.
         progress: How far it is, or was when it ended.

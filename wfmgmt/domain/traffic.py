@@ -7,7 +7,7 @@ from typing import Any
 
 from wfmgmt.domain.json_values import array, fields, number, text, unexpected, whole_number
 from wfmgmt.domain.names import printable, shortened
-from wfmgmt.domain.releases import MAX_ROUTES, WHOLE, Guard, Mirror, Route, RoutingTable, Step, newest_first
+from wfmgmt.domain.releases import MAX_ROUTES, WHOLE, Guard, Mirror, Release, Route, RoutingTable, Step, newest_first
 from wfmgmt.errors import BadRequest, VersionNotFound
 
 #: The keys of a whole table, and those of the short form.
@@ -198,6 +198,19 @@ def _paused(value: object, steps: Sequence[Step]) -> bool:
     if value and not steps:
         raise BadRequest("paused: there are no steps to pause.")
     return value
+
+
+def release_json(release: Release) -> dict[str, Any]:
+    """Return a release as answers show it."""
+    return {
+        "number": release.number,
+        "at": release.at,
+        "actor": release.actor,
+        "reason": release.reason,
+        "previous": release.previous,
+        "kind": release.kind.value,
+        **table_json(release.table),
+    }
 
 
 def table_json(table: RoutingTable) -> dict[str, Any]:

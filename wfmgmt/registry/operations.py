@@ -1,7 +1,7 @@
 """Operations in the database; rows of those that are done are kept for a while."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -39,23 +39,33 @@ _BY_LEASE = select(table).where(table.c.lease == bindparam("lease"))
 _ABANDONED = select(table).where(table.c.state == OperationState.RUNNING, ~_IS_CLAIMED).order_by(table.c.id)
 _UNDER_WAY = (
     select(table.c.uid)
-    .where(_UNFINISHED, table.c.workflow == bindparam("workflow"))
+    .where(_UNFINISHED, table.c.kind == OperationKind.REGISTER, table.c.workflow == bindparam("workflow"))
     .order_by(table.c.id.desc())
     .limit(1)
+)
+_SCALING = (
+    select(table)
+    .where(
+        _UNFINISHED,
+        table.c.kind == OperationKind.SCALE,
+        table.c.workflow == bindparam("workflow"),
+        table.c.version == bindparam("version"),
+        table.c.cancelled_by.is_(None),
+    )
+    .order_by(table.c.id)
 )
 _OF_ONE = table.c.uid == bindparam("of")
 # Read as they are needed, which is mostly the first ones.
 _NEXT = (
     select(table)
-    .where(table.c.state == OperationState.QUEUED)
+    .where(table.c.state == OperationState.QUEUED, table.c.kind.in_(bindparam("kinds", expanding=True)))
     .order_by(table.c.id)
     .execution_options(yield_per=_ROWS_AT_ONCE)
 )
 # So that not all that wait are parsed for the few that have a key with this name.
 _HELD = _NEXT.where(table.c.request.contains(f'"{HOLDER}":'))
-#: Columns of an operation that waits, and of one that has just begun.
+#: Columns of an operation that waits.
 _QUEUED: Mapping[str, Any] = {"state": OperationState.QUEUED, "phase": None, "done_bytes": 0, "nodes": "{}"}
-_STARTED: Mapping[str, Any] = {**_QUEUED, "state": OperationState.RUNNING, "phase": OperationPhase.FETCHING}
 _CANCELLED = select(table.c.uid).where(table.c.state == OperationState.RUNNING, table.c.cancelled_by.is_not(None))
 _BEGIN = insert(table)
 _ADVANCE = update(table).where(_OF_ONE, table.c.state == OperationState.RUNNING)
@@ -112,17 +122,22 @@ class OperationReader:
         return [_operation(row) for row in rows]
 
     def under_way(self, workflow: str, version: str | None = None) -> str:
-        """Return the newest unfinished operation on a workflow, or on one version of it; empty when there is none."""
+        """Return the newest unfinished registration of a workflow, or of one version of it; empty without one."""
         statement = _UNDER_WAY if version is None else _UNDER_WAY.where(table.c.version == version)
         return self._connection.execute(statement, {"workflow": workflow}).scalar_one_or_none() or ""
 
-    def queued(self) -> Iterator[Operation]:
-        """Yield the operations that wait, in the order in which they were accepted."""
-        return map(_operation, self._connection.execute(_NEXT))
+    def scaling(self, workflow: str, version: str) -> list[Operation]:
+        """Return the unfinished operations that scale nodes of a version, the oldest first."""
+        rows = self._connection.execute(_SCALING, {"workflow": workflow, "version": version})
+        return [_operation(row) for row in rows]
+
+    def queued(self, kinds: Collection[OperationKind] = tuple(OperationKind)) -> Iterator[Operation]:
+        """Yield the operations of some kinds that wait, in the order in which they were accepted."""
+        return map(_operation, self._connection.execute(_NEXT, {"kinds": list(kinds)}))
 
     def held(self) -> Iterator[Operation]:
         """Yield those of them that only the process can carry out that has accepted them."""
-        return map(_operation, self._connection.execute(_HELD))
+        return map(_operation, self._connection.execute(_HELD, {"kinds": list(OperationKind)}))
 
     def cancelled(self) -> set[str]:
         """Return the operations that run and are to end."""
@@ -131,6 +146,11 @@ class OperationReader:
     def running(self) -> list[Operation]:
         """Return the operations that run and have claimed no version, oldest first."""
         return [_operation(row) for row in self._connection.execute(_ABANDONED)]
+
+    def count_queued(self, kind: OperationKind) -> int:
+        """Return how many operations of a kind wait."""
+        waiting = table.c.state == OperationState.QUEUED, table.c.kind == kind
+        return self._connection.execute(select(func.count()).where(*waiting)).scalar_one()
 
     def counts(self) -> dict[OperationState, int]:
         """Return how many unfinished operations there are in each state that such have."""
@@ -165,7 +185,7 @@ class OperationWriter(OperationReader):
             "workflow": new.workflow,
             "version": new.version,
             "url": new.url,
-            **(_QUEUED if lease is None else _STARTED),
+            **(_QUEUED if lease is None else _started(new.kind)),
             "request": canonical_json(new.request),
             "actor": new.origin.actor,
             "address": new.origin.address,
@@ -179,17 +199,24 @@ class OperationWriter(OperationReader):
         self._connection.execute(_BEGIN, values)
         return True
 
-    def take_next(self, lease: str, may_take: Callable[[Operation], bool]) -> Operation | None:
+    def take_next(
+        self,
+        lease: str,
+        may_take: Callable[[Operation], bool],
+        kinds: Collection[OperationKind] = tuple(OperationKind),
+    ) -> Operation | None:
         """Give the first queued operation that may be taken to a process, and return it; None without one."""
-        found = next((each for each in self.queued() if may_take(each)), None)
+        found = next((each for each in self.queued(kinds) if may_take(each)), None)
         if found is not None:
-            values = {**_STARTED, "lease": lease, "started_at": self._now, "attempts": found.attempts + 1}
+            values = {**_started(found.kind), "lease": lease, "started_at": self._now, "attempts": found.attempts + 1}
             self._connection.execute(update(table).where(_OF_ONE).values(values), {"of": found.uid})
         return found
 
-    def cancel(self, uid: str, actor: str) -> None:
-        """Record that somebody wants an operation to end."""
-        self._connection.execute(update(table).where(_OF_ONE).values(cancelled_by=actor), {"of": uid})
+    def cancel(self, operation: Operation, actor: str) -> None:
+        """Record that somebody wants an operation to end, which it does at once if it waits."""
+        self._connection.execute(update(table).where(_OF_ONE).values(cancelled_by=actor), {"of": operation.uid})
+        if operation.state is OperationState.QUEUED:
+            self.end(operation.uid, OperationState.CANCELLED)
 
     def requeue(self, uid: str, *, is_counted: bool) -> bool:
         """Let an operation that runs begin again later; False when it still has a version that it has claimed.
@@ -261,6 +288,11 @@ class OperationWriter(OperationReader):
         self._connection.execute(
             delete(table).where(table.c.ended_at.is_not(None), or_(table.c.ended_at < at, table.c.id < first_kept))
         )
+
+
+def _started(kind: OperationKind) -> dict[str, Any]:
+    """Return the columns of an operation that has just begun."""
+    return {**_QUEUED, "state": OperationState.RUNNING, "phase": kind.first_phase}
 
 
 def _operation(row: Row[Any]) -> Operation:

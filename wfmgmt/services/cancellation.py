@@ -1,12 +1,17 @@
 """Cancelling operations: those that wait end at once, those that run are broken off and undone."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome
-from wfmgmt.domain.operations import Operation, OperationState
+from wfmgmt.domain.operations import Operation, OperationKind
 from wfmgmt.domain.plans import Plan, PlanAction
 from wfmgmt.errors import OperationDone, OperationNotFound
 from wfmgmt.registry.reading import Reader
 from wfmgmt.registry.registry import Registry
+from wfmgmt.registry.writing import Writer
 from wfmgmt.services.changes import Change
+from wfmgmt.services.worker_counts import take_back
 
 
 class Cancellation:
@@ -33,10 +38,8 @@ class Cancellation:
         with self._registry.write() as writer:
             operation = _unfinished(writer, uid, change)
             if operation.cancelled_by is None:
-                writer.operations.cancel(uid, change.origin.actor)
-                if operation.state is OperationState.QUEUED:
-                    writer.operations.end(uid, OperationState.CANCELLED)
-                writer.record(_event(operation, change))
+                writer.operations.cancel(operation, change.origin.actor)
+                writer.record(_event(operation, change, _undone(writer, operation, change)))
             change.on_made(writer, operation)
         return operation
 
@@ -70,8 +73,16 @@ def _unfinished(reader: Reader, uid: str, change: Change) -> Operation:
     return operation
 
 
-def _event(operation: Operation, change: Change) -> AuditEvent:
-    detail = {"operation": operation.uid, "url": operation.url, "version": operation.version}
+def _undone(writer: Writer, operation: Operation, change: Change) -> dict[str, Any]:
+    """Undo what an operation has written already, and return that for the audit event; others undo their work later."""
+    if operation.kind is not OperationKind.SCALE:
+        return {}
+    return {"changes": [each.json() for each in take_back(writer, operation, actor=change.origin.actor)]}
+
+
+def _event(operation: Operation, change: Change, undone: Mapping[str, Any]) -> AuditEvent:
+    facts = {"operation": operation.uid, "url": operation.url, "version": operation.version}
+    detail = {**{name: value for name, value in facts.items() if value}, **undone}
     return AuditEvent(
         origin=change.origin,
         action=AuditAction.CANCEL,

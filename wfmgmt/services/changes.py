@@ -2,15 +2,19 @@
 
 from collections.abc import Callable, Container
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from wfmgmt.domain.access import EVERYTHING, Scope
 from wfmgmt.domain.audit import Origin
+from wfmgmt.domain.operations import Operation
 from wfmgmt.domain.plans import Plan
 from wfmgmt.errors import PreconditionFailed, StalePlan
 from wfmgmt.errors.access import Forbidden
 from wfmgmt.registry.reading import Reader
 from wfmgmt.registry.writing import Writer
+
+#: A condition on the revision that every workflow which exists meets, as plain JSON.
+_ANY = "*"
 
 
 class AnyRevision(Container[int | None]):
@@ -50,6 +54,29 @@ class Change:
     def stated_reason(self) -> dict[str, str]:
         """The reason for the detail of an audit event; nothing when none was given."""
         return {"reason": self.reason} if self.reason else {}
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """Under which conditions it may be made later, as plain JSON."""
+        expected: object = None
+        if isinstance(self.expected, AnyRevision):
+            expected = _ANY
+        elif isinstance(self.expected, frozenset):
+            expected = sorted(self.expected)
+        return {**self.stated_reason, "plan": self.plan, "expected": expected, "scope": self.scope.patterns}
+
+    @classmethod
+    def of_operation(cls, operation: Operation) -> Self:
+        """Return the change of an operation that was accepted with such conditions."""
+        facts = operation.request
+        expected = facts["expected"]
+        return cls(
+            origin=operation.origin,
+            reason=facts.get("reason", ""),
+            expected=AnyRevision() if expected == _ANY else None if expected is None else frozenset(expected),
+            plan=facts["plan"],
+            scope=Scope(None if (patterns := facts.get("scope")) is None else tuple(patterns)),
+        )
 
     def check_scope(self, workflow: str) -> None:
         """Check that the client may change a workflow of this name.

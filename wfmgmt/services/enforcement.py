@@ -1,11 +1,13 @@
 """Having the runtime carry out what was written: loading versions before, bringing a revision into force after."""
 
 import logging
+from collections.abc import Callable
 
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.messages import ReachReport
 from wfmgmt.domain.releases import WorkflowTarget
-from wfmgmt.errors import RuntimeUnavailable, TooManyRegistrations, VersionDoesNotLoad
+from wfmgmt.domain.workflow import LoadRequest
+from wfmgmt.errors import RuntimeUnavailable, VersionDoesNotLoad
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.long_requests import LongRequests
 
@@ -40,30 +42,43 @@ class Enforcement:
         uids = [target.versions[version] for version in versions]
         return [uid for uid in uids if not self._runtime.report(uid).state.is_loaded]
 
-    def load(self, target: WorkflowTarget, versions: tuple[str, ...]) -> None:
+    def is_loaded(self, uid: str) -> bool:
+        """Return whether a registration is loaded, as far as the runtime says."""
+        try:
+            return self._runtime.report(uid).state.is_loaded
+        except RuntimeUnavailable:
+            return False
+
+    def load(
+        self,
+        target: WorkflowTarget,
+        versions: tuple[str, ...],
+        *,
+        cancelled: Callable[[], bool],
+        on_loading: Callable[[LoadRequest], None],
+    ) -> None:
         """Load versions that are not; what is loaded stays so for a while, also without a share.
+
+        Args:
+            target: The workflow.
+            versions: The versions.
+            cancelled: Ends it.
+            on_loading: Called with each one before.
 
         Raises:
             VersionDoesNotLoad: One of them does not come up.
-            TooManyRegistrations: As many changes as allowed wait for loads.
             RuntimeUnavailable: The runtime cannot be reached, or does not finish.
-            ShuttingDown: The server stops meanwhile.
+            ShuttingDown: `cancelled` became true meanwhile.
         """
         missing = self.unloaded(target, versions)
-        if not missing:
-            return
-        with self._long_requests.change_slot() as is_free:
-            if not is_free:
-                raise TooManyRegistrations(
-                    "As many changes as there are threads for wait for loads (WFMGMT_WEB_THREADS); try again later."
-                )
-            with self._registry.read() as reader:
-                requests = list(reader.load_requests(missing))
-            for request in requests:
-                report = self._runtime.load(request, cancelled=self._long_requests.is_stopping)
-                if report.failures:
-                    reasons = "; ".join(f"{node}: {reason}" for node, reason in report.failures.items())
-                    raise VersionDoesNotLoad(target.name, request.version, reasons)
+        with self._registry.read() as reader:
+            requests = list(reader.load_requests(missing))
+        for request in requests:
+            on_loading(request)
+            report = self._runtime.load(request, cancelled=cancelled)
+            if report.failures:
+                reasons = "; ".join(f"{node}: {reason}" for node, reason in report.failures.items())
+                raise VersionDoesNotLoad(target.name, request.version, reasons)
 
     def reach(self, target: WorkflowTarget, revision: int) -> None:
         """Wait until a revision is in force.
@@ -74,9 +89,9 @@ class Enforcement:
         try:
             report = self._reach(target, revision, REACH_S)
         except RuntimeUnavailable as error:
-            raise _not_in_force(target, revision, str(error)) from error
+            raise not_in_force(target, revision, str(error)) from error
         if not report.reached:
-            raise _not_in_force(target, revision, report.problem or "the runtime is not there yet.")
+            raise not_in_force(target, revision, report.problem or "the runtime is not there yet.")
 
     def pursue(self, target: WorkflowTarget, revision: int, *, wait_s: float) -> ReachReport:
         """Have the runtime begin to bring a revision into force, and return how far it is after a while at most.
@@ -104,7 +119,8 @@ class Enforcement:
         return self._runtime.reach(target.uid, revision, wait_s, cancelled=self._long_requests.is_stopping)
 
 
-def _not_in_force(target: WorkflowTarget, revision: int, why: str) -> RuntimeUnavailable:
+def not_in_force(target: WorkflowTarget, revision: int, why: str) -> RuntimeUnavailable:
+    """Return the error about a revision that is written and not in force yet."""
     return RuntimeUnavailable(
         f"Revision {revision} of workflow {target.name} is written, and will come into force by itself; not yet: {why}"
     )

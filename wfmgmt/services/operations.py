@@ -3,15 +3,14 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from itertools import islice
+from typing import Any, TypeVar
 
 from wfmgmt.control.status_cache import StatusCache
 from wfmgmt.domain.access import EVERYTHING, Scope
-from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome
 from wfmgmt.domain.operations import (
     HOLDER,
     NewOperation,
@@ -27,22 +26,33 @@ from wfmgmt.errors import (
     OperationCancelled,
     OperationNotFound,
     RegistryUnavailable,
+    TooManyRegistrations,
     WfmgmtError,
 )
 from wfmgmt.registry.registry import Registry, timestamp, utc_now
 from wfmgmt.registry.writing import Writer
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
+from wfmgmt.services.operation_records import (
+    NOUNS,
+    Accepted,
+    begins_again,
+    described_error,
+    failure_of,
+    recovery_of,
+)
 from wfmgmt.services.tracking import RunningOperation
 
 _log = logging.getLogger("wfmgmt.operations")
+
+T = TypeVar("T")
 
 #: How often the progress of an operation is written, at most.
 PROGRESS_INTERVAL_S = 0.5
 #: How long operations that are done are kept, at most.
 KEPT = timedelta(days=30)
-#: How often the work of an operation is begun that was accepted for later: it may be what kills its processes.
-MAX_ATTEMPTS = 2
+#: Operations of a kind that may wait; anybody can send them, and the database is not for that.
+MAX_QUEUED = 1000
 #: How long a request may wait for the end of an operation.
 MAX_WAIT_S = 300
 #: How often a client that waits for the end of an operation has it looked at.
@@ -50,12 +60,6 @@ WAIT_INTERVAL_S = 0.1
 
 #: Counts an operation that ended, with its kind, how it ended, and the seconds since it was accepted.
 EndCounter = Callable[[OperationKind, OperationState, float], None]
-
-
-def described_error(error: Exception) -> OperationError:
-    """Return what a record says of an error; the text of one that was not foreseen is for the log only."""
-    message = str(error) if isinstance(error, WfmgmtError) else "Internal error; the log has the details."
-    return OperationError(type=type(error).__name__, message=message)
 
 
 class Operations:
@@ -132,18 +136,30 @@ class Operations:
             new: The operation.
             conflict: As for `run`.
             on_accepted: Called in the transaction that records it.
+
+        Raises:
+            TooManyRegistrations: Too many wait.
         """
-        self._begin(new, None, conflict, on_accepted)
+
+        def on_begun(writer: Writer) -> None:
+            if writer.operations.count_queued(new.kind) > MAX_QUEUED:
+                what = f"{NOUNS[new.kind]}s"
+                raise TooManyRegistrations(f"As many {what} as allowed wait ({MAX_QUEUED}); try again later.")
+            on_accepted(writer)
+
+        self._begin(new, None, conflict, on_begun)
 
     @contextmanager
-    def run_next(self, may_take: Callable[[Operation], bool]) -> Iterator[tuple[Operation, RunningOperation] | None]:
-        """Take the first operation that waits and may be taken, if there is one, and do as `run` does.
+    def run_next(
+        self, kinds: Collection[OperationKind], may_take: Callable[[Operation], bool]
+    ) -> Iterator[tuple[Operation, RunningOperation] | None]:
+        """Take the first operation of some kinds that waits and may be taken, if there is one, and do as `run` does.
 
         It begins again later when the service stops before the block has made what it was to make.
         """
         with self._leases.take() as lease:
             with self._registry.write() as writer:
-                taken = writer.operations.take_next(lease, may_take)
+                taken = writer.operations.take_next(lease, may_take, kinds)
             if taken is None:
                 yield None
                 return
@@ -254,11 +270,11 @@ class Operations:
             found = [each for each in unfinished if each.uid in dead]
             for operation in found:
                 self._end_abandoned(writer, operation)
-        return [_sentence(each) for each in found]
+        return [recovery_of(each) for each in found]
 
     def abandoned(self) -> list[str]:
         """Return what `recover` would do."""
-        return [_sentence(each) for each in self._abandoned().values()]
+        return [recovery_of(each) for each in self._abandoned().values()]
 
     def _abandoned(self) -> dict[str, Operation]:
         with self._registry.read() as reader:
@@ -274,20 +290,19 @@ class Operations:
         if operation.progress.phase is OperationPhase.SWITCHING:  # What it has registered is there.
             self._end_other(writer, operation, None)
             return
-        if _begins_again(operation):
+        if begins_again(operation):
             writer.operations.requeue(operation.uid, is_counted=True)
             return
         error = described_error(Interrupted(operation.attempts))
         self._end_other(writer, operation, error)
         if not writer.operations.is_audited(operation):
             is_further = bool(operation.workflow) and writer.uid(operation.workflow) is not None
-            action = AuditAction.REGISTER_VERSION if is_further else AuditAction.REGISTER
-            writer.record(_failed(operation, action, error))
+            writer.record(failure_of(operation, error, is_further=is_further))
 
     def end_undone(self, writer: Writer, lease: str) -> None:
         """End the operation with a lease, or let it begin again, in the transaction that has undone what it did."""
         operation = writer.operations.with_lease(lease)
-        if operation is not None and _begins_again(operation):
+        if operation is not None and begins_again(operation):
             writer.operations.requeue(operation.uid, is_counted=True)
         elif operation is not None:
             self._end_other(writer, operation, described_error(Interrupted(operation.attempts)))
@@ -301,14 +316,16 @@ class Operations:
         self._on_ended(operation.kind, state, (utc_now() - began).total_seconds())
 
     def under_way(self, workflow: str, version: str | None = None) -> str:
-        """Return the newest unfinished operation on a workflow, or on one version of it; empty when there is none."""
+        """Return the newest unfinished registration of a workflow, or of one version of it; empty without one."""
         with self._registry.read() as reader:
             return reader.operations.under_way(workflow, version)
 
-    def count_queued(self, may_take: Callable[[Operation], bool], *, most: int) -> int:
-        """Return how many operations wait that may be taken, counting no further than that matters."""
+    def count_queued(
+        self, kinds: Collection[OperationKind], may_take: Callable[[Operation], bool], *, most: int
+    ) -> int:
+        """Return how many operations of some kinds wait that may be taken, counting no further than that matters."""
         with self._registry.read() as reader:
-            return sum(1 for _ in islice(filter(may_take, reader.operations.queued()), most))
+            return sum(1 for _ in islice(filter(may_take, reader.operations.queued(kinds)), most))
 
     def get(self, uid: str, *, scope: Scope = EVERYTHING) -> Operation:
         """Return an operation.
@@ -343,6 +360,23 @@ class Operations:
                     return operation
                 time.sleep(WAIT_INTERVAL_S)
 
+    def result(
+        self, accepted: Accepted, wait_s: float, of_operation: Callable[[Operation, Mapping[str, Any]], T]
+    ) -> Accepted | T | OperationError:
+        """Return what came of a request, or what was accepted if that is not known after a time.
+
+        Args:
+            accepted: What was accepted.
+            wait_s: How long to wait.
+            of_operation: Makes the result of one that succeeded, with what was kept of it.
+        """
+        operation = self.wait(accepted.uid, wait_s)
+        if operation.state is OperationState.SUCCEEDED and operation.result is not None:
+            return of_operation(operation, operation.result)
+        if operation.state is OperationState.CANCELLED:
+            return described_error(OperationCancelled())
+        return operation.error or accepted
+
     def page(
         self,
         *,
@@ -367,24 +401,3 @@ class Operations:
         """
         with self._registry.write() as writer:
             writer.operations.forget_older(timestamp(utc_now() - KEPT), most=self._kept)
-
-
-def _begins_again(operation: Operation) -> bool:
-    """Return whether an operation whose process died is to be carried out by another one."""
-    is_wanted = operation.cancelled_by is None and HOLDER not in operation.request
-    return is_wanted and 0 < operation.attempts < MAX_ATTEMPTS
-
-
-def _failed(operation: Operation, action: AuditAction, error: OperationError) -> AuditEvent:
-    return AuditEvent(
-        origin=operation.origin,
-        action=action,
-        workflow=operation.workflow,
-        outcome=AuditOutcome.FAILED,
-        detail={"url": operation.url, "version": operation.version, "error": asdict(error)},
-    )
-
-
-def _sentence(operation: Operation) -> str:
-    what = "begin again with" if _begins_again(operation) else "end"
-    return f"{what} the interrupted registration of {operation.workflow or operation.url}"

@@ -29,7 +29,7 @@ from wfmgmt.registry.registry import Registry
 from wfmgmt.services.archives import Acquisition, ArchiveFile, naming_workflow
 from wfmgmt.services.changes import Change
 from wfmgmt.services.libraries import LibrariesCheck
-from wfmgmt.services.operations import described_error
+from wfmgmt.services.operation_records import described_error
 from wfmgmt.services.planning import registration_plan
 from wfmgmt.services.tracking import Tracker
 

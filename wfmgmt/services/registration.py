@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -19,7 +19,6 @@ from wfmgmt.domain.traffic import table_json
 from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.errors import (
     InsufficientStorage,
-    OperationCancelled,
     RuntimeUnavailable,
     ShuttingDown,
     TooManyRegistrations,
@@ -252,7 +251,7 @@ class Registration:
         attempt.tracker = running.tracker
         acquisition = self._preparation.acquisition(self._folders, running.lease, running.tracker)
         try:
-            with self._breakable(running):
+            with running.breakable(self._long_requests.is_stopping):
                 prepared = self._preparation.prepare(request, acquisition, attempt, change)
             if change.plan:
                 plan = self._preparation.plan(prepared)
@@ -266,8 +265,8 @@ class Registration:
             raise
         acquisition.keep()
         try:
-            with self._breakable(running):
-                self._load(target, running)
+            with running.breakable(self._long_requests.is_stopping) as is_broken_off:
+                self._load(target, is_broken_off)
             running.tracker.on_loaded()
             registered = self._finish(prepared, target, attempt, change, running)
         except WfmgmtError as error:
@@ -279,18 +278,6 @@ class Registration:
         running.is_made = True
         self._open_for_clients(target, registered)
         return registered
-
-    @contextmanager
-    def _breakable(self, running: RunningOperation) -> Iterator[None]:
-        """Tell apart why something that takes long was broken off: it was cancelled, or the service stops."""
-        try:
-            yield
-        except WfmgmtError as error:
-            if running.tracker.is_cancelled:
-                raise OperationCancelled from error
-            if running.may_resume and self._long_requests.is_stopping():
-                raise ShuttingDown("The server is stopping.") from error
-            raise
 
     def _claim(
         self, prepared: Prepared, acquisition: Acquisition, running: RunningOperation, change: Change
@@ -304,10 +291,7 @@ class Registration:
             running.write(writer)
         return new
 
-    def _load(self, target: LoadRequest, running: RunningOperation) -> None:
-        def is_broken_off() -> bool:
-            return self._long_requests.is_stopping() or running.tracker.is_cancelled
-
+    def _load(self, target: LoadRequest, is_broken_off: Callable[[], bool]) -> None:
         report = self._runtime.load(target, cancelled=is_broken_off)
         if report.is_out_of_space:
             raise InsufficientStorage(f"No space is left to unpack the archives of workflow {target.workflow}.")

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from wfmgmt.archives.urls import is_remote
-from wfmgmt.domain.operations import NewOperation, OperationKind
+from wfmgmt.domain.operations import NewOperation, Operation, OperationKind
 from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.domain.releases import FIRST_VERSION
 from wfmgmt.errors import WorkflowBusy
@@ -48,12 +48,12 @@ class Registered:
         }
 
     @classmethod
-    def from_result(cls, name: str, result: Mapping[str, Any], *, is_named: bool) -> Self:
-        """Return the registration of a workflow of which an operation has kept this."""
+    def of_operation(cls, operation: Operation, result: Mapping[str, Any]) -> Self:
+        """Return the registration of which an operation has kept this."""
         return cls(
-            name=name,
+            name=operation.workflow,
             version=result["version"],
-            is_named=is_named,
+            is_named=operation.request["version"] is not None,
             is_further=result["further"],
             is_default=result["default"],
             revision=result["revision"],

@@ -1,7 +1,7 @@
 """Settings of nodes while they run: worker counts, batches, time-outs and retries, over those of the spec."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome
 from wfmgmt.domain.plans import Plan, PlanAction, changes
@@ -14,9 +14,7 @@ from wfmgmt.registry.writing import Writer
 from wfmgmt.services.changes import Change
 from wfmgmt.services.enforcement import REACH_S, Enforcement
 from wfmgmt.services.planning import workers_of
-
-#: Settings that take a while to come into force.
-WORKER_COUNTS = frozenset({"min_workers", "max_workers"})
+from wfmgmt.services.worker_counts import WORKER_COUNTS, CountChange, counts, differing, override
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +26,7 @@ class Scaled:
         version: The version.
         revision: The workflow's revision.
         is_changed: Whether any setting differs from before.
-        are_counts_changed: Whether worker counts do, which takes a while.
+        operation: Identity of the operation that brings worker counts into force, which takes a while; empty without.
         min_workers: Workers that each of the nodes has at least; of the one that has most.
         is_awaited: Whether the client waits for the workers.
         is_reached: Whether the settings are in force.
@@ -39,9 +37,9 @@ class Scaled:
     version: str
     revision: int
     is_changed: bool
-    are_counts_changed: bool
     min_workers: int
     is_awaited: bool
+    operation: str = ""
     is_reached: bool = False
     problem: str = ""
 
@@ -52,6 +50,9 @@ _Rule = Callable[[LoadRequest, Mapping[str, NodeSettings]], Mapping[str, NodeSet
 
 class Scaling:
     """Changes settings of nodes; a dry run returns a plan. Thread-safe.
+
+    A change of worker counts is written at once, with the operation that follows it until the workers are up. What
+    holds already, and is not in force yet, has the operation that is at work on it.
 
     Args:
         registry: The registry.
@@ -139,7 +140,7 @@ class Scaling:
                 is_changed=bool(found.settings),
                 min_workers=found.min_workers,
                 is_awaited=wait_s is not None,
-                are_counts_changed=not WORKER_COUNTS.isdisjoint(found.changed_fields),
+                operation=_operation(writer, found, order, wait_s or 0.0),
             )
             order.change.on_made(writer, scaled)
         report = self._enforcement.pursue(found.target, scaled.revision, wait_s=wait_s or 0.0)
@@ -172,26 +173,23 @@ class _Found:
     Attributes:
         target: The workflow.
         request: The version as it is.
-        spec: What the spec says of its nodes, by name.
-        min_workers: Workers that each of its nodes which are meant will have at least.
+        nodes: Names of its nodes that are meant.
+        min_workers: Workers that each of these will have at least.
         settings: New settings of nodes, by name, where they differ.
         plan: What that changes.
     """
 
     target: WorkflowTarget
     request: LoadRequest
-    spec: Mapping[str, NodeSettings]
+    nodes: frozenset[str]
     min_workers: int
     settings: Mapping[str, NodeSettings]
     plan: Plan
 
     @property
-    def changed_fields(self) -> set[str]:
-        """Fields that differ in any node."""
-        nodes = {node.name: node for node in self.request.nodes}
-        return {
-            field for name, settings in self.settings.items() for field in _differing(nodes[name].settings, settings)
-        }
+    def now(self) -> Mapping[str, NodeSettings]:
+        """Settings of all nodes as they are, by name."""
+        return {node.name: node.settings for node in self.request.nodes}
 
 
 def _look(reader: Reader, order: _Order) -> _Found:
@@ -211,7 +209,14 @@ def _look(reader: Reader, order: _Order) -> _Found:
     minimum = max(each.min_workers for each in wanted.values())
     plan = _plan(reader, target, request, settings, is_reset=order.action is AuditAction.RESET)
     order.change.check_plan(plan)
-    return _Found(target=target, request=request, spec=spec, min_workers=minimum, settings=settings, plan=plan)
+    return _Found(
+        target=target,
+        request=request,
+        nodes=frozenset(wanted),
+        min_workers=minimum,
+        settings=settings,
+        plan=plan,
+    )
 
 
 def _plan(
@@ -246,10 +251,6 @@ def _plan(
     )
 
 
-def _differing(before: NodeSettings, after: NodeSettings) -> list[str]:
-    return [field for field, value in asdict(after).items() if value != getattr(before, field)]
-
-
 def _node(request: LoadRequest, name: str) -> Node:
     node = next((node for node in request.nodes if node.name == name), None)
     if node is None:
@@ -264,16 +265,31 @@ def _changed(node: Node, values: Mapping[str, int]) -> NodeSettings:
     return settings
 
 
+def _operation(writer: Writer, found: _Found, order: _Order, wait_s: float) -> str:
+    """Return the operation that brings worker counts into force: a new one if they differ, else one that is at work."""
+    name, version = order.name, found.request.version
+    differ = {
+        node: settings
+        for node, settings in found.settings.items()
+        if not set(WORKER_COUNTS).isdisjoint(differing(found.now[node], settings))
+    }
+    if not differ:
+        at_work = [] if found.settings else writer.operations.scaling(name, version)
+        return next((each.uid for each in at_work if not found.nodes.isdisjoint(each.request["after"])), "")
+    change = CountChange(
+        uid=found.request.uid,
+        revision=writer.revision(name) or 0,
+        wait_s=max(wait_s, found.request.startup_timeout_s),
+        before={node: counts(found.now[node]) for node in differ},
+        after={node: counts(settings) for node, settings in differ.items()},
+    )
+    return change.accept(writer, name, version, order.change)
+
+
 def _write(writer: Writer, found: _Found, order: _Order) -> None:
     """Write new settings, as far as they are not the spec's, and the audit event about them."""
     change = order.change
-    ids = writer.node_ids(found.request.uid)
-    nodes = {node.name: node.settings for node in found.request.nodes}
-    for node, settings in found.settings.items():
-        changed = {field: getattr(settings, field) for field in _differing(nodes[node], settings)}
-        spec = found.spec[node]
-        overrides = {field: None if value == getattr(spec, field) else value for field, value in changed.items()}
-        writer.override(ids[node], overrides, actor=change.origin.actor)
+    override(writer, found.request.uid, found.now, found.settings, actor=change.origin.actor)
     writer.revise(found.target.name)
     writer.record(
         AuditEvent(

@@ -1,14 +1,15 @@
 """How far a piece of work is, and the operation that it is done for."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wfmgmt.control.status_cache import StatusCache
 from wfmgmt.domain.operations import NodeProgress, OperationKind, OperationPhase, OperationState, Progress
 from wfmgmt.domain.workflow import LoadRequest
-from wfmgmt.errors import OperationCancelled, ShuttingDown
+from wfmgmt.errors import OperationCancelled, ShuttingDown, WfmgmtError
 from wfmgmt.registry.writing import Writer
 
 
@@ -41,7 +42,12 @@ class Tracker:
     def on_claimed(self, target: LoadRequest) -> None:
         """Record that a version is claimed, and what has to come up."""
         nodes = {node.name: NodeProgress(ready=0, wanted=node.settings.min_workers) for node in target.nodes}
-        self.workflow, self._target_uid = target.workflow, target.uid
+        self.workflow = target.workflow
+        self.on_loading(target.uid, nodes)
+
+    def on_loading(self, uid: str, nodes: Mapping[str, NodeProgress]) -> None:
+        """Record which nodes of a version have to come up."""
+        self._target_uid = uid
         self._progress = replace(self._progress, phase=OperationPhase.LOADING, nodes=nodes)
 
     def on_loaded(self) -> None:
@@ -56,7 +62,12 @@ class Tracker:
         report = None if status is None or uid is None else status.report(uid)
         if report is None:
             return progress
-        nodes = {name: NodeProgress(ready=each.ready, wanted=each.wanted) for name, each in report.nodes.items()}
+        nodes = {
+            # The runtime may not have read new settings yet.
+            name: NodeProgress(ready=report.nodes[name].ready, wanted=max(node.wanted, report.nodes[name].wanted))
+            for name, node in progress.nodes.items()
+            if name in report.nodes
+        }
         return replace(progress, nodes={**progress.nodes, **nodes})
 
 
@@ -85,6 +96,22 @@ class RunningOperation:
     has_ended: bool = False
     is_made: bool = False
     may_resume: bool = False
+
+    @contextmanager
+    def breakable(self, is_stopping: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
+        """Give what says whether long work is to be broken off, and tell apart why it was: by somebody, or by the stop.
+
+        Args:
+            is_stopping: Says whether the service stops.
+        """
+        try:
+            yield lambda: is_stopping() or self.tracker.is_cancelled
+        except WfmgmtError as error:
+            if self.tracker.is_cancelled:
+                raise OperationCancelled from error
+            if self.may_resume and is_stopping():
+                raise ShuttingDown("The server is stopping.") from error
+            raise
 
     def resumes_after(self, error: Exception) -> bool:
         """Return whether an error only breaks it off, so that it begins again."""

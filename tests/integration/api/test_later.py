@@ -13,7 +13,7 @@ from tests.support.factories import make_war
 from tests.support.management_api import ManagementApi, management_api
 from tests.support.service import wait_until
 from tests.support.web_files import WebFiles, web_files
-from wfmgmt.services import registration_queue
+from wfmgmt.services import operations as operations_module
 
 LATER = "POST /workflows?synchronous=false&url=seq.war"
 NODES = ("pre_processing", "m1", "post_processing")
@@ -179,7 +179,7 @@ def test_repeated_request_is_accepted_once(api: ManagementApi) -> None:
 
 def test_too_many_are_refused(api: ManagementApi, monkeypatch: pytest.MonkeyPatch) -> None:
     """With 503, as what is not there yet."""
-    monkeypatch.setattr(registration_queue, "MAX_QUEUED", 1)
+    monkeypatch.setattr(operations_module, "MAX_QUEUED", 1)
     first = api.send(LATER, 202)
     assert (
         "As many registrations as allowed wait (1)"

@@ -163,7 +163,7 @@ def test_lists_by_state_and_name_have_pages(api: ManagementApi) -> None:
         ("/workflows?node=b*a", "Parameter node: expected the name of a node, or its beginning and *"),
         ("/workflows?node=%00", "Parameter node: expected the name of a node, or its beginning and *"),
         ("/operations?state=gone", "Parameter state: expected one of queued, running, succeeded, failed, cancelled"),
-        ("/operations?kind=scale", "Parameter kind: expected one of register"),
+        ("/operations?kind=scaling", "Parameter kind: expected one of register, scale, release"),
         ("/operations?workflow=%00", "Parameter workflow: expected the name of a workflow."),
         ("/operations?limit=0", "Parameter limit: "),
         ("/operations?sate=failed", "Unknown parameter 'sate', did you mean state?"),

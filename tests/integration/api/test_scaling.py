@@ -23,8 +23,9 @@ def node(api: ManagementApi, name: str, path: str = "seq") -> dict[str, Any]:
 def test_scaling_is_answered_as_torchserve_does_for_models(seq: ManagementApi) -> None:
     """At once, once the workers are up, or when the time-out is over."""
     answer = seq.answer("PUT /workflows/seq?min_worker=2&max_worker=4", 202)
-    assert answer.get_json() == {"status": "Processing worker updates..."}
-    assert answer.headers["ETag"] == '"2"'
+    path = answer.headers["Location"]
+    assert answer.get_json() == {"status": "Processing worker updates...", "operation": path}
+    assert (answer.headers["ETag"], answer.headers["Retry-After"]) == ('"2"', "1")
     assert seq.send("PUT /workflows/seq?min_worker=3&synchronous=true") == {
         "status": "Workers scaled to 3 for workflow: seq"
     }
@@ -32,8 +33,10 @@ def test_scaling_is_answered_as_torchserve_does_for_models(seq: ManagementApi) -
         "status": "Workers scaled to 1 for workflow: seq, version: 1.0"
     }
     seq.runtime.problem = "m1: 1 of 2 workers ready"
-    assert seq.send("PUT /workflows/seq?min_worker=2&synchronous=true&timeout=0", 206) == {
+    late = seq.answer("PUT /workflows/seq?min_worker=2&synchronous=true&timeout=0", 206)
+    assert late.get_json() == {
         "status": "Workers scaling in progress...",
+        "operation": late.headers["Location"],
         "problem": "m1: 1 of 2 workers ready",
     }
     assert [revision for _, revision in seq.runtime.reached] == [2, 3, 4, 5]

@@ -1,7 +1,6 @@
 """Changes that wait for the runtime, and the threads that are left for others meanwhile."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from tests.support.management_api import FakeRuntime
 from tests.support.records import make_registry, register
 from wfmgmt.control.messages import ReachReport
 from wfmgmt.domain.releases import WorkflowTarget
-from wfmgmt.errors import RuntimeUnavailable, TooManyRegistrations
+from wfmgmt.errors import RuntimeUnavailable
 from wfmgmt.services.enforcement import MOMENT_S, REACH_S, Enforcement
 from wfmgmt.services.long_requests import LongRequests
 
@@ -52,35 +51,21 @@ def test_change_waits_for_longer_than_a_moment_only_with_a_slot(
     assert runtime.waits_s == waits_s
 
 
-def test_load_takes_a_slot_when_something_is_to_be_loaded(tmp_path: Path) -> None:
-    """What is loaded already needs none."""
+def test_only_what_is_not_loaded_is_loaded(tmp_path: Path) -> None:
+    """And who asks hears of each version before."""
     registry, runtime = make_registry(tmp_path), FakeRuntime(tmp_path)
     register(registry, "seq")
     with registry.read() as reader:
         target = reader.target("seq")
     assert target is not None
-    full = Enforcement(registry=registry, runtime=runtime, long_requests=LongRequests(0))
-    with pytest.raises(TooManyRegistrations, match="WFMGMT_WEB_THREADS"):
-        full.load(target, ("1.0",))
-    Enforcement(registry=registry, runtime=runtime, long_requests=LongRequests(1)).load(target, ("1.0",))
-    full.load(target, ("1.0",))
-    assert runtime.loads == ["seq/1.0"]
-    registry.close()
-
-
-def test_load_does_not_wait_behind_registrations(tmp_path: Path) -> None:
-    """Those that hang have slots of their own; with too few threads for that all share them."""
-    registry, runtime = make_registry(tmp_path), FakeRuntime(tmp_path)
-    register(registry, "seq")
-    with registry.read() as reader:
-        target = reader.target("seq")
-    assert target is not None
-    for changes in (0, 1):
-        long_requests = LongRequests(1, changes)
-        enforcement = Enforcement(registry=registry, runtime=runtime, long_requests=long_requests)
-        refused = nullcontext() if changes else pytest.raises(TooManyRegistrations)
-        with long_requests.registration_slot() as is_free, refused:
-            assert is_free
-            enforcement.load(target, ("1.0",))
-    assert runtime.loads == ["seq/1.0"]
+    enforcement = Enforcement(registry=registry, runtime=runtime, long_requests=LongRequests(0))
+    loading: list[str] = []
+    for _ in range(2):
+        enforcement.load(
+            target,
+            ("1.0",),
+            cancelled=lambda: False,
+            on_loading=lambda request: loading.append(request.version),
+        )
+    assert (runtime.loads, loading) == (["seq/1.0"], ["1.0"])
     registry.close()

@@ -238,8 +238,9 @@ def test_cancelled_operation_does_not_begin_again(registry: Registry, operations
     new = make_operation()
     operations.accept(new, CONFLICT, lambda _: None)
     with registry.write() as writer:
-        writer.operations.take_next("dead", lambda _: True)
-        writer.operations.cancel(new.uid, "anonymous")
+        taken = writer.operations.take_next("dead", lambda _: True)
+        assert taken is not None
+        writer.operations.cancel(taken, "anonymous")
     operations.recover()
     assert operations.get(new.uid).state is OperationState.CANCELLED
 

@@ -1,0 +1,166 @@
+"""Changes of worker counts as operations: how they come into force, and how they are taken back."""
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self
+
+from wfmgmt.domain.operations import NewOperation, NodeProgress, Operation, OperationKind
+from wfmgmt.domain.plans import Change as FieldChange
+from wfmgmt.domain.plans import changes
+from wfmgmt.domain.workflow import NodeSettings
+from wfmgmt.errors import ShuttingDown, VersionNotFound, WorkflowNotFound
+from wfmgmt.registry.registry import Registry
+from wfmgmt.registry.writing import Writer
+from wfmgmt.services.changes import Change
+from wfmgmt.services.enforcement import MOMENT_S, Enforcement, not_in_force
+from wfmgmt.services.long_requests import LongRequests
+from wfmgmt.services.tracking import RunningOperation
+
+#: Settings that take a while to come into force.
+WORKER_COUNTS = ("min_workers", "max_workers")
+#: Pause after a look at the runtime that was answered at once.
+_PAUSE_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountChange:
+    """Worker counts of nodes of a version, before and after a change.
+
+    Attributes:
+        uid: The registration of the version.
+        revision: The workflow's revision after the change.
+        wait_s: How long the workers may take.
+        before: Counts of the nodes that differ, by their names and by setting.
+        after: Those that are wanted.
+    """
+
+    uid: str
+    revision: int
+    wait_s: float
+    before: Mapping[str, Mapping[str, int]]
+    after: Mapping[str, Mapping[str, int]]
+
+    @classmethod
+    def of_operation(cls, operation: Operation) -> Self:
+        """Return the change that an operation brings into force."""
+        return cls(**{name: operation.request[name] for name in cls.__slots__})
+
+    def accept(self, writer: Writer, workflow: str, version: str, change: Change) -> str:
+        """Record the operation that brings it into force, in place of earlier ones on the same nodes; return that."""
+        for earlier in writer.operations.scaling(workflow, version):
+            if not self.after.keys().isdisjoint(earlier.request["after"]):
+                writer.operations.cancel(earlier, change.origin.actor)
+        new = NewOperation(
+            uid=uuid.uuid4().hex,
+            key=None,
+            kind=OperationKind.SCALE,
+            workflow=workflow,
+            version=version,
+            url="",
+            request={name: getattr(self, name) for name in self.__slots__} | change.stated_reason,
+            origin=change.origin,
+        )
+        writer.operations.begin(new, None)
+        return new.uid
+
+
+def counts(settings: NodeSettings) -> dict[str, int]:
+    """Return the worker counts among settings of a node."""
+    return {name: getattr(settings, name) for name in WORKER_COUNTS}
+
+
+def override(
+    writer: Writer,
+    uid: str,
+    now: Mapping[str, NodeSettings],
+    wanted: Mapping[str, NodeSettings],
+    *,
+    actor: str,
+) -> None:
+    """Write settings of nodes of a version that differ from those now, as far as they are not the spec's."""
+    ids, spec = writer.node_ids(uid), writer.spec_settings(uid)
+    for node, settings in wanted.items():
+        changed = {name: getattr(settings, name) for name in differing(now[node], settings)}
+        values = {name: None if value == getattr(spec[node], name) else value for name, value in changed.items()}
+        writer.override(ids[node], values, actor=actor)
+
+
+def differing(before: NodeSettings, after: NodeSettings) -> list[str]:
+    """Return the names of the settings that differ."""
+    return [name for name in NodeSettings.__slots__ if getattr(before, name) != getattr(after, name)]
+
+
+def take_back(writer: Writer, operation: Operation, *, actor: str) -> tuple[FieldChange, ...]:
+    """Give nodes the worker counts back that they had before an operation, unless somebody has changed them since.
+
+    Returns:
+        What that changes.
+    """
+    change = CountChange.of_operation(operation)
+    target = writer.target(operation.workflow)
+    if target is None or target.versions.get(operation.version) != change.uid:
+        return ()
+    (request,) = writer.load_requests([change.uid])
+    now = {node.name: node.settings for node in request.nodes if counts(node.settings) == change.after.get(node.name)}
+    wanted = {name: replace(settings, **change.before[name]) for name, settings in now.items()}
+    if now:
+        override(writer, change.uid, now, wanted, actor=actor)
+        writer.revise(operation.workflow)
+    return changes(
+        {"nodes": {name: settings.by_api_name() for name, settings in now.items()}},
+        {"nodes": {name: settings.by_api_name() for name, settings in wanted.items()}},
+    )
+
+
+class WorkerCounts:
+    """Brings changes of worker counts into force. Thread-safe.
+
+    Args:
+        registry: The registry.
+        enforcement: Asks the runtime.
+        long_requests: When this has to end.
+    """
+
+    def __init__(self, *, registry: Registry, enforcement: Enforcement, long_requests: LongRequests) -> None:
+        self._registry = registry
+        self._enforcement = enforcement
+        self._long_requests = long_requests
+
+    def carry_out(self, operation: Operation, running: RunningOperation) -> None:
+        """Wait until the workers are up that an operation is to start, or gone that it is to end.
+
+        Raises:
+            RuntimeUnavailable: They are not in time, or something keeps them from it; they stay wanted.
+            WorkflowNotFound, VersionNotFound: The version is not registered any more.
+            OperationCancelled: Somebody has cancelled it, or changed the counts again.
+            ShuttingDown: The server stops; the next process goes on.
+        """
+        change = CountChange.of_operation(operation)
+        nodes = {name: NodeProgress(ready=0, wanted=each["min_workers"]) for name, each in change.after.items()}
+        running.tracker.on_loading(change.uid, nodes)
+        deadline = time.monotonic() + change.wait_s
+        with running.breakable(self._long_requests.is_stopping) as is_broken_off:
+            while not self._is_reached(operation, change, is_last=time.monotonic() >= deadline):
+                time.sleep(_PAUSE_S)  # The runtime may answer at once that it is not there yet.
+                if is_broken_off():
+                    raise ShuttingDown("The server is stopping.")
+        if self._enforcement.is_loaded(change.uid):
+            running.tracker.on_loaded()
+        with self._registry.write() as writer:
+            running.check_wanted(writer)
+            running.succeed(writer, {"version": operation.version, "revision": change.revision})
+
+    def _is_reached(self, operation: Operation, change: CountChange, *, is_last: bool) -> bool:
+        with self._registry.read() as reader:
+            target = reader.target(operation.workflow)
+        if target is None:
+            raise WorkflowNotFound(operation.workflow)
+        if target.versions.get(operation.version) != change.uid:
+            raise VersionNotFound(operation.workflow, operation.version)
+        report = self._enforcement.pursue(target, change.revision, wait_s=MOMENT_S)
+        has_failed = bool(report.problem) and report.revision >= change.revision
+        if not report.reached and (is_last or has_failed):
+            raise not_in_force(target, change.revision, report.problem or "the workers are not up in time.")
+        return report.reached
