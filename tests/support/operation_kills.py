@@ -30,7 +30,7 @@ from tests.support.records import make_database
 from tests.support.service import Service, pids_of, stored_files, wait_until
 from tests.support.web_files import served_archives
 from wfmgmt.registry.registry import Registry
-from wfmgmt.services.operations import MAX_ATTEMPTS
+from wfmgmt.services.operation_records import MAX_ATTEMPTS
 from wfmgmt.services.registration_queue import HOLDER_PREFIX
 
 CLIENTS, EACH = 2, 3

@@ -28,11 +28,18 @@ class Scaled:
         status: What was done, in a sentence.
         changed: False when nothing was to be changed.
         problem: Why it is not in force yet.
+        operation: The path of the operation that brings it into force; None when it is.
     """
 
     status: str
     changed: bool = True
     problem: str | None = None
+    operation: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The identity of the operation; empty without one."""
+        return (self.operation or "").rpartition("/")[2]
 
 
 @dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)

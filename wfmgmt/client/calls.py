@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Literal, Unpack
-from urllib.parse import quote
+from typing import Any, Literal, TypeVar, Unpack
 
 from wfmgmt.client.answers import Accepted, Health, Log, LogLine, Page, Predicted, Registered, Scaled, Status, Workflow
 from wfmgmt.client.call import (
@@ -24,12 +23,13 @@ from wfmgmt.client.call import (
     reading,
     writing,
 )
-from wfmgmt.client.errors import NotReady, OperationNotFound
+from wfmgmt.client.errors import NotReady
 from wfmgmt.client.explain import Explanation
-from wfmgmt.client.operations import Operation, Operations, State, registered
+from wfmgmt.client.operations import registered, released
 from wfmgmt.client.plans import Diff, Plan
 from wfmgmt.client.traffic import Release, Released, Releases, RoutingTable, Traffic
 
+T = TypeVar("T")
 #: What the service takes to load a workflow, on top of the time that its workers have.
 _MARGIN_S = 30
 MAX_PAGE = 1000
@@ -75,52 +75,6 @@ def listed(
     return reading("/workflows", reader(Page), **query)
 
 
-def operations(
-    *,
-    state: State | None = None,
-    kind: str | None = None,
-    workflow: str | None = None,
-    after: int | None = None,
-    limit: int | None = None,
-) -> Call[Operations]:
-    """List operations, the newest first.
-
-    Args:
-        state: Of those wanted.
-        kind: Of those wanted: `register`.
-        workflow: Which they work on.
-        after: The `next_after` of the page before.
-        limit: Operations at most, 1 to 1000; 100 unless given.
-    """
-    query = {"state": state, "kind": kind, "workflow": workflow, "after": after, "limit": limit}
-    return reading("/operations", reader(Operations), **query)
-
-
-def last_operation(workflow: str, *, version: str | None = None) -> Call[Operation]:
-    """Return the last operation on a workflow, or on one version, that is under way; the last one at all if none is.
-
-    Raises:
-        OperationNotFound: When the answer is read: none is known.
-    """
-    read_page = reader(Operations)
-
-    def read(answer: Answer) -> Operation:
-        page: Operations = read_page(answer)
-        found = [each for each in page.operations if version in (None, each.version)]
-        if not found:
-            what = workflow if version is None else f"{workflow}/{version}"
-            message = f"No operation on {what} is known."
-            raise OperationNotFound(status=HTTPStatus.NOT_FOUND, message=message, body=answer.body)
-        return next((each for each in found if not each.done), found[0])
-
-    return reading("/operations", read, workflow=workflow)
-
-
-def operation(uid: str, *, wait_s: int | None = None) -> Call[Operation]:
-    """Return one operation; once it is done, or after a time, if that is given."""
-    return reading(f"/operations/{quote(uid, safe='')}", reader(Operation), wait=wait_s)
-
-
 def register(
     url: str,
     *,
@@ -155,10 +109,22 @@ def register(
     return replace(call, of_operation=partial(registered, is_named=version is not None))
 
 
-def later(call: Call[Any]) -> Call[Accepted]:
-    """Return the request that has a registration carried out later: `client.send(calls.later(calls.register(…)))`."""
-    read: Callable[[Answer], Accepted] = reader(Accepted)
-    return replace(call, query={**call.query, **given(synchronous=False)}, takes_s=0, read=read, of_operation=None)
+def later(call: Call[T]) -> Call[Accepted | T]:
+    """Return the request that has a change carried out later: `client.send(calls.later(calls.set_default(…)))`.
+
+    Registrations always are; releases that have nothing to load are made at once.
+    """
+    return replace(or_accepted(call), query={**call.query, **given(synchronous=False)}, takes_s=0)
+
+
+def or_accepted(call: Call[T]) -> Call[Accepted | T]:
+    """Return the request of which the operation is the value, should the service make one of it to be done later."""
+    read_accepted: Callable[[Answer], Accepted] = reader(Accepted)
+
+    def read(answer: Answer) -> Accepted | T:
+        return read_accepted(answer) if answer.status == HTTPStatus.ACCEPTED else call.read(answer)
+
+    return replace(call, read=read, of_operation=None)  # type: ignore[return-value, arg-type] # it reads more now
 
 
 def describe(name: str, *, version: str | None = None) -> Call[Workflow]:
@@ -238,7 +204,7 @@ def release(name: str, number: int) -> Call[Release]:
 
 def set_default(name: str, version: str, **options: Unpack[WriteOptions]) -> Call[Released]:
     """Send all requests to one version; answered when they go there."""
-    return writing("PUT", f"{path_of(name, version)}/set-default", reader(Released), **options)
+    return _releasing("PUT", f"{path_of(name, version)}/set-default", **options)
 
 
 def traffic(name: str) -> Call[Traffic]:
@@ -249,23 +215,36 @@ def traffic(name: str) -> Call[Traffic]:
 def set_traffic(name: str, table: RoutingTable | Mapping[str, Any], **options: Unpack[WriteOptions]) -> Call[Released]:
     """Say which version gets which share, in a table or its JSON; answered when requests go that way."""
     body = as_json(table) if isinstance(table, RoutingTable) else table
-    return writing("PUT", f"{path_of(name)}/traffic", reader(Released), body=body, **options)
+    return _releasing("PUT", f"{path_of(name)}/traffic", body=body, **options)
 
 
 def set_share(name: str, version: str, weight: int, **options: Unpack[WriteOptions]) -> Call[Released]:
     """Give one version a share, in percent, which the default version gives up."""
     query = given(version=version, weight=weight)
-    return writing("PUT", f"{path_of(name)}/traffic", reader(Released), query=query, **options)
+    return _releasing("PUT", f"{path_of(name)}/traffic", query=query, **options)
 
 
 def rollout(name: str, action: RolloutAction, **options: Unpack[WriteOptions]) -> Call[Released]:
     """Pause a rollout, resume it, give the candidate everything at once, or give it nothing."""
-    return writing("POST", f"{path_of(name)}/rollout", reader(Released), query=given(action=action), **options)
+    return _releasing("POST", f"{path_of(name)}/rollout", query=given(action=action), **options)
 
 
 def rollback(name: str, *, to: int | None = None, **options: Unpack[WriteOptions]) -> Call[Released]:
     """Repeat the release before the current one, or an older one by its number."""
-    return writing("POST", f"{path_of(name)}/rollback", reader(Released), query=given(to=to), **options)
+    return _releasing("POST", f"{path_of(name)}/rollback", query=given(to=to), **options)
+
+
+def _releasing(
+    method: str,
+    path: str,
+    *,
+    query: Mapping[str, str] | None = None,
+    body: object = None,
+    **options: Unpack[WriteOptions],
+) -> Call[Released]:
+    """Return a request for a release, which is an operation when it has to load versions."""
+    call: Call[Released] = writing(method, path, reader(Released), query=query, body=body, **options)
+    return replace(call, of_operation=released)
 
 
 def scale(
@@ -287,7 +266,8 @@ def scale(
         node: The node.
         min_workers: Workers that are always up; as it is unless given.
         max_workers: Workers at most; as it is unless given.
-        wait: Whether to wait for the workers; a `NotReady` says that they took too long.
+        wait: Whether to wait for the workers; a `NotReady` says that they took too long. If not, the answer has the
+            `id` of the operation that follows them.
         timeout_s: How long the service waits for them.
         options: What every change takes.
     """
@@ -320,11 +300,6 @@ def update(
 def reset(name: str, node: str, *, version: str | None = None, **options: Unpack[WriteOptions]) -> Call[Scaled]:
     """Give a node the settings of the spec back."""
     return writing("DELETE", f"{path_of(name, version, node)}/overrides", reader(Scaled), **options)
-
-
-def cancel(uid: str, **options: Unpack[WriteOptions]) -> Call[Accepted]:
-    """Cancel an operation; nothing of it is left when it is done."""
-    return writing("POST", f"/operations/{quote(uid, safe='')}/cancel", reader(Accepted), **options)
 
 
 def planned(call: Call[Any]) -> Call[Plan]:
@@ -376,7 +351,7 @@ def predict(
 def _scaled(answer: Answer) -> Scaled:
     scaled: Scaled = reader(Scaled)(answer)
     if answer.status == HTTPStatus.PARTIAL_CONTENT:
-        raise NotReady(scaled.status if scaled.problem is None else f"{scaled.status} {scaled.problem}")
+        raise NotReady(" ".join(filter(None, (scaled.status, scaled.problem, scaled.operation))))
     return scaled
 
 

@@ -7,7 +7,7 @@ from functools import wraps
 from http import HTTPStatus
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, get_args
 
-from wfmgmt.client import archive_calls, calls, token_calls
+from wfmgmt.client import archive_calls, calls, operation_calls, token_calls
 from wfmgmt.client.answers import Accepted, ListedWorkflow, Workflow
 from wfmgmt.client.call import Call, Plane, reader
 from wfmgmt.client.connection import Connection
@@ -103,10 +103,10 @@ class Client:
     ping = _sending(calls.ping)
     page = _sending(calls.page)
     listed = _sending(calls.listed)
-    operations = _sending(calls.operations)
-    operation = _sending(calls.operation)
-    last_operation = _sending(calls.last_operation)
-    cancel = _sending(calls.cancel)
+    operations = _sending(operation_calls.operations)
+    operation = _sending(operation_calls.operation)
+    last_operation = _sending(operation_calls.last_operation)
+    cancel = _sending(operation_calls.cancel)
     archives = _sending(archive_calls.archives)
     archive = _sending(archive_calls.archive)
     upload = _sending(archive_calls.upload)
@@ -139,7 +139,8 @@ class Client:
 
     def register_later(self, url: str, **arguments: Any) -> Accepted:  # noqa: ANN401 - those of `register`
         """Have a workflow registered by the service on its own, with the arguments of `register`."""
-        return self.send(calls.later(calls.register(url, **arguments)))
+        accepted: Any = self.send(calls.later(calls.register(url, **arguments)))  # No registration is made at once.
+        return accepted  # type: ignore[no-any-return] # as above
 
     def wait(self, uid: str, timeout_s: float) -> Operation:
         """Wait until an operation is done, and return it.

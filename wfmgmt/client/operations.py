@@ -8,7 +8,8 @@ from pydantic.dataclasses import dataclass
 
 from wfmgmt.client.answers import Registered
 from wfmgmt.client.call import CAMEL_CASE
-from wfmgmt.client.errors import ConflictStatus, Refused
+from wfmgmt.client.errors import ConflictStatus, MalformedAnswer, Refused
+from wfmgmt.client.traffic import Release, Released
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Phase = Literal["fetching", "checking", "loading", "switching"]
@@ -51,16 +52,20 @@ class OperationResult:
     """What came of an operation.
 
     Attributes:
-        version: The version that was registered.
-        default: Whether it had the largest share of the requests then.
         revision: The workflow's revision then.
-        warnings: Settings of the spec and of models' configuration files that have no effect.
+        version: The version that was registered or scaled.
+        default: Whether the registered version had the largest share of the requests then.
+        warnings: Settings of the registered spec and of models' configuration files that have no effect.
+        release: The release that was made.
+        changed: Whether the release is new; the table that is wanted may have held already.
     """
 
-    version: str
-    default: bool
     revision: int
-    warnings: tuple[str, ...]
+    version: str = ""
+    default: bool = False
+    warnings: tuple[str, ...] = ()
+    release: Release | None = None
+    changed: bool = True
 
 
 @dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
@@ -69,10 +74,10 @@ class Operation:
 
     Attributes:
         id: By which it is found again.
-        kind: What it does: `register`.
+        kind: What it does: `register`, `scale` or `release`.
         workflow: Name of the workflow; empty while that is not known.
-        version: The version.
-        url: The archive, without credentials and query.
+        version: The version; empty for a release of several.
+        url: The archive, without credentials and query; empty unless one is registered.
         state: Where it stands.
         done: Whether its state is final.
         phase: What it is at, or was at when it ended; None while it is queued.
@@ -129,6 +134,35 @@ def registered(operation: Operation, *, is_named: bool) -> Registered:
     Raises:
         Refused: It failed, or was cancelled.
     """
+    result = _result(operation)
+    return Registered(
+        status=f"Workflow {operation.workflow} has been registered and scaled successfully.",
+        version=operation.version if is_named else None,
+        default=result.default if is_named else None,
+        warnings=result.warnings,
+    )
+
+
+def released(operation: Operation) -> Released:
+    """Return the answer to a release that the service has made as an operation.
+
+    Raises:
+        Refused: It failed, or was cancelled.
+        MalformedAnswer: It is no release.
+    """
+    result = _result(operation)
+    if result.release is None:
+        raise MalformedAnswer(f"Operation {operation.id} is no release.")
+    verb = "is in force" if result.changed else "was in force already"
+    return Released(
+        status=f'Release {result.release.number} {verb} for workflow "{operation.workflow}"',
+        release=result.release,
+        changed=result.changed,
+    )
+
+
+def _result(operation: Operation) -> OperationResult:
+    """Return what came of an operation that is done."""
     path = f"/operations/{operation.id}"
     if (error := operation.error) is not None:
         kind = Refused.classes.get(error.type, Refused)
@@ -137,9 +171,4 @@ def registered(operation: Operation, *, is_named: bool) -> Registered:
         raise ConflictStatus(
             status=HTTPStatus.CONFLICT, message=f"The operation was {operation.state}.", operation=path
         )
-    return Registered(
-        status=f"Workflow {operation.workflow} has been registered and scaled successfully.",
-        version=operation.version if is_named else None,
-        default=operation.result.default if is_named else None,
-        warnings=operation.result.warnings,
-    )
+    return operation.result

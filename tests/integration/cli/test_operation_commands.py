@@ -9,13 +9,33 @@ from tests.support.fake_service import FakeService, Reply, Request
 from tests.support.operation_answers import ACCEPTED, FAILED, FAILURE, LOADING, OPERATION, SUCCEEDED
 from wfmgmt.cli.main import main
 
+RELEASE: dict[str, Any] = {
+    "number": 7,
+    "at": "2026-11-23T20:53:36.386429Z",
+    "actor": "anonymous",
+    "reason": "",
+    "previous": None,
+    "kind": "rollback",
+    "routes": [{"version": "2.0", "weight": 100}],
+    "mirror": None,
+    "sticky": None,
+    "guard": None,
+    "steps": None,
+    "paused": False,
+}
+RELEASED = {"status": "Release 7 is in force", "release": RELEASE}
+
 
 def run(arguments: list[str], *bodies: Any) -> tuple[int, list[Request]]:
     """Run a command against a service that gives one answer after the other; return its code, and what it sent."""
     replies = iter(bodies)
-    with FakeService(lambda _: Reply(body=next(replies))) as service:
+    with FakeService(lambda _: _reply(next(replies))) as service:
         code = main([*arguments, "--url", service.url])
     return code, service.requests
+
+
+def _reply(body: Any) -> Reply:
+    return Reply(status=202 if body.keys() == ACCEPTED.keys() else 200, body=body)
 
 
 def test_registration_is_left_to_the_service(capfd: pytest.CaptureFixture[str]) -> None:
@@ -152,3 +172,45 @@ def test_operation_is_cancelled(capfd: pytest.CaptureFixture[str]) -> None:
     assert (code, capfd.readouterr().out) == (0, "Cancelling the operation...\n")
     assert (request.line, request.query) == (f"POST /operations/{'a' * 32}/cancel", {"reason": "wrong one"})
     assert request.headers["idempotency-key"]
+
+
+RELEASES = ("set-default seq 2.0", "traffic seq 2.0=100", "rollback seq", "rollout seq promote")
+
+
+@pytest.mark.parametrize("command", RELEASES)
+def test_release_is_left_to_the_service(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """The command ends with what `wait` takes, or with the release if there was nothing to load."""
+    accepted = Reply(status=202, body={**ACCEPTED, "status": "Processing the release..."})
+    with FakeService(lambda _: accepted) as service:
+        assert main([*command.split(), "--no-wait", "--url", service.url]) == 0
+    assert capfd.readouterr().out == f"Processing the release... {'a' * 32}\n"
+    assert service.requests[0].query["synchronous"] == "false"
+    with FakeService(lambda _: Reply(body=RELEASED)) as service:
+        assert main([*command.split(), "--no-wait", "--url", service.url]) == 0
+    assert capfd.readouterr().out == "Release 7 is in force\n"
+
+
+@pytest.mark.parametrize(("last", "code", "said"), [(SUCCEEDED, 0, ""), (FAILED, 1, f": {FAILURE['message']}")])
+@pytest.mark.parametrize("command", RELEASES)
+def test_release_that_the_service_left_for_later_is_waited_for(
+    command: str, last: Any, code: int, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As a registration is."""
+    last = {**last, "kind": "release", "version": "", "url": ""}
+    replies = iter([Reply(status=202, body=ACCEPTED), Reply(body=LOADING), Reply(body=last)])
+    with FakeService(lambda _: next(replies)) as service:
+        assert main([*command.split(), "--url", service.url]) == code
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == (f"release seq {last['state']}{said}\n", "loading: 1/2 workers\n")
+    assert "synchronous" not in service.requests[0].query
+
+
+def test_scaling_names_its_operation(capfd: pytest.CaptureFixture[str]) -> None:
+    """Without waiting, and when the workers took too long."""
+    scaled = {"status": "Processing worker updates...", "operation": ACCEPTED["operation"]}
+    with FakeService(lambda _: Reply(status=202, body=scaled)) as service:
+        assert main(["scale", "seq", "--min", "2", "--no-wait", "--url", service.url]) == 0
+    assert capfd.readouterr().out == f"Processing worker updates... {'a' * 32}\n"
+    with FakeService(lambda _: Reply(status=206, body=scaled)) as service:
+        assert main(["scale", "seq", "--min", "2", "--url", service.url]) == 1
+    assert capfd.readouterr().err.endswith(f"{ACCEPTED['operation']}\n")

@@ -300,3 +300,26 @@ def test_failure_of_what_was_carried_out_later_is_raised(
     ):
         client.register("seq.war")
     assert (raised.value.status, raised.value.operation) == (status, ACCEPTED["operation"])
+
+
+def test_release_that_is_made_later_is_waited_for() -> None:
+    """It returns the release, as if the service had made it at once."""
+    release = {
+        "number": 7,
+        "at": "2026-11-23T20:53:36.386429Z",
+        "actor": "anonymous",
+        "reason": "",
+        "previous": None,
+        "kind": "set-default",
+        "routes": [{"version": "2.0", "weight": 100}],
+        "mirror": None,
+        "sticky": None,
+        "guard": None,
+        "steps": None,
+        "paused": False,
+    }
+    result = {"revision": 3, "release": release, "changed": True}
+    with left_for_later({"kind": "release", "result": result}) as service, Client(service.url) as client:
+        released = client.set_default("seq", "2.0")
+    assert (released.release.number, released.changed) == (7, True)
+    assert released.status == 'Release 7 is in force for workflow "seq"'

@@ -4,18 +4,19 @@ import argparse
 import re
 import time
 from datetime import UTC, datetime
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from wfmgmt.cli.remote.arguments import OPERATIONS, OPERATIONS_AND_NAMES, completed
 from wfmgmt.cli.remote.command import ExitCode, RemoteCommand, write_options
 from wfmgmt.cli.remote.progress import step
 from wfmgmt.cli.remote.text import table
-from wfmgmt.client import calls
+from wfmgmt.client import calls, operation_calls
 from wfmgmt.client.answers import Accepted
 from wfmgmt.client.call import Call
 from wfmgmt.client.operations import Operation, Operations, State
 from wfmgmt.logs import escaped
 
+T = TypeVar("T")
 #: What operations have and no workflow is likely to have.
 _ID = re.compile(r"[0-9a-f]{32}")
 #: How long the service is asked to wait for the end of an operation, and the pause before it is asked again.
@@ -24,7 +25,7 @@ _LOOK_S, _POLL_S = 1, 0.2
 
 def _operations_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", choices=get_args(State), help="only those in this state")
-    parser.add_argument("--kind", help="only those of this kind, as register")
+    parser.add_argument("--kind", help="only those of this kind: register, scale or release")
     parser.add_argument("--workflow", metavar="NAME", help="only those on this workflow")
     parser.add_argument("-n", "--limit", type=int, metavar="N", help="how many, 100 unless given")
 
@@ -44,13 +45,15 @@ def _wait_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _wait(options: argparse.Namespace) -> Call[Operation]:
     if _ID.fullmatch(options.id):
-        return calls.operation(options.id, wait_s=_LOOK_S)
+        return operation_calls.operation(options.id, wait_s=_LOOK_S)
     workflow, _, version = options.id.partition("/")
-    return calls.last_operation(workflow, version=version or None)
+    return operation_calls.last_operation(workflow, version=version or None)
 
 
 def _operations(options: argparse.Namespace) -> Call[Operations]:
-    return calls.operations(state=options.state, kind=options.kind, workflow=options.workflow, limit=options.limit)
+    return operation_calls.operations(
+        state=options.state, kind=options.kind, workflow=options.workflow, limit=options.limit
+    )
 
 
 def _operations_text(_: argparse.Namespace, answer: Operations) -> str:
@@ -64,13 +67,13 @@ def _row(operation: Operation) -> tuple[object, ...]:
         operation.id,
         operation.kind,
         operation.workflow or "-",
-        operation.version,
+        operation.version or "-",
         operation.state,
         operation.phase or "-",
         step("", operation.progress).text,
         f"{took.total_seconds():.1f}",
         operation.actor,
-        operation.url,
+        operation.url or "-",
         "-" if operation.error is None else operation.error.message,
     )
 
@@ -81,20 +84,57 @@ def next_look(answer: Accepted | Operation) -> Call[Operation] | None:
         if answer.done:
             return None
         time.sleep(_POLL_S)  # The service does not wait itself while too many others do.
-    return calls.operation(answer.id, wait_s=_LOOK_S)
+    return operation_calls.operation(answer.id, wait_s=_LOOK_S)
 
 
 def ended_text(_: argparse.Namespace, operation: Operation) -> str:
     """Return how an operation ended."""
     error = "" if operation.error is None else f": {operation.error.message}"
-    return escaped(
-        f"{operation.kind} {operation.workflow or operation.url} {operation.version} {operation.state}{error}"
-    )
+    about = (operation.kind, operation.workflow or operation.url, operation.version, operation.state)
+    return escaped(f"{' '.join(filter(None, about))}{error}")
 
 
 def ended_code(operation: Operation) -> ExitCode:
     """Return the exit code that stands for the end of an operation."""
     return ExitCode.DONE if operation.state == "succeeded" else ExitCode.FAILED
+
+
+def followed(command: RemoteCommand[T]) -> RemoteCommand[Any]:
+    """Return a command whose change may be an operation: that is followed to its end with `--wait`, else named."""
+
+    def call(options: argparse.Namespace) -> Call[Any]:
+        made = command.call(options)
+        if options.dry_run or not made.is_write:
+            return made
+        return calls.or_accepted(made) if options.wait else calls.later(made)
+
+    def show(options: argparse.Namespace, answer: Any) -> str:  # noqa: ANN401 - of the command, or an operation
+        match answer:
+            case Operation():
+                return ended_text(options, answer)
+            case Accepted():
+                return f"{escaped(answer.status)} {answer.id}"
+        return command.show(options, answer)
+
+    def names(options: argparse.Namespace, answer: Any) -> list[str]:  # noqa: ANN401 - as above
+        return [answer.id] if isinstance(answer, Accepted | Operation) else command.names(options, answer)
+
+    def following(options: argparse.Namespace, answer: Any) -> Call[Operation] | None:  # noqa: ANN401 - as above
+        return next_look(answer) if options.wait and isinstance(answer, Accepted | Operation) else None
+
+    def code(answer: Any) -> ExitCode:  # noqa: ANN401 - as above
+        return ended_code(answer) if isinstance(answer, Operation) else command.code(answer)
+
+    return RemoteCommand(
+        arguments=command.arguments,
+        call=call,
+        show=show,
+        names=names,
+        following=following,
+        is_looking=True,
+        code=code,
+        is_write=True,
+    )
 
 
 COMMANDS: dict[str, RemoteCommand[Any]] = {
@@ -106,7 +146,7 @@ COMMANDS: dict[str, RemoteCommand[Any]] = {
     ),
     "cancel": RemoteCommand(
         arguments=_id_argument,
-        call=lambda options: calls.cancel(options.id, **write_options(options)),
+        call=lambda options: operation_calls.cancel(options.id, **write_options(options)),
         show=lambda _, answer: escaped(answer.status),
         names=lambda _, answer: [answer.id],
         is_write=True,

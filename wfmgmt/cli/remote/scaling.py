@@ -9,6 +9,7 @@ from wfmgmt.cli.remote.workflows import status_text
 from wfmgmt.client import calls
 from wfmgmt.client.answers import Scaled
 from wfmgmt.client.call import Call
+from wfmgmt.logs import escaped
 
 
 def _scale_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,11 +58,15 @@ def _update(options: argparse.Namespace) -> Call[Scaled]:
     return calls.update(workflow, options.node, version=version, **settings, **write_options(options))
 
 
+def _scaled_text(_: argparse.Namespace, scaled: Scaled) -> str:
+    return escaped(" ".join(filter(None, (scaled.status, scaled.id))))
+
+
 COMMANDS: dict[str, RemoteCommand[Any]] = {
     "scale": RemoteCommand(
         arguments=_scale_arguments,
         call=_scale,
-        show=status_text,
+        show=_scaled_text,
         names=lambda options, _: [str(options.name)],
         is_write=True,
     ),

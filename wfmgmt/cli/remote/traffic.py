@@ -11,6 +11,7 @@ from typing import Any
 
 from wfmgmt.cli.remote.arguments import FILES, completed, workflow_argument
 from wfmgmt.cli.remote.command import RemoteCommand, write_options
+from wfmgmt.cli.remote.operations import followed
 from wfmgmt.cli.remote.text import milliseconds, properties, shares, table
 from wfmgmt.client import calls
 from wfmgmt.client.call import Call, as_json
@@ -173,28 +174,36 @@ COMMANDS: dict[str, RemoteCommand[Any]] = {
         following=_earlier_releases,
         joined=lambda pages: tuple(chain.from_iterable(pages)),
     ),
-    "set-default": RemoteCommand(
-        arguments=_set_default_arguments,
-        call=lambda options: calls.set_default(options.name, options.version, **write_options(options)),
-        show=_released_text,
-        names=lambda options, _: [f"{options.name}/{options.version}"],
-        is_write=True,
+    "set-default": followed(
+        RemoteCommand(
+            arguments=_set_default_arguments,
+            call=lambda options: calls.set_default(options.name, options.version, **write_options(options)),
+            show=_released_text,
+            names=lambda options, _: [f"{options.name}/{options.version}"],
+            is_write=True,
+        )
     ),
-    "traffic": RemoteCommand(
-        arguments=_traffic_arguments, call=_traffic, show=_traffic_text, names=_traffic_names, is_write=True
+    "traffic": followed(
+        RemoteCommand(
+            arguments=_traffic_arguments, call=_traffic, show=_traffic_text, names=_traffic_names, is_write=True
+        )
     ),
-    "rollout": RemoteCommand(
-        arguments=_rollout_arguments,
-        call=lambda options: calls.rollout(options.name, options.action, **write_options(options)),
-        show=_released_text,
-        names=lambda options, _: [options.name],
-        is_write=True,
+    "rollout": followed(
+        RemoteCommand(
+            arguments=_rollout_arguments,
+            call=lambda options: calls.rollout(options.name, options.action, **write_options(options)),
+            show=_released_text,
+            names=lambda options, _: [options.name],
+            is_write=True,
+        )
     ),
-    "rollback": RemoteCommand(
-        arguments=_rollback_arguments,
-        call=lambda options: calls.rollback(options.name, to=options.to, **write_options(options)),
-        show=_released_text,
-        names=lambda options, _: [options.name],
-        is_write=True,
+    "rollback": followed(
+        RemoteCommand(
+            arguments=_rollback_arguments,
+            call=lambda options: calls.rollback(options.name, to=options.to, **write_options(options)),
+            show=_released_text,
+            names=lambda options, _: [options.name],
+            is_write=True,
+        )
     ),
 }
