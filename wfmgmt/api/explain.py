@@ -7,13 +7,13 @@ from flask import Blueprint, Response, request
 
 from wfmgmt.api.operations import operation_path
 from wfmgmt.domain.explaining.facts import LastLine, NodeFacts, Problem
-from wfmgmt.domain.explaining.words import saturation
+from wfmgmt.domain.explaining.words import amount, saturation
 from wfmgmt.http.answers import json_body
 from wfmgmt.logs import escaped
 from wfmgmt.services.explaining import Explaining, Explanation
 
 _TYPES = ("application/json", "text/plain")
-#: Lines of a traceback that the text shows.
+#: Lines of the last traceback of a node that the text shows.
 _TRACEBACK_LINES = 4
 
 
@@ -101,7 +101,7 @@ def _lines(explanation: Explanation) -> Iterator[str]:
 
 
 def _node_lines(node: NodeFacts) -> Iterator[str]:
-    figures = [f"{node.ready} of {node.wanted} workers up"]
+    figures = [f"{node.ready} of {amount(node.wanted, 'worker')} up"]
     if (busy := saturation(node)) is not None:
         figures.append(busy)
     if node.requests is not None:
@@ -109,15 +109,17 @@ def _node_lines(node: NodeFacts) -> Iterator[str]:
     if node.p50_ms is not None and node.p99_ms is not None:
         figures.append(f"p50 {node.p50_ms:.4g} ms, p99 {node.p99_ms:.4g} ms")
     yield f"{node.kind.value} {node.name}: {'; '.join(figures)}"
+    traced = next((line for line in reversed(node.lines) if "\n" in line.text.rstrip()), None)
     for line in node.lines:
-        yield from _log_lines(line)
+        yield from _log_lines(line, traceback_lines=_TRACEBACK_LINES if line is traced else 0)
 
 
-def _log_lines(line: LastLine) -> Iterator[str]:
+def _log_lines(line: LastLine, *, traceback_lines: int) -> Iterator[str]:
     first, *rest = line.text.rstrip().split("\n")
     who = "" if line.pid is None else f" [{line.pid}]"
     yield f"    {line.at} {line.level.upper()}{who} {first}"
-    yield from (f"        {each}" for each in rest[-_TRACEBACK_LINES:])
+    rest = [each for each in rest if each.strip("^~ ")]  # What only marks a part of the line above.
+    yield from (f"        {each}" for each in rest[max(len(rest) - traceback_lines, 0) :])
 
 
 def _diff_lines(diff: Mapping[str, Any]) -> Iterator[str]:

@@ -47,7 +47,7 @@ EXPLAIN_SCHEMAS: dict[str, Any] = {
             "failures": _null(_COUNT, f"Those that failed; {_UNKNOWN}"),
             "p50Ms": _null({"type": "number"}, "Milliseconds that half of them took at most; null without any"),
             "p99Ms": _null({"type": "number"}, "The same of 99 of 100"),
-            "lines": _list(ref("LogLine"), "The last lines of the log about it, and its last error"),
+            "lines": _list(ref("LogLine"), "The last lines of the log about it, and its last warning and error"),
         }
     ),
     "LastChange": _object({"at": _TIME, "actor": _TEXT, "action": _TEXT}),
@@ -68,6 +68,7 @@ EXPLAIN_SCHEMAS: dict[str, Any] = {
 _EXPLAINED = answer(
     "The explanation; text for people with `Accept: text/plain`",
     {"application/json": {"schema": ref("Explanation")}, "text/plain": {"schema": _TEXT}},
+    Vary={"description": "`Accept`, since that chooses the form", "required": True, "schema": _TEXT},
 )
 
 

@@ -63,7 +63,7 @@ class Refused(ClientError):
         retry_after_s: int | None = None,
         body: bytes = b"",
     ) -> None:
-        super().__init__(f"{message} {hint}" if hint else message)
+        super().__init__(f"{message.removesuffix('.')}. {hint}" if hint else message)
         self.status = status
         self.type = type_
         self.message = message

@@ -42,7 +42,7 @@ class ExplainedNode:
         failures: Those that failed.
         p50_ms: Milliseconds that half of them took at most.
         p99_ms: The same of 99 of 100.
-        lines: The last lines of the log about it, and its last error.
+        lines: The last lines of the log about it, and its last warning and error.
     """
 
     name: str

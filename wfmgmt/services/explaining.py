@@ -19,10 +19,10 @@ from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.operations import Operation, OperationState
 from wfmgmt.domain.plans import version_diff
 from wfmgmt.domain.releases import WorkflowTarget
-from wfmgmt.domain.workflow import Node
+from wfmgmt.domain.workflow import SETTINGS, Node
 from wfmgmt.errors import RuntimeUnavailable, VersionNotFound, WorkflowNotFound
 from wfmgmt.registry.reading import Reader
-from wfmgmt.registry.records import LastChange
+from wfmgmt.registry.records import LastChange, WorkflowDetail
 from wfmgmt.registry.registry import Registry, utc_now
 from wfmgmt.services.inspection import InspectedWorkflow, Inspection
 
@@ -165,6 +165,7 @@ class Explaining:
         workflow, report = inspected.workflow, inspected.report
         figures = self._figures.report(workflow.workflow_uid, workflow.version)
         lines, silence = self._last_lines(workflow.name, workflow.version)
+        is_loaded = report is not None and report.state.is_loaded
         unfinished = [each for each in recorded.operations if not each.state.is_done]
         is_unknown = bool(silence) and report is None and workflow.version in workflow.release.table.versions
         measured = {} if inspected.figures is None else inspected.figures.nodes
@@ -195,10 +196,12 @@ class Explaining:
             is_out_of_space=report is not None and report.is_out_of_space,
             startup_timeout_s=recorded.startup_timeout_s,
             enforced_release=None if figures is None else figures.release,
+            unreached=self._unreached(workflow) if is_loaded and not silence else "",
             failed_routes=self._failed_routes(inspected, recorded.target),
             queue_size=self._queue_size,
             archive=workflow.archive.file,
             archive_file=inspected.store_files[workflow.archive].value,
+            changed_at=None if recorded.last_change is None else recorded.last_change.at,
             drift=None if recorded.drift is None else (recorded.drift.at, _drift_text(recorded.drift.detail)),
             operations=unfinished,
             failed_operation=_failed_since(recorded.operations, recorded.last_change),
@@ -215,6 +218,13 @@ class Explaining:
         for line in report.lines:
             by_node[line.node].append(_last_line(line))
         return by_node, ""
+
+    def _unreached(self, workflow: WorkflowDetail) -> str:
+        """Return why settings that were changed are not in force, as far as is known."""
+        try:
+            return self._runtime.reach(workflow.workflow_uid, workflow.key.revision, 0).problem
+        except RuntimeUnavailable:
+            return ""
 
     def _failed_routes(self, inspected: InspectedWorkflow, target: WorkflowTarget | None) -> dict[str, str]:
         """Return the other versions that the release names and that did not come up, with the reasons."""
@@ -235,10 +245,14 @@ class Explaining:
 
 
 def _name_failed(error: WorkflowNotFound | VersionNotFound, operations: Sequence[Operation]) -> None:
-    """Have an error say that the last registration failed, if it did."""
+    """Have an error say that the last registration failed or was cancelled, if it was."""
     last = operations[0] if operations else None
-    if last is not None and last.state is OperationState.FAILED and last.error is not None:
-        error.operation = last.uid
+    if last is None or last.state is OperationState.SUCCEEDED:
+        return
+    error.operation = last.uid
+    if last.state is OperationState.CANCELLED:
+        error.hint = f"Its last registration was cancelled at {last.ended_at} by {last.cancelled_by or 'the service'}."
+    elif last.error is not None:
         error.hint = f"Its last registration failed at {last.ended_at}: {last.error.message}"
 
 
@@ -282,6 +296,7 @@ def _node_facts(
         name=node.name,
         kind=node.kind,
         settings=node.settings,
+        overridden=[setting.api_name for setting in SETTINGS if setting.field in node.overridden],
         ready=report.ready,
         wanted=report.wanted,
         error=failure or report.error,

@@ -14,7 +14,8 @@ MAX_NODE_BYTES, MAX_BYTES = 48 * 1024, 64 * 1024 * 1024
 MAX_MESSAGE_CHARS, MAX_TRACEBACK_CHARS = 1_000, 3_000
 #: What each line costs beside its text.
 LINE_BYTES = 100
-_ERRORS = frozenset({"error", "critical"})
+#: What is kept of each of these levels is the last line at least.
+_KEPT_LEVELS = frozenset({"warning", "error", "critical"})
 
 
 class NodeLogs(logging.Handler):
@@ -63,7 +64,7 @@ class NodeLogs(logging.Handler):
             version: Its version.
             node: The only node; all of them unless given.
             lines: Lines at most.
-            per_node: Lines of each node at most, and its last error if that is none of them.
+            per_node: Lines of each node at most, and its last warning and error if those are none of them.
         """
         self.acquire()
         try:
@@ -105,12 +106,11 @@ class _NodeLog:
 
 
 def _newest(lines: list[LogLine], most: int | None) -> list[LogLine]:
-    """Return the last lines, and before them the last error; all lines unless there is a bound."""
+    """Return the last lines, and before them the last warning and error; all lines unless there is a bound."""
     if most is None:
         return lines
-    older, newest = lines[:-most], lines[-most:]
-    errors = [line for line in lines if line.level in _ERRORS]
-    return ([errors[-1]] if errors and errors[-1] in older else []) + newest
+    last = {line.level: line for line in lines if line.level in _KEPT_LEVELS}.values()
+    return [line for line in lines[:-most] if any(line is each for each in last)] + lines[-most:]
 
 
 def _bytes(line: str) -> int:

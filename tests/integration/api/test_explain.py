@@ -18,7 +18,7 @@ def test_explanation_says_what_is_known(two: ManagementApi) -> None:
 def test_explanation_is_text_for_those_who_prefer_that(two: ManagementApi) -> None:
     """Anybody else gets JSON."""
     answer = two.answer("GET /workflows/seq/explain", headers={"Accept": "text/plain"})
-    assert answer.content_type == "text/plain; charset=utf-8"
+    assert (answer.content_type, answer.headers["Vary"]) == ("text/plain; charset=utf-8", "Accept")
     text = answer.get_data(as_text=True)
     assert text.startswith("seq 1.0 is ")
     assert "Last change: register-version by anonymous at " in text
@@ -43,6 +43,15 @@ def test_failed_registration_is_named(api: ManagementApi) -> None:
     assert "the test makes it fail" in error["hint"]
     assert error["operation"].startswith("/operations/")
     assert "hint" not in api.send("GET /workflows/none/explain", 404)
+
+
+def test_cancelled_registration_is_named(api: ManagementApi) -> None:
+    """With who did it."""
+    path = api.send("POST /workflows?url=seq.war&workflow_name=seq&synchronous=false", 202)["operation"]
+    api.send(f"POST {path}/cancel", 202)
+    error = api.send("GET /workflows/seq/explain", 404)
+    assert error["hint"].startswith("Its last registration was cancelled at ")
+    assert error["hint"].endswith(" by anonymous.")
 
 
 def test_registration_under_way_is_explained(api: ManagementApi) -> None:

@@ -90,6 +90,14 @@ def with_release(kind: ReleaseKind = ReleaseKind.TRAFFIC, **table: Any) -> Facts
 
 
 FAILED = OperationError(type="InvalidArchive", message="no manifest")
+
+
+def gone(minutes: int) -> LastLine:
+    """Return the line about a worker that ended by itself so long ago."""
+    at = f"2026-01-31T11:{60 - minutes:02}:00.000Z"
+    return LastLine(at=at, pid=7, level="warning", text="worker gone: exited with code 7")
+
+
 ERROR = LastLine(at=BEFORE, pid=7, level="error", text="prediction failed: ValueError: bad\nTraceback")
 #: Facts, and parts of what is so, since when, and what to do.
 CASES: dict[str, tuple[Facts, str, str | None, str]] = {
@@ -149,15 +157,46 @@ CASES: dict[str, tuple[Facts, str, str | None, str]] = {
     "starting": (with_node(ready=0, wanted=1), "0 of 1 worker up", None, "wfmgmt logs seq/1.0 --node m1"),
     "failing": (
         with_node(failures=12, lines=[ERROR]),
-        "12 of 60 attempts failed in the last minute. The last error: prediction failed: ValueError: bad",
-        BEFORE,
+        f"12 of 60 attempts failed in the last minute. The last one at {BEFORE}: prediction failed: ValueError: bad",
+        None,
         "wfmgmt rollback seq",
     ),
     "timeouts": (
-        with_node(failures=1, requests=1, lines=[replace(ERROR, text="no answer within timeout-ms of 10 ms")]),
+        with_node(
+            failures=1,
+            requests=1,
+            overridden=["responseTimeout"],
+            lines=[
+                replace(ERROR, text="prediction failed: no answer within timeout-ms of 10 ms; its worker was killed")
+            ],
+        ),
         "1 of 1 attempt failed",
+        None,
+        "Other than in the spec: responseTimeout; back to it: wfmgmt update seq/1.0 --node m1 --reset.",
+    ),
+    "memory": (
+        with_node(failures=1, requests=1, lines=[replace(ERROR, text="prediction failed: MemoryError")]),
+        "MemoryError",
+        None,
+        "Raise WFMGMT_WORKER_MEMORY_MB",
+    ),
+    "loop": (
+        with_node(lines=[gone(3), LastLine(at=BEFORE, pid=8, level="info", text="worker up after 1 s"), gone(1)]),
+        "Workers end again and again: 2 lately, the last one at 2026-01-31T11:59:00.000Z: exited with code 7.",
+        "2026-01-31T11:57:00.000Z",
+        "wfmgmt logs seq/1.0 --node m1",
+    ),
+    "loop that is down": (
+        with_node(ready=1, error="worker exited with code 7", lines=[gone(3), gone(1)]),
+        "1 of 2 workers up: worker exited with code 7. Workers ended 2 times since 2026-01-31T11:57:00.000Z.",
+        "2026-01-31T11:59:00.000Z",
+        "wfmgmt logs seq/1.0 --node m1",
+    ),
+    "not in force": (
+        replace(FACTS, unreached="version 1.0: m1: WFMGMT_MAX_WORKERS allows 40", changed_at=BEFORE),
+        "What was changed last is not in force: version 1.0: m1: WFMGMT_MAX_WORKERS allows 40.",
         BEFORE,
-        "--timeout-ms MS",
+        "Raise WFMGMT_MAX_WORKERS",
     ),
     "saturated": (
         with_node(queued=37, busy_s=40.0),
@@ -166,7 +205,18 @@ CASES: dict[str, tuple[Facts, str, str | None, str]] = {
         "wfmgmt scale seq/1.0 --node m1 --max 4",
     ),
     "hanging": (with_node(queued=1, busy_s=40.0, requests=0), "the handler may hang", "2026-01-31T11:59:20Z", "scale"),
-    "full": (with_node(queued=100, busy_s=40.0), "get a 503", "2026-01-31T11:59:20Z", "scale"),
+    "full": (
+        with_node(
+            queued=100,
+            busy_s=40.0,
+            requests=64,
+            failures=4,
+            lines=[replace(ERROR, level="warning", text="prediction not taken: 100 requests wait (WFMGMT_QUEUE_SIZE)")],
+        ),
+        "100 waiting. A new request waits about 100 s. The queue is full, and further requests get a 503",
+        "2026-01-31T11:59:20Z",
+        "scale",
+    ),
     "not grown": (
         with_node(queued=37, busy_s=40.0, ready=1, wanted=1),
         "1 of 1 worker busy",
@@ -243,11 +293,24 @@ def test_rule_finds_its_problem(case: str) -> None:
         with_node(queued=37, busy_s=1.0),
         with_node(queued=0, busy_s=600.0),
         with_node(failures=1, requests=1000),
+        with_node(lines=[gone(1)]),
+        with_node(lines=[gone(50), gone(55), replace(gone(1), level="info", text="worker gone: idle for 60 s")]),
         with_node(queued=None, requests=None, failures=None, p50_ms=None, p99_ms=None),
         replace(FACTS, state=ExplainedState.PARKED, enforced_release=None),
         with_release(steps=(Step(weight=10, for_s=3600), Step(weight=100))),
     ],
-    ids=["ready", "quick", "peak", "used", "few failures", "unmeasured", "parked", "rollout"],
+    ids=[
+        "ready",
+        "quick",
+        "peak",
+        "used",
+        "few failures",
+        "one end",
+        "ends long ago",
+        "unmeasured",
+        "parked",
+        "rollout",
+    ],
 )
 def test_what_is_as_it_should_be_is_no_problem(facts: Facts) -> None:
     """The summary says so."""

@@ -94,11 +94,18 @@ def test_nodes_that_log_nothing_make_room_for_others() -> None:
     assert 20 <= len(kept) <= 21
 
 
-def test_last_lines_of_each_node_come_with_its_last_error() -> None:
-    """One node that writes much hides neither the others nor its own error."""
+def test_last_lines_of_each_node_come_with_its_last_warning_and_error() -> None:
+    """One node that writes much hides neither the others nor its own troubles."""
     logs = NodeLogs()
     log(logs, "calm", at=0, node="m2")
-    for at, (message, level) in enumerate([("bad", logging.ERROR), *((str(each), logging.INFO) for each in range(9))]):
+    for at, (message, level) in enumerate(
+        [
+            ("worse", logging.ERROR),
+            ("odd", logging.WARNING),
+            ("bad", logging.ERROR),
+            *((str(each), logging.INFO) for each in range(9)),
+        ]
+    ):
         log(logs, message, level, at=at + 1)
     lines = logs.report("seq", "1.0", None, 100, per_node=2).lines
-    assert [line.text for line in lines] == ["calm", "bad", "7", "8"]
+    assert [line.text for line in lines] == ["calm", "odd", "bad", "7", "8"]

@@ -42,6 +42,11 @@ class LastLine:
     text: str
 
     @property
+    def is_failure(self) -> bool:
+        """Whether it is about an attempt that failed, also where a further one did not."""
+        return self.text.startswith("prediction ") and self.level != "info"
+
+    @property
     def message(self) -> str:
         """The message without its traceback."""
         return self.text.partition("\n")[0]
@@ -54,7 +59,8 @@ class NodeFacts:
     Attributes:
         name: As in the graph.
         kind: Model or function.
-        settings: Those in force.
+        settings: Those that it is to have.
+        overridden: Those of them, by their names in the API, that are not the spec's.
         ready: Workers that are up.
         wanted: Workers that should be.
         error: Why it was not loaded, or workers are missing.
@@ -71,6 +77,7 @@ class NodeFacts:
     name: str
     kind: NodeKind = NodeKind.MODEL
     settings: NodeSettings = field(default_factory=NodeSettings)
+    overridden: Sequence[str] = ()
     ready: int = 0
     wanted: int = 0
     error: str | None = None
@@ -84,13 +91,13 @@ class NodeFacts:
     lines: Sequence[LastLine] = ()
 
     @property
-    def last_error(self) -> LastLine | None:
-        """The last line of the log about it that is an error; None without one."""
-        return next((line for line in reversed(self.lines) if line.level in {"error", "critical"}), None)
+    def last_failure(self) -> LastLine | None:
+        """The last line about an attempt that failed; None without one."""
+        return next((line for line in reversed(self.lines) if line.is_failure), None)
 
-    def since(self, text: str) -> str | None:
-        """Return when a line with a text was logged last; None when it is none of the last lines."""
-        return next((line.at for line in reversed(self.lines) if text in line.text), None)
+    def warnings(self, *beginnings: str) -> list[LastLine]:
+        """Return the lines that warn, and begin so."""
+        return [line for line in self.lines if line.level == "warning" and line.text.startswith(beginnings)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,10 +118,12 @@ class Facts:
         is_out_of_space: Whether it was not loaded because the disk is full.
         startup_timeout_s: Time in which workers have to be up; None when it is not known.
         enforced_release: Number of the release in force; None when that is not known.
+        unreached: Why settings that were changed are not in force; empty when they are, or it is not known.
         failed_routes: Other versions that the release names and that did not come up, with the reasons.
         queue_size: Requests that may wait for a node.
         archive: File name of the archive; empty while it is not known.
         archive_file: The same as `NodeFacts.store_file` for the workflow's archive.
+        changed_at: When the last change of the workflow was made; None without one.
         drift: What was found at model servers and could not be repaired, as (time, text); None when nothing was.
         operations: Operations on the workflow that are not done, the newest first.
         failed_operation: The last operation on it, if it failed after the last change.
@@ -134,10 +143,12 @@ class Facts:
     is_out_of_space: bool = False
     startup_timeout_s: int | None = None
     enforced_release: int | None = None
+    unreached: str = ""
     failed_routes: Mapping[str, str] = field(default_factory=dict)
     queue_size: int = 100
     archive: str = ""
     archive_file: str | None = None
+    changed_at: str | None = None
     drift: tuple[str, str] | None = None
     operations: Sequence[Operation] = ()
     failed_operation: Operation | None = None

@@ -1,12 +1,21 @@
 """The rules that find problems in facts: each a small function, in the order in which an operator should read them."""
 
-import re
-from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
 
-from wfmgmt.domain.explaining.facts import ExplainedState, Facts, NodeFacts, Problem
-from wfmgmt.domain.explaining.words import amount, duration, node_argument, saturation
-from wfmgmt.domain.faults import Fault
+from wfmgmt.domain.explaining.facts import ExplainedState, Facts, LastLine, NodeFacts, Problem
+from wfmgmt.domain.explaining.hints import (
+    FAILURE_HINTS,
+    FAULT_HINTS,
+    GONE_HINTS,
+    REASON_HINTS,
+    SPACE_HINT,
+    filled,
+    matching,
+    override_hint,
+)
+from wfmgmt.domain.explaining.words import amount, duration, saturation
+from wfmgmt.domain.operations import OperationPhase
 from wfmgmt.domain.releases import ReleaseKind
 from wfmgmt.domain.rollouts import candidate, when_due
 
@@ -17,70 +26,11 @@ MIN_BUSY_S, MIN_WAIT_S = 5.0, 0.1
 #: Part of the attempts of a minute whose failure is a problem, and part of `timeout-ms` that is close to it.
 MIN_FAILED, NEAR_TIMEOUT = 0.01, 0.8
 MIN_FREE_BYTES = 256 * 1024 * 1024
+#: How often workers end by themselves, and within which time, before that is said.
+MIN_ENDS, ENDS_WITHIN = 2, timedelta(minutes=10)
 #: How long a step of a rollout may be due before it is said.
 MAX_OVERDUE = timedelta(seconds=30)
 _UP = frozenset({ExplainedState.READY, ExplainedState.STANDBY})
-
-_RETRY = "It is loaded again by itself, with pauses of up to 5 minutes; wfmgmt reconcile does it now."
-_NEW_VERSION = (
-    "register the corrected archive: wfmgmt register ARCHIVE --name {workflow} --version NEW --set-default. "
-    "The traceback: wfmgmt logs {label}{node}"
-)
-_FAULT_HINTS: Mapping[Fault, str] = {
-    Fault.MODEL: f"Fix the handler and {_NEW_VERSION}.",
-    Fault.ARCHIVE: f"The archive lacks what its manifest names: build it anew and {_NEW_VERSION}.",
-    Fault.FILE: f"Put the registered archive back into its store (describe has its digest). {_RETRY} "
-    "Or register another version.",
-    Fault.NAME_TAKEN: f"Unregister the model of that name on the TorchServe server, unless it is needed. {_RETRY}",
-    Fault.UNREACHABLE: "Check that the model server runs and is reached at WFMGMT_TORCHSERVE_MANAGEMENT_URLS; "
-    f"with local models read the service's log. {_RETRY}",
-    Fault.FAILED: f"Read the log of the model server. {_RETRY}",
-    Fault.TIMED_OUT: f"Look at the load of the model server, or raise WFMGMT_TORCHSERVE_TIMEOUT_S. {_RETRY}",
-    Fault.NO_ROOM: "Raise WFMGMT_MAX_WORKERS and restart the service, free memory or processes of the host, or give "
-    f"workers back: wfmgmt scale NAME --min 0. {_RETRY}",
-}
-_SPACE_HINT = f"Free space on the disk of the instance. {_RETRY}"
-_IMPORT_HINT = (
-    "Install the module into the environment of the service (pip install …) and restart the service, or list it in the "
-    "archive's requirements.txt and set WFMGMT_MODEL_REQUIREMENTS=install."
-)
-_STARTUP_HINT = (
-    "Give its workers more time: wfmgmt register ARCHIVE --name {workflow} --version NEW --startup-timeout SECONDS "
-    "--set-default; or find out what takes so long: wfmgmt logs {label}{node}."
-)
-#: What a reason tells of the cause, by a pattern, before its fault does.
-_REASON_HINTS: Mapping[str, str] = {
-    r"No module named|ModuleNotFoundError|ImportError": _IMPORT_HINT,
-    r"startup_timeout": _STARTUP_HINT,
-    r"WFMGMT_MAX_WORKERS": _FAULT_HINTS[Fault.NO_ROOM],
-}
-_GONE_HINTS: Mapping[str, str] = {
-    r"SIGKILL": "The kernel may have been out of memory (dmesg | grep -i oom), or it took longer than "
-    "timeout-ms: wfmgmt logs {label}{node}. Fewer workers take less memory: wfmgmt scale {label}{node} --max N.",
-    r"MemoryError|WFMGMT_WORKER_MEMORY_MB": "Raise WFMGMT_WORKER_MEMORY_MB and restart the service, or use "
-    "a smaller batch: wfmgmt update {label}{node} --batch-size N.",
-    **_REASON_HINTS,
-    r"": "It is started again by itself; if it goes on, read what it wrote last: wfmgmt logs {label}{node}.",
-}
-_FAILURE_HINTS: Mapping[str, str] = {
-    r"timeout-ms": "Allow more time (wfmgmt update {label}{node} --timeout-ms MS), or find out why the handler "
-    "takes so long: wfmgmt logs {label}{node}.",
-    r"its worker was killed|SIGKILL": _GONE_HINTS["SIGKILL"],
-    r"WFMGMT_QUEUE_SIZE": "More workers take more requests: wfmgmt scale {label}{node} --max N; WFMGMT_QUEUE_SIZE "
-    "says how many may wait.",
-    r"No module named|ModuleNotFoundError|ImportError": _IMPORT_HINT,
-    r"": "Read the traceback: wfmgmt logs {label}{node}. If it began with a change: wfmgmt releases {workflow}, then "
-    "wfmgmt rollback {workflow}.",
-}
-
-
-def _matching(hints: Mapping[str, str], reason: str) -> str | None:
-    return next((hint for pattern, hint in hints.items() if re.search(pattern, reason)), None)
-
-
-def _filled(hint: str, facts: Facts, node: NodeFacts | None = None) -> str:
-    argument = "" if node is None else f" --node {node_argument(node.name)}"
-    return hint.format(workflow=facts.workflow, label=facts.label, node=argument)
 
 
 def runtime_is_silent(facts: Facts) -> Iterator[Problem]:
@@ -119,12 +69,12 @@ def load_failed(facts: Facts) -> Iterator[Problem]:
         return
     for node in facts.nodes:
         if node.error is not None:
-            hint = _SPACE_HINT if facts.is_out_of_space else _matching(_REASON_HINTS, node.error)
+            hint = SPACE_HINT if facts.is_out_of_space else matching(REASON_HINTS, node.error)
             yield Problem(
                 node=node.name,
                 what=f"It was not loaded: {node.error}",
-                since=node.since("not loaded: "),
-                hint=_filled(hint or _FAULT_HINTS[facts.fault], facts, node),
+                since=_last(node.warnings("not loaded: ")),
+                hint=filled(hint or FAULT_HINTS[facts.fault], facts, node),
             )
 
 
@@ -143,34 +93,84 @@ def workers_are_missing(facts: Facts) -> Iterator[Problem]:
     for node in facts.nodes if facts.state in _UP else ():
         if node.ready < node.wanted:
             reason = node.error or "the missing ones are being started"
+            ends = _recent_ends(facts, node)
+            again = f" Workers ended {len(ends)} times since {ends[0].at}." if len(ends) >= MIN_ENDS else ""
             yield Problem(
                 node=node.name,
-                what=f"{node.ready} of {amount(node.wanted, 'worker')} up: {reason.removesuffix('.')}.",
-                since=node.since("worker gone: "),
-                hint=_filled(_matching(_GONE_HINTS, reason) or "", facts, node),
+                what=f"{node.ready} of {amount(node.wanted, 'worker')} up: {reason.removesuffix('.')}.{again}",
+                since=_last(node.warnings("worker gone: ", "worker not started: ")),
+                hint=filled(matching(GONE_HINTS, reason) or "", facts, node),
             )
+
+
+def workers_keep_ending(facts: Facts) -> Iterator[Problem]:
+    """Workers are up, but they end again and again, by themselves and not by requests that fail."""
+    for node in facts.nodes if facts.state in _UP else ():
+        ends = _recent_ends(facts, node)
+        if node.ready >= node.wanted and not node.failures and len(ends) >= MIN_ENDS:
+            reason = ends[-1].message.removeprefix("worker gone: ")
+            yield Problem(
+                node=node.name,
+                what=f"Workers end again and again: {len(ends)} lately, the last one at {ends[-1].at}: {reason}.",
+                since=ends[0].at,
+                hint=filled(matching(GONE_HINTS, reason) or "", facts, node),
+            )
+
+
+def _recent_ends(facts: Facts, node: NodeFacts) -> list[LastLine]:
+    """Return the lines about workers that ended by themselves in the last minutes."""
+    ends = node.warnings("worker gone: ")
+    return [line for line in ends if facts.now - datetime.fromisoformat(line.at) <= ENDS_WITHIN]
+
+
+def _last(lines: Sequence[LastLine]) -> str | None:
+    return lines[-1].at if lines else None
+
+
+def settings_are_late(facts: Facts) -> Iterator[Problem]:
+    """Settings that were changed are not in force."""
+    if facts.unreached:
+        yield Problem(
+            what=f"What was changed last is not in force: {facts.unreached.removesuffix('.')}.",
+            since=facts.changed_at,
+            hint=matching(REASON_HINTS, facts.unreached)
+            or "The runtime tries again by itself, with pauses of up to "
+            f"5 minutes; to do without the change: wfmgmt update {facts.label} --node NODE --reset.",
+        )
 
 
 def node_is_saturated(facts: Facts) -> Iterator[Problem]:
     """Requests wait for workers that are all busy, and have been for a while."""
     for node in facts.nodes if facts.state in _UP else ():
-        wait_s = _expected_wait_s(node)
+        wait_s = _expected_wait_s(facts, node)
         if not node.queued or wait_s < MIN_WAIT_S or (node.busy_s or MIN_BUSY_S) < MIN_BUSY_S:
             continue
-        full = " The queue is full, and further requests get a 503." if node.queued >= facts.queue_size else ""
+        full = (
+            " The queue is full, and further requests get a 503 (WFMGMT_QUEUE_SIZE)." if _is_full(facts, node) else ""
+        )
         takes = "" if wait_s == float("inf") else f" A new request waits about {duration(wait_s)}."
-        stuck = " None was answered in the last minute: the handler may hang." if not node.requests else ""
+        stuck = ""
+        if wait_s == float("inf"):
+            limit = duration(node.settings.timeout_ms / 1000)
+            stuck = (
+                f" None was answered in the last minute: the handler may hang, which ends after {limit} (timeout-ms)."
+            )
         yield Problem(
             node=node.name,
             what=f"{saturation(node)}.{takes}{stuck}{full}",
             since=None if node.busy_s is None else _before(facts, node.busy_s),
-            hint=_filled(_saturated_hint(node), facts, node),
+            hint=filled(_saturated_hint(node), facts, node) + override_hint(facts, node),
         )
 
 
-def _expected_wait_s(node: NodeFacts) -> float:
-    """Return how long a new request waits, by what was answered in the last minute."""
-    return float("inf") if not node.requests else 60 * (node.queued or 0) / node.requests
+def _is_full(facts: Facts, node: NodeFacts) -> bool:
+    return (node.queued or 0) >= facts.queue_size
+
+
+def _expected_wait_s(facts: Facts, node: NodeFacts) -> float:
+    """Return how long a new request waits, by what was done in the last minute; refusals of a full queue are quick."""
+    done = (node.requests or 0) - ((node.failures or 0) if _is_full(facts, node) else 0)
+    return 60 * (node.queued or 0) / done if done > 0 else float("inf")
 
 
 def _saturated_hint(node: NodeFacts) -> str:
@@ -188,15 +188,17 @@ def _saturated_hint(node: NodeFacts) -> str:
 def attempts_fail(facts: Facts) -> Iterator[Problem]:
     """A part of the attempts of the last minute failed."""
     for node in facts.nodes:
-        if node.failures and node.requests and node.failures >= MIN_FAILED * node.requests:
-            error = node.last_error
-            last = "" if error is None else f" The last error: {error.message}"
-            yield Problem(
-                node=node.name,
-                what=f"{node.failures} of {amount(node.requests, 'attempt')} failed in the last minute.{last}",
-                since=None if error is None else error.at,
-                hint=_filled(_matching(_FAILURE_HINTS, last) or "", facts, node),
-            )
+        last = node.last_failure
+        if not node.failures or not node.requests or node.failures < MIN_FAILED * node.requests:
+            continue
+        if last is not None and "WFMGMT_QUEUE_SIZE" in last.message and _is_full(facts, node):
+            continue  # That the node is saturated says it all.
+        error = "" if last is None else f" The last one at {last.at}: {last.message}"
+        yield Problem(
+            node=node.name,
+            what=f"{node.failures} of {amount(node.requests, 'attempt')} failed in the last minute.{error}",
+            hint=filled(matching(FAILURE_HINTS, error) or "", facts, node) + override_hint(facts, node),
+        )
 
 
 def node_is_near_its_timeout(facts: Facts) -> Iterator[Problem]:
@@ -208,7 +210,8 @@ def node_is_near_its_timeout(facts: Facts) -> Iterator[Problem]:
                 node=node.name,
                 what=f"The slowest of 100 attempts took {duration(node.p99_ms / 1000)}, and timeout-ms allows a run of "
                 f"{duration(limit_ms / 1000)}.",
-                hint=_filled("Allow more (wfmgmt update {label}{node} --timeout-ms MS), or more workers.", facts, node),
+                hint=filled("Allow more (wfmgmt update {label}{node} --timeout-ms MS), or more workers.", facts, node)
+                + override_hint(facts, node),
             )
 
 
@@ -287,6 +290,8 @@ def registration_waits(facts: Facts) -> Iterator[Problem]:
         if facts.state is ExplainedState.REGISTERING and operation.version == facts.version:
             phase = operation.progress.phase
             at = "waits for its turn (WFMGMT_OPERATIONS)" if phase is None else f"is {phase.value}"
+            if phase is OperationPhase.FETCHING:
+                at += f" {operation.url or 'the archive'}, {operation.progress.done_bytes:,} bytes so far"
             yield Problem(
                 what=f"Its registration by {operation.origin.actor} is not done: it {at}.",
                 since=operation.created_at,
@@ -334,6 +339,8 @@ RULES: tuple[Rule, ...] = (
     load_failed,
     loading_goes_on,
     workers_are_missing,
+    settings_are_late,
+    workers_keep_ending,
     attempts_fail,
     node_is_saturated,
     node_is_near_its_timeout,

@@ -411,7 +411,9 @@ class _Slot:
             except Exception as exc:  # Also after an unforeseen error the requests that wait have to be answered.
                 if not isinstance(exc, ModelNotLoaded):
                     _logger.exception("a worker was not started", extra=pool.job.log_fields)
-                self.error, self.has_failed = _reason_of(exc), True
+                if (reason := _reason_of(exc)) != self.error:
+                    _logger.warning("worker not started: %s", reason, extra=pool.job.log_fields)
+                self.error, self.has_failed = reason, True
                 pool.on_change()
                 pool.record_failure(self.error)
             delay_s = backoff.next_pause()

@@ -1,0 +1,65 @@
+"""What looks at workflows and archives, over a PostgreSQL database."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.management_api import ManagementApi, make_instance, management_api
+from tests.support.postgresql import postgresql
+from wfmgmt.registry.schema import upgrade
+
+
+@pytest.fixture(name="over_postgresql", scope="module")
+def _over_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ManagementApi]:
+    """Run the application with two versions of `seq`."""
+    with postgresql() as url:
+        upgrade(url)
+        folder: Path = make_instance(tmp_path_factory.mktemp("p") / "instance")
+        with management_api(folder, database_url=url) as api:
+            api.register("1.0")
+            api.register("2.0", url="other.war", workflow_name="seq")
+            yield api
+
+
+def test_explanation_has_what_the_database_says(over_postgresql: ManagementApi) -> None:
+    """The last change and the difference to the version before; a registration that failed is named."""
+    api = over_postgresql
+    explained = api.send("GET /workflows/seq/2.0/explain")
+    assert explained["lastChange"]["action"] == "register-version"
+    assert (explained["diff"]["from"], explained["diff"]["to"]) == ("1.0", "2.0")
+    text = api.answer("GET /workflows/seq/explain", headers={"Accept": "text/plain"}).get_data(as_text=True)
+    assert "Last change: register-version by anonymous at " in text
+    api.runtime.failing.add("3.0")
+    api.send("POST /workflows?url=seq.war&workflow_name=new&version=3.0", 500)
+    assert "the test makes it fail" in api.send("GET /workflows/new/explain", 404)["hint"]
+
+
+def test_lists_choose_by_beginnings_of_names(over_postgresql: ManagementApi) -> None:
+    """Of workflows and of nodes."""
+    for query, names in (
+        ("name=se*", ["seq"]),
+        ("node=m*", ["seq"]),
+        ("node=pre*&state=all", ["seq"]),
+        ("name=x*", []),
+    ):
+        listed = over_postgresql.send(f"GET /workflows?{query}")["workflows"]
+        assert [each["workflowName"] for each in listed] == names, query
+
+
+def test_archives_have_their_users(over_postgresql: ManagementApi) -> None:
+    """In lists, reports and refusals."""
+    api = over_postgresql
+    users = {each["file"]: each["usedBy"] for each in api.send("GET /archives")["archives"]}
+    assert [each["version"] for each in users["m1.mar"]] == ["1.0", "2.0"]
+    assert users["other.war"] == [{"workflow": "seq", "version": "2.0", "node": None}]
+    assert api.send("GET /archives/workflows/other.war")["usedBy"] == users["other.war"]
+    assert api.send("DELETE /archives/models/m1.mar", 409)["type"] == "ConflictStatusException"
+    assert api.send("DELETE /archives/workflows/fun.war")["status"]
+
+
+def test_logs_and_graphs_are_shown(over_postgresql: ManagementApi) -> None:
+    """Of the version that the database names."""
+    assert over_postgresql.send("GET /workflows/seq/2.0/logs?node=m1")["lines"][0]["text"] == "seq 2.0 m1 100"
+    drawn = over_postgresql.answer("GET /workflows/seq/2.0/graph?format=text").get_data(as_text=True)
+    assert drawn.startswith("seq 2.0: 1 node and 0 edges in 1 step")
