@@ -28,6 +28,7 @@ from wfmgmt.domain.access import Role
 from wfmgmt.domain.limits import MIB, Limits
 from wfmgmt.domain.threads import OPENMP_VARIABLES, SHORT_WAITS, THREAD_VARIABLES, ThreadPolicy
 from wfmgmt.errors.commands import SettingsInvalid
+from wfmgmt.settings.reasons import reason
 from wfmgmt.settings.values import (
     Address,
     ListenAddress,
@@ -49,7 +50,6 @@ MAX_MESSAGE_BYTES = 64 * MIB
 MAX_WAIT_S = 86_400
 #: Longest time for which archives can be kept that nothing uses, a year.
 MAX_KEEP_S = 366 * 86_400
-
 
 _TOML_TYPES = {
     str: "a text",
@@ -393,8 +393,8 @@ def _is_text_or_list(value: object) -> bool:
 
 
 def _describe(problem: Mapping[str, Any]) -> str:
-    message = problem["msg"].removeprefix("Value error, ")
     if not problem["loc"]:
-        return str(message)  # What belongs to no single setting would show all of them, secrets included.
+        return reason(problem)  # What belongs to no single setting would show all of them, secrets included.
     key = str(problem["loc"][0])
-    return f"{ENV_PREFIX}{key.upper()}: {message} (got {str(problem['input'])[:100]!r})"
+    allowed = get_args(Settings.model_fields[key].annotation)
+    return f"{ENV_PREFIX}{key.upper()}: {reason(problem, allowed)} (got {str(problem['input'])[:100]!r})"
