@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -27,6 +28,8 @@ _ASIDES = ("note:", "hint:", "[notice]", "[end of output]", "╰─> See above")
 #: A path of this machine; that of an address of the web has no such beginning.
 _PATH = re.compile(r"(?:file://|(?<![\w:/.~-]))(/[^\s'\"<>|,;:()\[\]]*)")
 
+_logger = logging.getLogger("wfmgmt.runtime")
+
 
 class InstallFailed(Exception):
     """Libraries could not be installed. It never leaves the local model server.
@@ -43,7 +46,7 @@ class InstallFailed(Exception):
 
 
 class _Output(OutputLog):
-    """Logs what pip prints, and keeps the end of it."""
+    """Logs what pip prints for those who debug, and keeps the end of it."""
 
     tail = b""
 
@@ -77,7 +80,7 @@ class Installer:
             InstallFailed: That is not possible, or takes too long.
         """
         log_read, log_write = os.pipe()
-        output = _Output(fields=dict(log_fields))
+        output = _Output(fields=dict(log_fields), printed_level=logging.DEBUG)
         pipe = LogPipe(log_read, output)
         try:
             process = await self._start(folder, log_write)
@@ -95,6 +98,8 @@ class Installer:
         finally:
             pipe.close()
         if code != 0:
+            printed = output.tail.decode(errors="backslashreplace")
+            _logger.warning("pip failed, after it had printed:", extra={**log_fields, "traceback": printed})
             raise InstallFailed(last_lines(output.tail), is_out_of_space=_OUT_OF_SPACE in output.tail)
 
     async def _start(self, folder: Path, log_fd: int) -> asyncio.subprocess.Process:

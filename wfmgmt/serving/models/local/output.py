@@ -21,7 +21,7 @@ _logger = logging.getLogger("wfmgmt.handler")
 
 
 class OutputLog(asyncio.Protocol):
-    """Reads the log pipe of one worker and logs its lines: records with level and request, what is printed as `info`.
+    """Reads the log pipe of one worker and logs its lines: records with level and request, and what is printed.
 
     A line that is longer than `MAX_LINE_BYTES` is cut, and of more than `MAX_LINES_PER_SECOND` lines or
     `MAX_BYTES_PER_SECOND` bytes within a second the rest is only counted: a handler that floods its output is slowed
@@ -30,6 +30,7 @@ class OutputLog(asyncio.Protocol):
     Args:
         fields: What the lines belong to.
         mark: What the records of this worker begin with; None for a process that only prints.
+        printed_level: The level of what is printed.
         on_dropped: Called with how many lines were not logged.
         clock: Monotonic seconds.
 
@@ -43,12 +44,14 @@ class OutputLog(asyncio.Protocol):
         *,
         fields: dict[str, Any],
         mark: str | None = None,
+        printed_level: int = logging.INFO,
         on_dropped: Callable[[int], None] = lambda _lines: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.fields = fields
         self._tag = None if mark is None else re.compile((RECORD + re.escape(mark) + _TAG).encode())
+        self._printed_level = printed_level
         self._on_dropped = on_dropped
         self._line = bytearray()
         self._rate = LogRate(
@@ -92,7 +95,7 @@ class OutputLog(asyncio.Protocol):
         self._line += part[: MAX_LINE_BYTES + 1 - len(self._line)]
 
     def _log_line(self) -> None:
-        line, level, fields = bytes(self._line[:MAX_LINE_BYTES]), logging.INFO, self.fields
+        line, level, fields = bytes(self._line[:MAX_LINE_BYTES]), self._printed_level, self.fields
         is_cut = len(self._line) > MAX_LINE_BYTES
         self._line.clear()
         if self._tag is not None and (tag := self._tag.match(line)) is not None:

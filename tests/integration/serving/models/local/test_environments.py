@@ -106,8 +106,14 @@ async def nobody() -> Collection[str]:
 
 
 @in_event_loop
-async def test_models_with_the_same_libraries_share_an_environment_and_its_forkserver(tmp_path: Path) -> None:
-    """It is made once, has the service's packages below its own, and its forkserver ends with its last model."""
+async def test_models_with_the_same_libraries_share_an_environment_and_its_forkserver(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is made once, has the service's packages below its own, and its forkserver ends with its last model.
+
+    The log has a line at the beginning of the installation, and one at its end.
+    """
+    caplog.set_level("INFO")
     async with installing(tmp_path) as each:
         archive = write(each, tmp_path, "first", "greeting", "1.0")
         source = FACTS.format(module="greeting")
@@ -117,6 +123,8 @@ async def test_models_with_the_same_libraries_share_an_environment_and_its_forks
         )
         (version, installed, script, forkserver), second = [await ask(model) for model in models]
         assert (version, installed, script) == ("1.0", "1.0", "hi")
+        lines = [record.message for record in caplog.records if "worker" not in record.message]
+        assert [line.split(" ")[0] for line in lines] == ["installing", "installed"], lines
         assert second[3] == forkserver
         assert isinstance(forkserver, int)
         (environment,) = each.made
@@ -192,8 +200,11 @@ async def test_functions_have_the_libraries_of_the_workflow_archive(tmp_path: Pa
     ],
 )
 @in_event_loop
-async def test_failed_installation_fails_the_load_and_leaves_nothing(tmp_path: Path, listed: str, reason: str) -> None:
-    """The reason has pip's last words and no path of this machine."""
+async def test_failed_installation_fails_the_load_and_leaves_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, listed: str, reason: str
+) -> None:
+    """The reason has pip's last words and no path of this machine; the log has all of them, once."""
+    caplog.set_level("INFO")
     async with installing(tmp_path) as each:
         make_sdist(each.packages, "broken", "1.0", first="1 / 0")
         with pytest.raises(ModelNotLoaded) as raised:
@@ -201,6 +212,9 @@ async def test_failed_installation_fails_the_load_and_leaves_nothing(tmp_path: P
         assert reason in raised.value.reason
         assert str(tmp_path) not in raised.value.reason
         assert each.made == []
+    if "--index-url" not in listed:
+        assert [record.message.split(" ")[0] for record in caplog.records] == ["installing", "pip"]
+        assert caplog.records[1].traceback.startswith("Looking in links: ")  # type: ignore[attr-defined]  # ours
 
 
 @in_event_loop
