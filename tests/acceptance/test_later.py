@@ -74,7 +74,7 @@ def test_killed_service_carries_out_what_it_accepted(service: Service, gate: Pat
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
-def test_acknowledged_registrations_end_through_any_kill(tmp_path: Path, kills: int) -> None:
+def test_acknowledged_operations_end_through_any_kill(tmp_path: Path, kills: int) -> None:
     """As succeeded, failed or cancelled, with the reason, and nothing else is left; `make chaos` kills 200 times."""
     with operation_campaign(tmp_path) as campaign:
         kill_and_check(campaign, kills)

@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.support.operation_kills import kill_and_check, operation_campaign
 
 
-def test_acknowledged_registrations_end_through_any_kill(
+def test_acknowledged_operations_end_through_any_kill(
     tmp_path: Path, rounds: int, seed: int, report: Callable[[str], None]
 ) -> None:
     """As succeeded, failed or cancelled, with the reason, and nothing else is left of them."""

@@ -34,8 +34,10 @@ from wfmgmt.services.operation_records import MAX_ATTEMPTS
 from wfmgmt.services.registration_queue import HOLDER_PREFIX
 
 CLIENTS, EACH = 2, 3
-#: Processes of a version: its model and two functions.
-PROCESSES = 3
+#: Versions that are always there.
+STAYING = ("1.0", "2.0")
+#: What a change may be answered that is no operation: it holds already or is made at once, or another one is under way.
+CHANGED_AT_ONCE = (200, 409, 503)
 #: How a registration says in the end that a worker of it was killed, or the forkserver.
 LOST_WORKERS = ("worker was killed by SIGKILL while loading", "worker was lost with the forkserver while loading")
 ONE_NODE = "models: {{{name}: {{url: '{url}'}}}}\ndag: {{pre_processing: [{name}], {name}: [post_processing]}}\n"
@@ -53,16 +55,18 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A kind of registration.
+    """A kind of request.
 
     Attributes:
-        url: What is registered.
+        action: What the audit trail calls it.
+        url: What is registered, if anything is.
         code: Of the error that it ends with; None when it succeeds.
         is_further: Whether it is of a further version.
         has_secret: Whether its address is in the memory of one process alone.
     """
 
-    url: str
+    action: str = "register"
+    url: str = ""
     code: int | None = None
     is_further: bool = False
     has_secret: bool = False
@@ -70,12 +74,12 @@ class Kind:
 
 @dataclass(kw_only=True)
 class Sent:
-    """One registration that was sent.
+    """One request that was sent.
 
     Attributes:
         kind: Its kind.
         name: Of the workflow.
-        version: The version.
+        version: The version that it registers; empty if it is a change.
         request_id: Of the request.
         kills_before: How much had been killed when it was sent.
         path: Of its operation; None when the connection broke before there was an answer.
@@ -91,11 +95,6 @@ class Sent:
     path: str | None = None
     cancel: int | None = None
     state: str = ""
-
-    @property
-    def address(self) -> str:
-        """What describes it, and predicts with it."""
-        return f"{self.name}/{self.version}"
 
 
 @dataclass(kw_only=True)
@@ -120,7 +119,7 @@ class OperationCampaign:
     surprises: list[str] = field(default_factory=list)
     killed: list[Part] = field(default_factory=list)
     _counts: Counter[str] = field(default_factory=Counter)
-    _seen: int = 0
+    _staying = frozenset(f"{BASE}/{version}" for version in STAYING)
     _threads: list[threading.Thread] = field(default_factory=list)
     _is_over: threading.Event = field(default_factory=threading.Event)
 
@@ -142,14 +141,12 @@ class OperationCampaign:
     def _work(self, chance: random.Random) -> None:
         for _ in range(EACH):
             sent = self._make(chance.choice(self.kinds))
-            parameters = {"url": sent.kind.url, "workflow_name": sent.name, "version": sent.version}
-            if sent.kind.is_further and chance.random() < 0.5:
-                parameters["set_default"] = "true"
-            answer = self._send("POST", "/workflows", sent.request_id, {**parameters, "synchronous": "false"})
+            method, path, parameters = self._request(sent, chance)
+            answer = self._send(method, path, sent.request_id, parameters)
             if answer is not None and answer.status_code == 202:
                 sent.path = answer.json()["operation"]
-            elif answer is not None:
-                self.surprises.append(f"{parameters}: {answer.text}")
+            elif answer is not None and (sent.kind.url or answer.status_code not in CHANGED_AT_ONCE):
+                self.surprises.append(f"{method} {path} {parameters}: {answer.text}")
             if sent.path is not None and chance.random() < 0.3:
                 self._is_over.wait(chance.uniform(0.0, 0.5))
                 answer = self._send("POST", f"{sent.path}/cancel", uuid.uuid4().hex, {})
@@ -161,10 +158,24 @@ class OperationCampaign:
 
     def _make(self, kind: Kind) -> Sent:
         unique = uuid.uuid4().hex
-        name, version = (BASE, unique[:8]) if kind.is_further else (f"w{unique[:8]}", "1.0")
+        name, version = f"w{unique[:8]}", "1.0"
+        if kind.is_further or not kind.url:
+            name, version = BASE, unique[:8] if kind.is_further else ""
         sent = Sent(kind=kind, name=name, version=version, request_id=unique, kills_before=len(self.killed))
         self.sent.append(sent)
         return sent
+
+    def _request(self, sent: Sent, chance: random.Random) -> tuple[str, str, dict[str, str]]:
+        if sent.kind.action == "scale":
+            workers = str(chance.randrange(1, 4))
+            return "PUT", f"/workflows/{BASE}", {"min_worker": workers, "max_worker": workers}
+        parameters = {"synchronous": "false"}
+        if sent.kind.action == "set-default":
+            return "PUT", f"/workflows/{BASE}/{chance.choice(STAYING)}/set-default", parameters
+        parameters |= {"url": sent.kind.url, "workflow_name": sent.name, "version": sent.version}
+        if sent.kind.is_further and chance.random() < 0.5:
+            parameters["set_default"] = "true"
+        return "POST", "/workflows", parameters
 
     def _send(self, method: str, path: str, request_id: str, parameters: dict[str, str]) -> requests.Response | None:
         """Send a request; None when the connection broke, so that nothing is known of what came of it."""
@@ -182,20 +193,18 @@ class OperationCampaign:
         Args:
             is_fresh: Whether the service was just started, so that it has looked for stray files.
         """
-        assert self.surprises == []
-        sent = self.sent[self._seen :]
-        for each in sent:
+        assert not self.surprises, self.surprises
+        for each in self.sent:
             self._check_end(each)
-        self._check_audit(sent)
-        self._seen = len(self.sent)
-        self._counts.update(each.state or "never accepted" for each in sent)
+        self._check_audit()
+        self._counts.update(f"{each.kind.action} {each.state or 'not accepted'}" for each in self.sent)
         self._check_rows()
         for name, version in self._ready():
             wait_until(partial(self._predicts, name, version), timeout_s=30, what=f"the answer of {name}/{version}")
         self._check_left(is_fresh=is_fresh)
 
     def _check_end(self, sent: Sent) -> None:
-        """Check that a registration has ended as it may, if it was accepted; without an answer, it may have been."""
+        """Check that an operation has ended as it may, if it was accepted; without an answer, it may have been."""
         path = sent.path or self._found(sent)
         if path is None:
             return
@@ -212,10 +221,12 @@ class OperationCampaign:
             assert error["code"] == sent.kind.code or self._may_have_failed(sent, error), (sent, operation)
 
     def _may_have_failed(self, sent: Sent, error: dict[str, Any]) -> bool:
-        """Return whether kills may be why a registration failed, which begins again after the first one if it can."""
+        """Return whether kills may be why an operation failed, which begins again after the first one if it can."""
         killed = self.killed[sent.kills_before :]
         if Part.WORKER in killed and any(how in error["message"] for how in LOST_WORKERS):
             return True
+        if sent.kind.action == "scale":  # It only waits, and not for ever; the workers come all the same.
+            return bool(error["code"] == 503)
         attempts = 1 if sent.kind.has_secret else MAX_ATTEMPTS
         return error["code"] == 503 and len(killed) - killed.count(Part.WORKER) >= attempts
 
@@ -231,18 +242,20 @@ class OperationCampaign:
             return operation if operation["done"] else None
         return None
 
-    def _check_audit(self, sent: list[Sent]) -> None:
-        """Compare each end with its event, of which each operation has one.
+    def _check_audit(self) -> None:
+        """Compare each end with its event, of which each operation has one; that of new worker counts says no more.
 
         What was cancelled before it began has none; one that was undone after its last attempt has that of the undoing.
         """
-        statement = "SELECT outcome FROM audit_event WHERE request_id = ? AND action LIKE 'register%'"
+        statement = "SELECT outcome FROM audit_event WHERE request_id = ? AND action LIKE ? || '%'"
         undone = {name for (name,) in rows(self.service, "SELECT workflow FROM audit_event WHERE action = 'reconcile'")}
-        for each in sent:
-            found = [outcome for (outcome,) in rows(self.service, statement, each.request_id)]
+        for each in self.sent:
+            found = [outcome for (outcome,) in rows(self.service, statement, each.request_id, each.kind.action)]
             may_be_missing = each.state in ("", "cancelled") or (each.state == "failed" and each.name in undone)
-            assert found or may_be_missing, each
-            assert found in ([], ["succeeded" if each.state == "succeeded" else "failed"]), (each, found)
+            is_at_once = each.kind.action == "scale" or (each.kind.action == "set-default" and not each.state)
+            assert found or may_be_missing or is_at_once, each
+            expected = "succeeded" if is_at_once or each.state == "succeeded" else "failed"
+            assert found in ([], [expected]), (each, found)
         registry = Registry(f"sqlite:///{self.service.database}")
         try:
             assert registry.verify_audit().broken_at is None
@@ -259,8 +272,8 @@ class OperationCampaign:
         wait_until(lambda: not rows(service, "SELECT 1 FROM workflow_version WHERE status <> 'ready'"), what="recovery")
         unfinished = "SELECT * FROM operation WHERE ended_at IS NULL OR lease IS NOT NULL OR key IS NOT NULL"
         assert query(service, unfinished) == []
-        succeeded = {each.address for each in self.sent if each.state == "succeeded"}
-        assert {f"{name}/{version}" for name, version in self._ready()} - {f"{BASE}/1.0"} == succeeded
+        succeeded = {f"{each.name}/{each.version}" for each in self.sent if each.kind.url and each.state == "succeeded"}
+        assert {f"{name}/{version}" for name, version in self._ready()} == succeeded | self._staying
 
     def _predicts(self, name: str, version: str) -> bool:
         try:
@@ -271,12 +284,25 @@ class OperationCampaign:
 
     def _check_left(self, *, is_fresh: bool) -> None:
         service = self.service
-        wanted = PROCESSES * len(self._ready())
-        # The forkserver, which the first load starts, is one of them.
-        wait_until(lambda: len(service.worker_pids()) - 1 == wanted, timeout_s=30, what=f"{wanted} workers")
-        wait_until(lambda: len(list((service.run_folder / "working").iterdir())) == wanted, what="working folders")
+        wait_until(self._has_workers, timeout_s=30, what=lambda: f"{self._wanted()} workers")
+        working = service.run_folder / "working"
+        wait_until(lambda: len(list(working.iterdir())) == self._wanted(), what="as many working folders")
         if is_fresh:
             wait_until(lambda: not self._strays(), what=lambda: f"the end of the stray files {self._strays()}")
+
+    def _has_workers(self) -> bool:
+        # The forkserver, which the first load starts, is one of them.
+        return len(self.service.worker_pids()) - 1 == self._wanted()
+
+    def _wanted(self) -> int:
+        """Return the workers of all versions that have a share; others are parked a moment after their last request."""
+        count = 0
+        for name in self.service.names():
+            described = requests.get(f"{self.service.management}/workflows/{name}/all", timeout=30).json()
+            for each in described:
+                if each["version"] in {route["version"] for route in each["routes"]}:
+                    count += sum(node["minWorkers"] for node in each["nodes"])
+        return count
 
     def _strays(self) -> set[str]:
         """Return files in the stores that no row names, leases of no process, and parts of archives."""
@@ -289,13 +315,14 @@ class OperationCampaign:
         return stored - known | leases - held | kept_parts(service.archives)
 
     def forget(self) -> None:
-        """Unregister what was registered, but for the default version of the workflow that is always there."""
-        default = self.service.describe(BASE)["version"]
+        """Unregister what was registered, but for the versions that are always there."""
+        url = f"{self.service.management}/workflows/{BASE}/{STAYING[0]}/set-default"
+        answer = requests.put(url, timeout=60)
+        assert answer.status_code == 200, answer.text
         for name, version in self._ready():
-            if (name, version) != (BASE, default):
+            if f"{name}/{version}" not in self._staying:
                 assert self.service.unregister(f"{name}/{version}").status_code == 200
-        self.sent = [each for each in self.sent if each.state != "succeeded" or each.address == f"{BASE}/{default}"]
-        self._seen = len(self.sent)
+        self.sent.clear()
 
     def figures(self) -> str:
         """Return a line with what was killed, and how what was accepted ended."""
@@ -303,7 +330,7 @@ class OperationCampaign:
             ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
             for counts in (Counter(self.killed), self._counts)
         )
-        return f"{len(self.killed)} kills ({killed}), {self._counts.total()} registrations ({ends})"
+        return f"{len(self.killed)} kills ({killed}), {self._counts.total()} requests ({ends})"
 
 
 #: What is killed, and how often in relation to the others.
@@ -346,7 +373,7 @@ def kill_and_check(campaign: OperationCampaign, kills: int) -> None:
 @contextmanager
 def operation_campaign(folder: Path, seed: int = 1) -> Iterator[OperationCampaign]:
     """Give a campaign over a running service of its own, with a workflow that is always there."""
-    service = Service(folder / "instance", web_workers=2, operations=2, allowed_urls="http://127.0.0.1:.*")
+    service = Service(folder / "instance", web_workers=2, operations=2, standby_s=0, allowed_urls="http://127.0.0.1:.*")
     make_database(service.database)
     late = "import time\n\ntime.sleep(0.3)  # As models that import their libraries.\n\n\n" + MODEL_HANDLER
     make_mar(service.model_store)
@@ -356,7 +383,7 @@ def operation_campaign(folder: Path, seed: int = 1) -> Iterator[OperationCampaig
     for name in ("late", "broken"):
         make_war(service.workflow_store, name=name, spec=ONE_NODE.format(name=name, url=f"{name}.mar"))
     make_war(service.workflow_store, name="cyclic", spec="dag:\n  a: [b]\n  b: [c]\n  c: [b]\n")
-    first = make_version(service, "1.0")
+    archives = {version: make_version(service, version) for version in STAYING}
     with served_archives(folder, pause_s=0.02) as (remote, address):
         make_mar(remote, name="far", extra_files={"weights": random.Random(seed).randbytes(200_000)})
         make_war(remote, name="far", spec=ONE_NODE.format(name="far", url=f"{address}/far.mar"))
@@ -370,11 +397,13 @@ def operation_campaign(folder: Path, seed: int = 1) -> Iterator[OperationCampaig
             Kind(url="broken.war", code=500),
             Kind(url="cyclic.war", code=400),
             Kind(url=f"{address}/gone.war", code=400),
+            *[Kind(action="scale"), Kind(action="set-default")] * 2,
         ]
         own = {path.name for path in (*service.workflow_store.iterdir(), *service.model_store.iterdir())}
         try:
             service.start()
-            assert service.register(first).status_code == 200
+            for version, file in archives.items():
+                assert service.register(file, version=version, workflow_name=BASE).status_code == 200
             yield OperationCampaign(service=service, chance=random.Random(seed), kinds=kinds, own_files=own)
         finally:
             service.kill()

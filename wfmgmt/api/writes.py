@@ -18,6 +18,7 @@ from wfmgmt.domain.names import check_may_exist, is_workflow_name
 from wfmgmt.domain.plans import Plan
 from wfmgmt.errors import (
     ArchiveNotFound,
+    NotInForce,
     OperationNotFound,
     ShuttingDown,
     TooManyRegistrations,
@@ -33,6 +34,8 @@ from wfmgmt.services.idempotency import Idempotency, Keep
 _View = TypeVar("_View", bound=Callable[..., Any])
 #: Refused before anything began: they say nothing about the request.
 _NOT_BEGUN = (TooManyRegistrations, ShuttingDown)
+#: Of what does not exist, which is no change; and of what is made, whose event says so.
+_NO_REFUSALS = (WorkflowNotFound, OperationNotFound, ArchiveNotFound, NotInForce)
 #: Headers that every answer has, which are not kept with one.
 _OWN_HEADERS = frozenset({"content-type", "content-length"})
 
@@ -192,8 +195,8 @@ class Writes:
         return Call(change=change, parameters=parameters, wanted=wanted, received=write.received)
 
     def _record(self, write: _Write, asked_by: Origin, error: WfmgmtError) -> None:
-        """Record a refused change. A change of what does not exist is none."""
-        if isinstance(error, (*_NOT_BEGUN, WorkflowNotFound, OperationNotFound, ArchiveNotFound)):
+        """Record a refused change."""
+        if isinstance(error, _NOT_BEGUN + _NO_REFUSALS):
             return
         name = write.names.get("name", "")
         event = AuditEvent(

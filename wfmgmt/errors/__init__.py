@@ -36,6 +36,7 @@ WfmgmtError
 │   ├── RegistryUnavailable     the database is locked or unreachable
 │   ├── FolderUnavailable       a folder of the service was removed, replaced or closed while it runs
 │   ├── RuntimeUnavailable      the runtime does not answer, or its answers are malformed
+│   │   ├── NotInForce          a change is made and recorded, and the runtime does not do as it says yet
 │   │   └── RuntimeUnreachable  it is down, being started or hanging: another attempt may succeed soon
 │   │       └── RuntimeDown     nothing listens on its socket
 │   ├── TooManyRegistrations    as many registrations as allowed are under way
@@ -344,6 +345,10 @@ def how_lost(error: OSError | None) -> str:
 
 class RuntimeUnavailable(Unavailable):
     """The runtime does not answer, or its answer is malformed."""
+
+
+class NotInForce(RuntimeUnavailable):
+    """A change is made and recorded, and the runtime does not do as it says yet."""
 
 
 class RuntimeUnreachable(RuntimeUnavailable):

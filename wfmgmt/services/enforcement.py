@@ -7,7 +7,7 @@ from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.messages import ReachReport
 from wfmgmt.domain.releases import WorkflowTarget
 from wfmgmt.domain.workflow import LoadRequest
-from wfmgmt.errors import RuntimeUnavailable, VersionDoesNotLoad
+from wfmgmt.errors import NotInForce, RuntimeUnavailable, VersionDoesNotLoad
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.long_requests import LongRequests
 
@@ -84,7 +84,7 @@ class Enforcement:
         """Wait until a revision is in force.
 
         Raises:
-            RuntimeUnavailable: It is not in time; the runtime will get there by itself.
+            NotInForce: It is not in time; the runtime will get there by itself.
         """
         try:
             report = self._reach(target, revision, REACH_S)
@@ -119,8 +119,8 @@ class Enforcement:
         return self._runtime.reach(target.uid, revision, wait_s, cancelled=self._long_requests.is_stopping)
 
 
-def not_in_force(target: WorkflowTarget, revision: int, why: str) -> RuntimeUnavailable:
+def not_in_force(target: WorkflowTarget, revision: int, why: str) -> NotInForce:
     """Return the error about a revision that is written and not in force yet."""
-    return RuntimeUnavailable(
+    return NotInForce(
         f"Revision {revision} of workflow {target.name} is written, and will come into force by itself; not yet: {why}"
     )

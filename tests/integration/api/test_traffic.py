@@ -116,10 +116,11 @@ def test_version_that_does_not_load_is_refused_and_nothing_is_changed(two: Manag
 
 
 def test_release_that_the_runtime_does_not_reach_is_said_to_be_written(two: ManagementApi) -> None:
-    """A second request finds it written, and waits for it only."""
+    """It has its event, which no failure follows. A second request finds it written, and waits for it only."""
     two.runtime.problem = "it hangs"
     answer = two.send("PUT /workflows/seq/2.0/set-default", 503)
     assert answer["message"].startswith("Revision 3 of workflow seq is written, and will come into force by itself")
+    assert two.events()[2:] == [("set-default", "succeeded")]
     two.runtime.problem = ""
     assert two.send("PUT /workflows/seq/2.0/set-default")["changed"] is False
     assert two.describe()["version"] == "2.0"
