@@ -60,7 +60,11 @@ def make_application(services: Services) -> Flask:
     workflows = Blueprint("workflows", __name__)
     writes = Writes(workflows, idempotency=services.idempotency, failures=services.failures)
     add_workflow_routes(
-        writes, registration=services.registration, queue=services.registration_queue, removal=services.removal
+        writes,
+        registration=services.registration,
+        queue=services.registration_queue,
+        removal=services.removal,
+        uploads=services.uploads,
     )
     add_upload_routes(writes, uploads=services.uploads)
     add_operation_routes(writes, cancellation=services.cancellation)

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from flask import Request
 
-from wfmgmt.api.parameters import is_file
+from wfmgmt.api.bodies import Received
 from wfmgmt.domain.audit import canonical_json
 from wfmgmt.domain.names import quoted
 from wfmgmt.errors import BadRequest
@@ -20,8 +20,13 @@ KEY_FORM = "[ -~]{1,255}"
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
-def keyed_request(request: Request, actor: str) -> KeyedRequest | None:
+def keyed_request(request: Request, actor: str, received: Received | None = None) -> KeyedRequest | None:
     """Return what a request is known by when it is repeated; None without a key.
+
+    Args:
+        request: The request.
+        actor: Who sends it.
+        received: Its body, when that was read as it arrived.
 
     Raises:
         BadRequest: The key is empty, too long or not printable.
@@ -32,14 +37,14 @@ def keyed_request(request: Request, actor: str) -> KeyedRequest | None:
     if re.fullmatch(KEY_FORM, key) is None:
         raise BadRequest(f"Header {HEADER}: expected 1 to 255 printable ASCII characters, got {quoted(key)}.")
     path = quote(request.path.rstrip("/"))
-    return KeyedRequest(scope=f"{actor} {request.method} {path}", key=key, sha256=_digest(request))
+    return KeyedRequest(scope=f"{actor} {request.method} {path}", key=key, sha256=_digest(request, received))
 
 
-def _digest(request: Request) -> str:
+def _digest(request: Request, received: Received | None) -> str:
     """Return a digest over query, body and conditions. Fields of a form count, not the boundary between them."""
     body: object
-    if is_file(request):  # Of which a digest need not be known before it is read.
-        body = [request.content_length, request.headers.get("Repr-Digest")]
+    if received is not None:
+        body = [sorted(received.fields.items()), received.digests]
     elif request.mimetype in _FORMS:
         body = [sorted(request.form.items(multi=True)), sorted(request.files)]
     else:

@@ -6,6 +6,7 @@ from typing import Any
 from wfmgmt import __version__
 from wfmgmt.api.graph import GRAPH_PATHS
 from wfmgmt.api.logs import LOG_PATHS, LOG_SCHEMAS
+from wfmgmt.api.multipart import MULTIPART
 from wfmgmt.api.openapi_archives import ARCHIVE_PATHS, ARCHIVE_SCHEMAS
 from wfmgmt.api.openapi_explain import EXPLAIN_PATHS, EXPLAIN_SCHEMAS
 from wfmgmt.api.openapi_operations import ACCEPTED, OPERATION_PATHS, OPERATION_SCHEMAS
@@ -22,7 +23,7 @@ from wfmgmt.api.openapi_parts import (
 )
 from wfmgmt.api.openapi_releases import NODE_PATHS, RELEASE_PATHS, RELEASE_SCHEMAS, SCALING
 from wfmgmt.api.openapi_tokens import TOKEN_PATHS, TOKEN_SCHEMAS
-from wfmgmt.api.openapi_uploads import UPLOAD_ERRORS, UPLOAD_SCHEMAS
+from wfmgmt.api.openapi_uploads import UPLOAD_ERRORS, UPLOAD_SCHEMAS, form_schema
 from wfmgmt.api.parameters import ALL_STATES, DEFAULT_LIMIT, MAX_LIMIT, MAX_TOKEN, NAME_PATTERN, NODE_NAME_PATTERN
 from wfmgmt.api.write_rules import NAME_OR_EMPTY, REGISTER, UNREGISTER, UNREGISTER_VERSION
 from wfmgmt.control.messages import VersionState
@@ -108,14 +109,17 @@ def _register() -> dict[str, Any]:
     registered = json_answer(
         "Registered, or the plan of that", either("Registered"), ETag=ETAG, Location=header_ref("Location")
     )
-    return write(
+    described = write(
         REGISTER,
         "registerWorkflow",
         "Register a version of a workflow; answered when all its workers are up",
         {"200": {**registered, "links": links}, "202": ACCEPTED},
+        *UPLOAD_ERRORS,
         HTTPStatus.BAD_GATEWAY,
         HTTPStatus.GATEWAY_TIMEOUT,
     )
+    content = {**described["requestBody"]["content"], MULTIPART: {"schema": form_schema(REGISTER)}}
+    return {**described, "requestBody": {"content": content}}
 
 
 _SETTINGS = {

@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Any
 
 from wfmgmt.api.openapi_parts import write
-from wfmgmt.api.write_rules import UPLOAD
+from wfmgmt.api.write_rules import UPLOAD, WriteRule
 from wfmgmt.http.openapi import json_answer, ref
 
 _REPORTED = {"file": {"type": "string"}, "sha256": {"type": "string"}, "bytes": {"type": "integer"}}
@@ -27,6 +27,10 @@ _DIGEST = {
     "description": "The digest that the archive has to have (RFC 9530)",
 }
 #: Errors of uploads beside those of all writes.
+_FILES = {
+    "archive": "The .war, whose name is the `url`, which is not given then; with it its signature, if it has one",
+    "model": "The .mar of each model that is not in the store, and their signatures",
+}
 UPLOAD_ERRORS = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
@@ -53,3 +57,10 @@ def _operation() -> dict[str, Any]:
 
 
 UPLOAD_OPERATION = _operation()
+
+
+def form_schema(rule: WriteRule) -> dict[str, Any]:
+    """Return the schema of a form that has archives beside the parameters of a route."""
+    file = {"type": "string", "format": "binary"}
+    files = {name: {"type": "array", "items": file, "description": text} for name, text in _FILES.items()}
+    return {"type": "object", "additionalProperties": False, "properties": {**files, **rule.schemas}}

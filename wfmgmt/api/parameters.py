@@ -169,13 +169,17 @@ def query_parameters(request: Request, schemas: Schemas) -> Parameters:
     return Parameters(_first_values(request.args), schemas)
 
 
-def given_parameters(request: Request) -> dict[str, Any]:
+def given_parameters(request: Request, fields: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return all parameters of a request; a JSON or form body wins over the query, the first of several values counts.
+
+    Args:
+        request: The request.
+        fields: What its body carries of them, when that is read as it arrives; the body is read here unless given.
 
     Raises:
         BadRequest: The body cannot be read.
     """
-    return {**_first_values(request.args), **_body(request)}
+    return {**_first_values(request.args), **(_body(request) if fields is None else fields)}
 
 
 def _first_values(values: MultiDict[str, str]) -> dict[str, Any]:
@@ -190,22 +194,15 @@ def _check_known(names: Iterable[str], known: Schemas) -> None:
             raise BadRequest(f"Unknown parameter {_shown(name)}, {hint}")
 
 
-def is_file(request: Request) -> bool:
-    """Return whether the body of a request is a file, which is read as it arrives, and not parameters."""
-    return request.method == "PUT" and request.path.startswith("/archives/")
-
-
 def _body(request: Request) -> dict[str, Any]:
-    if is_file(request):
-        return {}
     kind, body = request.mimetype, _whole_body(request)
     if kind == "application/json":
         return _json_body(body)
     if kind in ("application/x-www-form-urlencoded", "multipart/form-data"):
         if request.files:
             raise BadRequest(
-                "The body carries a file: put the archive into the workflow store (PUT /archives/workflows/NAME) "
-                "and give its name as url."
+                "The body carries a file; archives come with a registration (POST /workflows), or alone "
+                "(PUT /archives/workflows/NAME)."
             )
         return _first_values(request.form)
     if body.strip():

@@ -4,41 +4,40 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from http import HTTPStatus
 from urllib.parse import quote
 
 from flask import request
 
 from wfmgmt.api.archives import STORE, STORES
+from wfmgmt.api.bodies import Received, check_sent_whole, pieces_of
 from wfmgmt.api.parameters import Parameters, given_parameters
 from wfmgmt.api.write_rules import UPLOAD
 from wfmgmt.api.writes import Call, Writes
 from wfmgmt.errors import BadRequest
-from wfmgmt.errors.uploads import UploadBrokenOff
 from wfmgmt.http.answers import json_body
 from wfmgmt.registry.kept_answers import Answer
-from wfmgmt.services.uploads import Upload, Uploaded, Uploads
+from wfmgmt.services.uploads import Uploaded, Uploads
 
-_PIECE_BYTES = 256 * 1024
 _DIGEST = re.compile(r"(?:^|,)\s*sha-256\s*=\s*:([A-Za-z0-9+/]{43}=):\s*(?:;[^,]*)?(?=,|$)")
 
 
 def add_upload_routes(writes: Writes, *, uploads: Uploads) -> None:
     """Add the route that takes archives."""
 
-    def receive(store: str, file: str) -> AbstractContextManager[Upload]:
-        parameters = Parameters(given_parameters(request), UPLOAD.schemas)
-        for header in ("Content-Encoding", "Content-Range"):
-            if header in request.headers:
-                raise BadRequest(f"Header {header}: an archive is sent whole, and stored as it is sent.")
-        return uploads.receive(
+    @contextmanager
+    def receive(store: str, file: str) -> Iterator[Received]:
+        parameters = Parameters(given_parameters(request, {}), UPLOAD.schemas)
+        check_sent_whole(request)
+        with uploads.receive(
             STORES[store].value,
             file,
-            _pieces(),
+            pieces_of(request),
             declared_bytes=request.content_length,
             sha256=_expected_digest(parameters),
-        )
+        ) as upload:
+            yield Received(files=upload, digests=upload.file.sha256)
 
     @writes.route("PUT", f"/archives/{STORE}/<file>", UPLOAD, render=_uploaded, receive=receive)
     def upload(call: Call, store: str, file: str) -> Uploaded:
@@ -46,21 +45,7 @@ def add_upload_routes(writes: Writes, *, uploads: Uploads) -> None:
         del store, file
         if call.change.plan or call.change.expected is not None:
             raise BadRequest("Parameter plan and header If-Match: archives have neither plans nor revisions.")
-        return uploads.store(call.received, call.change, replace=call.parameters.flag("replace") or False)
-
-
-def _pieces() -> Iterator[bytes]:
-    """Yield the body of the request as it arrives."""
-    body, left = request.environ["wsgi.input"], request.content_length
-    while left is None or left > 0:
-        piece = body.read(_PIECE_BYTES if left is None else min(_PIECE_BYTES, left))
-        if not piece:
-            break
-        if left is not None:
-            left -= len(piece)
-        yield piece
-    if left:
-        raise UploadBrokenOff
+        return uploads.store(call.files, call.change, replace=call.parameters.flag("replace") or False)
 
 
 def _expected_digest(parameters: Parameters) -> str:

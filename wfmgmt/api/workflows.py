@@ -1,10 +1,14 @@
 """The workflow endpoints: register, describe, list and unregister."""
 
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from flask import Blueprint, Response, request
 
 from wfmgmt.api.access import caller
+from wfmgmt.api.bodies import Received
+from wfmgmt.api.forms import received_form
 from wfmgmt.api.operations import operation_answer, operation_path
 from wfmgmt.api.parameters import Parameters, list_parameters, state_parameters
 from wfmgmt.api.preconditions import etag, later_wait_s, with_etag
@@ -29,22 +33,27 @@ from wfmgmt.services.registration import Registration
 from wfmgmt.services.registration_queue import RegistrationQueue
 from wfmgmt.services.registration_records import Registered
 from wfmgmt.services.removal import Removal, Unregistered
+from wfmgmt.services.uploads import Uploads
 
 
 def add_workflow_routes(
-    writes: Writes, *, registration: Registration, queue: RegistrationQueue, removal: Removal
+    writes: Writes, *, registration: Registration, queue: RegistrationQueue, removal: Removal, uploads: Uploads
 ) -> None:
     """Add the routes that register and unregister."""
 
-    @writes.route("POST", "/workflows", REGISTER, read=registration_request, render=_registered)
+    def receive() -> AbstractContextManager[Received | None]:
+        return received_form(request, uploads)
+
+    @writes.route("POST", "/workflows", REGISTER, read=registration_request, render=_registered, receive=receive)
     def register(call: Call) -> Registered | Accepted | OperationError | Plan:
-        """Register a version of a workflow from an archive, now or later."""
+        """Register a version of a workflow from an archive, now or later; archives may come with the request."""
+        wanted = replace(call.wanted, attachments=call.files)
         if call.change.dry_run:
-            return registration.plan(call.wanted, call.change)
+            return registration.plan(wanted, call.change)
         wait_s = later_wait_s(request, call.parameters)
         if wait_s is None:
-            return queue.register(call.wanted, call.change)
-        return queue.result(queue.accept(call.wanted, call.change), wait_s)
+            return queue.register(wanted, call.change)
+        return queue.result(queue.accept(wanted, call.change), wait_s)
 
     @writes.route("DELETE", "/workflows/<name>", UNREGISTER, render=_unregistered)
     def unregister(call: Call, name: str) -> Unregistered | Plan:

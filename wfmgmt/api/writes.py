@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from flask import Blueprint, Response, current_app, request
 
 from wfmgmt.api.access import caller, origin
+from wfmgmt.api.bodies import Received
 from wfmgmt.api.idempotency import REPLAYED, keyed_request
 from wfmgmt.api.parameters import Parameters, given_parameters
 from wfmgmt.api.preconditions import expected_revisions
@@ -48,13 +49,13 @@ class Call:
         change: Who asks, and under which conditions.
         parameters: What is asked.
         wanted: What the route's own reader made of them.
-        received: What the route has received; None when its body is parameters.
+        files: The files that came with it; None without any.
     """
 
     change: Change
     parameters: Parameters
     wanted: Any
-    received: Any = None
+    files: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,12 @@ class _Write:
     view: Callable[..., Any]
     render: Callable[[Any], Answer]
     names: Mapping[str, str]
-    received: Any = None
+    received: Received | None = None
+
+    @property
+    def fields(self) -> Mapping[str, str] | None:
+        """Parameters that came with a body which was received."""
+        return None if self.received is None else self.received.fields
 
 
 class Writes:
@@ -104,7 +110,7 @@ class Writes:
         *,
         render: Callable[[Any], Answer],
         read: Callable[[Parameters], Any] = lambda _: None,
-        receive: Callable[..., AbstractContextManager[Any]] | None = None,
+        receive: Callable[..., AbstractContextManager[Received | None]] | None = None,
     ) -> Callable[[_View], _View]:
         """Return a decorator that makes a function the view of a route.
 
@@ -115,7 +121,8 @@ class Writes:
             render: Turns what the function returns into an answer. It is called in the transaction that makes the
                 change, too, so it only looks at what it is given.
             read: Reads what the function wants; what it refuses is recorded here in any case.
-            receive: Receives a body that is no parameters, given the names in the path.
+            receive: Receives a body while it arrives, given the names in the path; None when it is to be read as
+                others are.
         """
         self.actions[f"{method} {path}"] = rule.action
 
@@ -128,7 +135,7 @@ class Writes:
                     try:
                         write = replace(write, received=received.enter_context(receive(**names)))
                     except WfmgmtError as error:
-                        if not _is_dry_run():
+                        if not _is_dry(request.args):
                             self._record(write, origin(), error)
                         raise
                     return self._answer(write)
@@ -139,9 +146,9 @@ class Writes:
         return decorate
 
     def _answer(self, write: _Write) -> Response:
-        keyed = keyed_request(request, caller().actor)
+        keyed = keyed_request(request, caller().actor, write.received)
         # A plan is outdated soon, there is nothing to make once; and a secret is not kept.
-        if keyed is None or write.rule.has_secret or _is_dry_run():
+        if keyed is None or write.rule.has_secret or _is_dry_run(write):
             return _response(self._carry_out(write, None))
         answer, is_replayed = self._idempotency.answer(keyed, partial(self._answer_in_any_case, write))
         response = _response(answer)
@@ -175,7 +182,7 @@ class Writes:
         """Return what is asked; one that cannot be read is recorded, unless it is a dry run."""
         given: dict[str, Any] = request.args.to_dict()
         try:
-            given = given_parameters(request)
+            given = given_parameters(request, write.fields)
             parameters = Parameters(given, write.rule.schemas)
             change = Change(
                 origin=asked_by,
@@ -192,7 +199,8 @@ class Writes:
             raise
         if keep is not None:
             change = replace(change, on_made=lambda writer, result: keep(writer, write.render(result)))
-        return Call(change=change, parameters=parameters, wanted=wanted, received=write.received)
+        files = None if write.received is None else write.received.files
+        return Call(change=change, parameters=parameters, wanted=wanted, files=files)
 
     def _record(self, write: _Write, asked_by: Origin, error: WfmgmtError) -> None:
         """Record a refused change."""
@@ -212,10 +220,10 @@ class Writes:
         self._failures.record(event, error)
 
 
-def _is_dry_run() -> bool:
+def _is_dry_run(write: _Write) -> bool:
     """Return whether the request asks for a plan only; one that cannot be read does not."""
     with suppress(WfmgmtError):
-        return _is_dry(given_parameters(request))
+        return _is_dry(given_parameters(request, write.fields))
     return False
 
 

@@ -167,8 +167,17 @@ def signature_beside(archive: Path, name: str) -> bytes | None:
     Raises:
         InvalidArchive: That cannot be found out.
     """
+    return read_signature(archive.with_name(name + SIGNATURE_SUFFIX))
+
+
+def read_signature(path: Path) -> bytes | None:
+    """Return the signature at a path, None when there is none that can be read, or it is too long.
+
+    Raises:
+        InvalidArchive: That cannot be found out.
+    """
     try:
-        return read_file(archive.with_name(name + SIGNATURE_SUFFIX), MAX_SIGNATURE_BYTES)
+        return read_file(path, MAX_SIGNATURE_BYTES)
     except OSError as error:
         raise InvalidArchive(f"its signature cannot be read: {error.strerror}") from error
 

@@ -63,7 +63,7 @@ class ArchiveFolder:
         self._planned: Mapping[str, Path] = {}
 
     def with_staged(self, planned: Mapping[str, Path]) -> "ArchiveFolder":
-        """Return the folder as it will be with copies of files from elsewhere, by their names, for finding them."""
+        """Return the folder as it will be with files from elsewhere, by their names, for finding them."""
         folder = ArchiveFolder(folder=self._folder, suffix=self._suffix)
         folder._planned = planned
         return folder
@@ -140,7 +140,11 @@ class ArchiveFolder:
 
     def path(self, name: str) -> Path:
         """Return where an archive lies that has, or is to have, a name which was checked."""
-        return self._folder / name
+        return self._planned.get(name, self._folder / name)
+
+    def is_staged(self, name: str) -> bool:
+        """Return whether an archive lies elsewhere, and is to come into the folder."""
+        return name in self._planned
 
     def sizes(self) -> dict[tuple[int, int], int]:
         """Return the sizes of all files, parts too, each once however many names it has."""

@@ -1,7 +1,7 @@
 """One request to the service as a value: what is sent, and how its answer is read."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -53,6 +53,7 @@ class Call(Generic[T]):
         headers: Beside those of every request.
         body: What is sent, if anything.
         file: The file that is sent instead, read while it is.
+        form: Files that are sent as parts of a form instead, with the names of the parts.
         plane: To which address.
         takes_s: How long the service may need, when that is longer than usual.
         of_operation: Makes the value of the operation, once it is done, that the service may have made of the request;
@@ -66,6 +67,7 @@ class Call(Generic[T]):
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     file: Path | None = None
+    form: Sequence[tuple[str, Path]] = ()
     plane: Plane = Plane.MANAGEMENT
     takes_s: float = 0
     of_operation: Callable[[Any], T] | None = None

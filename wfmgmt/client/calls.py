@@ -3,10 +3,11 @@
 `Client` sends them, and has a method of the same name for each; the commands send them, too, or print them for curl.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Unpack
 
 from wfmgmt.client.answers import Accepted, Health, Log, LogLine, Page, Predicted, Registered, Scaled, Status, Workflow
@@ -76,8 +77,10 @@ def listed(
 
 
 def register(
-    url: str,
+    url: str = "",
     *,
+    archive: Path | None = None,
+    models: Sequence[Path] = (),
     name: str | None = None,
     version: str | None = None,
     set_default: bool | None = None,
@@ -88,7 +91,9 @@ def register(
     """Register a workflow, or another version of one; answered when all its workers are up.
 
     Args:
-        url: Name of a .war in the workflow store, or an http(s) URL.
+        url: Name of a .war in the workflow store, or an http(s) URL; not given with an archive.
+        archive: A .war here, which is sent along.
+        models: Archives of its models here, likewise.
         name: What to call it; the archive's own name unless given.
         version: What to call this version; needed for all but the first one.
         set_default: Whether this version then gets all requests.
@@ -97,7 +102,7 @@ def register(
         options: What every change takes.
     """
     query = given(
-        url=url,
+        url=url or None,
         workflow_name=name,
         version=version,
         set_default=set_default,
@@ -105,8 +110,9 @@ def register(
         startup_timeout=startup_timeout_s,
     )
     takes_s = 0 if startup_timeout_s is None else startup_timeout_s + _MARGIN_S
+    files = [*(("model", path) for path in models), *([] if archive is None else [("archive", archive)])]
     call = writing("POST", "/workflows", reader(Registered), query=query, takes_s=takes_s, **options)
-    return replace(call, of_operation=partial(registered, is_named=version is not None))
+    return replace(call, form=files, of_operation=partial(registered, is_named=version is not None))
 
 
 def later(call: Call[T]) -> Call[Accepted | T]:

@@ -15,12 +15,15 @@ import requests
 from wfmgmt import __version__
 from wfmgmt.client.call import IDEMPOTENCY_KEY, Answer, Call, Plane
 from wfmgmt.client.errors import ClientError, ConflictStatus, Refused, TimedOut, Unreachable
+from wfmgmt.client.form_files import FormBody
 
 #: How long a connection may take to be made.
 CONNECT_TIMEOUT_S = 5.0
 #: Pauses before a request is sent again whose connection was lost.
 PAUSES_S = (0.1, 0.3, 0.6)
 _MAX_SHOWN_CHARS = 300
+#: What separates the parts of forms: random, so that no file has it in it.
+_BOUNDARY = uuid.uuid4().hex
 #: Called with how many bytes of a file are sent, of how many.
 SentCallback = Callable[[int, int], None]
 
@@ -74,7 +77,7 @@ class Connection:
 
         Args:
             call: The request.
-            on_sent: Called while the file of a request is sent.
+            on_sent: Called while the files of a request are sent.
 
         Raises:
             OSError: The file of the request cannot be read.
@@ -85,6 +88,8 @@ class Connection:
         """
         url, deadline = self.url(call), time.monotonic() + max(self._timeout_s, call.takes_s)
         headers = {**({IDEMPOTENCY_KEY: str(uuid.uuid4())} if call.is_write else {}), **call.headers}
+        if call.form:
+            headers["Content-Type"] = f"multipart/form-data; boundary={_BOUNDARY}"
         pauses_s = list(PAUSES_S if call.plane is Plane.MANAGEMENT else ())
         is_repeated = False
         while True:
@@ -151,6 +156,10 @@ class _SentFile:
 @contextlib.contextmanager
 def _body(call: Call[Any], on_sent: SentCallback) -> Iterator[Any]:
     """Give the body of a request, from its begin."""
+    if call.form:
+        with contextlib.ExitStack() as held:
+            yield FormBody(call.form, _BOUNDARY, on_sent, held)
+        return
     if call.file is None:
         yield call.body
         return

@@ -14,13 +14,14 @@ from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.kept import Kept, KeptArchives
 from wfmgmt.archives.manifest import WorkflowArchive, read_mar, read_war
 from wfmgmt.archives.progress import ByteCounter
-from wfmgmt.archives.signatures import MAX_SIGNATURE_BYTES, Signers, signature_beside
+from wfmgmt.archives.signatures import MAX_SIGNATURE_BYTES, Signers, read_signature
 from wfmgmt.archives.stores import SIGNATURE_SUFFIX, ArchiveFolder, StoreFolders, model_file_name
 from wfmgmt.archives.urls import RemoteUrl, is_remote, parse_url
 from wfmgmt.archives.verified import VerifiedFile, open_verified
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.model_config import ModelConfig
 from wfmgmt.domain.operations import OperationPhase
+from wfmgmt.domain.plans import ArchiveSource
 from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.domain.requirements import RequirementsFile
 from wfmgmt.errors import (
@@ -45,7 +46,8 @@ class ArchiveFile:
     Attributes:
         path: Where its bytes are now.
         shown_url: What the client asked for, without credentials and query.
-        wanted_name: The name a download is to get in the store; None when the file lies there already.
+        wanted_name: The name that a download, or what came with the request, is to get in the store; None when the file
+            lies there already.
         sha256: Digest of the bytes; empty before they have been read.
         config: What a model's configuration file says; None when it has none.
         requirements: The file of libraries that a model's manifest names; None when it names none.
@@ -61,6 +63,13 @@ class ArchiveFile:
     requirements: RequirementsFile | None = None
     signature: bytes | None = None
     signer: str = ""
+
+    @property
+    def source(self) -> ArchiveSource:
+        """Where it comes from."""
+        if self.wanted_name is None:
+            return ArchiveSource.STORE
+        return ArchiveSource.DOWNLOAD if is_remote(self.shown_url) else ArchiveSource.UPLOAD
 
 
 def _opened(archive: ArchiveFile, open_file: Callable[[Path], VerifiedFile]) -> VerifiedFile:
@@ -148,7 +157,7 @@ class Acquisition:
         """
         with naming_workflow(url):
             archive = self._acquire(self._folders.workflow, url)
-            # A download is not known by its temporary name.
+            # What does not lie in the store is not known by its temporary name.
             name = archive.wanted_name or archive.path.name
             with self._reading(archive, is_unpacked=True) as (content, tree, is_known):
                 detail["url"] = archive.shown_url
@@ -243,8 +252,9 @@ class Acquisition:
         """Return an archive that has not been read yet."""
         if not is_remote(url):
             path = folder.find(url)
-            signature = None if self._signers is None else signature_beside(folder.path(url), url)
-            return ArchiveFile(path=path, shown_url=url, signature=signature)
+            signature = None if self._signers is None else read_signature(folder.path(url + SIGNATURE_SUFFIX))
+            wanted_name = url if folder.is_staged(url) else None
+            return ArchiveFile(path=path, shown_url=url, wanted_name=wanted_name, signature=signature)
         remote = parse_url(url)
         self._fetcher.check(remote)
         self._tracker.on_phase(OperationPhase.FETCHING)

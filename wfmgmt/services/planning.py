@@ -7,7 +7,6 @@ from wfmgmt.archives.kept import KeptArchives
 from wfmgmt.archives.manifest import WorkflowArchive
 from wfmgmt.archives.stores import ArchiveFolder, StoreFolders
 from wfmgmt.domain.plans import (
-    ArchiveSource,
     Change,
     Plan,
     PlanAction,
@@ -136,7 +135,7 @@ def registration_plan(
             url=archive.shown_url,
             sha256=archive.sha256,
             size_bytes=archive.path.stat().st_size,
-            source=ArchiveSource.STORE if archive.wanted_name is None else ArchiveSource.DOWNLOAD,
+            source=archive.source,
             same_as=None if target is None else _same_archive(reader, target, archive.sha256),
         ),
         changes=changes({}, timeouts_s),

@@ -2,15 +2,15 @@
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Self
 
 from wfmgmt.archives.fetching import Fetcher
 from wfmgmt.archives.functions import check_functions
 from wfmgmt.archives.kept import KeptArchives
 from wfmgmt.archives.manifest import WorkflowArchive
-from wfmgmt.archives.signatures import Signers, signature_beside
-from wfmgmt.archives.stores import StoreFolders, folder_warnings
+from wfmgmt.archives.signatures import Signers, read_signature
+from wfmgmt.archives.stores import SIGNATURE_SUFFIX, StoreFolders, folder_warnings
 from wfmgmt.archives.urls import is_remote, parse_url
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.limits import Limits
@@ -32,6 +32,7 @@ from wfmgmt.services.libraries import LibrariesCheck
 from wfmgmt.services.operation_records import described_error
 from wfmgmt.services.planning import registration_plan
 from wfmgmt.services.tracking import Tracker
+from wfmgmt.services.uploads import Attachments
 
 DEFAULT_TIMEOUT_S = 120
 #: Nodes that the event of a failed registration lists; a registered workflow lists all of them.
@@ -50,6 +51,7 @@ class RegistrationRequest:
         set_default: Whether it gets all requests once it is up; the first version does in any case.
         response_timeout_s: Time in which the workflow has to answer a request, >= 1.
         startup_timeout_s: Time in which all workers have to be up, >= 1.
+        attachments: Archives that came with it; None without any.
     """
 
     url: str
@@ -58,6 +60,20 @@ class RegistrationRequest:
     set_default: bool = False
     response_timeout_s: int = DEFAULT_TIMEOUT_S
     startup_timeout_s: int = DEFAULT_TIMEOUT_S
+    attachments: Attachments | None = None
+
+    def folders(self, stores: StoreFolders) -> StoreFolders:
+        """Return the stores, with what came with the request in them."""
+        return stores if self.attachments is None else self.attachments.folders
+
+    def handed_over(self) -> Self:
+        """Return it for longer than the client's request lives."""
+        return self if self.attachments is None else replace(self, attachments=self.attachments.handed_over())
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is recorded of it, as plain JSON."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "attachments"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -225,8 +241,8 @@ class Preparation:
             with naming_workflow(request.url):
                 folders.workflow.find(request.url)
                 if self._signers is not None:
-                    path = folders.workflow.path(request.url)
-                    self._signers.require(request.url, signature_beside(path, request.url))
+                    path = folders.workflow.path(request.url + SIGNATURE_SUFFIX)
+                    self._signers.require(request.url, read_signature(path))
 
     def prepare(
         self, request: RegistrationRequest, acquisition: Acquisition, attempt: "Attempt", change: Change | None

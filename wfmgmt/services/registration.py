@@ -167,7 +167,7 @@ class Registration:
         abandoned = self._operations.refuse_second(new, conflict)
         if abandoned:
             self._removal.finish_abandoned(lambda claim: claim.lease == abandoned)
-        self._preparation.check_early(request, self._folders, attempt, change)
+        self._preparation.check_early(request, request.folders(self._folders), attempt, change)
         return new, conflict
 
     def _describe(self, attempt: Attempt, request: RegistrationRequest, change: Change) -> None:
@@ -208,7 +208,9 @@ class Registration:
                 check(name)
         with self._slot(), self._leases.take() as lease:
             attempt = Attempt(name="", detail={})
-            acquisition = self._preparation.acquisition(self._folders, lease, attempt.tracker, is_dry=True)
+            acquisition = self._preparation.acquisition(
+                request.folders(self._folders), lease, attempt.tracker, is_dry=True
+            )
             try:
                 plan = self._preparation.plan(self._preparation.prepare(request, acquisition, attempt, change))
                 change.check_plan(plan)
@@ -249,7 +251,7 @@ class Registration:
         self, request: RegistrationRequest, change: Change, attempt: Attempt, running: RunningOperation
     ) -> Registered:
         attempt.tracker = running.tracker
-        acquisition = self._preparation.acquisition(self._folders, running.lease, running.tracker)
+        acquisition = self._preparation.acquisition(request.folders(self._folders), running.lease, running.tracker)
         try:
             with running.breakable(self._long_requests.is_stopping):
                 prepared = self._preparation.prepare(request, acquisition, attempt, change)

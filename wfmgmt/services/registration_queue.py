@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from wfmgmt.archives.urls import is_remote
-from wfmgmt.domain.operations import HOLDER, Operation, OperationError, OperationKind
+from wfmgmt.domain.operations import HOLDER, Operation, OperationError, OperationKind, OperationState
 from wfmgmt.errors import TooManyRegistrations
 from wfmgmt.services.changes import Change
 from wfmgmt.services.leases import Leases
@@ -24,8 +24,9 @@ HOLDER_PREFIX = "holder-"
 class RegistrationQueue(OperationQueue):
     """Accepts registrations and carries them out in their order. Thread-safe.
 
-    Any web worker carries out what another one has accepted, with one exception: an address with credentials or a query
-    is stored nowhere, so such a registration stays with the process that has it in its memory, and ends with that.
+    Any web worker carries out what another one has accepted, with two exceptions: an address with credentials or a
+    query is stored nowhere, and archives that came with a request go with its process. Such a registration stays with
+    the process that has accepted it, and ends with that.
 
     Args:
         registration: Does the work.
@@ -49,7 +50,7 @@ class RegistrationQueue(OperationQueue):
         super().__init__(operations=operations, long_requests=long_requests, size=size)
         self._registration = registration
         self._leases = leases
-        self._addresses: dict[str, str] = {}
+        self._own: dict[str, RegistrationRequest] = {}
         self._held = ExitStack()
         self._holder = ""
 
@@ -73,18 +74,33 @@ class RegistrationQueue(OperationQueue):
         """
         with self._registration.admitted(request, change) as (new, conflict):
             facts = {**new.request, **change.conditions}
-            if is_remote(request.url) and request.url != new.url:
-                self._addresses[new.uid] = request.url
+            has_secret = is_remote(request.url) and request.url != new.url
+            if has_secret or request.attachments is not None:
                 facts[HOLDER] = self._own_lease()
+                self._own[new.uid] = request.handed_over()
             accepted = Accepted(new.uid)
             try:
                 self._operations.accept(
                     replace(new, request=facts), conflict, lambda writer: change.on_made(writer, accepted)
                 )
             except BaseException:
-                self._addresses.pop(new.uid, None)
+                self._drop(new.uid)
                 raise
         return accepted
+
+    def _drop(self, uid: str) -> RegistrationRequest | None:
+        """Forget what only this process has of a registration."""
+        request = self._own.pop(uid, None)
+        if request is not None and request.attachments is not None:
+            request.attachments.held.close()
+        return request
+
+    def dispatch(self) -> None:
+        """Likewise; what was cancelled while it waited is forgotten."""
+        for uid in list(self._own):
+            if self._operations.get(uid).state is OperationState.CANCELLED:
+                self._drop(uid)
+        super().dispatch()
 
     def _own_lease(self) -> str:
         """Return the lease that lives as long as this process, which is taken when it is first needed."""
@@ -99,22 +115,27 @@ class RegistrationQueue(OperationQueue):
     def stop(self) -> None:
         """Likewise; what only this process can carry out ends with that."""
         super().stop()
+        for uid in list(self._own):
+            self._drop(uid)
         self._held.close()
 
     def may_take(self, operation: Operation) -> bool:
-        """Return whether this process has the address of an archive."""
-        return HOLDER not in operation.request or operation.uid in self._addresses
+        """Return whether this process has all that it takes."""
+        return HOLDER not in operation.request or operation.uid in self._own
 
     def carry_out(self, operation: Operation, running: RunningOperation) -> None:
         """Register."""
-        address = self._addresses.pop(operation.uid, operation.request["url"])
-        self._registration.carry_out(running, _request(operation, address), Change.of_operation(operation))
+        request = self._own.get(operation.uid) or _request(operation)
+        try:
+            self._registration.carry_out(running, request, Change.of_operation(operation))
+        finally:
+            self._drop(operation.uid)
 
 
-def _request(operation: Operation, url: str) -> RegistrationRequest:
+def _request(operation: Operation) -> RegistrationRequest:
     facts = operation.request
     return RegistrationRequest(
-        url=url,
+        url=facts["url"],
         workflow_name=facts["workflow_name"],
         version=facts["version"],
         set_default=facts["set_default"],

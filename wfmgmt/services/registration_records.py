@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 from wfmgmt.archives.urls import is_remote
@@ -81,7 +81,7 @@ def new_operation(request: RegistrationRequest, change: Change) -> NewOperation:
         workflow=request.workflow_name or "",
         version=version,
         url=url,
-        request={**asdict(request), "url": url, **change.stated_reason},
+        request={**request.facts, "url": url, **change.stated_reason},
         origin=change.origin,
     )
 

@@ -1,11 +1,11 @@
 """Uploads: archives that clients put into the stores."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from wfmgmt.archives.reading import open_archive, sha256_of
 from wfmgmt.archives.receiving import ReceivedFile, Receiver
@@ -64,6 +64,23 @@ class Upload:
     aside: Path | None = None
     is_placed: bool = False
     is_kept: bool = field(default=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachments:
+    """Archives that came with a registration: parts of the stores, of which nothing is left but what it uses.
+
+    Attributes:
+        folders: The stores with them, for finding them.
+        held: Removes the parts when it is closed.
+    """
+
+    folders: StoreFolders
+    held: ExitStack
+
+    def handed_over(self) -> Self:
+        """Return them for longer than the request lives that they came with."""
+        return replace(self, held=self.held.pop_all())
 
 
 class Uploads:
@@ -163,6 +180,20 @@ class Uploads:
             return uploaded
         raise ArchiveExists(file.store, file.name)
 
+    def attach(self, uploads: Sequence[Upload], held: ExitStack) -> Attachments:
+        """Return archives as what a registration takes along, and count them.
+
+        Args:
+            uploads: What has arrived.
+            held: Removes their parts.
+        """
+        by_store: dict[str, dict[str, Path]] = {kind.value: {} for kind in ArchiveKind}
+        for upload in uploads:
+            by_store[upload.file.store][upload.file.name] = upload.file.part
+            self._on_stored(upload.file.store, upload.file.size_bytes)
+        staged = {store: self._folders.named(store).with_staged(files) for store, files in by_store.items()}
+        return Attachments(folders=StoreFolders(**staged), held=held)
+
     def _check(self, file: ReceivedFile, sha256: str) -> None:
         if sha256 not in ("", file.sha256):
             raise DigestMismatch(sha256, file.sha256)
@@ -170,7 +201,8 @@ class Uploads:
             _check_signature(file.part)
             return
         try:
-            open_archive(file.part, self._rules.limits).__enter__().__exit__(None, None, None)
+            with open_archive(file.part, self._rules.limits):
+                pass
         except InvalidArchive as error:
             raise BadRequest(f"The body is not an archive: {error.reason}.") from error
 

@@ -380,13 +380,15 @@ def test_percent_encoded_dots_are_refused_when_the_server_decodes_them(service: 
 
 @pytest.mark.parametrize("field_name", ["", "resident.war"], ids=["file", "file named like an archive"])
 def test_upload_is_refused_when_the_body_carries_a_file(service: Service, field_name: str, tmp_path: Path) -> None:
-    """Archives come from the store or a url, which the message says."""
+    """Under another name than archive or model, which the message says."""
     archive = make_war(tmp_path)
     with nothing_left(service), archive.open("rb") as file:
         answer = requests.post(
             f"{service.management}/workflows", files={field_name or "url": ("seq.war", file)}, timeout=10
         )
-    assert_error(answer, *BAD_REQUEST, "The body carries a file: put the archive into the workflow store")
+    assert_error(
+        answer, *BAD_REQUEST, f"Part {field_name or 'url'!r} with the file 'seq.war': expected the name archive"
+    )
     assert_failure_is_audited(service, answer)
 
 

@@ -3,9 +3,10 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, get_args
 
+from wfmgmt.cli.remote.arguments import readable
 from wfmgmt.cli.remote.command import RemoteCommand, write_options
 from wfmgmt.cli.remote.text import table
 from wfmgmt.client import archive_calls
@@ -64,20 +65,11 @@ def _file(text: str) -> str:
 
 
 def _upload_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", type=_readable, nargs="+", help="a local .war or .mar, or its .sig")
+    parser.add_argument("file", metavar="FILE", type=readable, nargs="+", help="a local .war or .mar, or its .sig")
     parser.add_argument("--replace", action="store_true", help="also where another file has the name that none uses")
     parser.add_argument("--sha256", metavar="DIGEST", help="what the file has to have when it arrives")
     parser.add_argument("--dry-run", action="store_true", help="send and check it, and store nothing")
     parser.add_argument("--reason", metavar="TEXT", help="why, for the audit trail")
-
-
-def _readable(text: str) -> Path:
-    path = Path(text)
-    try:
-        with path.open("rb"):
-            return path
-    except OSError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: {error.strerror}") from error
 
 
 def _upload(options: argparse.Namespace) -> Call[list[Uploaded]]:

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 #: Functions of the completion scripts: of workflows' names, of operations, of both, and of files.
@@ -46,3 +47,13 @@ def _workflow(text: str) -> str:
     if "/" in text:
         raise argparse.ArgumentTypeError(f"expected the name of a workflow, without a version, got {text!r}")
     return text
+
+
+def readable(text: str) -> Path:
+    """Return a file that can be read, for argparse."""
+    path = Path(text)
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error.strerror}") from error

@@ -226,6 +226,8 @@ def write_bytes(body: bytes) -> None:
 
 def curl_words(_: argparse.Namespace, call: Call[Any]) -> list[str]:
     """Return what curl needs to know of a request beside where it goes."""
+    if call.form:
+        return [*_header_words(call), *(word for name, path in call.form for word in ("-F", f"{name}=@{path}"))]
     if call.file is not None:
         return [*_header_words(call), "-T", str(call.file)]
     words = [] if call.method == "GET" else ["-X", call.method]

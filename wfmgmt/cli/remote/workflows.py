@@ -4,9 +4,10 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, get_args
 
-from wfmgmt.cli.remote.arguments import version_argument, workflow_argument
+from wfmgmt.cli.remote.arguments import readable, version_argument, workflow_argument
 from wfmgmt.cli.remote.command import ExitCode, RemoteCommand, write_options
 from wfmgmt.cli.remote.operations import ended_code, ended_text, next_look
 from wfmgmt.cli.remote.plans import diff_text
@@ -55,7 +56,19 @@ def status_text(_: argparse.Namespace, answer: Status | Scaled) -> str:
 
 
 def _register_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("archive", metavar="URL", help="name of a .war in the workflow store, or an http(s) URL")
+    parser.add_argument(
+        "archive",
+        metavar="URL|FILE",
+        help="name of a .war in the workflow store, an http(s) URL, or a file here, with a slash: ./seq.war",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="FILE",
+        type=readable,
+        action="append",
+        default=[],
+        help="a .mar here that is sent along; may be repeated",
+    )
     parser.add_argument("--name", help="what to call it; the archive's own name unless given")
     parser.add_argument("--version", help="what to call this version; needed for all but the first one")
     parser.add_argument("--set-default", action="store_true", help="send all requests to it once it is up")
@@ -67,8 +80,11 @@ def _register_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _register(options: argparse.Namespace) -> Call[Any]:
+    is_local = "/" in options.archive and "://" not in options.archive
     call: Call[Any] = calls.register(
-        options.archive,
+        "" if is_local else options.archive,
+        archive=Path(options.archive) if is_local else None,
+        models=options.model,
         name=options.name,
         version=options.version,
         set_default=True if options.set_default else None,
