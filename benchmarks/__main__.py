@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import archives, changes, graphs, idle, load, operations, planes, single, volume
+from benchmarks import archives, changes, graphs, idle, load, operations, planes, single, uploads, volume
 from benchmarks.figures import Figure, machine, table
 from benchmarks.wrk import WrkMissing
 
@@ -26,6 +26,7 @@ PARTS: dict[str, Callable[[Path], list[Figure]]] = {
     "mirror": changes.mirroring,
     "operations": operations.waiting,
     "archive": archives.registering_large_models,
+    "upload": uploads.uploading,
     "graph": graphs.drawing,
 }
 

@@ -28,14 +28,14 @@ def registering_large_models(folder: Path) -> list[Figure]:
     service = Service(folder, web_workers=1)
     deflated = _write_archives(service, "deflated", zipfile.ZIP_DEFLATED)
     _write_archives(service, "stored", zipfile.ZIP_STORED)
-    copied_s = _seconds(lambda: _copy(deflated, folder / "copy"))
+    copied_s = seconds(lambda: _copy(deflated, folder / "copy"))
     with service:
         (web_worker,), runtime = web_workers(service), runtime_pid(service)
-        before = _peak_mb(web_worker), _peak_mb(runtime)
-        deflated_s = _seconds(lambda: _register(service, "deflated", "first"))
-        stored_s = _seconds(lambda: _register(service, "stored", "second"))
-        again_s = _seconds(lambda: _register(service, "deflated", "third"))
-        web_mb, runtime_mb = _peak_mb(web_worker) - before[0], _peak_mb(runtime) - before[1]
+        before = peak_mb(web_worker), peak_mb(runtime)
+        deflated_s = seconds(lambda: _register(service, "deflated", "first"))
+        stored_s = seconds(lambda: _register(service, "stored", "second"))
+        again_s = seconds(lambda: _register(service, "deflated", "third"))
+        web_mb, runtime_mb = peak_mb(web_worker) - before[0], peak_mb(runtime) - before[1]
     size_mb = deflated.stat().st_size / 1_000_000
     return [
         Figure(what=f"register a model of {size_mb:.0f} MB, deflated", value=deflated_s, unit="s"),
@@ -77,13 +77,14 @@ def _register(service: Service, archive: str, name: str) -> None:
     assert answer.ok, answer.text
 
 
-def _seconds(step: Callable[[], object]) -> float:
+def seconds(step: Callable[[], object]) -> float:
+    """Return how long a step takes."""
     began = time.perf_counter()
     step()
     return time.perf_counter() - began
 
 
-def _peak_mb(pid: int) -> float:
+def peak_mb(pid: int) -> float:
     """Return the most resident memory that a process has ever had."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     (peak,) = (int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))

@@ -40,9 +40,10 @@ class Use(NamedTuple):
     need: str
 
 
-PROTOCOL, WEB_WORKER, ARBITER = (
+PROTOCOL, WEB_WORKER, STREAMED_BODY, ARBITER = (
     "wfmgmt/serving/inference_protocol.py",
     "wfmgmt/deployment/web_worker.py",
+    "wfmgmt/deployment/streamed_body.py",
     "wfmgmt/deployment/arbiter.py",
 )
 HANDLER, WORKER = "aiohttp.web_protocol:RequestHandler", "gunicorn.workers.gthread:ThreadWorker"
@@ -123,10 +124,14 @@ USES = (
         WEB_WORKER,
         "to answer each with its status",
     ),
+    Use("gunicorn.http.body:Body", ("reader",), STREAMED_BODY, "to read a body without collecting it"),
+    Use("gunicorn.http.body:LengthReader", ("length", "unreader"), STREAMED_BODY, "to read one of declared length"),
+    Use("gunicorn.http.body:ChunkedReader", ("parser",), STREAMED_BODY, "to read one in chunks"),
+    Use("gunicorn.http.unreader:SocketUnreader", ("read",), STREAMED_BODY, "to read what came with the head, and more"),
     Use(
         "gunicorn.http.errors",
         ("NoMoreData", "ParseException"),
-        "wfmgmt/deployment/streamed_body.py",
+        STREAMED_BODY,
         "to tell an upload that was broken off from one that is not HTTP",
     ),
     Use(

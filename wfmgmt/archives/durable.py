@@ -62,3 +62,10 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def begin_writing(file: BinaryIO, start: int, end: int) -> None:
+    """Have the system begin to write to the disk what a part of a file has, without waiting for that."""
+    file.flush()
+    # It does so for pages that it is told to forget; those that are not written yet stay.
+    os.posix_fadvise(file.fileno(), start, end - start, os.POSIX_FADV_DONTNEED)

@@ -3,14 +3,19 @@
 import hashlib
 import os
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, Self
 
-from wfmgmt.archives.durable import full_disk_reported, new_durable_file
+from wfmgmt.archives.durable import begin_writing, full_disk_reported, new_durable_file
 from wfmgmt.archives.seen import looks_of
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.errors import FolderUnavailable
-from wfmgmt.errors.uploads import StoreFull, UploadTooLarge
+from wfmgmt.errors.uploads import StoreFull, TooManyUploads, UploadTooLarge
+
+#: The disk is kept busy with pieces of this size, so that little is left to wait for in the end.
+_BEGUN_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +37,34 @@ class ReceivedFile:
     sha256: str
     size_bytes: int
     looks: str | None
+
+
+class _Digest:
+    """A SHA-256 that is computed by a thread, while the bytes are written and the next ones arrive."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="digest")
+        try:
+            self._updated: Future[object] = self._thread.submit(int)  # Starts it.
+        except RuntimeError as error:
+            raise TooManyUploads from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+
+    def update(self, piece: bytes) -> None:
+        """Add some bytes once those before are added."""
+        self._updated.result()
+        self._updated = self._thread.submit(self._sha256.update, piece)
+
+    def hexdigest(self) -> str:
+        """Return the digest of all that was added."""
+        self._updated.result()
+        return self._sha256.hexdigest()
 
 
 class Receiver:
@@ -64,6 +97,7 @@ class Receiver:
             UploadTooLarge: It is larger than the settings allow.
             InsufficientStorage: The stores, or the disk, have no room for it.
             FolderUnavailable: The store cannot be written.
+            TooManyUploads: The system has no room for a thread.
         """
         folder = self._folders.named(store)
         if declared_bytes is not None and declared_bytes > self._max_bytes:
@@ -75,16 +109,7 @@ class Receiver:
                 if declared_bytes is not None:
                     os.truncate(file.fileno(), declared_bytes)  # So that others who begin meanwhile count it whole.
                 self._check_store()
-                size_bytes, digest = 0, hashlib.sha256()
-                taken_bytes = self._taken_bytes() if declared_bytes is None else 0
-                for piece in pieces:
-                    size_bytes += len(piece)
-                    if size_bytes > self._max_bytes:
-                        raise UploadTooLarge(self._max_bytes)
-                    if self._max_store_bytes and taken_bytes + size_bytes > self._max_store_bytes:
-                        raise StoreFull(self._max_store_bytes)
-                    digest.update(piece)
-                    file.write(piece)
+                size_bytes, sha256 = self._write(file, pieces, self._taken_bytes() if declared_bytes is None else 0)
                 file.flush()
                 self._check_store()
         except FileNotFoundError as error:
@@ -95,10 +120,27 @@ class Receiver:
             store=store,
             name=name,
             part=part,
-            sha256=digest.hexdigest(),
+            sha256=sha256,
             size_bytes=size_bytes,
             looks=looks_of(part),
         )
+
+    def _write(self, file: BinaryIO, pieces: Iterable[bytes], taken_bytes: int) -> tuple[int, str]:
+        """Write what comes; return how much that was, and its digest."""
+        size_bytes = begun_bytes = 0
+        with _Digest() as digest:
+            for piece in pieces:
+                size_bytes += len(piece)
+                if size_bytes > self._max_bytes:
+                    raise UploadTooLarge(self._max_bytes)
+                if self._max_store_bytes and taken_bytes + size_bytes > self._max_store_bytes:
+                    raise StoreFull(self._max_store_bytes)
+                digest.update(piece)
+                file.write(piece)
+                if size_bytes - begun_bytes > _BEGUN_BYTES:
+                    begin_writing(file, begun_bytes, size_bytes)
+                    begun_bytes = size_bytes
+            return size_bytes, digest.hexdigest()
 
     def _check_store(self) -> None:
         if self._max_store_bytes and self._taken_bytes() > self._max_store_bytes:
