@@ -206,6 +206,12 @@ def is_self(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id in {"self", "cls", "super"}
 
 
+@cache
+def nodes_of(file: Path) -> tuple[ast.AST, ...]:
+    """Return everything in the source of a file."""
+    return tuple(ast.walk(ast.parse(file.read_text())))
+
+
 @pytest.mark.parametrize(("use", "name"), TABLE, ids=lambda value: value if isinstance(value, str) else value.owner)
 def test_library_has_what_we_lean_on(use: Use, name: str) -> None:
     """An upgrade that takes a name away says here which part of wfmgmt needs it, and what for."""
@@ -221,46 +227,46 @@ def test_library_has_what_we_lean_on(use: Use, name: str) -> None:
 @pytest.mark.parametrize("use", USES, ids=lambda use: f"{use.owner} {use.names[0]}")
 def test_table_names_nothing_that_is_no_longer_used(use: Use) -> None:
     """A line goes with the code that needed it."""
-    source = ast.parse((ROOT / use.user).read_text())
-    used = {node.attr for node in ast.walk(source) if isinstance(node, ast.Attribute)}
-    used |= {node.name for node in ast.walk(source) if isinstance(node, ast.FunctionDef)}
-    used |= {alias.name for node in ast.walk(source) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    nodes = nodes_of(ROOT / use.user)
+    used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    used |= {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    used |= {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert set(use.names) <= used
 
 
-def modules() -> Iterator[tuple[str, ModuleType, ast.Module]]:
-    """Yield every module of the package: its file, itself and its source."""
+def modules() -> Iterator[tuple[str, ModuleType]]:
+    """Yield every module of the package, with its file."""
     for info in pkgutil.walk_packages(wfmgmt.__path__, "wfmgmt."):
         module = importlib.import_module(info.name)
-        yield str(Path(str(module.__file__)).relative_to(ROOT)), module, source_of(module)
+        yield str(file_of(module).relative_to(ROOT)), module
+
+
+def file_of(module: ModuleType) -> Path:
+    """Return the file of a module."""
+    return Path(str(module.__file__))
 
 
 @cache
-def source_of(module: ModuleType) -> ast.Module:
-    """Return the source of a module."""
-    return ast.parse(Path(str(module.__file__)).read_text())
-
-
-def own_names(source: ast.Module) -> set[str]:
+def own_names(file: Path) -> frozenset[str]:
     """Return the private names that a module defines: functions, variables, and attributes of its own classes."""
     own: set[str] = set()
-    for node in ast.walk(source):
+    for node in nodes_of(file):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             own.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             own.add(node.id)
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_self(node.value):
             own.add(node.attr)
-    return own
+    return frozenset(own)
 
 
-def private_uses(source: ast.Module) -> Iterator[str]:
+def private_uses(file: Path) -> Iterator[str]:
     """Yield private names of others: imports, and attributes that neither the module defines nor one it imports."""
-    own = own_names(source)
-    for node in ast.walk(source):
+    own = set(own_names(file))
+    for node in nodes_of(file):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("wfmgmt."):
-            own |= own_names(source_of(importlib.import_module(str(node.module))))
-    for node in ast.walk(source):
+            own |= own_names(file_of(importlib.import_module(str(node.module))))
+    for node in nodes_of(file):
         if isinstance(node, ast.Attribute) and node.attr not in own:
             yield node.attr
         elif isinstance(node, ast.ImportFrom):
@@ -268,10 +274,10 @@ def private_uses(source: ast.Module) -> Iterator[str]:
             yield from (node.module or "").split(".")
 
 
-def undocumented_uses(module: ModuleType, source: ast.Module) -> Iterator[str]:
+def undocumented_uses(module: ModuleType) -> Iterator[str]:
     """Yield what a module imports from undocumented ones, and what its classes use or replace of their parents'."""
-    nodes = {node.name: node for node in ast.walk(source) if isinstance(node, ast.ClassDef)}
-    for node in ast.walk(source):
+    nodes = {node.name: node for node in nodes_of(file_of(module)) if isinstance(node, ast.ClassDef)}
+    for node in nodes_of(file_of(module)):
         if isinstance(node, ast.ImportFrom) and is_undocumented(node.module or ""):
             yield from (alias.name for alias in node.names)
     for name, kind in vars(module).items():
@@ -291,7 +297,7 @@ def test_table_is_complete() -> None:
         (use.user, use.owner.rpartition(":")[2].rpartition(".")[2]) for use in USES
     }
     missing = set()
-    for file, module, source in modules():
-        private = {name for name in private_uses(source) if name.startswith("_") and not name.startswith("__")}
-        missing |= {(file, name) for name in (private | set(undocumented_uses(module, source))) - DOCUMENTED}
+    for file, module in modules():
+        private = {name for name in private_uses(file_of(module)) if name.startswith("_") and not name.startswith("__")}
+        missing |= {(file, name) for name in (private | set(undocumented_uses(module))) - DOCUMENTED}
     assert sorted(missing - listed) == []
