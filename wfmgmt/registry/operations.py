@@ -139,6 +139,11 @@ class OperationReader:
         """Yield those of them that only the process can carry out that has accepted them."""
         return map(_operation, self._connection.execute(_HELD, {"kinds": list(OperationKind)}))
 
+    def ended(self, uids: Collection[str]) -> set[str]:
+        """Return those of some operations that are done."""
+        done = select(table.c.uid).where(table.c.uid.in_(uids), table.c.ended_at.is_not(None))
+        return set(self._connection.execute(done).scalars())
+
     def cancelled(self) -> set[str]:
         """Return the operations that run and are to end."""
         return set(self._connection.execute(_CANCELLED).scalars())

@@ -327,6 +327,11 @@ class Operations:
         with self._registry.read() as reader:
             return sum(1 for _ in islice(filter(may_take, reader.operations.queued(kinds)), most))
 
+    def ended(self, uids: Collection[str]) -> set[str]:
+        """Return those of some operations that are done."""
+        with self._registry.read() as reader:
+            return reader.operations.ended(uids)
+
     def get(self, uid: str, *, scope: Scope = EVERYTHING) -> Operation:
         """Return an operation.
 

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from wfmgmt.archives.urls import is_remote
-from wfmgmt.domain.operations import HOLDER, Operation, OperationError, OperationKind, OperationState
+from wfmgmt.domain.operations import HOLDER, Operation, OperationError, OperationKind
 from wfmgmt.errors import TooManyRegistrations
 from wfmgmt.services.changes import Change
 from wfmgmt.services.leases import Leases
@@ -97,8 +97,8 @@ class RegistrationQueue(OperationQueue):
 
     def dispatch(self) -> None:
         """Likewise; what was cancelled while it waited is forgotten."""
-        for uid in list(self._own):
-            if self._operations.get(uid).state is OperationState.CANCELLED:
+        if self._own:
+            for uid in self._operations.ended(list(self._own)):
                 self._drop(uid)
         super().dispatch()
 

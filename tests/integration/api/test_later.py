@@ -240,6 +240,18 @@ def test_secret_of_an_address_stays_with_the_process_that_has_it(
     assert done(downloading, named)["state"] == "succeeded"
 
 
+def test_addresses_of_cancelled_registrations_do_not_stay_in_memory(
+    downloading: ManagementApi, web: WebFiles, tmp_path: Path
+) -> None:
+    """Those that wait keep theirs."""
+    address = web.put("/far.war?signature=s3cr3t", make_war(tmp_path, name="far"))
+    request = f"POST /workflows?synchronous=false&url={address}"
+    waiting, cancelled = (downloading.send(f"{request}&workflow_name={name}", 202) for name in "ab")
+    downloading.send(f"POST {cancelled['operation']}/cancel", 202)
+    assert done(downloading, waiting)["state"] == "succeeded"
+    assert downloading.services.registration_queue._own == {}  # noqa: SLF001 - memory has no other face
+
+
 def test_registration_ends_with_the_process_that_has_its_address(downloading: ManagementApi, web: WebFiles) -> None:
     """With the reason, and with the event of its request."""
     accepted = downloading.send(f"POST /workflows?synchronous=false&url={web.url('/far.war')}?signature=s3cr3t", 202)
