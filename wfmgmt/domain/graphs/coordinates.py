@@ -30,9 +30,11 @@ def positions(layers: Layers, widths: Sequence[float], gap: float) -> list[float
         for mirrored in (False, True):
             rows = [row[::-1] if mirrored else row for row in layers.rows]
             blocks = _aligned(rows[::-1] if upwards else rows, neighbours, bent)
-            places = _compacted(rows, blocks, widths, gap)
-            layouts.append(_moved([-place for place in places] if mirrored else places, widths, mirrored=mirrored))
-    return _middles(layouts, widths)
+            places = _moved(_compacted(rows, blocks, widths, gap), widths)
+            layouts.append((_width(places, widths), mirrored, places))
+    narrowest = min(width for width, _, _ in layouts)
+    laid_over = [[narrowest - place for place in places] if mirrored else places for _, mirrored, places in layouts]
+    return _moved([_middle(each) for each in zip(*laid_over, strict=True)], widths)
 
 
 def _giving_way(layers: Layers) -> frozenset[tuple[int, int]]:
@@ -105,29 +107,18 @@ def _compacted(rows: Sequence[Sequence[int]], root: Sequence[int], widths: Seque
     return [places[block] for block in root]
 
 
-def _moved(places: Sequence[float], widths: Sequence[float], *, mirrored: bool) -> list[float]:
-    """Return a layout moved so that its left end is at 0, or its right end when it was pushed to there."""
-    ends = (place + (width if mirrored else -width) / 2 for place, width in zip(places, widths, strict=True))
-    end = max(ends) if mirrored else min(ends)
-    return [place - end for place in places]
+def _moved(places: Sequence[float], widths: Sequence[float]) -> list[float]:
+    """Return a layout moved so that its left end is at 0."""
+    left = min(place - width / 2 for place, width in zip(places, widths, strict=True))
+    return [place - left for place in places]
 
 
-def _middles(layouts: Sequence[Sequence[float]], widths: Sequence[float]) -> list[float]:
-    """Return the mean of the two middle places of each point, in layouts that are laid over the narrowest one."""
-    extents = []
-    for layout in layouts:
-        lefts = min(place - width / 2 for place, width in zip(layout, widths, strict=True))
-        rights = max(place + width / 2 for place, width in zip(layout, widths, strict=True))
-        extents.append((rights - lefts, lefts, rights))
-    _, left, right = min(extents)
-    shifts = [
-        (left - extent[1]) if not number % 2 else (right - extent[2])  # Each second one was pushed to the right.
-        for number, extent in enumerate(extents)
-    ]
-    places = []
-    for each in zip(*layouts, strict=True):
-        ordered = sorted(place + shift for place, shift in zip(each, shifts, strict=True))
-        middle = len(ordered) // 2
-        places.append((ordered[middle - 1] + ordered[middle]) / 2)
-    start = min(place - width / 2 for place, width in zip(places, widths, strict=True))
-    return [place - start for place in places]
+def _width(places: Sequence[float], widths: Sequence[float]) -> float:
+    """Return where the right end of a layout is."""
+    return max(place + width / 2 for place, width in zip(places, widths, strict=True))
+
+
+def _middle(places: Sequence[float]) -> float:
+    """Return the mean of the two middle places of a point."""
+    ordered, middle = sorted(places), len(places) // 2
+    return (ordered[middle - 1] + ordered[middle]) / 2

@@ -74,22 +74,19 @@ def layers_of(graph: Graph) -> Layers:
 
 def _order(layers: Layers) -> None:
     """Order the points of each layer so that few edges cross: sweeps down and up, the best order found stays."""
-    best, fewest = _first_order(layers), -1
-    rows = [list(row) for row in best]
-    sweeps = max(2, min(_MAX_SWEEPS, _MAX_VISITS // len(layers.above)))
-    patience = _PATIENCE
-    for sweep in range(sweeps + 1):
-        crossings = _crossings(rows, layers.below)
-        if fewest < 0 or crossings < fewest:
-            best, fewest, patience = [list(row) for row in rows], crossings, _PATIENCE
-        else:
-            patience -= 1
-        if not fewest or not patience or sweep == sweeps:
+    rows = _first_order(layers)
+    best, fewest = [list(row) for row in rows], _crossings(rows, layers.below)
+    fruitless = 0
+    for sweep in range(max(2, min(_MAX_SWEEPS, _MAX_VISITS // len(layers.above)))):
+        if not fewest or fruitless == _PATIENCE:
             break
         if sweep % 2:
             _sweep(rows[::-1], layers.below)
         else:
             _sweep(rows, layers.above)
+        fruitless += 1
+        if (crossings := _crossings(rows, layers.below)) < fewest:
+            best, fewest, fruitless = [list(row) for row in rows], crossings, 0
     layers.rows[:] = best
 
 
