@@ -4,11 +4,12 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from wfmgmt.errors import WfmgmtError
 from wfmgmt.serving.catalog import Catalog
 from wfmgmt.serving.measurements import Measurements
-from wfmgmt.serving.models.base import Drift
+from wfmgmt.serving.models.base import Drift, DriftKind
 from wfmgmt.serving.models.protocol import ModelServer
 from wfmgmt.serving.registry_view import RegistryView
 from wfmgmt.serving.waiting import wait_for_event
@@ -45,7 +46,7 @@ class DriftCheck:
         self._measurements = measurements
         self._interval_s = interval_s
         self._checking = asyncio.Lock()
-        self._standing: set[tuple[str, str, str]] = set()
+        self._standing: dict[tuple[str, str, str], Drift] = {}
         self._unrecorded: deque[Drift] = deque(maxlen=MAX_UNRECORDED)
 
     async def run(self) -> None:
@@ -61,7 +62,8 @@ class DriftCheck:
     async def check(self, *, dry_run: bool) -> Sequence[Drift]:
         """Check once, and return the differences.
 
-        A difference that cannot be repaired is counted and recorded when it is found first.
+        A difference that cannot be repaired is counted and recorded when it is found first, and recorded again when it
+        is repaired or gone.
 
         Args:
             dry_run: Repair, count and record nothing.
@@ -82,11 +84,21 @@ class DriftCheck:
 
     def _record_new(self, drifts: Sequence[Drift]) -> None:
         for drift in drifts:
-            if _identity(drift) not in self._standing:
-                _log.warning("%s", drift, extra={"workflow": drift.workflow})
+            is_new = _identity(drift) not in self._standing
+            if is_new:
                 self._measurements.record_drift(drift)
-                self._unrecorded.append(drift)
-        self._standing = {_identity(drift) for drift in drifts if not drift.is_repaired}
+            if is_new or drift.is_repaired:
+                self._record(drift)
+        unread = {drift.server for drift in drifts if drift.kind is DriftKind.UNKNOWN}
+        unseen = {identity: drift for identity, drift in self._standing.items() if drift.server in unread}
+        standing = unseen | {_identity(drift): drift for drift in drifts if not drift.is_repaired}
+        for identity in self._standing.keys() - standing.keys() - set(map(_identity, drifts)):
+            self._record(replace(self._standing[identity], did="it is gone", is_repaired=True))
+        self._standing = standing
+
+    def _record(self, drift: Drift) -> None:
+        _log.warning("%s", drift, extra={"workflow": drift.workflow})
+        self._unrecorded.append(drift)
 
     async def _save_unrecorded(self) -> None:
         drifts = list(self._unrecorded)

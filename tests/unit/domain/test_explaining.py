@@ -174,6 +174,24 @@ CASES: dict[str, tuple[Facts, str, str | None, str]] = {
         None,
         "Other than in the spec: responseTimeout; back to it: wfmgmt update seq/1.0 --node m1 --reset.",
     ),
+    "no worker": (
+        with_node(
+            failures=1,
+            requests=1,
+            lines=[
+                replace(ERROR, level="warning", text="prediction not taken: m1 has no worker: TorchServe at http://t")
+            ],
+        ),
+        "m1 has no worker",
+        None,
+        "requests go on once one is",
+    ),
+    "server": (
+        with_node(ready=0, wanted=1, error="TorchServe at http://t answered 500"),
+        "0 of 1 worker up: TorchServe at http://t answered 500.",
+        None,
+        "Read the log of that model server.",
+    ),
     "memory": (
         with_node(failures=1, requests=1, lines=[replace(ERROR, text="prediction failed: MemoryError")]),
         "MemoryError",

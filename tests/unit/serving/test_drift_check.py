@@ -54,14 +54,29 @@ async def test_difference_is_recorded_each_time_it_was_repaired(tmp_path: Path) 
 
 @in_event_loop
 async def test_difference_that_stays_is_recorded_once(tmp_path: Path) -> None:
-    """Until it is gone and comes back."""
+    """Until it is gone, which is recorded, and comes back; a server that cannot be read may have it still."""
     parts = make_parts(tmp_path)
     standing = replace(DRIFT, is_repaired=False)
+    gone = replace(DRIFT, did="it is gone")
+    unknown = replace(standing, model="", kind=DriftKind.UNKNOWN, workflow="")
     check = make_check(parts)
-    for drifts in ([standing], [standing], [], [standing]):
+    for drifts in ([standing], [standing], [unknown], [standing], [], [standing]):
         parts.models.drifts = drifts
         await check.check(dry_run=False)
-    assert parts.registry.recorded == [standing, standing]
+    was_unread = replace(unknown, did="it is gone", is_repaired=True)
+    assert parts.registry.recorded == [standing, unknown, was_unread, gone, standing]
+
+
+@in_event_loop
+async def test_difference_that_stayed_is_recorded_when_it_is_repaired(tmp_path: Path) -> None:
+    """Else the audit trail would say for ever that it stands."""
+    parts = make_parts(tmp_path)
+    check = make_check(parts)
+    standing = replace(DRIFT, is_repaired=False)
+    for drifts in ([standing], [DRIFT], []):
+        parts.models.drifts = drifts
+        await check.check(dry_run=False)
+    assert parts.registry.recorded == [standing, DRIFT]
 
 
 @in_event_loop

@@ -42,6 +42,9 @@ REASON_HINTS: Mapping[str, str] = {
     r"startup_timeout": _STARTUP_HINT,
     r"WFMGMT_MAX_WORKERS": FAULT_HINTS[Fault.NO_ROOM],
 }
+_SERVER_HINT = (
+    "Read the log of that model server. The model is registered there again by itself; wfmgmt reconcile does it now."
+)
 _MEMORY_HINT = (
     "Raise WFMGMT_WORKER_MEMORY_MB, if it is set, and restart the service, or use a smaller batch: "
     "wfmgmt update {label}{node} --batch-size N."
@@ -52,6 +55,7 @@ GONE_HINTS: Mapping[str, str] = {
     "timeout-ms: wfmgmt logs {label}{node}. Fewer workers take less memory: wfmgmt scale {label}{node} --max N.",
     r"MemoryError|WFMGMT_WORKER_MEMORY_MB": _MEMORY_HINT,
     **REASON_HINTS,
+    r"TorchServe at": _SERVER_HINT,
     r"": "It is started again by itself; if it goes on, read what it wrote last: wfmgmt logs {label}{node}.",
 }
 #: By the last attempt that failed.
@@ -60,6 +64,7 @@ FAILURE_HINTS: Mapping[str, str] = {
     "takes so long: wfmgmt logs {label}{node}.",
     r"MemoryError|WFMGMT_WORKER_MEMORY_MB": _MEMORY_HINT,
     r"its worker was killed|SIGKILL": GONE_HINTS["SIGKILL"],
+    r"has no worker": "wfmgmt logs {label}{node} says why none was up; requests go on once one is.",
     r"WFMGMT_QUEUE_SIZE": "More workers take more requests: wfmgmt scale {label}{node} --max N; WFMGMT_QUEUE_SIZE "
     "says how many may wait.",
     r"No module named|ModuleNotFoundError|ImportError": _IMPORT_HINT,

@@ -145,21 +145,21 @@ def node_is_saturated(facts: Facts) -> Iterator[Problem]:
         wait_s = _expected_wait_s(facts, node)
         if not node.queued or wait_s < MIN_WAIT_S or (node.busy_s or MIN_BUSY_S) < MIN_BUSY_S:
             continue
-        full = (
-            " The queue is full, and further requests get a 503 (WFMGMT_QUEUE_SIZE)." if _is_full(facts, node) else ""
-        )
-        takes = "" if wait_s == float("inf") else f" A new request waits about {duration(wait_s)}."
-        stuck = ""
-        if wait_s == float("inf"):
-            limit = duration(node.settings.timeout_ms / 1000)
-            stuck = (
-                f" None was answered in the last minute: the handler may hang, which ends after {limit} (timeout-ms)."
-            )
+        is_full, is_stuck = _is_full(facts, node), wait_s == float("inf")
+        limit = duration(node.settings.timeout_ms / 1000)
+        sentences = [
+            f"{saturation(node)}.",
+            f"None was answered in the last minute: the handler may hang, which ends after {limit} (timeout-ms)."
+            if is_stuck
+            else f"A new request waits about {duration(wait_s)}.",
+            "The queue is full, and further requests get a 503 (WFMGMT_QUEUE_SIZE)." if is_full else "",
+        ]
+        hint = ("See what it does: wfmgmt logs {label}{node}. " if is_stuck else "") + _saturated_hint(node)
         yield Problem(
             node=node.name,
-            what=f"{saturation(node)}.{takes}{stuck}{full}",
+            what=" ".join(filter(None, sentences)),
             since=None if node.busy_s is None else _before(facts, node.busy_s),
-            hint=filled(_saturated_hint(node), facts, node) + override_hint(facts, node),
+            hint=filled(hint, facts, node) + override_hint(facts, node),
         )
 
 
