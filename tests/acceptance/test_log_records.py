@@ -193,6 +193,25 @@ def test_last_lines_about_a_node_can_be_asked_for(service: Service) -> None:
     assert list(runtime.log("seq", "2.0", "none", 100).lines) == []
 
 
+def test_load_has_the_id_of_the_request_that_asked_for_it(service: Service) -> None:
+    """Also what its handler prints meanwhile and why it failed; what its workers do later has not."""
+    for name, line in (("asked", "print('initialised')"), ("wrong", "1 / 0")):
+        make_war(service.workflow_store, name=name, spec=SPEC, handler=f"{HANDLER}\n{line}\n")
+    assert change(service, "POST", "/workflows?url=asked.war", "l1").ok
+    up = record(service, request_id="l1", logger="wfmgmt.worker")
+    assert up["message"].startswith("worker up after ")
+    assert record(service, request_id="l1", message="initialised")["pid"] == up["pid"]
+    assert predict(service, "exit", "l2", "asked").status_code == 500
+    assert "request_id" not in record(service, message="worker gone: exited with code 3", pid=up["pid"])
+    again = wait_until(lambda: records(service, message="initialised")[1:], what="the next worker")
+    assert all("request_id" not in each for each in again)
+    assert change(service, "POST", "/workflows?url=wrong.war&workflow_name=wrong", "l3").status_code >= 400
+    assert record(service, request_id="l3", message="failed to load")["traceback"].endswith("division by zero\n")
+    reason = record(service, request_id="l3", logger="wfmgmt.runtime")
+    assert reason["message"].startswith("not loaded: ")
+    assert service.unregister("asked").ok
+
+
 def test_terse_log_has_failures_only(terse: Service) -> None:
     """At the level of warnings: the failed prediction with its traceback, and requests that failed."""
     before = len(terse.text_of_log())

@@ -137,6 +137,7 @@ class LoadRequest:
         response_timeout_s: Time in which the workflow has to answer a request.
         nodes: In topological order.
         edges: Pairs of node names, source first, in the order of the spec.
+        request_id: The request that has it loaded, which lines of the log name until it is; empty when none has.
     """
 
     uid: str
@@ -149,3 +150,4 @@ class LoadRequest:
     response_timeout_s: int
     nodes: tuple[Node, ...]
     edges: tuple[tuple[str, str], ...]
+    request_id: str = field(default="", compare=False)

@@ -268,7 +268,7 @@ class Registration:
         acquisition.keep()
         try:
             with running.breakable(self._long_requests.is_stopping) as is_broken_off:
-                self._load(target, is_broken_off)
+                self._load(replace(target, request_id=change.origin.request_id), is_broken_off)
             running.tracker.on_loaded()
             registered = self._finish(prepared, target, attempt, change, running)
         except WfmgmtError as error:

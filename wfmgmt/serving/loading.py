@@ -5,6 +5,7 @@ import errno
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from wfmgmt.control.load_state import LoadEvent, LoadState
@@ -109,7 +110,8 @@ class LoadedVersion:
     @property
     def _log_fields(self) -> dict[str, str]:
         """What lines of the log about it belong to."""
-        return {"workflow": self.target.workflow, "version": self.target.version}
+        target = self.target
+        return {"workflow": target.workflow, "version": target.version, "request_id": target.request_id}
 
     def has_node(self, node: str) -> bool:
         """Return whether it has a node of that name."""
@@ -298,6 +300,7 @@ class LoadedVersion:
         self.last_used = asyncio.get_running_loop().time()
         for node, reason in self._failures.items() - failed_before.items():
             _log.warning("not loaded: %s", reason, extra={**self._log_fields, "node": node})
+        self.target = replace(self.target, request_id="")  # What comes later is not that request's doing.
         self.publish()
 
     def _start_runner(self, loaded: LoadRequest) -> None:
@@ -356,6 +359,7 @@ class LoadedVersion:
             settings=node.settings,
             threads=node.threads,
             startup_timeout_s=target.startup_timeout_s,
+            request_id=target.request_id,
         )
 
     async def unload(self, drain_timeout_s: float = 0.0) -> None:

@@ -50,6 +50,7 @@ class Model:
         startup_timeout_s: Time each worker has from its start until its handler is initialised.
         handler: Handler string of a function; None for models, whose manifest has it.
         threads: Threads that libraries in each worker are to use; None when the spec does not say.
+        request_id: The request that has it loaded; empty when none has.
     """
 
     key: ModelKey
@@ -61,11 +62,22 @@ class Model:
     startup_timeout_s: float
     handler: str | None = None
     threads: int | None = None
+    request_id: str = ""
 
     @property
     def node(self) -> str:
         """Name of the node in the graph."""
         return self.key.node
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """What lines of the log about its load belong to."""
+        return {
+            "workflow": self.workflow,
+            "version": self.version,
+            "node": self.node,
+            "request_id": self.request_id,
+        }
 
 
 class InputField(NamedTuple):

@@ -63,8 +63,7 @@ class ModelInterpreter:
             return
         model = self._model
         try:
-            log_fields = {"workflow": model.workflow, "version": model.version, "node": model.node}
-            digest = await self._environments.ensure(self._libraries, uid=model.key.uid, log_fields=log_fields)
+            digest = await self._environments.ensure(self._libraries, uid=model.key.uid, log_fields=model.log_fields)
         except InstallFailed as exc:
             reason = f"the libraries that {model.archive.name} lists cannot be installed: {exc.reason}"
             full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if exc.is_out_of_space else None

@@ -99,6 +99,7 @@ class LocalModel(Lifetime):
             node=model.node,
             equip=self._equip,
             startup_timeout_s=model.startup_timeout_s,
+            request_id=model.request_id,
             explain_import=self._interpreter.explain_import,
         )
         self._pool = WorkerPool(
@@ -148,6 +149,7 @@ class LocalModel(Lifetime):
         await self._tree.ensure(self.model)
         await self._interpreter.ensure()
         await self._pool.scale(self.model.settings.min_workers, self.model.settings.max_workers)
+        self._pool.job = replace(self._pool.job, request_id="")  # Later workers are not started for that request.
 
     async def _take_down(self) -> None:
         await self._pool.stop()

@@ -29,6 +29,7 @@ class Job:
         equip: Prepares what one worker needs, and takes it back when that worker is gone. Gives the message that makes
             the worker load its handler, as `worker` describes it. Entering raises ModelNotLoaded.
         startup_timeout_s: Time each worker has from its start until its handler is initialised.
+        request_id: The request for which workers are started now; empty when there is none.
         explain_import: Says what to do about an import that failed; given whether a module is not there at all.
     """
 
@@ -37,12 +38,14 @@ class Job:
     node: str
     equip: Callable[[], AbstractAsyncContextManager[Mapping[str, Any]]]
     startup_timeout_s: float
+    request_id: str = ""
     explain_import: Callable[[bool], str] = lambda _lacks_module: ""
 
     @property
     def log_fields(self) -> dict[str, Any]:
         """What lines of the log about its workers belong to."""
-        return {"workflow": self.workflow, "version": self.version, "node": self.node}
+        fields = {"workflow": self.workflow, "version": self.version, "node": self.node}
+        return fields | ({"request_id": self.request_id} if self.request_id else {})
 
     def log_end(self, pid: int, end: str, why_removed: str) -> None:
         """Log that a worker is gone: by itself, which is a failure, or because it was not needed any more."""
@@ -85,6 +88,7 @@ async def bring_up(job: Job, forkserver: Forks) -> WorkerProcess:
         await worker.stop(grace_s=0)
         raise
     took_s = asyncio.get_running_loop().time() - (deadline - timeout_s)
+    worker.output.fields.pop("request_id", None)  # From now on it works for others.
     _logger.info("worker up after %.2f s", took_s, extra={**job.log_fields, "pid": worker.pid})
     return worker
 
