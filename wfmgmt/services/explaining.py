@@ -12,7 +12,7 @@ from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.figures_cache import FiguresCache
 from wfmgmt.control.messages import LogLine, NodeFigures, NodeReport
 from wfmgmt.control.status_cache import StatusCache
-from wfmgmt.domain.explaining.facts import ExplainedState, Facts, LastLine, NodeFacts, Problem
+from wfmgmt.domain.explaining.facts import ExplainedState, Facts, FoundDrift, LastLine, NodeFacts, Problem
 from wfmgmt.domain.explaining.rules import problems
 from wfmgmt.domain.explaining.words import summary
 from wfmgmt.domain.faults import Fault
@@ -202,7 +202,7 @@ class Explaining:
             archive=workflow.archive.file,
             archive_file=inspected.store_files[workflow.archive].value,
             changed_at=None if recorded.last_change is None else recorded.last_change.at,
-            drift=None if recorded.drift is None else (recorded.drift.at, _drift_text(recorded.drift.detail)),
+            drift=None if recorded.drift is None else _drift(recorded.drift),
             operations=unfinished,
             failed_operation=_failed_since(recorded.operations, recorded.last_change),
             free_bytes=self._free_bytes(),
@@ -274,8 +274,10 @@ def _diff(reader: Reader, target: WorkflowTarget | None, version: str) -> Mappin
     return {"workflow": target.name, "from": before, "to": version, **version_diff(*requests)}
 
 
-def _drift_text(detail: Mapping[str, object]) -> str:
-    return ": ".join(str(detail[key]) for key in ("server", "model", "found", "did") if detail.get(key))
+def _drift(found: LastChange) -> FoundDrift:
+    detail = found.detail
+    text = ": ".join(str(detail[key]) for key in ("server", "model", "found", "did") if detail.get(key))
+    return FoundDrift(at=found.at, is_of_settings=detail.get("found") == "settings", text=text)
 
 
 def _last_line(line: LogLine) -> LastLine:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from wfmgmt.domain.audit import Origin
-from wfmgmt.domain.explaining.facts import ExplainedState, Facts, LastLine, NodeFacts
+from wfmgmt.domain.explaining.facts import ExplainedState, Facts, FoundDrift, LastLine, NodeFacts
 from wfmgmt.domain.explaining.rules import problems
 from wfmgmt.domain.explaining.words import duration, saturation, summary
 from wfmgmt.domain.faults import Fault
@@ -96,6 +96,11 @@ def gone(minutes: int) -> LastLine:
     """Return the line about a worker that ended by itself so long ago."""
     at = f"2026-01-31T11:{60 - minutes:02}:00.000Z"
     return LastLine(at=at, pid=7, level="warning", text="worker gone: exited with code 7")
+
+
+def drift(kind: str) -> FoundDrift:
+    """Return what was found at a model server."""
+    return FoundDrift(at=BEFORE, is_of_settings=kind == "settings", text=f"http://t: {kind}")
 
 
 ERROR = LastLine(at=BEFORE, pid=7, level="error", text="prediction failed: ValueError: bad\nTraceback")
@@ -262,7 +267,7 @@ CASES: dict[str, tuple[Facts, str, str | None, str]] = {
         "2026-01-31T11:01:00Z",
         "promote",
     ),
-    "drift": (replace(FACTS, drift=(BEFORE, "http://t: missing")), "http://t: missing", BEFORE, "wfmgmt reconcile"),
+    "drift": (replace(FACTS, drift=drift("settings")), "http://t: settings", BEFORE, "wfmgmt reconcile"),
     "registering": (
         replace(FACTS, state=ExplainedState.REGISTERING, operations=(operation(),)),
         "Its registration by ann is not done: it is loading.",
@@ -315,6 +320,7 @@ def test_rule_finds_its_problem(case: str) -> None:
         with_node(lines=[gone(50), gone(55), replace(gone(1), level="info", text="worker gone: idle for 60 s")]),
         with_node(queued=None, requests=None, failures=None, p50_ms=None, p99_ms=None),
         replace(FACTS, state=ExplainedState.PARKED, enforced_release=None),
+        replace(FACTS, drift=drift("missing")),
         with_release(steps=(Step(weight=10, for_s=3600), Step(weight=100))),
     ],
     ids=[
@@ -327,6 +333,7 @@ def test_rule_finds_its_problem(case: str) -> None:
         "ends long ago",
         "unmeasured",
         "parked",
+        "drift that is over",
         "rollout",
     ],
 )
@@ -334,6 +341,12 @@ def test_what_is_as_it_should_be_is_no_problem(facts: Facts) -> None:
     """The summary says so."""
     assert problems(facts) == ()
     assert summary(facts, ()).endswith("; nothing is wrong.")
+
+
+def test_model_that_is_missing_at_its_server_is_said_while_workers_are_missing() -> None:
+    """Whether it is there again is seen by its workers, also after a restart, which records no end."""
+    found = problems(replace(with_node(ready=0, wanted=1), drift=drift("missing")))
+    assert [each.what for each in found][1:] == ["A model server differs from what it should hold: http://t: missing."]
 
 
 def test_summary_has_the_first_problem_and_counts_the_others() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.operations import Operation
@@ -100,6 +101,20 @@ class NodeFacts:
         return [line for line in self.lines if line.level == "warning" and line.text.startswith(beginnings)]
 
 
+class FoundDrift(NamedTuple):
+    """How a model server was found to differ from what it should hold.
+
+    Attributes:
+        at: When that was recorded.
+        is_of_settings: Whether what differs is settings of a model, which has all of its workers in any case.
+        text: All about it.
+    """
+
+    at: str
+    is_of_settings: bool
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What is known of one version.
@@ -124,7 +139,7 @@ class Facts:
         archive: File name of the archive; empty while it is not known.
         archive_file: The same as `NodeFacts.store_file` for the workflow's archive.
         changed_at: When the last change of the workflow was made; None without one.
-        drift: What was found at model servers and could not be repaired, as (time, text); None when nothing was.
+        drift: What was found at model servers last, if it could not be repaired.
         operations: Operations on the workflow that are not done, the newest first.
         failed_operation: The last operation on it, if it failed after the last change.
         free_bytes: Free space of the instance's disk; None when that is not known.
@@ -149,7 +164,7 @@ class Facts:
     archive: str = ""
     archive_file: str | None = None
     changed_at: str | None = None
-    drift: tuple[str, str] | None = None
+    drift: FoundDrift | None = None
     operations: Sequence[Operation] = ()
     failed_operation: Operation | None = None
     free_bytes: int | None = None

@@ -274,12 +274,13 @@ def rollout_is_late(facts: Facts) -> Iterator[Problem]:
 
 
 def drift_was_found(facts: Facts) -> Iterator[Problem]:
-    """A model server differs from what it should hold."""
-    if facts.drift is not None:
-        at, text = facts.drift
+    """A model server differs from what it should hold, as far as is seen: the end of that may be nowhere recorded."""
+    drift = facts.drift
+    is_up = facts.state in _UP and all(node.ready >= node.wanted for node in facts.nodes)
+    if drift is not None and (drift.is_of_settings or not is_up):
         yield Problem(
-            what=f"A model server differs from what it should hold: {text}.",
-            since=at,
+            what=f"A model server differs from what it should hold: {drift.text}.",
+            since=drift.at,
             hint="Once it is reached: wfmgmt reconcile (with --dry-run it only says what it would do).",
         )
 
