@@ -145,16 +145,20 @@ class Services:
             failures=self.failures,
             long_requests=self.long_requests,
         )
+        worker_counts = WorkerCounts(
+            registry=self.registry,
+            enforcement=enforcement,
+            operations=self.operations,
+            long_requests=self.long_requests,
+        )
         self.change_queue = ChangeQueue(
             releases=self.releases,
-            worker_counts=WorkerCounts(
-                registry=self.registry, enforcement=enforcement, long_requests=self.long_requests
-            ),
+            worker_counts=worker_counts,
             operations=self.operations,
             long_requests=self.long_requests,
             size=settings.operations,
         )
-        self.scaling = Scaling(registry=self.registry, enforcement=enforcement)
+        self.scaling = Scaling(registry=self.registry, enforcement=enforcement, worker_counts=worker_counts)
         self.registration = Registration(
             registry=self.registry,
             folders=self.folders,

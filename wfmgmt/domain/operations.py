@@ -47,9 +47,14 @@ class OperationState(StrEnum):
 HOLDER = "holder"
 #: States of operations that are not done.
 UNFINISHED = (OperationState.QUEUED, OperationState.RUNNING)
-#: Every legal move. One that is interrupted may begin again.
+#: Every legal move. One that is interrupted may begin again; what one waits for may be there before it is begun.
 LEGAL_MOVES: Mapping[OperationState, tuple[OperationState, ...]] = {
-    OperationState.QUEUED: (OperationState.RUNNING, OperationState.FAILED, OperationState.CANCELLED),
+    OperationState.QUEUED: (
+        OperationState.RUNNING,
+        OperationState.SUCCEEDED,
+        OperationState.FAILED,
+        OperationState.CANCELLED,
+    ),
     OperationState.RUNNING: (
         OperationState.QUEUED,
         OperationState.SUCCEEDED,

@@ -133,7 +133,8 @@ class OperationReader:
 
     def queued(self, kinds: Collection[OperationKind] = tuple(OperationKind)) -> Iterator[Operation]:
         """Yield the operations of some kinds that wait, in the order in which they were accepted."""
-        return map(_operation, self._connection.execute(_NEXT, {"kinds": list(kinds)}))
+        with self._connection.execute(_NEXT, {"kinds": list(kinds)}) as rows:  # Few are read of many.
+            yield from map(_operation, rows)
 
     def held(self) -> Iterator[Operation]:
         """Yield those of them that only the process can carry out that has accepted them."""
@@ -250,7 +251,7 @@ class OperationWriter(OperationReader):
             "phase": progress.phase,
             "done_bytes": progress.done_bytes,
             "total_bytes": progress.total_bytes,
-            "nodes": canonical_json({name: asdict(node) for name, node in progress.nodes.items()}),
+            "nodes": _nodes_json(progress.nodes),
         }
         if result is not None:
             values["result"] = canonical_json(result)
@@ -276,6 +277,21 @@ class OperationWriter(OperationReader):
         ended = update(table).where(_OF_ONE, table.c.state.in_(state.predecessors())).values(values)
         self._connection.execute(ended, {"of": uid})
 
+    def succeed(self, uid: str, nodes: Mapping[str, NodeProgress], result: Mapping[str, Any]) -> Operation | None:
+        """Record that what an operation waits for is there, whoever has seen it; return it as it was, None if done."""
+        found = self.get(uid)
+        if found is None or found.state.is_done or found.cancelled_by is not None:
+            return None
+        values = {
+            "phase": found.kind.first_phase,
+            "nodes": _nodes_json(nodes),
+            "result": canonical_json(result),
+            "started_at": found.started_at or self._now,
+        }
+        self._connection.execute(update(table).where(_OF_ONE).values(values), {"of": uid})
+        self.end(uid, OperationState.SUCCEEDED)
+        return found
+
     def take_over(self, *, old_lease: str, new_lease: str) -> None:
         """Give the operation with a lease, if there is one, to another process."""
         self._connection.execute(update(table).where(table.c.lease == old_lease).values(lease=new_lease))
@@ -293,6 +309,10 @@ class OperationWriter(OperationReader):
         self._connection.execute(
             delete(table).where(table.c.ended_at.is_not(None), or_(table.c.ended_at < at, table.c.id < first_kept))
         )
+
+
+def _nodes_json(nodes: Mapping[str, NodeProgress]) -> str:
+    return canonical_json({name: asdict(node) for name, node in nodes.items()})
 
 
 def _started(kind: OperationKind) -> dict[str, Any]:

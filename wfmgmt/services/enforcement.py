@@ -70,7 +70,10 @@ class Enforcement:
             RuntimeUnavailable: The runtime cannot be reached, or does not finish.
             ShuttingDown: `cancelled` became true meanwhile.
         """
-        missing = self.unloaded(target, versions)
+        try:
+            missing = self.unloaded(target, versions)
+        except RuntimeUnavailable:  # Loads wait for one that is being started.
+            missing = [target.versions[version] for version in versions]
         with self._registry.read() as reader:
             requests = list(reader.load_requests(missing))
         for request in requests:

@@ -3,8 +3,9 @@
 from dataclasses import asdict, dataclass
 
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome
-from wfmgmt.domain.operations import HOLDER, Operation, OperationError, OperationKind
-from wfmgmt.errors import WfmgmtError
+from wfmgmt.domain.operations import HOLDER, Operation, OperationError, OperationKind, OperationPhase, OperationState
+from wfmgmt.errors import Interrupted, WfmgmtError
+from wfmgmt.registry.writing import Writer
 
 #: In what was asked of a release: what the audit trail calls it.
 ACTION = "action"
@@ -71,3 +72,34 @@ def recovery_of(operation: Operation) -> str:
     """Say what is done about an operation whose process died."""
     what = "begin again with" if begins_again(operation) else "end"
     return f"{what} the interrupted {NOUNS[operation.kind]} of {operation.workflow or operation.url}"
+
+
+def end_abandoned(writer: Writer, operation: Operation) -> OperationState | None:
+    """End an operation whose process died before it had claimed a version, or let it begin again; return how it ended.
+
+    A request that has no event in the audit trail yet gets one.
+    """
+    if operation.progress.phase is OperationPhase.SWITCHING:  # What it has registered or released is there.
+        writer.operations.end(operation.uid, OperationState.SUCCEEDED)
+        return OperationState.SUCCEEDED
+    ended = end_interrupted(writer, operation)
+    if ended is not None and operation.kind is not OperationKind.SCALE and not writer.operations.is_audited(operation):
+        is_further = bool(operation.workflow) and writer.uid(operation.workflow) is not None
+        writer.record(failure_of(operation, _interrupted(operation), is_further=is_further))
+    return ended
+
+
+def end_interrupted(writer: Writer, operation: Operation) -> OperationState | None:
+    """End an operation whose process died, or let it begin again; return how it ended."""
+    if begins_again(operation):
+        writer.operations.requeue(operation.uid, is_counted=True)
+        return None
+    if operation.cancelled_by is not None:
+        writer.operations.end(operation.uid, OperationState.CANCELLED)
+        return OperationState.CANCELLED
+    writer.operations.end(operation.uid, OperationState.FAILED, error=_interrupted(operation))
+    return OperationState.FAILED
+
+
+def _interrupted(operation: Operation) -> OperationError:
+    return described_error(Interrupted(operation.attempts))

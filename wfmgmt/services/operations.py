@@ -14,15 +14,13 @@ from wfmgmt.domain.access import EVERYTHING, Scope
 from wfmgmt.domain.operations import (
     HOLDER,
     NewOperation,
+    NodeProgress,
     Operation,
     OperationError,
     OperationKind,
-    OperationPhase,
     OperationState,
-    Progress,
 )
 from wfmgmt.errors import (
-    Interrupted,
     OperationCancelled,
     OperationNotFound,
     RegistryUnavailable,
@@ -36,9 +34,9 @@ from wfmgmt.services.long_requests import LongRequests
 from wfmgmt.services.operation_records import (
     NOUNS,
     Accepted,
-    begins_again,
     described_error,
-    failure_of,
+    end_abandoned,
+    end_interrupted,
     recovery_of,
 )
 from wfmgmt.services.tracking import RunningOperation
@@ -218,7 +216,8 @@ class Operations:
         try:
             if state is not OperationState.SUCCEEDED or not running.has_ended:
                 with self._registry.write() as writer:
-                    running.write(writer)
+                    workflow, progress = running.state(self._status)
+                    writer.operations.advance(running.uid, progress, workflow=workflow)
                     writer.operations.end(running.uid, state, error=error)
         except WfmgmtError as failure:
             _log.warning("could not record the end of operation %s yet: %s", running.uid, failure)
@@ -240,17 +239,14 @@ class Operations:
             cancelled = reader.operations.cancelled()
         for each in running:
             each.tracker.is_cancelled |= each.uid in cancelled
-        running = [each for each in running if self._state_of(each) != each.written]
+        running = [each for each in running if each.state(self._status) != each.written]
         if not running:
             return
         with self._registry.write(is_durable=False) as writer:
             # Looked at again, since what has waited for the lock may be older than what the work itself has recorded.
             for each in running:
-                each.written = self._state_of(each)
+                each.written = each.state(self._status)
                 writer.operations.advance(each.uid, each.written[1], workflow=each.written[0])
-
-    def _state_of(self, running: RunningOperation) -> tuple[str, Progress]:
-        return running.tracker.workflow, running.tracker.progress(self._status)
 
     def recover(self) -> list[str]:
         """End the operations whose process died before it had claimed a version, or let them begin again; say which.
@@ -269,7 +265,7 @@ class Operations:
             unfinished = (*writer.operations.running(), *writer.operations.held())
             found = [each for each in unfinished if each.uid in dead]
             for operation in found:
-                self._end_abandoned(writer, operation)
+                self._count_end(operation, end_abandoned(writer, operation))
         return [recovery_of(each) for each in found]
 
     def abandoned(self) -> list[str]:
@@ -286,32 +282,23 @@ class Operations:
             if (lease := leases[each.uid]) is not None and not self._leases.is_alive(lease)
         }
 
-    def _end_abandoned(self, writer: Writer, operation: Operation) -> None:
-        if operation.progress.phase is OperationPhase.SWITCHING:  # What it has registered is there.
-            self._end_other(writer, operation, None)
-            return
-        if begins_again(operation):
-            writer.operations.requeue(operation.uid, is_counted=True)
-            return
-        error = described_error(Interrupted(operation.attempts))
-        self._end_other(writer, operation, error)
-        if not writer.operations.is_audited(operation):
-            is_further = bool(operation.workflow) and writer.uid(operation.workflow) is not None
-            writer.record(failure_of(operation, error, is_further=is_further))
-
     def end_undone(self, writer: Writer, lease: str) -> None:
         """End the operation with a lease, or let it begin again, in the transaction that has undone what it did."""
         operation = writer.operations.with_lease(lease)
-        if operation is not None and begins_again(operation):
-            writer.operations.requeue(operation.uid, is_counted=True)
-        elif operation is not None:
-            self._end_other(writer, operation, described_error(Interrupted(operation.attempts)))
+        if operation is not None:
+            self._count_end(operation, end_interrupted(writer, operation))
 
-    def _end_other(self, writer: Writer, operation: Operation, error: OperationError | None) -> None:
-        state = OperationState.SUCCEEDED if error is None else OperationState.FAILED
-        if error is not None and operation.cancelled_by is not None:
-            state, error = OperationState.CANCELLED, None
-        writer.operations.end(operation.uid, state, error=error)
+    def succeed(self, uid: str, nodes: Mapping[str, NodeProgress], result: Mapping[str, Any]) -> None:
+        """Record that what an operation waits for is there, as another thread has seen than the one that follows it."""
+        with self._registry.write(is_durable=False) as writer:
+            found = writer.operations.succeed(uid, nodes, result)
+        if found is not None and found.state is OperationState.QUEUED:  # Else the thread that follows it counts it.
+            self._count_end(found, OperationState.SUCCEEDED)
+
+    def _count_end(self, operation: Operation, state: OperationState | None) -> None:
+        """Count how an operation ended that this process does not carry out; None when it begins again."""
+        if state is None:
+            return
         began = datetime.fromisoformat(operation.created_at)
         self._on_ended(operation.kind, state, (utc_now() - began).total_seconds())
 

@@ -14,7 +14,7 @@ from wfmgmt.registry.writing import Writer
 from wfmgmt.services.changes import Change
 from wfmgmt.services.enforcement import REACH_S, Enforcement
 from wfmgmt.services.planning import workers_of
-from wfmgmt.services.worker_counts import WORKER_COUNTS, CountChange, counts, differing, override
+from wfmgmt.services.worker_counts import WORKER_COUNTS, CountChange, WorkerCounts, counts, differing, override
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +57,12 @@ class Scaling:
     Args:
         registry: The registry.
         enforcement: Brings the settings into force.
+        worker_counts: Follows those that take a while.
     """
 
-    def __init__(self, *, registry: Registry, enforcement: Enforcement) -> None:
+    def __init__(self, *, registry: Registry, enforcement: Enforcement, worker_counts: WorkerCounts) -> None:
         self._registry = registry
+        self._worker_counts = worker_counts
         self._enforcement = enforcement
 
     def scale(
@@ -144,6 +146,8 @@ class Scaling:
             )
             order.change.on_made(writer, scaled)
         report = self._enforcement.pursue(found.target, scaled.revision, wait_s=wait_s or 0.0)
+        if report.reached and scaled.operation and scaled.is_awaited:
+            self._worker_counts.on_reached(scaled.operation)
         return replace(scaled, is_reached=report.reached, problem=report.problem)
 
 

@@ -117,6 +117,10 @@ class RunningOperation:
         """Return whether an error only breaks it off, so that it begins again."""
         return self.may_resume and not self.is_made and isinstance(error, ShuttingDown)
 
+    def state(self, status: StatusCache) -> tuple[str, Progress]:
+        """Return the name of its workflow and how far it is, with the workers that the runtime has reported up."""
+        return self.tracker.workflow, self.tracker.progress(status)
+
     def write(self, writer: Writer, *, result: Mapping[str, Any] | None = None) -> None:
         """Record how far it is, and what will come of it once that is known, in the caller's transaction."""
         progress = self.tracker.progress()

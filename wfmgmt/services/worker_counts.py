@@ -4,7 +4,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 from wfmgmt.domain.operations import NewOperation, NodeProgress, Operation, OperationKind
 from wfmgmt.domain.plans import Change as FieldChange
@@ -16,6 +16,7 @@ from wfmgmt.registry.writing import Writer
 from wfmgmt.services.changes import Change
 from wfmgmt.services.enforcement import MOMENT_S, Enforcement, not_in_force
 from wfmgmt.services.long_requests import LongRequests
+from wfmgmt.services.operations import Operations
 from wfmgmt.services.tracking import RunningOperation
 
 #: Settings that take a while to come into force.
@@ -120,11 +121,15 @@ class WorkerCounts:
     Args:
         registry: The registry.
         enforcement: Asks the runtime.
+        operations: Records those that others than their thread have seen in force.
         long_requests: When this has to end.
     """
 
-    def __init__(self, *, registry: Registry, enforcement: Enforcement, long_requests: LongRequests) -> None:
+    def __init__(
+        self, *, registry: Registry, enforcement: Enforcement, operations: Operations, long_requests: LongRequests
+    ) -> None:
         self._registry = registry
+        self._operations = operations
         self._enforcement = enforcement
         self._long_requests = long_requests
 
@@ -150,7 +155,15 @@ class WorkerCounts:
             running.tracker.on_loaded()
         with self._registry.write() as writer:
             running.check_wanted(writer)
-            running.succeed(writer, {"version": operation.version, "revision": change.revision})
+            running.succeed(writer, _result(operation, change))
+
+    def on_reached(self, uid: str) -> None:
+        """Record that the counts of an operation are in force, as a client that waits for them has seen first."""
+        operation = self._operations.get(uid)
+        change = CountChange.of_operation(operation)
+        up = change.after if self._enforcement.is_loaded(change.uid) else {}
+        nodes = {name: NodeProgress(ready=each["min_workers"], wanted=each["min_workers"]) for name, each in up.items()}
+        self._operations.succeed(uid, nodes, _result(operation, change))
 
     def _is_reached(self, operation: Operation, change: CountChange, *, is_last: bool) -> bool:
         with self._registry.read() as reader:
@@ -164,3 +177,8 @@ class WorkerCounts:
         if not report.reached and (is_last or has_failed):
             raise not_in_force(target, change.revision, report.problem or "the workers are not up in time.")
         return report.reached
+
+
+def _result(operation: Operation, change: CountChange) -> dict[str, Any]:
+    """Return what an operation keeps of it, as plain JSON."""
+    return {"version": operation.version, "revision": change.revision}

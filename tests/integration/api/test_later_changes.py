@@ -232,6 +232,16 @@ def test_new_worker_counts_are_followed_until_the_workers_are_up(seq: Management
     assert seq.query("SELECT kind, state FROM v_operation ORDER BY created_at DESC LIMIT 1") == [("scale", "succeeded")]
 
 
+def test_client_that_waited_for_workers_has_an_operation_that_is_done(seq: ManagementApi) -> None:
+    """Its next change does not end that as if it had not been in time."""
+    for count in (2, 3):
+        seq.send(f"PUT /workflows/seq?min_worker={count}&max_worker=4&synchronous=true")
+        (found,) = seq.send("GET /operations?limit=1")["operations"]
+        assert (found["state"], found["progress"]["nodes"]) == ("succeeded", {"m1": {"ready": count, "wanted": count}})
+        assert (found["result"]["version"], found["startedAt"] is None) == ("1.0", False)
+    assert {each["state"] for each in seq.send("GET /operations?kind=scale")["operations"]} == {"succeeded"}
+
+
 def test_workers_that_do_not_come_up_are_why_it_fails(seq: ManagementApi) -> None:
     """They stay wanted, and the runtime goes on."""
     seq.runtime.problem = "version 1.0: m1: 1 of 2 workers ready"

@@ -13,6 +13,6 @@ def test_final_states_have_no_successor(state: OperationState) -> None:
 
 def test_states_name_where_they_come_from() -> None:
     """An UPDATE can name the states that a move is legal from."""
-    assert OperationState.SUCCEEDED.predecessors() == (OperationState.RUNNING,)
+    assert OperationState.SUCCEEDED.predecessors() == (OperationState.QUEUED, OperationState.RUNNING)
     assert OperationState.CANCELLED.predecessors() == (OperationState.QUEUED, OperationState.RUNNING)
     assert OperationState.QUEUED.predecessors() == (OperationState.RUNNING,)
