@@ -149,6 +149,12 @@ CASES: dict[str, tuple[Facts, str, str | None, str]] = {
         None,
         "Each has 120 s",
     ),
+    "settings": (
+        replace(FACTS, unreached="version 1.0: m1: not ready within startup_timeout of 5 s"),
+        "is not in force: version 1.0: m1: not ready within startup_timeout of 5 s.",
+        None,
+        "wfmgmt register ARCHIVE --name seq --version NEW --startup-timeout SECONDS",
+    ),
     "missing": (
         with_node(
             ready=1,
@@ -159,7 +165,12 @@ CASES: dict[str, tuple[Facts, str, str | None, str]] = {
         BEFORE,
         "dmesg",
     ),
-    "starting": (with_node(ready=0, wanted=1), "0 of 1 worker up", None, "wfmgmt logs seq/1.0 --node m1"),
+    "starting": (
+        with_node(ready=0, wanted=1, lines=[gone(30)]),
+        "0 of 1 worker up",
+        None,
+        "wfmgmt logs seq/1.0 --node m1",
+    ),
     "failing": (
         with_node(failures=12, lines=[ERROR]),
         f"12 of 60 attempts failed in the last minute. The last one at {BEFORE}: prediction failed: ValueError: bad",

@@ -94,11 +94,12 @@ def workers_are_missing(facts: Facts) -> Iterator[Problem]:
         if node.ready < node.wanted:
             reason = node.error or "the missing ones are being started"
             ends = _recent_ends(facts, node)
+            lines = node.warnings("worker gone: ", "worker not started: ") if node.error else ()
             again = f" Workers ended {len(ends)} times since {ends[0].at}." if len(ends) >= MIN_ENDS else ""
             yield Problem(
                 node=node.name,
                 what=f"{node.ready} of {amount(node.wanted, 'worker')} up: {reason.removesuffix('.')}.{again}",
-                since=_last(node.warnings("worker gone: ", "worker not started: ")),
+                since=_last(lines),
                 hint=filled(matching(GONE_HINTS, reason) or "", facts, node),
             )
 
@@ -130,12 +131,14 @@ def _last(lines: Sequence[LastLine]) -> str | None:
 def settings_are_late(facts: Facts) -> Iterator[Problem]:
     """Settings that were changed are not in force."""
     if facts.unreached:
+        hint = matching(REASON_HINTS, facts.unreached) or (
+            "The runtime tries again by itself, with pauses of up to 5 minutes; to do without the change: "
+            "wfmgmt update {label} --node NODE --reset."
+        )
         yield Problem(
             what=f"What was changed last is not in force: {facts.unreached.removesuffix('.')}.",
             since=facts.changed_at,
-            hint=matching(REASON_HINTS, facts.unreached)
-            or "The runtime tries again by itself, with pauses of up to "
-            f"5 minutes; to do without the change: wfmgmt update {facts.label} --node NODE --reset.",
+            hint=filled(hint, facts),
         )
 
 
