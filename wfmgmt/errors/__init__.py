@@ -28,7 +28,7 @@ WfmgmtError
 ├── PreconditionFailed          the workflow has changed since the client looked
 ├── IdempotencyKeyReused        another request had that idempotency key
 ├── OperationCancelled          somebody asked for the end of this operation
-├── OperationDone               an operation that has ended cannot be cancelled
+├── OperationDone               an operation that has ended, or made what it was to make, cannot be cancelled
 ├── OperationNotFound           there is no such operation, or it is not kept any more
 ├── RequestUnderWay             the same request, by its idempotency key, is not answered yet
 ├── CrossOriginRefused          a web page of another origin may have sent it
@@ -270,7 +270,7 @@ class OperationCancelled(WfmgmtError):
 
 
 class OperationDone(WfmgmtError):
-    """An operation that has ended cannot be cancelled."""
+    """An operation that has ended, or has made what it was to make, cannot be cancelled."""
 
     def __init__(self, uid: str, state: str) -> None:
         super().__init__(f"Operation {uid} is {state} and cannot be cancelled.")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome
-from wfmgmt.domain.operations import Operation, OperationKind
+from wfmgmt.domain.operations import Operation, OperationKind, OperationPhase
 from wfmgmt.domain.plans import Plan, PlanAction
 from wfmgmt.errors import OperationDone, OperationNotFound
 from wfmgmt.registry.reading import Reader
@@ -32,7 +32,7 @@ class Cancellation:
 
         Raises:
             OperationNotFound: There is no such operation.
-            OperationDone: It has ended.
+            OperationDone: It has ended, or what it was to make is made.
             PreconditionFailed: The workflow has another revision than expected.
         """
         with self._registry.write() as writer:
@@ -69,6 +69,8 @@ def _unfinished(reader: Reader, uid: str, change: Change) -> Operation:
         raise OperationNotFound(uid)
     if operation.state.is_done:
         raise OperationDone(uid, operation.state)
+    if operation.progress.phase is OperationPhase.SWITCHING:
+        raise OperationDone(uid, OperationPhase.SWITCHING)
     change.check(reader, operation.workflow)
     return operation
 

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from tests.support.management_api import ManagementApi
+from tests.support.operations import make_operation
 from tests.support.service import wait_until
+from wfmgmt.domain.operations import OperationPhase, Progress
 
 CANCELLED = "This was cancelled; nothing of it is left."
 
@@ -70,6 +72,17 @@ def test_registration_that_waits_ends_at_once(api: ManagementApi) -> None:
     api.services.registration_queue.dispatch()
     assert api.runtime.loads == []
     assert api.events() == [("cancel", "succeeded")]
+
+
+def test_operation_that_has_made_what_it_was_to_make_is_not_cancelled(api: ManagementApi) -> None:
+    """It succeeds, whatever comes; while it switches it is still under way."""
+    new = make_operation()
+    with api.services.registry.write() as writer:
+        assert writer.operations.begin(new, "lease")
+        writer.operations.advance(new.uid, Progress(phase=OperationPhase.SWITCHING), workflow="seq")
+    for request in (f"POST /operations/{new.uid}/cancel", f"POST /operations/{new.uid}/cancel?dry_run=true"):
+        assert api.send(request, 409)["message"] == f"Operation {new.uid} is switching and cannot be cancelled."
+    assert api.send(f"GET /operations/{new.uid}")["cancelledBy"] is None
 
 
 def test_registration_whose_process_dies_meanwhile_is_cancelled(api: ManagementApi) -> None:
