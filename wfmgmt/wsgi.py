@@ -93,5 +93,5 @@ def make_application(services: Services) -> Flask:
     guard = app.extensions["wfmgmt.guard"] = ManagementGuard(
         BrowserGuard(allowed_hosts=settings.known_hosts, cors_origins=settings.cors_origins), metrics
     )
-    app.wsgi_app = GuardedApplication(app.wsgi_app, guard)  # type: ignore[method-assign]  # Flask's own way
+    app.wsgi_app = GuardedApplication(app.wsgi_app, guard, settings.forwarding)  # type: ignore[method-assign]  # Flask's own way
     return app

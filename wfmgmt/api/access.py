@@ -1,9 +1,11 @@
 """Who may call which route: the table of roles, and the check before each request."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from flask import Flask, g, request
 
+from wfmgmt.api.guard import USER_KEY
 from wfmgmt.domain.access import Caller, Role
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.names import is_workflow_name
@@ -109,11 +111,12 @@ def guard_routes(
 
 def _caller(access: Access, *, is_open: bool) -> Caller:
     try:
-        return access.caller(request.headers.get("Authorization"), address=request.remote_addr or "")
+        found = access.caller(request.headers.get("Authorization"), address=request.remote_addr or "")
     except (CredentialsRefused, TooManyFailedLogins):
-        if is_open:
-            return access.anonymous()
-        raise
+        if not is_open:
+            raise
+        found = access.anonymous()
+    return replace(found, user=request.environ[USER_KEY])
 
 
 def _refusal(action: AuditAction, workflow: str, error: Forbidden) -> AuditEvent:

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from wfmgmt.api.metrics import Metrics
+from wfmgmt.domain.forwarding import Forwarding
 from wfmgmt.errors import CrossOriginRefused
 from wfmgmt.http.answers import NO_CACHE, REQUEST_ID, error_body, sane_request_id, status_and_type
 from wfmgmt.http.browser_guard import BrowserGuard, Header
@@ -12,6 +13,8 @@ from wfmgmt.http.refusals import Refusals
 
 #: Where the application finds the id of a request.
 REQUEST_ID_KEY = "wfmgmt.request_id"
+#: Where it finds the user whom a trusted proxy names.
+USER_KEY = "wfmgmt.user"
 
 
 class Refusal(NamedTuple):
@@ -56,11 +59,15 @@ class GuardedApplication:
     Args:
         application: The application behind the guard.
         guard: Refuses requests.
+        forwarding: Says which proxies are believed.
     """
 
-    def __init__(self, application: Callable[..., Iterable[bytes]], guard: ManagementGuard) -> None:
+    def __init__(
+        self, application: Callable[..., Iterable[bytes]], guard: ManagementGuard, forwarding: Forwarding
+    ) -> None:
         self._application = application
         self._guard = guard
+        self._forwarding = forwarding
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one request."""
@@ -69,6 +76,9 @@ class GuardedApplication:
             value: str | None = environ.get("HTTP_" + name.upper().replace("-", "_"))
             return value
 
+        peer = environ.get("REMOTE_ADDR", "")
+        environ[USER_KEY] = self._forwarding.user(peer, header)
+        environ["REMOTE_ADDR"] = self._forwarding.client(peer, header("X-Forwarded-For"))
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         refused = self._guard.refusal(method, path, header, client=environ.get("REMOTE_ADDR", ""))
         is_preflight = refused is None and self._guard.guard.is_preflight(method, header)

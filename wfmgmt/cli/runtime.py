@@ -58,6 +58,7 @@ def run(options: argparse.Namespace) -> int:
                 lifeline=options.lifeline_fd,
                 connection_limits=ConnectionLimits(connections=settings.max_connections),
                 guard=BrowserGuard(allowed_hosts=settings.known_hosts, cors_origins=settings.cors_origins),
+                forwarding=settings.forwarding,
             )
         )
     return 0

@@ -112,7 +112,7 @@ class GunicornMaster:
         settings = self.settings
         with closing(Registry(settings.database, connections=1)) as registry, registry.read() as reader:
             has_tokens = reader.tokens.any()
-        is_reached = not all(map(is_local, management))
+        is_reached = bool(settings.trusted_proxies) or not all(map(is_local, management))
         if is_reached and settings.anonymous_role == "auto" and not has_tokens:
             raise SettingsInvalid(
                 f"the management address {' '.join(map(listening_url, management))} is reached from elsewhere, and "

@@ -89,21 +89,28 @@ class Caller:
     """The client that a request comes from.
 
     Attributes:
-        actor: What the audit trail calls it: `token:NAME`, or `anonymous` when it shows no token.
+        shown: What it shows: `token:NAME`, or `anonymous` when it shows no token.
+        user: Whom a trusted proxy names as its user; may be empty.
         role: What it may do; None when it may do nothing.
         scope: The workflows that it may do that with; all others do not exist for it.
         expires_at: When its token expires; None when that does not, or it has none.
     """
 
-    actor: str = ANONYMOUS
+    shown: str = ANONYMOUS
+    user: str = ""
     role: Role | None = None
     scope: Scope = EVERYTHING
     expires_at: str | None = None
 
     @property
+    def actor(self) -> str:
+        """What the audit trail calls it."""
+        return f"{self.shown} ({self.user})" if self.user else self.shown
+
+    @property
     def is_known(self) -> bool:
         """Whether it showed a token."""
-        return self.actor != ANONYMOUS
+        return self.shown != ANONYMOUS
 
     def may(self, role: Role) -> bool:
         """Return whether it may do what a role may."""

@@ -71,7 +71,7 @@ class Token:
     @property
     def caller(self) -> Caller:
         """Who shows it."""
-        return Caller(actor=f"token:{self.name}", role=self.role, scope=self.scope, expires_at=self.expires_at)
+        return Caller(shown=f"token:{self.name}", role=self.role, scope=self.scope, expires_at=self.expires_at)
 
 
 def new_token() -> str:

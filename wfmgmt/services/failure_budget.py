@@ -40,7 +40,7 @@ class FailureBudget:
 
     def admits(self, event: AuditEvent) -> bool:
         """Return whether a failure gets an event of its own; if not, it has been counted."""
-        if event.origin.actor != ANONYMOUS and not event.origin.actor.startswith("token:"):
+        if not event.origin.actor.startswith((ANONYMOUS, "token:")):
             return True
         with self._lock:
             self._close_window_if_over()

@@ -9,6 +9,13 @@ from wfmgmt.serving.answers import VERSION_HEADER
 
 #: Key of a request: the workflow that it names.
 WORKFLOW = web.RequestKey("workflow", str)
+#: Key of a request: where it comes from, when a proxy says so.
+CLIENT = web.RequestKey("client", str)
+
+
+def client_of(request: web.BaseRequest) -> str:
+    """Return where a request comes from; empty for a local client."""
+    return request.get(CLIENT) or request.remote or ""
 
 
 class InferenceAccessLogger(AbstractAccessLogger):
@@ -22,7 +29,7 @@ class InferenceAccessLogger(AbstractAccessLogger):
             status=response.status,
             took_s=time,
             size_bytes=response.content_length or 0,
-            client=request.remote or "",
+            client=client_of(request),
             request_id=response.headers.get(REQUEST_ID, ""),
             workflow=request.get(WORKFLOW),
             version=response.headers.get(VERSION_HEADER),

@@ -5,10 +5,12 @@ from functools import partial
 
 from aiohttp import web
 
+from wfmgmt.domain.forwarding import Forwarding
 from wfmgmt.errors import CrossOriginRefused
 from wfmgmt.http.answers import NO_CACHE, REQUEST_ID, sane_request_id
 from wfmgmt.http.browser_guard import BrowserGuard
 from wfmgmt.http.refusals import Refusals
+from wfmgmt.serving.inference_access import CLIENT, client_of
 from wfmgmt.serving.inference_protocol import own_error
 
 _Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -19,11 +21,13 @@ class InferenceGuard:
 
     Args:
         guard: Decides.
+        forwarding: Says which proxies are believed about where a request comes from.
         count_refused: Counts one refused request for the metrics, by the check that it did not pass.
     """
 
-    def __init__(self, guard: BrowserGuard, *, count_refused: Callable[[str], None]) -> None:
+    def __init__(self, guard: BrowserGuard, *, forwarding: Forwarding, count_refused: Callable[[str], None]) -> None:
         self._guard = guard
+        self._forwarding = forwarding
         self._refusals = Refusals(count_refused)
 
     def around(self, handler: _Handler) -> _Handler:
@@ -31,11 +35,13 @@ class InferenceGuard:
 
         async def answer(request: web.BaseRequest) -> web.StreamResponse:
             header = partial(_header, request)
+            if self._forwarding.is_on:
+                request[CLIENT] = self._forwarding.client(request.remote or "", header("X-Forwarded-For"))
             try:
                 self._guard.check(request.method, request.path, header)
             except CrossOriginRefused as error:
                 refused = _own(request, own_error(error))
-                client = request.remote or ""
+                client = client_of(request)
                 self._refusals.record(error, client=client, request_id=refused.headers[REQUEST_ID])
                 return refused
             if self._guard.is_preflight(request.method, header):

@@ -25,7 +25,7 @@ from wfmgmt.http.answers import (
 )
 from wfmgmt.serving.answers import DEFAULT_CONTENT_TYPE, TRACE_HEADER, VERSION_HEADER, joined, trace_text
 from wfmgmt.serving.bodies import TRACE, encode_headers, read_fields
-from wfmgmt.serving.inference_access import WORKFLOW
+from wfmgmt.serving.inference_access import WORKFLOW, client_of
 from wfmgmt.serving.inference_metrics import InferenceMetrics
 from wfmgmt.serving.inference_protocol import ID, OnAnswer, framework_error, json_answer, own_error
 from wfmgmt.serving.models.base import NodeRequest
@@ -92,7 +92,7 @@ def _caller(request: web.Request, *, is_open: bool) -> Caller:
     """
     tokens = request.app[_RUNTIME].tokens
     try:
-        return tokens.caller(request.headers.getall("Authorization", ()), request.remote or "")
+        return tokens.caller(request.headers.getall("Authorization", ()), client_of(request))
     except (CredentialsRefused, TooManyFailedLogins):
         if is_open:
             return tokens.anonymous

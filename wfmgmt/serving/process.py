@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from wfmgmt.control.connection import short_socket_path
+from wfmgmt.domain.forwarding import Forwarding
 from wfmgmt.domain.limits import LISTEN_BACKLOG
 from wfmgmt.http.addresses import listening_url
 from wfmgmt.http.browser_guard import BrowserGuard
@@ -52,6 +53,7 @@ async def serve(
     lifeline: int | None,
     connection_limits: ConnectionLimits,
     guard: BrowserGuard,
+    forwarding: Forwarding,
 ) -> None:
     """Run until SIGTERM arrives or the service that started the runtime is gone.
 
@@ -62,6 +64,7 @@ async def serve(
         lifeline: Read end of a pipe that the service holds open as long as it lives.
         connection_limits: What clients may keep open.
         guard: Decides which requests of browsers are refused.
+        forwarding: Says which proxies are believed.
 
     Raises:
         SettingsInvalid: A module to preload cannot be imported.
@@ -73,7 +76,7 @@ async def serve(
         control = await _serve(control_app(runtime), web.RequestHandler, listen_privately(control_socket))
         await runtime.tokens.try_to_look()
         connections = Connections(_affordable(connection_limits))
-        inference = await _serve_clients(runtime, inference_socket, connections, guard)
+        inference = await _serve_clients(runtime, inference_socket, connections, guard, forwarding)
         _log.info("runtime is up, inference at %s", listening_url(inference_socket.getsockname()))
         await _run_until(stop, *runtime.loops(), _keep_memory_trimmed())
         # New connections wait for the next runtime, if another process holds the socket for it; those that are open end
@@ -157,11 +160,15 @@ class _Serving:
 
 
 async def _serve_clients(
-    runtime: Runtime, sock: socket.socket, connections: Connections, browser_guard: BrowserGuard
+    runtime: Runtime,
+    sock: socket.socket,
+    connections: Connections,
+    browser_guard: BrowserGuard,
+    forwarding: Forwarding,
 ) -> _Serving:
     """Serve the inference address."""
     metrics = InferenceMetrics(runtime)
-    guard = InferenceGuard(browser_guard, count_refused=metrics.count_refused)
+    guard = InferenceGuard(browser_guard, forwarding=forwarding, count_refused=metrics.count_refused)
 
     def on_answer(request: web.BaseRequest, answer: web.StreamResponse) -> None:
         guard.add_headers(request, answer)

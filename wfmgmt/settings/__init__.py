@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from wfmgmt.domain.access import Role
+from wfmgmt.domain.forwarding import Forwarding
 from wfmgmt.domain.limits import MIB, Limits
 from wfmgmt.domain.threads import OPENMP_VARIABLES, SHORT_WAITS, THREAD_VARIABLES, ThreadPolicy
 from wfmgmt.errors.commands import SettingsInvalid
@@ -37,6 +38,7 @@ from wfmgmt.settings.values import (
     read_list,
     read_modules,
     read_origins,
+    read_proxies,
     read_threads,
 )
 
@@ -122,6 +124,8 @@ class Settings(BaseModel):
     archives_keep_s: int = Field(default=3600, ge=0, le=MAX_KEEP_S)
     anonymous_role: Literal["auto", "none", "predict", "view", "audit", "operate", "register", "admin"] = "auto"
     inference_tokens: bool = False
+    trusted_proxies: Annotated[tuple[str, ...], BeforeValidator(read_proxies)] = ()
+    actor_header: str = Field(default="", pattern=r"^([A-Za-z][A-Za-z0-9-]*)?$")
     open_metrics: bool = False
     max_audited_failures: int = Field(default=120, ge=1, le=1_000_000)
     log_format: Literal["text", "json"] = "text"
@@ -258,15 +262,20 @@ class Settings(BaseModel):
         return (*self.allowed_hosts, self.management_address.host, self.inference_address.host)
 
     @property
+    def forwarding(self) -> Forwarding:
+        """Which proxies are believed, and what."""
+        return Forwarding.of(self.trusted_proxies, self.actor_header)
+
+    @property
     def anonymous(self) -> Role | None:
         """What requests without a token may do; None for nothing."""
         return None if self.anonymous_role in ("auto", "none") else Role(self.anonymous_role)
 
     @property
     def is_open_until_first_token(self) -> bool:
-        """Whether they may do everything until there is a token: where only this machine reaches both addresses."""
+        """Whether they may do everything until there is a token: both addresses are loopback, without a proxy."""
         is_local = self.management_address.is_loopback and self.inference_address.is_loopback
-        return self.anonymous_role == "auto" and is_local
+        return self.anonymous_role == "auto" and is_local and not self.trusted_proxies
 
     @property
     def concurrent_registrations(self) -> int:

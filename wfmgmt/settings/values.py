@@ -1,5 +1,6 @@
 """Values of settings: addresses, and lists that the environment gives as texts."""
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Annotated
@@ -116,6 +117,21 @@ def read_origins(value: object) -> object:
             raise ValueError("expected exact origins separated by commas, for example https://app.example")
     lowered = [str(origin).lower() for origin in origins]
     return tuple(re.sub(r"^(http://.*):80$|^(https://.*):443$", r"\1\2", origin) for origin in lowered)
+
+
+def read_proxies(value: object) -> object:
+    """Split a comma-separated text of addresses and networks, and check that they are some."""
+    proxies = read_list(value)
+    if isinstance(proxies, tuple):
+        for proxy in proxies:
+            try:
+                if proxy != "unix":
+                    ipaddress.ip_network(str(proxy))
+            except ValueError as error:
+                raise ValueError(
+                    f"expected IP addresses, networks or unix with commas between, like 10.0.0.5,10.1.0.0/16: {error}"
+                ) from error
+    return proxies
 
 
 Urls = Annotated[tuple[str, ...], BeforeValidator(read_urls)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -254,3 +255,20 @@ def test_address_of_many_refused_tokens_is_held_back(tmp_path: Path) -> None:
         held_back = api.client.get("/workflows", headers=bearer("wrong"), environ_base=address)
         assert 1 <= int(held_back.headers["Retry-After"]) <= 60
         assert api.client.get("/workflows", headers=right, environ_base=address).status_code == 200
+
+
+def test_proxy_says_where_a_request_comes_from_and_whom_it_let_in(tmp_path: Path) -> None:
+    """In the trail; of others neither is believed, and no header gives a right."""
+    settings: dict[str, Any] = {"trusted_proxies": "10.0.0.1", "actor_header": "X-Remote-User"}
+    with management_api(make_instance(tmp_path / "instance"), anonymous_role="admin", **settings) as api:
+        headers = {"X-Forwarded-For": "6.6.6.6, 203.0.113.7", "X-Remote-User": "alice"}
+        for peer in ("10.0.0.1", "10.0.0.2"):
+            api.client.delete("/workflows/a b", headers=headers, environ_base={"REMOTE_ADDR": peer})
+            path = f"/workflows?url=x{peer}"
+            assert api.client.post(path, headers=headers, environ_base={"REMOTE_ADDR": peer}).status_code == 404
+        assert api.query("SELECT actor, address FROM audit_event ORDER BY id") == [
+            ("anonymous (alice)", "203.0.113.7"),
+            ("anonymous", "10.0.0.2"),
+        ]
+    with management_api(make_instance(tmp_path / "other"), **settings) as api:
+        api.send("GET /workflows", 401)
