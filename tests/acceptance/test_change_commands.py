@@ -87,7 +87,10 @@ def test_workers_and_settings_change_while_it_serves(run: Run, service: Service)
     assert (node["batchSize"], node["maxBatchDelay"], len(node["overridden"])) == (8, 5, 4)
     assert run("update seq --node m1 --reset")[0] == 0
     assert service.describe("seq")["nodes"][1]["overridden"] == []
-    assert run("scale seq --max 3 --no-wait") == (0, "Processing worker updates...\n")
+    code, printed = run("scale seq --max 3 --no-wait")
+    assert (code, printed.rpartition(" ")[0]) == (0, "Processing worker updates...")
+    code, ended = run(f"wait {printed.split()[-1]}")
+    assert (code, ended.splitlines()[-1]) == (0, "scale seq 1.0 succeeded")
 
 
 #: What is refused, with which exit code, and what its one line has.

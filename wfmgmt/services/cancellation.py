@@ -1,6 +1,5 @@
 """Cancelling operations: those that wait end at once, those that run are broken off and undone."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome
@@ -9,9 +8,8 @@ from wfmgmt.domain.plans import Plan, PlanAction
 from wfmgmt.errors import OperationDone, OperationNotFound
 from wfmgmt.registry.reading import Reader
 from wfmgmt.registry.registry import Registry
-from wfmgmt.registry.writing import Writer
 from wfmgmt.services.changes import Change
-from wfmgmt.services.worker_counts import take_back
+from wfmgmt.services.worker_counts import TakingBack
 
 
 class Cancellation:
@@ -39,7 +37,10 @@ class Cancellation:
             operation = _unfinished(writer, uid, change)
             if operation.cancelled_by is None:
                 writer.operations.cancel(operation, change.origin.actor)
-                writer.record(_event(operation, change, _undone(writer, operation, change)))
+                undone = _undone(writer, operation)
+                if undone is not None:
+                    undone.write(writer, operation, actor=change.origin.actor)
+                writer.record(_event(operation, change, undone))
             change.on_made(writer, operation)
         return operation
 
@@ -51,11 +52,13 @@ class Cancellation:
         """
         with self._registry.read() as reader:
             operation = _unfinished(reader, uid, change)
+            undone = _undone(reader, operation)
         plan = Plan(
-            action=PlanAction.REMOVE,
+            action=PlanAction.REMOVE if undone is None else PlanAction.UPDATE,
             workflow=operation.workflow,
             version=operation.version,
             uid=uid,
+            changes=() if undone is None else undone.changes,
             routes_before={},
             routes_after={},
         )
@@ -75,16 +78,16 @@ def _unfinished(reader: Reader, uid: str, change: Change) -> Operation:
     return operation
 
 
-def _undone(writer: Writer, operation: Operation, change: Change) -> dict[str, Any]:
-    """Undo what an operation has written already, and return that for the audit event; others undo their work later."""
-    if operation.kind is not OperationKind.SCALE:
-        return {}
-    return {"changes": [each.json() for each in take_back(writer, operation, actor=change.origin.actor)]}
+def _undone(reader: Reader, operation: Operation) -> TakingBack | None:
+    """Return what an operation has written already, which is taken back; others undo their work themselves."""
+    return TakingBack.of_operation(reader, operation) if operation.kind is OperationKind.SCALE else None
 
 
-def _event(operation: Operation, change: Change, undone: Mapping[str, Any]) -> AuditEvent:
+def _event(operation: Operation, change: Change, undone: TakingBack | None) -> AuditEvent:
     facts = {"operation": operation.uid, "url": operation.url, "version": operation.version}
-    detail = {**{name: value for name, value in facts.items() if value}, **undone}
+    detail: dict[str, Any] = {name: value for name, value in facts.items() if value}
+    if undone is not None:
+        detail["changes"] = [each.json() for each in undone.changes]
     return AuditEvent(
         origin=change.origin,
         action=AuditAction.CANCEL,

@@ -111,7 +111,14 @@ class Scaling:
         def rule(request: LoadRequest, _spec: Mapping[str, NodeSettings]) -> Mapping[str, NodeSettings]:
             return {node: _changed(_node(request, node), settings)}
 
-        order = _Order(name=name, version=version, action=AuditAction.UPDATE, change=change, rule=rule)
+        order = _Order(
+            name=name,
+            version=version,
+            action=AuditAction.UPDATE,
+            change=change,
+            rule=rule,
+            has_counts=not settings.keys().isdisjoint(WORKER_COUNTS),
+        )
         return self._change(order, wait_s=wait_s)
 
     def reset(self, name: str, version: str | None, node: str, change: Change) -> Scaled | Plan:
@@ -161,6 +168,7 @@ class _Order:
         action: What the audit trail calls it.
         change: Who asks, and under which conditions.
         rule: Works out the settings.
+        has_counts: Whether worker counts may be among them.
     """
 
     name: str
@@ -168,6 +176,7 @@ class _Order:
     action: AuditAction
     change: Change
     rule: _Rule
+    has_counts: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,7 +287,7 @@ def _operation(writer: Writer, found: _Found, order: _Order, wait_s: float) -> s
         if not set(WORKER_COUNTS).isdisjoint(differing(found.now[node], settings))
     }
     if not differ:
-        at_work = [] if found.settings else writer.operations.scaling(name, version)
+        at_work = writer.operations.scaling(name, version) if order.has_counts and not found.settings else []
         return next((each.uid for each in at_work if not found.nodes.isdisjoint(each.request["after"])), "")
     change = CountChange(
         uid=found.request.uid,

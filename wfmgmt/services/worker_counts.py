@@ -11,6 +11,7 @@ from wfmgmt.domain.plans import Change as FieldChange
 from wfmgmt.domain.plans import changes
 from wfmgmt.domain.workflow import NodeSettings
 from wfmgmt.errors import ShuttingDown, VersionNotFound, WorkflowNotFound
+from wfmgmt.registry.reading import Reader
 from wfmgmt.registry.registry import Registry
 from wfmgmt.registry.writing import Writer
 from wfmgmt.services.changes import Change
@@ -93,26 +94,39 @@ def differing(before: NodeSettings, after: NodeSettings) -> list[str]:
     return [name for name in NodeSettings.__slots__ if getattr(before, name) != getattr(after, name)]
 
 
-def take_back(writer: Writer, operation: Operation, *, actor: str) -> tuple[FieldChange, ...]:
-    """Give nodes the worker counts back that they had before an operation, unless somebody has changed them since.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakingBack:
+    """Worker counts that nodes get back when an operation is cancelled, unless somebody has changed them since.
 
-    Returns:
-        What that changes.
+    Attributes:
+        now: Settings of these nodes as they are, by name.
+        former: As they will be.
     """
-    change = CountChange.of_operation(operation)
-    target = writer.target(operation.workflow)
-    if target is None or target.versions.get(operation.version) != change.uid:
-        return ()
-    (request,) = writer.load_requests([change.uid])
-    now = {node.name: node.settings for node in request.nodes if counts(node.settings) == change.after.get(node.name)}
-    wanted = {name: replace(settings, **change.before[name]) for name, settings in now.items()}
-    if now:
-        override(writer, change.uid, now, wanted, actor=actor)
-        writer.revise(operation.workflow)
-    return changes(
-        {"nodes": {name: settings.by_api_name() for name, settings in now.items()}},
-        {"nodes": {name: settings.by_api_name() for name, settings in wanted.items()}},
-    )
+
+    now: Mapping[str, NodeSettings]
+    former: Mapping[str, NodeSettings]
+
+    @classmethod
+    def of_operation(cls, reader: Reader, operation: Operation) -> Self:
+        """Return what cancelling an operation takes back; nothing once the version is not registered any more."""
+        change = CountChange.of_operation(operation)
+        nodes = [node for request in reader.load_requests([change.uid]) for node in request.nodes]
+        now = {node.name: node.settings for node in nodes if counts(node.settings) == change.after.get(node.name)}
+        return cls(now=now, former={name: replace(each, **change.before[name]) for name, each in now.items()})
+
+    @property
+    def changes(self) -> tuple[FieldChange, ...]:
+        """What that changes."""
+        before, after = (
+            {"nodes": {name: each.by_api_name() for name, each in nodes.items()}} for nodes in (self.now, self.former)
+        )
+        return changes(before, after)
+
+    def write(self, writer: Writer, operation: Operation, *, actor: str) -> None:
+        """Give the nodes their former counts back."""
+        if self.now:
+            override(writer, operation.request["uid"], self.now, self.former, actor=actor)
+            writer.revise(operation.workflow)
 
 
 class WorkerCounts:

@@ -256,6 +256,9 @@ def test_same_counts_again_have_the_operation_that_is_at_work(seq: ManagementApi
     path = seq.send(SCALE, 202)["operation"]
     again = seq.send(SCALE, 202)
     assert again == {"status": "Processing worker updates...", "operation": path, "changed": False}
+    seq.runtime.problem = "the test says so"
+    assert seq.send("PUT /workflows/seq/nodes/m1?batch_size=1")["changed"] is False
+    seq.runtime.problem = ""
     assert done(seq, path)["state"] == "succeeded"
     assert seq.send(SCALE) == {"status": "Workers scaled to 2 for workflow: seq", "changed": False}
 
@@ -274,15 +277,21 @@ def test_cancelled_scaling_gives_the_former_counts_back(seq: ManagementApi) -> N
     """At once, with one event; what was changed since, and other settings, stay."""
     path = seq.send(SCALE, 202)["operation"]
     seq.send("PUT /workflows/seq/nodes/m1?batch_size=4")
-    seq.send(f"POST {path}/cancel", 202)
+    plan = seq.send(f"POST {path}/cancel?dry_run=true")
+    assert (plan["action"], settings(seq)) == ("update", (2, 4))
+    seq.send(f"POST {path}/cancel?plan={plan['fingerprint']}", 202)
     assert (operation(seq, path)["state"], settings(seq)) == ("cancelled", (1, 1))
     model = next(each for each in seq.describe()["nodes"] if each["name"] == "m1")
     assert (model["batchSize"], model["overridden"]) == (4, ["batchSize"])
     ((detail,),) = seq.query("SELECT detail FROM audit_event WHERE action = 'cancel'")
-    assert json.loads(detail)["changes"] == [
-        {"path": "nodes.m1.minWorkers", "before": 2, "after": 1},
-        {"path": "nodes.m1.maxWorkers", "before": 4, "after": 1},
-    ]
+    assert (
+        json.loads(detail)["changes"]
+        == plan["changes"]
+        == [
+            {"path": "nodes.m1.minWorkers", "before": 2, "after": 1},
+            {"path": "nodes.m1.maxWorkers", "before": 4, "after": 1},
+        ]
+    )
     assert seq.events()[2:] == [("scale", "succeeded"), ("update", "succeeded"), ("cancel", "succeeded")]
 
 
