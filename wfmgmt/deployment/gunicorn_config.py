@@ -5,7 +5,6 @@ changes the process: gunicorn asks for its configuration before it does anything
 from the start.
 """
 
-import gc
 import mmap
 import os
 import sys
@@ -35,8 +34,6 @@ with _one_line():
     _settings = settings_in_force()
 # Web workers share their counters there; prometheus-client looks for this when something imports it, as all below does.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_settings.metrics_folder)  # noqa: TID251 - it takes no other way
-# What is imported stays: to look through it for garbage, now and at the end, is a fifth of what this process spends.
-gc.disable()
 
 import wfmgmt.wsgi  # noqa: E402 - web workers are copies of the master, and share what it has loaded
 from wfmgmt.deployment.arbiter import ResilientArbiter  # noqa: E402 - the variable is set first
@@ -44,9 +41,6 @@ from wfmgmt.deployment.gunicorn_master import GunicornMaster  # noqa: E402
 from wfmgmt.deployment.host_limits import ensure_temporary_folder, raise_file_limit, web_limits  # noqa: E402
 from wfmgmt.deployment.inherited_sockets import InheritedSockets  # noqa: E402
 from wfmgmt.deployment.shared_metrics import CounterFiles, empty_folder  # noqa: E402
-
-gc.freeze()
-gc.enable()
 
 _master = GunicornMaster(_settings)
 
