@@ -33,12 +33,14 @@ def uploading(folder: Path) -> list[Figure]:
         rss, pss = (memory_mb([web_worker], field) for field in ("Rss", "Pss"))
         Path(f"/proc/{web_worker}/clear_refs").write_text("5")  # Forget the peak of the start.
         _upload(service, large)
+        _remove(service)
         peak = peak_mb(web_worker)
         left = memory_mb([web_worker], "Pss")
         for _ in range(_ROUNDS):
             written.append(seconds(lambda: _dd(timed, service.model_store / ".written")))
             (service.model_store / ".written").unlink()
             uploaded.append(seconds(lambda: _upload(service, timed)))
+            _remove(service)
     dd_mb_s, upload_mb_s = (TIMED_BYTES / 1_000_000 / statistics.median(times) for times in (written, uploaded))
     return [
         Figure(what="`dd` of 1 GB with `conv=fsync`, median of 3", value=dd_mb_s, unit="MB/s"),
@@ -73,7 +75,6 @@ def _dd(source: Path, target: Path) -> None:
 
 
 def _upload(service: Service, path: Path) -> None:
-    """Upload an archive, and remove it from the store again."""
     address = urlsplit(service.management)
     with socket.create_connection((address.hostname, address.port), timeout=600) as client, path.open("rb") as file:
         head = (
@@ -83,4 +84,7 @@ def _upload(service: Service, path: Path) -> None:
         client.sendfile(file)
         answer = read_answer(client, "PUT")
         assert answer.status == HTTPStatus.CREATED, answer.body
+
+
+def _remove(service: Service) -> None:
     assert requests.delete(f"{service.management}/archives/models/up.mar", timeout=60).ok

@@ -4,7 +4,9 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,6 +194,18 @@ class ManagementApi:
         left_out = ("idempotency_key",) if with_records else ("idempotency_key", "audit_event", "operation")
         with closing(sqlite3.connect(self.database)) as connection:
             return [line for line in connection.iterdump() if not any(table in line for table in left_out)]
+
+
+def uploaded_at_once(api: ManagementApi, name: str, bodies: Sequence[bytes], *, times: int = 16) -> Counter[int]:
+    """Upload models under one name, in turns and all at once; return how often which status was answered."""
+    application = api.client.application
+
+    def put(number: int) -> int:
+        answer = application.test_client().put(f"/archives/models/{name}", data=bodies[number % len(bodies)])
+        return answer.status_code
+
+    with ThreadPoolExecutor(times) as pool:
+        return Counter(pool.map(put, range(times)))
 
 
 def make_instance(folder: Path) -> Path:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.management_api import ManagementApi, make_instance, management_api
+from tests.support.factories import make_mar
+from tests.support.management_api import ManagementApi, make_instance, management_api, uploaded_at_once
 from tests.support.postgresql import postgresql
 from wfmgmt.registry.schema import upgrade
 
@@ -63,3 +64,16 @@ def test_logs_and_graphs_are_shown(over_postgresql: ManagementApi) -> None:
     assert over_postgresql.send("GET /workflows/seq/2.0/logs?node=m1")["lines"][0]["text"] == "seq 2.0 m1 100"
     drawn = over_postgresql.answer("GET /workflows/seq/2.0/graph?format=text").get_data(as_text=True)
     assert drawn.startswith("seq 2.0: 1 node and 0 edges in 1 step")
+
+
+def test_uploads_are_stored_once(over_postgresql: ManagementApi, tmp_path: Path) -> None:
+    """Of many for one name; what a version uses is not replaced, and the trail fits."""
+    api = over_postgresql
+    bodies = [make_mar(tmp_path, name=f"m{n}").read_bytes() for n in range(2)]
+    assert uploaded_at_once(api, "up.mar", bodies) == {201: 1, 200: 7, 409: 8}
+    replaced = [api.client.put("/archives/models/up.mar?replace=true", data=body).status_code for body in bodies]
+    assert sorted(replaced) == [200, 201] or replaced == [201, 201]
+    used = api.client.put("/archives/models/m1.mar?replace=true", data=bodies[0])
+    assert (used.status_code, "seq 1.0 (node m1)" in used.get_json()["message"]) == (409, True)
+    assert api.services.registry.verify_audit().broken_at is None
+    api.send("DELETE /archives/models/up.mar")

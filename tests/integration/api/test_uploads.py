@@ -3,15 +3,13 @@
 import base64
 import hashlib
 import io
-import threading
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.factories import make_mar, make_war
-from tests.support.management_api import ManagementApi
+from tests.support.management_api import ManagementApi, uploaded_at_once
 from wfmgmt.archives.receiving import Receiver
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.errors import RegistryUnavailable, WfmgmtError
@@ -122,18 +120,7 @@ def test_matching_digests_are_taken_and_a_dry_run_stores_nothing(api: Management
 def test_many_uploads_of_one_name_store_one(api: ManagementApi, tmp_path: Path) -> None:
     """One is stored; those with its bytes are answered 200, all others 409."""
     bodies = [make_mar(tmp_path, name=f"m{n}").read_bytes() for n in range(2)]
-    statuses: Counter[int] = Counter()
-
-    def put(number: int) -> None:
-        answer = api.client.application.test_client().put("/archives/models/up.mar", data=bodies[number % 2])
-        statuses[answer.status_code] += 1
-
-    threads = [threading.Thread(target=put, args=(number,)) for number in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert statuses == {201: 1, 200: 7, 409: 8}
+    assert uploaded_at_once(api, "up.mar", bodies) == {201: 1, 200: 7, 409: 8}
     assert not [name for name in _files(api) if ".part" in name]
 
 
