@@ -296,3 +296,13 @@ def test_bad_input_is_refused_and_changes_nothing(
     assert [line for line in two.state() if "audit_event" not in line] == before
     failed = [] if method == "GET" else ["failed"]
     assert [outcome for _, outcome in two.events()[events:]] == failed
+
+
+def test_view_of_releases_has_the_routes_in_their_order(two: ManagementApi) -> None:
+    """The newest version first, as the API has them, and not by their names."""
+    two.send("PUT /workflows/seq/traffic?version=2.0&weight=10")
+    shown = [each["routes"] for each in two.send("GET /workflows/seq/releases")["releases"]]
+    expected = [" ".join(f"{route['version']}={route['weight']}" for route in routes) for routes in shown]
+    assert expected == ["2.0=10 1.0=90", "1.0=100"]
+    found = two.query("SELECT routes FROM v_release WHERE workflow = 'seq' ORDER BY number DESC")
+    assert [routes for (routes,) in found] == expected
