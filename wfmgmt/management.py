@@ -19,6 +19,7 @@ from wfmgmt.registry.registry import Registry
 from wfmgmt.services.access import Access
 from wfmgmt.services.archive_store import ArchiveStore
 from wfmgmt.services.archive_sweep import ArchiveSweep
+from wfmgmt.services.audit_trail import AuditTrail
 from wfmgmt.services.cancellation import Cancellation
 from wfmgmt.services.change_queue import ChangeQueue
 from wfmgmt.services.enforcement import Enforcement
@@ -113,6 +114,7 @@ class Services:
             until_first_token=settings.is_open_until_first_token,
             on_refused=on_login_failed,
         )
+        self.audit_trail = AuditTrail(self.registry)
         self.tokens = Tokens(self.registry, on_created=self.access.end_anonymous_access)
         self.operations = Operations(
             registry=self.registry,

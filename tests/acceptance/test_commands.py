@@ -167,11 +167,12 @@ def test_environment_names_the_service(running: Service, tmp_path: Path) -> None
         "WFMGMT_INSTANCE": str(tmp_path / "elsewhere"),
         "WFMGMT_URL": running.management,
         "WFMGMT_INFERENCE_URL": running.inference,
-        "WFMGMT_TOKEN": "wfm_secret",
     }
     assert run(running, "list", "-o", "name", environment=elsewhere).stdout == "seq\n"
     assert run(running, "predict", "seq", "-d", "body=x", environment=elsewhere).stdout == "x"
-    assert run(running, "migrate", environment=elsewhere).returncode == 0
+    with_token = {**elsewhere, "WFMGMT_TOKEN": "wfm_secret"}
+    assert run(running, "migrate", environment=with_token).returncode == 0
+    assert "Token Authorization failed" in call(running, "list", environment=with_token).stderr
 
 
 def test_instance_without_a_service_is_unreachable(running: Service, tmp_path: Path) -> None:

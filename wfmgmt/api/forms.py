@@ -1,6 +1,6 @@
 """Registrations whose archives come with them, in a form."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from flask import Request
@@ -8,6 +8,8 @@ from flask import Request
 from wfmgmt.api.application import MAX_BODY_BYTES
 from wfmgmt.api.bodies import Received, check_sent_whole, pieces_of
 from wfmgmt.api.multipart import MULTIPART, form_parts, text_of
+from wfmgmt.api.parameters import check_known
+from wfmgmt.api.write_rules import REGISTER
 from wfmgmt.archives.stores import SIGNATURE_SUFFIX
 from wfmgmt.domain.archives import ArchiveKind
 from wfmgmt.domain.names import quoted
@@ -43,9 +45,11 @@ def received_form(request: Request, uploads: Uploads) -> Iterator[Received | Non
             if part.file_name is None:
                 text = text_of(part, left_bytes)
                 left_bytes -= len(text.encode())
+                check_known([part.name], REGISTER.schemas)
                 fields.setdefault(part.name, text)
             else:
                 kind = _kind(part.name, part.file_name)
+                _check_new(part.file_name, kind, files)
                 receiving = uploads.receive(kind.value, part.file_name, part.content, declared_bytes=None, sha256="")
                 files.append(held.enter_context(receiving))
         url = _url(files)
@@ -68,10 +72,17 @@ def _kind(name: str, file_name: str) -> ArchiveKind:
     return FILES[name]
 
 
+def _check_new(name: str, kind: ArchiveKind, files: Sequence[Upload]) -> None:
+    """Check, before a file is received, that it may come beside those before it."""
+    known = [each.file.name for each in files if each.file.store == kind]
+    if name in known:
+        raise BadRequest(f"The file {quoted(name)} comes twice.")
+    is_archive = kind is ArchiveKind.WORKFLOW and not name.endswith(SIGNATURE_SUFFIX)
+    if is_archive and any(not other.endswith(SIGNATURE_SUFFIX) for other in known):
+        raise BadRequest(f"Parts named archive: expected one archive of a workflow, got {quoted(name)}, too.")
+
+
 def _url(files: list[Upload]) -> str:
     """Return the name of the workflow's archive; an empty text when there is none."""
     names = [each.file.name for each in files if each.file.store == ArchiveKind.WORKFLOW]
-    wars = [name for name in names if not name.endswith(SIGNATURE_SUFFIX)]
-    if len(wars) > 1:
-        raise BadRequest(f"Parts named archive: expected one archive of a workflow, got {len(wars)}.")
-    return wars[0] if wars else ""
+    return next((name for name in names if not name.endswith(SIGNATURE_SUFFIX)), "")

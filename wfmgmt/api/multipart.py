@@ -55,7 +55,7 @@ def form_parts(request: Request, pieces: Iterator[bytes], *, max_parts: int) -> 
             name = event.name or ""
             content = _content(events)
             yield Part(name, event.filename if isinstance(event, File) else None, content)
-            for _ in content:  # What nobody wanted.
+            for _ in content:  # What was not taken.
                 pass
         elif isinstance(event, Epilogue):
             return

@@ -8,6 +8,7 @@ from wfmgmt.api.graph import GRAPH_PATHS
 from wfmgmt.api.logs import LOG_PATHS, LOG_SCHEMAS
 from wfmgmt.api.multipart import MULTIPART
 from wfmgmt.api.openapi_archives import ARCHIVE_PATHS, ARCHIVE_SCHEMAS
+from wfmgmt.api.openapi_audit import AUDIT_PATHS, AUDIT_SCHEMAS
 from wfmgmt.api.openapi_explain import EXPLAIN_PATHS, EXPLAIN_SCHEMAS
 from wfmgmt.api.openapi_operations import ACCEPTED, OPERATION_PATHS, OPERATION_SCHEMAS
 from wfmgmt.api.openapi_parts import (
@@ -256,6 +257,7 @@ MANAGEMENT_API: dict[str, Any] = {
         **OPERATION_PATHS,
         **ARCHIVE_PATHS,
         **TOKEN_PATHS,
+        **AUDIT_PATHS,
         **SHARED_PATHS,
     },
     "components": components(
@@ -303,6 +305,7 @@ MANAGEMENT_API: dict[str, Any] = {
             **ARCHIVE_SCHEMAS,
             **UPLOAD_SCHEMAS,
             **TOKEN_SCHEMAS,
+            **AUDIT_SCHEMAS,
             **WRITE_SCHEMAS,
         },
         (*WRITE_ERRORS, *UPLOAD_ERRORS, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT),

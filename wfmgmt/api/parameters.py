@@ -61,7 +61,7 @@ class Parameters:
     """
 
     def __init__(self, given: Mapping[str, Any], schemas: Schemas) -> None:
-        _check_known(given, schemas)
+        check_known(given, schemas)
         self._given = {name: value for name, value in given.items() if value is not None}
         self._schemas = schemas
 
@@ -186,7 +186,12 @@ def _first_values(values: MultiDict[str, str]) -> dict[str, Any]:
     return dict(values.items())
 
 
-def _check_known(names: Iterable[str], known: Schemas) -> None:
+def check_known(names: Iterable[str], known: Schemas) -> None:
+    """Check names of parameters.
+
+    Raises:
+        BadRequest: One is unknown; the text has the nearest known one.
+    """
     for name in names:
         if name not in known:
             near = nearest(name, known)

@@ -1,30 +1,132 @@
-"""`wfmgmt audit verify`: the audit trail against its chain of hashes."""
+"""`wfmgmt audit`: the audit trail read, exported, and held against its chain of hashes, in the database itself."""
 
 import argparse
+import json
+import re
+import sys
 
+from wfmgmt.cli.remote.text import properties, table
 from wfmgmt.cli.settings import load_settings
 from wfmgmt.deployment.database import inspect_database
-from wfmgmt.registry.registry import Registry
+from wfmgmt.domain.audit import AuditAction, AuditOutcome
+from wfmgmt.errors.access import EventNotFound
+from wfmgmt.registry.audit_reading import EventFilter, RecordedEvent
+from wfmgmt.registry.registry import Registry, parsed_moment
 from wfmgmt.registry.schema import require_current
+from wfmgmt.services.audit_lines import csv_lines, event_json, json_lines
+from wfmgmt.services.audit_trail import AuditTrail
+
+_DIGITS = 12
+_FORMATS = {"ndjson": json_lines, "csv": csv_lines}
 
 
 def describe_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes to its parser."""
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="action")
+    listing = commands.add_parser("list", help="list events, the newest first")
+    _filter_arguments(listing)
+    listing.add_argument("-n", "--limit", type=_count, default=100, metavar="N", help="how many, 100 unless given")
+    show = commands.add_parser("show", help="show one event, with all that it has")
+    show.add_argument("id", metavar="ID", type=_count, help="its number")
+    export = commands.add_parser("export", help="write events to standard output, the oldest first")
+    _filter_arguments(export)
+    export.add_argument("--format", choices=list(_FORMATS), default="ndjson", help="ndjson unless given")
     commands.add_parser("verify", help="recompute the chain of hashes; exit 1 at the first row that does not fit")
 
 
-def run(_options: argparse.Namespace) -> int:
-    """Verify the chain and say how far it fits.
+def _filter_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workflow", metavar="NAME", help="about this workflow")
+    parser.add_argument("--what", metavar="ACTION", choices=[each.value for each in AuditAction], help="of this kind")
+    parser.add_argument("--actor", metavar="NAME", help="of this actor, like token:ci")
+    parser.add_argument("--outcome", choices=[each.value for each in AuditOutcome], help="that ended so")
+    parser.add_argument("--address", help="from this address")
+    parser.add_argument("--request-id", metavar="ID", help="of this request")
+    parser.add_argument("--after", metavar="TIME", type=_moment, help="recorded then or later: 2026-01-31, or a time")
+    parser.add_argument("--before", metavar="TIME", type=_moment, help="recorded before: the same")
+    parser.add_argument("--text", default="", help="with this text in the detail")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read, export or verify.
 
     Returns:
-        0 when all of it does, 1 otherwise.
+        0 when that is done, 1 when the chain does not fit, or there is no such event.
     """
     settings = load_settings()
     require_current(inspect_database(settings))
-    report = Registry(settings.database).verify_audit()
+    registry = Registry(settings.database)
+    if options.action == "verify":
+        return _verify(registry)
+    trail = AuditTrail(registry)
+    if options.action == "show":
+        return _show(trail, options.id)
+    wanted = EventFilter(
+        workflow=options.workflow,
+        action=options.what,
+        actor=options.actor,
+        outcome=options.outcome,
+        address=options.address,
+        request_id=options.request_id,
+        since=options.after,
+        until=options.before,
+        text=options.text,
+    )
+    if options.action == "export":
+        sys.stdout.writelines(_FORMATS[options.format](trail.all(wanted, is_ascending=True)))
+    else:
+        print(_listed(list(trail.all(wanted, limit=options.limit))))
+    return 0
+
+
+def _verify(registry: Registry) -> int:
+    report = registry.verify_audit()
     if report.broken_at is not None:
         print(f"row {report.broken_at} does not fit: {report.reason}; the {report.events} rows before it do")
         return 1
     print(f"{report.events} rows fit; hash of the last one: {report.last_hash}")
     return 0
+
+
+def _show(trail: AuditTrail, number: int) -> int:
+    try:
+        event = trail.event(number)
+    except EventNotFound as error:
+        print(f"wfmgmt: {error}", file=sys.stderr)
+        return 1
+    values = {name: value for name, value in event_json(event).items() if name != "detail"}
+    print(properties(**values))
+    print(json.dumps(event.detail, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _listed(events: list[RecordedEvent]) -> str:
+    headings = ("ID", "AT", "ACTOR", "ADDRESS", "ACTION", "WORKFLOW", "OUTCOME", "HASH")
+    return table(
+        headings,
+        [
+            (
+                each.id,
+                each.at[:19].replace("T", " "),
+                each.actor,
+                each.address or "-",
+                each.action,
+                each.workflow or "-",
+                each.outcome,
+                each.hash[:_DIGITS],
+            )
+            for each in events
+        ],
+    )
+
+
+def _moment(text: str) -> str:
+    try:
+        return parsed_moment(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _count(text: str) -> int:
+    if re.fullmatch("[1-9][0-9]{0,17}", text) is None:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(text)

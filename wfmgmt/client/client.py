@@ -7,7 +7,7 @@ from functools import wraps
 from http import HTTPStatus
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, get_args
 
-from wfmgmt.client import archive_calls, calls, operation_calls, token_calls
+from wfmgmt.client import archive_calls, audit_calls, calls, operation_calls, token_calls
 from wfmgmt.client.answers import Accepted, ListedWorkflow, Workflow
 from wfmgmt.client.call import Call, Plane, reader
 from wfmgmt.client.connection import Connection
@@ -111,6 +111,9 @@ class Client:
     archive = _sending(archive_calls.archive)
     upload = _sending(archive_calls.upload)
     remove_archive = _sending(archive_calls.remove_archive)
+    events = _sending(audit_calls.events)
+    event = _sending(audit_calls.event)
+    audit_head = _sending(audit_calls.audit_head)
     whoami = _sending(token_calls.whoami)
     tokens = _sending(token_calls.tokens)
     create_token = _sending(token_calls.create_token)

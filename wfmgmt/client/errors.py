@@ -162,6 +162,10 @@ class TokenNotFound(Refused):
     """There is no token of that name."""
 
 
+class EventNotFound(Refused):
+    """The audit trail has no event of that number."""
+
+
 class TooManyRequests(Refused):
     """Too many refused tokens came from this address; `retry_after_s` says when another attempt makes sense."""
 

@@ -13,6 +13,8 @@ _RECEIVE_BYTES = 64 * 1024
 _BODY_BYTES = 256 * 1024
 #: How often a thread that waits for a body looks whether the service stops.
 _LOOK_MS = 500
+#: How long a client may take for a piece of an answer that is made while it is sent.
+_TAKING_S = 10.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -27,6 +29,7 @@ class ClientSocket(socket.socket):
         super().setblocking(False)  # noqa: FBT003 - the standard library takes no keyword
         self.unsent = bytearray()
         self._wait_for_body: Callable[[], None] | None = None
+        self._max_unsent_bytes: int | None = None
 
     def setblocking(self, flag: bool, /) -> None:  # noqa: FBT001 - the base class sets the signature
         """Leave it as it is: gunicorn's threads would have it block."""
@@ -101,6 +104,28 @@ class ClientSocket(socket.socket):
         """Keep what is to be sent; an answer comes in parts and leaves in one piece."""
         del flags
         self.unsent += data
+        if self._max_unsent_bytes is not None and len(self.unsent) > self._max_unsent_bytes:
+            self._wait_for_client(self._max_unsent_bytes)
+
+    def bound_unsent(self, max_bytes: int | None) -> None:
+        """Have `sendall` wait for the client when so much is unsent: an answer may be larger than memory."""
+        self._max_unsent_bytes = max_bytes
+
+    def _wait_for_client(self, max_bytes: int) -> None:
+        """Send until no more than this is unsent.
+
+        Raises:
+            BrokenPipeError: The client has not taken that in time.
+        """
+        until = time.monotonic() + _TAKING_S
+        poll = select.poll()
+        poll.register(self, select.POLLOUT)
+        while len(self.unsent) > max_bytes:
+            if time.monotonic() > until:
+                self.unsent.clear()
+                raise BrokenPipeError
+            poll.poll(_LOOK_MS)
+            self.flush()
 
     def flush(self) -> None:
         """Send what the client takes; a client that is gone takes everything."""

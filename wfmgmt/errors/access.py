@@ -5,6 +5,7 @@ WfmgmtError
 ├── Forbidden                   a token without the right
 ├── TokenExists                 a token has that name, or had it
 ├── TokenNotFound               no token has that name
+├── EventNotFound               the audit trail has no such event
 └── TooManyFailedLogins         too many refused tokens from one address
 """
 
@@ -39,6 +40,13 @@ class TokenNotFound(WfmgmtError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"Token not found: {name}")
+
+
+class EventNotFound(WfmgmtError):
+    """The audit trail has no event of that number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"Event not found: {number}")
 
 
 class TooManyFailedLogins(Unavailable):

@@ -79,6 +79,7 @@ STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
     access.Forbidden: (HTTPStatus.FORBIDDEN, "ForbiddenException"),
     access.TokenExists: (HTTPStatus.CONFLICT, "ConflictStatusException"),
     access.TokenNotFound: (HTTPStatus.NOT_FOUND, "TokenNotFoundException"),
+    access.EventNotFound: (HTTPStatus.NOT_FOUND, "EventNotFoundException"),
     access.TooManyFailedLogins: (HTTPStatus.TOO_MANY_REQUESTS, "TooManyRequestsException"),
     loading.NodesNotLoadable: (HTTPStatus.BAD_REQUEST, "WorkflowException"),
     loading.NodesFailedToLoad: (HTTPStatus.INTERNAL_SERVER_ERROR, "WorkflowException"),

@@ -13,6 +13,7 @@ from wfmgmt.domain.operations import UNFINISHED, OperationKind
 from wfmgmt.domain.releases import Release, WorkflowTarget
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.registry import releases
+from wfmgmt.registry.audit_reading import EventReader
 from wfmgmt.registry.operations import OperationReader
 from wfmgmt.registry.overview import listed_versions
 from wfmgmt.registry.records import (
@@ -125,6 +126,11 @@ class Reader(TargetReader):
     def operations(self) -> OperationReader:
         """The operations."""
         return OperationReader(self._connection)
+
+    @property
+    def events(self) -> EventReader:
+        """The audit trail."""
+        return EventReader(self._connection)
 
     @property
     def tokens(self) -> TokenReader:

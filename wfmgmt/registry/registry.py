@@ -32,6 +32,19 @@ def timestamp(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def parsed_moment(text: str) -> str:
+    """Return the same of a time, or a day, as people write it; without a zone it is UTC.
+
+    Raises:
+        ValueError: It is none; the text says what is expected.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        return timestamp(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"expected a time like 2026-01-31T12:00:00Z, or a day, got {text[:40]!r}") from error
+
+
 class Registry:
     """The registry and its audit trail. Thread-safe; must be made in the process that uses it, never before a fork.
 

@@ -87,7 +87,7 @@ async def test_text_has_the_numbers_of_one_moment(tmp_path: Path) -> None:
 @in_event_loop
 async def test_answers_that_are_not_taken_count_like_predictions(tmp_path: Path) -> None:
     """While predictions hold all that may be held there is no room for them, and afterwards there is."""
-    async with create_runtime(Settings.load({}, instance=tmp_path)) as runtime:
+    async with create_runtime(Settings.load({}, instance=tmp_path, open_metrics=True)) as runtime:
         metrics = InferenceMetrics(runtime)
         app = inference_app(runtime, metrics=metrics, on_answer=lambda _request, _answer: None)
         admission = runtime.admission

@@ -8,7 +8,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from wfmgmt.api.openapi import MANAGEMENT_API
-from wfmgmt.client import answers, archives, explain, operations, plans, tokens, traffic
+from wfmgmt.client import answers, archives, audit, explain, operations, plans, tokens, traffic
 
 SCHEMAS: dict[str, Any] = MANAGEMENT_API["components"]["schemas"]
 PLAN, DIFF, TRAFFIC = (SCHEMAS[name]["properties"] for name in ("Plan", "Diff", "Traffic"))
@@ -35,7 +35,7 @@ PARTS: dict[type, dict[str, Any]] = {
 OWN = {traffic.Releases, traffic.RoutingTable, answers.Predicted, operations.OperationError}
 CLASSES: list[type] = [
     kind
-    for module in (answers, archives, explain, operations, plans, tokens, traffic)
+    for module in (answers, archives, audit, explain, operations, plans, tokens, traffic)
     for _, kind in inspect.getmembers(module, inspect.isclass)
     if dataclasses.is_dataclass(kind) and kind.__module__ == module.__name__ and kind not in OWN
 ]

@@ -6,13 +6,13 @@ from typing import get_args
 import pytest
 
 from wfmgmt.cli.main import COMMANDS
-from wfmgmt.client import Client, archive_calls, calls, operation_calls, token_calls
+from wfmgmt.client import Client, archive_calls, audit_calls, calls, operation_calls, token_calls
 
 #: What makes another request of one.
 TURNS = {"planned", "later", "or_accepted"}
 BUILDERS = {
     name: function
-    for module in (calls, archive_calls, operation_calls, token_calls)
+    for module in (calls, archive_calls, audit_calls, operation_calls, token_calls)
     for name, function in inspect.getmembers(module, inspect.isfunction)
     if function.__module__ == module.__name__ and not name.startswith("_") and name not in TURNS
 }

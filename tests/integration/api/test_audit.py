@@ -1,0 +1,118 @@
+"""The audit trail over HTTP: pages, exports, one event, and who may read it."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from tests.support.management_api import ManagementApi
+from tests.support.tokens import bearer
+from wfmgmt.api import audit
+
+
+@pytest.fixture(name="trail")
+def _trail(api: ManagementApi) -> ManagementApi:
+    """A trail with a registration, a refusal and a removal."""
+    api.register("1.0", reason="=1+1")
+    api.send("POST /workflows?url=", 400)
+    api.send("DELETE /workflows/seq")
+    return api
+
+
+def test_page_has_the_newest_events_first(trail: ManagementApi) -> None:
+    """With what each has, and the way to the next one."""
+    page = trail.send("GET /audit?limit=2")
+    assert [each["action"] for each in page["events"]] == ["unregister", "register"]
+    assert (page["total"], page["nextBeforeId"]) == (3, 2)
+    rest = trail.send("GET /audit?limit=2&before_id=2")
+    assert ([each["id"] for each in rest["events"]], rest["nextBeforeId"]) == ([1], None)
+    assert rest["events"][0] == trail.send("GET /audit/1")
+    assert rest["events"][0]["actor"] == "anonymous"
+    head = trail.send("GET /audit/head")
+    assert (head["id"], head["hash"]) == (3, page["events"][0]["hash"])
+
+
+def test_filters_are_those_of_the_columns(trail: ManagementApi) -> None:
+    """Each alone and together."""
+    assert [each["id"] for each in trail.send("GET /audit?outcome=failed")["events"]] == [2]
+    assert [each["id"] for each in trail.send("GET /audit?workflow=seq&order=asc")["events"]] == [1, 3]
+    assert [each["id"] for each in trail.send("GET /audit?q=SEQ.war&action=register")["events"]] == [1]
+    assert trail.send("GET /audit?before=2020-01-01")["events"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("after=soon", "Parameter after: expected a time like"),
+        ("outcome=maybe", "expected one of succeeded, failed"),
+        ("action=dance", "expected one of register"),
+        ("limit=0", "Parameter limit"),
+        ("who=me", "Unknown parameter 'who'"),
+        ("actor=%00", "control characters"),
+    ],
+    ids=["time", "outcome", "action", "limit", "parameter", "control"],
+)
+def test_filter_that_makes_no_sense_is_refused(api: ManagementApi, query: str, message: str) -> None:
+    """The message says what is expected."""
+    assert message in api.send(f"GET /audit?{query}", 400)["message"]
+
+
+def test_export_is_all_of_it(trail: ManagementApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As lines of JSON, page by page; with a limit no more than that."""
+    monkeypatch.setattr("wfmgmt.services.audit_trail._AT_ONCE", 1)
+    answer = trail.client.get("/audit?order=asc", headers={"Accept": "application/x-ndjson"})
+    events = [json.loads(line) for line in answer.text.splitlines()]
+    assert (answer.content_type, [each["id"] for each in events]) == ("application/x-ndjson", [1, 2, 3])
+    assert events[0] == trail.send("GET /audit/1")
+    answer.close()
+    limited = trail.client.get("/audit?limit=2", headers={"Accept": "application/x-ndjson"})
+    assert len(limited.text.splitlines()) == 2
+    limited.close()
+
+
+def test_csv_has_nothing_that_a_spreadsheet_runs(trail: ManagementApi) -> None:
+    """What would be a formula has an apostrophe before it."""
+    trail.client.post("/workflows?url=x", headers={"x-request-id": "=cmd", "x-Remote": "y"}).close()
+    trail.client.post("/workflows?url=", headers={"x-request-id": "@SUM"}).close()
+    answer = trail.client.get("/audit?order=asc", headers={"Accept": "text/csv"})
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    answer.close()
+    assert answer.content_type == "text/csv; charset=utf-8"
+    assert json.loads(rows[0]["detail"])["reason"] == "=1+1"
+    assert "'@SUM" in {row["requestId"] for row in rows}
+    assert not any(value[:1] in set("=+-@\t\r") for row in rows for value in row.values())
+
+
+def test_one_export_is_made_at_a_time(trail: ManagementApi) -> None:
+    """Another one is asked to come back; the next one after it is answered."""
+    headers = {"Accept": "text/csv"}
+    first = trail.client.get("/audit", headers=headers, buffered=False)
+    refused = trail.client.get("/audit", headers=headers)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    first.close()
+    again = trail.client.get("/audit", headers=headers)
+    assert again.status_code == 200
+    again.close()
+    assert audit._EXPORTS.acquire(blocking=False)  # noqa: SLF001 - none is held
+    audit._EXPORTS.release()  # noqa: SLF001 - as it was
+
+
+def test_trail_is_for_those_who_may_read_it(trail: ManagementApi) -> None:
+    """And of those who may see some workflows only, what is about these."""
+    admin = bearer(trail.send("POST /tokens?name=a&role=admin", 201)["token"])
+    tokens = {
+        name: bearer(trail.send(f"POST /tokens?name={name}&role={role}&workflows={scope}", 201, headers=admin)["token"])
+        for name, role, scope in (
+            ("v", "view", ""),
+            ("r", "register", ""),
+            ("t", "audit", "team-*"),
+            ("s", "audit", "s*"),
+        )
+    }
+    for name in ("v", "r"):
+        trail.send("GET /audit", 403, headers=tokens[name])
+    assert trail.send("GET /audit", headers=tokens["t"])["events"] == []
+    trail.send("GET /audit/1", 404, headers=tokens["t"])
+    assert [each["id"] for each in trail.send("GET /audit", headers=tokens["s"])["events"]] == [3, 1]
+    trail.send("GET /audit/99", 404, headers=admin)

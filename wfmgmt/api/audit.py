@@ -1,0 +1,131 @@
+"""The endpoints of the audit trail: pages as JSON, everything as CSV or lines of JSON, one event, the newest one."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from flask import Blueprint, Response, request, stream_with_context
+
+from wfmgmt.api.access import caller
+from wfmgmt.api.parameters import Parameters, query_parameters
+from wfmgmt.domain.audit import AuditAction, AuditOutcome
+from wfmgmt.errors import BadRequest, TooManyRequests
+from wfmgmt.http.answers import json_body
+from wfmgmt.registry.audit_reading import EventFilter
+from wfmgmt.registry.registry import parsed_moment
+from wfmgmt.services.audit_lines import csv_lines, event_json, json_lines
+from wfmgmt.services.audit_trail import AuditTrail
+
+DEFAULT_EVENTS, MAX_EVENTS, MAX_NUMBER = 100, 1000, 2**62
+JSON, CSV, LINES = "application/json", "text/csv", "application/x-ndjson"
+_TEXT: Mapping[str, Any] = {"type": "string", "maxLength": 1000}
+_MOMENT: Mapping[str, Any] = {
+    "type": "string",
+    "format": "date-time",
+    "description": "A time like 2026-01-31T12:00:00Z, or a day",
+}
+LISTING: Mapping[str, Mapping[str, Any]] = {
+    "workflow": {**_TEXT, "description": "About this workflow"},
+    "action": {"type": "string", "enum": [action.value for action in AuditAction]},
+    "actor": {**_TEXT, "description": "Of this actor, like `token:ci`"},
+    "outcome": {"type": "string", "enum": [outcome.value for outcome in AuditOutcome]},
+    "address": {**_TEXT, "description": "From this address"},
+    "request_id": {**_TEXT, "description": "Of the request with this `x-request-id`"},
+    "after": {**_MOMENT, "description": "Recorded then or later: a time like 2026-01-31T12:00:00Z, or a day"},
+    "before": {**_MOMENT, "description": "Recorded before: the same"},
+    "q": {**_TEXT, "description": "With this text in the detail"},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_EVENTS, "default": DEFAULT_EVENTS},
+    "before_id": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MAX_NUMBER,
+        "description": "The `nextBeforeId` of the page before",
+    },
+    "order": {"type": "string", "enum": ["desc", "asc"], "default": "desc", "description": "`asc`: the oldest first"},
+}
+#: Exports that one web worker makes at a time, each of which holds a thread as long as its client takes.
+_EXPORTS = threading.BoundedSemaphore(1)
+_UNSENT_BYTES = 1024 * 1024
+
+
+def audit_blueprint(trail: AuditTrail) -> Blueprint:
+    """Return the blueprint over the audit trail."""
+    blueprint = Blueprint("audit", __name__)
+
+    @blueprint.get("/audit")
+    def list_events() -> Response:
+        """List events, the newest first, as one page of JSON or as all of CSV or of lines of JSON."""
+        parameters = query_parameters(request, LISTING)
+        wanted, is_ascending = _filter(parameters), parameters.text("order") == "asc"
+        limit, start = parameters.integer("limit"), parameters.integer("before_id")
+        kind = request.accept_mimetypes.best_match((JSON, CSV, LINES), default=JSON)
+        if kind != JSON:
+            events = trail.all(wanted, limit=limit, start=start, is_ascending=is_ascending)
+            return _streamed(csv_lines(events) if kind == CSV else json_lines(events), kind)
+        page = trail.page(wanted, limit=limit or DEFAULT_EVENTS, start=start, is_ascending=is_ascending)
+        answer = _json(
+            {
+                "total": page.total,
+                "nextBeforeId": page.next_id,
+                "events": [event_json(each) for each in page.events],
+            }
+        )
+        answer.headers["Vary"] = "Accept"
+        return answer
+
+    @blueprint.get("/audit/<int:number>")
+    def show_event(number: int) -> Response:
+        """Show one event."""
+        query_parameters(request, {})
+        return _json(event_json(trail.event(min(number, MAX_NUMBER), scope=caller().scope)))
+
+    @blueprint.get("/audit/head")
+    def show_head() -> Response:
+        """Show number, hash and time of the newest event, by which it shows later whether events were cut off."""
+        query_parameters(request, {})
+        head = trail.head()
+        values = (0, None, None) if head is None else (head.id, head.hash, head.at)
+        return _json(dict(zip(("id", "hash", "at"), values, strict=True)))
+
+    return blueprint
+
+
+def _filter(parameters: Parameters) -> EventFilter:
+    names = ("workflow", "action", "actor", "outcome", "address", "request_id")
+    return EventFilter(
+        **{name: parameters.plain_text(name) or None for name in names},
+        since=_moment(parameters, "after"),
+        until=_moment(parameters, "before"),
+        text=parameters.plain_text("q"),
+        scope=caller().scope,
+    )
+
+
+def _moment(parameters: Parameters, name: str) -> str | None:
+    text = parameters.text(name)
+    try:
+        return parsed_moment(text) if text else None
+    except ValueError as error:
+        raise BadRequest(f"Parameter {name}: {error}.") from error
+
+
+def _streamed(lines: Iterator[str], kind: str) -> Response:
+    """Return an answer that is made while it is sent.
+
+    Raises:
+        TooManyRequests: Another one is under way in this process.
+    """
+    if not _EXPORTS.acquire(blocking=False):
+        raise TooManyRequests("Another export is under way; try again later.")
+    client = request.environ.get("gunicorn.socket")
+    if client is not None:
+        client.bound_unsent(_UNSENT_BYTES)
+    charset = "; charset=utf-8" if kind == CSV else ""
+    answer = Response(stream_with_context(lines), content_type=f"{kind}{charset}")
+    answer.call_on_close(_EXPORTS.release)
+    answer.headers["Vary"] = "Accept"
+    return answer
+
+
+def _json(body: object) -> Response:
+    return Response(json_body(body), mimetype=JSON)

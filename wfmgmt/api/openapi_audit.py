@@ -1,0 +1,94 @@
+"""The description of the endpoints of the audit trail."""
+
+from http import HTTPStatus
+from typing import Any
+
+from wfmgmt.api.audit import CSV, JSON, LINES, LISTING, MAX_NUMBER
+from wfmgmt.http.openapi import answer, errors, json_answer, ref
+
+_TEXT = {"type": "string"}
+_NUMBER = {"type": "integer"}
+_MOMENT = {"type": "string", "format": "date-time"}
+_EVENT = {
+    "id": _NUMBER,
+    "at": _MOMENT,
+    "actor": _TEXT,
+    "address": _TEXT,
+    "requestId": _TEXT,
+    "action": _TEXT,
+    "workflow": _TEXT,
+    "outcome": {"type": "string", "enum": ["succeeded", "failed"]},
+    "detail": {"type": "object", "additionalProperties": True},
+    "previousHash": _TEXT,
+    "hash": _TEXT,
+}
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+AUDIT_SCHEMAS: dict[str, Any] = {
+    "AuditEvent": _object(_EVENT),
+    "AuditPage": _object(
+        {
+            "total": {**_NUMBER, "nullable": True, "description": "In all; null when it takes too long to count"},
+            "nextBeforeId": {
+                **_NUMBER,
+                "nullable": True,
+                "description": "For the next page; null with the last one. A page may have fewer events than wanted",
+            },
+            "events": {"type": "array", "items": ref("AuditEvent")},
+        }
+    ),
+    "AuditHead": _object(
+        {
+            "id": {**_NUMBER, "description": "0 before the first event"},
+            "hash": {**_TEXT, "nullable": True},
+            "at": {**_MOMENT, "nullable": True},
+        }
+    ),
+}
+_PAGE = {
+    JSON: {"schema": ref("AuditPage")},
+    CSV: {"schema": _TEXT},
+    LINES: {"schema": _TEXT},
+}
+AUDIT_PATHS: dict[str, Any] = {
+    "/audit": {
+        "get": {
+            "operationId": "listEvents",
+            "summary": "List events of the audit trail: a page of JSON, or all of them as CSV or as lines of JSON",
+            "parameters": [
+                {"name": name, "in": "query", "allowEmptyValue": True, "schema": schema}
+                for name, schema in LISTING.items()
+            ],
+            "responses": {
+                "200": answer("What `Accept` asks for", _PAGE, Vary={"schema": _TEXT}),
+                **errors(),
+            },
+        }
+    },
+    "/audit/{number}": {
+        "parameters": [
+            {
+                "name": "number",
+                "in": "path",
+                "required": True,
+                "schema": {"type": "integer", "minimum": 0, "maximum": MAX_NUMBER},
+            }
+        ],
+        "get": {
+            "operationId": "showEvent",
+            "summary": "Show one event",
+            "responses": {"200": json_answer("The event", ref("AuditEvent")), **errors(HTTPStatus.NOT_FOUND)},
+        },
+    },
+    "/audit/head": {
+        "get": {
+            "operationId": "showHead",
+            "summary": "Show the newest event, by whose hash a cut tail is noticed later",
+            "responses": {"200": json_answer("Its number, hash and time", ref("AuditHead")), **errors()},
+        }
+    },
+}
