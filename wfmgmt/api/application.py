@@ -14,6 +14,8 @@ from wfmgmt.api.guard import REQUEST_ID_KEY
 from wfmgmt.api.metrics import Metrics
 from wfmgmt.domain.names import RESERVED_VERSIONS, VERSION_FORM, WORKFLOW_NAME_FORM
 from wfmgmt.http.access_log import NAMES_KEY
+from wfmgmt.http.answers import RECEIPT
+from wfmgmt.registry.registry import LAST_RECEIPT
 
 #: A request to the management API is a few parameters.
 MAX_BODY_BYTES = 64 * 1024
@@ -62,6 +64,7 @@ def make_app(metrics: Metrics) -> Flask:
     def _begin() -> None:
         g.began = time.perf_counter()
         g.request_id = request.environ[REQUEST_ID_KEY]
+        LAST_RECEIPT.set(None)
         if request.environ["PATH_INFO"].startswith("//"):
             # werkzeug takes several leading slashes for one even when the map forbids it, so it did find a route.
             request.url_rule = None
@@ -70,6 +73,8 @@ def make_app(metrics: Metrics) -> Flask:
     @app.after_request
     def _end(answer: Response) -> Response:
         request.environ[NAMES_KEY] = request.view_args
+        if (receipt := LAST_RECEIPT.get()) is not None:
+            answer.headers[RECEIPT] = str(receipt)
         metrics.count(
             method=request.method if request.url_rule else "other",
             route=_label(request.url_rule.rule) if request.url_rule else "unknown",

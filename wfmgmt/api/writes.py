@@ -14,7 +14,7 @@ from wfmgmt.api.idempotency import REPLAYED, keyed_request
 from wfmgmt.api.parameters import Parameters, given_parameters
 from wfmgmt.api.preconditions import expected_revisions
 from wfmgmt.api.write_rules import WriteRule
-from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
+from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin, Receipt
 from wfmgmt.domain.names import check_may_exist, is_workflow_name
 from wfmgmt.domain.plans import Plan
 from wfmgmt.errors import (
@@ -26,8 +26,9 @@ from wfmgmt.errors import (
     WfmgmtError,
     WorkflowNotFound,
 )
-from wfmgmt.http.answers import json_body
+from wfmgmt.http.answers import RECEIPT, json_body
 from wfmgmt.registry.kept_answers import Answer
+from wfmgmt.registry.registry import LAST_RECEIPT
 from wfmgmt.services.changes import Change
 from wfmgmt.services.failed_changes import FailedChanges
 from wfmgmt.services.idempotency import Idempotency, Keep
@@ -157,13 +158,14 @@ class Writes:
         return response
 
     def _answer_in_any_case(self, write: _Write, keep: Keep) -> Answer:
-        """Return the answer to a request, also when that is an error."""
+        """Return the answer to a request, also when that is an error, as it is kept."""
         try:
-            return self._carry_out(write, keep)
+            answer = self._carry_out(write, keep)
         except Exception as error:  # noqa: BLE001 - Flask's handlers, which the application sets, know all of them
             response = current_app.make_response(current_app.handle_user_exception(error))
             headers = {name: value for name, value in response.headers.items() if name.lower() not in _OWN_HEADERS}
-            return Answer(body=response.get_data(), status=response.status_code, headers=headers)
+            answer = Answer(body=response.get_data(), status=response.status_code, headers=headers)
+        return _receipted(answer, LAST_RECEIPT.get())
 
     def _carry_out(self, write: _Write, keep: Keep | None) -> Answer:
         asked_by = origin()
@@ -198,7 +200,9 @@ class Writes:
                 self._record(write, asked_by, error)
             raise
         if keep is not None:
-            change = replace(change, on_made=lambda writer, result: keep(writer, write.render(result)))
+            change = replace(
+                change, on_made=lambda writer, result: keep(writer, _receipted(write.render(result), writer.receipt))
+            )
         files = None if write.received is None else write.received.files
         return Call(change=change, parameters=parameters, wanted=wanted, files=files)
 
@@ -218,6 +222,11 @@ class Writes:
             },
         )
         self._failures.record(event, error)
+
+
+def _receipted(answer: Answer, receipt: Receipt | None) -> Answer:
+    """Return an answer as it is kept: with its receipt, if it has one by then."""
+    return answer if receipt is None else replace(answer, headers={**answer.headers, RECEIPT: str(receipt)})
 
 
 def _is_dry_run(write: _Write) -> bool:

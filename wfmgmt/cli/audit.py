@@ -4,11 +4,13 @@ import argparse
 import json
 import re
 import sys
+from typing import IO
 
 from wfmgmt.cli.remote.text import properties, table
 from wfmgmt.cli.settings import load_settings
 from wfmgmt.deployment.database import inspect_database
-from wfmgmt.domain.audit import AuditAction, AuditOutcome
+from wfmgmt.domain.audit import AuditAction, AuditOutcome, Receipt
+from wfmgmt.errors import BadRequest
 from wfmgmt.errors.access import EventNotFound
 from wfmgmt.registry.audit_reading import EventFilter, RecordedEvent
 from wfmgmt.registry.registry import Registry, parsed_moment
@@ -31,7 +33,20 @@ def describe_arguments(parser: argparse.ArgumentParser) -> None:
     export = commands.add_parser("export", help="write events to standard output, the oldest first")
     _filter_arguments(export)
     export.add_argument("--format", choices=list(_FORMATS), default="ndjson", help="ndjson unless given")
-    commands.add_parser("verify", help="recompute the chain of hashes; exit 1 at the first row that does not fit")
+    verify = commands.add_parser(
+        "verify", help="recompute the chain of hashes; exit 1 at the first row that does not fit"
+    )
+    verify.add_argument(
+        "--receipt",
+        metavar="N:HASH",
+        type=_receipt,
+        action="append",
+        default=[],
+        help="of a row that was there, as the header x-wfmgmt-audit of an answer has it; may be repeated",
+    )
+    verify.add_argument(
+        "--against", metavar="FILE", type=argparse.FileType(), help="receipts, or JSON with id and hash, one a line"
+    )
 
 
 def _filter_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     require_current(inspect_database(settings))
     registry = Registry(settings.database)
     if options.action == "verify":
-        return _verify(registry)
+        return _verify(registry, [*options.receipt, *_receipts_in(options.against)])
     trail = AuditTrail(registry)
     if options.action == "show":
         return _show(trail, options.id)
@@ -78,13 +93,42 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _verify(registry: Registry) -> int:
-    report = registry.verify_audit()
+def _verify(registry: Registry, receipts: list[Receipt]) -> int:
+    report = registry.verify_audit(receipts)
     if report.broken_at is not None:
         print(f"row {report.broken_at} does not fit: {report.reason}; the {report.events} rows before it do")
         return 1
-    print(f"{report.events} rows fit; hash of the last one: {report.last_hash}")
+    held = f", and {len(receipts)} receipts" if receipts else ""
+    print(f"{report.events} rows fit{held}; hash of the last one: {report.last_hash}")
     return 0
+
+
+def _receipts_in(file: IO[str] | None) -> list[Receipt]:
+    """Return the receipts in a file.
+
+    Raises:
+        BadRequest: A line has none.
+    """
+    found = []
+    for number, line in enumerate(file or (), start=1):
+        text = line.strip()
+        if not text:
+            continue
+        try:
+            values = json.loads(text) if text.startswith("{") else None
+            found.append(Receipt.parse(text if values is None else f"{values['id']}:{values['hash']}"))
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadRequest(
+                f"{getattr(file, 'name', '-')}, line {number}: expected a receipt or a checkpoint."
+            ) from error
+    return found
+
+
+def _receipt(text: str) -> Receipt:
+    try:
+        return Receipt.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _show(trail: AuditTrail, number: int) -> int:

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from wfmgmt.domain.redaction import redacted
 
@@ -13,6 +14,8 @@ from wfmgmt.domain.redaction import redacted
 FIRST_PREVIOUS_HASH = "0" * 64
 #: Longest text in the detail of an event; what comes from a client can be of any length.
 MAX_TEXT_CHARS = 1000
+#: Digits of a hash in a receipt.
+RECEIPT_DIGITS = 16
 
 
 class AuditAction(StrEnum):
@@ -45,6 +48,28 @@ class AuditOutcome(StrEnum):
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+
+
+class Receipt(NamedTuple):
+    """Proof of a row of the audit trail: its number and its hash, or the first digits of that."""
+
+    id: int
+    hash: str
+
+    def __str__(self) -> str:
+        return f"{self.id}:{self.hash[:RECEIPT_DIGITS]}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `number:digits`.
+
+        Raises:
+            ValueError: The text has another form.
+        """
+        found = re.fullmatch("([1-9][0-9]{0,17}):([0-9a-f]{8,64})", text.strip().lower())
+        if found is None:
+            raise ValueError(f"expected a receipt like 1234:bd455153b55779db, got {text[:40]!r}")
+        return cls(int(found[1]), found[2])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,8 @@ NO_CACHE = {
     "Expires": "Thu, 01 Jan 1970 00:00:00 UTC",
 }
 REQUEST_ID = "x-request-id"
+#: On the answer to a change: number and hash of its row in the audit trail.
+RECEIPT = "x-wfmgmt-audit"
 #: `WWW-Authenticate` of an answer that asks for a token.
 CHALLENGE = "Bearer"
 #: Workflows that a health check names at most.

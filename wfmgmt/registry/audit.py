@@ -1,19 +1,19 @@
 """The audit trail: a table that only grows, each row hashed together with the one before it."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select
 
-from wfmgmt.domain.audit import FIRST_PREVIOUS_HASH, AuditEvent, bounded, canonical_json, event_hash
+from wfmgmt.domain.audit import FIRST_PREVIOUS_HASH, AuditEvent, Receipt, bounded, canonical_json, event_hash
 from wfmgmt.registry.tables import audit_event
 
 #: The columns under the hash, besides the row's number.
 HASHED_COLUMNS = ("at", "actor", "address", "request_id", "action", "workflow", "outcome", "detail")
 
 
-def append(connection: Connection, now: str, event: AuditEvent) -> None:
-    """Add one event to the end of the chain; the caller's transaction holds the write lock."""
+def append(connection: Connection, now: str, event: AuditEvent) -> Receipt:
+    """Add one event to the end of the chain, and return its receipt; the caller's transaction holds the write lock."""
     last = connection.execute(
         select(audit_event.c.id, audit_event.c.hash).order_by(audit_event.c.id.desc()).limit(1)
     ).one_or_none()
@@ -28,13 +28,10 @@ def append(connection: Connection, now: str, event: AuditEvent) -> None:
         "outcome": event.outcome.value,
         "detail": canonical_json(bounded(event.detail)),
     }
-    values = {
-        **columns,
-        "id": number,
-        "previous_hash": previous_hash,
-        "hash": event_hash(previous_hash, {"id": str(number), **columns}),
-    }
+    own_hash = event_hash(previous_hash, {"id": str(number), **columns})
+    values = {**columns, "id": number, "previous_hash": previous_hash, "hash": own_hash}
     connection.execute(insert(audit_event).values(values))
+    return Receipt(number, own_hash)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +51,24 @@ class ChainReport:
     reason: str = ""
 
 
-def verify(connection: Connection) -> ChainReport:
-    """Recompute the chain from its first row and stop at the first one that does not fit."""
+def verify(connection: Connection, receipts: Collection[Receipt] = ()) -> ChainReport:
+    """Recompute the chain from its first row and stop at the first one that does not fit.
+
+    Args:
+        connection: In a transaction.
+        receipts: Of rows that were there, whose hashes may be cut off behind some digits.
+    """
+    expected = {receipt.id: receipt.hash for receipt in receipts}
     previous_hash, events = FIRST_PREVIOUS_HASH, 0
-    for number, reason, own_hash in _walk(connection):
+    for number, problem, own_hash in _walk(connection):
+        is_another = not own_hash.startswith(expected.pop(number, ""))
+        reason = problem or ("it is not the row of the receipt" if is_another else "")
         if reason:
             return ChainReport(events=events, last_hash=previous_hash, broken_at=number, reason=reason)
         previous_hash, events = own_hash, events + 1
+    if expected:
+        reason = "it was there, and is missing: rows were cut off the end, or the database is another one"
+        return ChainReport(events=events, last_hash=previous_hash, broken_at=min(expected), reason=reason)
     return ChainReport(events=events, last_hash=previous_hash)
 
 

@@ -2,13 +2,15 @@
 
 import errno
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Connection
 
+from wfmgmt.domain.audit import Receipt
 from wfmgmt.registry import audit, heartbeat
 from wfmgmt.registry.change_log import log_change
 from wfmgmt.registry.engine import BUSY_TIMEOUT_S, LOG_LIMIT_BYTES, OPENED, make_engine, parse_database
@@ -20,6 +22,8 @@ from wfmgmt.registry.writing import Writer
 
 #: How long the emptying of the log waits for others, who wait meanwhile if they want to write.
 _TRUNCATE_WAIT_MS = 20
+#: The receipt of the event that was recorded last in this context, which is a request, for its answer.
+LAST_RECEIPT: ContextVar[Receipt | None] = ContextVar("LAST_RECEIPT", default=None)
 
 
 def utc_now() -> datetime:
@@ -101,6 +105,8 @@ class Registry:
                 writer = Writer(connection, timestamp(self._clock()))
                 yield writer
                 self._check(connection)  # What is acknowledged has to be in the file that a restart finds.
+        if writer.receipt is not None:
+            LAST_RECEIPT.set(writer.receipt)
         for event in writer.recorded:
             log_change(event)
 
@@ -124,10 +130,10 @@ class Registry:
             with translated(), self._write_engine.connect() as connection, connection.begin():
                 heartbeat.end(connection, holder)
 
-    def verify_audit(self) -> audit.ChainReport:
-        """Recompute the chain of audit hashes."""
+    def verify_audit(self, receipts: Collection[Receipt] = ()) -> audit.ChainReport:
+        """Recompute the chain of audit hashes, and hold it against receipts of rows that were there."""
         with translated(), self._read_engine.connect() as connection, connection.begin():
-            return audit.verify(connection)
+            return audit.verify(connection, receipts)
 
     def copy_to(self, path: Path) -> None:
         """Copy one consistent state of a SQLite database into a new file, without keeping anybody from writing.

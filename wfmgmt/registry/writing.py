@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from wfmgmt.domain.access import ANONYMOUS
-from wfmgmt.domain.audit import AuditEvent
+from wfmgmt.domain.audit import AuditEvent, Receipt
 from wfmgmt.domain.releases import Release, ReleaseKind, RoutingTable
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import Node
@@ -40,11 +40,13 @@ class Writer(Reader):
 
     Attributes:
         recorded: The audit events that it has appended.
+        receipt: That of the last of them; None before.
     """
 
     def __init__(self, connection: Connection, now: str) -> None:
         super().__init__(connection)
         self.recorded: list[AuditEvent] = []
+        self.receipt: Receipt | None = None
         self._now = now
 
     def claim_name(self, new: NewWorkflow) -> None:
@@ -383,5 +385,5 @@ class Writer(Reader):
 
     def record(self, event: AuditEvent) -> None:
         """Append one audit event."""
-        audit.append(self._connection, self._now, event)
+        self.receipt = audit.append(self._connection, self._now, event)
         self.recorded.append(event)

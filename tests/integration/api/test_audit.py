@@ -116,3 +116,19 @@ def test_trail_is_for_those_who_may_read_it(trail: ManagementApi) -> None:
     trail.send("GET /audit/1", 404, headers=tokens["t"])
     assert [each["id"] for each in trail.send("GET /audit", headers=tokens["s"])["events"]] == [3, 1]
     trail.send("GET /audit/99", 404, headers=admin)
+
+
+def test_answer_to_a_change_has_its_receipt(api: ManagementApi) -> None:
+    """Also a refusal, and the answer that is kept under a key; reading has none, and neither has a dry run."""
+    key = {"Idempotency-Key": "once"}
+    answers = [
+        api.client.post("/workflows?url=seq.war", headers=key),
+        api.client.post("/workflows?url=", headers={}),
+        api.client.delete("/workflows/seq", headers={"Idempotency-Key": "gone"}),
+    ]
+    rows = api.query("SELECT id || ':' || substr(hash, 1, 16) FROM audit_event ORDER BY id")
+    assert [answer.headers["x-wfmgmt-audit"] for answer in answers] == [receipt for (receipt,) in rows]
+    again = api.client.delete("/workflows/seq", headers={"Idempotency-Key": "gone"})
+    assert again.headers.getlist("x-wfmgmt-audit") == [rows[2][0]]
+    for quiet in (api.client.get("/workflows"), api.client.post("/workflows?url=seq.war&dry_run=true")):
+        assert "x-wfmgmt-audit" not in quiet.headers
