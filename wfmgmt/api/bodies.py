@@ -33,6 +33,8 @@ def pieces_of(request: Request) -> Iterator[bytes]:
     Raises:
         UploadBrokenOff: It ends before its declared length.
     """
+    if request.content_length is None and "chunked" not in request.headers.get("Transfer-Encoding", "").lower():
+        return  # RFC 9112, 6.3: without a length there is no body.
     body, left = request.environ["wsgi.input"], request.content_length
     while left is None or left > 0:
         piece = body.read(PIECE_BYTES if left is None else min(PIECE_BYTES, left))

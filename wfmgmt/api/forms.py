@@ -38,6 +38,7 @@ def received_form(request: Request, uploads: Uploads) -> Iterator[Received | Non
         return
     check_sent_whole(request)
     with ExitStack() as held:
+        lease = held.enter_context(uploads.lease())
         files: list[Upload] = []
         fields: dict[str, str] = {}
         left_bytes = MAX_BODY_BYTES
@@ -50,7 +51,9 @@ def received_form(request: Request, uploads: Uploads) -> Iterator[Received | Non
             else:
                 kind = _kind(part.name, part.file_name)
                 _check_new(part.file_name, kind, files)
-                receiving = uploads.receive(kind.value, part.file_name, part.content, declared_bytes=None, sha256="")
+                receiving = uploads.receive(
+                    kind.value, part.file_name, part.content, declared_bytes=None, sha256="", lease=lease
+                )
                 files.append(held.enter_context(receiving))
         url = _url(files)
         if url and (fields.get("url") or request.args.get("url")):

@@ -71,7 +71,10 @@ def _events(decoder: MultipartDecoder, pieces: Iterator[bytes], max_parts: int) 
         while not isinstance(event := decoder.next_event(), NeedData):
             yield event
     except RequestEntityTooLarge as error:
-        raise BadRequest(f"The form has more than {max_parts} parts, or a part whose head is too large.") from error
+        raise BadRequest(
+            f"The form has more than {max_parts} parts, a part whose head is too large, or not the boundary that "
+            "Content-Type says."
+        ) from error
     except ValueError as error:
         raise BadRequest(f"The body is no complete {MULTIPART}.") from error
 

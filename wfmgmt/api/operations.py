@@ -76,6 +76,7 @@ def operations_blueprint(operations: Operations) -> Blueprint:
             kind=OperationKind(kind) if kind else None,
             workflow=workflow or None,
             scope=caller().scope,
+            actor=caller().actor,
         )
         more = {"nextAfter": found[limit - 1].number} if len(found) > limit else {}
         return _json({**more, "operations": [operation_json(each) for each in found[:limit]]})
@@ -85,7 +86,7 @@ def operations_blueprint(operations: Operations) -> Blueprint:
         """Show one operation, once it is done if that is asked for."""
         _check_uid(uid)
         wait_s = query_parameters(request, WAITING).integer("wait") or 0
-        return _json(operation_json(operations.wait(uid, wait_s, scope=caller().scope)))
+        return _json(operation_json(operations.wait(uid, wait_s, scope=caller().scope, actor=caller().actor)))
 
     return blueprint
 

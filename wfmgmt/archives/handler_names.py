@@ -15,6 +15,10 @@ _warnings_lock = threading.Lock()
 # imported: half a minute, or more memory than there is, for one that fills a handler file.
 _F_STRING = re.compile(rb"[fF][rR]?['\"]")
 _MAX_FIELDS = 10_000
+# It takes 2 KB and some microseconds for a token, during which no other thread runs; the longest modules of libraries
+# have more than this, and handlers a few thousand.
+_TOKEN = re.compile(rb"[\w\x80-\xff]++|[^\s\w]")
+_MAX_TOKENS = 60_000
 _WORD, _SPACE = rb"[\w\x80-\xff]*+", rb"[\s\\]*+"
 _DOTTED = re.compile(rb"(?:\b(?:import|from)|,)%b%b(?:%b\.%b%b)++" % (_SPACE, _WORD, _SPACE, _SPACE, _WORD))
 _MAX_DOTTED_BYTES = 1000
@@ -100,6 +104,8 @@ def parse_module(source: str | bytes, filename: str) -> ast.Module | None:
 
 def _takes_long(source: bytes) -> bool:
     """Return whether parsing may take more than a second or two: what looks like it does, too, which does no harm."""
+    if len(source) > _MAX_TOKENS and sum(1 for _ in _TOKEN.finditer(source)) > _MAX_TOKENS:
+        return True
     has_many_fields = source.count(b"{") > _MAX_FIELDS and _F_STRING.search(source) is not None
     return has_many_fields or any(len(each[0]) > _MAX_DOTTED_BYTES for each in _DOTTED.finditer(source))
 

@@ -275,7 +275,9 @@ class _Look:
         found = self._found
         found.dag = spec.dag.text
         urls = {node.name: node.url for node in spec.nodes if node.url is not None}
-        found.warnings += [*spec.warnings, *folder_warnings(urls)]
+        found.warnings += spec.warnings
+        with self.noted():
+            found.warnings += folder_warnings(urls)
         with self.noted():
             check_functions(spec, workflow)
         failures = {node: problem for node, url in urls.items() if (problem := self._model_problem(url))}

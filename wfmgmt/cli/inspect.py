@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wfmgmt.archives.imports import ImportedModule
 from wfmgmt.archives.report import ArchiveReport, ReportedNode, ReportRules, report_on
+from wfmgmt.archives.signatures import Signers
 from wfmgmt.domain.archives import ArchiveKind
 from wfmgmt.http.answers import json_body
 from wfmgmt.logs import escaped, write_error
@@ -41,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
         limits=settings.limits,
         requirements=settings.model_requirements,
         has_models=settings.model_server == "local",
+        signers=None if settings.signers is None else Signers(settings.signers),
     )
     report = report_on(file, kind, rules)
     if options.output == "json":

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from wfmgmt.domain.access import Scope
 from wfmgmt.domain.audit import Origin
 
 
@@ -188,3 +189,7 @@ class Operation:
     ended_at: str | None
     cancelled_by: str | None
     attempts: int
+
+    def is_visible(self, scope: Scope, actor: str) -> bool:
+        """Return whether it exists for a client: as its workflow does, or its own before that has a name."""
+        return self.workflow in scope or (not self.workflow and self.origin.actor == actor)

@@ -121,10 +121,12 @@ class ArchiveInUse(WfmgmtError):
 
     MAX_NAMED = 10
 
-    def __init__(self, file: str, users: Sequence[str]) -> None:
-        more = len(users) - self.MAX_NAMED
-        named = ", ".join(users[: self.MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
-        super().__init__(f"Archive {file} is used by {named}; unregister that first.")
+    def __init__(self, file: str, users: Sequence[str], others: int = 0) -> None:
+        """Name the versions that the client may know of, and the number of others."""
+        more = max(0, len(users) - self.MAX_NAMED) + others
+        named = ", ".join(users[: self.MAX_NAMED]) or "versions"
+        counted = "" if not more else f" and {more} more" if users else f" ({more}) of workflows that are not yours"
+        super().__init__(f"Archive {file} is used by {named}{counted}; unregister that first.")
 
 
 class ArchiveNotSigned(WfmgmtError):

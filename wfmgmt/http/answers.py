@@ -116,7 +116,7 @@ def status_and_type(error: errors.WfmgmtError) -> tuple[int, str]:
 
 def named_status_and_type(name: str) -> tuple[int, str]:
     """Return the same for an error of which only the name of its class is known, as records have it."""
-    found = (getattr(module, name, None) for module in (errors, loading))
+    found = (getattr(module, name, None) for module in (errors, access, loading, predictions, uploads))
     return _status_and_type(next((kind for kind in found if isinstance(kind, type)), Exception))
 
 

@@ -102,6 +102,7 @@ class OperationReader:
         kind: OperationKind | None = None,
         workflow: str | None = None,
         scope: Scope = EVERYTHING,
+        actor: str = "",
     ) -> list[Operation]:
         """Return operations, the newest first: those before the number of a row, and with these values, if given.
 
@@ -112,10 +113,13 @@ class OperationReader:
             kind: Of those wanted.
             workflow: Which they work on.
             scope: The workflows that exist for the client.
+            actor: The client, whose own operations it sees before the name of their workflow is known.
         """
         given = {table.c.state: state, table.c.kind: kind, table.c.workflow: workflow}
         conditions = [column == value for column, value in given.items() if value is not None]
-        conditions += within(self._connection, table.c.workflow, scope)
+        if (narrowed := within(self._connection, table.c.workflow, scope)) and actor:
+            narrowed = [or_(*narrowed, (table.c.workflow == "") & (table.c.actor == actor))]
+        conditions += narrowed
         if before is not None:
             conditions.append(table.c.id < before)
         rows = self._connection.execute(select(table).where(*conditions).order_by(table.c.id.desc()).limit(limit))

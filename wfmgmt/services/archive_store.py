@@ -14,6 +14,7 @@ from wfmgmt.archives.kept import KeptArchives
 from wfmgmt.archives.report import ArchiveReport, ReportRules, report_on
 from wfmgmt.archives.seen import looks_of
 from wfmgmt.archives.stores import ArchiveFolder, StoreFolders
+from wfmgmt.domain.access import Scope
 from wfmgmt.domain.archives import ArchiveKind, ArchiveUse
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome
 from wfmgmt.domain.names import shortened
@@ -215,7 +216,7 @@ class ArchiveStore:
         plan = self._plan(kind, file)
         change.check_plan(plan)
         with self._registry.write() as writer:
-            _check_unused(writer, kind, file)
+            _check_unused(writer, kind, file, change.scope)
             removed = plan.archive
             detail = {
                 "store": kind.value,
@@ -249,7 +250,7 @@ class ArchiveStore:
         """
         plan = self._plan(kind, file)
         with self._registry.read() as reader:
-            _check_unused(reader, kind, file)
+            _check_unused(reader, kind, file, change.scope)
         change.check_plan(plan)
         return plan
 
@@ -277,6 +278,12 @@ class ArchiveStore:
             raise ArchiveNotFound(shortened(file), kind) from error
 
 
-def _check_unused(reader: Reader, kind: ArchiveKind, file: str) -> None:
+def _check_unused(reader: Reader, kind: ArchiveKind, file: str, scope: Scope) -> None:
     if uses := reader.users_of(kind, file):
-        raise ArchiveInUse(file, [str(use) for use in uses])
+        raise in_use(file, uses, scope)
+
+
+def in_use(file: str, uses: Sequence[ArchiveUse], scope: Scope) -> ArchiveInUse:
+    """Return the error about an archive that is used, which names the versions that exist for the client."""
+    known = [use for use in uses if use.workflow in scope]
+    return ArchiveInUse(file, [str(use) for use in known], others=len(uses) - len(known))

@@ -68,7 +68,7 @@ class Cancellation:
 
 def _unfinished(reader: Reader, uid: str, change: Change) -> Operation:
     operation = reader.operations.get(uid)
-    if operation is None or operation.workflow not in change.scope:
+    if operation is None or not operation.is_visible(change.scope, change.origin.actor):
         raise OperationNotFound(uid)
     if operation.state.is_done:
         raise OperationDone(uid, operation.state)

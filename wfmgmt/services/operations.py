@@ -319,34 +319,35 @@ class Operations:
         with self._registry.read() as reader:
             return reader.operations.ended(uids)
 
-    def get(self, uid: str, *, scope: Scope = EVERYTHING) -> Operation:
+    def get(self, uid: str, *, scope: Scope = EVERYTHING, actor: str = "") -> Operation:
         """Return an operation.
 
         Args:
             uid: Its identity.
             scope: The workflows that exist for the client.
+            actor: The client, whose own operations it sees before the name of their workflow is known.
 
         Raises:
             OperationNotFound: There is none with this identity, or it is not kept any more.
         """
         with self._registry.read() as reader:
             operation = reader.operations.get(uid)
-        if operation is None or operation.workflow not in scope:
+        if operation is None or not operation.is_visible(scope, actor):
             raise OperationNotFound(uid)
         return operation
 
-    def wait(self, uid: str, wait_s: float, *, scope: Scope = EVERYTHING) -> Operation:
+    def wait(self, uid: str, wait_s: float, *, scope: Scope = EVERYTHING, actor: str = "") -> Operation:
         """Return an operation once it is done, or as it is after a time, or at once when too many requests wait.
 
         Raises:
             OperationNotFound: As for `get`.
         """
         if not wait_s:
-            return self.get(uid, scope=scope)
+            return self.get(uid, scope=scope, actor=actor)
         deadline = time.monotonic() + wait_s
         with self._long_requests.wait_slot() as may_wait:
             while True:
-                operation = self.get(uid, scope=scope)
+                operation = self.get(uid, scope=scope, actor=actor)
                 is_over = time.monotonic() >= deadline or self._long_requests.is_stopping()
                 if operation.state.is_done or is_over or not may_wait:
                     return operation
@@ -378,11 +379,12 @@ class Operations:
         kind: OperationKind | None,
         workflow: str | None,
         scope: Scope = EVERYTHING,
+        actor: str = "",
     ) -> list[Operation]:
         """Return operations, the newest first, as `OperationReader.page` does."""
         with self._registry.read() as reader:
             return reader.operations.page(
-                limit=limit, before=before, state=state, kind=kind, workflow=workflow, scope=scope
+                limit=limit, before=before, state=state, kind=kind, workflow=workflow, scope=scope, actor=actor
             )
 
     def clean(self) -> None:

@@ -19,6 +19,8 @@ from wfmgmt.services.tracking import RunningOperation
 
 #: What the lease of a process begins with that keeps addresses in its memory.
 HOLDER_PREFIX = "holder-"
+#: Registrations that may wait in one process with archives, or addresses, that only it has.
+MAX_OWN = 100
 
 
 class RegistrationQueue(OperationQueue):
@@ -76,6 +78,11 @@ class RegistrationQueue(OperationQueue):
             facts = {**new.request, **change.conditions}
             has_secret = is_remote(request.url) and request.url != new.url
             if has_secret or request.attachments is not None:
+                if len(self._own) >= MAX_OWN:
+                    raise TooManyRegistrations(
+                        f"As many registrations as allowed wait in this process with what came along ({MAX_OWN}); "
+                        "try again later."
+                    )
                 facts[HOLDER] = self._own_lease()
                 self._own[new.uid] = request.handed_over()
             accepted = Accepted(new.uid)

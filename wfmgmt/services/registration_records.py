@@ -72,7 +72,8 @@ def new_operation(request: RegistrationRequest, change: Change) -> NewOperation:
         key: str | None = f"workflow {request.workflow_name} {version}"
     else:
         # Escaped, since the url has not been checked yet: a database takes no half of a surrogate pair.
-        key = None if is_remote(request.url) else f"archive {request.url!a} {version}"
+        is_own = is_remote(request.url) or request.attachments is not None
+        key = None if is_own else f"archive {request.url!a} {version}"
     url = redacted_address(request.url)
     return NewOperation(
         uid=uuid.uuid4().hex,

@@ -1,8 +1,9 @@
 """Uploads: archives that clients put into the stores."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -13,13 +14,15 @@ from wfmgmt.archives.report import ReportRules, report_on
 from wfmgmt.archives.seen import SeenFiles, looks_of
 from wfmgmt.archives.signatures import MAX_SIGNATURE_BYTES, parse_signature
 from wfmgmt.archives.stores import SIGNATURE_SUFFIX, StoreFolders
+from wfmgmt.domain.access import Scope
 from wfmgmt.domain.archives import ArchiveKind
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome
-from wfmgmt.errors import ArchiveInUse, BadRequest, InvalidArchive
+from wfmgmt.errors import BadRequest, InvalidArchive
 from wfmgmt.errors.uploads import ArchiveExists, DigestMismatch
 from wfmgmt.folders import read_file
 from wfmgmt.registry.registry import Registry
 from wfmgmt.registry.writing import Writer
+from wfmgmt.services.archive_store import in_use
 from wfmgmt.services.changes import Change
 from wfmgmt.services.leases import Leases
 
@@ -118,9 +121,20 @@ class Uploads:
         self._rules = rules
         self._on_stored = on_stored
 
+    def lease(self) -> AbstractContextManager[str]:
+        """Return the lease of uploads that come together."""
+        return self._leases.take(prefix=_LEASE_PREFIX)
+
     @contextmanager
     def receive(
-        self, store: str, name: str, pieces: Iterable[bytes], *, declared_bytes: int | None, sha256: str
+        self,
+        store: str,
+        name: str,
+        pieces: Iterable[bytes],
+        *,
+        declared_bytes: int | None,
+        sha256: str,
+        lease: str | None = None,
     ) -> Iterator[Upload]:
         """Give an archive that has arrived; when the block ends, only what was stored is left of it.
 
@@ -130,6 +144,7 @@ class Uploads:
             pieces: Its bytes; none is taken before all is checked that can be checked without them.
             declared_bytes: How many they are, if that is known.
             sha256: The digest that they have to have; empty for any.
+            lease: Owner of its part, which lives longer than the block; one of its own unless given.
 
         Raises:
             BadRequest: The name is not fit for an archive, or it is no archive.
@@ -137,9 +152,9 @@ class Uploads:
             UploadTooLarge, InsufficientStorage, FolderUnavailable: As `Receiver.receive` says.
         """
         self._folders.named(store).check_free_name(name)
-        with self._leases.take(prefix=_LEASE_PREFIX) as lease:
-            file = self._receiver.receive(store, name, pieces, owner=lease, declared_bytes=declared_bytes)
-            upload = Upload(file=file, lease=lease)
+        with self.lease() if lease is None else nullcontext(lease) as owner:
+            file = self._receiver.receive(store, name, pieces, owner=owner, declared_bytes=declared_bytes)
+            upload = Upload(file=file, lease=owner)
             try:
                 self._check(file, sha256)
                 yield upload
@@ -156,6 +171,8 @@ class Uploads:
         """
         file = upload.file
         path = self._folders.named(file.store).path(file.name)
+        if os.path.lexists(path) and not path.is_file():  # A folder, a pipe or a device, which is never opened.
+            raise ArchiveExists(file.store, file.name)
         report = self._report(file)
         for _ in range(_MAX_LOOKS):
             looks = looks_of(path)
@@ -163,7 +180,7 @@ class Uploads:
             with self._registry.write() as writer:
                 if looks_of(path) != looks:
                     continue
-                is_new = self._is_to_be_placed(writer, file, found, replace=replace)
+                is_new = self._is_to_be_placed(writer, file, found, replace=replace, scope=change.scope)
                 if change.dry_run:
                     return Uploaded(file=file, is_new=False, report=report)
                 if not self._place(upload, path, found):
@@ -228,14 +245,16 @@ class Uploads:
         except OSError:
             return ""
 
-    def _is_to_be_placed(self, writer: Writer, file: ReceivedFile, found: str | None, *, replace: bool) -> bool:
+    def _is_to_be_placed(
+        self, writer: Writer, file: ReceivedFile, found: str | None, *, replace: bool, scope: Scope
+    ) -> bool:
         """Return whether an archive is new, or may replace another one; False when it is there already."""
         if found in (None, file.sha256):
             return found is None
         if not replace:
             raise ArchiveExists(file.store, file.name)
         if uses := writer.users_of(ArchiveKind(file.store), file.name):
-            raise ArchiveInUse(file.name, [str(use) for use in uses])
+            raise in_use(file.name, uses, scope)
         return True
 
     def _place(self, upload: Upload, path: Path, found: str | None) -> bool:

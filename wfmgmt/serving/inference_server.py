@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from wfmgmt.control.messages import TrafficKind, WorkflowReport
 from wfmgmt.domain.access import Caller, Role
 from wfmgmt.errors import NodeNotFound, VersionNotFound, WfmgmtError, WorkflowNotFound
-from wfmgmt.errors.access import CredentialsRefused, TooManyFailedLogins
+from wfmgmt.errors.access import CredentialsRefused, Forbidden, TooManyFailedLogins
 from wfmgmt.errors.predictions import ModelNotFound, ModelVersionNotFound, RequestTooLarge
 from wfmgmt.http.answers import (
     LIVENESS,
@@ -294,7 +294,10 @@ async def _metrics(request: web.Request) -> web.Response:
     """Give the metrics as Prometheus text."""
     tokens = request.app[_RUNTIME].tokens
     if not tokens.has_open_metrics:
-        tokens.check(_caller(request, is_open=False), Role.VIEW)
+        caller = _caller(request, is_open=False)
+        tokens.check(caller, Role.VIEW)
+        if caller.scope.patterns is not None:
+            raise Forbidden(f"{caller.actor} is for {caller.scope} only, and metrics are about all workflows.")
     text = await request.app[_METRICS].text()
     held = request[_HELD] = ExitStack()  # All scrapers share the text, but each may leave it unread for a while.
     held.enter_context(request.app[_RUNTIME].admission.admit()).reserve(len(text))

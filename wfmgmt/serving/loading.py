@@ -39,6 +39,9 @@ _FAULTS_BY_PRECEDENCE = (
     Fault.ARCHIVE,
 )
 
+#: How often it is published which nodes are up while others are not, at most.
+_SHOWN_S = 0.25
+
 
 class LoadedVersion:
     """The nodes of one registration: of one version of a workflow. For the event loop only.
@@ -92,6 +95,7 @@ class LoadedVersion:
         self._measurements = measurements
         self._measured: Mapping[str, NodeMeasurements] = {}
         self._runner: WorkflowRunner | None = None
+        self._shown_at = -_SHOWN_S
         self._settings: SettingsFollower | None = None
         self._revision = 0
         self._servers = servers
@@ -141,9 +145,11 @@ class LoadedVersion:
         )
 
     def _node_report(self, node: Node) -> NodeReport:
-        if self._runner is None:
+        is_loading = self._runner is None and self.state is LoadState.LOADING
+        model = self._models.get(node.name) if self._runner is not None or is_loading else None
+        if model is None:
             return NodeReport(kind=node.kind, wanted=node.settings.min_workers)
-        status = self._models[node.name].status
+        status = model.status
         return NodeReport(kind=node.kind, wanted=status.wanted, ready=status.ready, error=status.error)
 
     async def predict(self, prediction: Prediction) -> Mapping[str, NodeAnswer]:
@@ -327,6 +333,10 @@ class LoadedVersion:
     async def _load_node(self, node: Node) -> None:
         server = self._servers[node.kind]
         self._models[node.name] = await server.load(self._model(node), on_change=self._on_node_change)
+        now = asyncio.get_running_loop().time()
+        if self.state is LoadState.LOADING and now - self._shown_at >= _SHOWN_S:
+            self._shown_at = now
+            self.publish()
 
     def _failure(self, node: str, outcome: BaseException | None) -> tuple[str, str] | None:
         """Return which node failed and why, None for one that came up."""

@@ -272,3 +272,38 @@ def test_proxy_says_where_a_request_comes_from_and_whom_it_let_in(tmp_path: Path
         ]
     with management_api(make_instance(tmp_path / "other"), **settings) as api:
         api.send("GET /workflows", 401)
+
+
+def test_operation_without_a_name_is_seen_by_its_own_client(tmp_path: Path) -> None:
+    """While the archive that names the workflow waits to be read; by no other narrowed one."""
+    with management_api(make_instance(tmp_path / "instance")) as api:
+        admin = bearer(api.send("POST /tokens?name=a&role=admin", 201)["token"])
+        mine, other = (
+            bearer(api.send(f"POST /tokens?name={name}&role=register&workflows={name}-*", 201, headers=admin)["token"])
+            for name in ("mine", "other")
+        )
+        accepted = api.send("POST /workflows?url=seq.war&synchronous=false", 202, headers=mine)
+        path = accepted["operation"]
+        assert api.send(f"GET {path}", headers=mine)["state"] == "queued"
+        assert len(api.send("GET /operations", headers=mine)["operations"]) == 1
+        assert api.send("GET /operations", headers=other)["operations"] == []
+        api.send(f"GET {path}", 404, headers=other)
+        api.send(f"POST {path}/cancel", 404, headers=other)
+        api.send(f"POST {path}/cancel", 202, headers=mine)
+
+
+def test_used_archive_names_no_foreign_workflow(guarded: ManagementApi, secrets: dict[str, str]) -> None:
+    """Neither to who would remove it, nor to who would replace it."""
+    team = bearer(secrets["team-register"])
+    for query in ("", "?dry_run=true"):
+        refused = guarded.send(f"DELETE /archives/workflows/seq.war{query}", 409, headers=team)
+        assert refused["message"] == (
+            "Archive seq.war is used by versions (1) of workflows that are not yours; unregister that first."
+        )
+    war = (guarded.services.settings.workflow_store / "other.war").read_bytes()
+    replaced = guarded.client.put("/archives/workflows/seq.war?replace=true", data=war, headers=team)
+    assert (replaced.status_code, "seq 1.0" in replaced.text) == (409, False)
+    assert (
+        "used by seq 1.0"
+        in guarded.send("DELETE /archives/workflows/seq.war", 409, headers=bearer(secrets["admin"]))["message"]
+    )

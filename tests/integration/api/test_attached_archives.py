@@ -243,3 +243,25 @@ def test_registration_that_is_cancelled_while_it_loads_leaves_nothing(
     wait_until(lambda: api.send(f"GET {operation}")["state"] == "cancelled", what="the end")
     api.runtime.may_load.set()
     wait_until(lambda: files(api) == before, what="the end of the parts")
+
+
+def test_registrations_with_archives_that_wait_are_bounded(
+    api: ManagementApi, archives: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each holds its parts, and one lease however many there are; one more is asked to come back."""
+    monkeypatch.setattr("wfmgmt.services.registration_queue.MAX_OWN", 2)
+    before, leases = files(api), api.services.settings.run_folder / "leases"
+    paths = [send(api, archives, synchronous="false", workflow_name=name).json["operation"] for name in "ab"]
+    assert len([path for path in leases.iterdir() if path.name.startswith("upload-")]) == 2
+    refused = send(api, archives, synchronous="false", workflow_name="c")
+    assert (refused.status_code, "what came along (2)" in refused.json["message"]) == (503, True)
+    for path in paths:
+        api.send(f"POST {path}/cancel", 202)
+    api.services.registration_queue.dispatch()
+    assert files(api) == before
+
+
+def test_archives_of_one_name_do_not_wait_for_each_other(api: ManagementApi, archives: dict[str, bytes]) -> None:
+    """Those of two clients have nothing to do with each other, nor with one in the store."""
+    for _ in range(2):
+        assert send(api, archives, synchronous="false").status_code == 202

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,18 @@ def test_receiver_keeps_to_the_limits(tmp_path: Path) -> None:
     assert next(unread) == b"x"
     assert isinstance(refused([bytes(50), bytes(51)], None, max_bytes=100, max_store_bytes=0), UploadTooLarge)
     assert isinstance(refused([bytes(41)], None, max_bytes=100, max_store_bytes=100), StoreFull)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
+def test_what_is_no_file_is_never_opened(api: ManagementApi, archive: bytes, kind: str) -> None:
+    """A pipe would hang, and a device has no end."""
+    path = api.services.settings.model_store / "odd.mar"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    for query in ("", "?replace=true"):
+        refused = _put(api, f"models/odd.mar{query}", archive)
+        assert (refused.status_code, "another file odd.mar" in refused.get_json()["message"]) == (409, True)
