@@ -1,5 +1,6 @@
 """Registrations under way in a real deployment: seen by everybody, and ended whatever happens to their process."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -129,6 +130,36 @@ def test_download_is_seen_by_all_means(service: Service, tmp_path: Path) -> None
         read = 2 * progress["totalBytes"] + (service.model_store / "m1.mar").stat().st_size
         assert done["progress"]["bytes"] == done["progress"]["totalBytes"] == read
         assert service.unregister("seq").status_code == 200
+
+
+def test_nodes_that_are_up_are_seen_while_others_load(service: Service, tmp_path: Path) -> None:
+    """One by one, and not all at once in the end."""
+    held = tmp_path / "held"
+    handler = f"""
+import fcntl
+
+def quick(data, context):
+    return data
+
+def slow(data, context):
+    if data is None:
+        with open({str(held)!r}) as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+    return data
+"""
+    make_war(service.workflow_store, name="two", spec="dag: {quick: [slow]}\n", handler=handler)
+    with held.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        path = service.register("two.war", synchronous="false").json()["operation"]
+
+        def ready() -> dict[str, int]:
+            nodes = requests.get(f"{service.management}{path}", timeout=10).json()["progress"]["nodes"]
+            return {name: node["ready"] for name, node in nodes.items()}
+
+        wait_until(lambda: ready() == {"quick": 1, "slow": 0}, timeout_s=30, what="the first node")
+    ended = requests.get(f"{service.management}{path}?wait=30", timeout=60).json()
+    assert (ended["state"], ready()) == ("succeeded", {"quick": 1, "slow": 1})
+    assert service.unregister("two").status_code == 200
 
 
 def test_same_registration_is_refused_by_every_web_worker(service: Service, tmp_path: Path) -> None:

@@ -93,38 +93,48 @@ async def _client(session: aiohttp.ClientSession, name: str, until: float, load:
         await asyncio.sleep(min(chance.uniform(0, 2 * THINK_S), max(until - time.monotonic(), 0)))
 
 
-def walk_while_others_write(service: Service, *, stable: set[str], writers: int, seconds: float) -> Counter[str]:
+def walk_while_others_write(
+    service: Service, *, stable: set[str], writers: int, seconds: float, least: int = 1
+) -> Counter[str]:
     """Walk through the list in both ways while writers add and remove names between the stable ones.
+
+    It goes on until the time is over and each way was walked `least` times, for a minute longer at most.
 
     Returns:
         How often each way was walked to its end.
 
     Raises:
-        AssertionError: A page failed, or a walk by name missed a stable name or repeated one.
+        AssertionError: A page failed, a walk by name missed a stable name or repeated one, or there were too few.
     """
     walks: Counter[str] = Counter()
     until = time.monotonic() + seconds
+
+    def is_over() -> bool:
+        late_s = time.monotonic() - until
+        return late_s > 60 or (late_s >= 0 and min(walks["by name"], walks["by offset"]) >= least)
+
     with ThreadPoolExecutor(writers + 3) as pool:
-        work = [pool.submit(_write, service, number, until) for number in range(writers)]
+        work = [pool.submit(_write, service, number, is_over) for number in range(writers)]
         work += [
-            pool.submit(_repeat, until, walks, "by name", lambda: _walk_by_name(service, stable)) for _ in range(2)
+            pool.submit(_repeat, is_over, walks, "by name", lambda: _walk_by_name(service, stable)) for _ in range(2)
         ]
-        work.append(pool.submit(_repeat, until, walks, "by offset", lambda: _walk_by_offset(service)))
+        work.append(pool.submit(_repeat, is_over, walks, "by offset", lambda: _walk_by_offset(service)))
         for each in work:
-            each.result(seconds + 60)
+            each.result(seconds + 90)
+    assert min(walks["by name"], walks["by offset"]) >= least, walks
     return walks
 
 
-def _repeat(until: float, walks: Counter[str], way: str, walk: Callable[[], None]) -> None:
-    while time.monotonic() < until:
+def _repeat(is_over: Callable[[], bool], walks: Counter[str], way: str, walk: Callable[[], None]) -> None:
+    while not is_over():
         walk()
         walks[way] += 1
 
 
-def _write(service: Service, number: int, until: float) -> None:
+def _write(service: Service, number: int, is_over: Callable[[], bool]) -> None:
     chance = random.Random(number)
     registered: set[str] = set()
-    while time.monotonic() < until:
+    while not is_over():
         name = f"n{chance.randrange(1000):03}-{number}"
         if name in registered:
             registered.remove(name)

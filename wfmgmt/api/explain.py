@@ -56,7 +56,7 @@ def _problem(problem: Problem) -> dict[str, str | None]:
 def _node(node: NodeFacts) -> dict[str, Any]:
     return {
         "name": node.name,
-        "kind": node.kind.value,
+        "kind": None if node.kind is None else node.kind.value,
         "readyWorkers": node.ready,
         "wantedWorkers": node.wanted,
         "error": node.error,
@@ -108,7 +108,7 @@ def _node_lines(node: NodeFacts) -> Iterator[str]:
         figures.append(f"last minute: {node.requests} attempts, {node.failures} failed")
     if node.p50_ms is not None and node.p99_ms is not None:
         figures.append(f"p50 {node.p50_ms:.4g} ms, p99 {node.p99_ms:.4g} ms")
-    yield f"{node.kind.value} {node.name}: {'; '.join(figures)}"
+    yield f"{'node' if node.kind is None else node.kind.value} {node.name}: {'; '.join(figures)}"
     traced = next((line for line in reversed(node.lines) if "\n" in line.text.rstrip()), None)
     for line in node.lines:
         yield from _log_lines(line, traceback_lines=_TRACEBACK_LINES if line is traced else 0)

@@ -1,5 +1,6 @@
 """What the runtime measured last of each workflow that was asked about, so that it is asked once a second at most."""
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from wfmgmt.errors import RuntimeUnavailable
 KEPT_S = 1.0
 #: How long a client waits for them.
 TIMEOUT_S = 2.0
+#: Threads that may ask for something that is good to know, and how long another one waits to do so.
+MAX_ASKING, ASKING_WAIT_S = 2, 0.1
 #: Workflows whose figures are kept.
 MAX_KEPT = 1024
 
@@ -29,6 +32,7 @@ class FiguresCache:
         self._clock = clock
         self._kept: OrderedDict[str, tuple[float, FiguresReport | None]] = OrderedDict()
         self._silent_until = -float("inf")
+        self._asking = threading.BoundedSemaphore(MAX_ASKING)
 
     def figures(self, uid: str, version: str) -> VersionFigures | None:
         """Return the figures of a version of a workflow; None when the runtime does not give them.
@@ -52,13 +56,15 @@ class FiguresCache:
 
     def _ask(self, uid: str) -> FiguresReport | None:
         """Ask the runtime, unless it did not answer a moment ago: one that hangs must not hold up each request."""
-        if self._clock() < self._silent_until:
+        if self._clock() < self._silent_until or not self._asking.acquire(timeout=ASKING_WAIT_S):
             return None
         try:
-            return self._client.figures(uid)
+            return None if self._clock() < self._silent_until else self._client.figures(uid)
         except RuntimeUnavailable:
             self._silent_until = self._clock() + KEPT_S
             return None
+        finally:
+            self._asking.release()
 
 
 def _has_nodes(report: FiguresReport, version: str) -> bool:

@@ -221,7 +221,7 @@ class ArchiveStore:
             detail = {
                 "store": kind.value,
                 "file": file,
-                "sha256": None if removed is None else removed.sha256 or None,
+                "archive_sha256": None if removed is None else removed.sha256 or None,
                 **change.stated_reason,
             }
             writer.record(

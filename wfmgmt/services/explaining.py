@@ -1,6 +1,8 @@
 """Explanations of why a workflow is not ready or slow: the facts about it, and what follows from them."""
 
 import shutil
+import threading
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wfmgmt.control.client import RuntimeClient
-from wfmgmt.control.figures_cache import FiguresCache
+from wfmgmt.control.figures_cache import ASKING_WAIT_S, MAX_ASKING, TIMEOUT_S, FiguresCache
 from wfmgmt.control.messages import LogLine, NodeFigures, NodeReport
 from wfmgmt.control.status_cache import StatusCache
 from wfmgmt.domain.explaining.facts import ExplainedState, Facts, FoundDrift, LastLine, NodeFacts, Problem
@@ -20,7 +22,7 @@ from wfmgmt.domain.operations import Operation, OperationState
 from wfmgmt.domain.plans import version_diff
 from wfmgmt.domain.releases import WorkflowTarget
 from wfmgmt.domain.workflow import SETTINGS, Node
-from wfmgmt.errors import RuntimeUnavailable, VersionNotFound, WorkflowNotFound
+from wfmgmt.errors import RuntimeDown, RuntimeUnavailable, VersionNotFound, WorkflowNotFound
 from wfmgmt.registry.reading import Reader
 from wfmgmt.registry.records import LastChange, WorkflowDetail
 from wfmgmt.registry.registry import Registry, utc_now
@@ -62,6 +64,9 @@ class _Recorded(NamedTuple):
     diff: Mapping[str, object] | None
 
 
+_ASKED_BY_OTHERS = "The runtime is asked by others at this moment."
+
+
 class Explaining:
     """Collects facts about workflows and explains them. Thread-safe.
 
@@ -95,6 +100,9 @@ class Explaining:
         self._runtime = runtime
         self._instance = instance
         self._queue_size = queue_size
+        self._asking = threading.BoundedSemaphore(MAX_ASKING)
+        self._silence = _ASKED_BY_OTHERS
+        self._silent_until = -float("inf")
 
     def explain(self, name: str, version: str | None = None) -> Explanation:
         """Explain one version of a workflow, its default one unless given; also one that is being registered.
@@ -211,10 +219,17 @@ class Explaining:
     def _last_lines(self, name: str, version: str) -> tuple[Mapping[str, Sequence[LastLine]], str]:
         """Return the last lines about each node, and why the runtime does not give them; that is empty when it does."""
         by_node: dict[str, list[LastLine]] = defaultdict(list)
+        if time.monotonic() < self._silent_until or not self._asking.acquire(timeout=ASKING_WAIT_S):
+            return by_node, self._silence
         try:
             report = self._runtime.last_lines(name, version, per_node=LINES_PER_NODE, lines=MAX_LINES)
         except RuntimeUnavailable as error:
+            if not isinstance(error, RuntimeDown):  # That one took no time.
+                self._silence, self._silent_until = str(error), time.monotonic() + TIMEOUT_S
             return by_node, str(error)
+        finally:
+            self._asking.release()
+        self._silence = _ASKED_BY_OTHERS
         for line in report.lines:
             by_node[line.node].append(_last_line(line))
         return by_node, ""

@@ -59,7 +59,7 @@ class NodeFacts:
 
     Attributes:
         name: As in the graph.
-        kind: Model or function.
+        kind: Model or function; None while a registration has not read its graph.
         settings: Those that it is to have.
         overridden: Those of them, by their names in the API, that are not the spec's.
         ready: Workers that are up.
@@ -76,7 +76,7 @@ class NodeFacts:
     """
 
     name: str
-    kind: NodeKind = NodeKind.MODEL
+    kind: NodeKind | None = None
     settings: NodeSettings = field(default_factory=NodeSettings)
     overridden: Sequence[str] = ()
     ready: int = 0
