@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import archives, changes, graphs, idle, load, operations, planes, single, uploads, volume
+from benchmarks import access, archives, audit, changes, graphs, idle, load, operations, planes, single, uploads, volume
 from benchmarks.figures import Figure, machine, table
 from benchmarks.wrk import WrkMissing
 
@@ -28,6 +28,9 @@ PARTS: dict[str, Callable[[Path], list[Figure]]] = {
     "archive": archives.registering_large_models,
     "upload": uploads.uploading,
     "graph": graphs.drawing,
+    "tokens": access.predicting,
+    "refusals": access.refusing,
+    "audit": audit.reading,
 }
 
 

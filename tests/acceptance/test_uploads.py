@@ -199,6 +199,13 @@ def test_head_that_does_not_say_where_the_body_ends_is_refused(
         _message(upload(service, head(*headers), chunks(b"abc")), status)
 
 
+def test_archive_that_is_to_be_unpacked_on_the_way_is_refused(service: Service, archive: bytes) -> None:
+    """It would be stored as it came."""
+    with nothing_left(service):
+        message = _message(upload(service, head("Transfer-Encoding: gzip, chunked"), chunks(archive)), 400)
+        assert message == "Header Transfer-Encoding: expected chunked or none, got 'gzip, chunked'."
+
+
 def test_chunk_or_body_over_the_limit_is_refused(service: Service) -> None:
     """A declared size before the body, in chunks as soon as there are too many bytes."""
     with nothing_left(service):

@@ -51,8 +51,11 @@ def check_sent_whole(request: Request) -> None:
     """Check that files come as they are to be stored.
 
     Raises:
-        BadRequest: They are compressed, or only a part of them comes.
+        BadRequest: They are compressed, as such or on the way, or only a part of them comes.
     """
+    coding = request.headers.get("Transfer-Encoding", "chunked")
+    if coding.strip().lower() != "chunked":
+        raise BadRequest(f"Header Transfer-Encoding: expected chunked or none, got {coding!r}.")
     for header in ("Content-Encoding", "Content-Range"):
         if header in request.headers:
             raise BadRequest(f"Header {header}: an archive is sent whole, and stored as it is sent.")

@@ -46,8 +46,6 @@ class Connection:
         self._session = requests.Session()
         self._session.headers["User-Agent"] = f"wfmgmt/{__version__}"
         self._session.auth = _Bearer(token)
-        # A proxy that the environment names would look for the service on its own machine.
-        self._session.trust_env = not all(map(_is_loopback, self._urls.values()))
 
     def __enter__(self) -> Self:
         return self
@@ -122,6 +120,7 @@ class Connection:
                     headers=dict(headers),
                     timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s),
                     allow_redirects=False,
+                    proxies=_proxies(url),
                 )
         except requests.ConnectTimeout as error:
             raise Unreachable(f"{shown}: no connection within {CONNECT_TIMEOUT_S:g} s.") from error
@@ -194,9 +193,10 @@ def server_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def _is_loopback(url: str) -> bool:
+def _proxies(url: str) -> dict[str, str]:
+    """Return none for this machine: one that the environment names would look for the service on its own."""
     host = urlsplit(url).hostname or ""
-    return host in {"localhost", "::1"} or host.startswith("127.")
+    return {"no_proxy": host} if host in {"localhost", "::1"} or host.startswith("127.") else {}
 
 
 def _cause(error: requests.RequestException) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from wfmgmt.domain.access import Caller, Role
-from wfmgmt.domain.tokens import Token
+from wfmgmt.domain.tokens import Token, is_token, token_sha256
 from wfmgmt.errors.access import CredentialsRefused
 from wfmgmt.http.credentials import shown_token
 from wfmgmt.http.failed_logins import FailedLogins
@@ -75,12 +75,12 @@ class Access:
         """
         if authorization is None:
             return self.anonymous()
-        sha256 = shown_token(authorization)
-        token = None if sha256 is None else self._valid(sha256)
+        shown = shown_token(authorization)
+        if shown is None or not is_token(shown):
+            raise self._refusal("malformed", address)
+        token = self._valid(token_sha256(shown))
         if token is None:
-            self._on_refused("malformed" if sha256 is None else "unknown")
-            self._failed.record(address)
-            raise CredentialsRefused
+            raise self._refusal("unknown", address)
         return token.caller
 
     def anonymous(self) -> Caller:
@@ -95,6 +95,11 @@ class Access:
                     self._until_first_token = False  # For good: tokens are revoked, and never removed.
             self._looked_at = self._clock()
         return Caller(role=Role.ADMIN) if self._until_first_token else self._anonymous
+
+    def _refusal(self, why: str, address: str) -> CredentialsRefused:
+        self._on_refused(why)
+        self._failed.record(address)
+        return CredentialsRefused()
 
     def _valid(self, sha256: str) -> Token | None:
         now = self._clock()

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from wfmgmt.backoff import Backoff
 from wfmgmt.domain.access import Caller, Role
-from wfmgmt.domain.tokens import Token
+from wfmgmt.domain.tokens import Token, token_sha256
 from wfmgmt.errors import RegistryUnavailable, WfmgmtError
 from wfmgmt.errors.access import CredentialsRefused, Forbidden
 from wfmgmt.http.credentials import shown_token
@@ -105,8 +105,8 @@ class InferenceTokens:
             return self.anonymous
         if self._accepted is None:
             raise RegistryUnavailable("The tokens could not be read yet; try again later.")
-        sha256 = shown_token(",".join(authorizations))
-        found = None if sha256 is None else self._accepted.get(sha256)
+        shown = shown_token(",".join(authorizations))
+        found = None if shown is None else self._accepted.get(token_sha256(shown))
         if found is None or found.until <= self._clock():
             self._failed.record(address)
             raise CredentialsRefused

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.fake_service import FakeService, Reply, Request, error, replies
 from tests.support.operation_answers import ACCEPTED, OPERATION, SUCCEEDED
+from tests.support.scripted_server import ScriptedServer, make_certificate
 from wfmgmt.client import Client, ClientError, Refused, TimedOut, Unreachable, errors
 from wfmgmt.client.errors import ConflictStatus, MalformedAnswer, NotReady
 
@@ -184,9 +185,29 @@ def test_token_is_sent_and_nothing_else(token: str, tmp_path: Path, monkeypatch:
 
 def test_no_proxy_comes_before_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy would look for the service on its own machine."""
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    with FakeService(lambda _: EMPTY) as service, Client(service.url) as client:
-        assert list(client.list()) == []
+    for name in ("http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "other.example")
+    with FakeService(lambda _: EMPTY) as service:
+        for url in (service.url, service.url.replace("127.0.0.1", "localhost")):
+            with Client(url) as client:
+                assert list(client.list()) == []
+
+
+def test_certificates_to_trust_are_named_for_this_machine_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Like those of a proxy beside the service; without them its own certificate is refused."""
+    certificate, context = make_certificate(tmp_path, "localhost")
+
+    def behave(connection: socket.socket, _server: ScriptedServer) -> None:
+        connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{"workflows": []}')
+
+    with ScriptedServer(behave, context) as server:
+        url = server.url("", host="localhost", scheme="https")
+        with Client(url, timeout_s=5) as client, pytest.raises(Unreachable, match="certificate verify failed"):
+            list(client.list())
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        with Client(url, timeout_s=5) as client:
+            assert list(client.list()) == []
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8081", "ftp://h", "http://", "http://h:0", "http://h:99999", "http://h?x"])
