@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from tests.support.deployments import prepared
-from tests.support.evidence import query
+from tests.support.evidence import query, samples
 from tests.support.operation_kills import kill_and_check, operation_campaign
 from tests.support.service import Service, wait_until
 from tests.support.slow_workflow import loading_worker, make_slow_workflow
@@ -62,6 +62,8 @@ def test_killed_service_carries_out_what_it_accepted(service: Service, gate: Pat
     """What was under way is undone and begins again, what waited begins; nothing is left of the first attempts."""
     paths = [accepted(service, f"w{number}") for number in range(4)]
     wait_until(lambda: states(service, paths) == ["running", "running", "queued", "queued"], what="two under way")
+    figures = samples(requests.get(f"{service.management}/metrics", timeout=10).text)
+    assert (figures["wfmgmt_operations_running", ()], figures["wfmgmt_operations_queued", ()]) == (2, 2)
     loading_worker(gate)
     service.kill()
     gate.unlink()

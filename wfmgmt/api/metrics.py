@@ -182,7 +182,8 @@ class _State(Collector):
     def collect(self) -> list[Metric]:
         """Return what the database counts, unless it cannot be read, and workers."""
         workflows = GaugeMetricFamily("wfmgmt_workflows", "Workflows in the registry", labels=["status"])
-        operations = GaugeMetricFamily("wfmgmt_operations_running", "Operations that are being carried out", labels=())
+        running = GaugeMetricFamily("wfmgmt_operations_running", "Operations that are being carried out", labels=())
+        queued = GaugeMetricFamily("wfmgmt_operations_queued", "Operations that wait to be carried out", labels=())
         try:
             counts, unfinished = self._inspection.counts()
         except WfmgmtError:
@@ -190,7 +191,8 @@ class _State(Collector):
         else:
             for status, count in counts.items():
                 workflows.add_metric([status.value], count)
-            operations.add_metric([], unfinished[OperationState.RUNNING])
+            running.add_metric([], unfinished[OperationState.RUNNING])
+            queued.add_metric([], unfinished[OperationState.QUEUED])
         files = GaugeMetricFamily(
             "wfmgmt_store_files",
             "Files in the stores that workflows were registered from, by what became of them",
@@ -202,7 +204,8 @@ class _State(Collector):
         wanted, ready = self._inspection.workers()
         return [
             workflows,
-            operations,
+            running,
+            queued,
             files,
             GaugeMetricFamily("wfmgmt_workers_wanted", "Worker processes of all nodes that should be up", value=wanted),
             GaugeMetricFamily("wfmgmt_workers_ready", "Worker processes of all nodes that are up", value=ready),
