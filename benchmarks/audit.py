@@ -35,11 +35,11 @@ FILTERS: Mapping[str, Mapping[str, str]] = {
     "outcome": {"outcome": "failed"},
     "address": {"address": "10.0.1.7"},
     "request": {"request_id": "r123456"},
-    "since": {"since": "2026-06-01T00:00:00Z"},
-    "until": {"until": "2026-06-01T00:00:00Z"},
+    "after": {"after": "2026-06-01T00:00:00Z"},
+    "before": {"before": "2026-06-01T00:00:00Z"},
     "actor and action": {"actor": "token:t5", "action": "scale"},
     "workflow and outcome": {"workflow": "w17", "outcome": "failed"},
-    "month and actor": {"since": "2026-05-01T00:00:00Z", "until": "2026-06-01T00:00:00Z", "actor": "token:t9"},
+    "month and actor": {"after": "2026-05-01T00:00:00Z", "before": "2026-06-01T00:00:00Z", "actor": "token:t9"},
 }
 
 
