@@ -16,13 +16,18 @@ from benchmarks.figures import Figure
 from tests.support.records import make_database
 from tests.support.service import Service
 from wfmgmt.domain.audit import FIRST_PREVIOUS_HASH, event_hash
+from wfmgmt.registry.audit import HASHED_COLUMNS
 from wfmgmt.registry.registry import Registry
 
 MANY, VERIFIED = 10_000_000, 1_000_000
 ROUNDS = 5
 _CACHE_KIB = 4 * 1024 * 1024
 _INDICES = "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'audit_event' AND sql IS NOT NULL"
-_COLUMNS = ("at", "actor", "address", "request_id", "action", "workflow", "outcome", "detail")
+_INSERT = (
+    "INSERT INTO audit_event"
+    " (id, at, actor, address, request_id, action, workflow, outcome, detail, previous_hash, hash)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 _FIRST, _BETWEEN = datetime(2026, 1, 1, tzinfo=UTC), timedelta(seconds=3)
 _ACTIONS = ("register", "unregister", "scale", "traffic", "set-default")
 #: By what they are called in the table; `text` reads only what another filter leaves.
@@ -88,14 +93,12 @@ def _rows() -> Iterator[tuple[str | int, ...]]:
             "detail": f'{{"url":"seq.war","version":"{number}"}}',
         }
         own = event_hash(previous, {"id": str(number), **values})
-        yield (number, *(values[name] for name in _COLUMNS), previous, own)
+        yield (number, *(values[name] for name in HASHED_COLUMNS), previous, own)
         previous = own
 
 
 def _append(database: Path, rows: Iterator[tuple[str | int, ...]], count: int) -> None:
     """Add rows past the registry, whose transaction for each would take days; indices are made when all are there."""
-    columns = ("id", *_COLUMNS, "previous_hash", "hash")
-    statement = f"INSERT INTO audit_event ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - names from above
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         for setting in ("journal_mode = off", "synchronous = off", f"cache_size = -{_CACHE_KIB}"):
             connection.execute(f"PRAGMA {setting}")
@@ -103,7 +106,7 @@ def _append(database: Path, rows: Iterator[tuple[str | int, ...]], count: int) -
         for name, _ in indices:
             connection.execute(f"DROP INDEX {name}")
         connection.execute("BEGIN")
-        connection.executemany(statement, itertools.islice(rows, count))
+        connection.executemany(_INSERT, itertools.islice(rows, count))
         for _, sql in indices:
             connection.execute(sql)
         connection.execute("COMMIT")

@@ -34,7 +34,7 @@ hypothesis.settings.load_profile("patient")
 _SHARED = "tests/acceptance/shared/"
 
 
-class _Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+class _Scheduling(LoadFileScheduling):
     """Hands out the tests by file, but for those that share a deployment."""
 
     def _split_scope(self, nodeid: str) -> str:
@@ -49,7 +49,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFil
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Leave thousands of tests, which all stay, out of the search for garbage: it takes a fifth of their collection."""
+    """Keep the garbage collector off thousands of tests, which all stay: it takes a fifth of their collection."""
     gc.disable()
     try:
         return (yield)

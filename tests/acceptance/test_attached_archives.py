@@ -1,7 +1,6 @@
 """Archives that come with a registration, through real web workers: from curl, the command, and who breaks off."""
 
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from tests.support.deployments import deployed
 from tests.support.factories import make_mar, make_war
 from tests.support.processes import web_workers
 from tests.support.service import Service, wait_until
+from tests.support.slow_workflow import make_slow_workflow
 from tests.support.uploading import connected, in_stores, nothing_left, parts
 
 SPEC = "models: {m1: {url: m1.mar}}\ndag: {m1: []}\n"
@@ -34,7 +34,6 @@ def _war(tmp_path: Path) -> Path:
     return make_war(tmp_path, spec=SPEC, handler=None)
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_curl_registers_what_it_sends(service: Service, war: Path) -> None:
     """In one call, as the README has it; nothing is left after the workflow."""
     with nothing_left(service):
@@ -88,10 +87,8 @@ def test_form_that_breaks_off_leaves_nothing(service: Service) -> None:
 
 def test_archives_go_with_the_web_worker_that_has_them(tmp_path: Path, war: Path) -> None:
     """A registration that waits ends with the reason when its process is killed, and its archives are removed."""
-    slow = "import time\ntime.sleep(60)\n"
     with deployed(tmp_path / "s", operations=1, web_workers=1) as service:
-        make_war(service.workflow_store, name="slow", spec="models: {m: {url: slow.mar}}\ndag: {m: []}\n", handler=None)
-        make_mar(service.model_store, name="slow", source=slow + MODEL)
+        gate = make_slow_workflow(service, tmp_path / "gate")
         assert service.register("slow.war", synchronous="false").status_code == 202
         form = {"archive": ("seq.war", war.read_bytes()), "model": ("m1.mar", (war.parent / "m1.mar").read_bytes())}
         accepted = requests.post(
@@ -112,6 +109,4 @@ def test_archives_go_with_the_web_worker_that_has_them(tmp_path: Path, war: Path
 
         wait_until(ended, timeout_s=60, what="the end of the operation")
         wait_until(lambda: not parts(service), timeout_s=60, what="the end of the parts")
-        operations = requests.get(f"{service.management}/operations?state=running", timeout=10).json()["operations"]
-        for each in operations:
-            requests.post(f"{service.management}/operations/{each['id']}/cancel", timeout=10)
+        gate.unlink()

@@ -5,6 +5,7 @@ import random
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -137,6 +138,10 @@ def ask(address: str, path: str, shown: Shown, *, number: int) -> int:
             return int(answer.readline().split()[1])
 
 
+def _is_accepted(address: str, path: str, shown: Shown) -> bool:
+    return ask(address, path, shown, number=0) == 200
+
+
 @pytest.fixture(name="service", scope="module")
 def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with deployed(tmp_path_factory.mktemp("c"), inference_tokens="true", access_log="all") as service:
@@ -157,7 +162,7 @@ def test_nearly_right_credentials_are_refused(service: Service) -> None:
     right = _header(f"Bearer {secret}", 200)
     planes = {service.management: "/workflows", service.inference: "/wfpredict/seq"}
     for address, path in planes.items():
-        wait_until(lambda: ask(address, path, right, number=0) == 200, timeout_s=30, what="the token")  # noqa: B023
+        wait_until(partial(_is_accepted, address, path, right), timeout_s=30, what="the token")
     head = service.command("audit", "list", "-o", "json").stdout
     chance = random.Random(14)
     requests = [
@@ -174,7 +179,7 @@ def test_nearly_right_credentials_are_refused(service: Service) -> None:
     ]
     assert wrong == []
     for address, path in planes.items():
-        assert ask(address, path, right, number=0) == 200
+        assert _is_accepted(address, path, right)
     log = service.text_of_log()
     assert [each.text for _, _, each, _ in requests if each.text and each.text in log] == []
     assert secret not in log

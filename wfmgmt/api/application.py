@@ -7,7 +7,7 @@ from functools import cache
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import NotFound
-from werkzeug.routing import BaseConverter, Rule
+from werkzeug.routing import BaseConverter, Rule, ValidationError
 
 from wfmgmt.api.errors import register_error_handlers
 from wfmgmt.api.guard import REQUEST_ID_KEY
@@ -22,11 +22,14 @@ MAX_BODY_BYTES = 64 * 1024
 
 
 class OneWayRule(Rule):
-    """A route that only finds its endpoint: no code is compiled that makes addresses of it, which we do not need."""
+    """A route that only finds its endpoint: no code is compiled that makes addresses of it, which we do not need.
 
-    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:  # noqa: ARG002, FBT001, FBT002 - as inherited
+    `url_for` raises werkzeug's BuildError.
+    """
+
+    def _compile_builder(self, *_: object, **_options: object) -> Callable[..., tuple[str, str]]:
         def refuse(*_: object) -> tuple[str, str]:
-            raise NotImplementedError
+            raise ValidationError
 
         return refuse
 

@@ -45,7 +45,7 @@ DIFF = {
 def add_release_routes(writes: Writes, *, releases: Releases) -> None:
     """Add the routes that make releases."""
 
-    def made(call: Call, name: str, kind: ReleaseKind, **given: Any) -> _Result:  # noqa: ANN401 - any JSON values
+    def made(call: Call, name: str, kind: ReleaseKind, **given: object) -> _Result:
         wait_s = later_wait_s(request, call.parameters)
         wanted = ReleaseRequest(name=name, kind=kind, given=given)
         result = releases.make(wanted, call.change, is_awaited=wait_s is None)

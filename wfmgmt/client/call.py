@@ -14,6 +14,7 @@ from pydantic.alias_generators import to_camel
 from wfmgmt.client.errors import MalformedAnswer
 
 T = TypeVar("T")
+U = TypeVar("U")
 #: JSON has `workflowName` where Python has `workflow_name`.
 CAMEL_CASE = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
 IDEMPOTENCY_KEY = "Idempotency-Key"
@@ -76,6 +77,21 @@ class Call(Generic[T]):
     def target(self) -> str:
         """Path and query."""
         return f"{self.path}?{urlencode(self.query, quote_via=quote)}" if self.query else self.path
+
+    def reading_as(self, read: "Callable[[Answer], U]") -> "Call[U]":
+        """Return the same request, whose answer is read in another way, also if it is an operation."""
+        return Call(
+            method=self.method,
+            path=self.path,
+            read=read,
+            query=self.query,
+            headers=self.headers,
+            body=self.body,
+            file=self.file,
+            form=self.form,
+            plane=self.plane,
+            takes_s=self.takes_s,
+        )
 
     @property
     def is_write(self) -> bool:

@@ -130,7 +130,7 @@ def or_accepted(call: Call[T]) -> Call[Accepted | T]:
     def read(answer: Answer) -> Accepted | T:
         return read_accepted(answer) if answer.status == HTTPStatus.ACCEPTED else call.read(answer)
 
-    return replace(call, read=read, of_operation=None)  # type: ignore[return-value, arg-type] # it reads more now
+    return call.reading_as(read)
 
 
 def describe(name: str, *, version: str | None = None) -> Call[Workflow]:

@@ -11,7 +11,7 @@ from wfmgmt.client import archive_calls, audit_calls, calls, operation_calls, to
 from wfmgmt.client.answers import Accepted, ListedWorkflow, Workflow
 from wfmgmt.client.call import Call, Plane, reader
 from wfmgmt.client.connection import Connection
-from wfmgmt.client.errors import NotReady, ServiceUnavailable, Unreachable
+from wfmgmt.client.errors import MalformedAnswer, NotReady, ServiceUnavailable, Unreachable
 from wfmgmt.client.operations import Operation
 from wfmgmt.client.plans import Plan
 from wfmgmt.client.traffic import Release
@@ -142,8 +142,10 @@ class Client:
 
     def register_later(self, url: str, **arguments: Any) -> Accepted:  # noqa: ANN401 - those of `register`
         """Have a workflow registered by the service on its own, with the arguments of `register`."""
-        accepted: Any = self.send(calls.later(calls.register(url, **arguments)))  # No registration is made at once.
-        return accepted  # type: ignore[no-any-return] # as above
+        accepted = self.send(calls.later(calls.register(url, **arguments)))
+        if not isinstance(accepted, Accepted):
+            raise MalformedAnswer("The service carried out at once what was to be done later.")
+        return accepted
 
     def wait(self, uid: str, timeout_s: float) -> Operation:
         """Wait until an operation is done, and return it.

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from wfmgmt.deployment.host_limits import ensure_temporary_folder, raise_file_limit, web_limits
 from wfmgmt.errors.commands import CannotStart, ResourcesExhausted
 from wfmgmt.host import require_linux
 from wfmgmt.logs import logging_config, open_standard_streams, write_error
@@ -38,7 +39,6 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_settings.metrics_folder)  # noqa: 
 import wfmgmt.wsgi  # noqa: E402 - web workers are copies of the master, and share what it has loaded
 from wfmgmt.deployment.arbiter import ResilientArbiter  # noqa: E402 - the variable is set first
 from wfmgmt.deployment.gunicorn_master import GunicornMaster  # noqa: E402
-from wfmgmt.deployment.host_limits import ensure_temporary_folder, raise_file_limit, web_limits  # noqa: E402
 from wfmgmt.deployment.inherited_sockets import InheritedSockets  # noqa: E402
 from wfmgmt.deployment.shared_metrics import CounterFiles, empty_folder  # noqa: E402
 

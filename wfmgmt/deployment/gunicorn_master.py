@@ -116,7 +116,7 @@ class GunicornMaster:
         if is_reached and settings.anonymous_role == "auto" and not has_tokens:
             raise SettingsInvalid(
                 f"the management address {' '.join(map(listening_url, management))} is reached from elsewhere, and "
-                "whoever reaches it could run code here; make a token: wfmgmt token create NAME --role admin; or let "
+                "anyone there could run code here; make a token: wfmgmt token create NAME --role admin; or let "
                 "everybody in: WFMGMT_ANONYMOUS_ROLE=admin"
             )
         inference = () if self._inference is None else self._inference.getsockname()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-#: Stands for whoever connects to a Unix socket.
+#: Stands for all clients of a Unix socket.
 UNIX = "unix"
 _USER = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,128}")
 
@@ -18,7 +18,7 @@ class Forwarding:
 
     Attributes:
         networks: Of the addresses of proxies.
-        trusts_unix: Whether whoever connects to a Unix socket is one.
+        trusts_unix: Whether all clients of a Unix socket are.
         actor_header: The header in which they name the user whom they have let in; empty for none.
     """
 
@@ -48,7 +48,7 @@ class Forwarding:
         which it got the request, and a client can begin the list with anything.
 
         Args:
-            peer: Address of whoever has connected; empty for a Unix socket.
+            peer: Address of the client that has connected; empty for a Unix socket.
             forwarded_for: The header; several are one, with commas.
         """
         if forwarded_for is None or not self._trusts(peer):

@@ -282,7 +282,7 @@ class OperationWriter(OperationReader):
         self._connection.execute(ended, {"of": uid})
 
     def succeed(self, uid: str, nodes: Mapping[str, NodeProgress], result: Mapping[str, Any]) -> Operation | None:
-        """Record that what an operation waits for is there, whoever has seen it; return it as it was, None if done."""
+        """Record that what an operation waits for is there; return the operation as it was, None if it is done."""
         found = self.get(uid)
         if found is None or found.state.is_done or found.cancelled_by is not None:
             return None

