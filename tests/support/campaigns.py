@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -74,6 +74,32 @@ class Ledger:
             self.known[answer.name] = None
 
 
+class ClientThreads:
+    """Clients at work, each in a thread.
+
+    Attributes:
+        is_over: Set when they are to stop.
+    """
+
+    def __init__(self) -> None:
+        self.is_over = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def begin(self, clients: Iterable[Callable[[], None]]) -> None:
+        """Let the clients work."""
+        self.is_over.clear()
+        self._threads = [threading.Thread(target=client) for client in clients]
+        for thread in self._threads:
+            thread.start()
+
+    def end(self) -> None:
+        """Let every client finish the request that it waits for."""
+        self.is_over.set()
+        for thread in self._threads:
+            thread.join(60)
+            assert not thread.is_alive()
+
+
 class Campaign:
     """Clients that register and delete through a service, and what has to hold after something of it was killed.
 
@@ -100,8 +126,7 @@ class Campaign:
         self._names = [[f"c{client}-{number}" for number in range(3)] for client in range(clients)]
         self.ledger = Ledger(known={name: False for names in self._names for name in names})
         self._seen = 0
-        self._is_over = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._clients = ClientThreads()
         folder, address = downloads
         self._sources = ["seq.war", f"{address}/remote.war"]
         make_war(service.workflow_store)
@@ -116,23 +141,16 @@ class Campaign:
 
     def begin(self) -> None:
         """Let the clients work."""
-        self._is_over.clear()
-        self._threads = [
-            threading.Thread(target=self._work, args=(names, random.Random(self.random.random())))
-            for names in self._names
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._clients.begin(
+            functools.partial(self._work, names, random.Random(self.random.random())) for names in self._names
+        )
 
     def end(self) -> None:
         """Let every client finish the request that it waits for."""
-        self._is_over.set()
-        for thread in self._threads:
-            thread.join(60)
-            assert not thread.is_alive()
+        self._clients.end()
 
     def _work(self, names: list[str], chance: random.Random) -> None:
-        while not self._is_over.is_set():
+        while not self._clients.is_over.is_set():
             name = chance.choice(names)
             known = self.ledger.known[name]
             if known or (known is None and chance.random() < 0.5):
@@ -157,7 +175,7 @@ class Campaign:
             assert status < 400 or answer.json()["code"] == status, answer.text
         except requests.ConnectionError as error:
             if isinstance(getattr(error.args[0], "reason", None), NewConnectionError):
-                self._is_over.wait(0.02)
+                self._clients.is_over.wait(0.02)
                 return  # Nobody listened, so it was never sent.
             status = None
         note = Answer(request_id=request_id, method=method, name=name, status=status)

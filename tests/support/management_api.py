@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 from flask.testing import FlaskClient
 
 from tests.support.factories import make_mar, make_war
+from tests.support.service import wait_until
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.load_state import LoadState
 from wfmgmt.control.messages import (
@@ -206,6 +207,23 @@ def uploaded_at_once(api: ManagementApi, name: str, bodies: Sequence[bytes], *, 
 
     with ThreadPoolExecutor(times) as pool:
         return Counter(pool.map(put, range(times)))
+
+
+@contextmanager
+def loading(
+    api: ManagementApi, request: str = "POST /workflows?url=seq.war"
+) -> Iterator[tuple[dict[str, Any], "Future[Any]"]]:
+    """Send a request in a thread; give its operation while the runtime loads, and what will be answered once it may."""
+    api.runtime.may_load.clear()
+    before = len(api.runtime.loads)
+    method, _, path = request.partition(" ")
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(api.client.application.test_client().open, path, method=method)
+        try:
+            wait_until(lambda: len(api.runtime.loads) > before, what="the load")
+            yield api.send("GET /operations")["operations"][0], answer
+        finally:
+            api.runtime.may_load.set()
 
 
 def make_instance(folder: Path) -> Path:

@@ -4,7 +4,6 @@ import contextlib
 import os
 import random
 import signal
-import threading
 import time
 import uuid
 from collections import Counter
@@ -19,7 +18,7 @@ from typing import Any
 import requests
 from urllib3.exceptions import NewConnectionError
 
-from tests.support.campaigns import KILLS
+from tests.support.campaigns import KILLS, ClientThreads
 from tests.support.changing import NAME as BASE
 from tests.support.changing import make_version
 from tests.support.evidence import query, rows
@@ -120,23 +119,16 @@ class OperationCampaign:
     killed: list[Part] = field(default_factory=list)
     _counts: Counter[str] = field(default_factory=Counter)
     _staying = frozenset(f"{BASE}/{version}" for version in STAYING)
-    _threads: list[threading.Thread] = field(default_factory=list)
-    _is_over: threading.Event = field(default_factory=threading.Event)
+    _clients: ClientThreads = field(default_factory=ClientThreads)
 
     def begin(self) -> None:
         """Let the clients work."""
-        self._is_over.clear()
         chances = [random.Random(self.chance.random()) for _ in range(CLIENTS)]
-        self._threads = [threading.Thread(target=self._work, args=(chance,)) for chance in chances]
-        for thread in self._threads:
-            thread.start()
+        self._clients.begin(partial(self._work, chance) for chance in chances)
 
     def end(self) -> None:
         """Let every client finish the request that it waits for."""
-        self._is_over.set()
-        for thread in self._threads:
-            thread.join(60)
-            assert not thread.is_alive()
+        self._clients.end()
 
     def _work(self, chance: random.Random) -> None:
         for _ in range(EACH):
@@ -148,12 +140,12 @@ class OperationCampaign:
             elif answer is not None and (sent.kind.url or answer.status_code not in CHANGED_AT_ONCE):
                 self.surprises.append(f"{method} {path} {parameters}: {answer.text}")
             if sent.path is not None and chance.random() < 0.3:
-                self._is_over.wait(chance.uniform(0.0, 0.5))
+                self._clients.is_over.wait(chance.uniform(0.0, 0.5))
                 answer = self._send("POST", f"{sent.path}/cancel", uuid.uuid4().hex, {})
                 sent.cancel = None if answer is None else answer.status_code
                 if sent.cancel not in (None, 202, 409):
                     self.surprises.append(f"cancel {sent}: {answer and answer.text}")
-            if self._is_over.wait(chance.uniform(0.0, 0.2)):
+            if self._clients.is_over.wait(chance.uniform(0.0, 0.2)):
                 return
 
     def _make(self, kind: Kind) -> Sent:
@@ -184,7 +176,7 @@ class OperationCampaign:
             return requests.request(method, url, params=parameters, headers=headers, timeout=60)
         except requests.ConnectionError as error:
             if isinstance(getattr(error.args[0], "reason", None), NewConnectionError):
-                self._is_over.wait(0.02)  # Nothing listens now.
+                self._clients.is_over.wait(0.02)  # Nothing listens now.
             return None
 
     def check(self, *, is_fresh: bool) -> None:

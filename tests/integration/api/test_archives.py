@@ -4,9 +4,8 @@ import time
 
 import pytest
 
-from tests.integration.api.test_cancelling import loading
 from tests.support.factories import make_mar, make_war
-from tests.support.management_api import ManagementApi
+from tests.support.management_api import ManagementApi, loading
 from wfmgmt.archives.report import ReportRules
 from wfmgmt.domain.archives import ArchiveKind
 from wfmgmt.domain.limits import Limits

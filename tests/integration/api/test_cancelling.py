@@ -1,13 +1,10 @@
 """Operations that somebody cancels: nothing is left of them."""
 
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support.management_api import ManagementApi
+from tests.support.management_api import ManagementApi, loading
 from tests.support.operations import make_operation
 from tests.support.service import wait_until
 from wfmgmt.domain.operations import OperationPhase, Progress
@@ -15,23 +12,10 @@ from wfmgmt.domain.operations import OperationPhase, Progress
 CANCELLED = "This was cancelled; nothing of it is left."
 
 
-@contextmanager
-def loading(api: ManagementApi, query: str = "url=seq.war") -> Iterator[tuple[str, "Future[Any]"]]:
-    """Register in a thread; give the path of the operation while the runtime loads, and what will be answered."""
-    api.runtime.may_load.clear()
-    before = len(api.runtime.loads)
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(api.client.application.test_client().post, f"/workflows?{query}")
-        try:
-            wait_until(lambda: len(api.runtime.loads) > before, what="the load")
-            yield f"/operations/{api.send('GET /operations')['operations'][0]['id']}", answer
-        finally:
-            api.runtime.may_load.set()
-
-
 def test_registration_under_way_is_undone(api: ManagementApi) -> None:
     """Its client hears of it, the name is free, and the trail has who cancelled it and why."""
-    with loading(api) as (path, answer):
+    with loading(api) as (found, answer):
+        path = f"/operations/{found['id']}"
         cancelling = api.answer(f"POST {path}/cancel?reason=wrong%20one", 202)
         assert cancelling.get_json() == {"status": "Cancelling the operation...", "operation": path}
         assert (cancelling.headers["Location"], cancelling.headers["Retry-After"]) == (path, "1")
@@ -55,7 +39,8 @@ def test_registration_under_way_is_undone(api: ManagementApi) -> None:
 
 def test_registration_that_comes_up_meanwhile_is_undone_all_the_same(api: ManagementApi) -> None:
     """A cancellation that was accepted is never followed by a success."""
-    with loading(api) as (path, answer):
+    with loading(api) as (found, answer):
+        path = f"/operations/{found['id']}"
         api.send(f"POST {path}/cancel", 202)
         api.runtime.may_load.set()
         assert answer.result(30).status_code == 409
@@ -112,7 +97,8 @@ def test_what_has_ended_cannot_be_cancelled(api: ManagementApi) -> None:
 def test_cancelling_takes_what_every_write_takes(api: ManagementApi) -> None:
     """A plan, a condition, and a key."""
     api.register("1.0")
-    with loading(api, "url=other.war&workflow_name=seq&version=2.0") as (path, answer):
+    with loading(api, "POST /workflows?url=other.war&workflow_name=seq&version=2.0") as (found, answer):
+        path = f"/operations/{found['id']}"
         plan = api.send(f"POST {path}/cancel?dry_run=true")
         assert (plan["action"], plan["workflow"], plan["version"]) == ("remove", "seq", "2.0")
         assert api.send(f"GET {path}")["cancelledBy"] is None

@@ -1,14 +1,13 @@
 """Releases that have to load versions, and new worker counts: operations that others see, wait for and cancel."""
 
 import json
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from tests.support.management_api import ManagementApi, management_api
+from tests.support.management_api import ManagementApi, loading, management_api
 from tests.support.service import wait_until
 from wfmgmt.errors import OperationCancelled
 
@@ -55,20 +54,6 @@ def settings(api: ManagementApi) -> tuple[int, int]:
     """Return the worker counts of the model of the default version."""
     model = next(each for each in api.describe()["nodes"] if each["name"] == "m1")
     return model["minWorkers"], model["maxWorkers"]
-
-
-@contextmanager
-def switching(api: ManagementApi) -> Iterator[tuple[str, "Future[Any]"]]:
-    """Switch to 2.0 in a thread; give the path of the operation while it loads, and what will be answered."""
-    api.runtime.may_load.clear()
-    before = len(api.runtime.loads)
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(api.client.application.test_client().put, "/workflows/seq/2.0/set-default")
-        try:
-            wait_until(lambda: len(api.runtime.loads) > before, what="the load")
-            yield f"/operations/{api.send('GET /operations?kind=release')['operations'][0]['id']}", answer
-        finally:
-            api.runtime.may_load.set()
 
 
 def default(api: ManagementApi) -> str:
@@ -119,7 +104,8 @@ def test_release_that_has_to_load_is_accepted_and_made_later(
 
 def test_client_that_waits_for_a_release_sees_it_as_an_operation(seq: ManagementApi) -> None:
     """The same release again names it; another one does not mind."""
-    with switching(seq) as (path, answer):
+    with loading(seq, SET_DEFAULT) as (begun, answer):
+        path = f"/operations/{begun['id']}"
         found = operation(seq, path)
         assert (found["state"], found["phase"], found["version"]) == ("running", "loading", "2.0")
         for mark in ("", "?synchronous=false"):
@@ -136,13 +122,15 @@ def test_client_that_waits_for_a_release_sees_it_as_an_operation(seq: Management
 
 def test_cancelled_release_changes_nothing(seq: ManagementApi) -> None:
     """Also one whose versions come up all the same; two events say so."""
-    with switching(seq) as (path, answer):
+    with loading(seq, SET_DEFAULT) as (begun, answer):
+        path = f"/operations/{begun['id']}"
         seq.send(f"POST {path}/cancel?reason=no", 202)
         seq.services.operations.write_progress()
         assert answer.result(30).status_code == 409
     assert operation(seq, path)["state"] == "cancelled"
     park(seq)
-    with switching(seq) as (path, answer):
+    with loading(seq, SET_DEFAULT) as (begun, answer):
+        path = f"/operations/{begun['id']}"
         seq.send(f"POST {path}/cancel", 202)
         seq.runtime.may_load.set()
         assert answer.result(30).status_code == 409

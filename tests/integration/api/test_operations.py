@@ -1,31 +1,14 @@
 """What clients see of registrations that are under way, and of those that are done."""
 
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from tests.support.management_api import ManagementApi
-from tests.support.service import wait_until
+from tests.support.management_api import ManagementApi, loading
 
 FIELDS = ["id", "kind", "workflow", "version", "url", "state", "done", "phase", "progress", "error", "result", "actor"]
 FIELDS += ["requestId", "createdAt", "startedAt", "endedAt", "cancelledBy"]
-
-
-@contextmanager
-def loading(api: ManagementApi, request: str = "url=seq.war") -> Iterator[tuple[dict[str, Any], Future[Any]]]:
-    """Register in a thread; give the operation while the runtime loads, and what will be answered once it may."""
-    api.runtime.may_load.clear()
-    before = len(api.runtime.loads)
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(api.client.application.test_client().post, f"/workflows?{request}")
-        try:
-            wait_until(lambda: len(api.runtime.loads) > before, what="the load")
-            yield operations(api)[0], answer
-        finally:
-            api.runtime.may_load.set()
 
 
 def operations(api: ManagementApi, query: str = "") -> list[dict[str, Any]]:
@@ -117,7 +100,10 @@ def test_workflow_that_is_being_registered_is_found(api: ManagementApi) -> None:
 def test_further_version_that_is_being_registered_is_found(api: ManagementApi) -> None:
     """Beside the workflow, which serves and is described as before."""
     api.register("1.0")
-    with loading(api, "url=other.war&workflow_name=seq&version=2.0&set_default=true") as (operation, answer):
+    with loading(api, "POST /workflows?url=other.war&workflow_name=seq&version=2.0&set_default=true") as (
+        operation,
+        answer,
+    ):
         missing = api.send("GET /workflows/seq/2.0", 404)
         assert missing["operation"] == f"/operations/{operation['id']}"
         assert "operation" not in api.send("GET /workflows/seq/3.0", 404)
