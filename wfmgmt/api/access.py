@@ -71,6 +71,9 @@ ROLES: Mapping[str, Role | None] = {
     f"PUT {_VERSION}/set-default": Role.OPERATE,
 }
 
+#: Routes that give rights over all workflows, for which a token for some of them is not enough, whatever its role.
+_ABOUT_ALL = frozenset({"GET /tokens", "POST /tokens", "DELETE /tokens/<token>"})
+
 
 def guard_routes(
     app: Flask,
@@ -105,11 +108,19 @@ def guard_routes(
         name = (request.view_args or {}).get("name")
         if name is not None and name not in caller().scope:
             raise WorkflowNotFound(name)
-        if not caller().may(needed):
-            error = Forbidden(f"{caller().actor} has the role {caller().role}, which is not enough; it takes {needed}.")
+        if (refusal := _refusal(caller(), route, needed)) is not None:
             if route in actions:
-                failures.record(_refusal(actions[route], name or "", error), error)
-            raise error
+                failures.record(_event(actions[route], name or "", refusal), refusal)
+            raise refusal
+
+
+def _refusal(found: Caller, route: str, needed: Role) -> Forbidden | None:
+    """Return why a client may not call a route; None when it may."""
+    if not found.may(needed):
+        return Forbidden(f"{found.actor} has the role {found.role}, which is not enough; it takes {needed}.")
+    if route in _ABOUT_ALL and found.scope.patterns is not None:
+        return Forbidden(f"{found.actor} is for {found.scope} only, and tokens give rights over all workflows.")
+    return None
 
 
 def _caller(access: Access, *, is_open: bool) -> Caller:
@@ -122,7 +133,7 @@ def _caller(access: Access, *, is_open: bool) -> Caller:
     return replace(found, user=request.environ[USER_KEY])
 
 
-def _refusal(action: AuditAction, workflow: str, error: Forbidden) -> AuditEvent:
+def _event(action: AuditAction, workflow: str, error: Forbidden) -> AuditEvent:
     return AuditEvent(
         origin=origin(),
         action=action,

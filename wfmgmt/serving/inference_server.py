@@ -9,7 +9,7 @@ from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from wfmgmt.control.messages import TrafficKind, WorkflowReport
-from wfmgmt.domain.access import Caller, Role
+from wfmgmt.domain.access import EVERYTHING, Caller, Role, Scope
 from wfmgmt.errors import NodeNotFound, VersionNotFound, WfmgmtError, WorkflowNotFound
 from wfmgmt.errors.access import CredentialsRefused, Forbidden, TooManyFailedLogins
 from wfmgmt.errors.predictions import ModelNotFound, ModelVersionNotFound, RequestTooLarge
@@ -99,33 +99,33 @@ def _caller(request: web.Request, *, is_open: bool) -> Caller:
         raise
 
 
-def _check_may_predict(request: web.Request, workflow: str) -> bool:
-    """Return whether a workflow exists for a client, which has to have a token unless predictions need none.
+def _usable(request: web.Request) -> Scope:
+    """Return the workflows that exist for a client that predicts, which takes a token unless predictions need none.
 
     Raises:
         CredentialsRefused, TooManyFailedLogins, Forbidden: It may send no requests through workflows.
     """
     tokens = request.app[_RUNTIME].tokens
     if tokens.has_open_predictions:
-        return True
+        return EVERYTHING
     caller = _caller(request, is_open=False)
     tokens.check(caller, Role.PREDICT)
-    return workflow in caller.scope
+    return caller.scope
 
 
 async def _predict(request: web.Request) -> web.Response:
     """Have a version of a workflow answer."""
-    return await _predict_by(request, request.match_info["name"])
+    return await _predict_by(request, _usable(request), request.match_info["name"])
 
 
 async def _predict_node(request: web.Request) -> web.Response:
     """Have one node of a workflow answer, by the name that its model has in TorchServe."""
-    model = request.match_info["model"]
+    scope, model = _usable(request), request.match_info["model"]
     found = request.app[_RUNTIME].catalog.node_called(model)
     if found is None:
         raise ModelNotFound(model)
     try:
-        return await _predict_by(request, *found)
+        return await _predict_by(request, scope, *found)
     except (WorkflowNotFound, NodeNotFound):
         raise ModelNotFound(model) from None
     except VersionNotFound:
@@ -137,14 +137,14 @@ def _named_version(request: web.Request) -> str | None:
     return request.match_info.get("version") or request.headers.get(VERSION_HEADER)
 
 
-async def _predict_by(request: web.Request, workflow: str, node: str | None = None) -> web.Response:
-    """Have a version of a workflow answer, or one node of it.
+async def _predict_by(request: web.Request, scope: Scope, workflow: str, node: str | None = None) -> web.Response:
+    """Have a version of a workflow answer, or one node of it, if the workflow exists for the client.
 
     Raises:
         NodeNotFound: The version has no such node.
         WfmgmtError: There is no answer; the text says why.
     """
-    if not _check_may_predict(request, workflow):
+    if workflow not in scope:
         raise WorkflowNotFound(workflow)
     runtime = request.app[_RUNTIME]
     catalog = runtime.catalog

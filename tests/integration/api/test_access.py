@@ -1,4 +1,4 @@
-"""Who may call which route: roles, scopes and refused tokens."""
+"""Who may do what, beyond the matrix of routes and roles: scopes of lists, refused tokens, and what is recorded."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,18 +7,14 @@ from typing import Any
 import pytest
 
 from tests.support.management_api import ManagementApi, make_instance, management_api
-from tests.support.openapi_paths import concrete
 from tests.support.service import wait_until
 from tests.support.tokens import bearer
-from wfmgmt.api.access import ROLES
 from wfmgmt.domain.access import Role, Scope
 from wfmgmt.domain.audit import Origin
 from wfmgmt.services.changes import Change
 from wfmgmt.services.tokens import TokenRequest
 
 CHANGE = Change(origin=Origin(actor="cli:ops"))
-#: Requests whose parameters a path alone does not give; each is refused or planned for another reason than its role.
-QUERIES = {"POST /workflows": "&url=seq.war", "POST /tokens": "&name=x&role=view"}
 
 
 @pytest.fixture(name="secrets", scope="module")
@@ -40,52 +36,6 @@ def _guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ManagementApi
     with management_api(make_instance(tmp_path_factory.mktemp("guarded") / "instance")) as api:
         api.register("1.0")
         yield api
-
-
-def path_of(route: str) -> str:
-    """Return a path that a route answers, as a dry run where it is a write."""
-    method, _, rule = route.partition(" ")
-    path = concrete(_without_converters(rule))
-    return path if method == "GET" else f"{path}?dry_run=true{QUERIES.get(route, '')}"
-
-
-def _without_converters(rule: str) -> str:
-    parts = [part.partition(">") for part in rule.split("<")]
-    first, *rest = parts
-    return first[0] + "".join(f"{{{name.rpartition(':')[2]}}}{after}" for name, _, after in rest)
-
-
-def test_every_route_has_a_role(guarded: ManagementApi) -> None:
-    """And no role is for a route that is not there."""
-    rules = guarded.client.application.url_map.iter_rules()
-    routes = {f"{method} {rule.rule}" for rule in rules for method in (rule.methods or set()) - {"HEAD"}}
-    assert routes == set(ROLES)
-
-
-@pytest.mark.parametrize("route", [route for route in ROLES if not route.startswith("OPTIONS")])
-def test_route_takes_its_role(guarded: ManagementApi, secrets: dict[str, str], route: str) -> None:
-    """401 without a token, 403 with one that is not enough, and anything else with one that is."""
-    method, needed = route.partition(" ")[0], ROLES[route]
-    for role in (None, *Role):
-        headers = None if role is None else bearer(secrets[role])
-        answer = guarded.client.open(path_of(route), method=method, headers=headers)
-        if needed is None or (role is not None and role.includes(needed)):
-            assert answer.status_code not in (401, 403), (route, role, answer.text)
-        else:
-            assert answer.status_code == (401 if role is None else 403), (route, role, answer.text)
-            assert answer.headers.get("WWW-Authenticate") == ("Bearer" if role is None else None)
-
-
-@pytest.mark.parametrize("route", [route for route in ROLES if "name>" in route])
-def test_workflow_out_of_scope_does_not_exist(guarded: ManagementApi, secrets: dict[str, str], route: str) -> None:
-    """The answer is that about a workflow which nobody has registered, whatever the role."""
-    method, path = route.partition(" ")[0], path_of(route)
-    for role in (Role.VIEW, Role.ADMIN):
-        answer = guarded.client.open(path, method=method, headers=bearer(secrets[f"team-{role}"]))
-        assert (answer.status_code, answer.json) == (
-            404,
-            {"code": 404, "type": "WorkflowNotFoundException", "message": "Workflow not found: seq"},
-        )
 
 
 def test_lists_leave_out_what_is_out_of_scope(guarded: ManagementApi, secrets: dict[str, str]) -> None:
