@@ -3,9 +3,10 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from json.encoder import encode_basestring
 from typing import Any, NamedTuple, Self
 
 from wfmgmt.domain.redaction import redacted
@@ -16,6 +17,9 @@ FIRST_PREVIOUS_HASH = "0" * 64
 MAX_TEXT_CHARS = 1000
 #: Digits of a hash in a receipt.
 RECEIPT_DIGITS = 16
+#: The columns under the hash of an event, in the order of their names; the number is a text there, too.
+HASHED = ("action", "actor", "address", "at", "detail", "id", "outcome", "request_id", "workflow")
+_LINE = "{" + ",".join(f'"{name}":%s' for name in HASHED) + "}"
 
 
 class AuditAction(StrEnum):
@@ -128,6 +132,14 @@ def canonical_json(value: object) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def event_hash(previous_hash: str, columns: Mapping[str, str]) -> str:
-    """Return the SHA-256 in hex over the previous event's hash and the texts of this one's columns."""
-    return hashlib.sha256(f"{previous_hash}\n{canonical_json(dict(columns))}".encode()).hexdigest()
+def hashed_line(columns: Iterable[str]) -> bytes:
+    """Return what is under the hash of an event: the canonical JSON of its columns, given in the order of `HASHED`.
+
+    Millions are made of them, so they are not made by the general encoder, which takes three times as long.
+    """
+    return (_LINE % tuple(map(encode_basestring, columns))).encode("utf-8", "replace")
+
+
+def event_hash(previous_hash: str, line: bytes) -> str:
+    """Return the SHA-256 in hex over the previous event's hash and this one's line."""
+    return hashlib.sha256(b"%s\n%s" % (previous_hash.encode(), line)).hexdigest()

@@ -1,15 +1,25 @@
 """The audit trail: a table that only grows, each row hashed together with the one before it."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Text, cast, func, insert, select
 
-from wfmgmt.domain.audit import FIRST_PREVIOUS_HASH, AuditEvent, Receipt, bounded, canonical_json, event_hash
+from wfmgmt.domain.audit import (
+    FIRST_PREVIOUS_HASH,
+    HASHED,
+    AuditEvent,
+    Receipt,
+    bounded,
+    canonical_json,
+    event_hash,
+    hashed_line,
+)
 from wfmgmt.registry.tables import audit_event
 
-#: The columns under the hash, besides the row's number.
-HASHED_COLUMNS = ("at", "actor", "address", "request_id", "action", "workflow", "outcome", "detail")
+_HASHED_COLUMNS = [cast(audit_event.c[name], Text) if name == "id" else audit_event.c[name] for name in HASHED]
+#: Rows that are in memory at a time, and rows between two reports of a verification.
+_AT_ONCE, _ROWS_BETWEEN_REPORTS = 1000, 20_000
 
 
 def append(connection: Connection, now: str, event: AuditEvent) -> Receipt:
@@ -28,10 +38,25 @@ def append(connection: Connection, now: str, event: AuditEvent) -> Receipt:
         "outcome": event.outcome.value,
         "detail": canonical_json(bounded(event.detail)),
     }
-    own_hash = event_hash(previous_hash, {"id": str(number), **columns})
+    under_hash = {**columns, "id": str(number)}
+    own_hash = event_hash(previous_hash, hashed_line(under_hash[name] for name in HASHED))
     values = {**columns, "id": number, "previous_hash": previous_hash, "hash": own_hash}
     connection.execute(insert(audit_event).values(values))
     return Receipt(number, own_hash)
+
+
+class ChainBroken(Exception):
+    """A row of the audit trail does not fit.
+
+    Args:
+        number: Its number.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, number: int, reason: str) -> None:
+        super().__init__(f"row {number} does not fit: {reason}")
+        self.number = number
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,38 +76,53 @@ class ChainReport:
     reason: str = ""
 
 
-def verify(connection: Connection, receipts: Collection[Receipt] = ()) -> ChainReport:
+def verify(
+    connection: Connection,
+    receipts: Collection[Receipt] = (),
+    *,
+    on_rows: Callable[[int, int], None] = lambda _done, _total: None,
+) -> ChainReport:
     """Recompute the chain from its first row and stop at the first one that does not fit.
 
     Args:
         connection: In a transaction.
         receipts: Of rows that were there, whose hashes may be cut off behind some digits.
+        on_rows: Gets how many rows fit so far, and how many there are, now and then.
     """
     expected = {receipt.id: receipt.hash for receipt in receipts}
-    previous_hash, events = FIRST_PREVIOUS_HASH, 0
-    for number, problem, own_hash in _walk(connection):
-        is_another = not own_hash.startswith(expected.pop(number, ""))
-        reason = problem or ("it is not the row of the receipt" if is_another else "")
-        if reason:
-            return ChainReport(events=events, last_hash=previous_hash, broken_at=number, reason=reason)
-        previous_hash, events = own_hash, events + 1
-    if expected:
-        reason = "it was there, and is missing: rows were cut off the end, or the database is another one"
-        return ChainReport(events=events, last_hash=previous_hash, broken_at=min(expected), reason=reason)
-    return ChainReport(events=events, last_hash=previous_hash)
+    total = connection.execute(select(func.max(audit_event.c.id))).scalar() or 0
+    events, last_hash = 0, FIRST_PREVIOUS_HASH
+    try:
+        for number, own_hash in walk(connection):
+            if number in expected and not own_hash.startswith(expected.pop(number)):
+                raise ChainBroken(number, "it is not the row of the receipt")  # noqa: TRY301 - as the walk does
+            events, last_hash = number, own_hash
+            if events % _ROWS_BETWEEN_REPORTS == 0:
+                on_rows(events, total)
+        if expected:
+            reason = "it was there, and is missing: rows were cut off the end, or the database is another one"
+            raise ChainBroken(min(expected), reason)  # noqa: TRY301 - likewise
+    except ChainBroken as broken:
+        return ChainReport(events=events, last_hash=last_hash, broken_at=broken.number, reason=broken.reason)
+    return ChainReport(events=events, last_hash=last_hash)
 
 
-def _walk(connection: Connection) -> Iterator[tuple[int, str, str]]:
-    previous_hash, expected = FIRST_PREVIOUS_HASH, 1
-    rows = connection.execution_options(yield_per=1000).execute(select(audit_event).order_by(audit_event.c.id))
-    for row in rows.mappings():
-        columns = {"id": str(row["id"])} | {name: str(row[name]) for name in HASHED_COLUMNS}
-        reason = ""
-        if row["id"] != expected:
-            reason = f"expected row {expected}: rows before it are missing"
-        elif row["previous_hash"] != previous_hash:
-            reason = "does not name the hash of the row before it"
-        elif row["hash"] != event_hash(previous_hash, columns):
-            reason = "its columns do not give its hash"
-        yield row["id"], reason, row["hash"]
-        previous_hash, expected = row["hash"], expected + 1
+def walk(connection: Connection) -> Iterator[tuple[int, str]]:
+    """Yield number and hash of each event, from the first one, as long as they fit.
+
+    Raises:
+        ChainBroken: The next one does not.
+    """
+    columns = (audit_event.c.id, audit_event.c.previous_hash, audit_event.c.hash, *_HASHED_COLUMNS)
+    rows = connection.execution_options(yield_per=_AT_ONCE).execute(select(*columns).order_by(audit_event.c.id))
+    last, last_hash = 0, FIRST_PREVIOUS_HASH
+    for row in rows:
+        number, previous_hash, own_hash = row[:3]
+        if number != last + 1:
+            raise ChainBroken(number, f"expected row {last + 1}: rows before it are missing")
+        if previous_hash != last_hash:
+            raise ChainBroken(number, "does not name the hash of the row before it")
+        if own_hash != event_hash(last_hash, hashed_line(row[3:])):
+            raise ChainBroken(number, "its columns do not give its hash")
+        yield number, own_hash
+        last, last_hash = number, own_hash

@@ -130,10 +130,15 @@ class Registry:
             with translated(), self._write_engine.connect() as connection, connection.begin():
                 heartbeat.end(connection, holder)
 
-    def verify_audit(self, receipts: Collection[Receipt] = ()) -> audit.ChainReport:
+    def verify_audit(
+        self,
+        receipts: Collection[Receipt] = (),
+        *,
+        on_rows: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> audit.ChainReport:
         """Recompute the chain of audit hashes, and hold it against receipts of rows that were there."""
         with translated(), self._read_engine.connect() as connection, connection.begin():
-            return audit.verify(connection, receipts)
+            return audit.verify(connection, receipts, on_rows=on_rows)
 
     def copy_to(self, path: Path) -> None:
         """Copy one consistent state of a SQLite database into a new file, without keeping anybody from writing.

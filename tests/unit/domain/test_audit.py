@@ -1,6 +1,10 @@
-"""What an event keeps of what clients send."""
+"""What an event keeps of what clients send, and what is under its hash."""
 
-from wfmgmt.domain.audit import bounded
+import hashlib
+
+import pytest
+
+from wfmgmt.domain.audit import HASHED, bounded, canonical_json, event_hash, hashed_line
 
 
 def test_texts_of_a_detail_are_cut_at_any_depth() -> None:
@@ -16,3 +20,13 @@ def test_texts_of_a_detail_have_no_secrets() -> None:
     assert bounded({"error": "no such thing: https://u:SECRET@h/x?sig=SECRET"}) == {
         "error": "no such thing: https://h/x"
     }
+
+
+@pytest.mark.parametrize(
+    "text", ["", "plain", 'a "quoted" \\ path/', "%s %(x)s", "\x00\x1f\x7f\n\t\u2028", "ünï ☃ 🙂", "\ud800", '{"a":1}']
+)
+def test_line_under_the_hash_is_the_canonical_json_of_the_columns(text: str) -> None:
+    """Whatever is in them; the hash is over that of the event before, a line feed, and the line."""
+    line = hashed_line(f"{name}{text}" for name in HASHED)
+    assert line.decode() == canonical_json({name: f"{name}{text}" for name in reversed(HASHED)})
+    assert event_hash("0" * 64, line) == hashlib.sha256(b"0" * 64 + b"\n" + line).hexdigest()
