@@ -32,12 +32,14 @@ from wfmgmt.services.leases import Leases
 from wfmgmt.services.libraries import LibrariesCheck
 from wfmgmt.services.long_requests import LongRequests
 from wfmgmt.services.operations import EndCounter, Operations
+from wfmgmt.services.overview import Overview
 from wfmgmt.services.preparation import Preparation
 from wfmgmt.services.registration import Registration
 from wfmgmt.services.registration_queue import RegistrationQueue
 from wfmgmt.services.releases import Releases
 from wfmgmt.services.removal import Removal
 from wfmgmt.services.scaling import Scaling
+from wfmgmt.services.sessions import Sessions
 from wfmgmt.services.store_files import StoreFiles
 from wfmgmt.services.tokens import Tokens
 from wfmgmt.services.uploads import UploadCounter, Uploads
@@ -90,6 +92,9 @@ class Services:
             threads=threads,
             store_files=StoreFiles(self.folders, self.kept),
         )
+        self.overview = Overview(
+            registry=self.registry, inspection=self.inspection, status=self.status, runtime=looking
+        )
         self.explaining = Explaining(
             registry=self.registry,
             inspection=self.inspection,
@@ -114,6 +119,7 @@ class Services:
             until_first_token=settings.is_open_until_first_token,
             on_refused=on_login_failed,
         )
+        self.sessions = Sessions(self.access, settings.instance / "session.key")
         self.audit_trail = AuditTrail(self.registry)
         self.tokens = Tokens(self.registry, on_created=self.access.end_anonymous_access)
         self.operations = Operations(

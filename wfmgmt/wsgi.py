@@ -1,5 +1,7 @@
 """The WSGI application of the management plane, built from the settings."""
 
+from functools import partial
+
 from flask import Blueprint, Flask
 
 from wfmgmt.api.access import guard_routes
@@ -29,6 +31,9 @@ from wfmgmt.api.writes import Writes
 from wfmgmt.http.browser_guard import BrowserGuard
 from wfmgmt.management import Services
 from wfmgmt.settings import Settings, settings_in_force
+from wfmgmt.web.blueprint import web_blueprint
+from wfmgmt.web.sign_in import session_caller
+from wfmgmt.web.workflows import add_workflows_page
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -84,12 +89,16 @@ def make_application(services: Services) -> Flask:
     app.register_blueprint(tokens_blueprint(services.tokens))
     app.register_blueprint(audit_blueprint(services.audit_trail))
     app.register_blueprint(monitoring_blueprint(inspection=services.inspection, metrics=metrics))
+    pages = web_blueprint(services.sessions)
+    add_workflows_page(pages, overview=services.overview)
+    app.register_blueprint(pages)
     guard_routes(
         app,
         access=services.access,
         has_open_metrics=settings.open_metrics,
         actions=writes.actions,
         failures=services.failures,
+        session=partial(session_caller, services.sessions),
     )
     app.extensions["wfmgmt"] = services
     guard = app.extensions["wfmgmt.guard"] = ManagementGuard(

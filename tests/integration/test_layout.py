@@ -27,7 +27,7 @@ def test_no_file_is_long() -> None:
 @pytest.mark.parametrize(
     ("library", "allowed"),
     [
-        ("flask", {"wfmgmt.api", "wfmgmt.wsgi"}),
+        ("flask", {"wfmgmt.api", "wfmgmt.web", "wfmgmt.wsgi"}),
         ("sqlalchemy", {"wfmgmt.registry"}),
         ("aiohttp", {"wfmgmt.serving", "wfmgmt.torchserve"}),
         ("requests", {"wfmgmt.client"}),

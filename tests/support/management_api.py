@@ -27,6 +27,7 @@ from wfmgmt.control.messages import (
     StatusChanges,
     TrafficFigures,
     TrafficKind,
+    TrafficReport,
     VersionFigures,
     WorkflowReport,
 )
@@ -123,6 +124,13 @@ class FakeRuntime(RuntimeClient):
         return FiguresReport(
             revision=1, release=1, versions={"1.0": VersionFigures(traffic={TrafficKind.SERVE: figures}, in_flight=2)}
         )
+
+    def traffic(self, uids: Sequence[str]) -> TrafficReport:
+        """Return that each version 1.0 had 120 requests."""
+        if self.problem:
+            raise RuntimeUnavailable(self.problem)
+        figures = TrafficFigures(requests=120, failures=6, p50_ms=1.5, p99_ms=20.0)
+        return TrafficReport(workflows={uid: {"1.0": figures} for uid in uids})
 
     def log(self, workflow: str, version: str, node: str | None, lines: int) -> LogReport:
         """Return one line, which says what was asked."""

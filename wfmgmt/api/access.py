@@ -1,6 +1,6 @@
 """Who may call which route: the table of roles, and the check before each request."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from flask import Flask, g, request
@@ -69,6 +69,13 @@ ROLES: Mapping[str, Role | None] = {
     f"PUT {_VERSION}/nodes/<node>": Role.OPERATE,
     f"DELETE {_VERSION}/nodes/<node>/overrides": Role.OPERATE,
     f"PUT {_VERSION}/set-default": Role.OPERATE,
+    "GET /ui/": None,
+    "GET /ui/<path:unknown>": None,
+    "GET /ui/static/<file>": None,
+    "GET /ui/login": None,
+    "POST /ui/login": None,
+    "POST /ui/logout": None,
+    "GET /ui/workflows": Role.VIEW,
 }
 
 #: Routes that give rights over all workflows, for which a token for some of them is not enough, whatever its role.
@@ -82,6 +89,7 @@ def guard_routes(
     has_open_metrics: bool,
     actions: Mapping[str, AuditAction],
     failures: FailedChanges,
+    session: Callable[[], Caller | None],
 ) -> None:
     """Have each request checked before its view, and before its body is read.
 
@@ -91,6 +99,7 @@ def guard_routes(
         has_open_metrics: Whether `/metrics` needs no token.
         actions: What the audit trail calls the routes that change something, by method and path.
         failures: Records changes that a token is not enough for.
+        session: Returns in whose session a request is sent that shows no token; None for one that is in none.
     """
     roles = {**ROLES, **({"GET /metrics": None} if has_open_metrics else {})}
 
@@ -100,7 +109,7 @@ def guard_routes(
             return
         route = f"{'GET' if request.method == 'HEAD' else request.method} {request.url_rule.rule}"
         needed = roles.get(route, Role.ADMIN)
-        g.caller = _caller(access, is_open=needed is None)
+        g.caller = _caller(access, session, is_open=needed is None)
         if needed is None:
             return
         if not caller().may(needed) and not caller().is_known:
@@ -123,9 +132,11 @@ def _refusal(found: Caller, route: str, needed: Role) -> Forbidden | None:
     return None
 
 
-def _caller(access: Access, *, is_open: bool) -> Caller:
+def _caller(access: Access, session: Callable[[], Caller | None], *, is_open: bool) -> Caller:
+    shown = request.headers.get("Authorization")
+    in_session = session() if shown is None else None
     try:
-        found = access.caller(request.headers.get("Authorization"), address=request.remote_addr or "")
+        found = in_session or access.caller(shown, address=request.remote_addr or "")
     except (CredentialsRefused, TooManyFailedLogins):
         if not is_open:
             raise

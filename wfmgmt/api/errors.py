@@ -23,9 +23,14 @@ _MESSAGES: dict[int, str] = {
 
 def register_error_handlers(app: Flask) -> None:
     """Give the application's errors, Flask's and unforeseen ones the one shape that errors have."""
-    app.register_error_handler(errors.WfmgmtError, _answer_own)
-    app.register_error_handler(HTTPException, _answer_framework)
-    app.register_error_handler(Exception, _answer_unforeseen)
+    app.register_error_handler(Exception, error_answer)
+
+
+def error_answer(error: Exception) -> Response:
+    """Return the answer to a request that ended with an error."""
+    if isinstance(error, errors.WfmgmtError):
+        return _answer_own(error)
+    return _answer_framework(error) if isinstance(error, HTTPException) else _answer_unforeseen(error)
 
 
 def _respond(status: int, error_type: str, message: str, **more: object) -> Response:

@@ -1,6 +1,6 @@
 """The WSGI layer before Flask's routing and reading of bodies: the browser guard, request ids, common headers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -97,5 +97,12 @@ class GuardedApplication:
             return []
         environ[REQUEST_ID_KEY] = request_id
         return self._application(
-            environ, lambda status, headers, *rest: start_response(status, [*headers, *common], *rest)
+            environ, lambda status, headers, *rest: start_response(status, _with(headers, common), *rest)
         )
+
+
+def _with(headers: Sequence[tuple[str, str]], common: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the headers of an answer with the common ones; what it says itself about caching holds."""
+    if any(name == "Cache-Control" for name, _ in headers):
+        common = [(name, value) for name, value in common if name not in NO_CACHE]
+    return [*headers, *common]

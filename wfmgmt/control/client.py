@@ -2,7 +2,7 @@
 
 import http.client
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +18,7 @@ from wfmgmt.control.messages import (
     Message,
     ReachReport,
     StatusChanges,
+    TrafficReport,
     WorkflowReport,
     decode,
     encode,
@@ -164,6 +165,14 @@ class RuntimeClient:
             RuntimeUnavailable: The runtime is down, hangs or sends malformed answers.
         """
         return self._ask(FiguresReport, "GET", f"/workflows/{uid}/figures")
+
+    def traffic(self, uids: Sequence[str]) -> TrafficReport:
+        """Return how many requests several workflows had, by their identities.
+
+        Raises:
+            RuntimeUnavailable: The runtime is down, hangs or sends malformed answers.
+        """
+        return self._ask(TrafficReport, "POST", "/traffic", list(uids))
 
     def log(self, workflow: str, version: str, node: str | None, lines: int) -> LogReport:
         """Return the last lines of the log about a version of a workflow, or about one node of it.

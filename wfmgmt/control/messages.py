@@ -277,6 +277,18 @@ class TrafficFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficReport:
+    """Requests of the last minute to several workflows, those aside that name a version, and copies.
+
+    Attributes:
+        workflows: Figures of each version that is loaded, by the identity of its workflow; without those that have no
+            workflow that is loaded.
+    """
+
+    workflows: Mapping[str, Mapping[str, TrafficFigures]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerFigures:
     """A worker process that is ready.
 

@@ -83,6 +83,7 @@ _DIGESTS = union(
     select(workflow_version.c.archive_sha256), select(node.c.model_sha256).where(node.c.model_sha256.is_not(None))
 )
 _UIDS = select(workflow_version.c.uid)
+_UIDS_OF_WORKFLOWS = select(workflow.c.uid).where(workflow.c.name.in_(bindparam("names", expanding=True)))
 _FILES: BindParameter[Any] = bindparam("files", expanding=True)
 #: Versions that have certain files, which the caller bounds to fewer than a statement can have parameters.
 _USES = {
@@ -249,6 +250,11 @@ class Reader(TargetReader):
         """Return versions and current release of a ready workflow, None when there is none of that name."""
         row = self._pointers(name)
         return None if row is None else self.targets([row.uid])[0]
+
+    def targets_named(self, names: Collection[str]) -> dict[str, WorkflowTarget]:
+        """Return the same for several names, which the caller bounds to fewer than a statement can have parameters."""
+        uids = self._connection.execute(_UIDS_OF_WORKFLOWS, {"names": list(names)}).scalars().all()
+        return {target.name: target for target in self.targets(uids)}
 
     def _pointers(self, name: str) -> Row[Any] | None:
         """Return the row of a workflow of which something is ready."""

@@ -83,6 +83,22 @@ class Access:
             raise self._refusal("unknown", address)
         return token.caller
 
+    def named(self, name: str) -> Caller | None:
+        """Return who shows the token of a name; None when there is none that is accepted.
+
+        For those who were let in by that token and cannot show it again.
+
+        Raises:
+            RegistryUnavailable: The tokens cannot be read.
+        """
+        with self._registry.read() as reader:
+            token = reader.tokens.named(name)
+        if token is None or token.revoked_at is not None or _has_expired(token):
+            return None
+        with self._lock:
+            self._unrecorded.add(token.id)
+        return token.caller
+
     def anonymous(self) -> Caller:
         """Return what a request without a token may do.
 

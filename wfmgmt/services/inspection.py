@@ -143,17 +143,16 @@ class Inspection:
         statuses = list(dict.fromkeys(_STATUSES[state] for state in WorkflowState if state in states))
         with self._registry.read() as reader:
             versions = reader.listed(statuses, name=name, node_name=node_name, scope=scope)
-            listed = (ListedWorkflow(each, self._state(each)) for each in versions)
+            listed = (ListedWorkflow(each, _state(each, self._status.report(each.uid))) for each in versions)
             found = list(islice((each for each in listed if each.state in states), offset, offset + limit + 1))
         return found[:limit], len(found) > limit
 
-    def _state(self, listed: ListedVersion) -> WorkflowState:
-        if listed.status is not WorkflowStatus.READY:
-            return WorkflowState(listed.status.value)
-        report = self._status.report(listed.uid)
-        if report is None or not (report.state.is_loaded or report.state.has_failed):
-            return WorkflowState.LOADING
-        return WorkflowState.FAILED if report.state.has_failed else WorkflowState.READY
+    def all_listed(self, *, name: str, scope: Scope = EVERYTHING) -> list[ListedWorkflow]:
+        """Return the workflows of a name in all states, as `listed` does."""
+        reports = {report.uid: report for report in self._status.reports()}
+        with self._registry.read() as reader:
+            versions = reader.listed(list(WorkflowStatus), name=name, scope=scope)
+            return [ListedWorkflow(each, _state(each, reports.get(each.uid))) for each in versions]
 
     def describe(self, name: str, version: str | None = None) -> InspectedWorkflow:
         """Return one version of a workflow, its default one unless given.
@@ -329,3 +328,11 @@ class Inspection:
         """Return how many worker processes should be up, and how many are."""
         workers = [report.workers for report in self._status.reports()]
         return sum(wanted for wanted, _ in workers), sum(ready for _, ready in workers)
+
+
+def _state(listed: ListedVersion, report: WorkflowReport | None) -> WorkflowState:
+    if listed.status is not WorkflowStatus.READY:
+        return WorkflowState(listed.status.value)
+    if report is None or not (report.state.is_loaded or report.state.has_failed):
+        return WorkflowState.LOADING
+    return WorkflowState.FAILED if report.state.has_failed else WorkflowState.READY

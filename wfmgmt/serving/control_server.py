@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from wfmgmt.control.messages import DriftReport, FiguresReport, decode, encode
+from wfmgmt.control.messages import DriftReport, FiguresReport, TrafficReport, decode, encode
 from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.errors import WfmgmtError
 from wfmgmt.serving.memory import collect_and_measure
@@ -40,6 +40,7 @@ def control_app(runtime: Runtime) -> web.Application:
     app.router.add_post("/workflows/{uid}/registered", _on_registered)
     app.router.add_post("/workflows/{uid}/reach", _reach)
     app.router.add_get("/workflows/{uid}/figures", _figures)
+    app.router.add_post("/traffic", _traffic)
     app.router.add_get("/log", _log_lines)
     app.router.add_get("/status", _status)
     app.router.add_post("/reconcile_now", _reconcile_now)
@@ -150,6 +151,17 @@ async def _figures(request: web.Request) -> web.Response:
     if workflow is None:
         return _message(FiguresReport(revision=0, release=None))
     return _message(workflow.figures(await runtime.usages.read(workflow.workers)))
+
+
+async def _traffic(request: web.Request) -> web.Response:
+    """Report how many requests the workflows had whose identities are in the body."""
+    try:
+        uids = decode(list[str], await request.read())
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=f"not a list of identities: {error}") from error
+    catalog, now = request.app[_RUNTIME].catalog, asyncio.get_running_loop().time()
+    found = {uid: workflow for uid in uids if (workflow := catalog.workflow(uid)) is not None}
+    return _message(TrafficReport(workflows={uid: workflow.served(now) for uid, workflow in found.items()}))
 
 
 async def _log_lines(request: web.Request) -> web.Response:

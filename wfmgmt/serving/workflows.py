@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from wfmgmt.control.load_state import LoadState
-from wfmgmt.control.messages import FiguresReport, ReachReport, TrafficKind
+from wfmgmt.control.messages import FiguresReport, ReachReport, TrafficFigures, TrafficKind
 from wfmgmt.domain.releases import Release, RoutingTable, WorkflowTarget
 from wfmgmt.domain.routes import Router
 from wfmgmt.serving.loading import LoadedVersion
@@ -211,3 +211,10 @@ class ServedWorkflow:
             release=None if self.release is None else self.release.number,
             versions={name: version.figures(usages) for name, version in self.versions.items()},
         )
+
+    def served(self, now: float) -> Mapping[str, TrafficFigures]:
+        """Return, by version, the requests of the last minute that the release gave to it."""
+        return {
+            name: version.traffic.figures(now).get(TrafficKind.SERVE, TrafficFigures())
+            for name, version in self.versions.items()
+        }

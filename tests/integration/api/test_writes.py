@@ -69,7 +69,7 @@ def make_possible(api: ManagementApi, request: str) -> None:
 
 
 def test_list_of_writes_is_complete(api: ManagementApi) -> None:
-    """It has every route with a method that may change a workflow; others are about operations, archives and tokens."""
+    """It has every route of the API that may change a workflow; others are about operations, archives and tokens."""
     safe = {"GET", "HEAD", "OPTIONS"}
     rules = api.client.application.url_map.iter_rules()
     found = {f"{method} {rule.rule}" for rule in rules for method in (rule.methods or set()) - safe}
@@ -81,7 +81,7 @@ def test_list_of_writes_is_complete(api: ManagementApi) -> None:
         "POST /tokens",
         "DELETE /tokens/<token>",
     }
-    assert found == {*WRITES, *others}
+    assert {route for route in found if " /ui/" not in route} == {*WRITES, *others}
 
 
 @CASES
