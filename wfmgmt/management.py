@@ -10,6 +10,7 @@ from wfmgmt.archives.signatures import Signers
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.figures_cache import TIMEOUT_S, FiguresCache
+from wfmgmt.control.start_marker import StartMarker
 from wfmgmt.control.status_cache import StatusCache
 from wfmgmt.domain.limits import MIB
 from wfmgmt.host import available_cores
@@ -30,6 +31,7 @@ from wfmgmt.services.idempotency import Idempotency
 from wfmgmt.services.inspection import Inspection
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.libraries import LibrariesCheck
+from wfmgmt.services.load_at_start import LoadAtStart
 from wfmgmt.services.long_requests import LongRequests
 from wfmgmt.services.operations import EndCounter, Operations
 from wfmgmt.services.overview import Overview
@@ -226,4 +228,12 @@ class Services:
             leases=self.leases,
             long_requests=self.long_requests,
             size=settings.operations,
+        )
+        self.start_marker = StartMarker(settings.start_marker)
+        self.load_at_start = LoadAtStart(
+            registry=self.registry,
+            folder=self.folders.workflow,
+            queue=self.registration_queue,
+            wanted=settings.load_at_start,
+            marker=self.start_marker,
         )

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from wfmgmt.archives.kept import RUNTIME, KeptArchives
+from wfmgmt.control.start_marker import StartMarker
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.changes import Changes, RegistrySlice
 from wfmgmt.domain.limits import MIB
@@ -199,6 +200,7 @@ async def create_runtime(
                 has_open_predictions=not settings.inference_tokens,
                 has_open_metrics=settings.open_metrics,
             ),
+            start=StartMarker(settings.start_marker),
         )
     finally:
         await mirror.close()

@@ -88,7 +88,9 @@ def make_application(services: Services) -> Flask:
     app.register_blueprint(operations_blueprint(services.operations))
     app.register_blueprint(tokens_blueprint(services.tokens))
     app.register_blueprint(audit_blueprint(services.audit_trail))
-    app.register_blueprint(monitoring_blueprint(inspection=services.inspection, metrics=metrics))
+    app.register_blueprint(
+        monitoring_blueprint(inspection=services.inspection, start=services.start_marker, metrics=metrics)
+    )
     pages = web_blueprint(services.sessions)
     add_workflows_page(pages, overview=services.overview)
     app.register_blueprint(pages)

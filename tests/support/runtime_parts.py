@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from wfmgmt.control.start_marker import StartMarker
 from wfmgmt.domain.access import Role
 from wfmgmt.domain.changes import Changes, RegistrySlice
 from wfmgmt.domain.releases import FIRST_VERSION, Release, ReleaseKind, RoutingTable, WorkflowTarget
@@ -371,4 +372,5 @@ def make_runtime(parts: Parts) -> Runtime:
         node_logs=NodeLogs(),
         usages=WorkerUsages(),
         tokens=open_tokens(parts.registry),
+        start=StartMarker(None),
     )

@@ -8,6 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from wfmgmt.api.access import caller
 from wfmgmt.api.metrics import Metrics
 from wfmgmt.api.openapi import MANAGEMENT_API
+from wfmgmt.control.start_marker import StartMarker
 from wfmgmt.domain.access import Role
 from wfmgmt.http.answers import LIVENESS, NOT_READY_SHOWN, health, json_body, readiness
 from wfmgmt.services.inspection import Inspection
@@ -15,7 +16,7 @@ from wfmgmt.services.inspection import Inspection
 _DESCRIPTION = json_body(MANAGEMENT_API)
 
 
-def monitoring_blueprint(*, inspection: Inspection, metrics: Metrics) -> Blueprint:
+def monitoring_blueprint(*, inspection: Inspection, start: StartMarker, metrics: Metrics) -> Blueprint:
     """Return the blueprint over these parts."""
     blueprint = Blueprint("monitoring", __name__)
 
@@ -27,8 +28,9 @@ def monitoring_blueprint(*, inspection: Inspection, metrics: Metrics) -> Bluepri
 
     @blueprint.get("/readyz")
     def readyz() -> Response:
-        """Say whether all that was ready is ready again, or what is not."""
-        status, body = readiness(inspection.problem(), *_visible(*inspection.awaited(NOT_READY_SHOWN)))
+        """Say whether all that was ready is ready again, and what the start registers is there; or what is not."""
+        problem = inspection.problem() or start.problem
+        status, body = readiness(problem, *_visible(*inspection.awaited(NOT_READY_SHOWN)))
         return Response(json_body(body), status, mimetype="application/json")
 
     @blueprint.get("/livez")

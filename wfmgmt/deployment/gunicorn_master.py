@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from wfmgmt.api.metrics import record_loop_failure
+from wfmgmt.control.start_marker import StartMarker
 from wfmgmt.deployment.database import inspect_database, prepare_database, record_clean_end
 from wfmgmt.deployment.election import Election
 from wfmgmt.deployment.exclusion import claim_database, holder_of, lock_database, lock_instance, lock_stores
@@ -85,6 +86,7 @@ class GunicornMaster:
         check_signers(settings)
         prepare_instance(settings)
         self._only_one = lock_instance(settings, wait_s=PREDECESSOR_S)
+        StartMarker(settings.start_marker).reset()
         state = inspect_database(settings)
         # Before a database is made that a refused start would leave behind.
         self._inference = self._listen(binds if management is None else (), inference)

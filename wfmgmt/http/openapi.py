@@ -170,7 +170,7 @@ SHARED_PATHS: dict[str, Any] = {
     "/readyz": {
         "get": _get(
             "readyz",
-            "Say whether all workflows that were ready before the last start are ready again",
+            "Say whether all workflows are ready that were so before the last start, or that the start registers",
             json_answer("They are", _READINESS),
             json_answer("They are not, or nothing can be served", _READINESS),
         )

@@ -276,11 +276,12 @@ def _visible(request: web.Request, reports: list[WorkflowReport]) -> Iterator[Wo
 
 
 async def _readyz(request: web.Request) -> web.Response:
-    """Answer whether all that was ready is ready again, or what is not."""
+    """Answer whether all that was ready is ready again, and what the start registers is there; or what is not."""
     catalog = request.app[_RUNTIME].catalog
     awaited = [report for report in catalog.status_log.reports() if report.is_awaited]
     shown = {report.label: report.awaited_for for report in _visible(request, awaited[:NOT_READY_SHOWN])}
     problem = "The server is stopping." if catalog.is_closing else catalog.status_log.problem
+    problem = problem or request.app[_RUNTIME].start.problem
     status, body = readiness(problem, shown, len(awaited))
     return json_answer(json_body(body), status)
 

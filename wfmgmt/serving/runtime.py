@@ -4,6 +4,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from wfmgmt.control.start_marker import StartMarker
 from wfmgmt.serving.catalog import Catalog
 from wfmgmt.serving.drift_check import DriftCheck
 from wfmgmt.serving.inference_tokens import InferenceTokens
@@ -35,6 +36,7 @@ class Runtime:
         node_logs: The last lines of the log about nodes.
         usages: What workers take of their host.
         tokens: Decides who may do what on the inference address.
+        start: Whether what is registered at the start of the service is.
     """
 
     catalog: Catalog
@@ -49,6 +51,7 @@ class Runtime:
     node_logs: NodeLogs
     usages: WorkerUsages
     tokens: InferenceTokens
+    start: StartMarker
 
     def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """Return what has to run for as long as the runtime does."""

@@ -34,6 +34,7 @@ from wfmgmt.settings.values import (
     Address,
     ListenAddress,
     Urls,
+    read_archives,
     read_hosts,
     read_list,
     read_modules,
@@ -118,6 +119,7 @@ class Settings(BaseModel):
     archive_unpacked_mb: int = Field(default=4096, ge=1)
     archive_ratio: int = Field(default=200, ge=1)
     dag_nodes: int = Field(default=1000, ge=1)
+    load_at_start: Annotated[tuple[str, ...], BeforeValidator(read_archives)] = ()
     operations: int = Field(default=4, ge=1, le=256)
     operations_kept: int = Field(default=10_000, ge=1, le=1_000_000)
     keep_archives: Literal["all", "unpacked"] = "all"
@@ -240,6 +242,11 @@ class Settings(BaseModel):
     def control_socket(self) -> Path:
         """Unix socket on which the runtime listens for the management plane."""
         return self.run_folder / "runtime.sock"
+
+    @property
+    def start_marker(self) -> Path | None:
+        """File that is there once the archives of `load_at_start` are registered; None when there are none."""
+        return self.run_folder / "loaded-at-start" if self.load_at_start else None
 
     @property
     def metrics_folder(self) -> Path:

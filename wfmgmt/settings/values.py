@@ -63,6 +63,18 @@ def read_list(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def read_archives(value: object) -> object:
+    """Split a comma-separated text of names of workflow archives, or take the word that stands for all."""
+    names = read_list(value)
+    if isinstance(names, tuple) and names != ("all",):
+        for name in names:
+            if not str(name).endswith(".war") or "/" in str(name):
+                raise ValueError(
+                    f"expected all, or names of .war files in the workflow store separated by commas, not {name}"
+                )
+    return names
+
+
 def read_modules(value: object) -> object:
     """Split a comma-separated text of module names, and check that they are some."""
     names = read_list(value)

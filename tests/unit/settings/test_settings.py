@@ -122,6 +122,8 @@ def test_threads_of_workers_wait_asleep(
     ("environ", "message"),
     [
         ({"WFMGMT_WEB_WORKER": "1"}, "WFMGMT_WEB_WORKER: there is no setting of that name, did you mean WFMGMT_WEB_W"),
+        ({"WFMGMT_LOAD_AT_START": "seq.war,m1.mar"}, "WFMGMT_LOAD_AT_START: expected all, or names of .war files"),
+        ({"WFMGMT_LOAD_AT_START": "../seq.war"}, "WFMGMT_LOAD_AT_START: expected all, or names of .war files"),
         ({"WFMGMT_WEB_WORKERS": "two"}, "WFMGMT_WEB_WORKERS: expected a whole number (got 'two')"),
         ({"WFMGMT_WEB_WORKERS": "0"}, "WFMGMT_WEB_WORKERS: expected 1 or more (got '0')"),
         ({"WFMGMT_WEB_WORKERS": "100000"}, "WFMGMT_WEB_WORKERS: expected 256 or less (got '100000')"),
