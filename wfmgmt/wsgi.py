@@ -32,7 +32,9 @@ from wfmgmt.http.browser_guard import BrowserGuard
 from wfmgmt.management import Services
 from wfmgmt.settings import Settings, settings_in_force
 from wfmgmt.web.blueprint import web_blueprint
+from wfmgmt.web.operations import add_operation_pages
 from wfmgmt.web.sign_in import session_caller
+from wfmgmt.web.workflow import add_workflow_pages
 from wfmgmt.web.workflows import add_workflows_page
 
 
@@ -93,6 +95,14 @@ def make_application(services: Services) -> Flask:
     )
     pages = web_blueprint(services.sessions)
     add_workflows_page(pages, overview=services.overview)
+    add_workflow_pages(
+        pages,
+        inspection=services.inspection,
+        explaining=services.explaining,
+        operations=services.operations,
+        audit_trail=services.audit_trail,
+    )
+    add_operation_pages(pages, operations=services.operations)
     app.register_blueprint(pages)
     guard_routes(
         app,

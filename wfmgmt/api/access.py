@@ -75,7 +75,12 @@ ROLES: Mapping[str, Role | None] = {
     "GET /ui/login": None,
     "POST /ui/login": None,
     "POST /ui/logout": None,
+    "GET /ui/operations": Role.VIEW,
+    "GET /ui/operations/<uid>": Role.VIEW,
     "GET /ui/workflows": Role.VIEW,
+    f"GET /ui{_WORKFLOW}": Role.VIEW,
+    f"GET /ui{_VERSION}": Role.VIEW,
+    f"GET /ui{_VERSION}/graph": Role.VIEW,
 }
 
 #: Routes that give rights over all workflows, for which a token for some of them is not enough, whatever its role.

@@ -69,9 +69,14 @@ def add_graph_views(blueprint: Blueprint, *, inspection: Inspection) -> None:
     def graph(name: str, version: str | None = None) -> Response:
         """Draw the graph of one version of a workflow, its default one unless named."""
         kind = GraphFormat(query_parameters(request, _QUERY).text("format") or GraphFormat.SVG)
-        body, digest = drawings.draw(_graph(inspection.describe(name, version).workflow), kind)
-        drawn = Response(body, content_type=f"{_MEDIA_TYPES[kind]}; charset=utf-8", headers=_HEADERS)
-        return with_etag(request, drawn, digest)
+        return drawing_answer(drawings, inspection.describe(name, version).workflow, kind)
+
+
+def drawing_answer(drawings: Drawings, workflow: WorkflowDetail, kind: GraphFormat) -> Response:
+    """Return the answer with a drawing of a version."""
+    body, digest = drawings.draw(_graph(workflow), kind)
+    drawn = Response(body, content_type=f"{_MEDIA_TYPES[kind]}; charset=utf-8", headers=_HEADERS)
+    return with_etag(request, drawn, digest)
 
 
 def _graph(workflow: WorkflowDetail) -> Graph:

@@ -53,7 +53,7 @@ def add_operation_routes(writes: Writes, *, cancellation: Cancellation) -> None:
     @writes.route("POST", "/operations/<uid>/cancel", CANCEL, render=_cancelling)
     def cancel(call: Call, uid: str) -> Operation | Plan:
         """Cancel an operation."""
-        _check_uid(uid)
+        check_uid(uid)
         return cancellation.plan(uid, call.change) if call.change.dry_run else cancellation.cancel(uid, call.change)
 
 
@@ -84,14 +84,14 @@ def operations_blueprint(operations: Operations) -> Blueprint:
     @blueprint.get("/operations/<uid>")
     def show_operation(uid: str) -> Response:
         """Show one operation, once it is done if that is asked for."""
-        _check_uid(uid)
+        check_uid(uid)
         wait_s = query_parameters(request, WAITING).integer("wait") or 0
         return _json(operation_json(operations.wait(uid, wait_s, scope=caller().scope, actor=caller().actor)))
 
     return blueprint
 
 
-def _check_uid(uid: str) -> None:
+def check_uid(uid: str) -> None:
     """Look whether there can be such an operation, before a database is asked that does not take every text."""
     if re.fullmatch(UID_FORM, uid) is None:
         raise OperationNotFound(shortened(uid))

@@ -1,6 +1,6 @@
 """The audit trail for those who may read it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from wfmgmt.domain.access import EVERYTHING, Scope
 from wfmgmt.errors.access import EventNotFound
@@ -46,6 +46,11 @@ class AuditTrail:
             start = page.next_id
             if start is None:
                 return
+
+    def last_about(self, workflow: str, *, limit: int, scope: Scope = EVERYTHING) -> Sequence[RecordedEvent]:
+        """Return the last events about a workflow, the newest first."""
+        wanted = EventFilter(workflow=workflow, scope=scope)
+        return self.page(wanted, limit=limit, start=None, is_ascending=False).events
 
     def event(self, number: int, *, scope: Scope = EVERYTHING) -> RecordedEvent:
         """Return one event.

@@ -10,12 +10,14 @@ from jinja2 import StrictUndefined
 
 from wfmgmt import __version__
 from wfmgmt.domain.access import Caller, Role
+from wfmgmt.domain.explaining.words import amount
+from wfmgmt.logs import escaped
 from wfmgmt.services.sessions import Sessions
 from wfmgmt.web.files import StaticFiles
 from wfmgmt.web.session import session_of
 
 #: The pages that the head of each page leads to, with the role that it takes to see them.
-NAVIGATION = (("Workflows", "/ui/workflows", Role.VIEW),)
+NAVIGATION = (("Workflows", "/ui/workflows", Role.VIEW), ("Operations", "/ui/operations", Role.VIEW))
 HTML = "text/html; charset=utf-8"
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60))
 
@@ -41,7 +43,10 @@ def add_rendering(blueprint: Blueprint, sessions: Sessions, files: StaticFiles) 
             "software": f"wfmgmt {__version__}",
             "now": datetime.now(UTC),
             "ago": ago,
+            "amount": amount,
+            "escaped": escaped,
             "number": number,
+            "size": size,
             "milliseconds": milliseconds,
             "with_query": with_query,
         }
@@ -94,3 +99,13 @@ def milliseconds(value: float | None) -> str:
     if value is None:
         return "\u2013"
     return f"{number(value)} ms" if value < 1000 else f"{number(value / 1000)} s"  # noqa: PLR2004 - a second has 1,000
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in the largest unit that it fills."""
+    unit, value = "B", float(count)
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:  # noqa: PLR2004 - a kB has 1,000
+            break
+        unit, value = larger, value / 1000
+    return f"{number(value)} {unit}"

@@ -104,7 +104,12 @@ MANAGEMENT = {
     "GET /ui/{unknown}": (OPEN, SAME),
     "GET /ui/static/{file}": (OPEN, SAME),
     "GET /ui/login": (OPEN, SAME),
+    "GET /ui/operations": (READ, SAME),
+    "GET /ui/operations/{uid}": (READ, SAME),
     "GET /ui/workflows": (READ, SAME),
+    f"GET /ui{SEQ}": (READ, HIDDEN),
+    f"GET /ui{VERSION}": (READ, HIDDEN),
+    f"GET /ui{VERSION}/graph": (READ, HIDDEN),
 }
 #: Open to all, and refused for what stands in their forms: tests/integration/web has them.
 SIGN_IN = {"POST /ui/login", "POST /ui/logout"}
