@@ -13,6 +13,7 @@ from wfmgmt.control.figures_cache import TIMEOUT_S, FiguresCache
 from wfmgmt.control.start_marker import StartMarker
 from wfmgmt.control.status_cache import StatusCache
 from wfmgmt.domain.limits import MIB
+from wfmgmt.domain.operations import OperationKind
 from wfmgmt.host import available_cores
 from wfmgmt.http.failed_logins import SHARED, FailedLogins
 from wfmgmt.loops import FailureCounter
@@ -161,12 +162,18 @@ class Services:
             operations=self.operations,
             long_requests=self.long_requests,
         )
-        self.change_queue = ChangeQueue(
-            releases=self.releases,
-            worker_counts=worker_counts,
-            operations=self.operations,
-            long_requests=self.long_requests,
-            size=settings.operations,
+        self.change_queues = tuple(
+            ChangeQueue(
+                kind,
+                work,
+                operations=self.operations,
+                long_requests=self.long_requests,
+                size=settings.operations,
+            )
+            for kind, work in (
+                (OperationKind.RELEASE, self.releases.carry_out),
+                (OperationKind.SCALE, worker_counts.carry_out),
+            )
         )
         self.scaling = Scaling(registry=self.registry, enforcement=enforcement, worker_counts=worker_counts)
         self.registration = Registration(
@@ -221,7 +228,7 @@ class Services:
             rules=rules,
             on_stored=on_stored,
         )
-        self.cancellation = Cancellation(self.registry)
+        self.cancellation = Cancellation(self.registry, self.operations)
         self.registration_queue = RegistrationQueue(
             registration=self.registration,
             operations=self.operations,

@@ -7,7 +7,6 @@ import signal
 import socket
 import struct
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +34,8 @@ from tests.support.uploading import (
     uploads_under_way,
 )
 
-TIMEOUT_S = 2
+#: Long enough for sixteen clients to begin, and others to be answered, on a busy machine.
+TIMEOUT_S = 5
 MAX_UPLOADS = 16
 LIMIT_BYTES = 1024 * 1024
 
@@ -86,7 +86,7 @@ def test_as_many_slow_clients_as_allowed_hold_up_nobody_but_uploads(service: Ser
         assert "As many uploads as allowed are under way" in _message(one_more, 503)
         assert int(one_more.headers["retry-after"]) > 0
         for path in ("ping", "workflows", "archives"):
-            assert requests.get(f"{service.management}/{path}", timeout=TIMEOUT_S).status_code == 200
+            assert requests.get(f"{service.management}/{path}", timeout=10).status_code == 200
         assert len(uploads_under_way(service)) == MAX_UPLOADS  # They were, and those were answered all the same.
         for client in slow:
             assert f"within {TIMEOUT_S} s" in _message(read_answer(client, "PUT"), 408)
@@ -167,12 +167,10 @@ def test_what_follows_a_body_is_no_request(service: Service, archive: bytes, mor
     ],
 )
 def test_chunks_that_are_not_http_are_refused(service: Service, body: bytes) -> None:
-    """At once, and with what is wrong."""
+    """With what is wrong, and not only when their time is over, which would be a 408."""
     with nothing_left(service):
-        began = time.monotonic()
         message = _message(upload(service, head(CHUNKED), body), 400)
         assert message.startswith("The body is not valid HTTP: ")
-        assert time.monotonic() - began < TIMEOUT_S
 
 
 @pytest.mark.parametrize(

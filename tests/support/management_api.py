@@ -31,6 +31,7 @@ from wfmgmt.control.messages import (
     VersionFigures,
     WorkflowReport,
 )
+from wfmgmt.domain.operations import OperationKind, OperationState
 from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.errors import RuntimeDown, RuntimeUnavailable, ShuttingDown
 from wfmgmt.management import Services
@@ -160,11 +161,19 @@ class ManagementApi:
         client: Sends requests.
         runtime: The runtime.
         services: The services.
+        ended: Kind and state of the operations that were counted as ended.
         database: The file of the database.
     """
 
-    def __init__(self, client: FlaskClient, runtime: FakeRuntime, services: Services) -> None:
+    def __init__(
+        self,
+        client: FlaskClient,
+        runtime: FakeRuntime,
+        services: Services,
+        ended: Sequence[tuple[OperationKind, OperationState]],
+    ) -> None:
         self.client = client
+        self.ended = ended
         self.runtime = runtime
         self.services = services
         self.database = Path(services.settings.database)
@@ -276,8 +285,11 @@ def management_api(folder: Path, *, like: FakeRuntime | None = None, **more: Any
     if like is not None:
         runtime.resume(like)
     settings = Settings.load({}, instance=folder, max_audited_failures=1000, web_workers=1, **more)
-    services = Services(settings, runtime=runtime)
+    ended: list[tuple[OperationKind, OperationState]] = []
+    services = Services(
+        settings, runtime=runtime, on_operation_ended=lambda kind, state, _: ended.append((kind, state))
+    )
     try:
-        yield ManagementApi(make_application(services).test_client(), runtime, services)
+        yield ManagementApi(make_application(services).test_client(), runtime, services, ended)
     finally:
         services.registry.close()

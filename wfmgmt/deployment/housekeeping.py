@@ -199,7 +199,10 @@ class Housekeeping:
         self._operation_duties = Duties(
             Duty(name="progress", work=services.operations.write_progress, interval_s=PROGRESS_INTERVAL_S),
             Duty(name="dispatch", work=services.registration_queue.dispatch, interval_s=WATCH_INTERVAL_S),
-            Duty(name="dispatch-changes", work=services.change_queue.dispatch, interval_s=WATCH_INTERVAL_S),
+            *(
+                Duty(name=f"dispatch-{queue.kinds[0]}", work=queue.dispatch, interval_s=WATCH_INTERVAL_S)
+                for queue in services.change_queues
+            ),
             on_failure=on_failure,
         )
         self._elected_duties = Duties(
@@ -261,7 +264,8 @@ class Housekeeping:
         """Let operations that nobody waits for begin again in another web worker; requests are all answered."""
         self._services.long_requests.stop()
         self._services.registration_queue.stop()
-        self._services.change_queue.stop()
+        for queue in self._services.change_queues:
+            queue.stop()
 
     def end(self) -> None:
         """End the threads, letting another web worker take over."""

@@ -9,6 +9,7 @@ from wfmgmt.errors import OperationDone, OperationNotFound
 from wfmgmt.registry.reading import Reader
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.changes import Change
+from wfmgmt.services.operations import Operations
 from wfmgmt.services.worker_counts import TakingBack
 
 
@@ -17,10 +18,12 @@ class Cancellation:
 
     Args:
         registry: The registry.
+        operations: Records and counts them.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, operations: Operations) -> None:
         self._registry = registry
+        self._operations = operations
 
     def cancel(self, uid: str, change: Change) -> Operation:
         """Record that an operation is to end: at once if it waits, else as if it had failed, within a second or two.
@@ -36,7 +39,7 @@ class Cancellation:
         with self._registry.write() as writer:
             operation = _unfinished(writer, uid, change)
             if operation.cancelled_by is None:
-                writer.operations.cancel(operation, change.origin.actor)
+                self._operations.cancel(writer, operation, change.origin.actor)
                 undone = _undone(writer, operation)
                 if undone is not None:
                     undone.write(writer, operation, actor=change.origin.actor)

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Sequence
 
 from wfmgmt.domain.operations import Operation, OperationKind
 from wfmgmt.errors import WfmgmtError
@@ -28,7 +28,7 @@ class OperationQueue:
         size: Operations that this process carries out at a time.
     """
 
-    kinds: Collection[OperationKind] = ()
+    kinds: Sequence[OperationKind] = ()
 
     def __init__(self, *, operations: Operations, long_requests: LongRequests, size: int) -> None:
         self._operations = operations

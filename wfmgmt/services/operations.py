@@ -295,6 +295,12 @@ class Operations:
         if found is not None and found.state is OperationState.QUEUED:  # Else the thread that follows it counts it.
             self._count_end(found, OperationState.SUCCEEDED)
 
+    def cancel(self, writer: Writer, operation: Operation, actor: str) -> None:
+        """Record that somebody wants an operation to end, which it does at once if it waits."""
+        writer.operations.cancel(operation, actor)
+        if operation.state is OperationState.QUEUED:  # Else the thread that carries it out counts it.
+            self._count_end(operation, OperationState.CANCELLED)
+
     def _count_end(self, operation: Operation, state: OperationState | None) -> None:
         """Count how an operation ended that this process does not carry out; None when it begins again."""
         if state is None:

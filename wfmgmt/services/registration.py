@@ -19,6 +19,7 @@ from wfmgmt.domain.traffic import table_json
 from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.errors import (
     InsufficientStorage,
+    RegistryUnavailable,
     RuntimeUnavailable,
     ShuttingDown,
     TooManyRegistrations,
@@ -339,12 +340,11 @@ class Registration:
         """Have the runtime serve what is registered now; it would find out by itself a little later."""
         try:
             self._runtime.on_registered(target.uid)
-        except RuntimeUnavailable as error:
+            if registered.is_further and registered.is_default:
+                with self._registry.read() as reader:
+                    workflow = reader.target(target.workflow)
+                if workflow is not None:
+                    self._enforcement.pursue(workflow, registered.revision, wait_s=REACH_S)
+        except (RuntimeUnavailable, RegistryUnavailable) as error:
             extra = {"workflow": target.workflow}
             _log.warning("the runtime could not be notified of the registration: %s", error, extra=extra)
-            return
-        if registered.is_further and registered.is_default:
-            with self._registry.read() as reader:
-                workflow = reader.target(target.workflow)
-            if workflow is not None:
-                self._enforcement.pursue(workflow, registered.revision, wait_s=REACH_S)

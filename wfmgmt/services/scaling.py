@@ -149,13 +149,42 @@ class Scaling:
                 is_changed=bool(found.settings),
                 min_workers=found.min_workers,
                 is_awaited=wait_s is not None,
-                operation=_operation(writer, found, order, wait_s or 0.0),
+                operation=self._operation(writer, found, order, wait_s or 0.0),
             )
             order.change.on_made(writer, scaled)
         report = self._enforcement.pursue(found.target, scaled.revision, wait_s=wait_s or 0.0)
         if report.reached and scaled.operation and scaled.is_awaited:
             self._worker_counts.on_reached(scaled.operation)
+        if not report.reached and not scaled.operation and order.has_counts and not found.settings:
+            # They hold already, but the operation that was to bring them into force has failed.
+            with self._registry.write() as writer:
+                scaled = replace(scaled, operation=self._follow(writer, found, order, found.nodes, wait_s or 0.0))
         return replace(scaled, is_reached=report.reached, problem=report.problem)
+
+    def _operation(self, writer: Writer, found: "_Found", order: "_Order", wait_s: float) -> str:
+        """Return the operation that brings worker counts into force: a new one if they differ, else one at work."""
+        differ = frozenset(
+            node
+            for node, settings in found.settings.items()
+            if not set(WORKER_COUNTS).isdisjoint(differing(found.now[node], settings))
+        )
+        if differ:
+            return self._follow(writer, found, order, differ, wait_s)
+        if not order.has_counts or found.settings:
+            return ""
+        at_work = writer.operations.scaling(order.name, found.request.version)
+        return next((each.uid for each in at_work if not found.nodes.isdisjoint(each.request["after"])), "")
+
+    def _follow(self, writer: Writer, found: "_Found", order: "_Order", nodes: frozenset[str], wait_s: float) -> str:
+        """Record the operation that brings the worker counts of nodes into force."""
+        change = CountChange(
+            uid=found.request.uid,
+            revision=writer.revision(order.name) or 0,
+            wait_s=max(wait_s, found.request.startup_timeout_s),
+            before={node: counts(found.now[node]) for node in nodes},
+            after={node: counts(found.settings.get(node, found.now[node])) for node in nodes},
+        )
+        return self._worker_counts.accept(writer, change, order.name, found.request.version, order.change)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,27 +305,6 @@ def _changed(node: Node, values: Mapping[str, int]) -> NodeSettings:
     if settings.max_workers < settings.min_workers:
         raise BadRequest("max_worker cannot be less than min_worker.")
     return settings
-
-
-def _operation(writer: Writer, found: _Found, order: _Order, wait_s: float) -> str:
-    """Return the operation that brings worker counts into force: a new one if they differ, else one that is at work."""
-    name, version = order.name, found.request.version
-    differ = {
-        node: settings
-        for node, settings in found.settings.items()
-        if not set(WORKER_COUNTS).isdisjoint(differing(found.now[node], settings))
-    }
-    if not differ:
-        at_work = writer.operations.scaling(name, version) if order.has_counts and not found.settings else []
-        return next((each.uid for each in at_work if not found.nodes.isdisjoint(each.request["after"])), "")
-    change = CountChange(
-        uid=found.request.uid,
-        revision=writer.revision(name) or 0,
-        wait_s=max(wait_s, found.request.startup_timeout_s),
-        before={node: counts(found.now[node]) for node in differ},
-        after={node: counts(settings) for node, settings in differ.items()},
-    )
-    return change.accept(writer, name, version, order.change)
 
 
 def _write(writer: Writer, found: _Found, order: _Order) -> None:

@@ -198,7 +198,7 @@ class Uploads:
         raise ArchiveExists(file.store, file.name)
 
     def attach(self, uploads: Sequence[Upload], held: ExitStack) -> Attachments:
-        """Return archives as what a registration takes along, and count them.
+        """Return archives as what a registration takes along.
 
         Args:
             uploads: What has arrived.
@@ -207,7 +207,6 @@ class Uploads:
         by_store: dict[str, dict[str, Path]] = {kind.value: {} for kind in ArchiveKind}
         for upload in uploads:
             by_store[upload.file.store][upload.file.name] = upload.file.part
-            self._on_stored(upload.file.store, upload.file.size_bytes)
         staged = {store: self._folders.named(store).with_staged(files) for store, files in by_store.items()}
         return Attachments(folders=StoreFolders(**staged), held=held)
 

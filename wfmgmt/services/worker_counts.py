@@ -1,5 +1,6 @@
 """Changes of worker counts as operations: how they come into force, and how they are taken back."""
 
+import logging
 import time
 import uuid
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from wfmgmt.domain.operations import NewOperation, NodeProgress, Operation, Oper
 from wfmgmt.domain.plans import Change as FieldChange
 from wfmgmt.domain.plans import changes
 from wfmgmt.domain.workflow import NodeSettings
-from wfmgmt.errors import ShuttingDown, VersionNotFound, WorkflowNotFound
+from wfmgmt.errors import ShuttingDown, VersionNotFound, WfmgmtError, WorkflowNotFound
 from wfmgmt.registry.reading import Reader
 from wfmgmt.registry.registry import Registry
 from wfmgmt.registry.writing import Writer
@@ -19,6 +20,8 @@ from wfmgmt.services.enforcement import MOMENT_S, Enforcement, not_in_force
 from wfmgmt.services.long_requests import LongRequests
 from wfmgmt.services.operations import Operations
 from wfmgmt.services.tracking import RunningOperation
+
+_log = logging.getLogger("wfmgmt.operations")
 
 #: Settings that take a while to come into force.
 WORKER_COUNTS = ("min_workers", "max_workers")
@@ -48,24 +51,6 @@ class CountChange:
     def of_operation(cls, operation: Operation) -> Self:
         """Return the change that an operation brings into force."""
         return cls(**{name: operation.request[name] for name in cls.__slots__})
-
-    def accept(self, writer: Writer, workflow: str, version: str, change: Change) -> str:
-        """Record the operation that brings it into force, in place of earlier ones on the same nodes; return that."""
-        for earlier in writer.operations.scaling(workflow, version):
-            if not self.after.keys().isdisjoint(earlier.request["after"]):
-                writer.operations.cancel(earlier, change.origin.actor)
-        new = NewOperation(
-            uid=uuid.uuid4().hex,
-            key=None,
-            kind=OperationKind.SCALE,
-            workflow=workflow,
-            version=version,
-            url="",
-            request={name: getattr(self, name) for name in self.__slots__} | change.stated_reason,
-            origin=change.origin,
-        )
-        writer.operations.begin(new, None)
-        return new.uid
 
 
 def counts(settings: NodeSettings) -> dict[str, int]:
@@ -147,6 +132,28 @@ class WorkerCounts:
         self._enforcement = enforcement
         self._long_requests = long_requests
 
+    def accept(self, writer: Writer, counts: CountChange, workflow: str, version: str, change: Change) -> str:
+        """Record the operation that brings counts into force, and return it.
+
+        It takes the place of earlier ones that are about none but these nodes. One that is about others too goes on:
+        it follows those, and taking it back gives only these their former counts.
+        """
+        for earlier in writer.operations.scaling(workflow, version):
+            if earlier.request["after"].keys() <= counts.after.keys():
+                self._operations.cancel(writer, earlier, change.origin.actor)
+        new = NewOperation(
+            uid=uuid.uuid4().hex,
+            key=None,
+            kind=OperationKind.SCALE,
+            workflow=workflow,
+            version=version,
+            url="",
+            request={name: getattr(counts, name) for name in counts.__slots__} | change.stated_reason,
+            origin=change.origin,
+        )
+        writer.operations.begin(new, None)
+        return new.uid
+
     def carry_out(self, operation: Operation, running: RunningOperation) -> None:
         """Wait until the workers are up that an operation is to start, or gone that it is to end.
 
@@ -172,12 +179,19 @@ class WorkerCounts:
             running.succeed(writer, _result(operation, change))
 
     def on_reached(self, uid: str) -> None:
-        """Record that the counts of an operation are in force, as a client that waits for them has seen first."""
-        operation = self._operations.get(uid)
-        change = CountChange.of_operation(operation)
-        up = change.after if self._enforcement.is_loaded(change.uid) else {}
-        nodes = {name: NodeProgress(ready=each["min_workers"], wanted=each["min_workers"]) for name, each in up.items()}
-        self._operations.succeed(uid, nodes, _result(operation, change))
+        """Record that the counts of an operation are in force, as a client that waits for them has seen first.
+
+        When that cannot be recorded, the thread that follows the operation does it a little later.
+        """
+        try:
+            operation = self._operations.get(uid)
+            change = CountChange.of_operation(operation)
+            up = change.after if self._enforcement.is_loaded(change.uid) else {}
+            wanted = {name: each["min_workers"] for name, each in up.items()}
+            nodes = {name: NodeProgress(ready=count, wanted=count) for name, count in wanted.items()}
+            self._operations.succeed(uid, nodes, _result(operation, change))
+        except WfmgmtError as error:
+            _log.warning("could not record the end of operation %s yet: %s", uid, error)
 
     def _is_reached(self, operation: Operation, change: CountChange, *, is_last: bool) -> bool:
         with self._registry.read() as reader:

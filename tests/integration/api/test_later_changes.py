@@ -3,13 +3,17 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.management_api import ManagementApi, loading, management_api
+from tests.support.factories import make_war
+from tests.support.management_api import ManagementApi, loading, make_instance, management_api
 from tests.support.service import wait_until
-from wfmgmt.errors import OperationCancelled
+from wfmgmt.control.messages import ReachReport
+from wfmgmt.domain.operations import OperationKind, OperationState
+from wfmgmt.errors import OperationCancelled, RegistryUnavailable
 
 SET_DEFAULT = "PUT /workflows/seq/2.0/set-default"
 SCALE = "PUT /workflows/seq?min_worker=2&max_worker=4"
@@ -41,7 +45,8 @@ def done(api: ManagementApi, path: str) -> dict[str, Any]:
     """Have the service carry out what waits, and return an operation once it is done."""
 
     def look() -> dict[str, Any] | None:
-        api.services.change_queue.dispatch()
+        for queue in api.services.change_queues:
+            queue.dispatch()
         api.services.operations.write_progress()
         found = operation(api, path)
         return found if found["done"] else None
@@ -237,6 +242,76 @@ def test_workers_that_do_not_come_up_are_why_it_fails(seq: ManagementApi) -> Non
     assert (ended["state"], ended["error"]["code"]) == ("failed", 503)
     assert "will come into force by itself; not yet: version 1.0: m1: 1 of 2" in ended["error"]["message"]
     assert settings(seq) == (2, 4)
+    again = seq.send(SCALE, 202)
+    assert (again["changed"], again["status"]) == (False, "Processing worker updates...")
+    waited = seq.send(f"{SCALE}&synchronous=true&timeout=1", 206)
+    assert (waited["operation"], waited["problem"]) == (again["operation"], seq.runtime.problem)
+    seq.runtime.problem = ""
+    assert done(seq, again["operation"])["state"] == "succeeded"
+
+
+def test_counts_that_are_in_force_are_so_whatever_cannot_be_recorded(
+    seq: ManagementApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The change is made and answered; the thread that follows the operation ends it a little later."""
+    with monkeypatch.context() as broken:
+        broken.setattr(seq.services.operations, "succeed", _unavailable)
+        assert seq.send(f"{SCALE}&synchronous=true")["status"] == "Workers scaled to 2 for workflow: seq"
+    assert seq.events()[2:] == [("scale", "succeeded")]
+    (found,) = seq.send("GET /operations?limit=1")["operations"]
+    assert done(seq, f"/operations/{found['id']}")["state"] == "succeeded"
+
+
+def test_registration_is_made_whatever_cannot_be_read_after_it(
+    seq: ManagementApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runtime finds out by itself."""
+    monkeypatch.setattr(
+        seq.runtime, "on_registered", lambda _: monkeypatch.setattr(seq.services.registry, "read", _unavailable)
+    )
+    answer = seq.send("POST /workflows", json={"url": "seq.war", "version": "3.0", "set_default": True})
+    assert answer["default"] is True
+    assert seq.events()[2:] == [("register-version", "succeeded")]
+
+
+def _unavailable(*_: object) -> None:
+    raise RegistryUnavailable("The registry cannot be reached.")
+
+
+def test_scaling_that_hangs_holds_no_release_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each kind has threads of its own."""
+    with management_api(make_instance(tmp_path / "instance"), operations=1) as api:
+        api.register("1.0")
+        api.register("2.0")
+        park(api)
+        api.send("POST /workflows?url=fun.war")
+        ((hanging,),) = api.query("SELECT uid FROM workflow WHERE name = 'fun'")
+        reach = api.runtime.reach
+
+        def reach_others(uid: str, revision: int, wait_s: float, **more: Any) -> ReachReport:
+            is_hanging = uid == hanging
+            return ReachReport(revision=0, reached=False) if is_hanging else reach(uid, revision, wait_s, **more)
+
+        with monkeypatch.context() as held:
+            held.setattr(api.runtime, "reach", reach_others)
+            scaling = api.send("PUT /workflows/fun/nodes/pre_processing?max_worker=2", 202)["operation"]
+            release = api.send(f"{SET_DEFAULT}?synchronous=false", 202)["operation"]
+            assert done(api, release)["state"] == "succeeded"
+            wait_until(lambda: operation(api, scaling)["state"] == "running", what="the scaling")
+        assert done(api, scaling)["state"] == "succeeded"
+
+
+def test_counts_of_one_node_end_no_operation_about_others(seq: ManagementApi) -> None:
+    """That goes on, and cancelling it gives only these their former counts back."""
+    store = seq.services.settings.workflow_store
+    make_war(store, name="two", spec="models: {a: {url: m1.mar}, b: {url: m1.mar}}\ndag: {a: [b]}\n", handler=None)
+    seq.send("POST /workflows?url=two.war")
+    both = seq.send("PUT /workflows/two?max_worker=5", 202)["operation"]
+    one = seq.send("PUT /workflows/two/nodes/a?max_worker=3", 202)["operation"]
+    assert [operation(seq, path)["state"] for path in (both, one)] == ["queued"] * 2
+    seq.send(f"POST {both}/cancel", 202)
+    assert [node["maxWorkers"] for node in seq.describe("two")["nodes"]] == [3, 1]
+    assert done(seq, one)["state"] == "succeeded"
 
 
 def test_same_counts_again_have_the_operation_that_is_at_work(seq: ManagementApi) -> None:
@@ -257,6 +332,7 @@ def test_other_counts_take_the_place_of_those_that_are_not_there_yet(seq: Manage
     other = seq.send("PUT /workflows/seq/nodes/pre_processing?max_worker=2", 202)["operation"]
     second = seq.send("PUT /workflows/seq?min_worker=1&max_worker=3", 202)["operation"]
     assert operation(seq, first)["state"] == "cancelled"
+    assert seq.ended[2:] == [(OperationKind.SCALE, OperationState.CANCELLED)]
     assert [done(seq, path)["state"] for path in (other, second)] == ["succeeded"] * 2
     assert settings(seq) == (1, 3)
 
@@ -286,7 +362,8 @@ def test_cancelled_scaling_gives_the_former_counts_back(seq: ManagementApi) -> N
 def test_scaling_under_way_is_cancelled_before_it_can_succeed(seq: ManagementApi) -> None:
     """By the process that follows it."""
     path = seq.send(SCALE, 202)["operation"]
-    queue, operations = seq.services.change_queue, seq.services.operations
+    _releases, queue = seq.services.change_queues
+    operations = seq.services.operations
     with pytest.raises(OperationCancelled), operations.run_next(queue.kinds, queue.may_take) as taken:
         assert taken is not None
         seq.send(f"POST {path}/cancel", 202)
