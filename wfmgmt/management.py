@@ -44,6 +44,7 @@ from wfmgmt.services.removal import Removal
 from wfmgmt.services.scaling import Scaling
 from wfmgmt.services.sessions import Sessions
 from wfmgmt.services.store_files import StoreFiles
+from wfmgmt.services.store_watch import StoreWatch
 from wfmgmt.services.tokens import Tokens
 from wfmgmt.services.uploads import UploadCounter, Uploads
 from wfmgmt.services.worker_counts import WorkerCounts
@@ -243,4 +244,12 @@ class Services:
             queue=self.registration_queue,
             wanted=settings.load_at_start,
             marker=self.start_marker,
+        )
+        self.store_watch = StoreWatch(
+            registry=self.registry,
+            folders=self.folders,
+            archives=self.archive_store,
+            queue=self.registration_queue,
+            limits=settings.limits,
+            record=settings.run_folder / "store-watch.json",
         )

@@ -208,6 +208,11 @@ class Housekeeping:
         self._elected_duties = Duties(
             Duty(name="recovery", work=self._recover, interval_s=TIDY_INTERVAL_S),
             Duty(name="load-at-start", work=services.load_at_start.run, interval_s=TIDY_INTERVAL_S),
+            *(
+                [Duty(name="store-watch", work=services.store_watch.run, interval_s=TIDY_INTERVAL_S)]
+                if services.settings.watch_store
+                else []
+            ),
             Duty(name="heartbeat", work=beat, interval_s=BEAT_INTERVAL_S),
             Duty(name="checkpoint", work=services.registry.checkpoint, interval_s=TIDY_INTERVAL_S),
             Duty(name="sweep", work=self._sweep, interval_s=SWEEP_INTERVAL_S),

@@ -120,6 +120,7 @@ class Settings(BaseModel):
     archive_ratio: int = Field(default=200, ge=1)
     dag_nodes: int = Field(default=1000, ge=1)
     load_at_start: Annotated[tuple[str, ...], BeforeValidator(read_archives)] = ()
+    watch_store: bool = False
     operations: int = Field(default=4, ge=1, le=256)
     operations_kept: int = Field(default=10_000, ge=1, le=1_000_000)
     keep_archives: Literal["all", "unpacked"] = "all"
