@@ -32,8 +32,11 @@ from wfmgmt.http.browser_guard import BrowserGuard
 from wfmgmt.management import Services
 from wfmgmt.settings import Settings, settings_in_force
 from wfmgmt.web.blueprint import web_blueprint
+from wfmgmt.web.changes import add_change_pages
 from wfmgmt.web.operations import add_operation_pages
+from wfmgmt.web.registering import add_register_page
 from wfmgmt.web.sign_in import session_caller
+from wfmgmt.web.submissions import Submissions
 from wfmgmt.web.workflow import add_workflow_pages
 from wfmgmt.web.workflows import add_workflows_page
 
@@ -102,13 +105,29 @@ def make_application(services: Services) -> Flask:
         operations=services.operations,
         audit_trail=services.audit_trail,
     )
-    add_operation_pages(pages, operations=services.operations)
+    submissions = Submissions(pages, failures=services.failures)
+    add_operation_pages(pages, submissions, operations=services.operations, cancellation=services.cancellation)
+    add_change_pages(
+        pages,
+        submissions,
+        inspection=services.inspection,
+        releases=services.releases,
+        scaling=services.scaling,
+        removal=services.removal,
+    )
+    add_register_page(
+        pages,
+        submissions,
+        registration=services.registration,
+        queue=services.registration_queue,
+        archives=services.archive_store,
+    )
     app.register_blueprint(pages)
     guard_routes(
         app,
         access=services.access,
         has_open_metrics=settings.open_metrics,
-        actions=writes.actions,
+        actions={**writes.actions, **submissions.actions},
         failures=services.failures,
         session=partial(session_caller, services.sessions),
     )

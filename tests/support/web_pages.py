@@ -61,11 +61,15 @@ class Browser:
     Args:
         application: The application.
         secrets: Tokens by the names by which one signs in here.
+
+    Attributes:
+        client: Sends requests.
+        secrets: The tokens.
     """
 
     def __init__(self, application: Flask, secrets: Mapping[str, str]) -> None:
         self.client = application.test_client()
-        self._secrets = secrets
+        self.secrets = secrets
 
     def open(self, path: str, expected: int = 200) -> Page:
         """Return the page of a path, which has that status."""
@@ -80,4 +84,4 @@ class Browser:
     def sign_in(self, name: str) -> TestResponse:
         """Sign in with a token."""
         fields = self.open("/ui/login").forms["/ui/login"]
-        return self.send("/ui/login", {**fields, "token": self._secrets[name]})
+        return self.send("/ui/login", {**fields, "token": self.secrets[name]})

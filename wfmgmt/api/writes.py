@@ -207,21 +207,27 @@ class Writes:
         return Call(change=change, parameters=parameters, wanted=wanted, files=files)
 
     def _record(self, write: _Write, asked_by: Origin, error: WfmgmtError) -> None:
-        """Record a refused change."""
-        if isinstance(error, _NOT_BEGUN + _NO_REFUSALS):
-            return
-        name = write.names.get("name", "")
-        event = AuditEvent(
-            origin=asked_by,
-            action=write.rule.action,
-            workflow=name if is_workflow_name(name) else "",  # Others no workflow has, and not every database takes.
-            outcome=AuditOutcome.FAILED,
-            detail={
-                **{name: value for name, value in write.names.items() if name != "name"},
-                "error": {"type": type(error).__name__, "message": str(error)},
-            },
-        )
-        self._failures.record(event, error)
+        record_refusal(self._failures, write.rule.action, write.names, asked_by, error)
+
+
+def record_refusal(
+    failures: FailedChanges, action: AuditAction, names: Mapping[str, str], asked_by: Origin, error: WfmgmtError
+) -> None:
+    """Record a change that was refused; `names` are those in its path, or that would be."""
+    if isinstance(error, _NOT_BEGUN + _NO_REFUSALS):
+        return
+    name = names.get("name", "")
+    event = AuditEvent(
+        origin=asked_by,
+        action=action,
+        workflow=name if is_workflow_name(name) else "",  # Others no workflow has, and not every database takes.
+        outcome=AuditOutcome.FAILED,
+        detail={
+            **{name: value for name, value in names.items() if name != "name"},
+            "error": {"type": type(error).__name__, "message": str(error)},
+        },
+    )
+    failures.record(event, error)
 
 
 def _receipted(answer: Answer, receipt: Receipt | None) -> Answer:

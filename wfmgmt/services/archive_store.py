@@ -109,6 +109,11 @@ class ArchiveStore:
         listed = [self._stored(kind, path, uses[kind][path.name], deadline) for kind, path in page]
         return [each for each in listed if each is not None], len(found) > limit
 
+    def names(self, kind: ArchiveKind, *, limit: int) -> list[str]:
+        """Return the names of the first archives of a store."""
+        found = self._found((kind, name) for name in self._folders.named(kind).names())
+        return [path.name for _, path in islice(found, limit)]
+
     def _found(self, names: Iterable[tuple[ArchiveKind, str]]) -> Iterator[tuple[ArchiveKind, Path]]:
         """Yield those that are regular files, looking at no more than are wanted."""
         for kind, name in names:

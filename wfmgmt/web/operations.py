@@ -5,9 +5,12 @@ from flask import Blueprint, Response, request
 from wfmgmt.api.access import caller
 from wfmgmt.api.operations import check_uid
 from wfmgmt.api.parameters import Schemas, query_parameters
+from wfmgmt.api.write_rules import CANCEL
 from wfmgmt.domain.operations import OperationState
+from wfmgmt.services.cancellation import Cancellation
 from wfmgmt.services.operations import Operations
 from wfmgmt.web.rendering import is_fragment, page
+from wfmgmt.web.submissions import Form, Submission, Submissions, operation_page
 
 LINES = 50
 _QUERY: Schemas = {
@@ -16,7 +19,9 @@ _QUERY: Schemas = {
 }
 
 
-def add_operation_pages(blueprint: Blueprint, *, operations: Operations) -> None:
+def add_operation_pages(
+    blueprint: Blueprint, submissions: Submissions, *, operations: Operations, cancellation: Cancellation
+) -> None:
     """Add the routes to a blueprint."""
 
     @blueprint.get("/ui/operations")
@@ -48,3 +53,15 @@ def add_operation_pages(blueprint: Blueprint, *, operations: Operations) -> None
         check_uid(uid)
         operation = operations.get(uid, scope=caller().scope, actor=caller().actor)
         return page("operation_live.html" if is_fragment() else "operation.html", operation=operation)
+
+    def read_cancel(form: Form, uid: str) -> Submission:
+        del form
+        check_uid(uid)
+        return Submission(
+            method="POST",
+            path=f"/operations/{uid}/cancel",
+            act=lambda change: cancellation.cancel(uid, change),
+            following=lambda _: operation_page(uid),
+        )
+
+    submissions.add("/ui/operations/<uid>/cancel", CANCEL, read_cancel, back="/ui/operations", is_planned=False)

@@ -104,7 +104,16 @@ MANAGEMENT = {
     "GET /ui/{unknown}": (OPEN, SAME),
     "GET /ui/static/{file}": (OPEN, SAME),
     "GET /ui/login": (OPEN, SAME),
+    "GET /ui/change/{name}": (OPERATE, HIDDEN),
+    **{
+        f"POST /ui/change/{{name}}/{kind}": (OPERATE, HIDDEN)
+        for kind in ("rollback", "rollout", "scale", "set-default", "traffic")
+    },
+    "POST /ui/change/{name}/unregister": (REGISTER, HIDDEN),
     "GET /ui/operations": (READ, SAME),
+    "POST /ui/operations/{uid}/cancel": (OPERATE, SAME),
+    "GET /ui/register": (REGISTER, SAME),
+    "POST /ui/register": (REGISTER, SAME),
     "GET /ui/operations/{uid}": (READ, SAME),
     "GET /ui/workflows": (READ, SAME),
     f"GET /ui{SEQ}": (READ, HIDDEN),
