@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 
 from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
@@ -92,7 +93,7 @@ def _caller(request: web.Request, *, is_open: bool) -> Caller:
     """
     tokens = request.app[_RUNTIME].tokens
     try:
-        return tokens.caller(request.headers.getall("Authorization", ()), client_of(request))
+        return tokens.caller(request.headers.getall("Authorization", ()), partial(client_of, request))
     except (CredentialsRefused, TooManyFailedLogins):
         if is_open:
             return tokens.anonymous

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from wfmgmt.backoff import Backoff
@@ -18,6 +18,8 @@ _log = logging.getLogger("wfmgmt.inference")
 
 #: How often it is looked whether tokens have changed, how often they are read in any case, and pauses after failures.
 LOOK_S, READ_S, MAX_PAUSE_S = 0.5, 60.0, 5.0
+#: Headers whose tokens are remembered; one token can be shown in more than one way.
+_MAX_SHOWN = 1000
 
 
 class TokenView(Protocol):
@@ -85,16 +87,18 @@ class InferenceTokens:
         self.has_open_metrics = has_open_metrics
         self._clock = clock
         self._accepted: dict[str, _Accepted] | None = None
+        #: What was shown since tokens were read: each request of a client shows the same, and a digest takes a while.
+        self._shown: dict[str, _Accepted] = {}
         self._has_tokens = True
         self._read_change, self._read_at = -1, 0.0
         self._used: set[int] = set()
 
-    def caller(self, authorizations: Sequence[str], address: str) -> Caller:
+    def caller(self, authorizations: Sequence[str], address: Callable[[], str]) -> Caller:
         """Return who a request comes from.
 
         Args:
             authorizations: The values of its headers `Authorization`.
-            address: Where it comes from.
+            address: Gives where it comes from, which only refusals need.
 
         Raises:
             CredentialsRefused: What it shows is no token that is accepted.
@@ -105,13 +109,21 @@ class InferenceTokens:
             return self.anonymous
         if self._accepted is None:
             raise RegistryUnavailable("The tokens could not be read yet; try again later.")
-        shown = shown_token(",".join(authorizations))
-        found = None if shown is None else self._accepted.get(token_sha256(shown))
+        authorization = ",".join(authorizations)
+        found = self._shown.get(authorization) or self._find(authorization, self._accepted)
         if found is None or found.until <= self._clock():
-            self._failed.record(address)
+            self._failed.record(address())
             raise CredentialsRefused
         self._used.add(found.id)
         return found.caller
+
+    def _find(self, authorization: str, accepted: Mapping[str, _Accepted]) -> _Accepted | None:
+        """Return the token that a header shows, if it is accepted, and remember that."""
+        shown = shown_token(authorization)
+        found = None if shown is None else accepted.get(token_sha256(shown))
+        if found is not None and len(self._shown) < _MAX_SHOWN:
+            self._shown[authorization] = found
+        return found
 
     @property
     def anonymous(self) -> Caller:
@@ -166,5 +178,6 @@ class InferenceTokens:
             await asyncio.to_thread(self._view.record_uses, list(used))
         tokens, has_tokens = await asyncio.to_thread(self._view.tokens)
         self._accepted = {token.sha256: _Accepted(token.caller, token.id, token.expires_at_s) for token in tokens}
+        self._shown = {}
         self._has_tokens = has_tokens
         self._read_change, self._read_at = change, self._clock()

@@ -42,9 +42,9 @@ def test_token_counts_once_it_has_been_read() -> None:
     registry.accepted = [make_token("ci", SECRET, role=Role.PREDICT)]
     tokens = tokens_of(registry)
     with pytest.raises(RegistryUnavailable):
-        tokens.caller(SHOWN, "")
+        tokens.caller(SHOWN, str)
     asyncio.run(tokens.look())
-    caller = tokens.caller(SHOWN, "")
+    caller = tokens.caller(SHOWN, str)
     assert (caller.actor, caller.role) == ("token:ci", Role.PREDICT)
     tokens.check(caller, Role.PREDICT)
     with pytest.raises(Forbidden, match=r"token:ci has the role predict, which is not enough; it takes view\."):
@@ -59,11 +59,11 @@ def test_revoked_token_is_refused_after_the_next_look() -> None:
     asyncio.run(tokens.look())
     registry.accepted = []
     asyncio.run(tokens.look())
-    tokens.caller(SHOWN, "")
+    tokens.caller(SHOWN, str)
     registry.change += 1
     asyncio.run(tokens.look())
     with pytest.raises(CredentialsRefused):
-        tokens.caller(SHOWN, "")
+        tokens.caller(SHOWN, str)
 
 
 def test_tokens_are_read_again_now_and_then() -> None:
@@ -82,10 +82,25 @@ def test_token_expires_without_a_look() -> None:
     registry.accepted = [make_token("ci", SECRET, expires_at="2027-01-15T08:00:10.000000Z")]
     tokens = tokens_of(registry, clock)
     asyncio.run(tokens.look())
-    tokens.caller(SHOWN, "")
+    tokens.caller(SHOWN, str)
     clock.now = NOW + 10
     with pytest.raises(CredentialsRefused):
-        tokens.caller(SHOWN, "")
+        tokens.caller(SHOWN, str)
+
+
+def test_token_may_be_shown_in_many_ways() -> None:
+    """More than are remembered; each is refused once the token is revoked."""
+    registry = FakeRegistry()
+    registry.accepted = [make_token("ci", SECRET)]
+    tokens = tokens_of(registry)
+    asyncio.run(tokens.look())
+    shown = [[f"bearer {' ' * number}{SECRET}"] for number in range(1100)]
+    assert all(tokens.caller(each, str).is_known for each in shown * 2)
+    registry.accepted, registry.change = [], 1
+    asyncio.run(tokens.look())
+    for each in shown[0], shown[-1]:
+        with pytest.raises(CredentialsRefused):
+            tokens.caller(each, str)
 
 
 def test_use_of_a_token_is_recorded_later() -> None:
@@ -95,7 +110,7 @@ def test_use_of_a_token_is_recorded_later() -> None:
     tokens = tokens_of(registry, clock)
     asyncio.run(tokens.look())
     for _ in range(3):
-        tokens.caller(SHOWN, "")
+        tokens.caller(SHOWN, str)
     assert registry.used == []
     clock.now += READ_S
     asyncio.run(tokens.look())
@@ -123,23 +138,23 @@ def test_what_is_no_token_is_refused(shown: list[str]) -> None:
     asyncio.run(tokens.look())
     for _ in range(10):
         with pytest.raises(CredentialsRefused):
-            tokens.caller(shown, "10.0.0.1")
+            tokens.caller(shown, lambda: "10.0.0.1")
     with pytest.raises(TooManyFailedLogins):
-        tokens.caller(shown, "10.0.0.1")
-    assert tokens.caller(SHOWN, "10.0.0.1").is_known
+        tokens.caller(shown, lambda: "10.0.0.1")
+    assert tokens.caller(SHOWN, lambda: "10.0.0.1").is_known
 
 
 def test_everything_is_open_until_there_is_a_token() -> None:
     """And not before that is known."""
     registry = FakeRegistry()
     tokens = tokens_of(registry, until_first_token=True)
-    assert not tokens.caller([], "").may(Role.VIEW)
+    assert not tokens.caller([], str).may(Role.VIEW)
     asyncio.run(tokens.look())
-    assert tokens.caller([], "").may(Role.ADMIN)
+    assert tokens.caller([], str).may(Role.ADMIN)
     registry.accepted, registry.change = [make_token("ci")], 1
     asyncio.run(tokens.look())
     with pytest.raises(CredentialsRefused):
-        tokens.check(tokens.caller([], ""), Role.VIEW)
+        tokens.check(tokens.caller([], str), Role.VIEW)
 
 
 def test_known_tokens_stay_while_the_database_cannot_be_read() -> None:
@@ -150,4 +165,4 @@ def test_known_tokens_stay_while_the_database_cannot_be_read() -> None:
     assert asyncio.run(tokens.try_to_look())
     registry.problem = "down"
     assert not asyncio.run(tokens.try_to_look())
-    assert tokens.caller(SHOWN, "").is_known
+    assert tokens.caller(SHOWN, str).is_known
