@@ -21,6 +21,7 @@ OPERATION: dict[str, Any] = {
     "startedAt": "2026-11-27T06:00:00.000000Z",
     "endedAt": None,
     "cancelledBy": None,
+    "receipt": None,
 }
 LOADING = {
     **OPERATION,

@@ -57,6 +57,7 @@ _OPERATION: dict[str, Any] = {
     "startedAt": {**_MOMENT, "nullable": True},
     "endedAt": {**_MOMENT, "nullable": True},
     "cancelledBy": {**_TEXT, "nullable": True, "description": "Who asked for its end"},
+    "receipt": {**_TEXT, "nullable": True, "description": "Of the last row about it in the audit trail"},
 }
 
 

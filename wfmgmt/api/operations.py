@@ -158,6 +158,7 @@ def operation_json(operation: Operation) -> dict[str, Any]:
         "startedAt": operation.started_at,
         "endedAt": operation.ended_at,
         "cancelledBy": operation.cancelled_by,
+        "receipt": None if operation.receipt is None else str(operation.receipt),
     }
 
 

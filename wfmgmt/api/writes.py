@@ -226,6 +226,7 @@ def record_refusal(
             **{name: value for name, value in names.items() if name != "name"},
             "error": {"type": type(error).__name__, "message": str(error)},
         },
+        operation=error.ended,
     )
     failures.record(event, error)
 

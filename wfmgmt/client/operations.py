@@ -90,6 +90,7 @@ class Operation:
         started_at: When the work began.
         ended_at: When it ended.
         cancelled_by: Who asked for its end, if somebody did.
+        receipt: Of the last row about it in the audit trail, if there is one.
     """
 
     id: str
@@ -109,6 +110,7 @@ class Operation:
     started_at: datetime | None
     ended_at: datetime | None
     cancelled_by: str | None
+    receipt: str | None = None
 
 
 @dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)

@@ -101,6 +101,8 @@ class AuditEvent:
         workflow: Name of the workflow; empty when the request did not get far enough to have one.
         outcome: How it ended.
         detail: Plain JSON values: archive digest, nodes, error.
+        operation: The operation whose end, or change, it records, which gets its receipt; empty when there is none. It
+            is no part of the entry.
     """
 
     origin: Origin
@@ -108,6 +110,7 @@ class AuditEvent:
     workflow: str
     outcome: AuditOutcome
     detail: Mapping[str, Any] = field(default_factory=dict)
+    operation: str = ""
 
 
 def bounded(value: object) -> object:

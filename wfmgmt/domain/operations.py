@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from wfmgmt.domain.access import Scope
-from wfmgmt.domain.audit import Origin
+from wfmgmt.domain.audit import Origin, Receipt
 
 
 class OperationKind(StrEnum):
@@ -169,6 +169,7 @@ class Operation:
         ended_at: When it ended.
         cancelled_by: Who asked for its end; None when nobody did.
         attempts: How often it was begun, if it was accepted for later; stops of the service do not count.
+        receipt: Of the last event about it in the audit trail; None before that.
     """
 
     number: int
@@ -189,6 +190,7 @@ class Operation:
     ended_at: str | None
     cancelled_by: str | None
     attempts: int
+    receipt: Receipt | None
 
     def is_visible(self, scope: Scope, actor: str) -> bool:
         """Return whether it exists for a client: as its workflow does, or its own before that has a name."""

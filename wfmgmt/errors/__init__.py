@@ -58,9 +58,11 @@ class WfmgmtError(Exception):
     Attributes:
         operation: The operation that is at work on what the caller wants, or was last; empty when there is none.
         hint: What else the caller may want to know; None when there is nothing.
+        ended: The operation that ended with it; empty when there is none.
     """
 
     operation = ""
+    ended = ""
     hint: str | None = None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, bindparam, delete, func, insert, or_, select, update
 
 from wfmgmt.domain.access import EVERYTHING, Scope
-from wfmgmt.domain.audit import Origin, bounded, canonical_json
+from wfmgmt.domain.audit import Origin, Receipt, bounded, canonical_json
 from wfmgmt.domain.operations import (
     HOLDER,
     UNFINISHED,
@@ -296,6 +296,10 @@ class OperationWriter(OperationReader):
         self.end(uid, OperationState.SUCCEEDED)
         return found
 
+    def attest(self, uid: str, receipt: Receipt) -> None:
+        """Record the receipt of an event about an operation."""
+        self._connection.execute(update(table).where(_OF_ONE).values(receipt=str(receipt)), {"of": uid})
+
     def take_over(self, *, old_lease: str, new_lease: str) -> None:
         """Give the operation with a lease, if there is one, to another process."""
         self._connection.execute(update(table).where(table.c.lease == old_lease).values(lease=new_lease))
@@ -350,4 +354,5 @@ def _operation(row: Row[Any]) -> Operation:
         ended_at=row.ended_at,
         cancelled_by=row.cancelled_by,
         attempts=row.attempts,
+        receipt=None if row.receipt is None else Receipt.parse(row.receipt),
     )

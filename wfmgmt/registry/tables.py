@@ -247,6 +247,7 @@ operation = Table(
     Column("ended_at", Text),
     Column("cancelled_by", Text),
     Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("receipt", Text),
     CheckConstraint("length(kind) BETWEEN 1 AND 40 AND kind = lower(kind)", name="kind"),
     CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"),
     CheckConstraint("phase IN ('fetching', 'checking', 'loading', 'switching')", name="phase"),

@@ -384,6 +384,8 @@ class Writer(Reader):
         return identity
 
     def record(self, event: AuditEvent) -> None:
-        """Append one audit event."""
+        """Append one audit event, and give its receipt to the operation that it is about."""
         self.receipt = audit.append(self._connection, self._now, event)
+        if event.operation:
+            self.operations.attest(event.operation, self.receipt)
         self.recorded.append(event)

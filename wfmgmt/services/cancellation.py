@@ -97,4 +97,5 @@ def _event(operation: Operation, change: Change, undone: TakingBack | None) -> A
         workflow=operation.workflow,
         outcome=AuditOutcome.SUCCEEDED,
         detail=detail | change.stated_reason,
+        operation=operation.uid,
     )

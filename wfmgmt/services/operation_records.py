@@ -65,6 +65,7 @@ def failure_of(operation: Operation, error: OperationError, *, is_further: bool 
         workflow=operation.workflow,
         outcome=AuditOutcome.FAILED,
         detail={**detail, "error": asdict(error)},
+        operation=operation.uid,
     )
 
 

@@ -27,7 +27,7 @@ from wfmgmt.errors import (
     TooManyRegistrations,
     WfmgmtError,
 )
-from wfmgmt.registry.registry import Registry, timestamp, utc_now
+from wfmgmt.registry.registry import LAST_RECEIPT, Registry, timestamp, utc_now
 from wfmgmt.registry.writing import Writer
 from wfmgmt.services.leases import Leases
 from wfmgmt.services.long_requests import LongRequests
@@ -174,6 +174,8 @@ class Operations:
         try:
             yield
         except Exception as error:
+            if isinstance(error, WfmgmtError):
+                error.ended = running.uid
             if running.is_made:
                 self._end(running, OperationState.SUCCEEDED)
             elif isinstance(error, OperationCancelled):
@@ -286,7 +288,10 @@ class Operations:
         """End the operation with a lease, or let it begin again, in the transaction that has undone what it did."""
         operation = writer.operations.with_lease(lease)
         if operation is not None:
-            self._count_end(operation, end_interrupted(writer, operation))
+            ended = end_interrupted(writer, operation)
+            if ended is not None and writer.receipt is not None:
+                writer.operations.attest(operation.uid, writer.receipt)
+            self._count_end(operation, ended)
 
     def succeed(self, uid: str, nodes: Mapping[str, NodeProgress], result: Mapping[str, Any]) -> None:
         """Record that what an operation waits for is there, as another thread has seen than the one that follows it."""
@@ -356,6 +361,8 @@ class Operations:
                 operation = self.get(uid, scope=scope, actor=actor)
                 is_over = time.monotonic() >= deadline or self._long_requests.is_stopping()
                 if operation.state.is_done or is_over or not may_wait:
+                    if operation.receipt is not None:
+                        LAST_RECEIPT.set(operation.receipt)  # The answer has it, as if the work were done here.
                     return operation
                 time.sleep(WAIT_INTERVAL_S)
 

@@ -86,6 +86,7 @@ class Attempt:
         is_further: Whether the workflow was there before.
         is_recorded: Whether its failure has an event already.
         tracker: How far it is.
+        operation: The operation that it is; empty before there is one.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Attempt:
     is_further: bool = False
     is_recorded: bool = False
     tracker: Tracker = field(default_factory=Tracker)
+    operation: str = ""
 
     def event(self, origin: Origin, error: Exception | None) -> AuditEvent:
         """Return the event of a registration that failed with an error, or succeeded."""
@@ -107,6 +109,7 @@ class Attempt:
             workflow=self.name,
             outcome=AuditOutcome.SUCCEEDED if error is None else AuditOutcome.FAILED,
             detail=detail,
+            operation=self.operation,
         )
 
 

@@ -155,7 +155,7 @@ class Registration:
             ShuttingDown: The server stops; nothing was done, and nothing is recorded of it.
             WfmgmtError: As for `register`.
         """
-        attempt = Attempt(name="", detail={})
+        attempt = Attempt(name="", detail={}, operation=running.uid)
         with self._audited(attempt, request, change):
             self._describe(attempt, request, change)
             return self._register(request, change, attempt, running)
@@ -251,7 +251,7 @@ class Registration:
     def _register(
         self, request: RegistrationRequest, change: Change, attempt: Attempt, running: RunningOperation
     ) -> Registered:
-        attempt.tracker = running.tracker
+        attempt.tracker, attempt.operation = running.tracker, running.uid
         acquisition = self._preparation.acquisition(request.folders(self._folders), running.lease, running.tracker)
         try:
             with running.breakable(self._long_requests.is_stopping):

@@ -41,6 +41,7 @@ def make_release(
     reason: str = "",
     previous: int | None = None,
     detail: Mapping[str, Any] | None = None,
+    operation: str = "",
 ) -> Released:
     """Put a routing table in force, unless it is already: release, revision and audit event, in one transaction.
 
@@ -53,6 +54,7 @@ def make_release(
         reason: Why; empty when not given.
         previous: For a rollback, the number of the release before the one that it repeats.
         detail: More for the audit event.
+        operation: The operation that makes it; empty when none does.
 
     Raises:
         WorkflowNotFound: No ready workflow has the name.
@@ -71,6 +73,7 @@ def make_release(
             workflow=name,
             outcome=AuditOutcome.SUCCEEDED,
             detail={**facts, **({"reason": reason} if reason else {}), **(detail or {})},
+            operation=operation,
         )
     )
     return Released(name=name, release=made, revision=writer.revision(name) or 0, is_changed=True)

@@ -140,6 +140,7 @@ class Releases:
                 origin=change.origin,
                 reason=change.reason,
                 previous=wanted.previous,
+                operation="" if running is None else running.uid,
             )
             change.on_made(writer, released)
             if running is not None:

@@ -152,6 +152,8 @@ class WorkerCounts:
             origin=change.origin,
         )
         writer.operations.begin(new, None)
+        if writer.receipt is not None:  # Of the counts, which are written by now.
+            writer.operations.attest(new.uid, writer.receipt)
         return new.uid
 
     def carry_out(self, operation: Operation, running: RunningOperation) -> None:

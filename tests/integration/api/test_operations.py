@@ -8,7 +8,7 @@ import pytest
 from tests.support.management_api import ManagementApi, loading
 
 FIELDS = ["id", "kind", "workflow", "version", "url", "state", "done", "phase", "progress", "error", "result", "actor"]
-FIELDS += ["requestId", "createdAt", "startedAt", "endedAt", "cancelledBy"]
+FIELDS += ["requestId", "createdAt", "startedAt", "endedAt", "cancelledBy", "receipt"]
 
 
 def operations(api: ManagementApi, query: str = "") -> list[dict[str, Any]]:

@@ -75,6 +75,7 @@ def operation(**changes: Any) -> Operation:
         "ended_at": None,
         "attempts": 1,
         "cancelled_by": None,
+        "receipt": None,
     }
     return Operation(**{**values, **changes})
 
