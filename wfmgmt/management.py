@@ -118,10 +118,9 @@ class Services:
         self.idempotency = Idempotency(registry=self.registry, leases=self.leases)
         self.access = Access(
             self.registry,
-            failed=FailedLogins(SHARED),
+            failed=FailedLogins(SHARED, on_refused=on_login_failed),
             anonymous=settings.anonymous,
             until_first_token=settings.is_open_until_first_token,
-            on_refused=on_login_failed,
         )
         self.sessions = Sessions(self.access, settings.instance / "session.key")
         self.audit_trail = AuditTrail(self.registry)

@@ -194,7 +194,7 @@ async def create_runtime(
             usages=WorkerUsages(),
             tokens=InferenceTokens(
                 view,
-                failed=FailedLogins(),
+                failed=FailedLogins(on_refused=measurements.record_failed_login),
                 anonymous=settings.anonymous,
                 until_first_token=settings.is_open_until_first_token,
                 has_open_predictions=not settings.inference_tokens,

@@ -83,7 +83,12 @@ def test_no_secret_gets_into_the_log_or_the_database(service: Service) -> None:
     for headers in (token, wrong):
         requests.get(f"{service.management}/workflows", headers=headers, timeout=30)
         predict(service, "other", headers)
-    predict(service, "shop-a", make(service, "last", "admin"))
+    admin = make(service, "last", "admin")
+    wait_until(lambda: predict(service, "shop-a", admin) == 200, timeout_s=REVOKED_S, what="the token")
+    assert "refused a request from 127.0.0.1: its token is malformed" in service.text_of_log()
+    for address in (service.management, service.inference):
+        metrics = requests.get(f"{address}/metrics", headers=admin, timeout=30).text
+        assert 'wfmgmt_failed_logins_total{reason="malformed"}' in metrics
     database = [path.read_bytes().decode("latin-1") for path in service.instance.glob("wfmgmt.db*")]
     kept = [service.text_of_log(), *database]
     for headers in (token, wrong):

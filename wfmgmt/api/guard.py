@@ -8,7 +8,7 @@ from wfmgmt.api.metrics import Metrics
 from wfmgmt.domain.forwarding import Forwarding
 from wfmgmt.errors import CrossOriginRefused
 from wfmgmt.http.answers import NO_CACHE, REQUEST_ID, error_body, sane_request_id, status_and_type
-from wfmgmt.http.browser_guard import BrowserGuard, Header
+from wfmgmt.http.browser_guard import LOG, BrowserGuard, Header
 from wfmgmt.http.refusals import Refusals
 
 #: Where the application finds the id of a request.
@@ -35,7 +35,7 @@ class ManagementGuard:
     def __init__(self, guard: BrowserGuard, metrics: Metrics) -> None:
         self.guard = guard
         self._metrics = metrics
-        self._refusals = Refusals(metrics.count_refused)
+        self._refusals = Refusals(LOG, metrics.count_refused)
 
     def refusal(self, method: str, path: str, header: Header, *, client: str) -> Refusal | None:
         """Return why a request is refused, counted and logged; None when it is not."""
@@ -43,7 +43,7 @@ class ManagementGuard:
             self.guard.check(method, path, header)
         except CrossOriginRefused as error:
             refusal = Refusal(error, sane_request_id(header(REQUEST_ID)))
-            self._refusals.record(error, client=client, request_id=refusal.request_id)
+            self._refusals.record(error.check, str(error), client=client, request_id=refusal.request_id)
             self.count(HTTPStatus.FORBIDDEN)
             return refusal
         return None

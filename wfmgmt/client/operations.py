@@ -110,7 +110,7 @@ class Operation:
     started_at: datetime | None
     ended_at: datetime | None
     cancelled_by: str | None
-    receipt: str | None = None
+    receipt: str | None
 
 
 @dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ Source:
 
 import contextlib
 import ipaddress
+import logging
 import re
 import socket
 import threading
@@ -18,6 +19,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from wfmgmt.errors import CrossOriginRefused
 
+#: Says what is refused.
+LOG = logging.getLogger("wfmgmt.guard")
 #: Gives the value of a header of one request by its name, of several with that name all; None when there is none.
 Header = Callable[[str], str | None]
 

@@ -5,22 +5,23 @@ import threading
 import time
 from collections.abc import Callable
 
-from wfmgmt.errors import CrossOriginRefused
-
 #: In this time each sender gets one line, and so many senders do; a line says how many requests got none before it.
 LOG_INTERVAL_S, MAX_SENDERS = 10.0, 30
-_log = logging.getLogger("wfmgmt.guard")
 
 
 class Refusals:
     """Counts every refused request and logs some. Thread-safe.
 
     Args:
-        count: Counts one for the metrics, by the check that it did not pass.
+        log: Gets the lines.
+        count: Counts one for the metrics, by the reason.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, count: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, log: logging.Logger, count: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._log = log
         self._count = count
         self._clock = clock
         self._lock = threading.Lock()
@@ -28,10 +29,17 @@ class Refusals:
         self._logged: set[tuple[str, str]] = set()
         self._unlogged = 0
 
-    def record(self, error: CrossOriginRefused, *, client: str, request_id: str) -> None:
-        """Count a request, and log it unless one like it, or too many others, were logged just now."""
-        self._count(error.check)
-        sender = (client, str(error))  # The text names the host or the origin, shortened.
+    def record(self, reason: str, text: str, *, client: str, request_id: str = "") -> None:
+        """Count a request, and log it unless one like it, or too many others, were logged just now.
+
+        Args:
+            reason: What the metrics call the reason.
+            text: The reason in words, with the sender's part of it shortened.
+            client: Where it comes from; empty for a local client.
+            request_id: Its id; empty when that is not known.
+        """
+        self._count(reason)
+        sender = (client, text)
         with self._lock:
             now = self._clock()
             if now >= self._next_interval:
@@ -43,6 +51,6 @@ class Refusals:
             self._logged.add(sender)
             unlogged, self._unlogged = self._unlogged, 0
         more = f" ({unlogged} more were refused since the last such line)" if unlogged else ""
-        _log.warning(
-            "refused a request from %s: %s%s", client or "a local client", error, more, extra={"request_id": request_id}
+        self._log.warning(
+            "refused a request from %s: %s%s", client or "a local client", text, more, extra={"request_id": request_id}
         )

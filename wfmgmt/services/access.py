@@ -10,7 +10,7 @@ from wfmgmt.domain.access import Caller, Role
 from wfmgmt.domain.tokens import Token, is_token, token_sha256
 from wfmgmt.errors.access import CredentialsRefused
 from wfmgmt.http.credentials import shown_token
-from wfmgmt.http.failed_logins import FailedLogins
+from wfmgmt.http.failed_logins import FailedLogins, reason_of
 from wfmgmt.registry.registry import Registry, timestamp, utc_now
 
 #: How long a token that was revoked may still be accepted.
@@ -35,7 +35,6 @@ class Access:
         failed: Counts tokens that are refused.
         anonymous: What requests without a token may do; None for nothing.
         until_first_token: Whether they may do everything as long as there has never been a token.
-        on_refused: Counts a token that is refused: `malformed`, or `unknown`, which it is when expired or revoked, too.
         clock: Monotonic seconds.
     """
 
@@ -46,14 +45,12 @@ class Access:
         failed: FailedLogins,
         anonymous: Role | None = None,
         until_first_token: bool = False,
-        on_refused: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
         self._failed = failed
         self._anonymous = Caller(role=anonymous)
         self._until_first_token = until_first_token
-        self._on_refused = on_refused
         self._clock = clock
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
@@ -76,11 +73,10 @@ class Access:
         if authorization is None:
             return self.anonymous()
         shown = shown_token(authorization)
-        if shown is None or not is_token(shown):
-            raise self._refusal("malformed", address)
-        token = self._valid(token_sha256(shown))
+        token = None if shown is None or not is_token(shown) else self._valid(token_sha256(shown))
         if token is None:
-            raise self._refusal("unknown", address)
+            self._failed.record(address, reason_of(shown))
+            raise CredentialsRefused
         return token.caller
 
     def named(self, name: str) -> Caller | None:
@@ -111,11 +107,6 @@ class Access:
                     self._until_first_token = False  # For good: tokens are revoked, and never removed.
             self._looked_at = self._clock()
         return Caller(role=Role.ADMIN) if self._until_first_token else self._anonymous
-
-    def _refusal(self, why: str, address: str) -> CredentialsRefused:
-        self._on_refused(why)
-        self._failed.record(address)
-        return CredentialsRefused()
 
     def _valid(self, sha256: str) -> Token | None:
         now = self._clock()

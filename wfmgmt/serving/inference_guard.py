@@ -8,7 +8,7 @@ from aiohttp import web
 from wfmgmt.domain.forwarding import Forwarding
 from wfmgmt.errors import CrossOriginRefused
 from wfmgmt.http.answers import NO_CACHE, REQUEST_ID, sane_request_id
-from wfmgmt.http.browser_guard import BrowserGuard
+from wfmgmt.http.browser_guard import LOG, BrowserGuard
 from wfmgmt.http.refusals import Refusals
 from wfmgmt.serving.inference_access import CLIENT, client_of
 from wfmgmt.serving.inference_protocol import own_error
@@ -28,7 +28,7 @@ class InferenceGuard:
     def __init__(self, guard: BrowserGuard, *, forwarding: Forwarding, count_refused: Callable[[str], None]) -> None:
         self._guard = guard
         self._forwarding = forwarding
-        self._refusals = Refusals(count_refused)
+        self._refusals = Refusals(LOG, count_refused)
 
     def around(self, handler: _Handler) -> _Handler:
         """Return a handler that passes on what is not refused."""
@@ -41,8 +41,8 @@ class InferenceGuard:
                 self._guard.check(request.method, request.path, header)
             except CrossOriginRefused as error:
                 refused = _own(request, own_error(error))
-                client = client_of(request)
-                self._refusals.record(error, client=client, request_id=refused.headers[REQUEST_ID])
+                request_id = refused.headers[REQUEST_ID]
+                self._refusals.record(error.check, str(error), client=client_of(request), request_id=request_id)
                 return refused
             if self._guard.is_preflight(request.method, header):
                 return _own(request, web.Response(status=204))

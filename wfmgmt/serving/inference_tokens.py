@@ -12,7 +12,7 @@ from wfmgmt.domain.tokens import Token, token_sha256
 from wfmgmt.errors import RegistryUnavailable, WfmgmtError
 from wfmgmt.errors.access import CredentialsRefused, Forbidden
 from wfmgmt.http.credentials import shown_token
-from wfmgmt.http.failed_logins import FailedLogins
+from wfmgmt.http.failed_logins import FailedLogins, reason_of
 
 _log = logging.getLogger("wfmgmt.inference")
 
@@ -112,7 +112,7 @@ class InferenceTokens:
         authorization = ",".join(authorizations)
         found = self._shown.get(authorization) or self._find(authorization, self._accepted)
         if found is None or found.until <= self._clock():
-            self._failed.record(address())
+            self._failed.record(address(), reason_of(shown_token(authorization)))
             raise CredentialsRefused
         self._used.add(found.id)
         return found.caller

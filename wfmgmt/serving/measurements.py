@@ -93,11 +93,12 @@ class Measurements(Collector):
         self._workflows: dict[str, dict[str, NodeMeasurements]] = {}
         self._versions: dict[tuple[str, str], VersionTraffic] = {}
         self._drifts: Counter[tuple[str, str]] = Counter()
+        self._failed_logins: Counter[str] = Counter()
 
     def copy(self) -> "Measurements":
         """Return what was measured until now, which takes a small part of the time of `collect`."""
         copied = Measurements()
-        copied._drifts = self._drifts.copy()
+        copied._drifts, copied._failed_logins = self._drifts.copy(), self._failed_logins.copy()
         for workflow, nodes in self._workflows.items():
             copied._workflows[workflow] = {node: measured.copy() for node, measured in nodes.items()}
         copied._versions = {names: traffic.copy() for names, traffic in self._versions.items()}
@@ -157,6 +158,10 @@ class Measurements(Collector):
         """Count a difference between a model server and what it should hold."""
         self._drifts[drift.server, drift.kind.value] += 1
 
+    def record_failed_login(self, reason: str) -> None:
+        """Count a request whose token was refused."""
+        self._failed_logins[reason] += 1
+
     def collect(self) -> list[Metric]:
         """Return everything as Prometheus has it."""
         return [
@@ -166,6 +171,7 @@ class Measurements(Collector):
             *self._of_handlers(),
             *families(self._versions),
             self._of_servers(),
+            self._of_logins(),
             _of_the_log(),
         ]
 
@@ -176,6 +182,14 @@ class Measurements(Collector):
         for labels, count in self._drifts.items():
             drifts.add_metric(labels, count)
         return drifts
+
+    def _of_logins(self) -> Metric:
+        logins = CounterMetricFamily(
+            "wfmgmt_failed_logins", "Requests to the inference address whose token was refused", labels=["reason"]
+        )
+        for reason, count in self._failed_logins.items():
+            logins.add_metric([reason], count)
+        return logins
 
     def _nodes(self) -> Iterator[tuple[list[str], NodeMeasurements]]:
         for workflow, nodes in self._workflows.items():

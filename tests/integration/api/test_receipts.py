@@ -49,8 +49,9 @@ def newest(api: ManagementApi) -> str:
 def test_every_route_that_changes_something_gives_a_receipt(two: ManagementApi, tmp_path: Path) -> None:
     """That of its own row, and again when the request is repeated under its key; a dry run has none."""
     rules = two.client.application.url_map.iter_rules()
-    changing = {f"{method} {rule.rule}" for rule in rules for method in rule.methods & {"PUT", "POST", "DELETE"}}
-    assert changing == set(WRITES)
+    routes = {f"{method} {rule.rule}" for rule in rules for method in rule.methods or ()}
+    safe = ("GET ", "HEAD ", "OPTIONS ", "POST /ui/")  # What forms of the page change is changed by the same services.
+    assert {route for route in routes if not route.startswith(safe)} == set(WRITES)
     archive = make_mar(tmp_path, name="m9").read_bytes()
     shown: dict[str, str] = {}
     for route, (request, body) in WRITES.items():

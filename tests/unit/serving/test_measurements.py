@@ -102,3 +102,13 @@ def test_lines_of_output_that_were_not_logged_are_counted() -> None:
     measurements.record_dropped("gone", "n", 1)
     lines = [line for line in text_of(measurements).splitlines() if line.startswith("wfmgmt_handler_output_dropped_t")]
     assert lines == ['wfmgmt_handler_output_dropped_total{node="n",workflow="w"} 7.0']
+
+
+def test_refused_tokens_are_counted_by_reason() -> None:
+    """Also in copies."""
+    measurements = Measurements()
+    for reason in ("unknown", "malformed", "unknown"):
+        measurements.record_failed_login(reason)
+    text = text_of(measurements.copy())
+    assert 'wfmgmt_failed_logins_total{reason="unknown"} 2.0' in text
+    assert 'wfmgmt_failed_logins_total{reason="malformed"} 1.0' in text
