@@ -121,7 +121,8 @@ def test_release_has_its_receipt_at_its_end(two: ManagementApi, *, is_failing: b
         answer = two.client.put(f"/workflows/seq/{'2.0' if is_failing else version}/set-default{query}")
         if query:
             assert answer.status_code == 202, answer.text
-            two.services.change_queue.dispatch()
+            for queue in two.services.change_queues:
+                queue.dispatch()
         operation = two.send("GET /operations?kind=release")["operations"][0]
         found = two.answer(f"GET /operations/{operation['id']}?wait=30")
         assert (found.get_json()["state"], found.get_json()["receipt"]) == (state, newest(two)), query
