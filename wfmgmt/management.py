@@ -19,6 +19,9 @@ from wfmgmt.http.failed_logins import SHARED, FailedLogins
 from wfmgmt.loops import FailureCounter
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.access import Access
+from wfmgmt.services.anchor_keys import SigningKey
+from wfmgmt.services.anchoring import Anchoring, CheckpointCounter
+from wfmgmt.services.anchors import POST_TIMEOUT_S, make_anchor
 from wfmgmt.services.archive_store import ArchiveStore
 from wfmgmt.services.archive_sweep import ArchiveSweep
 from wfmgmt.services.audit_trail import AuditTrail
@@ -60,6 +63,7 @@ class Services:
         on_operation_ended: Counts operations that ended.
         on_stored: Counts uploads that were stored.
         on_login_failed: Counts tokens that are refused.
+        on_checkpoint: Counts checkpoints of the audit trail.
         runtime: Calls the runtime; over the socket of the instance unless given.
     """
 
@@ -71,6 +75,7 @@ class Services:
         on_operation_ended: EndCounter = lambda *_: None,
         on_stored: UploadCounter = lambda _store, _bytes: None,
         on_login_failed: Callable[[str], None] = lambda _: None,
+        on_checkpoint: CheckpointCounter = lambda _: None,
         runtime: RuntimeClient | None = None,
     ) -> None:
         self.settings = settings
@@ -124,6 +129,7 @@ class Services:
         )
         self.sessions = Sessions(self.access, settings.instance / "session.key")
         self.audit_trail = AuditTrail(self.registry)
+        self.anchoring = make_anchoring(settings, self.registry, on_attempt=on_checkpoint)
         self.tokens = Tokens(self.registry, on_created=self.access.end_anonymous_access)
         self.operations = Operations(
             registry=self.registry,
@@ -252,3 +258,29 @@ class Services:
             limits=settings.limits,
             record=settings.run_folder / "store-watch.json",
         )
+
+
+def make_anchoring(
+    settings: Settings,
+    registry: Registry,
+    *,
+    timeout_s: float = POST_TIMEOUT_S,
+    on_attempt: CheckpointCounter = lambda _: None,
+) -> Anchoring | None:
+    """Return what makes checkpoints of the audit trail; None when there is no anchor.
+
+    Args:
+        settings: The settings in force.
+        registry: Has the audit trail.
+        timeout_s: How long an address may take.
+        on_attempt: Counts attempts.
+    """
+    if not settings.audit_anchor:
+        return None
+    return Anchoring(
+        registry=registry,
+        anchor=make_anchor(settings.audit_anchor, allowed_urls=settings.allowed_urls, timeout_s=timeout_s),
+        key=None if settings.audit_key is None else SigningKey(settings.audit_key),
+        kept=settings.last_checkpoint,
+        on_attempt=on_attempt,
+    )

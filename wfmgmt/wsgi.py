@@ -14,6 +14,7 @@ from wfmgmt.api.guard import GuardedApplication, ManagementGuard
 from wfmgmt.api.logs import add_log_views
 from wfmgmt.api.metrics import (
     Metrics,
+    record_checkpoint,
     record_failed_login,
     record_loop_failure,
     record_operation,
@@ -59,6 +60,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         on_operation_ended=record_operation,
         on_stored=record_upload,
         on_login_failed=record_failed_login,
+        on_checkpoint=record_checkpoint,
     )
     return make_application(services)
 

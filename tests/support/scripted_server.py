@@ -27,7 +27,7 @@ class ScriptedServer:
 
     Attributes:
         port: What it listens on.
-        requests: Heads of the requests that came.
+        requests: The requests that came.
         closing: Set when the test is over; behaviours that stall wait for it.
     """
 
@@ -71,14 +71,21 @@ class ScriptedServer:
             if self._tls is not None:
                 connection = self._tls.wrap_socket(connection, server_side=True)
             with connection:
-                head = b""
-                while not head.endswith(b"\r\n\r\n"):
+                request = b""
+                while not _is_whole(request):
                     received = connection.recv(4096)
                     if not received:
                         return
-                    head += received
-                self.requests.append(head.decode())
+                    request += received
+                self.requests.append(request.decode())
                 self._behave(connection, self)
+
+
+def _is_whole(request: bytes) -> bool:
+    """Return whether head and body of a request are there."""
+    head, end, body = request.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)\r\ncontent-length: ([0-9]+)", head)
+    return end != b"" and len(body) >= int(length[1] if length else 0)
 
 
 def answer(body: bytes = BODY, *headers: str, status: str = "200 OK", length: int | None = -1) -> Behaviour:

@@ -52,8 +52,9 @@ _OPERATIONS = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800),
     registry=_OWN,
 )
-
-
+_CHECKPOINTS = Counter(
+    "wfmgmt_audit_checkpoints", "Attempts to write a checkpoint of the audit trail", ["outcome"], registry=_OWN
+)
 _UPLOADS = Counter("wfmgmt_uploads", "Archives that were uploaded into the stores", ["store"], registry=_OWN)
 _UPLOADED = Counter("wfmgmt_uploaded_bytes", "Bytes of archives that were uploaded", ["store"], registry=_OWN)
 
@@ -80,6 +81,12 @@ def record_operation(kind: OperationKind, outcome: OperationState, duration_s: f
     """Count an operation that ended."""
     with _counting():
         _OPERATIONS.labels(kind.value, outcome.value).observe(duration_s)
+
+
+def record_checkpoint(outcome: str) -> None:
+    """Count an attempt to write a checkpoint of the audit trail."""
+    with _counting():
+        _CHECKPOINTS.labels(outcome).inc()
 
 
 def record_upload(store: str, size_bytes: int) -> None:

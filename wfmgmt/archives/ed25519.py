@@ -1,7 +1,8 @@
-"""Signatures of Ed25519, by the library cryptography: the extra `signers`."""
+"""Signatures of Ed25519, and their keys in PEM, by the library cryptography: the extra `signers`."""
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 
 def is_made_by(key: bytes, signature: bytes, message: bytes) -> bool:
@@ -11,3 +12,35 @@ def is_made_by(key: bytes, signature: bytes, message: bytes) -> bool:
     except (InvalidSignature, ValueError):  # ValueError: 32 bytes that are no point of the curve.
         return False
     return True
+
+
+def signature_by(pem: bytes, message: bytes) -> bytes:
+    """Return the signature over a message by a private key in PEM.
+
+    Raises:
+        ValueError: It is none of Ed25519, or has a passphrase; the text is the rest of a sentence.
+    """
+    try:
+        key = load_pem_private_key(pem, None)
+    except TypeError as error:
+        raise ValueError("has a passphrase, which nobody could enter") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ValueError("has no private key in PEM") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ValueError("has a key of another kind than Ed25519")  # noqa: TRY004 - it is the file that is wrong
+    return key.sign(message)
+
+
+def public_key(pem: bytes) -> bytes:
+    """Return the 32 bytes of a public key in PEM.
+
+    Raises:
+        ValueError: It is none of Ed25519; the text is the rest of a sentence.
+    """
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ValueError("has no public key in PEM") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise ValueError("has a key of another kind than Ed25519")  # noqa: TRY004 - it is the file that is wrong
+    return key.public_bytes_raw()

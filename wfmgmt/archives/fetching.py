@@ -104,10 +104,25 @@ class Fetcher:
         ):
             return self._follow(url, file, transfer, on_bytes)
 
+    def post(self, url: RemoteUrl, json: bytes) -> None:
+        """Send something to an address, by the same rules; redirects are not followed.
+
+        Raises:
+            UrlNotAllowed: The settings do not let the URL through.
+            DownloadFailed: It did not answer with 2xx in time.
+        """
+        self.check(url)
+        with Transfer(url, self._timeout_s, _never) as transfer:
+            connect = functools.partial(self._connect, url, transfer)
+            with transfer.request(url, url.authorization, connect, json) as response:
+                transfer.check()  # A connection that was cut at the deadline looks like the end of the headers.
+                if response.status // 100 != _OK // 100:
+                    raise transfer.failed(f"it answered with status {response.status}")
+
     def _follow(self, url: RemoteUrl, file: BinaryIO, transfer: Transfer, on_bytes: ByteCounter) -> str:
         hop, authorization = url, url.authorization
         for _ in range(self._max_redirects + 1):
-            with transfer.get(hop, authorization, functools.partial(self._connect, hop, transfer)) as response:
+            with transfer.request(hop, authorization, functools.partial(self._connect, hop, transfer)) as response:
                 if response.status not in _REDIRECTS:
                     return self._receive(response, file, transfer, on_bytes)
                 target = _redirect_target(hop, response, transfer)

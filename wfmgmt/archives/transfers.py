@@ -119,8 +119,12 @@ class Transfer:
         raise self.failed(_reason(failure)) from failure
 
     @contextlib.contextmanager
-    def get(
-        self, hop: RemoteUrl, authorization: str | None, connect: Callable[[], socket.socket]
+    def request(
+        self,
+        hop: RemoteUrl,
+        authorization: str | None,
+        connect: Callable[[], socket.socket],
+        json: bytes | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
         """Send the request for one hop and yield the answer, of any status, with its body still to be read.
 
@@ -128,12 +132,14 @@ class Transfer:
             hop: What to request.
             authorization: Value of the header of that name; None for none.
             connect: Returns the socket to use; what wfmgmt raises there is passed on as it is.
+            json: What to POST; None to GET.
         """
+        method, more = ("GET", {}) if json is None else ("POST", {"Content-Type": "application/json"})
         headers = _HEADERS if authorization is None else {**_HEADERS, "Authorization": authorization}
         tls = ssl.create_default_context(cafile=certifi.where()) if hop.scheme == "https" else None
         with contextlib.closing(_Connection(hop, connect, tls)) as connection:
             with self._network_errors():
-                connection.request("GET", hop.target, headers=headers)
+                connection.request(method, hop.target, json, headers | more)
                 response = connection.getresponse()
             with response:
                 yield response

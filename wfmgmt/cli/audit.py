@@ -4,8 +4,10 @@ import argparse
 import json
 import re
 import sys
-from typing import IO
+from contextlib import closing
+from pathlib import Path
 
+from wfmgmt.cli.audit_evidence import Evidence, read_evidence
 from wfmgmt.cli.remote.text import properties, table
 from wfmgmt.cli.settings import load_settings
 from wfmgmt.deployment.database import inspect_database
@@ -15,6 +17,7 @@ from wfmgmt.errors.access import EventNotFound
 from wfmgmt.registry.audit_reading import EventFilter, RecordedEvent
 from wfmgmt.registry.registry import Registry, parsed_moment
 from wfmgmt.registry.schema import require_current
+from wfmgmt.services.anchor_keys import signature_check
 from wfmgmt.services.audit_lines import csv_lines, event_json, json_lines
 from wfmgmt.services.audit_trail import AuditTrail
 
@@ -45,7 +48,18 @@ def describe_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a row that was there, as the header x-wfmgmt-audit of an answer has it; may be repeated",
     )
     verify.add_argument(
-        "--against", metavar="FILE", type=argparse.FileType(), help="receipts, or JSON with id and hash, one a line"
+        "--against",
+        metavar="FILE",
+        type=Path,
+        help="checkpoints (WFMGMT_AUDIT_ANCHOR), receipts, or JSON with id and hash, one a line",
+    )
+    verify.add_argument(
+        "--key",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="public key in PEM that has to have signed each checkpoint; may be repeated, for earlier keys",
     )
 
 
@@ -68,11 +82,15 @@ def run(options: argparse.Namespace) -> int:
         0 when that is done, 1 when the chain does not fit, or there is no such event.
     """
     settings = load_settings()
-    require_current(inspect_database(settings))
-    registry = Registry(settings.database)
-    if options.action == "verify":
-        return _verify(registry, [*options.receipt, *_receipts_in(options.against)])
-    trail = AuditTrail(registry)
+    state = inspect_database(settings)
+    require_current(state)
+    with closing(Registry(settings.database)) as registry:
+        if options.action == "verify":
+            return _verify(registry, options, state.identity)
+        return _read(AuditTrail(registry), options)
+
+
+def _read(trail: AuditTrail, options: argparse.Namespace) -> int:
     if options.action == "show":
         return _show(trail, options.id)
     wanted = EventFilter(
@@ -93,35 +111,24 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _verify(registry: Registry, receipts: list[Receipt]) -> int:
-    report = registry.verify_audit(receipts)
+def _verify(registry: Registry, options: argparse.Namespace, origin: str | None) -> int:
+    evidence, file = Evidence(), options.against
+    if file is not None:
+        check = signature_check(options.key) if options.key else None
+        evidence = read_evidence(file, origin=origin, check=check)
+    elif options.key:
+        raise BadRequest("--key: expected --against, too, with the checkpoints that it signed.")
+    evidence.receipts += options.receipt
+    if evidence.problem:
+        print(f"{file}: {evidence.problem}")
+    if evidence.note:
+        print(f"{file}: {evidence.note}")
+    report = registry.verify_audit(evidence.rows)
     if report.broken_at is not None:
         print(f"row {report.broken_at} does not fit: {report.reason}; the {report.events} rows before it do")
         return 1
-    held = f", and {len(receipts)} receipts" if receipts else ""
-    print(f"{report.events} rows fit{held}; hash of the last one: {report.last_hash}")
-    return 0
-
-
-def _receipts_in(file: IO[str] | None) -> list[Receipt]:
-    """Return the receipts in a file.
-
-    Raises:
-        BadRequest: A line has none.
-    """
-    found = []
-    for number, line in enumerate(file or (), start=1):
-        text = line.strip()
-        if not text:
-            continue
-        try:
-            values = json.loads(text) if text.startswith("{") else None
-            found.append(Receipt.parse(text if values is None else f"{values['id']}:{values['hash']}"))
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadRequest(
-                f"{getattr(file, 'name', '-')}, line {number}: expected a receipt or a checkpoint."
-            ) from error
-    return found
+    print(f"{report.events} rows fit{evidence}; hash of the last one: {report.last_hash}")
+    return 1 if evidence.problem else 0
 
 
 def _receipt(text: str) -> Receipt:

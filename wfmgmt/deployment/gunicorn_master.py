@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -15,7 +16,7 @@ from wfmgmt.deployment.database import inspect_database, prepare_database, recor
 from wfmgmt.deployment.election import Election
 from wfmgmt.deployment.exclusion import claim_database, holder_of, lock_database, lock_instance, lock_stores
 from wfmgmt.deployment.housekeeping import Housekeeping, RuntimeWatchdog, runtime_answers, runtime_command
-from wfmgmt.deployment.instance import PRIVATE_UMASK, check_signers, prepare_instance, runtime_lock
+from wfmgmt.deployment.instance import PRIVATE_UMASK, check_anchor, check_signers, prepare_instance, runtime_lock
 from wfmgmt.deployment.listening import listen
 from wfmgmt.deployment.locks import LockFile
 from wfmgmt.deployment.settings_handover import hand_over
@@ -23,7 +24,7 @@ from wfmgmt.deployment.shared_state import SharedState
 from wfmgmt.errors import WfmgmtError, how_lost
 from wfmgmt.errors.commands import AlreadyInUse, DatabaseUnusable, ResourcesExhausted, SettingsInvalid
 from wfmgmt.http.addresses import SocketName, is_local, listening_url
-from wfmgmt.management import Services
+from wfmgmt.management import Services, make_anchoring
 from wfmgmt.registry.files import FileIdentity, file_identity
 from wfmgmt.registry.registry import Registry
 from wfmgmt.registry.schema import sqlite_file, warning_about_sqlite
@@ -35,6 +36,8 @@ _log = logging.getLogger("wfmgmt.deployment")
 PREDECESSOR_S = 5.0
 #: How long the runtime may take to stop, once accepted requests are answered, before it is killed.
 RUNTIME_STOP_S = 5.0
+#: How long the end of the service waits for the last checkpoint of the audit trail.
+MAX_LAST_CHECKPOINT_S = 2.0
 #: Pause after a web worker could not start.
 RETRY_S = 1.0
 #: Makes prometheus-client share counters; not for the runtime, which has its own.
@@ -88,6 +91,7 @@ class GunicornMaster:
         self._only_one = lock_instance(settings, wait_s=PREDECESSOR_S)
         StartMarker(settings.start_marker).reset()
         state = inspect_database(settings)
+        check_anchor(settings, state.identity)
         # Before a database is made that a refused start would leave behind.
         self._inference = self._listen(binds if management is None else (), inference)
         self._exclusive += lock_database(settings, wait_s=PREDECESSOR_S)
@@ -261,7 +265,27 @@ class GunicornMaster:
             _log.error("the runtime did not stop; it was killed")
         else:
             self._record_clean_end()
+        self._anchor()
         self._end_beat()
+
+    def _anchor(self) -> None:
+        """Make the last checkpoint of the audit trail, unless its anchor keeps the service waiting."""
+        registry = Registry(self.settings.database, connections=1)
+        anchoring = make_anchoring(self.settings, registry, timeout_s=MAX_LAST_CHECKPOINT_S)
+        if anchoring is None:
+            return
+
+        def run() -> None:
+            try:
+                anchoring.run(at_end=True)
+            except WfmgmtError as error:
+                _log.warning("the last rows of the audit trail are in no checkpoint: %s", error)
+            finally:
+                registry.close()
+
+        last = threading.Thread(target=run, name="last-checkpoint", daemon=True)
+        last.start()
+        last.join(MAX_LAST_CHECKPOINT_S)
 
     def _record_clean_end(self) -> None:
         try:

@@ -37,6 +37,8 @@ COUNTERS_INTERVAL_S = 5.0
 SWEEP_INTERVAL_S = 60.0
 #: How often answers and operations are looked for that were kept long enough.
 CLEAN_INTERVAL_S = 60.0
+#: How often it is looked whether the audit trail needs a checkpoint.
+ANCHOR_INTERVAL_S = 1.0
 #: After the runtime ended, the wait before the next start doubles between these; a run this long resets it.
 FIRST_PAUSE_S, MAX_PAUSE_S, GOOD_RUN_S = 0.1, 30.0, 30.0
 #: While the system has no room for its process, the runtime is tried to be started this often at least.
@@ -159,7 +161,7 @@ class RuntimeWatchdog:
 
 
 class Housekeeping:
-    """The threads of one web worker. One looks after the runtime, so that no slow duty of the other delays that.
+    """The threads of one web worker. One looks after the runtime, so that no slow duty of the others delays that.
 
     Args:
         services: The use cases of this web worker.
@@ -221,13 +223,19 @@ class Housekeeping:
             Duty(name="operations", work=services.operations.clean, interval_s=CLEAN_INTERVAL_S),
             on_failure=on_failure,
         )
+        steps = {
+            "supervision": self._supervise,
+            "housekeeping": self._tidy,
+            "operations": self._operation_duties.run,
+        }
+        if services.anchoring is not None:
+            self._anchor_duties = Duties(
+                Duty(name="anchor", work=services.anchoring.run, interval_s=ANCHOR_INTERVAL_S), on_failure=on_failure
+            )
+            steps["anchor"] = self._anchor
         self._loops = [
             Loop(name, step, interval_s=WATCH_INTERVAL_S, on_failure=on_failure, on_abandoned=self.abandon)
-            for name, step in (
-                ("supervision", self._supervise),
-                ("housekeeping", self._tidy),
-                ("operations", self._operation_duties.run),
-            )
+            for name, step in steps.items()
         ]
 
     def start(self) -> None:
@@ -307,6 +315,10 @@ class Housekeeping:
         if self._election.is_won:
             self._elected_duties.run()
         self._own_duties.run()
+
+    def _anchor(self) -> None:
+        if self._election.is_won:
+            self._anchor_duties.run()
 
     def _recover(self) -> None:
         recovery = self._services.removal.recover()

@@ -3,6 +3,8 @@
 from wfmgmt.archives.signatures import Signers
 from wfmgmt.deployment.locks import LockFile
 from wfmgmt.errors.commands import ResourcesExhausted, SettingsInvalid
+from wfmgmt.services.anchor_keys import SigningKey
+from wfmgmt.services.anchors import make_anchor
 from wfmgmt.settings import Settings
 
 #: What new files and folders of the service let others do: nothing.
@@ -37,6 +39,22 @@ def check_signers(settings: Settings) -> None:
     """
     if settings.signers is not None:
         Signers(settings.signers).check_usable()
+
+
+def check_anchor(settings: Settings, origin: str | None) -> None:
+    """Check that checkpoints of the audit trail can be made, if they have to be.
+
+    Args:
+        settings: The settings in force.
+        origin: Identity of the installation; None when it has none yet.
+
+    Raises:
+        SettingsInvalid: They cannot.
+    """
+    if settings.audit_key is not None:
+        SigningKey(settings.audit_key).check_usable()
+    if settings.audit_anchor:
+        make_anchor(settings.audit_anchor, allowed_urls=settings.allowed_urls).check_usable(origin)
 
 
 def runtime_lock(settings: Settings) -> LockFile:

@@ -1,4 +1,4 @@
-"""Errors that end a start of the service, or another command; no request meets them.
+"""Errors that end a start of the service, another command, or work in the background; no request meets them.
 
 WfmgmtError
 ├── CannotStart                 the service must not start like this
@@ -6,6 +6,8 @@ WfmgmtError
 │   ├── DatabaseUnusable        the database is corrupt, read-only or from a newer version
 │   ├── AlreadyInUse            another service has the database or a store
 │   └── ResourcesExhausted      the host lacks space, processes or open files for now
+├── NotAnchored                 a checkpoint of the audit trail cannot be made or written now
+│   └── TrailContradicted       the audit trail is not what the last checkpoint says
 ├── BackupRefused               a backup cannot be written or restored there
 └── NotImported                a workflow of a TorchServe that cannot be imported as it is
 """
@@ -52,6 +54,22 @@ class ResourcesExhausted(CannotStart):
     ERRNOS = frozenset(
         {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
     )
+
+
+class NotAnchored(WfmgmtError):
+    """A checkpoint of the audit trail cannot be made or written now; it is tried again.
+
+    Attributes:
+        outcome: What metrics call it.
+    """
+
+    outcome = "failed"
+
+
+class TrailContradicted(NotAnchored):
+    """The audit trail is not what the last checkpoint says."""
+
+    outcome = "contradicted"
 
 
 class BackupRefused(WfmgmtError):

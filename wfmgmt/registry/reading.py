@@ -26,7 +26,7 @@ from wfmgmt.registry.records import (
     WorkflowKey,
 )
 from wfmgmt.registry.scopes import within
-from wfmgmt.registry.tables import audit_event, node, operation, workflow, workflow_version
+from wfmgmt.registry.tables import audit_event, installation, node, operation, workflow, workflow_version
 from wfmgmt.registry.targets import NODES, READY, REGISTRATIONS, TargetReader, settings_of
 from wfmgmt.registry.tokens import TokenReader
 
@@ -132,6 +132,10 @@ class Reader(TargetReader):
     def events(self) -> EventReader:
         """The audit trail."""
         return EventReader(self._connection)
+
+    def known_identity(self) -> str | None:
+        """Return the identity of this installation, None when it has none yet."""
+        return self._connection.execute(select(installation.c.identity)).scalar_one_or_none()
 
     @property
     def tokens(self) -> TokenReader:

@@ -376,9 +376,9 @@ class Writer(Reader):
 
     def identity(self) -> str:
         """Return the identity of this installation, twelve hexadecimal digits that are drawn when first needed."""
-        known = self._connection.execute(select(installation.c.identity)).scalar_one_or_none()
+        known = self.known_identity()
         if known is not None:
-            return str(known)
+            return known
         identity = uuid.uuid4().hex[:12]
         self._connection.execute(insert(installation).values(id=1, identity=identity, created_at=self._now))
         return identity

@@ -4,6 +4,7 @@ Order of precedence: explicit argument, environment variable `WFMGMT_…`, `wfmg
 """
 
 import difflib
+import hashlib
 import os
 import re
 import tomllib
@@ -34,6 +35,7 @@ from wfmgmt.settings.values import (
     Address,
     ListenAddress,
     Urls,
+    read_anchor,
     read_archives,
     read_hosts,
     read_list,
@@ -130,6 +132,8 @@ class Settings(BaseModel):
     trusted_proxies: Annotated[tuple[str, ...], BeforeValidator(read_proxies)] = ()
     actor_header: str = Field(default="", pattern=r"^([A-Za-z][A-Za-z0-9-]*)?$")
     open_metrics: bool = False
+    audit_anchor: Annotated[str, BeforeValidator(read_anchor)] = ""
+    audit_key: Path | None = None
     max_audited_failures: int = Field(default=120, ge=1, le=1_000_000)
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -167,6 +171,13 @@ class Settings(BaseModel):
         """A body that is allowed has to find room some time."""
         if self.max_inflight_mb * MIB < self.request_limit_bytes + self.response_limit_bytes:
             raise ValueError("max_inflight_mb: expected room for request_limit_bytes and response_limit_bytes together")
+        return self
+
+    @model_validator(mode="after")
+    def _sign_something(self) -> Self:
+        """A key that signs nothing would not be missed."""
+        if self.audit_key and not self.audit_anchor:
+            raise ValueError("audit_key: expected audit_anchor, too, which says where signed checkpoints go")
         return self
 
     @model_validator(mode="after")
@@ -238,6 +249,11 @@ class Settings(BaseModel):
     def archives_folder(self) -> Path:
         """Folder of the archives of all registrations, by their digests; private as well."""
         return self.instance / "archives"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """File of the last checkpoint of the audit trail; another anchor has another one, so it begins anew."""
+        return self.instance / f"checkpoint-{hashlib.sha256(self.audit_anchor.encode()).hexdigest()[:12]}"
 
     @property
     def control_socket(self) -> Path:

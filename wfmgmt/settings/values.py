@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BeforeValidator
@@ -144,6 +145,12 @@ def read_proxies(value: object) -> object:
                     f"expected IP addresses, networks or unix with commas between, like 10.0.0.5,10.1.0.0/16: {error}"
                 ) from error
     return proxies
+
+
+def read_anchor(value: object) -> object:
+    """Make the path of a file absolute, and leave an address as it is."""
+    text = str(value)
+    return str(Path(text).absolute()) if text and "://" not in text else value
 
 
 Urls = Annotated[tuple[str, ...], BeforeValidator(read_urls)]
