@@ -110,6 +110,8 @@ class FakeRegistry:
 
     def record_uses(self, ids: Sequence[int]) -> None:
         """Write down that tokens were used."""
+        if self.problem:
+            raise RegistryUnavailable(self.problem)
         self.used += ids
 
     def put(self, uid: str, status: WorkflowStatus = WorkflowStatus.READY, *, version: str = FIRST_VERSION) -> None:

@@ -18,12 +18,14 @@ _log = logging.getLogger("wfmgmt.inference")
 
 #: How often it is looked whether tokens have changed, how often they are read in any case, and pauses after failures.
 LOOK_S, READ_S, MAX_PAUSE_S = 0.5, 60.0, 5.0
+#: How often it is recorded which tokens are used.
+RECORD_S = 60.0
 #: Headers whose tokens are remembered; one token can be shown in more than one way.
 _MAX_SHOWN = 1000
 
 
 class TokenView(Protocol):
-    """The tokens in the registry, as the runtime uses them. Blocking; called in a thread, one call at a time."""
+    """The tokens in the registry, as the runtime uses them. Blocking, so it is called in threads; thread-safe."""
 
     def last_change(self) -> int:
         """Return the number of the registry's last change.
@@ -146,7 +148,7 @@ class InferenceTokens:
         raise Forbidden(f"{caller.actor} has the role {caller.role}, which is not enough; it takes {role}.")
 
     async def keep_current(self) -> None:
-        """Follow the registry, for as long as the runtime runs."""
+        """Follow the registry, for as long as the runtime runs. It reads only: a write may have to wait for others."""
         backoff = Backoff(LOOK_S, MAX_PAUSE_S)
         while True:
             pause_s = LOOK_S if await self.try_to_look() else backoff.next_pause()
@@ -173,11 +175,25 @@ class InferenceTokens:
         is_due = self._clock() - self._read_at >= READ_S
         if change == self._read_change and not is_due:
             return
-        if is_due and self._used:
-            used, self._used = self._used, set()
-            await asyncio.to_thread(self._view.record_uses, list(used))
         tokens, has_tokens = await asyncio.to_thread(self._view.tokens)
         self._accepted = {token.sha256: _Accepted(token.caller, token.id, token.expires_at_s) for token in tokens}
         self._shown = {}
         self._has_tokens = has_tokens
         self._read_change, self._read_at = change, self._clock()
+
+    async def keep_recording_uses(self) -> None:
+        """Record now and then which tokens are used, for as long as the runtime runs."""
+        while True:
+            await asyncio.sleep(RECORD_S)
+            await self.record_uses()
+
+    async def record_uses(self) -> None:
+        """Record which tokens were used lately; those that cannot be recorded now are the next time."""
+        used, self._used = self._used, set()
+        if not used:
+            return
+        try:
+            await asyncio.to_thread(self._view.record_uses, list(used))
+        except WfmgmtError as error:
+            self._used |= used
+            _log.warning("the use of tokens cannot be recorded now: %s", error)

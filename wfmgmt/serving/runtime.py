@@ -61,4 +61,5 @@ class Runtime:
             self.rollouts.run(),
             self.history.keep_saved(),
             self.tokens.keep_current(),
+            self.tokens.keep_recording_uses(),
         )

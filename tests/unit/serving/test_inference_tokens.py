@@ -1,6 +1,8 @@
 """Who may send requests to the inference address."""
 
 import asyncio
+import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -104,17 +106,50 @@ def test_token_may_be_shown_in_many_ways() -> None:
 
 
 def test_use_of_a_token_is_recorded_later() -> None:
-    """Once for many requests."""
-    registry, clock = FakeRegistry(), Clock()
+    """Once for many requests, and the next time when the database cannot be written."""
+    registry = FakeRegistry()
     registry.accepted = [make_token("ci", SECRET, id=7)]
-    tokens = tokens_of(registry, clock)
+    tokens = tokens_of(registry)
     asyncio.run(tokens.look())
     for _ in range(3):
         tokens.caller(SHOWN, str)
+    registry.problem = "locked"
+    asyncio.run(tokens.record_uses())
     assert registry.used == []
-    clock.now += READ_S
-    asyncio.run(tokens.look())
+    registry.problem = ""
+    for _ in range(2):
+        asyncio.run(tokens.record_uses())
     assert registry.used == [7]
+
+
+def test_revoked_token_is_refused_while_uses_wait_to_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may hold the write lock for long."""
+    registry, clock, is_begun, is_free = FakeRegistry(), Clock(), threading.Event(), threading.Event()
+    registry.accepted = [make_token("ci", SECRET)]
+    tokens = tokens_of(registry, clock)
+
+    def wait_for_the_lock(_: Sequence[int]) -> None:
+        is_begun.set()
+        is_free.wait(60)
+
+    monkeypatch.setattr(registry, "record_uses", wait_for_the_lock)
+
+    async def revoke_meanwhile() -> None:
+        await tokens.look()
+        tokens.caller(SHOWN, str)
+        recording = asyncio.create_task(tokens.record_uses())
+        await asyncio.to_thread(is_begun.wait, 60)
+        tokens.caller(SHOWN, str)
+        registry.accepted, registry.change = [], 1
+        clock.now += READ_S
+        await tokens.look()
+        with pytest.raises(CredentialsRefused):
+            tokens.caller(SHOWN, str)
+        assert not recording.done()
+        is_free.set()
+        await recording
+
+    asyncio.run(revoke_meanwhile())
 
 
 @pytest.mark.parametrize(
