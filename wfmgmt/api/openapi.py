@@ -1,9 +1,11 @@
 """The OpenAPI description of the management address; a test holds it against the routes that are really served."""
 
+import re
 from http import HTTPStatus
 from typing import Any
 
 from wfmgmt import __version__
+from wfmgmt.api.access import ROLES
 from wfmgmt.api.graph import GRAPH_PATHS
 from wfmgmt.api.logs import LOG_PATHS, LOG_SCHEMAS
 from wfmgmt.api.multipart import MULTIPART
@@ -30,7 +32,7 @@ from wfmgmt.api.write_rules import NAME_OR_EMPTY, REGISTER, UNREGISTER, UNREGIST
 from wfmgmt.control.messages import VersionState
 from wfmgmt.domain.status import WorkflowState
 from wfmgmt.domain.workflow import SETTINGS, WORKFLOW_SETTINGS
-from wfmgmt.http.openapi import NAME_IN_PATH, SHARED_PATHS, components, errors, json_answer, ref
+from wfmgmt.http.openapi import NAME_IN_PATH, SHARED_PATHS, components, errors, json_answer, ref, secured
 from wfmgmt.services.store_files import StoreFileState
 
 _LISTING = [
@@ -213,53 +215,68 @@ _LISTED = {
     "operation": {"type": "string", "description": "The path of the operation that registers it"},
 }
 
+
+def _secured(paths: dict[str, Any]) -> dict[str, Any]:
+    """Return the paths with the roles that their operations take, as the table of roles has them."""
+    roles = {re.sub(r"<(?:[^<>]*:)?(\w+)>", r"{\1}", route): role for route, role in ROLES.items()}
+    return {
+        path: {
+            key: value if key == "parameters" else secured(value, roles[f"{key.upper()} {path}"])
+            for key, value in item.items()
+        }
+        for path, item in paths.items()
+    }
+
+
 MANAGEMENT_API: dict[str, Any] = {
     "openapi": "3.0.3",
     "info": {"title": "wfmgmt management API", "version": __version__},
-    "paths": {
-        "/workflows": {**_listing("listWorkflows"), "post": _register()},
-        "/models": _listing("listWorkflowsAsModels"),
-        "/workflows/{name}": {
-            "parameters": [NAME_IN_PATH],
-            "get": read("describeWorkflow", "Describe the default version of a workflow", _DESCRIBED),
-            "put": SCALING["scaleWorkflow"],
-            "delete": write(
-                UNREGISTER,
-                "unregisterWorkflow",
-                "Unregister one workflow with all its versions; answered when its workers are gone",
-                {"200": _UNREGISTERED},
-            ),
-        },
-        "/workflows/{name}/all": {
-            "parameters": [NAME_IN_PATH],
-            "get": read(
-                "describeAllVersions",
-                "Describe all versions of a workflow, in the order of their registration",
-                json_answer("All versions", {"type": "array", "minItems": 1, "items": ref("Workflow")}, ETag=ETAG),
-            ),
-        },
-        "/workflows/{name}/{version}": {
-            "parameters": [NAME_IN_PATH, VERSION_IN_PATH],
-            "get": read("describeVersion", "Describe one version of a workflow", _DESCRIBED),
-            "put": SCALING["scaleVersion"],
-            "delete": write(
-                UNREGISTER_VERSION,
-                "unregisterVersion",
-                "Unregister one version of a workflow; the only one with the workflow",
-                {"200": _UNREGISTERED},
-            ),
-        },
-        **RELEASE_PATHS,
-        **GRAPH_PATHS,
-        **LOG_PATHS,
-        **EXPLAIN_PATHS,
-        **NODE_PATHS,
-        **OPERATION_PATHS,
-        **ARCHIVE_PATHS,
-        **TOKEN_PATHS,
-        **AUDIT_PATHS,
-        **SHARED_PATHS,
-    },
+    "paths": _secured(
+        {
+            "/workflows": {**_listing("listWorkflows"), "post": _register()},
+            "/models": _listing("listWorkflowsAsModels"),
+            "/workflows/{name}": {
+                "parameters": [NAME_IN_PATH],
+                "get": read("describeWorkflow", "Describe the default version of a workflow", _DESCRIBED),
+                "put": SCALING["scaleWorkflow"],
+                "delete": write(
+                    UNREGISTER,
+                    "unregisterWorkflow",
+                    "Unregister one workflow with all its versions; answered when its workers are gone",
+                    {"200": _UNREGISTERED},
+                ),
+            },
+            "/workflows/{name}/all": {
+                "parameters": [NAME_IN_PATH],
+                "get": read(
+                    "describeAllVersions",
+                    "Describe all versions of a workflow, in the order of their registration",
+                    json_answer("All versions", {"type": "array", "minItems": 1, "items": ref("Workflow")}, ETag=ETAG),
+                ),
+            },
+            "/workflows/{name}/{version}": {
+                "parameters": [NAME_IN_PATH, VERSION_IN_PATH],
+                "get": read("describeVersion", "Describe one version of a workflow", _DESCRIBED),
+                "put": SCALING["scaleVersion"],
+                "delete": write(
+                    UNREGISTER_VERSION,
+                    "unregisterVersion",
+                    "Unregister one version of a workflow; the only one with the workflow",
+                    {"200": _UNREGISTERED},
+                ),
+            },
+            **RELEASE_PATHS,
+            **GRAPH_PATHS,
+            **LOG_PATHS,
+            **EXPLAIN_PATHS,
+            **NODE_PATHS,
+            **OPERATION_PATHS,
+            **ARCHIVE_PATHS,
+            **TOKEN_PATHS,
+            **AUDIT_PATHS,
+            **SHARED_PATHS,
+        }
+    ),
     "components": components(
         {
             "Status": {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}},

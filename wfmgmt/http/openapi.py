@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from typing import Any
 
+from wfmgmt.domain.access import Role
 from wfmgmt.domain.names import WORKFLOW_NAME_FORM
 
 WORKFLOW_NAME: dict[str, Any] = {"type": "string", "pattern": f"^{WORKFLOW_NAME_FORM}$"}
@@ -31,6 +32,12 @@ _ERRORS = {
     HTTPStatus.GATEWAY_TIMEOUT: "A workflow or a model server did not answer in time",
     HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "The version of HTTP is not 1.0 or 1.1",
     HTTPStatus.INSUFFICIENT_STORAGE: "No space is left",
+}
+_RETRY = {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}}
+_ERROR_HEADERS: Mapping[HTTPStatus, dict[str, Any]] = {
+    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": {"$ref": "#/components/headers/Challenge"}},
+    HTTPStatus.TOO_MANY_REQUESTS: _RETRY,
+    HTTPStatus.SERVICE_UNAVAILABLE: _RETRY,
 }
 #: Errors of every path.
 _ANYWHERE = (
@@ -78,9 +85,27 @@ def errors(*statuses: HTTPStatus) -> dict[str, Any]:
     return {str(int(each)): {"$ref": f"#/components/responses/{each.name}"} for each in sorted({*statuses, *_ANYWHERE})}
 
 
+def secured(operation: dict[str, Any], role: Role | None, *, is_optional: bool = False) -> dict[str, Any]:
+    """Return an operation that says what it takes to call it.
+
+    Args:
+        operation: The operation.
+        role: The role that its token needs; None for what is open to all.
+        is_optional: Whether a setting decides about that.
+    """
+    if role is None:
+        return {**operation, "security": []}
+    more = f"Takes a token with the role `{role}`{', if INFERENCE_TOKENS is true' if is_optional else ''}."
+    return {
+        **operation,
+        "description": f"{operation['description']} {more}" if "description" in operation else more,
+        "security": [*([{}] if is_optional else []), {"token": []}],
+        "x-required-role": role.value,
+    }
+
+
 def _error(status: HTTPStatus) -> dict[str, Any]:
-    retry = {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}}
-    return json_answer(_ERRORS[status], ref("Error"), **(retry if status is HTTPStatus.SERVICE_UNAVAILABLE else {}))
+    return json_answer(_ERRORS[status], ref("Error"), **_ERROR_HEADERS.get(status, {}))
 
 
 def components(
@@ -88,6 +113,15 @@ def components(
 ) -> dict[str, Any]:
     """Return the components of a description: its own schemas and headers, shared ones, errors of these statuses."""
     return {
+        "securitySchemes": {
+            "token": {
+                "type": "http",
+                "scheme": "bearer",
+                "bearerFormat": "wfm_…",
+                "description": "A token of `wfmgmt token create` or `POST /tokens`. What requests without one may do, "
+                "`ANONYMOUS_ROLE` says: everything on loopback, until there is a first token",
+            }
+        },
         "schemas": {**_SCHEMAS, **schemas},
         "responses": {each.name: _error(each) for each in sorted({*statuses, *_ANYWHERE})},
         "headers": {
@@ -101,6 +135,7 @@ def components(
                 "required": True,
                 "schema": {"type": "integer", "minimum": 0},
             },
+            "Challenge": {"required": True, "schema": {"type": "string", "enum": ["Bearer"]}},
             **(headers or {}),
         },
     }

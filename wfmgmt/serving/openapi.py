@@ -4,7 +4,8 @@ from http import HTTPStatus
 from typing import Any
 
 from wfmgmt import __version__
-from wfmgmt.http.openapi import NAME_IN_PATH, SHARED_PATHS, answer, components, errors, json_answer, ref
+from wfmgmt.domain.access import Role
+from wfmgmt.http.openapi import NAME_IN_PATH, SHARED_PATHS, answer, components, errors, json_answer, ref, secured
 
 _VERSION: dict[str, Any] = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$", "example": "2.0"}
 _VERSION_IN_PATH: dict[str, Any] = {"name": "version", "in": "path", "required": True, "schema": _VERSION}
@@ -66,11 +67,12 @@ def _predict(method: str, of_version: str = "", what: str = "a workflow") -> dic
         ),
         "default": answer("A status that a handler set", _BYTES),
     }
-    operation: dict[str, Any] = {
+    found = {
         "operationId": f"predict{of_version}{method.capitalize()}",
         "summary": f"Send a request through {what}",
         "responses": responses,
     }
+    operation = secured(found, Role.PREDICT, is_optional=True)
     return operation if method == "get" else {**operation, "requestBody": _BODY}
 
 
@@ -97,7 +99,10 @@ INFERENCE_API: dict[str, Any] = {
                 for method in _METHODS
             },
         },
-        **SHARED_PATHS,
+        **{
+            path: {method: secured(each, Role.VIEW if path == "/metrics" else None) for method, each in item.items()}
+            for path, item in SHARED_PATHS.items()
+        },
     },
     "components": components(
         {
