@@ -11,12 +11,12 @@ from wfmgmt.api.parameters import Parameters, query_parameters
 from wfmgmt.domain.audit import AuditAction, AuditOutcome
 from wfmgmt.errors import BadRequest, TooManyRequests
 from wfmgmt.http.answers import json_body
-from wfmgmt.registry.audit_reading import EventFilter
+from wfmgmt.registry.audit_reading import MAX_NUMBER, EventFilter
 from wfmgmt.registry.registry import parsed_moment
 from wfmgmt.services.audit_lines import csv_lines, event_json, json_lines
 from wfmgmt.services.audit_trail import AuditTrail
 
-DEFAULT_EVENTS, MAX_EVENTS, MAX_NUMBER = 100, 1000, 2**62
+DEFAULT_EVENTS, MAX_EVENTS = 100, 1000
 JSON, CSV, LINES = "application/json", "text/csv", "application/x-ndjson"
 _TEXT: Mapping[str, Any] = {"type": "string", "maxLength": 1000}
 _MOMENT: Mapping[str, Any] = {
@@ -33,7 +33,7 @@ LISTING: Mapping[str, Mapping[str, Any]] = {
     "request_id": {**_TEXT, "description": "Of the request with this `x-request-id`"},
     "after": {**_MOMENT, "description": "Recorded then or later: a time like 2026-01-31T12:00:00Z, or a day"},
     "before": {**_MOMENT, "description": "Recorded before: the same"},
-    "q": {**_TEXT, "description": "With this text in the detail"},
+    "q": {**_TEXT, "description": "With this text in the detail, in any case of letters; on SQLite of ASCII letters"},
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_EVENTS, "default": DEFAULT_EVENTS},
     "before_id": {
         "type": "integer",
@@ -77,7 +77,7 @@ def audit_blueprint(trail: AuditTrail) -> Blueprint:
     def show_event(number: int) -> Response:
         """Show one event."""
         query_parameters(request, {})
-        return _json(event_json(trail.event(min(number, MAX_NUMBER), scope=caller().scope)))
+        return _json(event_json(trail.event(number, scope=caller().scope)))
 
     @blueprint.get("/audit/head")
     def show_head() -> Response:

@@ -3,8 +3,9 @@
 from http import HTTPStatus
 from typing import Any
 
-from wfmgmt.api.audit import CSV, JSON, LINES, LISTING, MAX_NUMBER
+from wfmgmt.api.audit import CSV, JSON, LINES, LISTING
 from wfmgmt.http.openapi import answer, errors, json_answer, ref
+from wfmgmt.registry.audit_reading import MAX_NUMBER
 
 _TEXT = {"type": "string"}
 _NUMBER = {"type": "integer"}

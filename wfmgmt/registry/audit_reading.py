@@ -11,6 +11,8 @@ from wfmgmt.domain.access import EVERYTHING, Scope
 from wfmgmt.registry.scopes import within
 from wfmgmt.registry.tables import audit_event as table
 
+#: Numbers of events are not larger.
+MAX_NUMBER = 2**31 - 1
 #: Rows that one page looks at, at most; with several conditions it may have fewer than wanted, or none, and go on.
 MAX_LOOKED_AT = 10_000
 #: Rows up to which they are counted.
@@ -65,7 +67,7 @@ class EventFilter:
         outcome: That ended so.
         since: Recorded at this time or later, as the table has times.
         until: Recorded before this time.
-        text: With this text in their detail, in any case of letters.
+        text: With this text in their detail, in any case of letters; on SQLite of ASCII letters.
         scope: About workflows that exist for the client.
     """
 
@@ -100,7 +102,7 @@ class EventPage:
         events: In the order that was asked for.
         next_id: Where the next page begins; None when this is the last one. There may be one although this page has
             fewer events than wanted.
-        total: How many there are in all; None when that takes too long to count.
+        total: How many there are in all; None when that takes too long to count, or was not asked for.
     """
 
     events: Sequence[RecordedEvent]
@@ -116,6 +118,8 @@ class EventReader:
 
     def get(self, number: int) -> RecordedEvent | None:
         """Return one event, None when there is none of that number."""
+        if number > MAX_NUMBER:
+            return None
         row = self._connection.execute(select(table).where(table.c.id == number)).mappings().one_or_none()
         return None if row is None else _event(row)
 
@@ -142,13 +146,13 @@ class EventReader:
         others = [
             *(table.c[name] == value for name, value in list(values.items())[1:]),
             *within(self._connection, table.c.workflow, wanted.scope),
-            *([func.lower(table.c.detail).contains(wanted.text.lower(), autoescape=True)] if wanted.text else []),
+            *([table.c.detail.icontains(wanted.text, autoescape=True)] if wanted.text else []),
         ]
         looked_at = select(table.c.id).where(*leading, *bounds).order_by(order).limit(MAX_LOOKED_AT).subquery()
         farthest = func.max(looked_at.c.id) if is_ascending else func.min(looked_at.c.id)
         count, last = self._connection.execute(select(func.count(), farthest).select_from(looked_at)).one()
         if not count:
-            return EventPage(events=(), next_id=None, total=self._total(wanted))
+            return EventPage(events=(), next_id=None)
         window = table.c.id <= last if is_ascending else table.c.id >= last
         statement = select(table).where(*leading, *bounds, *others, window).order_by(order).limit(limit + 1)
         events = [_event(row) for row in self._connection.execute(statement).mappings()]
@@ -156,7 +160,19 @@ class EventReader:
             next_id: int | None = events[limit - 1].id
         else:
             next_id = last if count == MAX_LOOKED_AT else None
-        return EventPage(events=events[:limit], next_id=next_id, total=self._total(wanted))
+        return EventPage(events=events[:limit], next_id=next_id)
+
+    def total(self, wanted: EventFilter) -> int | None:
+        """Return how many events there are; None when that takes too long to count."""
+        if not wanted.is_simple:
+            return None
+        if not wanted.values:  # Numbers have no gaps.
+            head = self.head()
+            return 0 if head is None else head.id
+        conditions = [table.c[name] == value for name, value in wanted.values.items()]
+        counted = select(table.c.id).where(*conditions).limit(MAX_COUNTED + 1).subquery()
+        count: int = self._connection.execute(select(func.count()).select_from(counted)).scalar_one()
+        return None if count > MAX_COUNTED else count
 
     def _beyond(self, start: int | None, *, is_ascending: bool) -> list[ColumnElement[bool]]:
         if start is None:
@@ -175,17 +191,6 @@ class EventReader:
             last = self._connection.execute(select(func.max(near.subquery().c.id))).scalar()
             found += [table.c.at < wanted.until, table.c.id <= (last or 0)]
         return found
-
-    def _total(self, wanted: EventFilter) -> int | None:
-        if not wanted.is_simple:
-            return None
-        if not wanted.values:  # Numbers have no gaps.
-            head = self.head()
-            return 0 if head is None else head.id
-        conditions = [table.c[name] == value for name, value in wanted.values.items()]
-        counted = select(table.c.id).where(*conditions).limit(MAX_COUNTED + 1).subquery()
-        count: int = self._connection.execute(select(func.count()).select_from(counted)).scalar_one()
-        return None if count > MAX_COUNTED else count
 
 
 def _event(row: RowMapping) -> RecordedEvent:

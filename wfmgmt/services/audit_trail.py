@@ -1,6 +1,7 @@
 """The audit trail for those who may read it."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from wfmgmt.domain.access import EVERYTHING, Scope
 from wfmgmt.errors.access import EventNotFound
@@ -22,9 +23,10 @@ class AuditTrail:
         self._registry = registry
 
     def page(self, wanted: EventFilter, *, limit: int, start: int | None, is_ascending: bool) -> EventPage:
-        """Return a page of events, as `EventReader.page` does."""
+        """Return a page of events, as `EventReader.page` does, with their total."""
         with self._registry.read() as reader:
-            return reader.events.page(wanted, limit=limit, start=start, is_ascending=is_ascending)
+            page = reader.events.page(wanted, limit=limit, start=start, is_ascending=is_ascending)
+            return replace(page, total=reader.events.total(wanted))
 
     def all(
         self, wanted: EventFilter, *, limit: int | None = None, start: int | None = None, is_ascending: bool = False
@@ -40,7 +42,8 @@ class AuditTrail:
         left = limit
         while left is None or left > 0:
             at_once = _AT_ONCE if left is None else min(_AT_ONCE, left)
-            page = self.page(wanted, limit=at_once, start=start, is_ascending=is_ascending)
+            with self._registry.read() as reader:
+                page = reader.events.page(wanted, limit=at_once, start=start, is_ascending=is_ascending)
             yield from page.events
             left = None if left is None else left - len(page.events)
             start = page.next_id
@@ -49,8 +52,8 @@ class AuditTrail:
 
     def last_about(self, workflow: str, *, limit: int, scope: Scope = EVERYTHING) -> Sequence[RecordedEvent]:
         """Return the last events about a workflow, the newest first."""
-        wanted = EventFilter(workflow=workflow, scope=scope)
-        return self.page(wanted, limit=limit, start=None, is_ascending=False).events
+        with self._registry.read() as reader:
+            return reader.events.page(EventFilter(workflow=workflow, scope=scope), limit=limit).events
 
     def event(self, number: int, *, scope: Scope = EVERYTHING) -> RecordedEvent:
         """Return one event.

@@ -66,6 +66,17 @@ def test_logs_and_graphs_are_shown(over_postgresql: ManagementApi) -> None:
     assert drawn.startswith("seq 2.0: 1 node and 0 edges in 1 step")
 
 
+def test_audit_trail_is_read(over_postgresql: ManagementApi) -> None:
+    """By page and by number, up to those that no event has."""
+    api = over_postgresql
+    newest = api.send("GET /audit?limit=1")["events"][0]
+    assert api.send(f"GET /audit/{newest['id']}") == newest
+    assert api.send("GET /audit?before_id=2147483647&limit=1")["events"] == [newest]
+    api.send("GET /audit?before_id=2147483648", 400)
+    for number in (2147483647, 2147483648, 2**62, 10**30):
+        api.send(f"GET /audit/{number}", 404)
+
+
 def test_uploads_are_stored_once(over_postgresql: ManagementApi, tmp_path: Path) -> None:
     """Of many for one name; what a version uses is not replaced, and the trail fits."""
     api = over_postgresql
