@@ -1,12 +1,15 @@
 """Checkpoints of audit trails, and keys made by openssl as the documentation says."""
 
+import re
 import subprocess
+import tempfile
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tests.support.records import make_event
+from tests.support.service import CHECKOUT
 from wfmgmt.domain.checkpoints import Checkpoint
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.anchor_keys import SigningKey
@@ -39,11 +42,14 @@ def chained(count: int) -> list[Checkpoint]:
 
 @cache
 def _pair(name: str, kind: str) -> tuple[bytes, bytes]:
-    """Return a private key and its public one; the same for the same name."""
+    """Return a private key and its public one, made by the commands of the documentation; the same for one name."""
     del name
-    private = subprocess.run(["openssl", "genpkey", "-algorithm", kind], check=True, capture_output=True).stdout
-    command = ["openssl", "pkey", "-pubout"]
-    return private, subprocess.run(command, input=private, check=True, capture_output=True).stdout
+    page = (CHECKOUT / "docs" / "how-to" / "audit.md").read_text(encoding="utf-8")
+    (commands,) = re.findall(r"^```sh\n(.*?openssl.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["sh", "-ec", commands.replace("ed25519", kind)]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        return Path(folder, "audit.key").read_bytes(), Path(folder, "audit.pub").read_bytes()
 
 
 def make_keys(folder: Path, name: str = "audit", *, kind: str = "ed25519") -> tuple[Path, Path]:
@@ -89,6 +95,12 @@ class Trail:
             on_attempt=self.outcomes.append,
             clock=lambda: self.now,
         )
+
+    def run_anew(self) -> None:
+        """Do what a process does that has just begun: write what may not be written yet, then make what is due."""
+        anchoring = self.anchoring()
+        anchoring.run()
+        anchoring.run()
 
     def checkpoints(self) -> list[Checkpoint]:
         """Return what is in the anchor."""

@@ -36,7 +36,7 @@ _log = logging.getLogger("wfmgmt.deployment")
 PREDECESSOR_S = 5.0
 #: How long the runtime may take to stop, once accepted requests are answered, before it is killed.
 RUNTIME_STOP_S = 5.0
-#: How long the end of the service waits for the last checkpoint of the audit trail.
+#: How long an address may take for the last checkpoint of the audit trail; the service waits twice as long for it.
 MAX_LAST_CHECKPOINT_S = 2.0
 #: Pause after a web worker could not start.
 RETRY_S = 1.0
@@ -284,8 +284,14 @@ class GunicornMaster:
                 registry.close()
 
         last = threading.Thread(target=run, name="last-checkpoint", daemon=True)
-        last.start()
-        last.join(MAX_LAST_CHECKPOINT_S)
+        try:
+            last.start()
+        except RuntimeError as error:  # The system has no room for another thread.
+            _log.warning("the last rows of the audit trail are in no checkpoint: %s", error)
+            return
+        last.join(2 * MAX_LAST_CHECKPOINT_S)
+        if last.is_alive():
+            _log.warning("the last rows of the audit trail are in no checkpoint: the audit anchor does not respond")
 
     def _record_clean_end(self) -> None:
         try:

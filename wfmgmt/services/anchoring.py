@@ -60,10 +60,12 @@ class Anchoring:
         self._has_failed = False
 
     def run(self, *, at_end: bool = False) -> None:
-        """Write what is not written yet, and make a checkpoint when it is time for one.
+        """Write the last checkpoint if that may not be written yet; otherwise make one when it is time for it.
+
+        Both in one call only at the end: writing can take long, and another process may have taken over meanwhile.
 
         Args:
-            at_end: Whether any new row is reason enough, since the service stops.
+            at_end: Whether the service stops, so that any new row is reason enough.
 
         Raises:
             NotAnchored: It cannot be made, or cannot be written.
@@ -74,6 +76,8 @@ class Anchoring:
                 self._last = self._read()
             if self._last is not None and not self._is_written:
                 self._write(self._last)
+                if not at_end:
+                    return
             if (checkpoint := self._due(at_end=at_end)) is not None:
                 self._keep(checkpoint)
                 self._write(checkpoint)

@@ -131,8 +131,25 @@ def test_start_is_refused_with_the_database_of_another_instance(
         ({"cors_origins": "*"}, "WFMGMT_CORS_ORIGINS: * would let every web page register workflows"),
         ({"cors_origins": "https://app.example/"}, "WFMGMT_CORS_ORIGINS: expected exact origins"),
         ({"allowed_hosts": "models.example:8081"}, "WFMGMT_ALLOWED_HOSTS: expected names of hosts without ports"),
+        ({"audit_anchor": "/nowhere/anchor"}, "WFMGMT_AUDIT_ANCHOR: /nowhere/anchor: No such file or directory"),
+        ({"audit_anchor": "http://10.0.0.1/a"}, "WFMGMT_AUDIT_ANCHOR: Given URL http://10.0.0.1/a does not match"),
+        ({"audit_anchor": "/dev/null", "audit_key": "/no.key"}, "WFMGMT_AUDIT_KEY: /no.key: No such file or directory"),
+        ({"audit_key": "/no.key"}, "audit_key: expected audit_anchor, too"),
     ],
-    ids=["unknown", "address", "foreign address", "database", "folder", "any origin", "slash", "port"],
+    ids=[
+        "unknown",
+        "address",
+        "foreign address",
+        "database",
+        "folder",
+        "any origin",
+        "slash",
+        "port",
+        "anchor",
+        "private anchor",
+        "key",
+        "key alone",
+    ],
 )
 def test_start_is_refused_when_a_setting_is_wrong(
     refusal: Callable[..., CannotStart], settings: dict[str, Any], said: str

@@ -118,7 +118,7 @@ def test_tampering_that_the_chain_alone_does_not_show_is_found(trail: Tampered, 
     if tamper != "replace_database":  # Which it takes for one that it was given on purpose.
         for _ in range(2):
             with pytest.raises(TrailContradicted, match="no longer has row 250"):
-                trail.anchoring().run()
+                trail.run_anew()
         assert trail.outcomes[-1] == "contradicted"
         assert trail.ids() == [100, 200, 250]
 

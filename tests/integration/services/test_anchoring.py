@@ -58,10 +58,10 @@ def test_checkpoint_is_made_after_100_rows_or_an_hour_or_at_the_end(trail: Trail
 def test_checkpoint_is_made_when_the_clock_was_set_back(trail: Trail) -> None:
     """Nothing waits until it is as late again."""
     trail.record(1)
-    trail.anchoring().run()
+    trail.run_anew()
     trail.record(1)
     trail.now -= timedelta(days=365)
-    trail.anchoring().run()
+    trail.run_anew()
     assert trail.ids() == [1, 2]
 
 
@@ -69,7 +69,7 @@ def test_chain_goes_on_in_another_process(trail: Trail) -> None:
     """Also in a new instance over the same database, which learns from the file where it ends."""
     for number in range(3):
         trail.record(100)
-        trail.anchoring().run()
+        trail.run_anew()
         if number == 1:
             (trail.folder / "kept").unlink()
     assert trail.ids() == [100, 200, 300]
@@ -80,14 +80,14 @@ def test_chain_goes_on_in_another_process(trail: Trail) -> None:
 def test_chain_goes_on_after_a_crash_while_a_checkpoint_was_written(trail: Trail, written_bytes: int) -> None:
     """Before, within and after its line: the checkpoint that was kept is the next one in any case."""
     trail.record(100)
-    trail.anchoring().run()
+    trail.run_anew()
     before = trail.file.stat().st_size
     trail.record(100)
-    trail.anchoring().run()
+    trail.run_anew()
     with trail.file.open("r+b") as file:
         file.truncate(min(trail.file.stat().st_size, before + written_bytes))
     trail.record(100)
-    trail.anchoring().run()
+    trail.run_anew()
     assert trail.ids() == [100, 200, 300]
     check_chain(enumerate(trail.checkpoints(), 1), origin=trail.origin)
 
@@ -100,7 +100,7 @@ def test_one_checkpoint_waits_for_an_anchor_that_is_away(trail: Trail) -> None:
         with pytest.raises(NotAnchored, match="down"):
             anchoring.run()
     assert trail.outcomes == ["failed"] * 3
-    trail.anchoring().run()
+    trail.run_anew()
     assert trail.ids() == [100, 300]
     check_chain(enumerate(trail.checkpoints(), 1), origin=trail.origin)
 
@@ -110,21 +110,21 @@ def test_key_that_went_bad_is_named(trail: Trail) -> None:
     trail.record(1)
     trail.private.write_text("x")
     with pytest.raises(NotAnchored, match=r"the key of the audit anchor cannot be used: .* has no private key"):
-        trail.anchoring().run()
+        trail.run_anew()
     assert not trail.file.exists()
 
 
 def test_other_database_begins_a_new_chain(trail: Trail, tmp_path: Path) -> None:
     """The instance was given it on purpose; the file of the first one would not have let the service start."""
     trail.record(1)
-    trail.anchoring().run()
+    trail.run_anew()
     (tmp_path / "other").mkdir()
     with closing(make_registry(tmp_path / "other")) as registry:
         trail.registry = registry
         with registry.write() as writer:
             identity = writer.identity()
             writer.record(make_event())
-        trail.anchoring().run()
+        trail.run_anew()
     assert [(each.origin, each.id, each.previous) for each in trail.checkpoints()[1:]] == [
         (identity, 1, FIRST_PREVIOUS_HASH)
     ]
