@@ -9,6 +9,7 @@ from wfmgmt.api.application import make_app
 from wfmgmt.api.archives import add_archive_routes, archives_blueprint
 from wfmgmt.api.audit import audit_blueprint
 from wfmgmt.api.explain import add_explain_views
+from wfmgmt.api.exports import Exports
 from wfmgmt.api.graph import add_graph_views
 from wfmgmt.api.guard import GuardedApplication, ManagementGuard
 from wfmgmt.api.logs import add_log_views
@@ -94,7 +95,7 @@ def make_application(services: Services) -> Flask:
     app.register_blueprint(archives_blueprint(services.archive_store))
     app.register_blueprint(operations_blueprint(services.operations))
     app.register_blueprint(tokens_blueprint(services.tokens))
-    app.register_blueprint(audit_blueprint(services.audit_trail))
+    app.register_blueprint(audit_blueprint(services.audit_trail, exports=Exports(services.long_requests.is_stopping)))
     app.register_blueprint(
         monitoring_blueprint(inspection=services.inspection, start=services.start_marker, metrics=metrics)
     )

@@ -1,15 +1,15 @@
 """The endpoints of the audit trail: pages as JSON, everything as CSV or lines of JSON, one event, the newest one."""
 
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from flask import Blueprint, Response, request, stream_with_context
+from flask import Blueprint, Response, request
 
 from wfmgmt.api.access import caller
+from wfmgmt.api.exports import Exports
 from wfmgmt.api.parameters import Parameters, query_parameters
 from wfmgmt.domain.audit import AuditAction, AuditOutcome
-from wfmgmt.errors import BadRequest, TooManyRequests
+from wfmgmt.errors import BadRequest
 from wfmgmt.http.answers import json_body
 from wfmgmt.registry.audit_reading import MAX_NUMBER, EventFilter
 from wfmgmt.registry.registry import parsed_moment
@@ -43,12 +43,10 @@ LISTING: Mapping[str, Mapping[str, Any]] = {
     },
     "order": {"type": "string", "enum": ["desc", "asc"], "default": "desc", "description": "`asc`: the oldest first"},
 }
-#: Exports that one web worker makes at a time, each of which holds a thread as long as its client takes.
-_EXPORTS = threading.BoundedSemaphore(1)
-_UNSENT_BYTES = 1024 * 1024
+_CONTENT_TYPES = {CSV: f"{CSV}; charset=utf-8", LINES: LINES}
 
 
-def audit_blueprint(trail: AuditTrail) -> Blueprint:
+def audit_blueprint(trail: AuditTrail, *, exports: Exports) -> Blueprint:
     """Return the blueprint over the audit trail."""
     blueprint = Blueprint("audit", __name__)
 
@@ -61,15 +59,11 @@ def audit_blueprint(trail: AuditTrail) -> Blueprint:
         kind = request.accept_mimetypes.best_match((JSON, CSV, LINES), default=JSON)
         if kind != JSON:
             events = trail.all(wanted, limit=limit, start=start, is_ascending=is_ascending)
-            return _streamed(csv_lines(events) if kind == CSV else json_lines(events), kind)
-        page = trail.page(wanted, limit=limit or DEFAULT_EVENTS, start=start, is_ascending=is_ascending)
-        answer = _json(
-            {
-                "total": page.total,
-                "nextBeforeId": page.next_id,
-                "events": [event_json(each) for each in page.events],
-            }
-        )
+            answer = exports.answer(csv_lines(events) if kind == CSV else json_lines(events), _CONTENT_TYPES[kind])
+        else:
+            page = trail.page(wanted, limit=limit or DEFAULT_EVENTS, start=start, is_ascending=is_ascending)
+            events_json = [event_json(each) for each in page.events]
+            answer = _json({"total": page.total, "nextBeforeId": page.next_id, "events": events_json})
         answer.headers["Vary"] = "Accept"
         return answer
 
@@ -107,24 +101,6 @@ def _moment(parameters: Parameters, name: str) -> str | None:
         return parsed_moment(text) if text else None
     except ValueError as error:
         raise BadRequest(f"Parameter {name}: {error}.") from error
-
-
-def _streamed(lines: Iterator[str], kind: str) -> Response:
-    """Return an answer that is made while it is sent.
-
-    Raises:
-        TooManyRequests: Another one is under way in this process.
-    """
-    if not _EXPORTS.acquire(blocking=False):
-        raise TooManyRequests("Another export is under way; try again later.")
-    client = request.environ.get("gunicorn.socket")
-    if client is not None:
-        client.bound_unsent(_UNSENT_BYTES)
-    charset = "; charset=utf-8" if kind == CSV else ""
-    answer = Response(stream_with_context(lines), content_type=f"{kind}{charset}")
-    answer.call_on_close(_EXPORTS.release)
-    answer.headers["Vary"] = "Accept"
-    return answer
 
 
 def _json(body: object) -> Response:

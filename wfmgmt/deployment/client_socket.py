@@ -1,5 +1,6 @@
 """The connection of a client of the management address."""
 
+import errno
 import select
 import socket
 import time
@@ -11,15 +12,15 @@ from wfmgmt.errors.uploads import UploadTooSlow
 
 _RECEIVE_BYTES = 64 * 1024
 _BODY_BYTES = 256 * 1024
-#: How often a thread that waits for a body looks whether the service stops.
+#: How often a thread that waits for a client looks whether the service stops.
 _LOOK_MS = 500
-#: How long a client may take for a piece of an answer that is made while it is sent.
+#: How long a thread waits for a client to take a piece of an answer that is made while it is sent.
 _TAKING_S = 10.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class ClientSocket(socket.socket):
-    """A client's connection, on which nothing waits but a thread for the body of an upload.
+    """A client's connection, on which nothing waits but a thread for the body of an upload, or in an export.
 
     What cannot be sent now is kept for later.
     """
@@ -29,7 +30,8 @@ class ClientSocket(socket.socket):
         super().setblocking(False)  # noqa: FBT003 - the standard library takes no keyword
         self.unsent = bytearray()
         self._wait_for_body: Callable[[], None] | None = None
-        self._max_unsent_bytes: int | None = None
+        self._wait_for_client: Callable[[], None] | None = None
+        self._is_gone = False
 
     def setblocking(self, flag: bool, /) -> None:  # noqa: FBT001 - the base class sets the signature
         """Leave it as it is: gunicorn's threads would have it block."""
@@ -104,28 +106,38 @@ class ClientSocket(socket.socket):
         """Keep what is to be sent; an answer comes in parts and leaves in one piece."""
         del flags
         self.unsent += data
-        if self._max_unsent_bytes is not None and len(self.unsent) > self._max_unsent_bytes:
-            self._wait_for_client(self._max_unsent_bytes)
+        if self._wait_for_client is not None:
+            self._wait_for_client()
 
-    def bound_unsent(self, max_bytes: int | None) -> None:
-        """Have `sendall` wait for the client when so much is unsent: an answer may be larger than memory."""
-        self._max_unsent_bytes = max_bytes
+    def bound_unsent(self, max_bytes: int, is_stopping: Callable[[], bool]) -> None:
+        """Have `sendall` wait for the client while more than this is unsent: an answer may be larger than memory.
 
-    def _wait_for_client(self, max_bytes: int) -> None:
-        """Send until no more than this is unsent.
-
-        Raises:
-            BrokenPipeError: The client has not taken that in time.
+        It raises `BrokenPipeError` when the client is gone, when it has not taken as much in ten seconds of waiting, by
+        however many calls, and when the service stops.
         """
-        until = time.monotonic() + _TAKING_S
+        waited_s, taken_bytes = 0.0, 0
         poll = select.poll()
         poll.register(self, select.POLLOUT)
-        while len(self.unsent) > max_bytes:
-            if time.monotonic() > until:
-                self.unsent.clear()
-                raise BrokenPipeError
-            poll.poll(_LOOK_MS)
-            self.flush()
+
+        def wait() -> None:
+            nonlocal waited_s, taken_bytes
+            while (unsent_bytes := len(self.unsent)) > max_bytes:
+                began = time.monotonic()
+                poll.poll(_LOOK_MS)
+                waited_s += time.monotonic() - began
+                self.flush()
+                taken_bytes += unsent_bytes - len(self.unsent)
+                if taken_bytes >= max_bytes:
+                    waited_s, taken_bytes = 0.0, 0
+                if self._is_gone or waited_s > _TAKING_S or is_stopping():
+                    self.unsent.clear()
+                    raise BrokenPipeError(errno.EPIPE, "the client does not take its answer")
+
+        self._wait_for_client = wait
+
+    def end_answer(self) -> None:
+        """Wait for the client no more."""
+        self._wait_for_client = None
 
     def flush(self) -> None:
         """Send what the client takes; a client that is gone takes everything."""
@@ -135,4 +147,5 @@ class ClientSocket(socket.socket):
         except BlockingIOError:
             return
         except OSError:
+            self._is_gone = True
             self.unsent.clear()

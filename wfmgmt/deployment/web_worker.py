@@ -259,7 +259,7 @@ class BufferingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has
         """Answer one request. Runs in a thread."""
         result = super().handle(conn)
         if isinstance(conn.sock, ClientSocket):
-            conn.sock.bound_unsent(None)
+            conn.sock.end_answer()
             conn.sock.flush()
         return result
 

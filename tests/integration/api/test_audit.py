@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import socket
 
 import pytest
 
@@ -94,6 +95,22 @@ def test_one_export_is_made_at_a_time(trail: ManagementApi) -> None:
         again = trail.client.get("/audit", headers=headers)
         assert again.status_code == 200
         again.close()
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_export_is_made_for_any_kind_of_connection(trail: ManagementApi, method: str) -> None:
+    """Gunicorn's own, as it has them for TLS, cannot wait; one answer or another, the next one is made, too."""
+    with socket.socket() as connection:
+        for _ in range(2):
+            answer = trail.client.open(
+                "/audit",
+                method=method,
+                headers={"Accept": "text/csv"},
+                environ_base={"gunicorn.socket": connection},
+            )
+            assert answer.status_code == 200
+            assert method == "HEAD" or len(answer.text.splitlines()) == 4
+            answer.close()
 
 
 def test_trail_is_for_those_who_may_read_it(trail: ManagementApi) -> None:
