@@ -17,6 +17,8 @@ from http import HTTPStatus
 from typing import Any
 from weakref import WeakSet
 
+from wfmgmt.domain.redaction import without_tokens
+
 #: What a record belongs to: its own fields in JSON, and `[name=value …]` before the message in text.
 EXTRA_FIELDS = ("request_id", "workflow", "version", "node", "attempt", "pid")
 #: More fields in JSON, of records whose messages have these values, too.
@@ -71,8 +73,9 @@ class TextFormatter(logging.Formatter):
         record.where = f" [{' '.join(values)}]" if values else ""
         record.message = record.getMessage()
         record.asctime = self.formatTime(record)
-        lines = [escaped(self.formatMessage(record))]
-        lines += (_INDENT + escaped(line) for line in traceback_text(self, record).split("\n") if line)
+        lines = [escaped(without_tokens(self.formatMessage(record)))]
+        traceback = without_tokens(traceback_text(self, record))
+        lines += (_INDENT + escaped(line) for line in traceback.split("\n") if line)
         return "\n".join(lines)
 
 
@@ -91,7 +94,7 @@ class JsonFormatter(logging.Formatter):
         fields |= _values(record, (*EXTRA_FIELDS, *MESSAGE_FIELDS))
         if traceback := traceback_text(self, record):
             fields["traceback"] = traceback
-        text = json.dumps(fields, ensure_ascii=False)
+        text = without_tokens(json.dumps(fields, ensure_ascii=False))
         if text.isprintable():
             return text
         # Outside of strings JSON is printable, so each of these stands where an escape may stand.

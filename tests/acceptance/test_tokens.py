@@ -1,5 +1,6 @@
 """Tokens on both addresses of a running service, from the commands that make them."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import requests
 
 from tests.support.deployments import deployed
 from tests.support.factories import make_war
+from tests.support.processes import runtime_pid, web_workers
 from tests.support.service import Service, wait_until
 from tests.support.tokens import bearer
 
@@ -74,6 +76,13 @@ def test_command_says_who_it_is(service: Service, monkeypatch: pytest.MonkeyPatc
     assert done.stdout.startswith("actor:     token:ci\nrole:      register\nworkflows: shop-*\n")
     done = service.command("unregister", "other", "--url", service.management)
     assert (done.returncode, "Workflow not found: other" in done.stderr) == (4, True)
+
+
+def test_no_process_leaves_its_memory_behind_when_it_crashes(service: Service) -> None:
+    """It has tokens and passwords in it."""
+    assert service.process is not None
+    for pid in (service.process.pid, *web_workers(service), runtime_pid(service), *service.worker_pids()):
+        assert re.search("Max core file size +0 ", Path(f"/proc/{pid}/limits").read_text())
 
 
 def test_no_secret_gets_into_the_log_or_the_database(service: Service) -> None:

@@ -9,7 +9,8 @@ from wfmgmt.api.guard import USER_KEY
 from wfmgmt.domain.access import Caller, Role
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.names import is_workflow_name
-from wfmgmt.errors import WorkflowNotFound
+from wfmgmt.domain.tokens import has_token
+from wfmgmt.errors import BadRequest, WorkflowNotFound
 from wfmgmt.errors.access import CredentialsRefused, Forbidden, TooManyFailedLogins
 from wfmgmt.services.access import Access
 from wfmgmt.services.failed_changes import FailedChanges
@@ -136,6 +137,8 @@ def guard_routes(
             if route in actions:
                 failures.record(_event(actions[route], name or "", refusal), refusal)
             raise refusal
+        if any(has_token(str(value)) for value in (request.view_args or {}).values()):
+            raise BadRequest("The path has a token in it, which belongs in the header Authorization alone; revoke it.")
 
 
 def _refusal(found: Caller, route: str, needed: Role) -> Forbidden | None:

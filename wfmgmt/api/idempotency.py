@@ -9,6 +9,7 @@ from flask import Request
 from wfmgmt.api.bodies import Received
 from wfmgmt.domain.audit import canonical_json
 from wfmgmt.domain.names import quoted
+from wfmgmt.domain.tokens import has_token
 from wfmgmt.errors import BadRequest
 from wfmgmt.registry.kept_answers import KeyedRequest
 
@@ -36,6 +37,8 @@ def keyed_request(request: Request, actor: str, received: Received | None = None
         return None
     if re.fullmatch(KEY_FORM, key) is None:
         raise BadRequest(f"Header {HEADER}: expected 1 to 255 printable ASCII characters, got {quoted(key)}.")
+    if has_token(key):
+        raise BadRequest(f"Header {HEADER}: expected no token; those belong in the header Authorization.")
     path = quote(request.path.rstrip("/"))
     return KeyedRequest(scope=f"{actor} {request.method} {path}", key=key, sha256=_digest(request, received))
 

@@ -13,6 +13,7 @@ from wfmgmt.domain import json_values
 from wfmgmt.domain.names import WORKFLOW_NAME_FORM, is_workflow_name, nearest
 from wfmgmt.domain.redaction import redacted
 from wfmgmt.domain.status import WorkflowState
+from wfmgmt.domain.tokens import has_token
 from wfmgmt.errors import BadRequest
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
@@ -57,11 +58,14 @@ class Parameters:
         schemas: What is known.
 
     Raises:
-        BadRequest: A name is unknown.
+        BadRequest: A name is unknown, or a value has a token in it, which would be kept and shown.
     """
 
     def __init__(self, given: Mapping[str, Any], schemas: Schemas) -> None:
         check_known(given, schemas)
+        for name, value in given.items():
+            if has_token(str(value)):
+                raise BadRequest(f"Parameter {name}: expected no token; those belong in the header Authorization.")
         self._given = {name: value for name, value in given.items() if value is not None}
         self._schemas = schemas
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from wfmgmt.deployment.host_limits import ensure_temporary_folder, raise_file_limit, web_limits
+from wfmgmt.deployment.host_limits import ensure_temporary_folder, forbid_core_dumps, raise_file_limit, web_limits
 from wfmgmt.errors.commands import CannotStart, ResourcesExhausted
 from wfmgmt.host import require_linux
 from wfmgmt.logs import logging_config, open_standard_streams, write_error
@@ -59,6 +59,7 @@ keepalive = 30
 # Headers that would change the path under which a request arrives, from a proxy that we do not expect.
 forwarder_headers = ""
 with _one_line():
+    forbid_core_dumps()
     _limits = web_limits(_settings, raise_file_limit())
 worker_connections = _limits.connections
 # By files there the master knows that its web workers live; only the instance has to be writable.

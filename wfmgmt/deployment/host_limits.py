@@ -37,6 +37,11 @@ def raise_file_limit() -> int:
     return sys.maxsize if hard == resource.RLIM_INFINITY else hard
 
 
+def forbid_core_dumps() -> None:
+    """Have no process of the service leave its memory, with tokens and passwords in it, in a file when it crashes."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
 def web_limits(settings: Settings, file_limit: int) -> WebLimits:
     """Return what a web worker can take with so many open files: one upload in any case, all that are set if it can.
 

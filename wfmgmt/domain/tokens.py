@@ -86,6 +86,11 @@ def is_token(text: str) -> bool:
     return found is not None and _checksum(found[1]) == found[2]
 
 
+def has_token(text: str) -> bool:
+    """Return whether there is a token somewhere in a text."""
+    return any(_checksum(found[1]) == found[2] for found in _TOKEN.finditer(text))
+
+
 def token_sha256(token: str) -> str:
     """Return the digest under which a token is kept, in hexadecimal digits.
 

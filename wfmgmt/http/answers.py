@@ -9,6 +9,7 @@ from http import HTTPStatus
 import orjson
 
 from wfmgmt import errors
+from wfmgmt.domain.redaction import redacted, without_tokens
 from wfmgmt.errors import access, loading, predictions, uploads
 
 #: Headers that every answer carries; TorchServe separates the directives with semicolons, HTTP wants commas.
@@ -140,12 +141,12 @@ def json_body(value: object) -> bytes:
 
 def error_body(status: int, error_type: str, message: str, **more: object) -> bytes:
     """Return the one shape that errors have, with more fields where there is more to say; `code` is the HTTP status."""
-    return json_body({"code": status, "type": error_type, "message": message, **more})
+    return json_body({"code": status, "type": error_type, "message": redacted(message), **more})
 
 
 def sane_request_id(given: str | None) -> str:
-    """Return the caller's own request id if it is short and plain, else a new UUID."""
-    if given and re.fullmatch(r"[A-Za-z0-9._:/+=@-]{1,128}", given):
+    """Return the caller's own request id if it is short and plain, and no secret, else a new UUID."""
+    if given and re.fullmatch(r"[A-Za-z0-9._:/+=@-]{1,128}", given) and without_tokens(given) == given:
         return given
     return str(uuid.uuid4())
 

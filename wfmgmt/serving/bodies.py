@@ -15,6 +15,7 @@ from email.utils import collapse_rfc2231_value
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from wfmgmt.domain.tokens import has_token
 from wfmgmt.errors import BadRequest
 from wfmgmt.errors.predictions import RequestTooLarge, RequestTooSlow
 from wfmgmt.serving.compression import supported_encoding, unpacked
@@ -99,9 +100,14 @@ def _check(fields: list[InputField]) -> None:
 
 
 def encode_headers(request: web.Request) -> bytes:
-    """Return the client's headers as a JSON object; of several with one name the values are joined by commas."""
+    """Return the client's headers as a JSON object; of several with one name the values are joined by commas.
+
+    Tokens of ours are for us, and not for handlers and other servers; other credentials may be for those.
+    """
     headers: dict[str, str] = {}
     for name, value in request.headers.items():
+        if has_token(value):
+            continue
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return json.dumps(headers).encode()
 

@@ -15,6 +15,7 @@ from tests.support.runtime_parts import Parts, make_parts, make_runtime
 from wfmgmt.control.load_state import LoadState
 from wfmgmt.control.messages import TrafficKind
 from wfmgmt.domain.releases import Mirror, Route, RoutingTable
+from wfmgmt.domain.tokens import new_token
 from wfmgmt.serving import loading, mirroring, reconciler
 from wfmgmt.serving.inference_metrics import InferenceMetrics
 from wfmgmt.serving.inference_server import inference_app
@@ -78,6 +79,17 @@ async def test_request_may_choose_its_version(tmp_path: Path) -> None:
             assert {await answer.text() for answer in answers} == {answers[0].headers["x-workflow-version"]}
             versions.add(await answers[0].text())
         assert versions == {"1.0", "2.0"}
+
+
+@in_event_loop
+async def test_token_of_ours_reaches_no_handler(tmp_path: Path) -> None:
+    """Other credentials may be for it, or for the server that runs its model."""
+    async with serving(tmp_path, BOTH) as (parts, _, client):
+        for shown in (new_token(), "theirs"):
+            answer = await client.post("/wfpredict/w/1.0", headers={"Authorization": f"Bearer {shown}"})
+            assert answer.status == 200
+        asked = parts.models.models["w"].asked
+        assert [json.loads(each.headers).get("Authorization") for each in asked] == [None, "Bearer theirs"]
 
 
 @in_event_loop

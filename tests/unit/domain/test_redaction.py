@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from wfmgmt.domain.redaction import redacted, redacted_address, redacted_yaml
+from wfmgmt.domain.tokens import new_token
 
 #: What is given, and what may be shown of it.
 ADDRESSES = {
@@ -18,6 +19,14 @@ ADDRESSES = {
     "https://models.example/a?sig=http://x@SECRET": "https://models.example/a",
     "https://models.example?SECRET@models.example/SECRET": "https://…",
     "https://user:SEC?RET@models.example/x": "https://…",
+    "http:\\\\u:SECRET@h\\a.war?sig=SECRET": "http:\\\\…",
+    "http:\\/\\/u:SECRET@h\\/a.war": "http:\\/\\/h\\/a.war",
+    "http:/u:SECRET@h/a.war": "http:/h/a.war",
+    "https:u:SECRET@h": "https:h",
+    "s3:\\\\u:SECRET@bucket\\a.war": "s3:\\\\bucket\\a.war",
+    "http://u:x/SECRET@h/a.war": "http://…",
+    "http://h.example:8080/a@b.war": "http://h.example:8080/a@b.war",
+    "http://[::1]:8080/a@b.war": "http://[::1]:8080/a@b.war",
     "a@b.war": "a@b.war",
     "models.example/a.war?sig=SECRET": "models.example/a.war",
     "notes #1.war": "notes #1.war",
@@ -38,13 +47,23 @@ SPECS = {
 def test_address_loses_credentials_query_and_fragment(given: str, shown: str) -> None:
     """What could be a secret is left out, even where parsers disagree about what it is."""
     assert redacted_address(given) == shown
-    assert "SECRET" not in redacted(f"'{given}', and so on") or "://" not in given
+    assert "SECRET" not in redacted(f"'{given}', and so on") or ":" not in given
 
 
 def test_text_keeps_everything_else() -> None:
     """All addresses of a text lose their secrets, and the punctuation after them stays."""
     text = "got 'http://u:p@h/a?b=c', ['https://h/b#c'] and s3://k@h/d?e; a@b.c? #1"
     assert redacted(text) == "got 'http://h/a', ['https://h/b'] and s3://h/d; a@b.c? #1"
+
+
+def test_token_loses_all_but_its_beginning() -> None:
+    """Wherever it stands, also when it was cut off or has a character too many."""
+    token = new_token()
+    for shown in (token, token[:-6], f"{token}x", f"http://{token}@h/{token}", f"'{token}', and {token}"):
+        assert token[8:20] not in redacted(shown)
+        assert token[8:20] not in redacted_address(shown)
+    assert redacted(f"as {token}.") == f"as {token[:8]}…."
+    assert redacted("wfm_sentiment and wfmgmt_failed_logins_total") == "wfm_sentiment and wfmgmt_failed_logins_total"
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
@@ -68,7 +87,15 @@ def test_spec_without_secrets_stays_as_it_is() -> None:
 @pytest.mark.parametrize("strip", [redacted_address, redacted], ids=lambda strip: strip.__name__)
 @pytest.mark.parametrize(
     "text",
-    ["a" * 200_000, "a://" * 50_000, "://" + "@" * 200_000 + "/", "://?" + "'" * 200_000 + "x"],
+    [
+        "a" * 200_000,
+        "a://" * 50_000,
+        "http:" * 40_000,
+        ":\\" * 100_000,
+        "wfm_" * 50_000,
+        "://" + "@" * 200_000 + "/",
+        "://?" + "'" * 200_000 + "x",
+    ],
     ids=lambda text: text[:4],
 )
 def test_secrets_are_found_in_linear_time(strip: Callable[[str], str], text: str) -> None:
