@@ -11,7 +11,7 @@ TOGETHER := --numprocesses 4 --dist loadfile --no-loadscope-reorder
 IN_MEMORY := $(shell test "$$(df --output=avail --block-size=1G /dev/shm | tail -1)" -ge 2 && echo TMPDIR=/dev/shm)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve examples example-real test test-slow test-torchserve test-example-real check lint format types layers migrations static wheel tour coverage chaos fuzz bench bench-torchserve bench-real soak requirements
+.PHONY: help serve examples example-real test test-slow test-torchserve test-browser test-example-real check lint format types layers migrations static wheel tour coverage chaos fuzz bench bench-torchserve bench-real soak requirements
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -30,6 +30,10 @@ $(VENV)/.archivers: requirements-dev.txt $(VENV)/.runtime
 
 $(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
 	$(BIN)/pip install --quiet --requirement requirements-dev.txt
+	@touch $@
+
+$(VENV)/.browser: tests/browser/requirements.txt $(VENV)/.development
+	$(BIN)/pip install --quiet --requirement tests/browser/requirements.txt
 	@touch $@
 
 # Without torch, which takes gigabytes: a stub has all that TorchServe's workers ask of it.
@@ -64,6 +68,9 @@ test-slow: $(VENV)/.development  ## Run the tests that take long and have a quic
 
 test-torchserve: $(VENV)/.development $(TORCHSERVE)/.installed  ## Run the tests that need a real TorchServe 0.12.0; needs java
 	$(BIN)/python -m pytest -m torchserve
+
+test-browser: $(VENV)/.browser  ## Run the tests of the page in a real browser; needs chromium
+	$(IN_MEMORY) $(BIN)/python -m pytest tests/browser
 
 test-example-real: $(VENV)/.development $(REAL)/.installed  ## Run the tests of the example with a real model
 	$(BIN)/python -m pytest -m example_real

@@ -33,12 +33,14 @@ from wfmgmt.api.writes import Writes
 from wfmgmt.http.browser_guard import BrowserGuard
 from wfmgmt.management import Services
 from wfmgmt.settings import Settings, settings_in_force
+from wfmgmt.web.audit import add_audit_pages
 from wfmgmt.web.blueprint import web_blueprint
 from wfmgmt.web.changes import add_change_pages
 from wfmgmt.web.operations import add_operation_pages
 from wfmgmt.web.registering import add_register_page
 from wfmgmt.web.sign_in import session_caller
 from wfmgmt.web.submissions import Submissions
+from wfmgmt.web.tokens import add_token_pages
 from wfmgmt.web.workflow import add_workflow_pages
 from wfmgmt.web.workflows import add_workflows_page
 
@@ -118,6 +120,8 @@ def make_application(services: Services) -> Flask:
         scaling=services.scaling,
         removal=services.removal,
     )
+    add_audit_pages(pages, audit_trail=services.audit_trail)
+    add_token_pages(pages, submissions, tokens=services.tokens)
     add_register_page(
         pages,
         submissions,

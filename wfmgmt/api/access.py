@@ -76,6 +76,11 @@ ROLES: Mapping[str, Role | None] = {
     "GET /ui/login": None,
     "POST /ui/login": None,
     "POST /ui/logout": None,
+    "GET /ui/audit": Role.AUDIT,
+    "GET /ui/audit/<int:number>": Role.AUDIT,
+    "GET /ui/tokens": Role.ADMIN,
+    "POST /ui/tokens": Role.ADMIN,
+    "POST /ui/tokens/<token>/revoke": Role.ADMIN,
     "GET /ui/change/<workflow:name>": Role.OPERATE,
     "POST /ui/change/<workflow:name>/rollback": Role.OPERATE,
     "POST /ui/change/<workflow:name>/rollout": Role.OPERATE,
@@ -95,7 +100,12 @@ ROLES: Mapping[str, Role | None] = {
 }
 
 #: Routes that give rights over all workflows, for which a token for some of them is not enough, whatever its role.
-_ABOUT_ALL = frozenset({"GET /tokens", "POST /tokens", "DELETE /tokens/<token>"})
+_ABOUT_ALL = frozenset(
+    {
+        *("GET /tokens", "POST /tokens", "DELETE /tokens/<token>"),
+        *("GET /ui/tokens", "POST /ui/tokens", "POST /ui/tokens/<token>/revoke"),
+    }
+)
 
 
 def guard_routes(

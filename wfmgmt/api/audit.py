@@ -54,7 +54,7 @@ def audit_blueprint(trail: AuditTrail, *, exports: Exports) -> Blueprint:
     def list_events() -> Response:
         """List events, the newest first, as one page of JSON or as all of CSV or of lines of JSON."""
         parameters = query_parameters(request, LISTING)
-        wanted, is_ascending = _filter(parameters), parameters.text("order") == "asc"
+        wanted, is_ascending = event_filter(parameters), parameters.text("order") == "asc"
         limit, start = parameters.integer("limit"), parameters.integer("before_id")
         kind = request.accept_mimetypes.best_match((JSON, CSV, LINES), default=JSON)
         if kind != JSON:
@@ -84,7 +84,8 @@ def audit_blueprint(trail: AuditTrail, *, exports: Exports) -> Blueprint:
     return blueprint
 
 
-def _filter(parameters: Parameters) -> EventFilter:
+def event_filter(parameters: Parameters) -> EventFilter:
+    """Return which events are asked for; those about workflows that do not exist for the client never are."""
     names = ("workflow", "action", "actor", "outcome", "address", "request_id")
     return EventFilter(
         **{name: parameters.plain_text(name) or None for name in names},

@@ -23,7 +23,7 @@ from wfmgmt.services.tokens import Created, TokenRequest, Tokens
 def add_token_routes(writes: Writes, *, tokens: Tokens) -> None:
     """Add the routes that make and revoke tokens."""
 
-    @writes.route("POST", "/tokens", CREATE_TOKEN, read=_token_request, render=_created)
+    @writes.route("POST", "/tokens", CREATE_TOKEN, read=token_request, render=_created)
     def create_token(call: Call) -> Created | Plan:
         """Make a token, which is shown once."""
         if call.change.dry_run:
@@ -33,10 +33,19 @@ def add_token_routes(writes: Writes, *, tokens: Tokens) -> None:
     @writes.route("DELETE", "/tokens/<token>", REVOKE_TOKEN, render=_revoked)
     def revoke_token(call: Call, token: str) -> Token | Plan:
         """Have a token accepted no more."""
-        if re.fullmatch(NAME_FORM, token) is None:
-            raise TokenNotFound(token)
+        check_token_name(token)
         carry_out = tokens.plan_to_revoke if call.change.dry_run else tokens.revoke
         return carry_out(token, call.change)
+
+
+def check_token_name(name: str) -> None:
+    """Look whether there can be such a token, before a database is asked that does not take every text.
+
+    Raises:
+        TokenNotFound: There cannot.
+    """
+    if re.fullmatch(NAME_FORM, name) is None:
+        raise TokenNotFound(name)
 
 
 def tokens_blueprint(tokens: Tokens) -> Blueprint:
@@ -64,7 +73,12 @@ def tokens_blueprint(tokens: Tokens) -> Blueprint:
     return blueprint
 
 
-def _token_request(parameters: Parameters) -> TokenRequest:
+def token_request(parameters: Parameters) -> TokenRequest:
+    """Return the token that is asked for.
+
+    Raises:
+        BadRequest: A parameter is missing or wrong.
+    """
     name, role = parameters.text("name"), parameters.text("role")
     if re.fullmatch(NAME_FORM, name) is None:
         raise BadRequest(f"Parameter name: expected the name of a token, of the form {NAME_FORM}.")

@@ -21,8 +21,8 @@ from wfmgmt.services.release_requests import ReleaseRequest
 from wfmgmt.services.releases import Releases
 from wfmgmt.services.removal import Removal, Unregistered
 from wfmgmt.services.scaling import Scaled, Scaling
-from wfmgmt.web.rendering import page
-from wfmgmt.web.submissions import Form, Submission, Submissions, operation_page, workflow_page
+from wfmgmt.web.rendering import page, see_other
+from wfmgmt.web.submissions import Form, Submission, Submissions, to_operation, to_workflow
 
 #: Releases that one can go back to here.
 LINES = 20
@@ -104,7 +104,7 @@ def _release(releases: Releases, wanted: ReleaseRequest, method: str, path: str)
         method=method,
         path=f"/workflows/{wanted.name}/{path}",
         act=lambda change: releases.make(wanted, change, is_awaited=False),
-        following=lambda made: operation_page(made.uid) if isinstance(made, Accepted) else workflow_page(wanted.name),
+        answer=lambda made: to_operation(made.uid) if isinstance(made, Accepted) else to_workflow(wanted.name),
     )
 
 
@@ -122,11 +122,11 @@ def _scale(scaling: Scaling, form: Form, name: str) -> Submission:
             return scaling.update(name, version, node, settings, change, wait_s=None)
         return scaling.scale(name, version, settings, change, wait_s=None)
 
-    def following(scaled: Scaled) -> str:
-        return operation_page(scaled.operation) if scaled.operation else workflow_page(name)
+    def answer(scaled: Scaled) -> Response:
+        return to_operation(scaled.operation) if scaled.operation else to_workflow(name)
 
     path = f"/workflows/{name}/{version}" + (f"/nodes/{node}" if node else "")
-    return Submission(method="PUT", path=path, query=query, act=act, following=following)
+    return Submission(method="PUT", path=path, query=query, act=act, answer=answer)
 
 
 def _unregister(removal: Removal, form: Form, name: str) -> Submission:
@@ -141,7 +141,7 @@ def _unregister(removal: Removal, form: Form, name: str) -> Submission:
         return removal.unregister_version(name, version, change)
 
     path = f"/workflows/{name}" if version is None else f"/workflows/{name}/{version}"
-    return Submission(method="DELETE", path=path, act=act, following=lambda _: "/ui/workflows")
+    return Submission(method="DELETE", path=path, act=act, answer=lambda _: see_other("/ui/workflows"))
 
 
 def _version(form: Form) -> str:

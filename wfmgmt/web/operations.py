@@ -10,7 +10,7 @@ from wfmgmt.domain.operations import OperationState
 from wfmgmt.services.cancellation import Cancellation
 from wfmgmt.services.operations import Operations
 from wfmgmt.web.rendering import is_fragment, page
-from wfmgmt.web.submissions import Form, Submission, Submissions, operation_page
+from wfmgmt.web.submissions import Form, Submission, Submissions, to_operation
 
 LINES = 50
 _QUERY: Schemas = {
@@ -61,7 +61,7 @@ def add_operation_pages(
             method="POST",
             path=f"/operations/{uid}/cancel",
             act=lambda change: cancellation.cancel(uid, change),
-            following=lambda _: operation_page(uid),
+            answer=lambda _: to_operation(uid),
         )
 
     submissions.add("/ui/operations/<uid>/cancel", CANCEL, read_cancel, back="/ui/operations", is_planned=False)

@@ -13,7 +13,7 @@ from wfmgmt.services.operation_records import Accepted
 from wfmgmt.services.registration import Registration
 from wfmgmt.services.registration_queue import RegistrationQueue
 from wfmgmt.web.rendering import page
-from wfmgmt.web.submissions import Form, Submission, Submissions, operation_page
+from wfmgmt.web.submissions import Form, Submission, Submissions, to_operation
 
 #: Archives of the store that are proposed.
 MAX_FILES = 1000
@@ -54,7 +54,7 @@ def add_register_page(
             path="/workflows",
             query={**query, "synchronous": "false"},
             act=act,
-            following=lambda accepted: operation_page(accepted.uid),
+            answer=lambda accepted: to_operation(accepted.uid),
         )
 
     submissions.add("/ui/register", REGISTER, read, back="/ui/register")

@@ -17,7 +17,12 @@ from wfmgmt.web.files import StaticFiles
 from wfmgmt.web.session import session_of
 
 #: The pages that the head of each page leads to, with the role that it takes to see them.
-NAVIGATION = (("Workflows", "/ui/workflows", Role.VIEW), ("Operations", "/ui/operations", Role.VIEW))
+NAVIGATION = (
+    ("Workflows", "/ui/workflows", Role.VIEW),
+    ("Operations", "/ui/operations", Role.VIEW),
+    ("Audit", "/ui/audit", Role.AUDIT),
+    ("Tokens", "/ui/tokens", Role.ADMIN),
+)
 HTML = "text/html; charset=utf-8"
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60))
 

@@ -36,7 +36,7 @@ class Submission:
         query: Its parameters.
         body: Its JSON body; None without one.
         act: Does it, or returns its plan, as the change says.
-        following: Returns the page to go on to, of what that returned.
+        answer: Returns the answer to what that returned: mostly the way to another page.
     """
 
     method: str
@@ -44,7 +44,7 @@ class Submission:
     query: Mapping[str, Any] = field(default_factory=dict)
     body: Any = None
     act: Callable[[Change], Any]
-    following: Callable[[Any], str]
+    answer: Callable[[Any], Response]
 
     def curl(self, reason: str) -> str:
         """Return the command that sends the request."""
@@ -105,20 +105,25 @@ class Submissions:
                     record_refusal(self._failures, rule.action, names, change.origin, error)
                 raise
             if not isinstance(result, Plan):
-                return see_other(submission.following(result))
+                return submission.answer(result)
             fields = [(name, value) for name, value in form.items(multi=True) if name not in _OWN_FIELDS]
             return page(
-                "plan.html", plan=result, fields=fields, curl=submission.curl(reason), back=back.format(**names)
+                "plan.html",
+                action=rule.action.value,
+                plan=result,
+                fields=fields,
+                curl=submission.curl(reason),
+                back=back.format(**names),
             )
 
         self._blueprint.add_url_rule(path, f"POST {path}", answer, methods=["POST"])
 
 
-def operation_page(uid: str) -> str:
-    """Return the address of the page of an operation."""
-    return f"/ui/operations/{uid}"
+def to_operation(uid: str) -> Response:
+    """Return the way to the page of an operation."""
+    return see_other(f"/ui/operations/{uid}")
 
 
-def workflow_page(name: str) -> str:
-    """Return the address of the page of a workflow."""
-    return f"/ui/workflows/{quote(name)}"
+def to_workflow(name: str) -> Response:
+    """Return the way to the page of a workflow."""
+    return see_other(f"/ui/workflows/{quote(name)}")

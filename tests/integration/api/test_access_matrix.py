@@ -104,6 +104,11 @@ MANAGEMENT = {
     "GET /ui/{unknown}": (OPEN, SAME),
     "GET /ui/static/{file}": (OPEN, SAME),
     "GET /ui/login": (OPEN, SAME),
+    "GET /ui/audit": (TRAIL, SAME),
+    "GET /ui/audit/{number}": (TRAIL, SAME),
+    "GET /ui/tokens": (ADMIN, ALL_ONLY),
+    "POST /ui/tokens": (ADMIN, ALL_ONLY),
+    "POST /ui/tokens/{token}/revoke": (ADMIN, ALL_ONLY),
     "GET /ui/change/{name}": (OPERATE, HIDDEN),
     **{
         f"POST /ui/change/{{name}}/{kind}": (OPERATE, HIDDEN)

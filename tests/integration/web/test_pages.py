@@ -22,6 +22,12 @@ PAGES = (
     "/ui/workflows?page=7",
     "/ui/workflows/seq",
     "/ui/operations",
+    "/ui/change/seq",
+    "/ui/register",
+    "/ui/audit",
+    "/ui/audit?q=none",
+    "/ui/audit/1",
+    "/ui/tokens",
     "/ui/x",
 )
 

@@ -22,7 +22,7 @@ def test_page_shows_nodes_versions_and_what_was_done(browser: Browser) -> None:
     assert re.search(r"2\.0 parked none .* 1\.0 shown default loading 100 % 0\.167 10 % 1\.5 ms 20 ms", words)
     assert re.search(r"Releases No\. Made Shares 1 register \d+ s ago by anonymous 1\.0", words)
     assert re.search(r"register 2\.0 \d+ s ago succeeded anonymous", words)
-    assert re.search(r"Audit Row What By \d register-version \d+ s ago anonymous 127\.0\.0\.1", words)
+    assert re.search(r"Audit All Row What By \d register-version \d+ s ago anonymous 127\.0\.0\.1", words)
     browser.sign_in("view")
     assert "Audit Row" not in browser.open("/ui/workflows/seq").words
 
