@@ -52,7 +52,7 @@ def read_evidence(file: Path, *, origin: str | None, check: SignatureCheck | Non
         for number, line in enumerate(lines, start=1):
             try:
                 each = _parsed(line.strip())
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, RecursionError) as error:
                 if not line.endswith("\n"):
                     found.note = f"line {number} is not complete and does not count"
                     break

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Self
 
 from wfmgmt.domain.audit import FIRST_PREVIOUS_HASH, Receipt, canonical_json
@@ -84,6 +85,7 @@ class Checkpoint:
         for name, form in _FORMS.items():
             if not form.fullmatch(str(values.get(name, ""))):
                 raise ValueError(f"{name} has the wrong form")
+        datetime.fromisoformat(values["at"])
         return cls(**values)
 
 
@@ -102,7 +104,7 @@ class AnchorBroken(Exception):
 def check_chain(
     checkpoints: Iterable[tuple[int, Checkpoint]], *, origin: str | None, check: SignatureCheck | None = None
 ) -> None:
-    """Check that checkpoints are all that were made, in their order. One may be there twice in a row.
+    """Check that checkpoints are all that were made, in their order. One may be there again, as it may be sent again.
 
     Args:
         checkpoints: Each with the number of its line.
@@ -113,8 +115,9 @@ def check_chain(
         AnchorBroken: One does not fit.
     """
     last: Checkpoint | None = None
+    seen = set()
     for number, each in checkpoints:
-        if each == last:
+        if each in seen:
             continue
         if each.origin != origin:
             raise AnchorBroken(number, f"it is of the installation {each.origin}, and the database of {origin}")
@@ -127,6 +130,7 @@ def check_chain(
         if last is not None and each.id <= last.id:
             raise AnchorBroken(number, "its row is not newer than that of the line before it")
         last = each
+        seen.add(each)
 
 
 def encoded(signature: bytes) -> str:

@@ -96,9 +96,7 @@ class Anchoring:
             last = None  # The instance got another database.
         if last is not None:
             self._require_continued(last, head, same)
-        if head is None or origin is None or (last is not None and not at_end and not self._is_time(last, head.id)):
-            return None
-        if last is not None and last.id == head.id:
+        if head is None or origin is None or not self._is_time(last, head.id, at_end=at_end):
             return None
         checkpoint = Checkpoint(
             origin=origin,
@@ -109,9 +107,11 @@ class Anchoring:
         )
         return checkpoint if self._key is None else self._signed(checkpoint, self._key)
 
-    def _is_time(self, last: Checkpoint, newest: int) -> bool:
-        age = self._clock() - datetime.fromisoformat(last.at)
-        return newest - last.id >= MAX_ROWS or not timedelta() <= age < MAX_AGE
+    def _is_time(self, last: Checkpoint | None, newest: int, *, at_end: bool) -> bool:
+        if last is None:
+            return True
+        rows, age = newest - last.id, self._clock() - datetime.fromisoformat(last.at)
+        return rows >= MAX_ROWS or (rows > 0 and (at_end or not timedelta() <= age < MAX_AGE))
 
     def _require_continued(self, last: Checkpoint, head: RecordedEvent | None, same: RecordedEvent | None) -> None:
         """Check that the trail still has the row of the last checkpoint, or had it until it was archived.

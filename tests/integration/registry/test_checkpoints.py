@@ -137,6 +137,7 @@ def test_anchor_that_was_tampered_with_is_found(trail: Tampered) -> None:
         ([one, two, replace(Checkpoint.parse(three), signature="").line], "line 3 does not fit: it is not signed"),
         ([one, two, json.dumps(receipt)], "line 3 does not fit: it is not a signed checkpoint"),
         ([one, two, "{}"], "line 3: expected a receipt or a checkpoint"),
+        ([one, two, '{"a":' * 100_000], "line 3: expected a receipt or a checkpoint"),
         ([one, two, "\xff"], "line 3: expected a receipt or a checkpoint"),
         ([], "expected receipts or checkpoints, and there are none"),
     ):

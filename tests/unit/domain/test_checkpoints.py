@@ -32,6 +32,7 @@ def test_line_is_read_as_what_it_was_written_from(signature: str) -> None:
         {"hash": None},
         {"previous": "0"},
         {"at": "2026-01-31"},
+        {"at": "2026-02-31T12:00:00.000000Z"},
         {"signature": "AAAA"},
         {"more": 1},
     ],
@@ -40,7 +41,7 @@ def test_line_is_read_as_what_it_was_written_from(signature: str) -> None:
 def test_line_of_another_form_is_refused(change: dict[str, Any]) -> None:
     """Nothing of a line counts when a part of it is not understood."""
     values = json.loads(make_checkpoint().line)
-    with pytest.raises(ValueError, match=r"expected|wrong form"):
+    with pytest.raises(ValueError, match=r"expected|wrong form|out of range"):
         Checkpoint.parse(json.dumps({**values, **change}))
     for name in values:
         with pytest.raises(ValueError, match="expected"):
@@ -54,10 +55,10 @@ def test_what_is_no_object_is_no_checkpoint(text: str) -> None:
         Checkpoint.parse(text)
 
 
-def test_chain_fits_also_when_a_line_was_delivered_twice() -> None:
-    """An address whose answer was lost gets it once more."""
+def test_chain_fits_also_when_lines_were_delivered_again() -> None:
+    """An address whose answer was lost gets a line once more, and the first one may come late."""
     one, two, three = chained(3)
-    check_chain(enumerate([one, two, two, three], 1), origin=ORIGIN)
+    check_chain(enumerate([one, two, two, three, two], 1), origin=ORIGIN)
     check_chain([], origin=ORIGIN)
 
 
@@ -67,9 +68,8 @@ def test_chain_fits_also_when_a_line_was_delivered_twice() -> None:
         ([1, 2], 1, "checkpoints before it are missing"),
         ([0, 2], 2, "does not name the line before it"),
         ([0, 2, 1], 2, "does not name the line before it"),
-        ([0, 1, 0], 3, "does not name the line before it"),
     ],
-    ids=["first removed", "one removed", "order", "repeated later"],
+    ids=["first removed", "one removed", "order"],
 )
 def test_chain_with_other_lines_does_not_fit(positions: list[int], line: int, reason: str) -> None:
     """The first line that does not fit is named."""
