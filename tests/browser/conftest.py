@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -49,8 +50,8 @@ def _open_window(browser: Browser, service: Service, tmp_path: Path) -> Iterator
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 
-    def open_window(**settings: object) -> Page:
-        context = browser.new_context(base_url=service.management, **settings)  # type: ignore[arg-type]  # any of its own
+    def open_window(**settings: Any) -> Page:
+        context = browser.new_context(base_url=service.management, **settings)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
