@@ -30,6 +30,7 @@ PARTS: dict[str, Callable[[Path], list[Figure]]] = {
     "graph": graphs.drawing,
     "tokens": access.predicting,
     "refusals": access.refusing,
+    "refusal-times": access.comparing,
     "audit": audit.reading,
 }
 

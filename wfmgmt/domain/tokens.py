@@ -76,7 +76,11 @@ class Token:
 
 def new_token() -> str:
     """Return a new token."""
-    random = "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_CHARS))
+    return token_of("".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_CHARS)))
+
+
+def token_of(random: str) -> str:
+    """Return the token with these random characters."""
     return f"{PREFIX}{random}{_checksum(random)}"
 
 
