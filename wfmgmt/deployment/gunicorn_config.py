@@ -5,6 +5,7 @@ changes the process: gunicorn asks for its configuration before it does anything
 from the start.
 """
 
+import gc
 import mmap
 import os
 import sys
@@ -26,9 +27,12 @@ def _one_line() -> Iterator[None]:
         yield
     except (CannotStart, OSError, RuntimeError) as error:  # RuntimeError: no thread could be started.
         write_error(f"wfmgmt: {error}")
+        gc.freeze()  # As at each end.
         sys.exit(getattr(error, "exit_code", ResourcesExhausted.exit_code))
 
 
+# What is imported stays. So the garbage collector is off until all is there, and has it among what is old then.
+gc.disable()
 open_standard_streams()
 with _one_line():
     require_linux()
@@ -42,6 +46,9 @@ from wfmgmt.deployment.gunicorn_master import GunicornMaster  # noqa: E402
 from wfmgmt.deployment.inherited_sockets import InheritedSockets  # noqa: E402
 from wfmgmt.deployment.shared_metrics import CounterFiles, empty_folder  # noqa: E402
 
+gc.freeze()
+gc.unfreeze()
+gc.enable()
 _master = GunicornMaster(_settings)
 
 wsgi_app = f"{wfmgmt.wsgi.__name__}:create_app()"
@@ -122,6 +129,7 @@ def worker_exit(server: Any, worker: Any) -> None:
     if worker.housekeeping is not None:
         worker.housekeeping.break_off()
         worker.housekeeping.end()
+    gc.freeze()  # Else Python looks for cycles in all there is before it ends, for a third of a second.
 
 
 def child_exit(server: Any, worker: Any) -> None:
@@ -134,5 +142,6 @@ def child_exit(server: Any, worker: Any) -> None:
 def on_exit(server: Any) -> None:
     """Take the runtime down."""
     _master.stop()
+    gc.freeze()  # As at the end of a web worker.
     if _master.exit_code:
         sys.exit(_master.exit_code)
