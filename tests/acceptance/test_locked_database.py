@@ -60,7 +60,7 @@ def test_changes_wait_for_the_lock_and_then_answer_503_while_reads_go_on(
         assert (answer.status_code, answer.json()["type"]) == (503, "ServiceUnavailableException"), answer.text
         assert int(answer.headers["Retry-After"]) > 0
     assert LOCK_WAIT_S * 0.9 < took_s < LOCK_WAIT_S + SLACK_S
-    assert slowest_read_s < 1.0
+    assert slowest_read_s < LOCK_WAIT_S * 0.9  # None of them waited for the lock.
     lock.execute("ROLLBACK")
     assert service.register("seq.war").status_code == 200
     assert service.unregister("seq").status_code == 200

@@ -155,6 +155,6 @@ def test_health_checks_show_that_a_worker_is_missing_while_none_can_be_started(
     os.kill(forkserver, signal.SIGSTOP)
     os.kill(worker, signal.SIGKILL)
     for address in (service.management, service.inference):
-        wait_until(partial(says, address, "Partial Healthy"), timeout_s=4, what="the bad news")
+        wait_until(partial(says, address, "Partial Healthy"), what="the bad news")
     for address in (service.management, service.inference):
         wait_until(partial(says, address, "Healthy"), timeout_s=30, what="the health")

@@ -1,5 +1,6 @@
 """The processes of a deployment: which are there, how much they hold, and how they are replaced."""
 
+import os
 import signal
 import threading
 from pathlib import Path
@@ -26,6 +27,12 @@ def reload(service: Service, *, timeout_s: float) -> None:
         timeout_s=timeout_s,
         what="new web workers",
     )
+
+
+def cpu_s(pid: int) -> float:
+    """Return the seconds that a process and all its threads have been on a processor."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_bytes(pid: int) -> int:

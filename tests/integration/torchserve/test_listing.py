@@ -153,7 +153,7 @@ def test_time_for_a_question_is_bounded(behave: Behaviour, ask: Callable[[TorchS
         begun = time.monotonic()
         with pytest.raises(ServerFailed, match=r"did not answer within 0\.3 s"):
             ask(source)
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 9  # The server would stall for ten.
 
 
 def test_time_for_all_pages_is_bounded_together() -> None:

@@ -63,7 +63,7 @@ async def test_worker_is_replaced_when_it_is_killed(tmp_path: Path) -> None:
         os.kill(victim, signal.SIGKILL)
         await until(lambda: len(read_pids(tmp_path / "pids")) == 3 and model.status.ready == 2)
         assert is_running(survivor)
-        await until(lambda: not is_running(child), timeout_s=2)
+        await until(lambda: not is_running(child))
     assert WorkerStatus(wanted=2, ready=1, error="worker was killed by SIGKILL") in seen
 
 
@@ -75,7 +75,7 @@ async def test_everything_comes_back_when_the_forkserver_dies(tmp_path: Path, si
         model, old = await load_and_note(servers, tmp_path, 3)
         forkserver = old[0][1]
         os.kill(forkserver, signal_number)
-        await until(lambda: not any(is_running(pid) for pids in old for pid in pids), timeout_s=2)
+        await until(lambda: not any(is_running(pid) for pids in old for pid in pids))
         await until(lambda: len(read_pids(tmp_path / "pids")) == 6 and model.status.ready == 3)
         assert all(pids[1] != forkserver for pids in read_pids(tmp_path / "pids")[3:])
 
@@ -124,12 +124,12 @@ def running_owner(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def wait_until_gone(pids: set[int]) -> None:
-    """Wait up to two seconds until none of these processes runs."""
-    wait_until(lambda: not any(map(is_running, pids)), timeout_s=2, what="the end of what outlived its owner")
+    """Wait until none of these processes runs."""
+    wait_until(lambda: not any(map(is_running, pids)), what="the end of what outlived its owner")
 
 
 def test_workers_die_with_their_owner(tmp_path: Path) -> None:
-    """When the process that owns the server is killed, nothing that it started is left two seconds later."""
+    """When the process that owns the server is killed, nothing that it started is left."""
     with running_owner(tmp_path) as owner:
         pids = {pid for noted in read_pids(tmp_path / "pids") for pid in noted}
         assert len(pids) == 3 + 1 + 3

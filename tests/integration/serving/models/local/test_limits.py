@@ -79,7 +79,7 @@ async def test_worker_that_dies_is_missing_at_once_while_the_forkserver_is_stopp
         forkserver = forkserver_of(worker)
         os.kill(forkserver, signal.SIGSTOP)
         os.kill(worker, signal.SIGKILL)
-        await until(lambda: model.status.ready == 0, timeout_s=4)
+        await until(lambda: model.status.ready == 0)
         assert is_running(forkserver)
         await until(lambda: model.status.ready == 1, timeout_s=20)
 
@@ -189,9 +189,11 @@ async def test_growth_stops_at_the_bound(tmp_path: Path) -> None:
     async with open_servers(tmp_path / "unpacked", pool_settings=with_budget(2)) as servers:
         model, _ = await load_obedient(servers, tmp_path, max_workers=4)
         await ask(model, "time.sleep(0.1)")  # A worker that is not quick prefetches nothing.
-        workers = await asyncio.gather(*(ask(model, "time.sleep(0.3)") for _ in range(6)))
-        assert len(set(workers)) == 2
-        os.kill(workers[0], signal.SIGKILL)
+        workers: set[int] = set()
+        while len(workers) < 2:  # A busy machine may have the first one answer all before the second one is there.
+            workers |= set(await asyncio.gather(*(ask(model, "time.sleep(0.3)") for _ in range(6))))
+        assert len(workers) == 2
+        os.kill(workers.pop(), signal.SIGKILL)
         await until(lambda: model.status.ready >= 1)
         await ask(model)
 

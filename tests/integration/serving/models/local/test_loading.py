@@ -341,7 +341,7 @@ async def test_unload_ends_the_children_of_a_worker(tmp_path: Path, arguments: s
         [child] = read_report(report)
         assert is_running(child)
         await model.unload()
-        await until(lambda: not is_running(child), timeout_s=2)
+        await until(lambda: not is_running(child))
 
 
 @in_event_loop
