@@ -1,4 +1,4 @@
-"""`wfmgmt audit list`, `show` and `export` beside a running service, and exports whose clients are slow."""
+"""`wfmgmt audit` beside a running service, and exports whose clients are slow."""
 
 import csv
 import io
@@ -41,6 +41,45 @@ def test_commands_read_what_the_service_records(tmp_path: Path) -> None:
         rows = list(csv.DictReader(io.StringIO(service.command("audit", "export", "--format", "csv").stdout)))
         assert [row["action"] for row in rows] == ["register", "register"]
         assert service.command("audit", "verify").returncode == 0
+
+
+def test_archived_events_are_named_and_stay_verified(tmp_path: Path) -> None:
+    """By commands and over HTTP, while the service runs; a file that is gone is named, and a backup brings it back."""
+    with deployed(tmp_path / "instance") as service:
+        for _ in range(3):
+            assert service.register("nosuch.war").status_code == 404
+        archive = ("audit", "archive", "--before", "2100-01-01")
+        assert service.command(*archive, "--dry-run").stdout == "would archive events 1 to 2\n"
+        done = service.command(*archive)
+        name = "audit-0000000001-0000000002.ndjson.gz"
+        file = service.instance / "audit" / name
+        assert done.stdout.startswith(f"archived events 1 to 2 in {file}, SHA-256 "), done.stderr
+        assert file.stat().st_mode & 0o777 == 0o600
+        listed = service.command("audit", "list")
+        assert [line.split()[0] for line in listed.stdout.splitlines()] == ["ID", "4", "3"]
+        assert listed.stderr == f"wfmgmt: events 1 to 2 were archived: {name}\n"
+        assert service.command("audit", "export").stderr == listed.stderr
+        shown = service.command("audit", "show", "1")
+        assert (shown.returncode, name in shown.stderr) == (1, True)
+        answer = requests.get(f"{service.management}/audit/1", timeout=5)
+        assert (answer.status_code, name in answer.json()["message"]) == (404, True)
+        page = requests.get(f"{service.management}/audit", timeout=5).json()
+        assert ([each["id"] for each in page["events"]], page["total"], page["archived"]) == ([4, 3], 2, 2)
+        lines = requests.get(f"{service.management}/audit", headers={"Accept": "text/csv"}, timeout=5)
+        assert lines.headers["x-wfmgmt-archived"] == "2"
+        assert service.register("nosuch.war").status_code == 404
+        assert service.command("backup", "--archives", str(tmp_path / "copy.tar")).returncode == 0
+        assert service.command("backup", str(tmp_path / "copy.db")).returncode == 0
+        file.unlink()
+        lacking = service.command("audit", "verify")
+        assert (lacking.returncode, f"{name}, which has the rows 1 to 2, is missing" in lacking.stdout) == (1, True)
+        again = service.command("backup", "--archives", str(tmp_path / "second.tar"))
+        assert (again.returncode, again.stderr) == (1, f"wfmgmt: audit trail: {name} is not there\n")
+    for copy, code in (("copy.tar", 0), ("copy.db", 1)):
+        restored = Service(tmp_path / f"of-{copy}")
+        done = restored.command("restore", str(tmp_path / copy))
+        assert (done.returncode, f"{name}, which has" in done.stderr) == (code, code == 1), done.stderr
+        assert restored.command("audit", "verify").returncode == code
 
 
 def add_rows(service: Service) -> None:

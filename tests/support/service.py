@@ -83,6 +83,7 @@ class Service:
         self.pass_fds: tuple[int, ...] = ()
         self.process: subprocess.Popen[bytes] | None = None
         self.management = self.inference = ""
+        self.start_s = START_S
 
     def __enter__(self) -> Self:
         return self.start()
@@ -122,10 +123,12 @@ class Service:
         """Start gunicorn and wait until it is healthy or says what is not."""
         process = self.launch()
         try:
-            wait_until(lambda: process.poll() is not None or self.has_addresses(), timeout_s=START_S, what="the start")
+            wait_until(
+                lambda: process.poll() is not None or self.has_addresses(), timeout_s=self.start_s, what="the start"
+            )
             assert process.poll() is None, self.text_of_log()
             self.management, self.inference = (self._address(plane) for plane in ("management", "inference"))
-            wait_until(self._answers, timeout_s=START_S, what="the runtime")
+            wait_until(self._answers, timeout_s=self.start_s, what="the runtime")
         except BaseException:
             self.kill()
             raise

@@ -60,10 +60,17 @@ def audit_blueprint(trail: AuditTrail, *, exports: Exports) -> Blueprint:
         if kind != JSON:
             events = trail.all(wanted, limit=limit, start=start, is_ascending=is_ascending)
             answer = exports.answer(csv_lines(events) if kind == CSV else json_lines(events), _CONTENT_TYPES[kind])
+            answer.headers["x-wfmgmt-archived"] = str(max((each.last_id for each in trail.segments()), default=0))
         else:
             page = trail.page(wanted, limit=limit or DEFAULT_EVENTS, start=start, is_ascending=is_ascending)
-            events_json = [event_json(each) for each in page.events]
-            answer = _json({"total": page.total, "nextBeforeId": page.next_id, "events": events_json})
+            answer = _json(
+                {
+                    "total": page.total,
+                    "nextBeforeId": page.next_id,
+                    "archived": page.archived,
+                    "events": [event_json(each) for each in page.events],
+                }
+            )
         answer.headers["Vary"] = "Accept"
         return answer
 

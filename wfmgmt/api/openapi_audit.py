@@ -39,6 +39,7 @@ AUDIT_SCHEMAS: dict[str, Any] = {
                 "nullable": True,
                 "description": "For the next page; null with the last one. A page may have fewer events than wanted",
             },
+            "archived": {**_NUMBER, "description": "Events 1 to this one are in files, and on no page; 0 for none"},
             "events": {"type": "array", "items": ref("AuditEvent")},
         }
     ),
@@ -49,6 +50,12 @@ AUDIT_SCHEMAS: dict[str, Any] = {
             "at": {**_MOMENT, "nullable": True},
         }
     ),
+}
+_ARCHIVED = {
+    "x-wfmgmt-archived": {
+        "schema": _NUMBER,
+        "description": "With CSV and lines: the last event that was archived, and is not there",
+    }
 }
 _PAGE = {
     JSON: {"schema": ref("AuditPage")},
@@ -65,7 +72,7 @@ AUDIT_PATHS: dict[str, Any] = {
                 for name, schema in LISTING.items()
             ],
             "responses": {
-                "200": answer("What `Accept` asks for", _PAGE, Vary={"schema": _TEXT}),
+                "200": answer("What `Accept` asks for", _PAGE, Vary={"schema": _TEXT}, **_ARCHIVED),
                 **errors(),
             },
         }
@@ -81,7 +88,7 @@ AUDIT_PATHS: dict[str, Any] = {
         ],
         "get": {
             "operationId": "showEvent",
-            "summary": "Show one event",
+            "summary": "Show one event; of one that was archived, the 404 names the file",
             "responses": {"200": json_answer("The event", ref("AuditEvent")), **errors(HTTPStatus.NOT_FOUND)},
         },
     },

@@ -1,4 +1,4 @@
-"""`wfmgmt audit`: the audit trail read, exported, and held against its chain of hashes, in the database itself."""
+"""`wfmgmt audit`: the audit trail read, exported, archived and held against its chain, in the database itself."""
 
 import argparse
 import json
@@ -7,7 +7,9 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+from wfmgmt.cli.audit_archive import archive, rows_shown
 from wfmgmt.cli.audit_evidence import Evidence, read_evidence
+from wfmgmt.cli.remote.progress import ProgressLine
 from wfmgmt.cli.remote.text import properties, table
 from wfmgmt.cli.settings import load_settings
 from wfmgmt.deployment.database import inspect_database
@@ -36,6 +38,12 @@ def describe_arguments(parser: argparse.ArgumentParser) -> None:
     export = commands.add_parser("export", help="write events to standard output, the oldest first")
     _filter_arguments(export)
     export.add_argument("--format", choices=list(_FORMATS), default="ndjson", help="ndjson unless given")
+    archive = commands.add_parser("archive", help="move the oldest events into files, which stay under the chain")
+    archive.add_argument(
+        "--before", metavar="TIME", type=_moment, required=True, help="events from before: 2026-01-31, or a time"
+    )
+    archive.add_argument("--to", metavar="FOLDER", type=Path, help="where to write files; else `audit` in the instance")
+    archive.add_argument("--dry-run", action="store_true", help="say which events that would be, and change nothing")
     verify = commands.add_parser(
         "verify", help="recompute the chain of hashes; exit 1 at the first row that does not fit"
     )
@@ -86,7 +94,9 @@ def run(options: argparse.Namespace) -> int:
     require_current(state)
     with closing(Registry(settings.database)) as registry:
         if options.action == "verify":
-            return _verify(registry, options, state.identity)
+            return _verify(registry, settings.audit_folder, options, state.identity)
+        if options.action == "archive":
+            return archive(registry, settings.audit_folder, options.before, options.to, is_dry_run=options.dry_run)
         return _read(AuditTrail(registry), options)
 
 
@@ -106,12 +116,24 @@ def _read(trail: AuditTrail, options: argparse.Namespace) -> int:
     )
     if options.action == "export":
         sys.stdout.writelines(_FORMATS[options.format](trail.all(wanted, is_ascending=True)))
-    else:
-        print(_listed(list(trail.all(wanted, limit=options.limit))))
+        _print_archived(trail)
+        return 0
+    events = list(trail.all(wanted, limit=options.limit))
+    print(_listed(events))
+    if len(events) < options.limit:
+        _print_archived(trail)
     return 0
 
 
-def _verify(registry: Registry, options: argparse.Namespace, origin: str | None) -> int:
+def _print_archived(trail: AuditTrail) -> None:
+    """Say on standard error which events are in files, and so not among those that were printed."""
+    segments = trail.segments()
+    if segments:
+        files = f"{segments[0].file_name} to {segments[-1].file_name}" if len(segments) > 1 else segments[0].file_name
+        print(f"wfmgmt: events 1 to {segments[-1].last_id} were archived: {files}", file=sys.stderr)
+
+
+def _verify(registry: Registry, segments: Path, options: argparse.Namespace, origin: str | None) -> int:
     evidence, file = Evidence(), options.against
     if file is not None:
         check = signature_check(options.key) if options.key else None
@@ -123,7 +145,8 @@ def _verify(registry: Registry, options: argparse.Namespace, origin: str | None)
         print(f"{file}: {evidence.problem}")
     if evidence.note:
         print(f"{file}: {evidence.note}")
-    report = registry.verify_audit(evidence.rows)
+    with ProgressLine("verifying") as line:
+        report = registry.verify_audit(evidence.rows, segments=segments, on_rows=rows_shown(line, "verifying"))
     if report.broken_at is not None:
         print(f"row {report.broken_at} does not fit: {report.reason}; the {report.events} rows before it do")
         return 1

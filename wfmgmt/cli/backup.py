@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
         StoreFolders.at(workflow=settings.workflow_store, model=settings.model_store),
         KeptArchives(settings.archives_folder),
         options.file,
+        audit_folder=settings.audit_folder,
         with_archives=options.archives,
     )
     registry.close()

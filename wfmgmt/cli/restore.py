@@ -34,9 +34,10 @@ def run(options: argparse.Namespace) -> int:
         database,
         StoreFolders.at(workflow=settings.workflow_store, model=settings.model_store),
         KeptArchives(settings.archives_folder),
+        audit_folder=settings.audit_folder,
     )
     record_database(settings)
-    chain = Registry(settings.database, connections=1).verify_audit()
+    chain = Registry(settings.database, connections=1).verify_audit(segments=settings.audit_folder)
     for lock in locks:
         lock.release()
     if chain.broken_at is not None:

@@ -49,11 +49,13 @@ class AuditPage:
     Attributes:
         total: How many there are in all; None when that takes too long to count.
         next_before_id: For the next page; None with the last one.
+        archived: Events 1 to this one are in files, and on no page; 0 for none.
         events: In the order that was asked for; there may be fewer than wanted.
     """
 
     total: int | None
     next_before_id: int | None
+    archived: int
     events: tuple[AuditEvent, ...]
 
 

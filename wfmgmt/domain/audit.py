@@ -45,6 +45,7 @@ class AuditAction(StrEnum):
     TOKEN_REVOKE = "token-revoke"  # noqa: S105 - likewise
     RECONCILE = "reconcile"
     CANCEL = "cancel"
+    ARCHIVE = "archive"
 
 
 class AuditOutcome(StrEnum):
@@ -111,6 +112,20 @@ class AuditEvent:
     outcome: AuditOutcome
     detail: Mapping[str, Any] = field(default_factory=dict)
     operation: str = ""
+
+
+class ChainBroken(Exception):
+    """An event of the audit trail does not fit.
+
+    Args:
+        number: Its number.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, number: int, reason: str) -> None:
+        super().__init__(f"row {number} does not fit: {reason}")
+        self.number = number
+        self.reason = reason
 
 
 def bounded(value: object) -> object:

@@ -43,10 +43,11 @@ class TokenNotFound(WfmgmtError):
 
 
 class EventNotFound(WfmgmtError):
-    """The audit trail has no event of that number."""
+    """The audit trail has no event of that number, or a file has it by now."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(f"Event not found: {number}")
+    def __init__(self, number: int, *, archived_in: str = "") -> None:
+        archived = f"; it was archived, and is in the file {archived_in}" if archived_in else ""
+        super().__init__(f"Event not found: {number}{archived}")
 
 
 class TooManyFailedLogins(Unavailable):

@@ -6,6 +6,7 @@ WfmgmtError
 │   ├── DatabaseUnusable        the database is corrupt, read-only or from a newer version
 │   ├── AlreadyInUse            another service has the database or a store
 │   └── ResourcesExhausted      the host lacks space, processes or open files for now
+├── ArchivingRefused            rows of the audit trail cannot be archived there
 ├── NotAnchored                 a checkpoint of the audit trail cannot be made or written now
 │   └── TrailContradicted       the audit trail is not what the last checkpoint says
 ├── BackupRefused               a backup cannot be written or restored there
@@ -54,6 +55,10 @@ class ResourcesExhausted(CannotStart):
     ERRNOS = frozenset(
         {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
     )
+
+
+class ArchivingRefused(WfmgmtError):
+    """Rows of the audit trail cannot be archived there."""
 
 
 class NotAnchored(WfmgmtError):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Generator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy import Connection, Text, cast, func, insert, select
 
@@ -10,12 +11,14 @@ from wfmgmt.domain.audit import (
     FIRST_PREVIOUS_HASH,
     HASHED,
     AuditEvent,
+    ChainBroken,
     Receipt,
     bounded,
     canonical_json,
     event_hash,
     hashed_line,
 )
+from wfmgmt.registry.segments import SegmentReader, segment_hashes
 from wfmgmt.registry.tables import audit_event
 
 _HASHED_COLUMNS = [cast(audit_event.c[name], Text) if name == "id" else audit_event.c[name] for name in HASHED]
@@ -46,20 +49,6 @@ def append(connection: Connection, now: str, event: AuditEvent) -> Receipt:
     return Receipt(number, own_hash)
 
 
-class ChainBroken(Exception):
-    """A row of the audit trail does not fit.
-
-    Args:
-        number: Its number.
-        reason: What is wrong with it.
-    """
-
-    def __init__(self, number: int, reason: str) -> None:
-        super().__init__(f"row {number} does not fit: {reason}")
-        self.number = number
-        self.reason = reason
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainReport:
     """The result of checking the chain of hashes.
@@ -81,6 +70,7 @@ def verify(
     connection: Connection,
     receipts: Collection[Receipt] = (),
     *,
+    segments: Path = Path(),
     on_rows: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> ChainReport:
     """Recompute the chain from its first row and stop at the first one that does not fit.
@@ -88,6 +78,7 @@ def verify(
     Args:
         connection: In a transaction.
         receipts: Of rows that were there, whose hashes may be cut off behind some digits.
+        segments: Folder of the files with the rows that were archived.
         on_rows: Gets how many rows fit so far, and how many there are, now and then.
     """
     expected: dict[int, list[str]] = {}
@@ -96,7 +87,7 @@ def verify(
     total = connection.execute(select(func.max(audit_event.c.id))).scalar() or 0
     events, last_hash = 0, FIRST_PREVIOUS_HASH
     try:
-        with closing(walk(connection)) as fitting:
+        with closing(walk(connection, segments)) as fitting:
             for number, own_hash in fitting:
                 if number in expected and not all(map(own_hash.startswith, expected.pop(number))):
                     raise ChainBroken(number, "it is not the row of the receipt")  # noqa: TRY301 - as the walk does
@@ -111,15 +102,44 @@ def verify(
     return ChainReport(events=events, last_hash=last_hash)
 
 
-def walk(connection: Connection) -> Generator[tuple[int, str]]:
-    """Yield number and hash of each event, from the first one, as long as they fit.
+def walk(connection: Connection, segments: Path = Path()) -> Generator[tuple[int, str]]:
+    """Yield number and hash of each event, from the first one, as long as they fit: what was archived, then the rows.
+
+    Args:
+        connection: In a transaction.
+        segments: Folder of the files with the rows that were archived.
+
+    Raises:
+        ChainBroken: The next one does not.
+    """
+    last = (0, FIRST_PREVIOUS_HASH)
+    for segment in SegmentReader(connection).all():
+        if (segment.first_id - 1, segment.previous_hash) != last:
+            raise ChainBroken(segment.first_id, "its segment does not continue what is before it")
+        for last in segment_hashes(segment, segments):
+            yield last
+    for number, own_hash, _ in fitting_rows(connection, *last):
+        yield number, own_hash
+
+
+def fitting_rows(
+    connection: Connection, last: int, last_hash: str, until: int | None = None
+) -> Generator[tuple[int, str, bytes]]:
+    """Yield number, hash and what is under it, of each row of the table behind one, as long as they fit.
+
+    Args:
+        connection: In a transaction.
+        last: Number of the row before the first one.
+        last_hash: Its hash.
+        until: Number of the last one; all unless given.
 
     Raises:
         ChainBroken: The next one does not.
     """
     columns = (audit_event.c.id, audit_event.c.previous_hash, audit_event.c.hash, *_HASHED_COLUMNS)
-    statement = select(*columns).order_by(audit_event.c.id)
-    last, last_hash = 0, FIRST_PREVIOUS_HASH
+    statement = select(*columns).where(audit_event.c.id > last).order_by(audit_event.c.id)
+    if until is not None:
+        statement = statement.where(audit_event.c.id <= until)
     with connection.execution_options(yield_per=_AT_ONCE).execute(statement) as rows:
         for row in rows:
             number, previous_hash, own_hash = row[:3]
@@ -127,7 +147,8 @@ def walk(connection: Connection) -> Generator[tuple[int, str]]:
                 raise ChainBroken(number, f"expected row {last + 1}: rows before it are missing")
             if previous_hash != last_hash:
                 raise ChainBroken(number, "does not name the hash of the row before it")
-            if own_hash != event_hash(last_hash, hashed_line(row[3:])):
+            line = hashed_line(row[3:])
+            if own_hash != event_hash(last_hash, line):
                 raise ChainBroken(number, "its columns do not give its hash")
-            yield number, own_hash
+            yield number, own_hash, line
             last, last_hash = number, own_hash

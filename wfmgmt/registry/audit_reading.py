@@ -1,14 +1,17 @@
 """Queries over the audit trail, each of which looks at a bounded number of rows, however many there are."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, false, func, select
 
 from wfmgmt.domain.access import EVERYTHING, Scope
+from wfmgmt.domain.audit import FIRST_PREVIOUS_HASH
+from wfmgmt.registry.audit import fitting_rows
 from wfmgmt.registry.scopes import within
+from wfmgmt.registry.segments import Rows, SegmentReader
 from wfmgmt.registry.tables import audit_event as table
 
 #: Numbers of events are not larger.
@@ -102,11 +105,13 @@ class EventPage:
         events: In the order that was asked for.
         next_id: Where the next page begins; None when this is the last one. There may be one although this page has
             fewer events than wanted.
+        archived: Up to this number events were archived, and are on no page.
         total: How many there are in all; None when that takes too long to count, or was not asked for.
     """
 
     events: Sequence[RecordedEvent]
     next_id: int | None
+    archived: int
     total: int | None = None
 
 
@@ -115,10 +120,11 @@ class EventReader:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._segments = SegmentReader(connection)
 
     def get(self, number: int) -> RecordedEvent | None:
-        """Return one event, None when there is none of that number."""
-        if number > MAX_NUMBER:
+        """Return one event, None when there is none of that number, or it was archived."""
+        if number > MAX_NUMBER or number <= self._segments.last_id():
             return None
         row = self._connection.execute(select(table).where(table.c.id == number)).mappings().one_or_none()
         return None if row is None else _event(row)
@@ -127,6 +133,28 @@ class EventReader:
         """Return the newest event, None when there is none."""
         row = self._connection.execute(select(table).order_by(table.c.id.desc()).limit(1)).mappings().one_or_none()
         return None if row is None else _event(row)
+
+    def archivable(self, before: str) -> Rows | None:
+        """Return which rows can be archived: the oldest ones, up to the first that is not from before a time.
+
+        The newest row stays in any case.
+        """
+        segments = self._segments.all()
+        first, previous_hash = 1, FIRST_PREVIOUS_HASH
+        if segments:
+            first, previous_hash = segments[-1].last_id + 1, segments[-1].hash
+        younger = select(table.c.id).where(table.c.id >= first, table.c.at >= before).order_by(table.c.id).limit(1)
+        head = self.head()
+        end = self._connection.execute(younger).scalar() or (0 if head is None else head.id)
+        return Rows(first, end - 1, previous_hash) if end > first else None
+
+    def lines(self, rows: Rows) -> Iterator[tuple[int, str, bytes]]:
+        """Yield number, hash and what is under it of rows.
+
+        Raises:
+            ChainBroken: A row does not fit.
+        """
+        return fitting_rows(self._connection, rows.first_id - 1, rows.previous_hash, rows.last_id)
 
     def page(
         self, wanted: EventFilter, *, limit: int, start: int | None = None, is_ascending: bool = False
@@ -140,19 +168,23 @@ class EventReader:
             is_ascending: Whether the oldest come first.
         """
         order = table.c.id.asc() if is_ascending else table.c.id.desc()
-        bounds = [*self._moments(wanted), *self._beyond(start, is_ascending=is_ascending)]
+        archived = self._segments.last_id()
+        in_table = [table.c.id > archived] if archived else []
+        bounds = [*in_table, *self._moments(wanted), *self._beyond(start, is_ascending=is_ascending)]
         values = wanted.values
         leading = [table.c[name] == value for name, value in list(values.items())[:1]]
         others = [
-            *(table.c[name] == value for name, value in list(values.items())[1:]),
-            *within(self._connection, table.c.workflow, wanted.scope),
+            *(_looked_at(table.c[name]) == value for name, value in list(values.items())[1:]),
+            *([_looked_at(table.c.at) >= wanted.since] if wanted.since is not None else []),
+            *([_looked_at(table.c.at) < wanted.until] if wanted.until is not None else []),
+            *within(self._connection, _looked_at(table.c.workflow), wanted.scope),
             *([table.c.detail.icontains(wanted.text, autoescape=True)] if wanted.text else []),
         ]
         looked_at = select(table.c.id).where(*leading, *bounds).order_by(order).limit(MAX_LOOKED_AT).subquery()
         farthest = func.max(looked_at.c.id) if is_ascending else func.min(looked_at.c.id)
         count, last = self._connection.execute(select(func.count(), farthest).select_from(looked_at)).one()
         if not count:
-            return EventPage(events=(), next_id=None)
+            return EventPage(events=(), next_id=None, archived=archived)
         window = table.c.id <= last if is_ascending else table.c.id >= last
         statement = select(table).where(*leading, *bounds, *others, window).order_by(order).limit(limit + 1)
         events = [_event(row) for row in self._connection.execute(statement).mappings()]
@@ -160,16 +192,17 @@ class EventReader:
             next_id: int | None = events[limit - 1].id
         else:
             next_id = last if count == MAX_LOOKED_AT else None
-        return EventPage(events=events[:limit], next_id=next_id)
+        return EventPage(events=events[:limit], next_id=next_id, archived=archived)
 
     def total(self, wanted: EventFilter) -> int | None:
         """Return how many events there are; None when that takes too long to count."""
         if not wanted.is_simple:
             return None
+        archived = self._segments.last_id()
         if not wanted.values:  # Numbers have no gaps.
             head = self.head()
-            return 0 if head is None else head.id
-        conditions = [table.c[name] == value for name, value in wanted.values.items()]
+            return 0 if head is None else head.id - archived
+        conditions = [table.c.id > archived, *(table.c[name] == value for name, value in wanted.values.items())]
         counted = select(table.c.id).where(*conditions).limit(MAX_COUNTED + 1).subquery()
         count: int = self._connection.execute(select(func.count()).select_from(counted)).scalar_one()
         return None if count > MAX_COUNTED else count
@@ -180,17 +213,22 @@ class EventReader:
         return [table.c.id > start if is_ascending else table.c.id < start]
 
     def _moments(self, wanted: EventFilter) -> list[ColumnElement[bool]]:
-        """Return the conditions of times, with the numbers between which the events are."""
+        """Return between which numbers events of the wanted times are; some of others may be among them."""
         found: list[ColumnElement[bool]] = []
         if wanted.since is not None:
             near = select(table.c.id).where(table.c.at >= wanted.since).order_by(table.c.at).limit(_MAX_DISORDER)
             first = self._connection.execute(select(func.min(near.subquery().c.id))).scalar()
-            found += [table.c.at >= wanted.since, false() if first is None else table.c.id >= first]
+            found.append(false() if first is None else table.c.id >= first)
         if wanted.until is not None:
             near = select(table.c.id).where(table.c.at < wanted.until).order_by(table.c.at.desc()).limit(_MAX_DISORDER)
             last = self._connection.execute(select(func.max(near.subquery().c.id))).scalar()
-            found += [table.c.at < wanted.until, table.c.id <= (last or 0)]
+            found.append(table.c.id <= (last or 0))
         return found
+
+
+def _looked_at(column: ColumnElement[str]) -> ColumnElement[str]:
+    """Return a column for a condition that no index serves: one would find all rows of a value to sort them."""
+    return func.coalesce(column, "")
 
 
 def _event(row: RowMapping) -> RecordedEvent:

@@ -25,6 +25,7 @@ _DONE = {
     AuditAction.UPLOAD: "uploaded",
     AuditAction.CANCEL: "cancelled",
     AuditAction.REMOVE_ARCHIVE: "archive removed",
+    AuditAction.ARCHIVE: "audit trail archived",
 }
 
 _log = logging.getLogger("wfmgmt.change")
@@ -68,6 +69,8 @@ def _facts(action: AuditAction, detail: Mapping[str, Any]) -> Iterator[str]:
     if (file := detail.get("file")) is not None:
         yield file
         yield f"{file} ({detail.get('bytes')} bytes) into the {detail.get('store')} store"
+    if (segment := detail.get("segment")) is not None:
+        yield f"rows {segment['first']} to {segment['last']} in {segment['file']}"
     if (release := detail.get("release")) is not None:
         yield f"release {release} ({action})"
     if (after := detail.get("after")) is not None:

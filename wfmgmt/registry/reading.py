@@ -26,6 +26,7 @@ from wfmgmt.registry.records import (
     WorkflowKey,
 )
 from wfmgmt.registry.scopes import within
+from wfmgmt.registry.segments import SegmentReader
 from wfmgmt.registry.tables import audit_event, installation, node, operation, workflow, workflow_version
 from wfmgmt.registry.targets import NODES, READY, REGISTRATIONS, TargetReader, settings_of
 from wfmgmt.registry.tokens import TokenReader
@@ -136,6 +137,11 @@ class Reader(TargetReader):
     def known_identity(self) -> str | None:
         """Return the identity of this installation, None when it has none yet."""
         return self._connection.execute(select(installation.c.identity)).scalar_one_or_none()
+
+    @property
+    def segments(self) -> SegmentReader:
+        """What was archived of the audit trail."""
+        return SegmentReader(self._connection)
 
     @property
     def tokens(self) -> TokenReader:

@@ -134,11 +134,12 @@ class Registry:
         self,
         receipts: Collection[Receipt] = (),
         *,
+        segments: Path = Path(),
         on_rows: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> audit.ChainReport:
-        """Recompute the chain of audit hashes, and hold it against receipts of rows that were there."""
+        """Recompute the chain of audit hashes, and hold it against receipts, as `audit.verify` does."""
         with translated(), self._read_engine.connect() as connection, connection.begin():
-            return audit.verify(connection, receipts, on_rows=on_rows)
+            return audit.verify(connection, receipts, segments=segments, on_rows=on_rows)
 
     def copy_to(self, path: Path) -> None:
         """Copy one consistent state of a SQLite database into a new file, without keeping anybody from writing.

@@ -324,3 +324,19 @@ audit_event = Table(
     CheckConstraint("length(previous_hash) = 64 AND length(hash) = 64", name="hash"),
     sqlite_strict=True,
 )
+
+audit_segment = Table(
+    "audit_segment",
+    metadata,
+    Column("first_id", Integer, primary_key=True, autoincrement=False),
+    Column("last_id", Integer, nullable=False, unique=True),
+    Column("previous_hash", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("file", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    CheckConstraint("first_id >= 1 AND last_id >= first_id", name="ids"),
+    CheckConstraint("length(previous_hash) = 64 AND length(hash) = 64 AND length(sha256) = 64", name="hashes"),
+    sqlite_strict=True,
+)

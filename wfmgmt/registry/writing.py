@@ -19,6 +19,7 @@ from wfmgmt.registry.kept_answers import KeptAnswers
 from wfmgmt.registry.operations import OperationWriter
 from wfmgmt.registry.reading import Reader
 from wfmgmt.registry.records import NewWorkflow
+from wfmgmt.registry.segments import SegmentWriter
 from wfmgmt.registry.tables import (
     change_counter,
     edge,
@@ -359,6 +360,11 @@ class Writer(Reader):
     def operations(self) -> OperationWriter:
         """The operations."""
         return OperationWriter(self._connection, self._now)
+
+    @property
+    def segments(self) -> SegmentWriter:
+        """What was archived of the audit trail."""
+        return SegmentWriter(self._connection, self._now)
 
     @property
     def tokens(self) -> TokenWriter:

@@ -7,6 +7,7 @@ from wfmgmt.domain.access import EVERYTHING, Scope
 from wfmgmt.errors.access import EventNotFound
 from wfmgmt.registry.audit_reading import EventFilter, EventPage, RecordedEvent
 from wfmgmt.registry.registry import Registry
+from wfmgmt.registry.segments import Segment
 
 #: Events that are read at a time for an export, each time in a transaction of its own.
 _AT_ONCE = 1000
@@ -59,13 +60,21 @@ class AuditTrail:
         """Return one event.
 
         Raises:
-            EventNotFound: There is none of that number, or it is about a workflow that does not exist for the client.
+            EventNotFound: There is none of that number, or it is about a workflow that does not exist for the client,
+                or it was archived, and where is in the text.
         """
         with self._registry.read() as reader:
-            event = reader.events.get(number)
+            event, segment = reader.events.get(number), reader.segments.of(number)
+        if segment is not None:
+            raise EventNotFound(number, archived_in=segment.file_name)
         if event is None or event.workflow not in scope:
             raise EventNotFound(number)
         return event
+
+    def segments(self) -> list[Segment]:
+        """Return what was archived; no page, no export and no event shows it."""
+        with self._registry.read() as reader:
+            return reader.segments.all()
 
     def head(self) -> RecordedEvent | None:
         """Return the newest event; None before the first one."""

@@ -1,7 +1,8 @@
 """Backups: a consistent copy of the registry while it is used, with its archives if wanted, and the way back.
 
-With archives a backup is a tar file: the database first, then each archive under its digest. Earlier versions of the
-service named archives by their stores; such a backup is restored, too.
+With archives a backup is a tar file: the database first, then each archive under its digest, then the files with what
+was archived of the audit trail. Earlier versions of the service named archives by their stores; such a backup is
+restored, too.
 """
 
 import hashlib
@@ -25,8 +26,9 @@ from wfmgmt.errors.commands import BackupRefused, DatabaseUnusable
 from wfmgmt.registry.records import RegisteredArchive
 from wfmgmt.registry.registry import Registry
 from wfmgmt.registry.schema import inspect, upgrade
+from wfmgmt.registry.segments import Segment
 
-_DATABASE = "wfmgmt.db"
+_DATABASE, _SEGMENTS = "wfmgmt.db", "audit"
 _OWNER = "restore"
 
 
@@ -44,7 +46,13 @@ class BackupReport:
 
 
 def back_up(
-    registry: Registry, folders: StoreFolders, kept: KeptArchives, target: Path, *, with_archives: bool
+    registry: Registry,
+    folders: StoreFolders,
+    kept: KeptArchives,
+    target: Path,
+    *,
+    audit_folder: Path,
+    with_archives: bool,
 ) -> BackupReport:
     """Write a backup, which appears whole or not at all.
 
@@ -53,7 +61,8 @@ def back_up(
         folders: The archive stores.
         kept: The archives of all registrations; what is not among them is looked for in the stores.
         target: A path at which nothing is.
-        with_archives: Whether the archives of registered workflows go with it.
+        audit_folder: Where the files of segments of the audit trail are.
+        with_archives: Whether the archives of registered workflows and these files go with it.
 
     Raises:
         BackupRefused: Something is at the path, or it cannot be written.
@@ -77,6 +86,7 @@ def back_up(
         # While no process can write, no archive of a registered workflow is removed; what is open stays readable.
         with registry.write() as writer:
             registry.copy_to(database)
+            segments = writer.segments.all()
             for archive in writer.archives():
                 try:
                     path = kept.file(archive.sha256) or folders.named(archive.store).find(archive.file)
@@ -86,17 +96,29 @@ def back_up(
         with new_durable_file(unfinished, is_private=True) as stream, tarfile.open(fileobj=stream, mode="w") as tar:
             tar.add(database, _DATABASE)
             for archive, file in files.items():
-                if _add(tar, archive, file) == archive.sha256:
+                if _add(tar, _name(archive), file) == archive.sha256:
                     report.archives += 1
                 else:
                     report.problems.append(f"{archive.store} store: {archive.file} is not what was registered")
+            for segment in segments:
+                _add_segment(tar, segment, audit_folder, report)
         unfinished.replace(target)
         return report
 
 
-def _add(tar: tarfile.TarFile, archive: RegisteredArchive, file: BinaryIO) -> str:
-    """Add an archive and return the digest of what was added."""
-    info = tarfile.TarInfo(_name(archive))
+def _add_segment(tar: tarfile.TarFile, segment: Segment, audit_folder: Path, report: BackupReport) -> None:
+    """Add the file of a segment of the audit trail, which nobody removes meanwhile."""
+    try:
+        with segment.path(audit_folder).open("rb") as file:
+            if _add(tar, f"{_SEGMENTS}/{segment.file_name}", file) != segment.sha256:
+                report.problems.append(f"audit trail: {segment.file_name} is not what was archived")
+    except FileNotFoundError:
+        report.problems.append(f"audit trail: {segment.file_name} is not there")
+
+
+def _add(tar: tarfile.TarFile, name: str, file: BinaryIO) -> str:
+    """Add a file and return the digest of what was added."""
+    info = tarfile.TarInfo(name)
     info.size = os.fstat(file.fileno()).st_size
     reader = _Hashing(file)
     tar.addfile(info, cast("IO[bytes]", reader))
@@ -121,7 +143,9 @@ class _Hashing:
         return data
 
 
-def restore(backup: Path, database: Path, folders: StoreFolders, kept: KeptArchives) -> BackupReport:
+def restore(
+    backup: Path, database: Path, folders: StoreFolders, kept: KeptArchives, *, audit_folder: Path
+) -> BackupReport:
     """Put a backup where no database is; the database comes last, so that a restore that was broken off is repeated.
 
     Args:
@@ -129,6 +153,7 @@ def restore(backup: Path, database: Path, folders: StoreFolders, kept: KeptArchi
         database: Where the database is to be; no process may use it meanwhile.
         folders: The archive stores; what they hold already stays.
         kept: Gets the archives whose names others have in the stores; all others follow when they are loaded.
+        audit_folder: Gets the files of segments of the audit trail; those that it holds stay, and are verified with it.
 
     Raises:
         BackupRefused: There is a database, or no backup in the file.
@@ -148,6 +173,7 @@ def restore(backup: Path, database: Path, folders: StoreFolders, kept: KeptArchi
         report = BackupReport()
         if tar is not None:
             _restore_archives(tar, unfinished, folders, kept, report)
+            _restore_segments(tar, audit_folder)
         _make_durable(unfinished)
         unfinished.rename(database)
     return report
@@ -202,6 +228,18 @@ def _restore_archives(
             report.archives += 1
         finally:
             folder.discard(part)
+
+
+def _restore_segments(tar: tarfile.TarFile, audit_folder: Path) -> None:
+    for name in tar.getnames():
+        folder, _, file_name = name.rpartition("/")
+        if folder != _SEGMENTS or (audit_folder / file_name).exists():
+            continue
+        audit_folder.mkdir(mode=0o700, exist_ok=True)
+        with _temporary(audit_folder / file_name) as unfinished:
+            with _member(tar, name) as source, new_durable_file(unfinished, is_private=True) as copy:
+                shutil.copyfileobj(source, copy)
+            unfinished.rename(audit_folder / file_name)
 
 
 def _is_there(folder: ArchiveFolder, archive: RegisteredArchive) -> bool:

@@ -256,6 +256,11 @@ class Settings(BaseModel):
         return self.instance / f"checkpoint-{hashlib.sha256(self.audit_anchor.encode()).hexdigest()[:12]}"
 
     @property
+    def audit_folder(self) -> Path:
+        """Folder of the files with the rows of the audit trail that were archived."""
+        return self.instance / "audit"
+
+    @property
     def control_socket(self) -> Path:
         """Unix socket on which the runtime listens for the management plane."""
         return self.run_folder / "runtime.sock"

@@ -218,7 +218,7 @@ def test_migrations_make_what_no_model_describes(tmp_path: Path) -> None:
     assert {name for kind, name, _ in schema if kind == "view"} == views
     assert {name for kind, name, _ in schema if kind == "trigger"} == {
         f"{table}_refuses_{operation}"
-        for table in ("audit_event", "release", "release_route")
+        for table in ("audit_event", "audit_segment", "release", "release_route")
         for operation in ("update", "delete", "replace")
     }
     made = {str(name): str(sql) for kind, name, sql in schema if kind == "table"}

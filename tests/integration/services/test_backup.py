@@ -15,7 +15,7 @@ from wfmgmt.archives.reading import sha256_of
 from wfmgmt.archives.stores import StoreFolders
 from wfmgmt.errors.commands import BackupRefused, DatabaseUnusable
 from wfmgmt.registry.registry import Registry
-from wfmgmt.services.backup import back_up, restore
+from wfmgmt.services.backup import BackupReport, back_up, restore
 
 BOTH = pytest.mark.parametrize("with_archives", [False, True], ids=["database", "archives"])
 
@@ -29,6 +29,19 @@ class Place:
     kept: KeptArchives
     war: Path
     mar: Path
+
+    @property
+    def audit(self) -> Path:
+        """Where what was archived of the audit trail lies."""
+        return self.database.parent / "audit"
+
+    def back_up(self, registry: Registry, target: Path, *, with_archives: bool) -> BackupReport:
+        """Write a backup of this place."""
+        return back_up(registry, self.folders, self.kept, target, audit_folder=self.audit, with_archives=with_archives)
+
+    def restore(self, backup: Path) -> BackupReport:
+        """Put a backup into this place."""
+        return restore(backup, self.database, self.folders, self.kept, audit_folder=self.audit)
 
 
 def make_place(folder: Path) -> Place:
@@ -67,7 +80,7 @@ def test_backup_is_private_and_says_why_it_cannot_be_written(
     """What is in the way of one is said, and nothing stays."""
     folder = tmp_path / "copies"
     folder.mkdir(0o755)
-    assert back_up(registry, place.folders, place.kept, folder / "copy", with_archives=with_archives).problems == []
+    assert place.back_up(registry, folder / "copy", with_archives=with_archives).problems == []
     assert (folder / "copy").stat().st_mode & 0o777 == 0o600
     for target, reason in (
         (folder / "nosuch" / "copy", "cannot be written: No such file or directory"),
@@ -76,7 +89,7 @@ def test_backup_is_private_and_says_why_it_cannot_be_written(
         (folder / "copy", "is there already"),
     ):
         with pytest.raises(BackupRefused) as refused:
-            back_up(registry, place.folders, place.kept, target, with_archives=with_archives)
+            place.back_up(registry, target, with_archives=with_archives)
         assert str(refused.value) == f"{target} {reason}"
     assert [path.name for path in folder.iterdir()] == ["copy"]
 
@@ -87,10 +100,10 @@ def test_backup_is_restored_where_nothing_is(
 ) -> None:
     """With its archives if it has them."""
     copy = tmp_path / "copy"
-    back_up(registry, place.folders, place.kept, copy, with_archives=with_archives)
+    place.back_up(registry, copy, with_archives=with_archives)
     other = make_place(tmp_path / "other")
     other.war.unlink()
-    report = restore(copy, other.database, other.folders, other.kept)
+    report = other.restore(copy)
     assert (report.archives, report.problems) == (2 * with_archives, [])
     assert other.war.exists() is with_archives
     restored = Registry(other.database)
@@ -108,7 +121,7 @@ def _uids(registry: Registry) -> list[str]:
 def test_backup_without_archives_is_a_database(place: Place, registry: Registry, tmp_path: Path) -> None:
     """One file of one state, which every SQLite can read."""
     copy = tmp_path / "copy.db"
-    back_up(registry, place.folders, place.kept, copy, with_archives=False)
+    place.back_up(registry, copy, with_archives=False)
     connection = sqlite3.connect(f"file:{copy}?mode=ro", uri=True)
     try:
         assert connection.execute("SELECT name FROM workflow").fetchall() == [("seq",)]
@@ -120,7 +133,7 @@ def test_archives_that_are_not_what_was_registered_are_named(place: Place, regis
     """The backup is written all the same."""
     place.mar.unlink()
     place.war.write_bytes(b"something else")
-    report = back_up(registry, place.folders, place.kept, tmp_path / "copy.tar", with_archives=True)
+    report = place.back_up(registry, tmp_path / "copy.tar", with_archives=True)
     assert sorted(report.problems) == [
         "model store: m1.mar is not there",
         "workflow store: seq.war is not what was registered",
@@ -131,12 +144,12 @@ def test_archives_that_are_not_what_was_registered_are_named(place: Place, regis
 def test_restore_touches_nothing_that_is_there(place: Place, registry: Registry, tmp_path: Path) -> None:
     """Neither a database, nor another archive of the same name: the registered one is kept under its digest."""
     copy = tmp_path / "copy.tar"
-    back_up(registry, place.folders, place.kept, copy, with_archives=True)
+    place.back_up(registry, copy, with_archives=True)
     with pytest.raises(BackupRefused, match="is there already; a backup is restored only where there is no database"):
-        restore(copy, place.database, place.folders, place.kept)
+        place.restore(copy)
     other = make_place(tmp_path / "other")
     other.mar.write_bytes(b"other")
-    report = restore(copy, other.database, other.folders, other.kept)
+    report = other.restore(copy)
     assert (report.archives, report.problems) == (2, [])
     assert other.mar.read_bytes() == b"other"
     kept = other.kept.file(sha256_of(place.mar))
@@ -153,16 +166,16 @@ def test_backup_has_what_is_kept_whatever_became_of_the_stores(
         part.keep()
     place.mar.write_bytes(b"something else")
     copy = tmp_path / "copy.tar"
-    assert back_up(registry, place.folders, place.kept, copy, with_archives=True).problems == []
+    assert place.back_up(registry, copy, with_archives=True).problems == []
     other = make_place(tmp_path / "other")
     other.mar.unlink()
-    assert restore(copy, other.database, other.folders, other.kept).archives == 2
+    assert other.restore(copy).archives == 2
     assert (sha256_of(other.mar), other.mar.read_bytes()) == (digest, content)
 
 
 def test_backup_of_an_earlier_version_is_restored(place: Place, registry: Registry, tmp_path: Path) -> None:
     """It names archives by their stores."""
-    back_up(registry, place.folders, place.kept, tmp_path / "copy.db", with_archives=False)
+    place.back_up(registry, tmp_path / "copy.db", with_archives=False)
     with tarfile.open(tmp_path / "copy.tar", "w") as tar:
         tar.add(tmp_path / "copy.db", "wfmgmt.db")
         tar.add(place.war, "workflow_store/seq.war")
@@ -170,7 +183,7 @@ def test_backup_of_an_earlier_version_is_restored(place: Place, registry: Regist
     other = make_place(tmp_path / "other")
     other.war.unlink()
     other.mar.unlink()
-    report = restore(tmp_path / "copy.tar", other.database, other.folders, other.kept)
+    report = other.restore(tmp_path / "copy.tar")
     assert (report.archives, report.problems) == (2, [])
     assert other.mar.read_bytes() == place.mar.read_bytes()
 
@@ -201,11 +214,11 @@ def test_what_is_no_backup_is_refused(
     place: Place, registry: Registry, tmp_path: Path, write: Callable[[Path, bytes], None]
 ) -> None:
     """With a reason, and nothing stays."""
-    back_up(registry, place.folders, place.kept, tmp_path / "whole", with_archives=False)
+    place.back_up(registry, tmp_path / "whole", with_archives=False)
     file = tmp_path / "file"
     write(file, (tmp_path / "whole").read_bytes())
     other = make_place(tmp_path / "other")
     with pytest.raises((BackupRefused, DatabaseUnusable, OSError)):
-        restore(file, other.database, other.folders, other.kept)
+        other.restore(file)
     assert not list(other.database.parent.glob("*.db*"))
     assert not list(other.database.parent.glob(".*.part"))

@@ -29,6 +29,7 @@ class Step:
         total_bytes: Of so many; None while that is not known.
         ready: Workers that are up.
         wanted: Of so many; 0 while there are none to come.
+        unit: What `ready` and `wanted` count.
     """
 
     phase: str
@@ -36,6 +37,7 @@ class Step:
     total_bytes: int | None = None
     ready: int = 0
     wanted: int = 0
+    unit: str = "workers"
 
     @property
     def text(self) -> str:
@@ -45,7 +47,7 @@ class Step:
             total = "?" if self.total_bytes is None else f"{self.total_bytes / _MIB:.1f}"
             parts.append(f"{self.bytes / _MIB:.1f}/{total}MiB")
         if self.wanted:
-            parts.append(f"{self.ready}/{self.wanted} workers")
+            parts.append(f"{self.ready}/{self.wanted} {self.unit}")
         return " ".join(parts) or "-"
 
     @property
