@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from flask import Flask, g, request
 
@@ -11,7 +12,7 @@ from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.names import is_workflow_name
 from wfmgmt.domain.tokens import has_token
 from wfmgmt.errors import BadRequest, WorkflowNotFound
-from wfmgmt.errors.access import CredentialsRefused, Forbidden, TooManyFailedLogins
+from wfmgmt.errors.access import Forbidden
 from wfmgmt.services.access import Access
 from wfmgmt.services.failed_changes import FailedChanges
 
@@ -135,40 +136,39 @@ def guard_routes(
             return
         route = f"{'GET' if request.method == 'HEAD' else request.method} {request.url_rule.rule}"
         needed = roles.get(route, Role.ADMIN)
-        g.caller = _caller(access, session, is_open=needed is None)
+        g.find_caller = partial(_caller, access, session)
         if needed is None:
             return
-        if not caller().may(needed) and not caller().is_known:
-            raise CredentialsRefused
+        if not caller().is_known:
+            caller().check(needed)
         name = (request.view_args or {}).get("name")
         if name is not None and name not in caller().scope:
             raise WorkflowNotFound(name)
-        if (refusal := _refusal(caller(), route, needed)) is not None:
+        try:
+            _check_rights(caller(), route, needed)
+        except Forbidden as refusal:
             if route in actions:
                 failures.record(_event(actions[route], name or "", refusal), refusal)
-            raise refusal
+            raise
         if any(has_token(str(value)) for value in (request.view_args or {}).values()):
             raise BadRequest("The path has a token in it, which belongs in the header Authorization alone; revoke it.")
 
 
-def _refusal(found: Caller, route: str, needed: Role) -> Forbidden | None:
-    """Return why a client may not call a route; None when it may."""
-    if not found.may(needed):
-        return Forbidden(f"{found.actor} has the role {found.role}, which is not enough; it takes {needed}.")
+def _check_rights(found: Caller, route: str, needed: Role) -> None:
+    """Check that a client may call a route.
+
+    Raises:
+        CredentialsRefused, Forbidden: It may not.
+    """
+    found.check(needed)
     if route in _ABOUT_ALL and found.scope.patterns is not None:
-        return Forbidden(f"{found.actor} is for {found.scope} only, and tokens give rights over all workflows.")
-    return None
+        raise Forbidden(f"{found.actor} is for {found.scope} only, and tokens give rights over all workflows.")
 
 
-def _caller(access: Access, session: Callable[[], Caller | None], *, is_open: bool) -> Caller:
+def _caller(access: Access, session: Callable[[], Caller | None]) -> Caller:
     shown = request.headers.get("Authorization")
     in_session = session() if shown is None else None
-    try:
-        found = in_session or access.caller(shown, address=request.remote_addr or "")
-    except (CredentialsRefused, TooManyFailedLogins):
-        if not is_open:
-            raise
-        found = access.anonymous()
+    found = in_session or access.caller(shown, address=request.remote_addr or "")
     return replace(found, user=request.environ[USER_KEY])
 
 
@@ -183,7 +183,15 @@ def _event(action: AuditAction, workflow: str, error: Forbidden) -> AuditEvent:
 
 
 def caller() -> Caller:
-    """Return who the request comes from."""
+    """Return who the request comes from.
+
+    It is found out when it is asked for first: routes that are open to all need neither a token nor the database.
+
+    Raises:
+        CredentialsRefused, TooManyFailedLogins, RegistryUnavailable: As `Access.caller` says; only on open routes.
+    """
+    if "caller" not in g:
+        g.caller = g.find_caller()
     found: Caller = g.caller
     return found
 

@@ -75,7 +75,7 @@ TOKEN_PATHS: dict[str, Any] = {
     "/whoami": {
         "get": {
             "operationId": "showCaller",
-            "summary": "Show who the client is, and what it may do",
+            "summary": "Show who the client is, and what it may do; also without a token, not with one that is refused",
             "responses": {"200": json_answer("The client", ref("Caller")), **errors(HTTPStatus.FORBIDDEN)},
         }
     },

@@ -1,6 +1,5 @@
 """The management plane's copy of the runtime's status, kept fresh by one thread instead of a call per request."""
 
-import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -76,19 +75,11 @@ class StatusCache:
             return f"There has been no news from the runtime for {age_s:.0f} s."
         return self._problem
 
-    def not_ready(self, limit: int) -> tuple[dict[str, str], int]:
-        """Return workflows that are not ready, each with why, and how many there are of them."""
+    def missing(self) -> list[WorkflowReport]:
+        """Return the reports of workflows that are not ready."""
         self._ensure_started()
         with self._lock:
-            shown = itertools.islice(self._missing.values(), limit)
-            return {report.label: report.problem for report in shown}, len(self._missing)
-
-    def awaited(self, limit: int) -> tuple[dict[str, str], int]:
-        """Return workflows that were ready before the runtime started and are not again, like `not_ready`."""
-        self._ensure_started()
-        with self._lock:
-            awaited = [report for report in self._missing.values() if report.is_awaited]
-        return {report.label: report.awaited_for for report in awaited[:limit]}, len(awaited)
+            return list(self._missing.values())
 
     def start(self, *, on_abandoned: Callable[[], None] = lambda: None) -> None:
         """Start the thread, unless it runs already.

@@ -7,6 +7,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from wfmgmt.errors import BadRequest
+from wfmgmt.errors.access import CredentialsRefused, Forbidden
 
 #: What the audit trail calls a client that shows no token.
 ANONYMOUS = "anonymous"
@@ -115,3 +116,20 @@ class Caller:
     def may(self, role: Role) -> bool:
         """Return whether it may do what a role may."""
         return self.role is not None and self.role.includes(role)
+
+    def sees(self, workflow: str) -> bool:
+        """Return whether a list may name a workflow to it."""
+        return self.may(Role.VIEW) and workflow in self.scope
+
+    def check(self, role: Role) -> None:
+        """Check that it may do what a role may.
+
+        Raises:
+            CredentialsRefused: It showed no token, and needs one.
+            Forbidden: Its token is not enough.
+        """
+        if self.may(role):
+            return
+        if not self.is_known:
+            raise CredentialsRefused
+        raise Forbidden(f"{self.actor} has the role {self.role}, which is not enough; it takes {role}.")

@@ -311,13 +311,9 @@ class Inspection:
             return str(error)
         return self._status.problem()
 
-    def not_ready(self, limit: int) -> tuple[dict[str, str], int]:
-        """Return workflows that are not ready, each with why, and how many there are of them."""
-        return self._status.not_ready(limit)
-
-    def awaited(self, limit: int) -> tuple[dict[str, str], int]:
-        """Return workflows that were ready before the runtime started and are not again, like `not_ready`."""
-        return self._status.awaited(limit)
+    def missing(self) -> list[WorkflowReport]:
+        """Return the reports of workflows that are not ready."""
+        return self._status.missing()
 
     def counts(self) -> tuple[dict[WorkflowStatus, int], dict[OperationState, int]]:
         """Return how many workflows stand where, and how many operations that are not done."""

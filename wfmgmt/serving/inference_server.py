@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
+from itertools import islice
 
 from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
@@ -11,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from wfmgmt.control.messages import TrafficKind, WorkflowReport
 from wfmgmt.domain.access import EVERYTHING, Caller, Role, Scope
-from wfmgmt.errors import NodeNotFound, VersionNotFound, WfmgmtError, WorkflowNotFound
+from wfmgmt.errors import NodeNotFound, RegistryUnavailable, VersionNotFound, WfmgmtError, WorkflowNotFound
 from wfmgmt.errors.access import CredentialsRefused, Forbidden, TooManyFailedLogins
 from wfmgmt.errors.predictions import ModelNotFound, ModelVersionNotFound, RequestTooLarge
 from wfmgmt.http.answers import (
@@ -85,19 +86,14 @@ def inference_app(runtime: Runtime, *, metrics: InferenceMetrics, on_answer: OnA
     return app
 
 
-def _caller(request: web.Request, *, is_open: bool) -> Caller:
-    """Return who a request comes from; what is open to all is answered with any credentials.
+def _caller(request: web.Request) -> Caller:
+    """Return who a request comes from.
 
     Raises:
-        CredentialsRefused, TooManyFailedLogins: As `InferenceTokens.caller` says.
+        CredentialsRefused, TooManyFailedLogins, RegistryUnavailable: As `InferenceTokens.caller` says.
     """
     tokens = request.app[_RUNTIME].tokens
-    try:
-        return tokens.caller(request.headers.getall("Authorization", ()), partial(client_of, request))
-    except (CredentialsRefused, TooManyFailedLogins):
-        if is_open:
-            return tokens.anonymous
-        raise
+    return tokens.caller(request.headers.getall("Authorization", ()), partial(client_of, request))
 
 
 def _usable(request: web.Request) -> Scope:
@@ -105,12 +101,13 @@ def _usable(request: web.Request) -> Scope:
 
     Raises:
         CredentialsRefused, TooManyFailedLogins, Forbidden: It may send no requests through workflows.
+        RegistryUnavailable: The tokens could not be read yet.
     """
     tokens = request.app[_RUNTIME].tokens
     if tokens.has_open_predictions:
         return EVERYTHING
-    caller = _caller(request, is_open=False)
-    tokens.check(caller, Role.PREDICT)
+    caller = _caller(request)
+    caller.check(Role.PREDICT)
     return caller.scope
 
 
@@ -265,22 +262,25 @@ async def _ping(request: web.Request) -> web.Response:
     """Answer whether everything runs, or what does not."""
     status_log = request.app[_RUNTIME].catalog.status_log
     not_ready = [report for report in status_log.reports() if report.is_missing]
-    shown = {report.label: report.problem for report in _visible(request, not_ready[:NOT_READY_SHOWN])}
+    shown = {report.label: report.problem for report in _visible(request, not_ready)}
     status, body = health(status_log.problem, shown, len(not_ready))
     return json_answer(json_body(body), status)
 
 
 def _visible(request: web.Request, reports: list[WorkflowReport]) -> Iterator[WorkflowReport]:
-    """Yield the reports about workflows that exist for the client."""
-    caller = _caller(request, is_open=True)
-    return (report for report in reports if caller.may(Role.VIEW) and report.workflow in caller.scope)
+    """Yield the reports that a health check shows, which answers whatever the client shows: those that it may see."""
+    try:
+        caller = _caller(request)
+    except (CredentialsRefused, TooManyFailedLogins, RegistryUnavailable):
+        caller = Caller()
+    return islice((report for report in reports if caller.sees(report.workflow)), NOT_READY_SHOWN)
 
 
 async def _readyz(request: web.Request) -> web.Response:
     """Answer whether all that was ready is ready again, and what the start registers is there; or what is not."""
     catalog = request.app[_RUNTIME].catalog
     awaited = [report for report in catalog.status_log.reports() if report.is_awaited]
-    shown = {report.label: report.awaited_for for report in _visible(request, awaited[:NOT_READY_SHOWN])}
+    shown = {report.label: report.awaited_for for report in _visible(request, awaited)}
     problem = "The server is stopping." if catalog.is_closing else catalog.status_log.problem
     problem = problem or request.app[_RUNTIME].start.problem
     status, body = readiness(problem, shown, len(awaited))
@@ -296,8 +296,8 @@ async def _metrics(request: web.Request) -> web.Response:
     """Give the metrics as Prometheus text."""
     tokens = request.app[_RUNTIME].tokens
     if not tokens.has_open_metrics:
-        caller = _caller(request, is_open=False)
-        tokens.check(caller, Role.VIEW)
+        caller = _caller(request)
+        caller.check(Role.VIEW)
         if caller.scope.patterns is not None:
             raise Forbidden(f"{caller.actor} is for {caller.scope} only, and metrics are about all workflows.")
     text = await request.app[_METRICS].text()

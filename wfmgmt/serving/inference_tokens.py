@@ -10,7 +10,7 @@ from wfmgmt.backoff import Backoff
 from wfmgmt.domain.access import Caller, Role
 from wfmgmt.domain.tokens import Token, token_sha256
 from wfmgmt.errors import RegistryUnavailable, WfmgmtError
-from wfmgmt.errors.access import CredentialsRefused, Forbidden
+from wfmgmt.errors.access import CredentialsRefused
 from wfmgmt.http.credentials import shown_token
 from wfmgmt.http.failed_logins import FailedLogins, reason_of
 
@@ -133,19 +133,6 @@ class InferenceTokens:
         if self._until_first_token and not self._has_tokens:
             return Caller(role=Role.ADMIN)
         return self._anonymous
-
-    def check(self, caller: Caller, role: Role) -> None:
-        """Check that a client may do what a role may.
-
-        Raises:
-            CredentialsRefused: It showed no token, and needs one.
-            Forbidden: Its token is not enough.
-        """
-        if caller.may(role):
-            return
-        if not caller.is_known:
-            raise CredentialsRefused
-        raise Forbidden(f"{caller.actor} has the role {caller.role}, which is not enough; it takes {role}.")
 
     async def keep_current(self) -> None:
         """Follow the registry, for as long as the runtime runs. It reads only: a write may have to wait for others."""

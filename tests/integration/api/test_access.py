@@ -9,8 +9,11 @@ import pytest
 from tests.support.management_api import ManagementApi, make_instance, management_api
 from tests.support.service import wait_until
 from tests.support.tokens import bearer
+from wfmgmt.control.load_state import LoadState
+from wfmgmt.control.messages import WorkflowReport
 from wfmgmt.domain.access import Role, Scope
 from wfmgmt.domain.audit import Origin
+from wfmgmt.domain.tokens import new_token
 from wfmgmt.services.changes import Change
 from wfmgmt.services.tokens import TokenRequest
 
@@ -90,9 +93,7 @@ def test_health_checks_name_nobodys_workflows(
     guarded: ManagementApi, secrets: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They stay open, and say how many are not ready to all; which ones, to those who may see them."""
-    missing = {"seq": "m1: 0 of 1 workers", "team-a/2.0": "m1: 0 of 1 workers"}
-    for check in ("not_ready", "awaited"):
-        monkeypatch.setattr(guarded.services.status, check, lambda _: (missing, len(missing)))
+    show_as_awaited(guarded, monkeypatch, "seq/1.0", "team-a/2.0")
     tokens = {**{name: secrets[name] for name in ("view", "team-view", "predict")}, "wrong": "x"}
     shown = {name: guarded.send("GET /ping", headers=bearer(token)) for name, token in tokens.items()}
     shown["nobody"] = guarded.send("GET /ping")
@@ -105,6 +106,49 @@ def test_health_checks_name_nobodys_workflows(
     }
     assert [body.get("notReadyCount") for body in shown.values()] == [None, 2, 2, 2, 2]
     assert guarded.send("GET /readyz", 503).get("notReadyCount") == 2
+
+
+def show_as_awaited(api: ManagementApi, monkeypatch: pytest.MonkeyPatch, *versions: str) -> None:
+    """Have the runtime report these versions of workflows as not ready again."""
+    reports = [
+        WorkflowReport(uid=each, workflow=workflow, version=version, state=LoadState.RESTORING)
+        for each in versions
+        for workflow, _, version in [each.partition("/")]
+    ]
+    monkeypatch.setattr(api.services.status, "missing", lambda: reports)
+
+
+def test_health_checks_name_what_is_behind_many_others(
+    guarded: ManagementApi, secrets: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred at most, of those that the client may see."""
+    show_as_awaited(guarded, monkeypatch, *(f"other-{number}/1.0" for number in range(150)), "team-a/1.0")
+    for check, status in (("ping", 200), ("readyz", 503)):
+        for name, shown in (("team-view", 1), ("view", 100)):
+            body = guarded.send(f"GET /{check}", status, headers=bearer(secrets[name]))
+            assert (len(body["notReady"]), body["notReadyCount"]) == (shown, 151)
+
+
+def test_health_checks_are_answered_without_the_database(tmp_path: Path) -> None:
+    """With any token and without one: that the process serves, and that nothing can be served."""
+    with management_api(make_instance(tmp_path / "instance")) as api:
+        token = bearer(api.send("POST /tokens?name=a&role=view", 201)["token"])
+        api.services.registry.close()
+        (tmp_path / "instance" / "wfmgmt.db").rename(tmp_path / "elsewhere")
+        for headers in ({}, token, bearer("x"), bearer(new_token())):
+            assert api.send("GET /livez", headers=headers) == {"status": "Live"}
+            assert api.send("GET /ping", 503, headers=headers)["status"] == "Unhealthy"
+            assert api.send("GET /readyz", 503, headers=headers)["status"] == "Not Ready"
+            assert "paths" in api.send("GET /api-description", headers=headers)
+        for path in ("/whoami", "/workflows"):
+            assert api.send(f"GET {path}", 503, headers=token)["type"] == "ServiceUnavailableException"
+
+
+def test_token_that_is_refused_is_nobodys(guarded: ManagementApi) -> None:
+    """Its client learns that, and not what one without a token may do."""
+    for token in ("x", new_token()):
+        refused = guarded.client.get("/whoami", headers=bearer(token))
+        assert (refused.status_code, refused.get_json()["type"]) == (401, "InvalidKeyException")
 
 
 def test_secret_of_a_token_is_shown_once(tmp_path: Path) -> None:

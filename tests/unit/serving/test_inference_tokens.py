@@ -48,9 +48,9 @@ def test_token_counts_once_it_has_been_read() -> None:
     asyncio.run(tokens.look())
     caller = tokens.caller(SHOWN, str)
     assert (caller.actor, caller.role) == ("token:ci", Role.PREDICT)
-    tokens.check(caller, Role.PREDICT)
+    caller.check(Role.PREDICT)
     with pytest.raises(Forbidden, match=r"token:ci has the role predict, which is not enough; it takes view\."):
-        tokens.check(caller, Role.VIEW)
+        caller.check(Role.VIEW)
 
 
 def test_revoked_token_is_refused_after_the_next_look() -> None:
@@ -189,7 +189,7 @@ def test_everything_is_open_until_there_is_a_token() -> None:
     registry.accepted, registry.change = [make_token("ci")], 1
     asyncio.run(tokens.look())
     with pytest.raises(CredentialsRefused):
-        tokens.check(tokens.caller([], str), Role.VIEW)
+        tokens.caller([], str).check(Role.VIEW)
 
 
 def test_known_tokens_stay_while_the_database_cannot_be_read() -> None:
