@@ -34,13 +34,17 @@ class Tampered(Trail):
             self.record(count)
             anchoring.run(at_end=True)
 
-    def verify(self, *arguments: str | Path) -> tuple[int, str]:
-        """Return the exit code of the command, and what it says."""
-        done = call(self._service, "audit", "verify", *map(str, arguments))
+    def command(self, *arguments: str | Path) -> tuple[int, str]:
+        """Return the exit code of `wfmgmt audit`, and what it says."""
+        done = call(self._service, "audit", *map(str, arguments))
         return done.returncode, done.stdout + done.stderr
 
+    def verify(self, *arguments: str | Path) -> tuple[int, str]:
+        """Verify the trail."""
+        return self.command("verify", *arguments)
+
     def verify_against(self) -> tuple[int, str]:
-        """Return the same for the anchor and the public key."""
+        """Do so with the anchor and the public key."""
         return self.verify("--against", self.file, "--key", self.public)
 
     @contextmanager
@@ -174,3 +178,19 @@ def test_receipts_that_contradict_each_other_do_not_fit(trail: Tampered) -> None
     code, said = trail.verify("--receipt", "7:00000000", "--receipt", f"7:{row.hash}")
     assert (code, "row 7 does not fit" in said) == (1, True), said
     assert trail.verify("--receipt", f"7:{row.hash}", "--key", trail.public)[0] == 1
+
+
+def test_rows_that_were_archived_still_fit_their_checkpoints(trail: Tampered) -> None:
+    """And the service goes on behind them; archiving adds a row, too."""
+    for expected in ([100, 200, 250], [100, 200, 250, 353]):
+        trail.record(1)
+        code, said = trail.command("archive", "--before", "2999-01-01")
+        assert code == 0, said
+        trail.run_anew()
+        assert trail.ids() == expected
+        code, said = trail.verify_against()
+        assert (code, f"and {len(expected)} checkpoints" in said) == (0, True), said
+        trail.record(99)
+    trail.cut_tail()
+    code, said = trail.verify_against()
+    assert (code, "does not fit" in said) == (1, True), said
