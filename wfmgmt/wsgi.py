@@ -33,6 +33,7 @@ from wfmgmt.api.writes import Writes
 from wfmgmt.http.browser_guard import BrowserGuard
 from wfmgmt.management import Services
 from wfmgmt.settings import Settings, settings_in_force
+from wfmgmt.web.archives import add_archive_pages
 from wfmgmt.web.audit import add_audit_pages
 from wfmgmt.web.blueprint import web_blueprint
 from wfmgmt.web.changes import add_change_pages
@@ -40,6 +41,7 @@ from wfmgmt.web.operations import add_operation_pages
 from wfmgmt.web.registering import add_register_page
 from wfmgmt.web.sign_in import session_caller
 from wfmgmt.web.submissions import Submissions
+from wfmgmt.web.system import add_system_page
 from wfmgmt.web.tokens import add_token_pages
 from wfmgmt.web.workflow import add_workflow_pages
 from wfmgmt.web.workflows import add_workflows_page
@@ -120,6 +122,8 @@ def make_application(services: Services) -> Flask:
         scaling=services.scaling,
         removal=services.removal,
     )
+    add_archive_pages(pages, submissions, archives=services.archive_store)
+    add_system_page(pages, inspection=services.inspection, settings=dict(settings))
     add_audit_pages(pages, audit_trail=services.audit_trail)
     add_token_pages(pages, submissions, tokens=services.tokens)
     add_register_page(

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from examples.build import build
 from tests.support.deployments import deployed
 from tests.support.service import Service
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+#: How long something may take to show: other tests may keep the machine busy.
+PATIENCE_MS = 30_000
+expect.set_options(timeout=PATIENCE_MS)
 ROLES = ("view", "operate", "admin")
 #: Opens a window; more settings of it may be given.
 Open = Callable[..., Page]

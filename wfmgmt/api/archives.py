@@ -66,7 +66,7 @@ def archives_blueprint(archives: ArchiveStore) -> Blueprint:
 def _page(archives: ArchiveStore, kinds: Sequence[ArchiveKind]) -> Response:
     parameters = query_parameters(request, LISTING)
     limit = parameters.integer("limit") or DEFAULT_ARCHIVES
-    found, has_more = archives.page(kinds, after=_after(parameters.text("after")), limit=limit)
+    found, has_more = archives.page(kinds, after=listed_after(parameters.text("after")), limit=limit)
     more = {"nextAfter": f"{found[-1].kind.folder}/{found[-1].file}"} if has_more and found else {}
     return _json(
         {
@@ -85,7 +85,12 @@ def _page(archives: ArchiveStore, kinds: Sequence[ArchiveKind]) -> Response:
     )
 
 
-def _after(text: str) -> tuple[ArchiveKind, str] | None:
+def listed_after(text: str) -> tuple[ArchiveKind, str] | None:
+    """Return the archive that a page of the list follows; None for the first page.
+
+    Raises:
+        BadRequest: The text names none.
+    """
     if not text:
         return None
     if re.fullmatch(AFTER_FORM, text) is None:

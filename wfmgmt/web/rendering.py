@@ -20,8 +20,10 @@ from wfmgmt.web.session import session_of
 NAVIGATION = (
     ("Workflows", "/ui/workflows", Role.VIEW),
     ("Operations", "/ui/operations", Role.VIEW),
+    ("Archives", "/ui/archives", Role.VIEW),
     ("Audit", "/ui/audit", Role.AUDIT),
     ("Tokens", "/ui/tokens", Role.ADMIN),
+    ("System", "/ui/system", Role.VIEW),
 )
 HTML = "text/html; charset=utf-8"
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60))

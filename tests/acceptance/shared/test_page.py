@@ -27,7 +27,7 @@ def test_page_shows_what_a_workflow_does(service: Service, browser: requests.Ses
         for _ in range(30):
             assert requests.post(f"{service.inference}/wfpredict/seen", data=b"x", timeout=10).status_code == 200
         page = Page(browser.get(f"{service.management}/", timeout=10).text)
-        line = r"seen seen\.war ready 1\.0 0\.5 0 [\d.]+ ms [\d.]+ ms 1 register \d+ s ago by anonymous"
+        line = r"seen seen\.war ready 1\.0 0\.5 0 [\d.]+ m?s [\d.]+ m?s 1 register \d+ s ago by anonymous"
         wait_until(
             lambda: re.search(line, Page(browser.get(f"{service.management}/ui/", timeout=10).text).words),
             what=page.words,

@@ -28,6 +28,10 @@ PAGES = (
     "/ui/audit?q=none",
     "/ui/audit/1",
     "/ui/tokens",
+    "/ui/archives",
+    "/ui/archives/workflows/seq.war",
+    "/ui/archives/models/m1.mar",
+    "/ui/system",
     "/ui/x",
 )
 

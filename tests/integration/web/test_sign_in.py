@@ -62,15 +62,19 @@ def test_cookie_is_for_tls_only_where_there_is_tls(browser: Browser, secrets: di
 
 
 def test_wrong_token_is_refused(browser: Browser) -> None:
-    """With TorchServe's text, and no cookie; ten of them within a minute hold the address back."""
+    """With TorchServe's text, and no cookie; more than ten of them within a minute hold the address back."""
     address = {"REMOTE_ADDR": "192.0.2.99"}
     answers = [
-        browser.client.post("/ui/login", data={"token": "wfm_x"}, headers=HTML, environ_base=address) for _ in range(11)
+        browser.client.post("/ui/login", data={"token": "wfm_x"}, headers=HTML, environ_base=address)
+        for _ in range(21)  # The minute may end once meanwhile.
     ]
-    assert [answer.status_code for answer in answers] == [401] * 10 + [429]
+    statuses = [answer.status_code for answer in answers]
+    assert statuses[:10] == [401] * 10
+    assert set(statuses) == {401, 429}
     assert "Token either incorrect, expired" in Page(answers[0].text).words
     assert all("Set-Cookie" not in answer.headers for answer in answers)
-    assert int(answers[-1].headers["Retry-After"]) <= 60
+    held_back = answers[statuses.index(429)]
+    assert 1 <= int(held_back.headers["Retry-After"]) <= 60
 
 
 def test_signed_out_is_out(browser: Browser) -> None:
