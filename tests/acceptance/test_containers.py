@@ -91,7 +91,7 @@ def start_with_space(folder: Path, leave_bytes: int) -> int | None:
         disks.fill(instance, leave_bytes=leave_bytes)
         process = service.launch()
         try:
-            wait_until(lambda: process.poll() is not None or service.has_addresses(), timeout_s=20, what="the start")
+            wait_until(lambda: process.poll() is not None or service.has_addresses(), what="the start")
             code = process.poll()
         finally:
             service.kill()

@@ -94,7 +94,7 @@ def test_registration_under_way_survives_its_runtime(running: Service, gate: Pat
     with in_background(running, "slow.war") as answer:
         killed = runtime_pid(running)
         os.kill(killed, signal.SIGKILL)
-        wait_until(lambda: runtime_pid(running) != killed, timeout_s=20, what="another runtime")
+        wait_until(lambda: runtime_pid(running) != killed, what="another runtime")
         gate.unlink()
         assert answer.result(30).status_code == 200
     assert running.names() == ["slow"]
@@ -127,7 +127,7 @@ def test_changes_wait_for_the_first_runtime(prepared: Service) -> None:
     """A script that starts the service and registers at once need not know that the runtime takes longer."""
     prepared.launch()
     address = prepared.run_folder / "management.address"
-    wait_until(address.exists, timeout_s=20, what="the address")
+    wait_until(address.exists, what="the address")
     prepared.management = f"http://{address.read_text().strip()}"
     assert prepared.register("seq.war").status_code == 200
     assert prepared.unregister("seq").status_code == 200

@@ -80,7 +80,7 @@ def replace_web_workers(service: Service) -> None:
     assert service.process is not None
     before = set(web_workers(service))
     service.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: len(set(web_workers(service)) - before) == 2, timeout_s=20, what="new web workers")
+    wait_until(lambda: len(set(web_workers(service)) - before) == 2, what="new web workers")
     patience_over = time.monotonic() + GUNICORN_WAITS_S
     wait_until(lambda: time.monotonic() > patience_over, timeout_s=2 * GUNICORN_WAITS_S)
 

@@ -71,8 +71,8 @@ def test_everything_works_without_a_log(service: Service) -> None:
     assert [predict(service) for _ in range(50)] == ["fine"] * 50
     killed = runtime_pid(service)
     os.kill(killed, signal.SIGKILL)
-    wait_until(lambda: runtime_pid(service) != killed, timeout_s=20, what="a new runtime")
-    wait_until(lambda: predict(service) == "fine", timeout_s=20, what="a prediction by the new runtime")
+    wait_until(lambda: runtime_pid(service) != killed, what="a new runtime")
+    wait_until(lambda: predict(service) == "fine", what="a prediction by the new runtime")
     assert service.stop() == 0
 
 

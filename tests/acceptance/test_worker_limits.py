@@ -141,7 +141,7 @@ def test_what_is_killed_or_stopped_is_replaced(
     service, worker, forkserver = running
     os.kill(forkserver if is_forkserver else worker, signal_number)
     wait_until(lambda: worker not in service.worker_pids(), timeout_s=MAX_BLIND_S, what="the end of the worker")
-    wait_until(lambda: len(service.worker_pids()) == 2, timeout_s=20, what="a new worker")
+    wait_until(lambda: len(service.worker_pids()) == 2, what="a new worker")
     wait_until(lambda: predict(service, "good") == 200, what="a prediction")
     for address in (service.management, service.inference):
         wait_until(partial(says, address, "Healthy"), what="the health")

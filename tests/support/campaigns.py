@@ -198,7 +198,7 @@ class Campaign:
         assert (lost, undead) == ([], [])
         ledger.known.update({name: name in listed for name in ledger.known})
         for name in sorted(listed):
-            wait_until(functools.partial(self._is_loaded, name), timeout_s=20, what=f"the models of {name}")
+            wait_until(functools.partial(self._is_loaded, name), what=f"the models of {name}")
         wanted = PROCESSES_EACH * len(listed)
         used = {digest for (digest,) in rows(service, _DIGESTS)}
         assert used <= kept_digests(service.archives)

@@ -269,7 +269,7 @@ class ChangeCampaign:
     def _check_answers(self) -> None:
         """Ask each version that the release names, and let the release choose."""
         for version in self.known.weights:
-            wait_until(partial(self._answers, version), timeout_s=20, what=f"version {version}")
+            wait_until(partial(self._answers, version), what=f"version {version}")
         answer = requests.post(f"{self.service.inference}/wfpredict/{NAME}", data=b"x", timeout=20)
         assert (answer.status_code, answer.text in self.known.weights) == (200, True), answer.text
 

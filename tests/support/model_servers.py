@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tests.support.service import parent_pid
+from tests.support.service import PATIENCE_S, parent_pid
 from wfmgmt.archives.kept import RUNTIME, KeptArchives
 from wfmgmt.serving.models.base import Model
 from wfmgmt.serving.models.local.forkserver_client import ForkserverClient, WorkerEnvironment
@@ -151,7 +151,7 @@ def open_descriptors() -> int:
     return len(os.listdir("/dev/fd"))  # noqa: PTH208 - only their number is of interest
 
 
-async def until(condition: Callable[[], bool], *, timeout_s: float = 10.0, what: str = "the condition") -> None:
+async def until(condition: Callable[[], bool], *, timeout_s: float = PATIENCE_S, what: str = "the condition") -> None:
     """Let the event loop run until the condition holds."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -15,13 +15,14 @@ import requests
 from wfmgmt.deployment.exclusion import STORE_LOCK
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-START_S = 20.0
+#: Only what hangs takes so long, be the machine ever so busy: a start, and anything else that is waited for.
+START_S, PATIENCE_S = 60.0, 30.0
 #: Between two looks: short at first, and longer when something takes long, since looking costs what it waits for time.
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.01, 0.1
 
 
 def wait_until(
-    condition: Callable[[], object], *, timeout_s: float = 10.0, what: str | Callable[[], str] = "the condition"
+    condition: Callable[[], object], *, timeout_s: float = PATIENCE_S, what: str | Callable[[], str] = "the condition"
 ) -> Any:
     """Return the first true value of `condition`, asked again and again until the time is over."""
     deadline = time.monotonic() + timeout_s
@@ -134,7 +135,7 @@ class Service:
             raise
         return self
 
-    def refusal(self, timeout_s: float = 20) -> tuple[int, str]:
+    def refusal(self, timeout_s: float = START_S) -> tuple[int, str]:
         """Launch it where it cannot start; return the exit code and the one line that says why.
 
         Raises:
@@ -187,7 +188,7 @@ class Service:
         """Return the metrics of the inference address as they are now; it keeps a text for a second."""
 
         def read() -> str:
-            return requests.get(f"{self.inference}/metrics", timeout=10).text
+            return requests.get(f"{self.inference}/metrics", timeout=PATIENCE_S).text
 
         kept = read()  # Each later text counts at least this request more.
         text: str = wait_until(lambda: (text := read()) != kept and text, what="new metrics")
@@ -214,7 +215,7 @@ class Service:
 
     def describe(self, name: str) -> dict[str, Any]:
         """Return the one object of a description."""
-        answer = requests.get(f"{self.management}/workflows/{name}", timeout=10)
+        answer = requests.get(f"{self.management}/workflows/{name}", timeout=PATIENCE_S)
         assert answer.status_code == 200, answer.text
         described: dict[str, Any] = answer.json()[0]
         return described
@@ -225,7 +226,7 @@ class Service:
 
     def names(self) -> list[str]:
         """Return the names of all registered workflows."""
-        listed = requests.get(f"{self.management}/workflows", params={"limit": 1000}, timeout=10).json()
+        listed = requests.get(f"{self.management}/workflows", params={"limit": 1000}, timeout=PATIENCE_S).json()
         return [each["workflowName"] for each in listed["workflows"]]
 
     def worker_pids(self) -> list[int]:

@@ -65,8 +65,8 @@ async def test_stopped_forkserver_is_replaced(tmp_path: Path, caplog: pytest.Log
         model, worker = await load_obedient(servers, tmp_path)
         forkserver = forkserver_of(worker)
         os.kill(forkserver, signal.SIGSTOP)
-        await until(lambda: not is_running(forkserver), timeout_s=20)
-        await until(lambda: model.status.ready == 1 and not is_running(worker), timeout_s=20)
+        await until(lambda: not is_running(forkserver))
+        await until(lambda: model.status.ready == 1 and not is_running(worker))
         assert forkserver_of(await ask(model)) != forkserver
     assert "the forkserver did not answer for 5 s; it was killed" in caplog.messages
 
@@ -81,7 +81,7 @@ async def test_worker_that_dies_is_missing_at_once_while_the_forkserver_is_stopp
         os.kill(worker, signal.SIGKILL)
         await until(lambda: model.status.ready == 0)
         assert is_running(forkserver)
-        await until(lambda: model.status.ready == 1, timeout_s=20)
+        await until(lambda: model.status.ready == 1)
 
 
 @in_event_loop
@@ -113,7 +113,7 @@ async def test_stopped_worker_is_replaced(tmp_path: Path) -> None:
     async with open_servers(tmp_path / "unpacked") as servers:
         model, worker = await load_obedient(servers, tmp_path)
         os.kill(worker, signal.SIGSTOP)
-        await until(lambda: worker not in {each.pid for each in model.workers}, timeout_s=20)
+        await until(lambda: worker not in {each.pid for each in model.workers})
         assert await ask(model) != worker
         with pytest.raises(PredictionFailed, match="was stopped, and killed because it was not continued"):
             await ask(model, "os.kill(os.getpid(), signal.SIGSTOP)")
@@ -145,7 +145,7 @@ async def test_log_names_who_was_at_work_when_the_forkserver_died(
         with pytest.raises(PredictionFailed, match="its worker was lost with the forkserver"):
             await ask(model, "os.kill(os.getppid(), 9); time.sleep(30)")
         await until(lambda: any("handlers at work then: guilty of w" in each for each in caplog.messages))
-        await until(lambda: idle.status.ready == 1, timeout_s=20)
+        await until(lambda: idle.status.ready == 1)
 
 
 def with_budget(workers: int) -> PoolSettings:
@@ -193,8 +193,9 @@ async def test_growth_stops_at_the_bound(tmp_path: Path) -> None:
         while len(workers) < 2:  # A busy machine may have the first one answer all before the second one is there.
             workers |= set(await asyncio.gather(*(ask(model, "time.sleep(0.3)") for _ in range(6))))
         assert len(workers) == 2
-        os.kill(workers.pop(), signal.SIGKILL)
-        await until(lambda: model.status.ready >= 1)
+        killed = workers.pop()
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda: killed not in {each.pid for each in model.workers} and model.status.ready >= 1)
         await ask(model)
 
 
