@@ -148,12 +148,10 @@ def send(api: ManagementApi, request: str, headers: dict[str, str], body: Any) -
 def kept_by(api: ManagementApi, headers: dict[str, str]) -> str:
     """Return everything that the instance has in files, names included, and that the API shows of itself."""
     files = [path for path in api.services.settings.instance.rglob("*") if path.is_file()]
-    shown = [
-        api.client.get(path, headers=bearer(TOKEN)).text for path in ("/operations?limit=1000", "/audit?limit=1000")
-    ]
-    shown += [
-        api.client.get(f"/workflows/{path}", headers=bearer(TOKEN)).text for path in ("seq/explain", "seq/releases")
-    ]
+    paths = ("operations?limit=1000", "audit?limit=1000", "workflows/seq/explain", "workflows/seq/releases")
+    answers = [api.client.get(f"/{path}", headers=headers) for path in paths]
+    assert {answer.status_code for answer in answers} <= {200, 404}
+    shown = [answer.text for answer in answers]
     return "\n".join([*map(str, files), *(file.read_bytes().decode("latin-1") for file in files), *shown])
 
 
