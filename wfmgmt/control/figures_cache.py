@@ -47,24 +47,30 @@ class FiguresCache:
     def report(self, uid: str, version: str) -> FiguresReport | None:
         """Return the figures of all versions of a workflow, as `figures` does."""
         at, report = self._kept.get(uid, (-float("inf"), None))
-        if self._clock() - at >= KEPT_S or (report is not None and not _has_nodes(report, version)):
+        if self._clock() - at < KEPT_S and (report is None or _has_nodes(report, version)):
+            return report
+        if self._clock() < self._silent_until:
+            return None
+        if not self._asking.acquire(timeout=ASKING_WAIT_S):
+            return report  # Older figures, or none yet: a runtime that hangs must not hold up each request.
+        try:
             report = self._ask(uid)
-            self._kept[uid] = (self._clock(), report)
-            if len(self._kept) > MAX_KEPT:
-                self._kept.popitem(last=False)
+        finally:
+            self._asking.release()
+        self._kept[uid] = (self._clock(), report)
+        if len(self._kept) > MAX_KEPT:
+            self._kept.popitem(last=False)
         return report
 
     def _ask(self, uid: str) -> FiguresReport | None:
-        """Ask the runtime, unless it did not answer a moment ago: one that hangs must not hold up each request."""
-        if self._clock() < self._silent_until or not self._asking.acquire(timeout=ASKING_WAIT_S):
+        """Ask the runtime, unless it did not answer another thread meanwhile."""
+        if self._clock() < self._silent_until:
             return None
         try:
-            return None if self._clock() < self._silent_until else self._client.figures(uid)
+            return self._client.figures(uid)
         except RuntimeUnavailable:
             self._silent_until = self._clock() + KEPT_S
             return None
-        finally:
-            self._asking.release()
 
 
 def _has_nodes(report: FiguresReport, version: str) -> bool:

@@ -8,7 +8,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 
 from wfmgmt.api.metrics import record_loop_failure
 from wfmgmt.control.start_marker import StartMarker
@@ -92,13 +91,15 @@ class GunicornMaster:
         StartMarker(settings.start_marker).reset()
         state = inspect_database(settings)
         check_anchor(settings, state.identity)
-        # Before a database is made that a refused start would leave behind.
+        # Before a database is made, or migrated, that a refused start would leave behind.
         self._inference = self._listen(binds if management is None else (), inference)
+        self._check_access(binds if management is None else [management], has_tokens=state.has_tokens)
         self._exclusive += lock_database(settings, wait_s=PREDECESSOR_S)
         self._exclusive += lock_stores(settings, wait_s=PREDECESSOR_S)
+        if state.revisions:
+            claim_database(settings)  # Before it is migrated under a service that uses it.
         prepare_database(settings, state)
         claim_database(settings)
-        self._check_access(binds if management is None else [management])
         file = sqlite_file(settings.database)
         self._database_file = None if file is None else file_identity(file)
         self._lifeline = os.pipe()
@@ -109,15 +110,13 @@ class GunicornMaster:
             _log.warning("%s", warning)
         self._write_address("inference", self._inference.getsockname())
 
-    def _check_access(self, management: Sequence[SocketName]) -> None:
+    def _check_access(self, management: Sequence[SocketName], *, has_tokens: bool) -> None:
         """Check that a service which others than this machine reach asks for tokens, and has one.
 
         Raises:
             SettingsInvalid: It has none.
         """
         settings = self.settings
-        with closing(Registry(settings.database, connections=1)) as registry, registry.read() as reader:
-            has_tokens = reader.tokens.any()
         is_reached = bool(settings.trusted_proxies) or not all(map(is_local, management))
         if is_reached and settings.anonymous_role == "auto" and not has_tokens:
             raise SettingsInvalid(

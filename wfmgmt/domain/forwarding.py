@@ -9,7 +9,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 #: Stands for all clients of a Unix socket.
 UNIX = "unix"
-_USER = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,128}")
+_USER = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,128}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +63,15 @@ class Forwarding:
         return peer
 
     def user(self, peer: str, header: Callable[[str], str | None]) -> str:
-        """Return the user whom a proxy names; empty when it names none that fits in a line, or is not trusted."""
-        name = header(self.actor_header) if self.actor_header and self._trusts(peer) else None
-        return name.strip() if name is not None and _USER.fullmatch(name.strip()) else ""
+        """Return the user whom a proxy names; empty when it names none that fits in a line, or is not trusted.
+
+        Args:
+            peer: As for `client`.
+            header: Returns the value of a header, whose bytes WSGI has as Latin-1.
+        """
+        sent = header(self.actor_header) if self.actor_header and self._trusts(peer) else None
+        name = "" if sent is None else sent.encode("latin-1").decode("utf-8", "replace").strip()
+        return name if _USER.fullmatch(name) else ""
 
     def _trusts(self, peer: str) -> bool:
         if not peer:

@@ -42,11 +42,13 @@ class DatabaseState:
         shown: How it is called in messages.
         revisions: Those of its schema; none when it is not there or has no tables yet.
         identity: Identity of the installation, None when it has none yet.
+        has_tokens: Whether there is a token, or was one.
     """
 
     shown: str
     revisions: tuple[str, ...] = ()
     identity: str | None = None
+    has_tokens: bool = False
 
 
 def sqlite_file(database: Path | str) -> Path | None:
@@ -76,10 +78,11 @@ def inspect(database: Path | str, *, is_checked: bool = True) -> DatabaseState:
             engine = create_engine(url)
             with _reachable(shown), engine.connect() as connection:
                 revisions = _revisions(connection)
-                query = _identity_query(sqlalchemy.inspect(connection).get_table_names())
-                identity = connection.execute(sqlalchemy.text(query)).scalar_one_or_none()
+                tables = sqlalchemy.inspect(connection).get_table_names()
+                identity = connection.execute(sqlalchemy.text(_identity_query(tables))).scalar_one_or_none()
+                has_tokens = bool(connection.execute(sqlalchemy.text(_tokens_query(tables))).scalar_one())
             engine.dispose()
-            state = DatabaseState(shown=shown, revisions=revisions, identity=identity)
+            state = DatabaseState(shown=shown, revisions=revisions, identity=identity, has_tokens=has_tokens)
     except DBAPIError as error:
         raise DatabaseUnusable(f"the database {shown} cannot be used: {error.orig}") from error
     _refuse_newer(state.revisions, shown=shown)
@@ -217,6 +220,7 @@ def _inspect_file(path: Path, *, is_checked: bool) -> DatabaseState:
                     state,
                     revisions=tuple(row[0] for row in revisions),
                     identity=next((row[0] for row in identities), None),
+                    has_tokens=bool(found.execute(_tokens_query(tables)).fetchone()[0]),
                 )
     except sqlite3.DatabaseError as error:
         raise DatabaseUnusable(f"the database {path} is damaged: {error}") from error
@@ -229,6 +233,11 @@ def _identity_query(tables: Collection[str]) -> str:
     """Return the query for the identity in a database with these tables; it finds nothing when none has it."""
     table = next((table for table in _IDENTITY_TABLES if table in tables), None)
     return f"SELECT identity FROM {table}" if table else "SELECT NULL WHERE 1 = 0"  # noqa: S608 - constants
+
+
+def _tokens_query(tables: Collection[str]) -> str:
+    """Return the query for whether a database with these tables has tokens; schemas before 0013 know none."""
+    return "SELECT EXISTS (SELECT 1 FROM token)" if "token" in tables else "SELECT FALSE"
 
 
 def warning_about_sqlite() -> str:

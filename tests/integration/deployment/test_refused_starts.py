@@ -1,19 +1,27 @@
 """What gunicorn's master refuses; tests/acceptance/test_startup.py shows how it ends then."""
 
 import os
+import socket
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 
+from tests.support.postgresql import postgresql
 from tests.support.records import fill, make_database
 from wfmgmt.deployment.gunicorn_master import GunicornMaster
 from wfmgmt.errors.commands import CannotStart
+from wfmgmt.registry.migrations import alembic_config
 from wfmgmt.registry.registry import Registry
+from wfmgmt.registry.schema import inspect, locked_connection
 from wfmgmt.settings import Settings
+
+FROZEN = Path(__file__).parents[1] / "registry" / "frozen"
 
 
 @pytest.fixture(name="refusal")
@@ -21,10 +29,10 @@ def _refusal(tmp_path: Path) -> Iterator[Callable[..., CannotStart]]:
     """Give a function that returns why the master does not start with some settings in the environment."""
     umask = os.umask(0o022)
 
-    def refusal(**settings: Any) -> CannotStart:
+    def refusal(inference: socket.socket | None = None, **settings: Any) -> CannotStart:
         environment = {f"WFMGMT_{name.upper()}": str(value) for name, value in settings.items()}
         with pytest.raises(CannotStart) as refused:
-            GunicornMaster(Settings.load(environment, instance=tmp_path)).start([])
+            GunicornMaster(Settings.load(environment, instance=tmp_path)).start([], inference=inference)
         return refused.value
 
     yield refusal
@@ -118,6 +126,51 @@ def test_start_is_refused_with_the_database_of_another_instance(
     assert f"{identity}) is not the one that {database.parent} had (0123456789ab)" in str(refused)
     assert contents(database.parent).items() >= before.items()
     assert (database.parent / "database.id").read_text() == "0123456789ab\n"
+
+
+@pytest.mark.parametrize("released", ["", "0008"], ids=["no database", "older schema"])
+def test_start_is_refused_without_a_token_before_the_database_is_migrated(
+    refusal: Callable[..., CannotStart], tmp_path: Path, released: str
+) -> None:
+    """A version that knows no tokens can still be started with it."""
+    if released:
+        with closing(sqlite3.connect(tmp_path / "wfmgmt.db")) as connection:
+            connection.executescript((FROZEN / f"{released}.sql").read_text(encoding="utf-8"))
+    before = contents(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as inference:
+        refused = refusal(inference, trusted_proxies="10.0.0.1")
+    assert (refused.exit_code, "make a token: wfmgmt token create" in str(refused)) == (2, True)
+    assert contents(tmp_path) == before
+
+
+def test_start_is_refused_before_the_database_of_another_service_is_migrated(
+    refusal: Callable[..., CannotStart],
+) -> None:
+    """Which may be of an older version, and uses it."""
+    with postgresql() as url:
+        with locked_connection(url) as connection:
+            config = alembic_config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0008")
+        is_over = threading.Event()
+
+        def beat() -> None:
+            with closing(Registry(url, connections=1)) as registry:
+                while not is_over.wait(0.1):
+                    registry.beat("other")
+
+        other = threading.Thread(target=beat)
+        with closing(Registry(url, connections=1)) as registry:
+            registry.beat("other")
+        other.start()
+        try:
+            with socket.create_server(("127.0.0.1", 0)) as inference:
+                refused = refusal(inference, database_url=url)
+        finally:
+            is_over.set()
+            other.join(60)
+        assert (refused.exit_code, "another service uses the database: other" in str(refused)) == (3, True)
+        assert inspect(url).revisions == ("0008",)
 
 
 @pytest.mark.parametrize(

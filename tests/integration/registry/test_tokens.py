@@ -13,6 +13,7 @@ from wfmgmt.domain.access import Role, Scope
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.errors.access import TokenExists
 from wfmgmt.registry.registry import Registry
+from wfmgmt.registry.schema import inspect
 
 NOW = "2026-11-27T12:00:00.000000Z"
 
@@ -34,6 +35,15 @@ def test_name_of_a_token_is_given_once(registry: Registry) -> None:
         writer.tokens.revoke("ci", "cli:ops")
     with pytest.raises(TokenExists), registry.write() as writer:
         writer.tokens.add(make_token("ci", "another secret"))
+
+
+def test_start_finds_whether_there_are_tokens(registry: Registry, database: str) -> None:
+    """Also when they are revoked."""
+    assert not inspect(database).has_tokens
+    with registry.write() as writer:
+        writer.tokens.add(make_token("ci"))
+        writer.tokens.revoke("ci", "cli:ops")
+    assert inspect(database).has_tokens
 
 
 def test_only_valid_tokens_are_found(registry: Registry) -> None:

@@ -1,5 +1,6 @@
 """How often the runtime is asked for figures."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,28 @@ def test_runtime_that_does_not_answer_is_left_alone_for_a_second(setup: Setup) -
     setup.client.versions = ("1.0",)
     setup.now = KEPT_S
     assert None not in [setup.cache.figures(uid, "1.0") for uid in "ab"]
+
+
+def test_older_figures_are_shown_while_others_ask(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runtime is asked as soon as one of them is done."""
+    monkeypatch.setattr(figures_cache, "ASKING_WAIT_S", 0)
+    first = setup.cache.figures("a", "1.0")
+    setup.now = KEPT_S
+    seen: list[object] = []
+
+    class AskedMeanwhile(FakeClient):
+        def figures(self, uid: str) -> FiguresReport:
+            if uid == "others":
+                seen.extend(cache.figures(each, "1.0") for each in ("a", "new"))
+            return super().figures(uid)
+
+    cache = setup.cache
+    monkeypatch.setattr(cache, "_client", AskedMeanwhile())
+    monkeypatch.setattr(cache, "_asking", threading.BoundedSemaphore(1))
+    cache.figures("others", "1.0")
+    assert seen == [first, None]
+    assert cache.figures("a", "1.0") is not first
+    assert cache.figures("new", "1.0") is not None
 
 
 def test_figures_of_a_bounded_number_of_workflows_are_kept(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,19 @@ def test_nothing_is_believed_unless_it_is_set() -> None:
 
 @pytest.mark.parametrize(
     ("value", "user"),
-    [("alice", "alice"), (" alice@example ", "alice@example"), (None, ""), ("", ""), ("a\tb", ""), ("x" * 129, "")],
+    [
+        ("alice", "alice"),
+        (" alice@example ", "alice@example"),
+        (None, ""),
+        ("", ""),
+        ("a\tb", ""),
+        ("x" * 129, ""),
+        ("Łucja Ñandú 渡辺".encode().decode("latin-1"), "Łucja Ñandú 渡辺"),
+        ("Jos\xe9", "Jos\ufffd"),
+        ("a\x85b", "a\ufffdb"),
+        ("a\u0085b".encode().decode("latin-1"), ""),
+        ("a\u2028b".encode().decode("latin-1"), ""),
+    ],
 )
 def test_user_is_what_a_proxy_names(value: str | None, user: str) -> None:
     """As far as it fits into a line of the log."""
