@@ -1,5 +1,6 @@
 """Pages from templates, and what all templates can use."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -9,8 +10,10 @@ from flask import Blueprint, Response, g, render_template, request
 from jinja2 import StrictUndefined
 
 from wfmgmt import __version__
+from wfmgmt.api.access import caller
 from wfmgmt.domain.access import Caller, Role
 from wfmgmt.domain.explaining.words import amount
+from wfmgmt.errors import WfmgmtError
 from wfmgmt.logs import escaped
 from wfmgmt.services.sessions import Sessions
 from wfmgmt.web.files import StaticFiles
@@ -39,7 +42,7 @@ def add_rendering(blueprint: Blueprint, sessions: Sessions, files: StaticFiles) 
 
     @blueprint.context_processor
     def common() -> dict[str, Any]:
-        found: Caller = g.get("caller") or Caller()
+        found = _caller()
         return {
             "caller": found,
             "may": lambda role: found.may(Role(role)),
@@ -57,6 +60,15 @@ def add_rendering(blueprint: Blueprint, sessions: Sessions, files: StaticFiles) 
             "milliseconds": milliseconds,
             "with_query": with_query,
         }
+
+
+def _caller() -> Caller:
+    """Return who looks; nobody where that cannot be found out, as on a page that says so."""
+    # A token that was refused once would count as refused again.
+    if "caller" in g or "Authorization" not in request.headers:
+        with suppress(WfmgmtError):
+            return caller()
+    return Caller()
 
 
 def render(template: str, **values: object) -> str:

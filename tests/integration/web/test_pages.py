@@ -67,6 +67,8 @@ def test_unknown_page_is_not_found(browser: Browser, path: str) -> None:
     answer = browser.client.get(path, headers=HTML)
     assert (answer.status_code, answer.headers["Content-Security-Policy"]) == (404, POLICY)
     assert "404 NOT FOUND" in answer.text
+    browser.sign_in("view")
+    assert "token:view · view" in browser.open(path, 404).words
 
 
 def test_file_is_kept_by_browsers(browser: Browser) -> None:
