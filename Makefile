@@ -11,7 +11,7 @@ TOGETHER := --numprocesses 4 --dist loadfile --no-loadscope-reorder
 IN_MEMORY := $(shell test "$$(df --output=avail --block-size=1G /dev/shm | tail -1)" -ge 2 && echo TMPDIR=/dev/shm)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve examples example-real test test-slow test-torchserve test-browser test-example-real check lint format types layers migrations static wheel tour coverage chaos fuzz bench bench-torchserve bench-real soak requirements
+.PHONY: help serve examples example-real test test-slow test-torchserve test-browser screenshots test-example-real check lint format types layers migrations static wheel tour coverage chaos fuzz bench bench-torchserve bench-real soak requirements
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -71,6 +71,9 @@ test-torchserve: $(VENV)/.development $(TORCHSERVE)/.installed  ## Run the tests
 
 test-browser: $(VENV)/.browser  ## Run the tests of the page in a real browser; needs chromium
 	$(IN_MEMORY) $(BIN)/python -m pytest tests/browser
+
+screenshots: $(VENV)/.browser  ## Make the pictures of the page in docs/images; needs chromium
+	$(BIN)/python -m tests.browser.screenshots
 
 test-example-real: $(VENV)/.development $(REAL)/.installed  ## Run the tests of the example with a real model
 	$(BIN)/python -m pytest -m example_real
