@@ -4,6 +4,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import requests
 from playwright.sync_api import Browser, sync_playwright
@@ -48,8 +49,8 @@ def prepare(service: Service) -> None:
 def draw(browser: Browser, service: Service) -> None:
     """Make each picture."""
     for name, path, scheme, width, height in PICTURES:
-        size = {"width": width, "height": height}
-        page = browser.new_page(base_url=service.management, color_scheme=scheme, viewport=size)  # type: ignore[arg-type]  # a text of ours
+        window: Any = {"color_scheme": scheme, "viewport": {"width": width, "height": height}}
+        page = browser.new_page(base_url=service.management, **window)
         page.goto(path)
         page.wait_for_load_state("networkidle")
         page.screenshot(path=IMAGES / f"{name}.png")
