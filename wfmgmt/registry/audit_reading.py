@@ -17,7 +17,7 @@ from wfmgmt.registry.tables import audit_event as table
 #: Numbers of events are not larger.
 MAX_NUMBER = 2**31 - 1
 #: Rows that one page looks at, at most; with several conditions it may have fewer than wanted, or none, and go on.
-MAX_LOOKED_AT = 10_000
+MAX_LOOKED_AT = 2500
 #: Rows up to which they are counted.
 MAX_COUNTED = 10_000
 #: Rows next to a moment of which the outermost counts: the clock may have been set back meanwhile.

@@ -11,6 +11,8 @@ from wfmgmt.client.operations import Operation, Progress
 from wfmgmt.logs import escaped
 from wfmgmt.settings import is_plain_terminal
 
+#: What operations count, whose changes are few; anything else is shown now and then.
+WORKERS = "workers"
 _CLEAR_LINE = "\r\x1b[K"
 _MIB = 1024 * 1024
 _BAR_CHARS = 20
@@ -37,7 +39,12 @@ class Step:
     total_bytes: int | None = None
     ready: int = 0
     wanted: int = 0
-    unit: str = "workers"
+    unit: str = WORKERS
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many there are of how many."""
+        return self.ready, self.wanted
 
     @property
     def text(self) -> str:
@@ -83,7 +90,7 @@ class ProgressLine:
         self._thread = threading.Thread(target=self._draw, daemon=True)
         self._began = time.monotonic()
         self._step, self._first = Step(phase=what), (self._began, 0)
-        self._printed_at, self._is_dirty = 0.0, False
+        self._printed_at, self._is_dirty = self._began, False
 
     def __enter__(self) -> Self:
         if self._is_drawn:
@@ -114,7 +121,7 @@ class ProgressLine:
             before, self._step = self._step, value
             if before.phase != value.phase or value.bytes < before.bytes:
                 self._first = (now, value.bytes)
-        is_other = (before.phase, before.ready, before.wanted) != (value.phase, value.ready, value.wanted)
+        is_other = before.phase != value.phase or (value.unit == WORKERS and before.counts != value.counts)
         if not self._is_drawn and (is_other or (before != value and now - self._printed_at >= _LINES_S)):
             self._printed_at = now
             print(escaped(f"{value.phase}: {value.text}"), file=sys.stderr, flush=True)
