@@ -1,6 +1,7 @@
 """The wheel as its users have it: installed into an empty environment, it is the whole service in an empty folder."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -92,7 +93,7 @@ def test_installed_packages_fit_together(environment: Path) -> None:
 
 
 def test_service_runs_in_an_empty_folder(folder: Path, environment: Path) -> None:
-    """Register, predict, describe, restart, delete and stop, as a user who owns nothing but that folder."""
+    """Register, predict, look at it, describe, restart, delete and stop, as a user who owns nothing but that folder."""
     place = folder / "empty"
     place.mkdir()
     if UNPRIVILEGED:
@@ -108,6 +109,10 @@ def test_service_runs_in_an_empty_folder(folder: Path, environment: Path) -> Non
         answer = service.register("sequential.war")
         assert answer.status_code == 200, answer.text
         assert predict(service) == {"mood": "good", "score": 1}
+        shown = requests.get(f"{service.management}/ui/workflows", headers={"Accept": "text/html"}, timeout=10).text
+        assert "sequential" in shown
+        for address in re.findall(r'(?:src|href)="(/ui/static/[^"]+)"', shown):
+            assert requests.get(service.management + address, timeout=10).status_code == 200
         assert {node["name"]: node["readyWorkers"] for node in service.describe("sequential")["nodes"]} == {
             "pre_processing": 1,
             "sentiment": 1,
