@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from flask import Response, request, stream_with_context
 
-from wfmgmt.errors import TooManyRequests
+from wfmgmt.errors import Saturated
 
 _UNSENT_BYTES = 1024 * 1024
 
@@ -34,13 +34,13 @@ class Exports:
         """Return an answer of these lines.
 
         Raises:
-            TooManyRequests: Another one is under way.
+            Saturated: Another one is under way.
         """
         answer = Response(stream_with_context(lines), content_type=content_type)
         client = request.environ.get("gunicorn.socket")
         if isinstance(client, PatientClient):
             client.bound_unsent(_UNSENT_BYTES, self._is_stopping)
         if not self._slot.acquire(blocking=False):
-            raise TooManyRequests("Another export is under way; try again later.")
+            raise Saturated("Another export is under way; try again later.")
         answer.call_on_close(self._slot.release)  # Nothing may fail between the two.
         return answer

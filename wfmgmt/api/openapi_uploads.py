@@ -26,11 +26,11 @@ _DIGEST = {
     "schema": {"type": "string", "pattern": "^sha-256=:[A-Za-z0-9+/]{43}=:$"},
     "description": "The digest that the archive has to have (RFC 9530)",
 }
-#: Errors of uploads beside those of all writes.
 _FILES = {
     "archive": "The .war, whose name is the `url`, which is not given then; with it its signature, if it has one",
     "model": "The .mar of each model that is not in the store, and their signatures",
 }
+#: Errors of uploads beside those of all writes.
 UPLOAD_ERRORS = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 

@@ -41,7 +41,7 @@ WfmgmtError
 │   │       └── RuntimeDown     nothing listens on its socket
 │   ├── TooManyRegistrations    as many registrations as allowed are under way
 │   ├── TooManyConnections      as many connections as allowed are busy
-│   ├── TooManyRequests         as many predictions, or bytes of them, as allowed are under way
+│   ├── Saturated               as many predictions, reports or exports as allowed, or bytes of them, are under way
 │   ├── WorkflowNotReady        the workflow is registered, but does not run now, or is too busy
 │   ├── Interrupted             the process that carried an operation out is gone
 │   └── ShuttingDown            the server is stopping
@@ -373,8 +373,8 @@ class TooManyConnections(Unavailable):
     retry_after_s = 1
 
 
-class TooManyRequests(Unavailable):
-    """As many predictions, or as many bytes of them, as the settings allow are under way."""
+class Saturated(Unavailable):
+    """As many of something as allowed are under way: predictions, their bytes, reports on archives, exports."""
 
     retry_after_s = 1
 

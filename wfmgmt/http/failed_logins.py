@@ -13,7 +13,7 @@ from wfmgmt.http.refusals import Refusals
 
 _log = logging.getLogger("wfmgmt.logins")
 
-#: Refused tokens within a minute, after which further ones of the same address are not looked at.
+#: Refused tokens within a minute, after which further ones of the same address are answered with the time to wait.
 MAX_FAILED = 10
 WINDOW_S = 60
 _SLOTS = 4096

@@ -25,7 +25,7 @@ from wfmgmt.errors import (
     BadRequest,
     FolderUnavailable,
     RelativePathRefused,
-    TooManyRequests,
+    Saturated,
     UrlNotAllowed,
 )
 from wfmgmt.registry.reading import Reader
@@ -163,7 +163,7 @@ class ArchiveStore:
 
         Raises:
             ArchiveNotFound, InvalidArchive: As `ArchiveFolder.find` says; what cannot be a name is not there, either.
-            TooManyRequests: As many archives as allowed are looked into.
+            Saturated: As many archives as allowed are looked into.
         """
         path = self._find(kind, file)
         with self._slot():
@@ -200,7 +200,7 @@ class ArchiveStore:
     @contextmanager
     def _slot(self) -> Iterator[None]:
         if not self._reports.acquire(blocking=False):
-            raise TooManyRequests("As many archives as allowed are being looked into; try again later.")
+            raise Saturated("As many archives as allowed are being looked into; try again later.")
         try:
             yield
         finally:

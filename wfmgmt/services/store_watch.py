@@ -16,7 +16,7 @@ from wfmgmt.domain.archives import ArchiveKind
 from wfmgmt.domain.audit import Origin
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.releases import FIRST_VERSION
-from wfmgmt.errors import ArchiveNotFound, InvalidArchive, TooManyRegistrations, TooManyRequests, WfmgmtError
+from wfmgmt.errors import ArchiveNotFound, InvalidArchive, Saturated, TooManyRegistrations, WfmgmtError
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.archive_store import ArchiveStore
 from wfmgmt.services.changes import Change
@@ -106,7 +106,7 @@ class StoreWatch:
                 return False
             report, _ = self._archives.report(ArchiveKind.WORKFLOW, name)
             problem = self._problem(report)
-        except (ArchiveNotFound, TooManyRequests, FileNotFoundError):
+        except (ArchiveNotFound, Saturated, FileNotFoundError):
             return False
         except InvalidArchive as error:
             problem = error.reason

@@ -45,7 +45,7 @@ async def read_fields(request: web.Request, permit: Permit) -> list[InputField]:
 
     Raises:
         RequestTooLarge: The body is longer than allowed.
-        TooManyRequests: There is no room for it now.
+        Saturated: There is no room for it now.
         BadRequest: It is a form that cannot be read, or is not compressed as it says.
         UnsupportedEncoding: It is compressed in a way that is not read.
         RequestTooSlow: It does not come.

@@ -182,7 +182,7 @@ class Catalog:
 
         Raises:
             WorkflowNotReady: The time is over, or waiting longer is not likely to help.
-            TooManyRequests: Too many wait for it already.
+            Saturated: Too many wait for it already.
             WfmgmtError: As for `find`.
         """
         clock = asyncio.get_running_loop().time

@@ -43,7 +43,7 @@ async def unpacked(body: bytes | bytearray, encoding: str, permit: Permit) -> by
 
     Raises:
         RequestTooLarge: It is longer than a body may be.
-        TooManyRequests: There is no room for it now.
+        Saturated: There is no room for it now.
         BadRequest: It is no such data, or only the beginning of it.
     """
     content = bytearray()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from wfmgmt.control.load_state import LoadState
 from wfmgmt.control.messages import TrafficKind
-from wfmgmt.errors import TooManyRequests, WfmgmtError
+from wfmgmt.errors import Saturated, WfmgmtError
 from wfmgmt.serving.bodies import with_header
 from wfmgmt.serving.loading import LoadedVersion
 from wfmgmt.serving.models.base import NodeRequest
@@ -50,7 +50,7 @@ class Mirror:
         with self.admission.admit() as permit:
             try:
                 permit.reserve(request.size_bytes)
-            except TooManyRequests:
+            except Saturated:
                 version.traffic.dropped += 1
                 return
             copied = request._replace(headers=with_header(request.headers, MIRROR_HEADER, "1"))

@@ -11,7 +11,7 @@ from wfmgmt.control.messages import TrafficFigures, TrafficKind
 from wfmgmt.domain.dag import Dag, DagRun, Step
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.workflow import LoadRequest
-from wfmgmt.errors import TooManyRequests, WorkflowNotReady
+from wfmgmt.errors import Saturated, WorkflowNotReady
 from wfmgmt.errors.predictions import NodeFailed, NodeRefused, NodeServerFailed, NodeServerTimedOut, WorkflowTimedOut
 from wfmgmt.serving.failure_log import FailedAttempt, FailureLog
 from wfmgmt.serving.measurements import NodeMeasurements
@@ -85,11 +85,11 @@ class Permit:
         """Count the request as under way.
 
         Raises:
-            TooManyRequests: As many as may be are.
+            Saturated: As many as may be are.
         """
         admission = self._admission
         if admission.requests >= admission.limits.requests:
-            raise TooManyRequests(
+            raise Saturated(
                 f"{admission.limits.requests} requests are under way already (WFMGMT_MAX_INFLIGHT_REQUESTS); "
                 "try again later."
             )
@@ -116,10 +116,10 @@ class Permit:
         """Count more bytes as in flight.
 
         Raises:
-            TooManyRequests: There is no room for them now.
+            Saturated: There is no room for them now.
         """
         if self._admission.in_flight_bytes + size_bytes > self._admission.limits.in_flight_bytes:
-            raise TooManyRequests(
+            raise Saturated(
                 "The requests under way hold too many bytes already (WFMGMT_MAX_INFLIGHT_MB); try again later."
             )
         self.in_flight_bytes += size_bytes

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from wfmgmt.errors import TooManyRequests
+from wfmgmt.errors import Saturated
 
 
 class WaitingRequests:
@@ -25,10 +25,10 @@ class WaitingRequests:
         """Give one request a slot among those that wait for a workflow.
 
         Raises:
-            TooManyRequests: As many as may wait for it do.
+            Saturated: As many as may wait for it do.
         """
         if self._waiting[name] >= self._max_waiting:
-            raise TooManyRequests(
+            raise Saturated(
                 f"{self._max_waiting} requests wait for workflow {name} to be loaded already (WFMGMT_QUEUE_SIZE); "
                 "try again later."
             )

@@ -9,7 +9,7 @@ from tests.support.management_api import ManagementApi, loading
 from wfmgmt.archives.report import ReportRules
 from wfmgmt.domain.archives import ArchiveKind
 from wfmgmt.domain.limits import Limits
-from wfmgmt.errors import TooManyRequests
+from wfmgmt.errors import Saturated
 from wfmgmt.services import archive_store
 from wfmgmt.services.archive_store import ArchiveStore
 
@@ -181,5 +181,5 @@ def test_as_many_reports_as_allowed_are_made_at_a_time(api: ManagementApi) -> No
     store = ArchiveStore(
         registry=services.registry, folders=services.folders, kept=services.kept, rules=rules, reports=0
     )
-    with pytest.raises(TooManyRequests):
+    with pytest.raises(Saturated):
         store.report(ArchiveKind.WORKFLOW, "seq.war")

@@ -8,7 +8,7 @@ import pytest
 from tests.support.model_servers import until
 from tests.support.runtime_parts import Parts, make_parts, make_request
 from wfmgmt.control.load_state import LoadState
-from wfmgmt.errors import ShuttingDown, TooManyRequests, WorkflowNotFound, WorkflowNotReady
+from wfmgmt.errors import Saturated, ShuttingDown, WorkflowNotFound, WorkflowNotReady
 from wfmgmt.serving.workflows import Wanted
 from wfmgmt.testing import in_event_loop
 
@@ -95,7 +95,7 @@ async def test_request_waits_until_its_workflow_is_loaded(tmp_path: Path) -> Non
     parts.reconciler.on_registered("w")
     waiting = [asyncio.create_task(parts.catalog.wait_until_loaded(Wanted("w"))) for _ in range(2)]
     await asyncio.sleep(0)
-    with pytest.raises(TooManyRequests):
+    with pytest.raises(Saturated):
         await parts.catalog.wait_until_loaded(Wanted("w"))
     parts.models.may_load.set()
     assert all(waited_s >= 0 for waited_s in await asyncio.gather(*waiting))

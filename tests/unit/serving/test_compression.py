@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.crafted_zips import packed_zeros
-from wfmgmt.errors import BadRequest, TooManyRequests
+from wfmgmt.errors import BadRequest, Saturated
 from wfmgmt.errors.predictions import RequestTooLarge, UnsupportedEncoding
 from wfmgmt.serving.compression import supported_encoding, unpacked
 from wfmgmt.serving.predictions import AdmissionControl, Permit, PredictionLimits
@@ -96,7 +96,7 @@ async def test_bomb_is_refused_before_it_goes_off() -> None:
 @in_event_loop
 async def test_body_needs_room_for_what_it_unpacks_to() -> None:
     """What all requests hold is bounded by unpacked lengths."""
-    with pytest.raises(TooManyRequests):
+    with pytest.raises(Saturated):
         await unpacked(gzip.compress(bytes(3 * MIB)), "gzip", make_permit(in_flight_bytes=2 * MIB))
 
 

@@ -12,7 +12,7 @@ import pytest
 from wfmgmt.control.messages import TrafficKind
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.workflow import LoadRequest, Node, NodeKind, NodeSettings
-from wfmgmt.errors import TooManyRequests, WorkflowNotReady
+from wfmgmt.errors import Saturated, WorkflowNotReady
 from wfmgmt.errors.predictions import NodeFailed, NodeRefused, WorkflowTimedOut
 from wfmgmt.serving.measurements import Measurements
 from wfmgmt.serving.models.base import (
@@ -322,10 +322,10 @@ def test_admission_is_bounded_in_number_and_bytes() -> None:
     with admission.admit() as first, admission.admit() as second, admission.admit() as third:
         first.begin()
         second.begin()
-        with pytest.raises(TooManyRequests, match="2 requests are under way"):
+        with pytest.raises(Saturated, match="2 requests are under way"):
             third.begin()
         first.reserve(60)
-        with pytest.raises(TooManyRequests, match=r"hold too many bytes already \(WFMGMT_MAX_INFLIGHT_MB\)"):
+        with pytest.raises(Saturated, match=r"hold too many bytes already \(WFMGMT_MAX_INFLIGHT_MB\)"):
             second.reserve(41)
         second.reserve(40)
     assert (admission.requests, admission.in_flight_bytes) == (0, 0)
