@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from wfmgmt.api.access import caller
+from wfmgmt.api.answers import json_response
 from wfmgmt.api.parameters import query_parameters
 from wfmgmt.api.write_rules import REMOVE_ARCHIVE
 from wfmgmt.api.writes import Call, Writes
@@ -58,7 +59,7 @@ def archives_blueprint(archives: ArchiveStore) -> Blueprint:
         """Show what is in an archive."""
         query_parameters(request, {})
         report, stored = archives.report(STORES[store], file)
-        return _json({**report.as_json(), **_stored_json(stored)})
+        return json_response({**report.as_json(), **_stored_json(stored)})
 
     return blueprint
 
@@ -68,7 +69,7 @@ def _page(archives: ArchiveStore, kinds: Sequence[ArchiveKind]) -> Response:
     limit = parameters.integer("limit") or DEFAULT_ARCHIVES
     found, has_more = archives.page(kinds, after=listed_after(parameters.text("after")), limit=limit)
     more = {"nextAfter": f"{found[-1].kind.folder}/{found[-1].file}"} if has_more and found else {}
-    return _json(
+    return json_response(
         {
             **more,
             "archives": [
@@ -112,7 +113,3 @@ def _stored_json(stored: StoredArchive) -> dict[str, object]:
 
 def _removed(file: str) -> Answer:
     return Answer(body=json_body({"status": f'Archive "{file}" removed'}))
-
-
-def _json(body: object) -> Response:
-    return Response(json_body(body), mimetype="application/json")

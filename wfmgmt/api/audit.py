@@ -6,18 +6,18 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from wfmgmt.api.access import caller
+from wfmgmt.api.answers import JSON, json_response
 from wfmgmt.api.exports import Exports
 from wfmgmt.api.parameters import Parameters, query_parameters
 from wfmgmt.domain.audit import AuditAction, AuditOutcome
 from wfmgmt.errors import BadRequest
-from wfmgmt.http.answers import json_body
 from wfmgmt.registry.audit_reading import MAX_NUMBER, EventFilter
 from wfmgmt.registry.registry import parsed_moment
 from wfmgmt.services.audit_lines import csv_lines, event_json, json_lines
 from wfmgmt.services.audit_trail import AuditTrail
 
 DEFAULT_EVENTS, MAX_EVENTS = 100, 1000
-JSON, CSV, LINES = "application/json", "text/csv", "application/x-ndjson"
+CSV, LINES = "text/csv", "application/x-ndjson"
 _TEXT: Mapping[str, Any] = {"type": "string", "maxLength": 1000}
 _MOMENT: Mapping[str, Any] = {
     "type": "string",
@@ -59,11 +59,12 @@ def audit_blueprint(trail: AuditTrail, *, exports: Exports) -> Blueprint:
         kind = request.accept_mimetypes.best_match((JSON, CSV, LINES), default=JSON)
         if kind != JSON:
             events = trail.all(wanted, limit=limit, start=start, is_ascending=is_ascending)
+            archived = max((each.last_id for each in trail.segments()), default=0)
             answer = exports.answer(csv_lines(events) if kind == CSV else json_lines(events), _CONTENT_TYPES[kind])
-            answer.headers["x-wfmgmt-archived"] = str(max((each.last_id for each in trail.segments()), default=0))
+            answer.headers["x-wfmgmt-archived"] = str(archived)
         else:
             page = trail.page(wanted, limit=limit or DEFAULT_EVENTS, start=start, is_ascending=is_ascending)
-            answer = _json(
+            answer = json_response(
                 {
                     "total": page.total,
                     "nextBeforeId": page.next_id,
@@ -78,7 +79,7 @@ def audit_blueprint(trail: AuditTrail, *, exports: Exports) -> Blueprint:
     def show_event(number: int) -> Response:
         """Show one event."""
         query_parameters(request, {})
-        return _json(event_json(trail.event(number, scope=caller().scope)))
+        return json_response(event_json(trail.event(number, scope=caller().scope)))
 
     @blueprint.get("/audit/head")
     def show_head() -> Response:
@@ -86,7 +87,7 @@ def audit_blueprint(trail: AuditTrail, *, exports: Exports) -> Blueprint:
         query_parameters(request, {})
         head = trail.head()
         values = (0, None, None) if head is None else (head.id, head.hash, head.at)
-        return _json(dict(zip(("id", "hash", "at"), values, strict=True)))
+        return json_response(dict(zip(("id", "hash", "at"), values, strict=True)))
 
     return blueprint
 
@@ -109,7 +110,3 @@ def _moment(parameters: Parameters, name: str) -> str | None:
         return parsed_moment(text) if text else None
     except ValueError as error:
         raise BadRequest(f"Parameter {name}: {error}.") from error
-
-
-def _json(body: object) -> Response:
-    return Response(json_body(body), mimetype=JSON)

@@ -5,10 +5,10 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from wfmgmt.api.answers import json_response
 from wfmgmt.api.operations import operation_path
 from wfmgmt.domain.explaining.facts import LastLine, NodeFacts, Problem
 from wfmgmt.domain.explaining.words import amount, saturation
-from wfmgmt.http.answers import json_body
 from wfmgmt.logs import escaped
 from wfmgmt.services.explaining import Explaining, Explanation
 
@@ -28,7 +28,7 @@ def add_explain_views(blueprint: Blueprint, *, explaining: Explaining) -> None:
         if request.accept_mimetypes.best_match(_TYPES, default=_TYPES[0]) == "text/plain":
             answer = Response(explanation_text(explanation), content_type="text/plain; charset=utf-8")
         else:
-            answer = Response(json_body(explanation_json(explanation)), mimetype="application/json")
+            answer = json_response(explanation_json(explanation))
         answer.headers["Vary"] = "Accept"
         return answer
 

@@ -31,7 +31,7 @@ class Exports:
         self._slot = threading.BoundedSemaphore(1)
 
     def answer(self, lines: Iterator[str], content_type: str) -> Response:
-        """Return an answer of these lines.
+        """Return an answer of these lines, which has to be sent: it frees the slot when it is closed.
 
         Raises:
             Saturated: Another one is under way.
@@ -42,5 +42,5 @@ class Exports:
             client.bound_unsent(_UNSENT_BYTES, self._is_stopping)
         if not self._slot.acquire(blocking=False):
             raise Saturated("Another export is under way; try again later.")
-        answer.call_on_close(self._slot.release)  # Nothing may fail between the two.
+        answer.call_on_close(self._slot.release)
         return answer

@@ -6,10 +6,10 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from wfmgmt.api.answers import json_response
 from wfmgmt.api.openapi_parts import VERSION_IN_PATH
 from wfmgmt.api.parameters import query_parameters
-from wfmgmt.http.answers import json_body
-from wfmgmt.http.openapi import NAME_IN_PATH, errors, json_answer, ref
+from wfmgmt.http.openapi import MOMENT, NAME_IN_PATH, errors, json_answer, ref
 from wfmgmt.services.inspection import Inspection
 
 DEFAULT_LINES, MAX_LINES = 100, 1000
@@ -18,7 +18,7 @@ _QUERY = {
     "lines": {"type": "integer", "minimum": 1, "maximum": MAX_LINES, "default": DEFAULT_LINES},
 }
 _LINE = {
-    "at": {"type": "string", "format": "date-time"},
+    "at": MOMENT,
     "node": {"type": "string"},
     "pid": {"type": "integer", "nullable": True, "description": "The worker's process"},
     "level": {"type": "string"},
@@ -65,4 +65,4 @@ def add_log_views(blueprint: Blueprint, *, inspection: Inspection) -> None:
         parameters = query_parameters(request, _QUERY)
         lines = parameters.integer("lines") or DEFAULT_LINES
         found = inspection.log(name, version, node=parameters.text("node") or None, lines=lines)
-        return Response(json_body({"lines": [asdict(line) for line in found]}), mimetype="application/json")
+        return json_response({"lines": [asdict(line) for line in found]})

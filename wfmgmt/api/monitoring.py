@@ -7,6 +7,7 @@ from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from wfmgmt.api.access import caller
+from wfmgmt.api.answers import JSON, json_response
 from wfmgmt.api.metrics import Metrics
 from wfmgmt.api.openapi import MANAGEMENT_API
 from wfmgmt.control.messages import WorkflowReport
@@ -31,7 +32,7 @@ def monitoring_blueprint(*, inspection: Inspection, start: StartMarker, metrics:
         missing = [] if problem else inspection.missing()
         shown = {report.label: report.problem for report in _visible(missing)}
         status, body = health(problem, shown, len(missing))
-        return Response(json_body(body), status, mimetype="application/json")
+        return json_response(body, status)
 
     @blueprint.get("/readyz")
     def readyz() -> Response:
@@ -40,12 +41,12 @@ def monitoring_blueprint(*, inspection: Inspection, start: StartMarker, metrics:
         awaited = [] if problem else [report for report in inspection.missing() if report.is_awaited]
         shown = {report.label: report.awaited_for for report in _visible(awaited)}
         status, body = readiness(problem or start.problem, shown, len(awaited))
-        return Response(json_body(body), status, mimetype="application/json")
+        return json_response(body, status)
 
     @blueprint.get("/livez")
     def livez() -> Response:
         """Say that the process serves."""
-        return Response(json_body(LIVENESS), mimetype="application/json")
+        return json_response(LIVENESS)
 
     @blueprint.get("/metrics")
     def give_metrics() -> Response:
@@ -56,7 +57,7 @@ def monitoring_blueprint(*, inspection: Inspection, start: StartMarker, metrics:
     @blueprint.route("/", methods=["OPTIONS"], endpoint="describe_api_by_options")
     def describe_api() -> Response:
         """Give the OpenAPI description of the management address."""
-        return Response(_DESCRIPTION, mimetype="application/json")
+        return Response(_DESCRIPTION, mimetype=JSON)
 
     return blueprint
 

@@ -32,7 +32,7 @@ from wfmgmt.api.write_rules import NAME_OR_EMPTY, REGISTER, UNREGISTER, UNREGIST
 from wfmgmt.control.messages import VersionState
 from wfmgmt.domain.status import WorkflowState
 from wfmgmt.domain.workflow import SETTINGS, WORKFLOW_SETTINGS
-from wfmgmt.http.openapi import NAME_IN_PATH, SHARED_PATHS, components, errors, json_answer, ref, secured
+from wfmgmt.http.openapi import MOMENT, NAME_IN_PATH, SHARED_PATHS, components, errors, json_answer, ref, secured
 from wfmgmt.services.store_files import StoreFileState
 
 _LISTING = [
@@ -131,7 +131,7 @@ _SETTINGS = {
 }
 _WORKER = {
     "pid": {"type": "integer"},
-    "startedAt": {"type": "string", "format": "date-time"},
+    "startedAt": MOMENT,
     "pssBytes": {
         "type": "integer",
         "nullable": True,
@@ -193,7 +193,7 @@ _WORKFLOW = {
     **{name: _SETTINGS[name] for name in WORKFLOW_SETTINGS},
     "workflowDag": {"type": "string", "example": "{pre_processing=[m1], m1=[post_processing]}"},
     "nodes": {"type": "array", "items": {"type": "object", "required": list(_NODE), "properties": _NODE}},
-    "registeredAt": {"type": "string", "format": "date-time"},
+    "registeredAt": MOMENT,
     "archiveSha256": {"type": "string"},
     "version": {"type": "string"},
     "default": {"type": "boolean", "description": "Whether it has the largest share of the requests"},

@@ -10,15 +10,11 @@ from wfmgmt.api.write_rules import REMOVE_ARCHIVE
 from wfmgmt.archives.imports import ModuleSource
 from wfmgmt.domain.archives import ArchiveKind
 from wfmgmt.domain.workflow import SETTINGS, NodeKind
-from wfmgmt.http.openapi import errors, json_answer, ref
+from wfmgmt.http.openapi import MOMENT, errors, json_answer, object_of, ref
 
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
 _TEXTS = {"type": "array", "items": _TEXT}
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": list(properties), "properties": properties}
 
 
 def _or_null(schema: dict[str, Any], description: str) -> dict[str, Any]:
@@ -31,8 +27,8 @@ _ARCHIVE = {
     "kind": {"type": "string", "enum": [kind.value for kind in ArchiveKind]},
     "sha256": _or_null(_TEXT, "Null while it is not known"),
     "bytes": _COUNT,
-    "storedAt": {"type": "string", "format": "date-time"},
-    "usedBy": {"type": "array", "items": _object(_USE), "description": "Versions, finished or not"},
+    "storedAt": MOMENT,
+    "usedBy": {"type": "array", "items": object_of(_USE), "description": "Versions, finished or not"},
 }
 _NODE = {
     "name": _TEXT,
@@ -55,15 +51,15 @@ _REPORT = {
     "manifest": _or_null({"type": "object"}, "As it is; null when it cannot be read"),
     "spec": _or_null(_TEXT, "As it is, without credentials in addresses; null for models"),
     "workflowDag": _or_null(_TEXT, "The graph; null for models"),
-    "nodes": _or_null({"type": "array", "items": _object(_NODE)}, "In topological order; null for models"),
-    "functions": {"type": "array", "items": _object({"name": _TEXT, "line": _COUNT})},
-    "imports": {"type": "array", "items": _object(_IMPORT), "description": "By the handler, directly or not"},
+    "nodes": _or_null({"type": "array", "items": object_of(_NODE)}, "In topological order; null for models"),
+    "functions": {"type": "array", "items": object_of({"name": _TEXT, "line": _COUNT})},
+    "imports": {"type": "array", "items": object_of(_IMPORT), "description": "By the handler, directly or not"},
     "warnings": _TEXTS,
     "problems": {**_TEXTS, "description": "What would keep it from being registered, in the words of a registration"},
 }
 ARCHIVE_SCHEMAS: dict[str, Any] = {
-    "Archive": _object(_ARCHIVE),
-    "ArchiveReport": _object(_REPORT),
+    "Archive": object_of(_ARCHIVE),
+    "ArchiveReport": object_of(_REPORT),
     "Archives": {
         "type": "object",
         "required": ["archives"],

@@ -3,16 +3,16 @@
 from http import HTTPStatus
 from typing import Any
 
-from wfmgmt.api.audit import CSV, JSON, LINES, LISTING
-from wfmgmt.http.openapi import answer, errors, json_answer, ref
+from wfmgmt.api.answers import JSON
+from wfmgmt.api.audit import CSV, LINES, LISTING
+from wfmgmt.http.openapi import MOMENT, answer, errors, json_answer, object_of, ref
 from wfmgmt.registry.audit_reading import MAX_NUMBER
 
 _TEXT = {"type": "string"}
 _NUMBER = {"type": "integer"}
-_MOMENT = {"type": "string", "format": "date-time"}
 _EVENT = {
     "id": _NUMBER,
-    "at": _MOMENT,
+    "at": MOMENT,
     "actor": _TEXT,
     "address": _TEXT,
     "requestId": _TEXT,
@@ -25,13 +25,9 @@ _EVENT = {
 }
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": list(properties), "properties": properties}
-
-
 AUDIT_SCHEMAS: dict[str, Any] = {
-    "AuditEvent": _object(_EVENT),
-    "AuditPage": _object(
+    "AuditEvent": object_of(_EVENT),
+    "AuditPage": object_of(
         {
             "total": {**_NUMBER, "nullable": True, "description": "In all; null when it takes too long to count"},
             "nextBeforeId": {
@@ -43,11 +39,11 @@ AUDIT_SCHEMAS: dict[str, Any] = {
             "events": {"type": "array", "items": ref("AuditEvent")},
         }
     ),
-    "AuditHead": _object(
+    "AuditHead": object_of(
         {
             "id": {**_NUMBER, "description": "0 before the first event"},
             "hash": {**_TEXT, "nullable": True},
-            "at": {**_MOMENT, "nullable": True},
+            "at": {**MOMENT, "nullable": True},
         }
     ),
 }

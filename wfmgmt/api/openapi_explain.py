@@ -5,19 +5,14 @@ from typing import Any
 
 from wfmgmt.api.openapi_parts import VERSION_IN_PATH
 from wfmgmt.domain.explaining.facts import ExplainedState
-from wfmgmt.http.openapi import NAME_IN_PATH, answer, errors, nullable, ref
+from wfmgmt.http.openapi import MOMENT, NAME_IN_PATH, answer, errors, nullable, object_of, ref
 
 _TEXT: dict[str, Any] = {"type": "string"}
 _COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
-_TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
 
 
 def _null(schema: dict[str, Any], description: str) -> dict[str, Any]:
     return {**schema, "nullable": True, "description": description}
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": list(properties), "properties": properties}
 
 
 def _list(items: dict[str, Any], description: str) -> dict[str, Any]:
@@ -26,15 +21,15 @@ def _list(items: dict[str, Any], description: str) -> dict[str, Any]:
 
 _UNKNOWN = "null while the runtime does not say, or it is not loaded"
 EXPLAIN_SCHEMAS: dict[str, Any] = {
-    "Problem": _object(
+    "Problem": object_of(
         {
             "node": _null(_TEXT, "The node that it is about; null when it is about the version"),
             "what": {**_TEXT, "description": "What is so"},
-            "since": _null(_TIME, "As far as is known"),
+            "since": _null(MOMENT, "As far as is known"),
             "hint": {**_TEXT, "description": "What to do, with the exact command or setting"},
         }
     ),
-    "ExplainedNode": _object(
+    "ExplainedNode": object_of(
         {
             "name": _TEXT,
             "kind": {"type": "string", "enum": ["model", "function"]},
@@ -50,8 +45,8 @@ EXPLAIN_SCHEMAS: dict[str, Any] = {
             "lines": _list(ref("LogLine"), "The last lines of the log about it, and its last warning and error"),
         }
     ),
-    "LastChange": _object({"at": _TIME, "actor": _TEXT, "action": _TEXT}),
-    "Explanation": _object(
+    "LastChange": object_of({"at": MOMENT, "actor": _TEXT, "action": _TEXT}),
+    "Explanation": object_of(
         {
             "workflow": _TEXT,
             "version": _TEXT,

@@ -7,11 +7,10 @@ from wfmgmt.api.openapi_parts import header_ref, write
 from wfmgmt.api.operations import LISTING, UID_FORM, WAITING
 from wfmgmt.api.write_rules import CANCEL
 from wfmgmt.domain.operations import OperationKind, OperationPhase, OperationState
-from wfmgmt.http.openapi import errors, json_answer, nullable, ref
+from wfmgmt.http.openapi import MOMENT, errors, json_answer, nullable, object_of, ref
 
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
-_MOMENT = {"type": "string", "format": "date-time"}
 _NODE = {"ready": {**_COUNT, "description": "Workers that are up"}, "wanted": _COUNT}
 _PROGRESS = {
     "bytes": {**_COUNT, "description": "Downloaded and read so far"},
@@ -53,16 +52,12 @@ _OPERATION: dict[str, Any] = {
     "result": nullable("OperationResult"),
     "actor": _TEXT,
     "requestId": _TEXT,
-    "createdAt": _MOMENT,
-    "startedAt": {**_MOMENT, "nullable": True},
-    "endedAt": {**_MOMENT, "nullable": True},
+    "createdAt": MOMENT,
+    "startedAt": {**MOMENT, "nullable": True},
+    "endedAt": {**MOMENT, "nullable": True},
     "cancelledBy": {**_TEXT, "nullable": True, "description": "Who asked for its end"},
     "receipt": {**_TEXT, "nullable": True, "description": "Of the last row about it in the audit trail"},
 }
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": list(properties), "properties": properties}
 
 
 ACCEPTED = json_answer(
@@ -72,10 +67,10 @@ ACCEPTED = json_answer(
     **{"Retry-After": {"$ref": "#/components/headers/RetryAfter"}},
 )
 OPERATION_SCHEMAS: dict[str, Any] = {
-    "Operation": _object(_OPERATION),
+    "Operation": object_of(_OPERATION),
     "OperationResult": {"type": "object", "required": ["revision"], "properties": _RESULT},
-    "Progress": _object(_PROGRESS),
-    "NodeProgress": _object(_NODE),
+    "Progress": object_of(_PROGRESS),
+    "NodeProgress": object_of(_NODE),
     "Operations": {
         "type": "object",
         "required": ["operations"],

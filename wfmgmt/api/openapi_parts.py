@@ -7,7 +7,7 @@ from typing import Any
 from wfmgmt.api.idempotency import REPLAYED
 from wfmgmt.api.write_rules import HEADERS, VERSION_PATTERN, WriteRule
 from wfmgmt.domain.plans import ArchiveSource, PlanAction
-from wfmgmt.http.openapi import errors, nullable, ref
+from wfmgmt.http.openapi import errors, nullable, object_of, ref
 
 VERSION_IN_PATH: dict[str, Any] = {
     "name": "version",
@@ -124,10 +124,6 @@ _THREADS = {
 _MISSING_TEXT = {"type": "string", "nullable": True}
 
 
-def _object(**properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": list(properties), "properties": properties}
-
-
 def _list(items: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
@@ -136,26 +132,34 @@ _SHARES = {"type": "object", "additionalProperties": _COUNT, "description": "Per
 #: Any JSON value.
 _VALUE: dict[str, Any] = {"nullable": True}
 WRITE_SCHEMAS: dict[str, Any] = {
-    "PlannedArchive": _object(
-        url=_TEXT,
-        sha256=_TEXT,
-        bytes=_COUNT,
-        source={"type": "string", "enum": [source.value for source in ArchiveSource]},
-        sameAs={**_MISSING_TEXT, "description": "A registered version that has the same archive"},
+    "PlannedArchive": object_of(
+        {
+            "url": _TEXT,
+            "sha256": _TEXT,
+            "bytes": _COUNT,
+            "source": {"type": "string", "enum": [source.value for source in ArchiveSource]},
+            "sameAs": {**_MISSING_TEXT, "description": "A registered version that has the same archive"},
+        }
     ),
-    "Change": _object(path={**_TEXT, "example": "nodes.sentiment.maxWorkers"}, before=_VALUE, after=_VALUE),
-    "Plan": _object(
-        action={"type": "string", "enum": [action.value for action in PlanAction]},
-        workflow=_TEXT,
-        version=_MISSING_TEXT,
-        fingerprint={**_TEXT, "description": "For the parameter `plan` of the call that carries it out"},
-        archive=nullable("PlannedArchive"),
-        changes=_list(ref("Change")),
-        models=_list(_object(node=_TEXT, url=_TEXT, sha256=_TEXT, bytes=_COUNT, threads=_THREADS)),
-        functions=_list(_object(name=_TEXT, line=_COUNT, threads=_THREADS)),
-        workers=_object(now=_COUNT, after=_COUNT),
-        routes=_object(before=_SHARES, after=_SHARES),
-        unknown={**_list(_TEXT), "description": "What only doing it would show"},
-        warnings=_list(_TEXT),
+    "Change": object_of(
+        {"path": {**_TEXT, "example": "nodes.sentiment.maxWorkers"}, "before": _VALUE, "after": _VALUE}
+    ),
+    "Plan": object_of(
+        {
+            "action": {"type": "string", "enum": [action.value for action in PlanAction]},
+            "workflow": _TEXT,
+            "version": _MISSING_TEXT,
+            "fingerprint": {**_TEXT, "description": "For the parameter `plan` of the call that carries it out"},
+            "archive": nullable("PlannedArchive"),
+            "changes": _list(ref("Change")),
+            "models": _list(
+                object_of({"node": _TEXT, "url": _TEXT, "sha256": _TEXT, "bytes": _COUNT, "threads": _THREADS})
+            ),
+            "functions": _list(object_of({"name": _TEXT, "line": _COUNT, "threads": _THREADS})),
+            "workers": object_of({"now": _COUNT, "after": _COUNT}),
+            "routes": object_of({"before": _SHARES, "after": _SHARES}),
+            "unknown": {**_list(_TEXT), "description": "What only doing it would show"},
+            "warnings": _list(_TEXT),
+        }
     ),
 }

@@ -9,7 +9,7 @@ from wfmgmt.api.write_rules import RESET, ROLLBACK, ROLLOUT, SCALE, SET_DEFAULT,
 from wfmgmt.domain.names import NODE_NAME_FORM
 from wfmgmt.domain.releases import WHOLE, ReleaseKind
 from wfmgmt.domain.traffic import MAX_REQUESTS, MAX_STEP_S, MAX_WINDOW_S
-from wfmgmt.http.openapi import NAME_IN_PATH, json_answer, nullable, ref
+from wfmgmt.http.openapi import MOMENT, NAME_IN_PATH, json_answer, nullable, ref
 
 _VERSION = {"type": "string"}
 _PERCENT = {"type": "integer", "minimum": 0, "maximum": WHOLE}
@@ -37,7 +37,7 @@ _TABLE: dict[str, Any] = {
 }
 _RELEASE: dict[str, Any] = {
     "number": {"type": "integer", "description": "Within the workflow, from 1"},
-    "at": {"type": "string", "format": "date-time"},
+    "at": MOMENT,
     "actor": {"type": "string", "description": "Who made it; `guard` and `rollout` are the service itself"},
     "reason": {"type": "string", "description": "Why; empty when not given"},
     "previous": {"type": "integer", "nullable": True, "description": "The release that a rollback repeats next"},

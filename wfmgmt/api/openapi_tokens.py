@@ -7,22 +7,21 @@ from wfmgmt.api.openapi_parts import either, write
 from wfmgmt.api.write_rules import CREATE_TOKEN, REVOKE_TOKEN
 from wfmgmt.domain.access import Role
 from wfmgmt.domain.tokens import NAME_FORM
-from wfmgmt.http.openapi import errors, json_answer, ref
+from wfmgmt.http.openapi import MOMENT, errors, json_answer, object_of, ref
 
 _TEXT = {"type": "string"}
 _ROLE = {"type": "string", "enum": [role.value for role in Role]}
-_MOMENT = {"type": "string", "format": "date-time"}
 _PATTERNS = {"type": "array", "items": _TEXT, "description": "Names of workflows; `*` is any text, `?` one character"}
 _TOKEN = {
     "name": _TEXT,
     "prefix": {**_TEXT, "description": "Its first characters"},
     "role": _ROLE,
     "workflows": _PATTERNS,
-    "createdAt": _MOMENT,
+    "createdAt": MOMENT,
     "createdBy": _TEXT,
-    "expiresAt": {**_MOMENT, "nullable": True},
-    "lastUsedAt": {**_MOMENT, "nullable": True, "description": "To the minute"},
-    "revokedAt": {**_MOMENT, "nullable": True},
+    "expiresAt": {**MOMENT, "nullable": True},
+    "lastUsedAt": {**MOMENT, "nullable": True, "description": "To the minute"},
+    "revokedAt": {**MOMENT, "nullable": True},
     "revokedBy": {**_TEXT, "nullable": True},
     "note": _TEXT,
 }
@@ -30,19 +29,15 @@ _CALLER = {
     "actor": {**_TEXT, "description": "What the audit trail calls the client"},
     "role": {**_ROLE, "nullable": True, "enum": [*_ROLE["enum"], None], "description": "Null when it may do nothing"},
     "workflows": _PATTERNS,
-    "expiresAt": {**_MOMENT, "nullable": True},
+    "expiresAt": {**MOMENT, "nullable": True},
 }
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": list(properties), "properties": properties}
-
-
 TOKEN_SCHEMAS: dict[str, Any] = {
-    "Token": _object(_TOKEN),
-    "CreatedToken": _object({"token": {**_TEXT, "description": "Shown now and never again"}, **_TOKEN}),
-    "Tokens": _object({"tokens": {"type": "array", "items": ref("Token")}}),
-    "Caller": _object(_CALLER),
+    "Token": object_of(_TOKEN),
+    "CreatedToken": object_of({"token": {**_TEXT, "description": "Shown now and never again"}, **_TOKEN}),
+    "Tokens": object_of({"tokens": {"type": "array", "items": ref("Token")}}),
+    "Caller": object_of(_CALLER),
 }
 TOKEN_PATHS: dict[str, Any] = {
     "/tokens": {

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from wfmgmt.api.access import caller
+from wfmgmt.api.answers import json_response
 from wfmgmt.api.parameters import query_parameters
 from wfmgmt.api.write_rules import CANCEL, NAME_OR_EMPTY
 from wfmgmt.api.writes import Call, Writes
@@ -79,14 +80,14 @@ def operations_blueprint(operations: Operations) -> Blueprint:
             actor=caller().actor,
         )
         more = {"nextAfter": found[limit - 1].number} if len(found) > limit else {}
-        return _json({**more, "operations": [operation_json(each) for each in found[:limit]]})
+        return json_response({**more, "operations": [operation_json(each) for each in found[:limit]]})
 
     @blueprint.get("/operations/<uid>")
     def show_operation(uid: str) -> Response:
         """Show one operation, once it is done if that is asked for."""
         check_uid(uid)
         wait_s = query_parameters(request, WAITING).integer("wait") or 0
-        return _json(operation_json(operations.wait(uid, wait_s, scope=caller().scope, actor=caller().actor)))
+        return json_response(operation_json(operations.wait(uid, wait_s, scope=caller().scope, actor=caller().actor)))
 
     return blueprint
 
@@ -122,10 +123,6 @@ def operation_answer(result: Accepted | OperationError, status: str) -> Answer:
         return accepted_answer(status, result.uid)
     error = error_json(result)
     return Answer(body=json_body(error), status=error["code"])
-
-
-def _json(body: object) -> Response:
-    return Response(json_body(body), mimetype="application/json")
 
 
 def operation_path(uid: str) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from wfmgmt.api.answers import json_response
 from wfmgmt.api.operations import operation_answer
 from wfmgmt.api.parameters import query_parameters
 from wfmgmt.api.preconditions import etag, later_wait_s, with_etag
@@ -85,7 +86,7 @@ def add_release_views(blueprint: Blueprint, *, inspection: Inspection) -> None:
     def traffic(name: str) -> Response:
         """Show the routing table with figures of the last minute."""
         target, release, figures = inspection.traffic(name)
-        return _answer(_traffic(target, release, figures), target.revision)
+        return with_etag(request, json_response(_traffic(target, release, figures)), target.revision)
 
     @blueprint.get("/workflows/<workflow:name>/releases")
     def list_releases(name: str) -> Response:
@@ -93,13 +94,13 @@ def add_release_views(blueprint: Blueprint, *, inspection: Inspection) -> None:
         parameters = query_parameters(request, LISTING)
         limit = parameters.integer("limit") or DEFAULT_RELEASES
         found, revision = inspection.releases(name, limit=limit, before=parameters.integer("before"))
-        return _answer({"releases": [release_json(release) for release in found]}, revision)
+        return with_etag(request, json_response({"releases": [release_json(release) for release in found]}), revision)
 
     @blueprint.get("/workflows/<workflow:name>/releases/<int:number>")
     def show_release(name: str, number: int) -> Response:
         """Show one release."""
         release, revision = inspection.release(name, number)
-        return _answer(release_json(release), revision)
+        return with_etag(request, json_response(release_json(release)), revision)
 
     @blueprint.get("/workflows/<workflow:name>/diff")
     def diff(name: str) -> Response:
@@ -110,11 +111,7 @@ def add_release_views(blueprint: Blueprint, *, inspection: Inspection) -> None:
             if not version:
                 raise BadRequest(f"Parameter {key} is required.")
         found, revision = inspection.diff(name, versions["from"], versions["to"])
-        return _answer({"workflow": name, **versions, **found}, revision)
-
-
-def _answer(body: object, revision: int) -> Response:
-    return with_etag(request, Response(json_body(body), mimetype="application/json"), revision)
+        return with_etag(request, json_response({"workflow": name, **versions, **found}), revision)
 
 
 def _released(released: Released | Accepted | OperationError) -> Answer:

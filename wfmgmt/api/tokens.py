@@ -6,6 +6,7 @@ from http import HTTPStatus
 from flask import Blueprint, Response
 
 from wfmgmt.api.access import caller
+from wfmgmt.api.answers import json_response
 from wfmgmt.api.parameters import Parameters
 from wfmgmt.api.write_rules import CREATE_TOKEN, REVOKE_TOKEN
 from wfmgmt.api.writes import Call, Writes
@@ -55,13 +56,13 @@ def tokens_blueprint(tokens: Tokens) -> Blueprint:
     @blueprint.get("/tokens")
     def list_tokens() -> Response:
         """List all tokens, without the secrets."""
-        return _json({"tokens": [token_json(each) for each in tokens.all()]})
+        return json_response({"tokens": [token_json(each) for each in tokens.all()]})
 
     @blueprint.get("/whoami")
     def show_caller() -> Response:
         """Show what the client may do."""
         found = caller()
-        return _json(
+        return json_response(
             {
                 "actor": found.actor,
                 "role": found.role,
@@ -127,7 +128,3 @@ def _created(created: Created) -> Answer:
 
 def _revoked(token: Token) -> Answer:
     return Answer(body=json_body({"status": f'Token "{token.name}" revoked'}))
-
-
-def _json(body: object) -> Response:
-    return Response(json_body(body), mimetype="application/json")

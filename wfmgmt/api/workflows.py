@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 from flask import Blueprint, Response, request
 
 from wfmgmt.api.access import caller
+from wfmgmt.api.answers import JSON, json_response
 from wfmgmt.api.bodies import Received
 from wfmgmt.api.forms import received_form
 from wfmgmt.api.operations import operation_answer, operation_path
@@ -84,7 +85,7 @@ def add_workflow_views(blueprint: Blueprint, *, inspection: Inspection) -> None:
             patterns = {"name": name, "node_name": node_name}
             found, more = inspection.listed(states, **patterns, limit=limit, offset=offset, scope=scope)
             next_page = {"nextPageToken": str(offset + limit)} if more else {}
-            return _json(json_body({**next_page, "workflows": [_listed(each) for each in found]}))
+            return json_response({**next_page, "workflows": [_listed(each) for each in found]})
         if after is None:
             page = inspection.page(limit=limit, offset=offset, scope=scope)
             return _page(page, nextPageToken=str(offset + limit))
@@ -97,14 +98,14 @@ def add_workflow_views(blueprint: Blueprint, *, inspection: Inspection) -> None:
         """Describe one version of a workflow, its default one unless named."""
         check_may_exist(name)
         inspected = inspection.describe(name, version)
-        return with_etag(request, _json(_detail_body(inspected)), inspected.workflow.key.revision)
+        return with_etag(request, Response(_detail_body(inspected), mimetype=JSON), inspected.workflow.key.revision)
 
     @blueprint.get("/workflows/<workflow:name>/all")
     def describe_all(name: str) -> Response:
         """Describe all versions of a workflow."""
         inspected = inspection.describe_all(name)
-        body = json_body([_detail(each) for each in inspected])
-        return with_etag(request, _json(body), inspected[0].workflow.key.revision)
+        answer = json_response([_detail(each) for each in inspected])
+        return with_etag(request, answer, inspected[0].workflow.key.revision)
 
 
 def registration_request(parameters: Parameters) -> RegistrationRequest:
@@ -148,14 +149,10 @@ def _unregistered(unregistered: Unregistered) -> Answer:
     return Answer(body=json_body({"status": f'Workflow "{unregistered.name}" unregistered'}), headers=headers)
 
 
-def _json(body: bytes) -> Response:
-    return Response(body, mimetype="application/json")
-
-
 def _page(page: Page, **next_page: str) -> Response:
     """Return the answer to list: the way to the next page first, when there is one."""
     workflows = [{"workflowName": name, "workflowUrl": url} for name, url in page.workflows]
-    return _json(json_body({**(next_page if page.more else {}), "workflows": workflows}))
+    return json_response({**(next_page if page.more else {}), "workflows": workflows})
 
 
 def _listed(listed: ListedWorkflow) -> dict[str, str]:

@@ -8,6 +8,7 @@ from wfmgmt.domain.access import Role
 from wfmgmt.domain.names import WORKFLOW_NAME_FORM
 
 WORKFLOW_NAME: dict[str, Any] = {"type": "string", "pattern": f"^{WORKFLOW_NAME_FORM}$"}
+MOMENT: dict[str, Any] = {"type": "string", "format": "date-time"}
 NAME_IN_PATH: dict[str, Any] = {"name": "name", "in": "path", "required": True, "schema": WORKFLOW_NAME}
 
 _ERRORS = {
@@ -59,6 +60,11 @@ _ANYWHERE = (
 def ref(schema: str) -> dict[str, str]:
     """Return a reference to a schema of the description."""
     return {"$ref": f"#/components/schemas/{schema}"}
+
+
+def object_of(properties: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object that has all of these."""
+    return {"type": "object", "required": list(properties), "properties": properties}
 
 
 def nullable(schema: str) -> dict[str, Any]:

@@ -9,6 +9,9 @@ import pytest
 
 from tests.support.management_api import ManagementApi
 from tests.support.tokens import bearer
+from wfmgmt.errors import RegistryUnavailable
+from wfmgmt.registry.segments import Segment
+from wfmgmt.services.audit_trail import AuditTrail
 
 
 @pytest.fixture(name="trail")
@@ -111,6 +114,23 @@ def test_export_is_made_for_any_kind_of_connection(trail: ManagementApi, method:
             assert answer.status_code == 200
             assert method == "HEAD" or len(answer.text.splitlines()) == 4
             answer.close()
+
+
+def test_export_that_cannot_begin_does_not_stand_in_the_way(
+    trail: ManagementApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the next one, once the database can be read again."""
+
+    def fail(_: AuditTrail) -> list[Segment]:
+        raise RegistryUnavailable("down")
+
+    headers = {"Accept": "text/csv"}
+    with monkeypatch.context() as patch:
+        patch.setattr(AuditTrail, "segments", fail)
+        assert trail.client.get("/audit", headers=headers).status_code == 503
+    answer = trail.client.get("/audit", headers=headers)
+    assert answer.status_code == 200
+    answer.close()
 
 
 def test_trail_is_for_those_who_may_read_it(trail: ManagementApi) -> None:
