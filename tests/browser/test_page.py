@@ -13,7 +13,13 @@ from tests.support.tokens import bearer
 
 Open = Callable[..., Page]
 AXE = (CHECKOUT / "tests/browser/vendor/axe.min.js").read_text(encoding="utf-8")
+LONG = "n" * 128
+RIGHT_TO_LEFT = "\u05e6\u05d5\u05de\u05ea"
+RIGHT_TO_LEFT_HANDLER = f"def {RIGHT_TO_LEFT}(data, context):\n    return data and [row['body'] for row in data]\n"
 PAGES = (
+    f"/ui/workflows/{LONG}",
+    f"/ui/change/{LONG}",
+    f"/ui/archives/workflows/{LONG}.war",
     "/ui/workflows",
     "/ui/workflows?name=none",
     "/ui/workflows/sequential",
@@ -172,6 +178,8 @@ def test_nothing_keeps_anybody_out(
 ) -> None:
     """No page breaks a rule that axe-core knows, in both themes, nor is wider than the screen."""
     register(service, tokens, "sequential.war")
+    make_war(service.workflow_store, name=LONG, spec=f"dag: {{{RIGHT_TO_LEFT}: []}}\n", handler=RIGHT_TO_LEFT_HANDLER)
+    register(service, tokens, f"{LONG}.war")
     page = open_window(color_scheme=scheme, viewport={"width": width, "height": 800})
     found = check(page, "/ui/login")
     page.locator("input[name=token]").focus()
