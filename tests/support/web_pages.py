@@ -69,7 +69,7 @@ class Browser:
 
     def __init__(self, application: Flask, secrets: Mapping[str, str]) -> None:
         self.client = application.test_client()
-        self.secrets = secrets
+        self.secrets = dict(secrets)
 
     def open(self, path: str, expected: int = 200) -> Page:
         """Return the page of a path, which has that status."""

@@ -61,16 +61,13 @@ class Sessions:
             return None
         return self._access.named(rest.partition(".")[2]) if self._clock() < int(expires_at) else None
 
-    def form_token(self, session: str) -> str:
-        """Return what forms carry that are sent in a session, so that no other page can send them.
+    def form_token(self, owner: str) -> str:
+        """Return what forms carry that are made for a session, or a client, so that no other page can send them."""
+        return self._signature("form", owner)
 
-        Without a session it is the same for everybody who can read the page.
-        """
-        return self._signature("form", session)
-
-    def is_form_token(self, shown: str, session: str) -> bool:
-        """Return whether a form was made for this session."""
-        return hmac.compare_digest(shown.encode(), self.form_token(session).encode())
+    def is_form_token(self, shown: str, owner: str) -> bool:
+        """Return whether a form was made for this session or client."""
+        return hmac.compare_digest(shown.encode(), self.form_token(owner).encode())
 
     def _signature(self, purpose: str, text: str) -> str:
         return hmac.new(self._key, f"{purpose}\n{text}".encode(), hashlib.sha256).hexdigest()

@@ -10,7 +10,7 @@ from wfmgmt.errors.access import CredentialsRefused, Forbidden
 from wfmgmt.services.sessions import Sessions
 from wfmgmt.web.files import StaticFiles
 from wfmgmt.web.rendering import HTML, add_rendering, render, see_other
-from wfmgmt.web.session import session_of
+from wfmgmt.web.session import form_owner, may_be_a_browser
 from wfmgmt.web.sign_in import UNGUARDED, add_sign_in
 
 ROOT = "/ui/"
@@ -54,10 +54,10 @@ def web_blueprint(sessions: Sessions) -> Blueprint:
 def _guard_forms(blueprint: Blueprint, sessions: Sessions) -> None:
     @blueprint.before_request
     def check_form() -> None:
-        """Let only forms of our own pages change something; who shows a token with each request needs none."""
-        if request.method != "POST" or request.path in UNGUARDED or "Authorization" in request.headers:
+        """Let only forms of our own pages change something; clients that are no browsers need none."""
+        if request.method != "POST" or request.path in UNGUARDED or not may_be_a_browser(request):
             return
-        if not sessions.is_form_token(request.form.get("form_token", ""), session_of(request)):
+        if not sessions.is_form_token(request.form.get("form_token", ""), form_owner(request)):
             raise Forbidden("This form belongs to a session that has ended; load the page again.")
 
 

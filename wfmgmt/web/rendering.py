@@ -17,7 +17,7 @@ from wfmgmt.errors import WfmgmtError
 from wfmgmt.logs import escaped
 from wfmgmt.services.sessions import Sessions
 from wfmgmt.web.files import StaticFiles
-from wfmgmt.web.session import session_of
+from wfmgmt.web.session import form_owner
 
 #: The pages that the head of each page leads to, with the role that it takes to see them.
 NAVIGATION = (
@@ -49,7 +49,7 @@ def add_rendering(blueprint: Blueprint, sessions: Sessions, files: StaticFiles) 
             "is_signed_in": found.is_known and "Authorization" not in request.headers,
             "navigation": [(name, path) for name, path, role in NAVIGATION if found.may(role)],
             "asset": files.address,
-            "form_token": lambda: sessions.form_token(session_of(request)),
+            "form_token": lambda: sessions.form_token(form_owner(request)),
             "software": f"wfmgmt {__version__}",
             "now": datetime.now(UTC),
             "ago": ago,

@@ -1,5 +1,6 @@
 """Signing in and out: cookies, forms, and who gets to see what."""
 
+import re
 import time
 from pathlib import Path
 
@@ -98,6 +99,21 @@ def test_form_of_another_session_is_refused(api: ManagementApi, browser: Browser
     assert browser.send("/ui/logout", form).status_code == 403
 
 
+def test_token_that_a_proxy_adds_does_not_replace_the_form(browser: Browser, secrets: dict[str, str]) -> None:
+    """A page of another site could make the browser of somebody send a request to which the proxy adds a token."""
+    token = bearer(secrets["admin"])
+    page = Page(browser.client.get("/ui/change/seq", headers={**HTML, **token}).text)
+    fields = {"version": "2.0"}
+    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "none"}):
+        answer = browser.client.post("/ui/change/seq/set-default", data=fields, headers={**token, **headers})
+        assert (answer.status_code, "This form belongs to a session" in answer.text) == (403, True)
+    form = {**fields, "form_token": page.forms["/ui/change/seq/set-default"]["form_token"]}
+    assert browser.client.post("/ui/change/seq/set-default", data=form, headers={**HTML, **token}).status_code == 200
+    other = browser.client.post("/ui/change/seq/set-default", data=form, headers={**HTML, **bearer(secrets["operate"])})
+    assert other.status_code == 403
+    assert browser.client.post("/ui/change/seq/set-default", data=fields, headers=token).status_code == 200
+
+
 def test_page_of_another_origin_sends_nothing(browser: Browser, secrets: dict[str, str]) -> None:
     """Not even a sign-in, as which somebody would go on without noticing."""
     for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}):
@@ -184,3 +200,11 @@ def test_page_is_open_where_the_api_is(tmp_path: Path) -> None:
         page = Browser(api.client.application, {}).open("/ui/workflows")
         assert "anonymous · admin Sign in" in page.words
         assert "/ui/login" in page.links
+        browser = Browser(api.client.application, {})
+        form = {**browser.open("/ui/tokens").forms["/ui/tokens"], "name": "first", "role": "admin"}
+        assert browser.send("/ui/tokens", {**form, "form_token": ""}).status_code == 403
+        plan = Page(browser.send("/ui/tokens", form).text).forms["/ui/tokens"]
+        (browser.secrets["first"],) = re.findall(r"wfm_\w{36}", browser.send("/ui/tokens", plan).text)
+        browser.open("/ui/tokens", 401)
+        browser.sign_in("first")
+        browser.open("/ui/tokens")
