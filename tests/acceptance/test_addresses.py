@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.factories import make_mar, make_war
 from tests.support.passed_sockets import pass_sockets
-from tests.support.service import START_S, Service, pids_of, wait_until
+from tests.support.service import START_S, Service, wait_until
 
 
 @pytest.fixture(name="service")
@@ -34,7 +34,7 @@ def test_one_passed_socket_is_for_one_plane(service: Service, name: str) -> None
         assert service.register("seq.war").status_code == 200
         assert service.predicts()
         assert service.stop() == 0
-    assert pids_of(service.instance) == []
+    service.wait_until_gone()
 
 
 def test_unix_sockets_are_named_by_their_paths(service: Service, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.factories import WORKFLOW_HANDLER, make_mar, make_war
-from tests.support.service import CHECKOUT, Service, pids_of, wait_until
+from tests.support.service import CHECKOUT, Service, wait_until
 from tests.support.small_disk import SmallDisks
 
 _CONTAINER = """
@@ -76,7 +76,7 @@ def ended(service: Service) -> tuple[int, list[str]]:
         code = process.wait(20)
     finally:
         service.kill()
-    assert pids_of(service.instance) == []
+    service.wait_until_gone()
     said = service.text_of_log()
     assert "Traceback" not in said
     return code, [line for line in said.splitlines() if line.startswith("wfmgmt: ")]

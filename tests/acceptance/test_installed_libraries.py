@@ -15,7 +15,7 @@ from tests.support.factories import make_mar, make_war
 from tests.support.model_servers import has_ended
 from tests.support.processes import runtime_pid
 from tests.support.records import make_database
-from tests.support.service import Service, pids_of, wait_until
+from tests.support.service import Service, wait_until
 
 USES_GREETING = """
 import greeting
@@ -46,7 +46,7 @@ def _service(tmp_path: Path, packages: Path) -> Iterator[Service]:
             yield service
     finally:
         service.kill()
-    assert pids_of(service.instance) == []
+    service.wait_until_gone()
 
 
 def write(service: Service, name: str, libraries: str, source: str = USES_GREETING) -> str:

@@ -11,7 +11,7 @@ import requests
 from tests.support.deployments import prepared, serving
 from tests.support.processes import reload
 from tests.support.records import make_registry
-from tests.support.service import Service, pids_of, wait_until
+from tests.support.service import Service, wait_until
 
 #: As root it takes this to be refused a folder.
 WITHOUT_PRIVILEGES = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
@@ -168,7 +168,7 @@ def test_service_ends_without_its_folder(
         assert removed == 503
         assert metrics in (200, 503)  # What the web workers have open already they go on with.
     assert process.wait(60) == expected, ending.text_of_log()
-    assert pids_of(ending.instance) == []
+    ending.wait_until_gone()
     said = ending.text_of_log()[logged:]
     assert f"{ending.run_folder} {reason}; ending it" in said
     assert "Traceback" not in said

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.passed_sockets import pass_sockets
 from tests.support.processes import reload
-from tests.support.service import Service, pids_of, wait_until
+from tests.support.service import Service, wait_until
 
 CLIENTS = 64
 #: A client pauses for up to so long between its requests.
@@ -110,7 +110,7 @@ def test_service_listens_on_the_sockets_that_it_is_given(service: Service) -> No
         assert service.inference.endswith(f":{first.getsockname()[1]}")
         assert service.register("seq.war").status_code == 200
         assert service.stop() == 0
-        assert pids_of(service.instance) == []
+        service.wait_until_gone()
 
 
 @TIMES

@@ -20,7 +20,7 @@ import requests
 from tests.support.deployments import prepared
 from tests.support.factories import make_mar, make_war
 from tests.support.records import fill, make_database
-from tests.support.service import CHECKOUT, Service, pids_of, wait_until
+from tests.support.service import CHECKOUT, Service, wait_until
 
 #: How much CPU time a deployment that cannot start takes at most to say so, which is its time on a machine of its own.
 REFUSAL_CPU_S = 2.0
@@ -53,7 +53,7 @@ def refusal(service: Service, exit_code: int) -> str:
         assert process.wait(REFUSAL_S) == exit_code, service.text_of_log()
     finally:
         service.kill()
-    assert pids_of(service.instance) == []
+    service.wait_until_gone()
     said = [line for line in service.text_of_log().splitlines() if " INFO " not in line]
     assert len(said) == 1, service.text_of_log()
     assert said[0].startswith("wfmgmt: ")
@@ -151,7 +151,7 @@ def test_service_ends_when_a_module_cannot_be_preloaded(tmp_path: Path, setting:
     assert len(said) == 1, service.text_of_log()
     assert said[0].startswith(f"wfmgmt: WFMGMT_PRELOAD: {module} cannot be imported: {reason}")
     assert not any(sign in service.text_of_log() for sign in ("Traceback", " ERROR "))
-    assert pids_of(service.instance) == []
+    service.wait_until_gone()
 
 
 def test_service_ends_when_workers_may_have_too_little_memory(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_start_is_refused_when_a_port_is_taken(tmp_path: Path) -> None:
         ]
         assert "Traceback" not in service.text_of_log()
         assert not {"wfmgmt.db", "database.id"} & {path.name for path in service.instance.iterdir()}
-        assert pids_of(service.instance) == []
+        service.wait_until_gone()
 
 
 @pytest.fixture(name="service", scope="module")

@@ -13,7 +13,7 @@ import requests
 from tests.support.factories import make_mar, make_war
 from tests.support.processes import runtime_pid
 from tests.support.records import make_database
-from tests.support.service import CHECKOUT, Service, pids_of, wait_until
+from tests.support.service import CHECKOUT, Service, wait_until
 
 TALKATIVE = """
 import logging
@@ -52,7 +52,7 @@ def _service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service
     service.kill()
     if descriptor != -1:
         os.close(descriptor)
-    assert pids_of(service.instance) == []
+    service.wait_until_gone()
 
 
 def predict(service: Service) -> str:

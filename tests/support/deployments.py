@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.support.factories import make_mar, make_war
 from tests.support.records import make_database
-from tests.support.service import Service, pids_of
+from tests.support.service import Service
 
 #: Small limits, so that an archive which breaks them is made in no time.
 LIMITS = {"archive_entries": 50, "archive_unpacked_mb": 20}
@@ -26,9 +26,8 @@ def deployed(folder: Path, *arguments: str, **settings: Any) -> Iterator[Service
         yield service
     finally:
         code = service.stop()
-        left = pids_of(folder)
     assert code == 0, service.text_of_log()
-    assert left == []
+    service.wait_until_gone()
 
 
 @contextmanager

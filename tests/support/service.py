@@ -146,12 +146,16 @@ class Service:
             code = self.launch().wait(timeout_s)
         finally:
             self.kill()
-        assert pids_of(self.instance) == []
+        self.wait_until_gone()
         said = self.text_of_log()[before:]
         assert "Traceback" not in said
         lines = [line for line in said.splitlines() if line.startswith("wfmgmt: ")]
         assert len(lines) == 1, said
         return code, lines[0]
+
+    def wait_until_gone(self) -> None:
+        """Wait until all of its processes have ended; the last ones may take a moment longer than the master."""
+        wait_until(lambda: not pids_of(self.instance), timeout_s=10, what="the end of all its processes")
 
     def has_addresses(self) -> bool:
         """Return whether it has published where it listens."""
