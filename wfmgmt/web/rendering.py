@@ -93,7 +93,7 @@ def is_fragment() -> bool:
 
 def with_query(path: str, **parameters: object) -> str:
     """Return an address with those parameters that are given."""
-    given = {name: str(value) for name, value in parameters.items() if value not in ("", None, 0)}
+    given = {name: str(value) for name, value in parameters.items() if value not in ("", None)}
     return f"{path}?{urlencode(given)}" if given else path
 
 

@@ -54,11 +54,10 @@ class Submission:
             query["reason"] = reason
         elif reason:
             body = {**body, "reason": reason}
-        parts = ["curl", "-X", self.method, *(["-H", "AUTHORIZATION"] if caller().is_known else [])]
-        parts += [] if body is None else ["--json", json.dumps(body)]
-        line = shlex.join([*parts, with_query(base + quote(self.path), **query)])
         # The one part in which the shell has something to fill in.
-        return line.replace("AUTHORIZATION", '"Authorization: Bearer $WFMGMT_TOKEN"')
+        token = ' -H "Authorization: Bearer $WFMGMT_TOKEN"' if caller().is_known else ""
+        sent = [] if body is None else ["--json", json.dumps(body)]
+        return f"curl -X {self.method}{token} {shlex.join([*sent, with_query(base + quote(self.path), **query)])}"
 
 
 class Submissions:

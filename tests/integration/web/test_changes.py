@@ -93,9 +93,9 @@ CASES = {
     ),
     "node": Case(
         "scale",
-        {"version": "1.0", "node": "m1", "min_worker": "2", "max_worker": "3"},
+        {"version": "1.0", "node": "m1", "min_worker": "0", "max_worker": "3"},
         "Update seq 1.0",
-        "nodes.m1.minWorkers 1 → 2",
+        "nodes.m1.minWorkers 1 → 0",
         "PUT /workflows/seq/1.0/nodes/m1",
     ),
     "all nodes": Case(
@@ -141,8 +141,10 @@ def test_traffic_goes_as_the_form_says(changing: tuple[ManagementApi, Browser]) 
     table = {"routes": [{"version": "1.0", "weight": 100}], "sticky": {"header": "x-user"}, "reason": "sticky"}
     api.send("PUT /workflows/seq/traffic", json=table, headers=headers)
     path, weights = f"{CHANGE}/traffic", {"version": ["2.0", "1.0"], "weight": ["10", "90"]}
-    plan = planned(browser, path, reason="canary", **weights)
+    plan = planned(browser, path, reason="Authorization: it's $HOME", **weights)
     assert "2.0 0 % 10 %" in plan.words
+    command = shlex.split(plan.words.partition("The same with curl ")[2].partition(" wfmgmt ")[0])
+    assert json.loads(command[command.index("--json") + 1])["reason"] == "Authorization: it's $HOME"
     assert done(browser, path, plan, **weights).status_code == 303
     shown = api.send("GET /workflows/seq/traffic", headers=headers)
     assert {each["version"]: each["weight"] for each in shown["routes"]} == {"1.0": 90, "2.0": 10}
