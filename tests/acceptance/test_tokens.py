@@ -12,6 +12,7 @@ from tests.support.factories import make_war
 from tests.support.processes import runtime_pid, web_workers
 from tests.support.service import Service, wait_until
 from tests.support.tokens import bearer
+from wfmgmt.domain.tokens import new_token
 
 MAIN = "dag: {pre_processing: []}\n"
 FUNCTION = "def pre_processing(data, context):\n    return None if data is None else ['hello']\n"
@@ -76,6 +77,9 @@ def test_command_says_who_it_is(service: Service, monkeypatch: pytest.MonkeyPatc
     assert done.stdout.startswith("actor:     token:ci\nrole:      register\nworkflows: shop-*\n")
     done = service.command("unregister", "other", "--url", service.management)
     assert (done.returncode, "Workflow not found: other" in done.stderr) == (4, True)
+    monkeypatch.setitem(service.environment, "WFMGMT_TOKEN", new_token())
+    done = service.command("whoami", "--url", service.management)
+    assert (done.returncode, "Token Authorization failed" in done.stderr) == (1, True)
 
 
 def test_no_process_leaves_its_memory_behind_when_it_crashes(service: Service) -> None:
