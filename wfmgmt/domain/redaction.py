@@ -8,9 +8,6 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-import yaml
-
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Browsers take backslashes for slashes, JSON may write one before each, and a slash is easily forgotten. The scheme is
 # left out on purpose, or looked for backwards: looking for one from every letter of a long word takes quadratic time.
 _SEPARATOR = re.compile(r":[/\\]{2,}|(?:(?<=http)|(?<=https)):[/\\]?", re.IGNORECASE)
@@ -63,8 +60,10 @@ def redacted_yaml(text: str) -> str:
 
     Scalars are replaced as a whole, since quotes and escapes can hide what they say; comments count as text.
     """
+    import yaml  # noqa: PLC0415 - the log needs this module in each process, and most of them parse no YAML
+
     pieces, end = [], 0
-    events: Iterable[Any] = yaml.parse(text, Loader=_LOADER)
+    events: Iterable[Any] = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     for event in events:
         if isinstance(event, yaml.ScalarEvent) and (shown := redacted(event.value)) != event.value:
             start, after = (mark.index for mark in (event.start_mark, event.end_mark) if mark is not None)
