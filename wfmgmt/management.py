@@ -22,6 +22,7 @@ from wfmgmt.services.access import Access
 from wfmgmt.services.anchor_keys import SigningKey
 from wfmgmt.services.anchoring import Anchoring, CheckpointCounter
 from wfmgmt.services.anchors import POST_TIMEOUT_S, make_anchor
+from wfmgmt.services.applying import Applying
 from wfmgmt.services.archive_store import ArchiveStore
 from wfmgmt.services.archive_sweep import ArchiveSweep
 from wfmgmt.services.audit_trail import AuditTrail
@@ -168,19 +169,6 @@ class Services:
             operations=self.operations,
             long_requests=self.long_requests,
         )
-        self.change_queues = tuple(
-            ChangeQueue(
-                kind,
-                work,
-                operations=self.operations,
-                long_requests=self.long_requests,
-                size=settings.operations,
-            )
-            for kind, work in (
-                (OperationKind.RELEASE, self.releases.carry_out),
-                (OperationKind.SCALE, worker_counts.carry_out),
-            )
-        )
         self.scaling = Scaling(registry=self.registry, enforcement=enforcement, worker_counts=worker_counts)
         self.registration = Registration(
             registry=self.registry,
@@ -241,6 +229,30 @@ class Services:
             leases=self.leases,
             long_requests=self.long_requests,
             size=settings.operations,
+        )
+        self.applying = Applying(
+            registry=self.registry,
+            queue=self.registration_queue,
+            scaling=self.scaling,
+            releases=self.releases,
+            removal=self.removal,
+            operations=self.operations,
+            failures=self.failures,
+            long_requests=self.long_requests,
+        )
+        self.change_queues = tuple(
+            ChangeQueue(
+                kind,
+                work,
+                operations=self.operations,
+                long_requests=self.long_requests,
+                size=settings.operations,
+            )
+            for kind, work in (
+                (OperationKind.RELEASE, self.releases.carry_out),
+                (OperationKind.SCALE, worker_counts.carry_out),
+                (OperationKind.APPLY, self.applying.carry_out),
+            )
         )
         self.start_marker = StartMarker(settings.start_marker)
         self.load_at_start = LoadAtStart(

@@ -6,6 +6,7 @@ from flask import Blueprint, Flask
 
 from wfmgmt.api.access import guard_routes
 from wfmgmt.api.application import make_app
+from wfmgmt.api.apply import add_apply_routes, declared_blueprint
 from wfmgmt.api.archives import add_archive_routes, archives_blueprint
 from wfmgmt.api.audit import audit_blueprint
 from wfmgmt.api.explain import add_explain_views
@@ -95,9 +96,11 @@ def make_application(services: Services) -> Flask:
     add_explain_views(workflows, explaining=services.explaining)
     add_scaling_routes(writes, scaling=services.scaling)
     add_token_routes(writes, tokens=services.tokens)
+    add_apply_routes(writes, applying=services.applying)
     app.register_blueprint(workflows)
     app.register_blueprint(archives_blueprint(services.archive_store))
     app.register_blueprint(operations_blueprint(services.operations))
+    app.register_blueprint(declared_blueprint(services.applying))
     app.register_blueprint(tokens_blueprint(services.tokens))
     app.register_blueprint(audit_blueprint(services.audit_trail, exports=Exports(services.long_requests.is_stopping)))
     app.register_blueprint(

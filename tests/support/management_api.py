@@ -243,6 +243,28 @@ def loading(
             api.runtime.may_load.set()
 
 
+@contextmanager
+def carrying_out(api: ManagementApi) -> Iterator[None]:
+    """Have all that is accepted carried out, as housekeeping does."""
+    over = threading.Event()
+    queues = (api.services.registration_queue, *api.services.change_queues)
+
+    def dispatch() -> None:
+        while not over.wait(0.01):
+            for queue in queues:
+                queue.dispatch()
+
+    thread = threading.Thread(target=dispatch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(30)
+        for queue in queues:
+            queue.stop()
+
+
 def make_instance(folder: Path) -> Path:
     """Make an instance with the archives of `seq`, a model and two functions, and of `fun`, which has no model.
 

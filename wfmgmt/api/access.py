@@ -44,6 +44,8 @@ ROLES: Mapping[str, Role | None] = {
     "GET /operations/<uid>": Role.VIEW,
     "POST /operations/<uid>/cancel": Role.OPERATE,
     "GET /models": Role.VIEW,
+    "POST /apply": Role.REGISTER,
+    "GET /drift": Role.VIEW,
     "GET /workflows": Role.VIEW,
     "POST /workflows": Role.REGISTER,
     "GET /workflows/<name>": Role.VIEW,

@@ -9,6 +9,7 @@ from wfmgmt.api.access import ROLES
 from wfmgmt.api.graph import GRAPH_PATHS
 from wfmgmt.api.logs import LOG_PATHS, LOG_SCHEMAS
 from wfmgmt.api.multipart import MULTIPART
+from wfmgmt.api.openapi_apply import APPLY_PATHS, APPLY_SCHEMAS
 from wfmgmt.api.openapi_archives import ARCHIVE_PATHS, ARCHIVE_SCHEMAS
 from wfmgmt.api.openapi_audit import AUDIT_PATHS, AUDIT_SCHEMAS
 from wfmgmt.api.openapi_explain import EXPLAIN_PATHS, EXPLAIN_SCHEMAS
@@ -272,6 +273,7 @@ MANAGEMENT_API: dict[str, Any] = {
             **NODE_PATHS,
             **OPERATION_PATHS,
             **ARCHIVE_PATHS,
+            **APPLY_PATHS,
             **TOKEN_PATHS,
             **AUDIT_PATHS,
             **SHARED_PATHS,
@@ -321,6 +323,7 @@ MANAGEMENT_API: dict[str, Any] = {
             **OPERATION_SCHEMAS,
             **ARCHIVE_SCHEMAS,
             **UPLOAD_SCHEMAS,
+            **APPLY_SCHEMAS,
             **TOKEN_SCHEMAS,
             **AUDIT_SCHEMAS,
             **WRITE_SCHEMAS,

@@ -26,12 +26,13 @@ _PROGRESS = {
     },
 }
 _RESULT = {
-    "revision": {"type": "integer", "description": "The workflow's revision then"},
+    "revision": {"type": "integer", "description": "The workflow's revision then; not of what was applied"},
     "version": {**_TEXT, "description": "Of a registration and of scaling"},
     "default": {"type": "boolean", "description": "Of a registration: whether it had the largest share then"},
     "warnings": {"type": "array", "items": _TEXT, "description": "Of a registration"},
     "release": {**ref("Release"), "description": "Of a release"},
     "changed": {"type": "boolean", "description": "Of a release: whether it is new"},
+    "results": {"type": "array", "items": ref("Applied"), "description": "Of what was applied"},
 }
 _OPERATION: dict[str, Any] = {
     "id": {"type": "string", "pattern": f"^{UID_FORM}$"},
@@ -68,7 +69,7 @@ ACCEPTED = json_answer(
 )
 OPERATION_SCHEMAS: dict[str, Any] = {
     "Operation": object_of(_OPERATION),
-    "OperationResult": {"type": "object", "required": ["revision"], "properties": _RESULT},
+    "OperationResult": {"type": "object", "properties": _RESULT},
     "Progress": object_of(_PROGRESS),
     "NodeProgress": object_of(_NODE),
     "Operations": {

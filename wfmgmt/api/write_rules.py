@@ -16,11 +16,14 @@ from wfmgmt.domain.rollouts import RolloutAction
 from wfmgmt.domain.tokens import NAME_FORM as TOKEN_NAME_FORM
 from wfmgmt.domain.workflow import MAX_WORKERS, SETTINGS
 from wfmgmt.http.openapi import nullable, ref
+from wfmgmt.services.applying import DEFAULT_SOURCE
 from wfmgmt.services.preparation import DEFAULT_TIMEOUT_S
 
 Schema = Mapping[str, Any]
 
 MAX_TIMEOUT_S = 86_400
+#: Of the name of a source.
+SOURCE_FORM = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 MAX_REASON_CHARS = 500
 
 NAME_OR_EMPTY: Schema = {"type": "string", "pattern": f"^({WORKFLOW_NAME_FORM})?$"}
@@ -113,6 +116,24 @@ REGISTER = WriteRule(
         "s3_sse_kms": {"type": "boolean", "enum": [False], "description": "Downloads from S3 are not supported"},
     },
     records_refusals=True,
+)
+APPLY = WriteRule(
+    action=AuditAction.APPLY,
+    parameters={
+        "source": {
+            "type": "string",
+            "pattern": f"^{SOURCE_FORM}$",
+            "default": DEFAULT_SOURCE,
+            "description": "Where it is declared; what comes from other sources is left alone",
+        },
+        "prune": {"type": "boolean", "description": "Remove what comes from this source and is not declared any more"},
+        "adopt": {"type": "boolean", "description": "Take workflows over that come from elsewhere"},
+        "synchronous": {
+            "type": "boolean",
+            "default": True,
+            "description": "Answered when it is done; if not, with 202 and the operation that is carried out",
+        },
+    },
 )
 REMOVE_ARCHIVE = WriteRule(action=AuditAction.REMOVE_ARCHIVE, parameters={})
 UPLOAD = WriteRule(

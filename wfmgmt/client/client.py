@@ -7,7 +7,7 @@ from functools import wraps
 from http import HTTPStatus
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, get_args
 
-from wfmgmt.client import archive_calls, audit_calls, calls, operation_calls, token_calls
+from wfmgmt.client import archive_calls, audit_calls, calls, declared_calls, operation_calls, token_calls
 from wfmgmt.client.answers import Accepted, ListedWorkflow, Workflow
 from wfmgmt.client.call import Call, Plane, reader
 from wfmgmt.client.connection import Connection
@@ -119,6 +119,8 @@ class Client:
     create_token = _sending(token_calls.create_token)
     revoke_token = _sending(token_calls.revoke_token)
     register = _sending(calls.register)
+    apply = _sending(declared_calls.apply)
+    drift = _sending(declared_calls.drift)
     describe = _sending(calls.describe)
     versions = _sending(calls.versions)
     graph = _sending(calls.graph)

@@ -22,7 +22,7 @@ def operations(
 
     Args:
         state: Of those wanted.
-        kind: Of those wanted: `register`, `scale` or `release`.
+        kind: Of those wanted: `register`, `scale`, `release` or `apply`.
         workflow: Which they work on.
         after: The `next_after` of the page before.
         limit: Operations at most, 1 to 1000; 100 unless given.

@@ -8,6 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from wfmgmt.client.answers import Registered
 from wfmgmt.client.call import CAMEL_CASE
+from wfmgmt.client.declared import Applied, ApplyResults
 from wfmgmt.client.errors import ConflictStatus, MalformedAnswer, Refused
 from wfmgmt.client.traffic import Release, Released
 
@@ -58,14 +59,16 @@ class OperationResult:
         warnings: Settings of the registered spec and of models' configuration files that have no effect.
         release: The release that was made.
         changed: Whether the release is new; the table that is wanted may have held already.
+        results: What became of each workflow that a declaration is about.
     """
 
-    revision: int
+    revision: int = 0
     version: str = ""
     default: bool = False
     warnings: tuple[str, ...] = ()
     release: Release | None = None
     changed: bool = True
+    results: tuple[Applied, ...] | None = None
 
 
 @dataclass(config=CAMEL_CASE, frozen=True, slots=True, kw_only=True)
@@ -74,7 +77,7 @@ class Operation:
 
     Attributes:
         id: By which it is found again.
-        kind: What it does: `register`, `scale` or `release`.
+        kind: What it does: `register`, `scale`, `release` or `apply`.
         workflow: Name of the workflow; empty while that is not known.
         version: The version; empty for a release of several.
         url: The archive, without credentials and query; empty unless one is registered.
@@ -161,6 +164,19 @@ def released(operation: Operation) -> Released:
         release=result.release,
         changed=result.changed,
     )
+
+
+def applied(operation: Operation) -> ApplyResults:
+    """Return the answer to an application that the service has carried out as an operation.
+
+    Raises:
+        Refused: It failed, or was cancelled.
+        MalformedAnswer: It is no application.
+    """
+    results = _result(operation).results
+    if results is None:
+        raise MalformedAnswer(f"Operation {operation.id} is no application.")
+    return ApplyResults(results=results)
 
 
 def _result(operation: Operation) -> OperationResult:

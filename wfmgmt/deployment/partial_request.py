@@ -24,9 +24,10 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked[ \t]*\r\n", re.IGNORECASE)
 _EXPECTS = re.compile(rb"\r\nexpect:[ \t]*100-continue", re.IGNORECASE)
-#: Requests whose bodies are files, or forms that may have some.
+#: Requests whose bodies are files, declarations, or forms that may have files.
 _STREAMED = re.compile(
-    rb"PUT /archives/|POST /workflows/?(?:\?[^ ]*)? .*?\r\ncontent-type:[ \t]*multipart/form-data[ \t]*[;\r]",
+    rb"PUT /archives/|POST /apply[/? ]|"
+    rb"POST /workflows/?(?:\?[^ ]*)? .*?\r\ncontent-type:[ \t]*multipart/form-data[ \t]*[;\r]",
     re.IGNORECASE | re.DOTALL,
 )
 _REQUEST_ID = re.compile(rb"\r\nx-request-id:[ \t]*([!-~]*)[ \t]*\r\n", re.IGNORECASE)

@@ -1,6 +1,6 @@
 """Operations: long work on workflows, each with its state, its phase and how far it is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -18,6 +18,8 @@ class OperationKind(StrEnum):
     SCALE = "scale"
     #: A release names versions that have to be loaded before the runtime can route by it.
     RELEASE = "release"
+    #: What files declare is brought about.
+    APPLY = "apply"
 
     @property
     def first_phase(self) -> "OperationPhase":
@@ -115,10 +117,12 @@ class OperationError:
     Attributes:
         type: Name of the class of the error, as in the audit trail.
         message: Its text.
+        results: Of an operation on many workflows, what came of each, as plain JSON; None of others.
     """
 
     type: str
     message: str
+    results: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

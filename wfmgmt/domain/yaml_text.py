@@ -64,7 +64,24 @@ class _Fault(Exception):
     """A rule is broken by the event that is being read; the caller knows its place."""
 
 
-def load_yaml(text: str, *, max_bytes: int, max_depth: int, max_values: int) -> object:
+@dataclass(frozen=True, slots=True)
+class KeyLines:
+    """In which lines of a text the keys of its mappings stand.
+
+    Attributes:
+        by_mapping: Lines by key, of each mapping by its identity; valid as long as the document is kept.
+    """
+
+    by_mapping: dict[int, dict[str, int]] = field(default_factory=dict)
+
+    def of(self, mapping: object, key: str) -> int | None:
+        """Return the line of a key, counted from 1; None when that is not known."""
+        return self.by_mapping.get(id(mapping), {}).get(key)
+
+
+def load_yaml(
+    text: str, *, max_bytes: int, max_depth: int, max_values: int, key_lines: KeyLines | None = None
+) -> object:
     """Return the value of the only document in a YAML text, None when there is no document.
 
     Scalars are read as in YAML 1.1, which is what TorchServe reads, except that dates, base-60 numbers and the like
@@ -75,13 +92,14 @@ def load_yaml(text: str, *, max_bytes: int, max_depth: int, max_values: int) -> 
         max_bytes: Length of the text in UTF-8.
         max_depth: Nesting of lists and mappings, with aliases expanded.
         max_values: Scalars, lists and mappings, with aliases expanded.
+        key_lines: Gets the lines of the keys.
 
     Raises:
         InvalidWorkflow: The text is not YAML, has more than one document, tags, keys that are not text or are there
             twice, or exceeds a limit. The message gives line and column.
     """
     _check_characters(text, max_bytes)
-    builder = _Builder(max_depth=max_depth, max_values=max_values)
+    builder = _Builder(max_depth=max_depth, max_values=max_values, key_lines=key_lines or KeyLines())
     try:
         for event in yaml.parse(text, Loader=_LOADER):
             try:
@@ -199,9 +217,11 @@ class _Mapping(_Collection):
         merged: What the merge key brings in; the mapping's own keys win over it.
         key: The key that waits for its value.
         merging: Whether the merge key waits for its value.
+        lines: The line of each key.
     """
 
     items: dict[str, object] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
     merged: dict[str, object] | None = None
     key: str | None = None
     merging: bool = False
@@ -266,11 +286,13 @@ class _Builder:
     Attributes:
         max_depth: Nesting of lists and mappings.
         max_values: Values of any kind.
+        key_lines: Gets the lines of the keys.
         document: The value, once the document has ended.
     """
 
     max_depth: int
     max_values: int
+    key_lines: KeyLines
     document: object = None
     _documents: int = 0
     _values: int = 0
@@ -317,6 +339,8 @@ class _Builder:
             raise _Fault(f"the key {shortened(event.value) or 'null'} is not text, put it in quotes")
         if event.anchor is not None:
             self._anchors[event.anchor] = _Anchored(value, values=1, height=0)
+        if isinstance(current, _Mapping) and current.expects_key:
+            current.lines[event.value] = 1 + (event.start_mark.line if event.start_mark else 0)
         self._place(value, 0)
 
     def _take_alias(self, event: yaml.AliasEvent) -> None:
@@ -345,6 +369,8 @@ class _Builder:
         """Finish the innermost list or mapping."""
         collection = self._open.pop()
         value, height = collection.finished(), collection.height + 1
+        if isinstance(collection, _Mapping):
+            self.key_lines.by_mapping[id(value)] = collection.lines
         if collection.anchor is not None:
             values = self._values - collection.values_before
             self._anchors[collection.anchor] = _Anchored(value, values=values, height=height)

@@ -20,6 +20,15 @@ class UploadTooLarge(WfmgmtError):
         super().__init__(f"The archive is larger than {limit_bytes} bytes (WFMGMT_UPLOAD_LIMIT_MB).")
 
 
+class DeclarationTooLarge(WfmgmtError):
+    """A declaration is longer than any needs to be."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            f"The declaration is longer than {limit_bytes} bytes; apply it in several, each its own source."
+        )
+
+
 class UploadTooSlow(WfmgmtError):
     """The body of an upload did not arrive in time."""
 

@@ -14,6 +14,7 @@ from wfmgmt.domain.releases import Release, WorkflowTarget
 from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.registry import releases
 from wfmgmt.registry.audit_reading import EventReader
+from wfmgmt.registry.declarations import DeclarationReader
 from wfmgmt.registry.operations import OperationReader
 from wfmgmt.registry.overview import listed_versions
 from wfmgmt.registry.records import (
@@ -142,6 +143,11 @@ class Reader(TargetReader):
     def segments(self) -> SegmentReader:
         """What was archived of the audit trail."""
         return SegmentReader(self._connection)
+
+    @property
+    def declarations(self) -> DeclarationReader:
+        """What files declare."""
+        return DeclarationReader(self._connection)
 
     @property
     def tokens(self) -> TokenReader:

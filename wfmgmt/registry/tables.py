@@ -304,6 +304,18 @@ token = Table(
     sqlite_strict=True,
 )
 
+declaration = Table(
+    "declaration",
+    metadata,
+    Column("workflow", ByCodePoint, primary_key=True),
+    Column("source", Text, nullable=False, index=True),
+    Column("declared", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    CheckConstraint("length(source) BETWEEN 1 AND 64", name="source"),
+    sqlite_strict=True,
+)
+
 audit_event = Table(
     "audit_event",
     metadata,

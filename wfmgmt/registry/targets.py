@@ -158,6 +158,15 @@ class TargetReader:
         rows = self._connection.execute(select(node).join(workflow_version).where(workflow_version.c.uid == uid))
         return {row.name: settings_of(row) for row in rows}
 
+    def all_spec_settings(self, uids: Sequence[str]) -> dict[str, dict[str, NodeSettings]]:
+        """Return the same for several versions, by their uids."""
+        found: dict[str, dict[str, NodeSettings]] = {uid: {} for uid in uids}
+        for start in range(0, len(uids), _MAX_NAMED):
+            wanted = select(node, workflow_version.c.uid).join(workflow_version)
+            for row in self._connection.execute(wanted.where(workflow_version.c.uid.in_(uids[start:][:_MAX_NAMED]))):
+                found[row.uid][row.name] = settings_of(row)
+        return found
+
     def graph(self, version_id: int) -> tuple[tuple[Node, ...], tuple[tuple[str, str], ...]]:
         """Return nodes and edges of a version."""
         overrides: dict[int, dict[str, int]] = defaultdict(dict)

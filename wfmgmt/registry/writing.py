@@ -15,6 +15,7 @@ from wfmgmt.domain.status import WorkflowStatus
 from wfmgmt.domain.workflow import Node
 from wfmgmt.errors import VersionExists, WorkflowBusy, WorkflowExists
 from wfmgmt.registry import audit, releases
+from wfmgmt.registry.declarations import DeclarationWriter
 from wfmgmt.registry.kept_answers import KeptAnswers
 from wfmgmt.registry.operations import OperationWriter
 from wfmgmt.registry.reading import Reader
@@ -365,6 +366,11 @@ class Writer(Reader):
     def segments(self) -> SegmentWriter:
         """What was archived of the audit trail."""
         return SegmentWriter(self._connection, self._now)
+
+    @property
+    def declarations(self) -> DeclarationWriter:
+        """What files declare."""
+        return DeclarationWriter(self._connection, self._now)
 
     @property
     def tokens(self) -> TokenWriter:

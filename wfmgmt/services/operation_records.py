@@ -16,6 +16,7 @@ NOUNS = {
     OperationKind.REGISTER: "registration",
     OperationKind.SCALE: "scaling",
     OperationKind.RELEASE: "release",
+    OperationKind.APPLY: "application",
 }
 
 
@@ -33,7 +34,7 @@ class Accepted:
 def described_error(error: Exception) -> OperationError:
     """Return what a record says of an error; the text of one that was not foreseen is for the log only."""
     message = str(error) if isinstance(error, WfmgmtError) else "Internal error; the log has the details."
-    return OperationError(type=type(error).__name__, message=message)
+    return OperationError(type=type(error).__name__, message=message, results=getattr(error, "results", None))
 
 
 def begins_again(operation: Operation) -> bool:
@@ -56,6 +57,8 @@ def failure_of(operation: Operation, error: OperationError, *, is_further: bool 
     """
     action = AuditAction.REGISTER_VERSION if is_further else AuditAction.REGISTER
     detail: dict[str, object] = {"url": operation.url, "version": operation.version}
+    if operation.kind is OperationKind.APPLY:
+        action, detail = AuditAction.APPLY, {"source": operation.request["source"]}
     if operation.kind is OperationKind.RELEASE:
         action = AuditAction(operation.request[ACTION])
         detail = {"version": operation.version} if operation.version else {}

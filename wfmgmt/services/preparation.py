@@ -24,6 +24,7 @@ from wfmgmt.domain.threads import ThreadPolicy
 from wfmgmt.domain.workflow import LoadRequest, Node
 from wfmgmt.errors import InvalidWorkflow, VersionExists, WorkflowExists
 from wfmgmt.errors.loading import NodesNotLoadable
+from wfmgmt.errors.uploads import DigestMismatch
 from wfmgmt.registry.records import NewWorkflow
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.archives import Acquisition, ArchiveFile, naming_workflow
@@ -51,6 +52,7 @@ class RegistrationRequest:
         set_default: Whether it gets all requests once it is up; the first version does in any case.
         response_timeout_s: Time in which the workflow has to answer a request, >= 1.
         startup_timeout_s: Time in which all workers have to be up, >= 1.
+        sha256: The digest that the archive has to have; empty for any.
         attachments: Archives that came with it; None without any.
     """
 
@@ -60,6 +62,7 @@ class RegistrationRequest:
     set_default: bool = False
     response_timeout_s: int = DEFAULT_TIMEOUT_S
     startup_timeout_s: int = DEFAULT_TIMEOUT_S
+    sha256: str = ""
     attachments: Attachments | None = None
 
     def folders(self, stores: StoreFolders) -> StoreFolders:
@@ -264,6 +267,8 @@ class Preparation:
         if request.workflow_name is not None:
             self._check_free(request.workflow_name, request, attempt, change)
         archive, contents = acquisition.workflow(request.url, attempt.detail)
+        if request.sha256 not in ("", archive.sha256):
+            raise DigestMismatch(request.sha256, archive.sha256)
         name = request.workflow_name or contents.name
         if name is None:
             raise InvalidWorkflow("Workflow name is not defined.")

@@ -148,4 +148,5 @@ def _request(operation: Operation) -> RegistrationRequest:
         set_default=facts["set_default"],
         response_timeout_s=facts["response_timeout_s"],
         startup_timeout_s=facts["startup_timeout_s"],
+        sha256=facts.get("sha256", ""),
     )

@@ -134,6 +134,29 @@ class Scaling:
         order = _Order(name=name, version=version, action=AuditAction.RESET, change=change, rule=rule)
         return self._change(order, wait_s=REACH_S)
 
+    def declare(self, name: str, version: str, settings: Mapping[str, Mapping[str, int]], change: Change) -> Scaled:
+        """Give all nodes of a version the settings of its spec but for those that are declared.
+
+        Args:
+            name: Of the workflow.
+            version: The version.
+            settings: What nodes have instead, by the fields of `NodeSettings`; nodes that it does not have are ignored.
+            change: Who asks.
+
+        Raises:
+            WfmgmtError: As `update`.
+        """
+
+        def rule(request: LoadRequest, spec: Mapping[str, NodeSettings]) -> Mapping[str, NodeSettings]:
+            return {
+                node.name: checked(replace(spec[node.name], **settings.get(node.name, {}))) for node in request.nodes
+            }
+
+        order = _Order(name=name, version=version, action=AuditAction.UPDATE, change=change, rule=rule)
+        scaled = self._change(order, wait_s=None)
+        assert isinstance(scaled, Scaled)  # noqa: S101 - only a dry run returns a plan
+        return scaled
+
     def _change(self, order: "_Order", *, wait_s: float | None) -> Scaled | Plan:
         if order.change.dry_run:
             with self._registry.read() as reader:
@@ -301,7 +324,15 @@ def _node(request: LoadRequest, name: str) -> Node:
 
 
 def _changed(node: Node, values: Mapping[str, int]) -> NodeSettings:
-    settings = replace(node.settings, **values)
+    return checked(replace(node.settings, **values))
+
+
+def checked(settings: NodeSettings) -> NodeSettings:
+    """Return settings unchanged.
+
+    Raises:
+        BadRequest: There would be fewer workers at most than at least.
+    """
     if settings.max_workers < settings.min_workers:
         raise BadRequest("max_worker cannot be less than min_worker.")
     return settings

@@ -1,6 +1,7 @@
 """Who requests to the inference address come from, by the tokens of the registry, which are kept in memory."""
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -89,8 +90,9 @@ class InferenceTokens:
         self.has_open_metrics = has_open_metrics
         self._clock = clock
         self._accepted: dict[str, _Accepted] | None = None
-        #: What was shown since tokens were read: each request of a client shows the same, and a digest takes a while.
-        self._shown: dict[str, _Accepted] = {}
+        #: Digests of what was shown since tokens were read: each request of a client shows the same, and to read it
+        #: takes a while. The secrets themselves are kept nowhere.
+        self._shown: dict[bytes, _Accepted] = {}
         self._has_tokens = True
         self._read_change, self._read_at = -1, 0.0
         self._used: set[int] = set()
@@ -112,19 +114,20 @@ class InferenceTokens:
         if self._accepted is None:
             raise RegistryUnavailable("The tokens could not be read yet; try again later.")
         authorization = ",".join(authorizations)
-        found = self._shown.get(authorization) or self._find(authorization, self._accepted)
+        digest = hashlib.sha256(authorization.encode("utf-8", "surrogatepass")).digest()
+        found = self._shown.get(digest) or self._find(authorization, digest, self._accepted)
         if found is None or found.until <= self._clock():
             self._failed.record(address(), reason_of(shown_token(authorization)))
             raise CredentialsRefused
         self._used.add(found.id)
         return found.caller
 
-    def _find(self, authorization: str, accepted: Mapping[str, _Accepted]) -> _Accepted | None:
+    def _find(self, authorization: str, digest: bytes, accepted: Mapping[str, _Accepted]) -> _Accepted | None:
         """Return the token that a header shows, if it is accepted, and remember that."""
         shown = shown_token(authorization)
         found = None if shown is None else accepted.get(token_sha256(shown))
         if found is not None and len(self._shown) < _MAX_SHOWN:
-            self._shown[authorization] = found
+            self._shown[digest] = found
         return found
 
     @property

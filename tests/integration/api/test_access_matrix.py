@@ -72,6 +72,8 @@ MANAGEMENT = {
     "GET /operations": (READ, SAME),
     "GET /operations/{uid}": (READ, SAME),
     "POST /operations/{uid}/cancel": (OPERATE, SAME),
+    "POST /apply": (REGISTER, SAME),
+    "GET /drift": (READ, SAME),
     "GET /models": (READ, SAME),
     "GET /workflows": (READ, SAME),
     "POST /workflows": (REGISTER, REFUSED),

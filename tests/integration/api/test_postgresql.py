@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.factories import make_mar
-from tests.support.management_api import ManagementApi, make_instance, management_api, uploaded_at_once
+from tests.support.management_api import ManagementApi, carrying_out, make_instance, management_api, uploaded_at_once
 from tests.support.postgresql import postgresql
 from wfmgmt.registry.schema import upgrade
 
@@ -88,3 +88,18 @@ def test_uploads_are_stored_once(over_postgresql: ManagementApi, tmp_path: Path)
     assert (used.status_code, "seq 1.0 (node m1)" in used.get_json()["message"]) == (409, True)
     assert api.services.registry.verify_audit().broken_at is None
     api.send("DELETE /archives/models/up.mar")
+
+
+def test_declaration_is_applied(over_postgresql: ManagementApi) -> None:
+    """As over SQLite: made, changed by hand, found, and made again."""
+    api = over_postgresql
+    declared = {"wfmgmt": 1, "workflows": {"declared": {"versions": {"1.0": {"url": "seq.war"}}}}}
+    with carrying_out(api):
+        assert [each["action"] for each in api.send("POST /apply", json=declared)["results"]] == ["create"]
+        assert [each["action"] for each in api.send("POST /apply", json=declared)["results"]] == ["none"]
+        api.send("PUT /workflows/declared?max_worker=3", 202)
+        (found,) = api.send("GET /drift")["drift"]
+        assert (found["workflow"], found["declared"], found["found"]) == ("declared", 1, 3)
+        assert [each["action"] for each in api.send("POST /apply", json=declared)["results"]] == ["update"]
+        nothing = {"wfmgmt": 1, "workflows": {}}
+        assert [each["action"] for each in api.send("POST /apply?prune=true", json=nothing)["results"]] == ["remove"]

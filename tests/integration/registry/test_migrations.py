@@ -214,7 +214,16 @@ def test_migrations_make_what_no_model_describes(tmp_path: Path) -> None:
     """Views, triggers, and the strictness and checks of every table are there."""
     upgrade(url_of(tmp_path))
     schema = dump(tmp_path, schema_only=True)["schema"]
-    views = {"v_workflow", "v_version", "v_release", "v_serving_history", "v_operation", "v_token", "v_audit"}
+    views = {
+        "v_workflow",
+        "v_version",
+        "v_release",
+        "v_serving_history",
+        "v_operation",
+        "v_token",
+        "v_audit",
+        "v_declaration",
+    }
     assert {name for kind, name, _ in schema if kind == "view"} == views
     assert {name for kind, name, _ in schema if kind == "trigger"} == {
         f"{table}_refuses_{operation}"

@@ -11,6 +11,7 @@ def test_kinds_wait_apart(registry: Registry) -> None:
         "a": OperationKind.REGISTER,
         "b": OperationKind.SCALE,
         "c": OperationKind.RELEASE,
+        "e": OperationKind.APPLY,
         "d": OperationKind.SCALE,
     }
     with registry.write() as writer:
@@ -19,7 +20,7 @@ def test_kinds_wait_apart(registry: Registry) -> None:
             assert operations.begin(make_operation(workflow, kind=kind), None)
         changes = (OperationKind.SCALE, OperationKind.RELEASE)
         assert [each.workflow for each in operations.queued(changes)] == ["b", "c", "d"]
-        assert [operations.count_queued(kind) for kind in OperationKind] == [1, 2, 1]
+        assert [operations.count_queued(kind) for kind in OperationKind] == [1, 2, 1, 1]
         taken = operations.take_next("lease", lambda _: True, changes)
         assert taken is not None
         assert (taken.workflow, operations.under_way("b"), operations.under_way("a") != "") == ("b", "", True)

@@ -8,7 +8,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from wfmgmt.api.openapi import MANAGEMENT_API
-from wfmgmt.client import answers, archives, audit, explain, operations, plans, tokens, traffic
+from wfmgmt.client import answers, archives, audit, declared, explain, operations, plans, tokens, traffic
 
 SCHEMAS: dict[str, Any] = MANAGEMENT_API["components"]["schemas"]
 PLAN, DIFF, TRAFFIC = (SCHEMAS[name]["properties"] for name in ("Plan", "Diff", "Traffic"))
@@ -27,15 +27,16 @@ PARTS: dict[type, dict[str, Any]] = {
     plans.PlannedModel: PLAN["models"]["items"],
     plans.PlannedRoutes: PLAN["routes"],
     plans.PlannedWorkers: PLAN["workers"],
+    declared.Drifted: SCHEMAS["Drift"]["properties"]["drift"]["items"],
     traffic.Figures: FIGURES["pinned"],
     traffic.InForce: TRAFFIC["inForce"],
     traffic.MirrorFigures: FIGURES["mirrored"],
 }
 #: Classes that are for the answer of one path, for what is sent, or for an error as a value.
-OWN = {traffic.Releases, traffic.RoutingTable, answers.Predicted, operations.OperationError}
+OWN = {traffic.Releases, traffic.RoutingTable, answers.Predicted, operations.OperationError, declared.ApplyError}
 CLASSES: list[type] = [
     kind
-    for module in (answers, archives, audit, explain, operations, plans, tokens, traffic)
+    for module in (answers, archives, audit, declared, explain, operations, plans, tokens, traffic)
     for _, kind in inspect.getmembers(module, inspect.isclass)
     if dataclasses.is_dataclass(kind) and kind.__module__ == module.__name__ and kind not in OWN
 ]

@@ -103,8 +103,13 @@ def _next_look_if_waited_for(options: argparse.Namespace, answer: object) -> Cal
     return next_look(answer) if options.wait and isinstance(answer, Accepted | Operation) else None
 
 
-def followed(command: RemoteCommand[T]) -> RemoteCommand[Any]:
-    """Return a command whose change may be an operation: that is followed to its end with `--wait`, else named."""
+def followed(command: RemoteCommand[T], *, has_options: bool = True) -> RemoteCommand[Any]:
+    """Return a command whose change may be an operation: that is followed to its end with `--wait`, else named.
+
+    Args:
+        command: The command.
+        has_options: Whether it takes what changes of one workflow take.
+    """
 
     def call(options: argparse.Namespace) -> Call[Any]:
         made = command.call(options)
@@ -139,7 +144,7 @@ def followed(command: RemoteCommand[T]) -> RemoteCommand[Any]:
         following=_next_look_if_waited_for,
         is_looking=True,
         code=code,
-        is_write=True,
+        is_write=has_options,
     )
 
 

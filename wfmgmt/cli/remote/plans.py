@@ -23,7 +23,7 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield f"  archive: {archive.url}, {archive.bytes} bytes, {archive.source}, sha256 {archive.sha256}{same}"
     yield from (f"  model {each.node}: {each.url}, {each.bytes} bytes, sha256 {each.sha256}" for each in plan.models)
     yield from (f"  function {each.name}: line {each.line}" for each in plan.functions)
-    yield from (f"  {_change(each)}" for each in plan.changes if not each.path.startswith("routes"))
+    yield from (f"  {change_text(each)}" for each in plan.changes if not each.path.startswith("routes"))
     if plan.workers.now != plan.workers.after:
         yield f"  workers: {plan.workers.now} -> {plan.workers.after}"
     if plan.routes.before != plan.routes.after:
@@ -41,12 +41,13 @@ def diff_text(diff: Diff) -> str:
         *(f"+ node {node}" for node in diff.nodes.added),
         *(f"- edge {' -> '.join(edge)}" for edge in diff.edges.removed),
         *(f"+ edge {' -> '.join(edge)}" for edge in diff.edges.added),
-        *map(_change, diff.changes),
+        *map(change_text, diff.changes),
     ]
     return "\n".join(map(escaped, lines))
 
 
-def _change(change: Change) -> str:
+def change_text(change: Change) -> str:
+    """Return a value that differs."""
     return f"{change.path}: {_value(change.before)} -> {_value(change.after)}"
 
 

@@ -7,8 +7,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, get_args
 
-from wfmgmt.cli.remote.arguments import readable, version_argument, workflow_argument
+from wfmgmt.cli.remote.arguments import NAMES, completed, readable, version_argument, workflow_argument
 from wfmgmt.cli.remote.command import ExitCode, RemoteCommand, write_options
+from wfmgmt.cli.remote.declared import apply_call, file_argument, results_text
 from wfmgmt.cli.remote.operations import ended_code, ended_text, next_look
 from wfmgmt.cli.remote.plans import diff_text
 from wfmgmt.cli.remote.text import milliseconds, properties, shares, table
@@ -27,7 +28,9 @@ from wfmgmt.client.answers import (
     Workflow,
 )
 from wfmgmt.client.call import Answer, Call, reader
+from wfmgmt.client.declared import ApplyResults
 from wfmgmt.client.operations import Operation
+from wfmgmt.client.plans import Diff
 from wfmgmt.logs import escaped
 
 #: The columns of nodes.
@@ -240,9 +243,31 @@ def _version_row(workflow: Workflow) -> tuple[object, ...]:
 
 
 def _diff_arguments(parser: argparse.ArgumentParser) -> None:
-    workflow_argument(parser)
-    parser.add_argument("old", metavar="V1", help="a version")
-    parser.add_argument("new", metavar="V2", help="the version that it is compared with")
+    versions = parser.add_argument(
+        "versions", nargs="*", metavar="NAME V1 V2", help="a workflow, and two versions of it that are compared"
+    )
+    completed(versions, NAMES)
+    file_argument(parser, required=False)
+
+
+def _diff(options: argparse.Namespace) -> Call[Any]:
+    """Return the question how two versions differ, or what a file declares from what is there."""
+    if options.file is not None and not options.versions:
+        return apply_call(options, dry_run=True)
+    if options.file is not None or len(options.versions) != len(("NAME", "V1", "V2")):
+        raise ValueError("expected NAME V1 V2, or -f FILE")
+    name, old, new = options.versions
+    return calls.diff(name, old, new)
+
+
+def _diff_text(_: argparse.Namespace, found: Diff | ApplyResults) -> str:
+    return results_text(found) if isinstance(found, ApplyResults) else diff_text(found)
+
+
+def _diff_names(_: argparse.Namespace, found: Diff | ApplyResults) -> list[str]:
+    if isinstance(found, ApplyResults):
+        return [each.workflow for each in found.results if each.action != "none"]
+    return [change.path for change in found.changes]
 
 
 def _logs_arguments(parser: argparse.ArgumentParser) -> None:
@@ -305,9 +330,9 @@ COMMANDS: dict[str, RemoteCommand[Any]] = {
     ),
     "diff": RemoteCommand(
         arguments=_diff_arguments,
-        call=lambda options: calls.diff(options.name, options.old, options.new),
-        show=lambda _, diff: diff_text(diff),
-        names=lambda _, diff: [change.path for change in diff.changes],
+        call=_diff,
+        show=_diff_text,
+        names=_diff_names,
         code=lambda diff: ExitCode.DONE if diff.is_empty else ExitCode.CHANGES,
     ),
     "logs": RemoteCommand(
