@@ -15,7 +15,7 @@ from wfmgmt.api.metrics import Metrics
 from wfmgmt.domain.names import RESERVED_VERSIONS, VERSION_FORM, WORKFLOW_NAME_FORM
 from wfmgmt.http.access_log import NAMES_KEY
 from wfmgmt.http.answers import RECEIPT
-from wfmgmt.registry.registry import LAST_RECEIPT
+from wfmgmt.registry.registry import LAST_RECEIPT, REQUEST_ID
 
 #: A request to the management API is a few parameters.
 MAX_BODY_BYTES = 64 * 1024
@@ -67,6 +67,7 @@ def make_app(metrics: Metrics) -> Flask:
     def _begin() -> None:
         g.began = time.perf_counter()
         g.request_id = request.environ[REQUEST_ID_KEY]
+        REQUEST_ID.set(g.request_id)
         LAST_RECEIPT.set(None)
         if request.environ["PATH_INFO"].startswith("//"):
             # werkzeug takes several leading slashes for one even when the map forbids it, so it did find a route.

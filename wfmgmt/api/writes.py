@@ -201,7 +201,10 @@ class Writes:
             raise
         if keep is not None:
             change = replace(
-                change, on_made=lambda writer, result: keep(writer, _receipted(write.render(result), writer.receipt))
+                change,
+                on_made=lambda writer, result: keep(
+                    writer, _receipted(write.render(result), writer.receipts.get(asked_by.request_id))
+                ),
             )
         files = None if write.received is None else write.received.files
         return Call(change=change, parameters=parameters, wanted=wanted, files=files)

@@ -22,7 +22,9 @@ from wfmgmt.registry.writing import Writer
 
 #: How long the emptying of the log waits for others, who wait meanwhile if they want to write.
 _TRUNCATE_WAIT_MS = 20
-#: The receipt of the event that was recorded last in this context, which is a request, for its answer.
+#: The id of the request that this context is.
+REQUEST_ID: ContextVar[str] = ContextVar("REQUEST_ID", default="")
+#: The receipt of its own event that was recorded last, for its answer; what it finishes for others has theirs.
 LAST_RECEIPT: ContextVar[Receipt | None] = ContextVar("LAST_RECEIPT", default=None)
 
 
@@ -105,8 +107,8 @@ class Registry:
                 writer = Writer(connection, timestamp(self._clock()))
                 yield writer
                 self._check(connection)  # What is acknowledged has to be in the file that a restart finds.
-        if writer.receipt is not None:
-            LAST_RECEIPT.set(writer.receipt)
+        if (own := writer.receipts.get(REQUEST_ID.get())) is not None:
+            LAST_RECEIPT.set(own)
         for event in writer.recorded:
             log_change(event)
 

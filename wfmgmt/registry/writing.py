@@ -43,12 +43,14 @@ class Writer(Reader):
     Attributes:
         recorded: The audit events that it has appended.
         receipt: That of the last of them; None before.
+        receipts: That of the last one of each request, by its id.
     """
 
     def __init__(self, connection: Connection, now: str) -> None:
         super().__init__(connection)
         self.recorded: list[AuditEvent] = []
         self.receipt: Receipt | None = None
+        self.receipts: dict[str, Receipt] = {}
         self._now = now
 
     def claim_name(self, new: NewWorkflow) -> None:
@@ -398,6 +400,7 @@ class Writer(Reader):
     def record(self, event: AuditEvent) -> None:
         """Append one audit event, and give its receipt to the operation that it is about."""
         self.receipt = audit.append(self._connection, self._now, event)
+        self.receipts[event.origin.request_id] = self.receipt
         if event.operation:
             self.operations.attest(event.operation, self.receipt)
         self.recorded.append(event)

@@ -5,10 +5,11 @@ from typing import Never
 
 import pytest
 
-from tests.support.management_api import ManagementApi
+from tests.support.management_api import ManagementApi, carrying_out
 from wfmgmt.control.messages import WorkflowReport
 from wfmgmt.domain.workflow import LoadRequest
 from wfmgmt.errors import InsufficientStorage
+from wfmgmt.http.answers import RECEIPT
 from wfmgmt.registry.registry import Registry
 
 REQUESTS = ("url=seq.war", "url=seq.war&workflow_name=seq", "url=other.war&workflow_name=seq")
@@ -35,7 +36,10 @@ def test_registration_that_could_not_be_undone_is_undone_by_the_next(
         api.send("POST /workflows?url=seq.war", 507)
         assert api.send(f"POST /workflows?{request_}", 507)["type"] == "InsufficientStorageException"
     monkeypatch.undo()
-    api.send(f"POST /workflows?{request_}")
+    accepted = api.answer(f"POST /workflows?{request_}&synchronous=false", 202)
+    assert RECEIPT not in accepted.headers  # Its own row is not there yet, only that of what it has undone.
+    with carrying_out(api):
+        api.send(f"GET {accepted.get_json()['operation']}?wait=30")
     assert [each["state"] for each in api.send("GET /operations")["operations"]] == ["succeeded", "failed"]
     assert api.events() == [("reconcile", "succeeded"), ("register", "succeeded")]
 
