@@ -80,7 +80,8 @@ class GuardedApplication:
         environ[USER_KEY] = self._forwarding.user(peer, header)
         environ["REMOTE_ADDR"] = self._forwarding.client(peer, header("X-Forwarded-For"))
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
-        refused = self._guard.refusal(method, path, header, client=environ.get("REMOTE_ADDR", ""))
+        sent = self._forwarding.as_browsers_send(peer, header)
+        refused = self._guard.refusal(method, path, sent, client=environ.get("REMOTE_ADDR", ""))
         is_preflight = refused is None and self._guard.guard.is_preflight(method, header)
         request_id = refused.request_id if refused else sane_request_id(header(REQUEST_ID))
         more = self._guard.guard.answer_headers(header, is_preflight=is_preflight)

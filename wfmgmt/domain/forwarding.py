@@ -73,7 +73,18 @@ class Forwarding:
         name = "" if sent is None else sent.encode("latin-1").decode("utf-8", "replace").strip()
         return name if _USER.fullmatch(name) else ""
 
+    def as_browsers_send(self, peer: str, header: Callable[[str], str | None]) -> Callable[[str], str | None]:
+        """Return what gives the headers of a request without a token that the proxy may have added.
+
+        It may do so for all whom it has let in, and so for what pages of others have their browsers send.
+        """
+        if not self._trusts(peer):
+            return header
+        return lambda name: None if name == "Authorization" else header(name)
+
     def _trusts(self, peer: str) -> bool:
+        if not self.is_on:
+            return False
         if not peer:
             return self.trusts_unix
         address = _address(peer)

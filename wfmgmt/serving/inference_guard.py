@@ -38,7 +38,8 @@ class InferenceGuard:
             if self._forwarding.is_on:
                 request[CLIENT] = self._forwarding.client(request.remote or "", header("X-Forwarded-For"))
             try:
-                self._guard.check(request.method, request.path, header)
+                sent = self._forwarding.as_browsers_send(request.remote or "", header)
+                self._guard.check(request.method, request.path, sent)
             except CrossOriginRefused as error:
                 refused = _own(request, own_error(error))
                 request_id = refused.headers[REQUEST_ID]

@@ -268,6 +268,18 @@ def test_proxy_says_where_a_request_comes_from_and_whom_it_let_in(tmp_path: Path
         api.send("GET /workflows", 401)
 
 
+def test_token_that_a_proxy_adds_is_no_leave_for_pages_of_others(tmp_path: Path) -> None:
+    """A client that shows its own token is none of these, unless it comes through the proxy, too."""
+    with management_api(
+        make_instance(tmp_path / "instance"), trusted_proxies="10.0.0.1", anonymous_role="admin"
+    ) as api:
+        shown = bearer(api.send("POST /tokens?name=a&role=admin", 201)["token"])
+        page = {**shown, "Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+        for peer, is_refused in (("10.0.0.1", True), ("10.0.0.2", False)):
+            sent = api.client.put("/archives/models/x", headers=page, environ_base={"REMOTE_ADDR": peer})
+            assert (sent.status_code == 403) is is_refused, sent.text
+
+
 def test_operation_without_a_name_is_seen_by_its_own_client(tmp_path: Path) -> None:
     """While the archive that names the workflow waits to be read; by no other narrowed one."""
     with management_api(make_instance(tmp_path / "instance")) as api:
