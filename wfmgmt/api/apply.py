@@ -16,7 +16,7 @@ from wfmgmt.api.operations import accepted_answer
 from wfmgmt.api.preconditions import later_wait_s
 from wfmgmt.api.write_rules import APPLY, SOURCE_FORM
 from wfmgmt.api.writes import Call, Writes
-from wfmgmt.domain.declared import MAX_BYTES, parse_declaration
+from wfmgmt.domain.declaration_files import MAX_BYTES, parse_declaration
 from wfmgmt.domain.operations import OperationError
 from wfmgmt.errors import BadRequest, NotApplied
 from wfmgmt.errors.uploads import DeclarationTooLarge

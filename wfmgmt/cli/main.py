@@ -52,7 +52,7 @@ COMMANDS = {
     "describe": Entry("describe a workflow, with its nodes and their workers", "workflows"),
     "unregister": Entry("unregister a workflow, or one version of it", "workflows", is_write=True),
     "versions": Entry("list the versions of a workflow", "workflows"),
-    "diff": Entry("compare two versions of a workflow, or what a file declares with what is there", "workflows"),
+    "diff": Entry("compare two versions of a workflow, or what a file declares with what is there", "declared"),
     "apply": Entry("bring workflows to what a file declares", "declared"),
     "drift": Entry("list what somebody has changed since it was applied", "declared"),
     "explain": Entry("say why a workflow is not ready or slow, and what to do", "explain"),

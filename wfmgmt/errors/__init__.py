@@ -24,6 +24,10 @@ WfmgmtError
 ├── VersionInUse                the current release names the version
 ├── VersionDoesNotLoad          a version that a release was to name does not come up
 ├── WorkflowBusy                the name is being registered or unregistered right now
+├── SourceBusy                  what a source declares is being applied right now
+├── NotManaged                  a workflow does not come from the source that is applied
+├── DeclaredOtherwise           a version is registered from another archive than the declared one
+├── NotApplied                  some workflows could not be brought to what is declared
 ├── NoRollout                   there is no rollout to pause, resume, promote or abort
 ├── PreconditionFailed          the workflow has changed since the client looked
 ├── IdempotencyKeyReused        another request had that idempotency key

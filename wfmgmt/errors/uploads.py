@@ -2,6 +2,7 @@
 
 WfmgmtError
 ├── UploadTooLarge              an archive is larger than the settings allow
+├── DeclarationTooLarge         a declaration is longer than any needs to be
 ├── UploadTooSlow               a body did not arrive in time
 ├── UploadBrokenOff             a body ended before its end
 ├── DigestMismatch              an archive does not have the digest that the client named

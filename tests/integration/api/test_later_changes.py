@@ -362,7 +362,7 @@ def test_cancelled_scaling_gives_the_former_counts_back(seq: ManagementApi) -> N
 def test_scaling_under_way_is_cancelled_before_it_can_succeed(seq: ManagementApi) -> None:
     """By the process that follows it."""
     path = seq.send(SCALE, 202)["operation"]
-    _releases, queue = seq.services.change_queues
+    _releases, queue, _applications = seq.services.change_queues
     operations = seq.services.operations
     with pytest.raises(OperationCancelled), operations.run_next(queue.kinds, queue.may_take) as taken:
         assert taken is not None

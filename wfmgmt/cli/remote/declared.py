@@ -1,4 +1,4 @@
-"""`wfmgmt apply` and `wfmgmt drift`."""
+"""`wfmgmt apply`, `drift` and `diff`."""
 
 import argparse
 import sys
@@ -6,15 +6,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from wfmgmt.cli.remote.arguments import FILES, completed
+from wfmgmt.cli.remote.arguments import FILES, NAMES, completed
 from wfmgmt.cli.remote.command import ExitCode, RemoteCommand
 from wfmgmt.cli.remote.operations import followed
-from wfmgmt.cli.remote.plans import change_text
+from wfmgmt.cli.remote.plans import change_text, diff_text
 from wfmgmt.cli.remote.text import table
-from wfmgmt.client import declared_calls
+from wfmgmt.client import calls, declared_calls
 from wfmgmt.client.call import Call
 from wfmgmt.client.declared import Applied, ApplyResults, Drifted
-from wfmgmt.domain.declared import DeclarationInvalid, DeclaredWorkflow, declaration_json, parse_declaration
+from wfmgmt.client.plans import Diff
+from wfmgmt.domain.declaration_files import DeclarationInvalid, parse_declaration
+from wfmgmt.domain.declared import DeclaredWorkflow, declaration_json
 from wfmgmt.logs import escaped
 
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -133,6 +135,34 @@ def _shown(value: object) -> str:
     return str(value)
 
 
+def _diff_arguments(parser: argparse.ArgumentParser) -> None:
+    versions = parser.add_argument(
+        "versions", nargs="*", metavar="NAME V1 V2", help="a workflow, and two versions of it that are compared"
+    )
+    completed(versions, NAMES)
+    file_argument(parser, required=False)
+
+
+def _diff(options: argparse.Namespace) -> Call[Any]:
+    """Return the question how two versions differ, or what a file declares from what is there."""
+    if options.file is not None and not options.versions:
+        return apply_call(options, dry_run=True)
+    if options.file is not None or len(options.versions) != len(("NAME", "V1", "V2")):
+        raise ValueError("expected NAME V1 V2, or -f FILE")
+    name, old, new = options.versions
+    return calls.diff(name, old, new)
+
+
+def _diff_text(_: argparse.Namespace, found: Diff | ApplyResults) -> str:
+    return results_text(found) if isinstance(found, ApplyResults) else diff_text(found)
+
+
+def _diff_names(_: argparse.Namespace, found: Diff | ApplyResults) -> list[str]:
+    if isinstance(found, ApplyResults):
+        return [each.workflow for each in found.results if each.action != "none"]
+    return [change.path for change in found.changes]
+
+
 COMMANDS: dict[str, RemoteCommand[Any]] = {
     "apply": followed(
         RemoteCommand(
@@ -150,5 +180,12 @@ COMMANDS: dict[str, RemoteCommand[Any]] = {
         show=_drift_text,
         names=lambda _, found: sorted({each.workflow for each in found}),
         code=lambda found: ExitCode.CHANGES if found else ExitCode.DONE,
+    ),
+    "diff": RemoteCommand(
+        arguments=_diff_arguments,
+        call=_diff,
+        show=_diff_text,
+        names=_diff_names,
+        code=lambda diff: ExitCode.DONE if diff.is_empty else ExitCode.CHANGES,
     ),
 }

@@ -1,4 +1,4 @@
-"""`wfmgmt register`, `list`, `describe`, `unregister`, `versions`, `diff` and `logs`."""
+"""`wfmgmt register`, `list`, `describe`, `unregister`, `versions` and `logs`."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,11 +7,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, get_args
 
-from wfmgmt.cli.remote.arguments import NAMES, completed, readable, version_argument, workflow_argument
+from wfmgmt.cli.remote.arguments import readable, version_argument, workflow_argument
 from wfmgmt.cli.remote.command import ExitCode, RemoteCommand, write_options
-from wfmgmt.cli.remote.declared import apply_call, file_argument, results_text
 from wfmgmt.cli.remote.operations import ended_code, ended_text, next_look
-from wfmgmt.cli.remote.plans import diff_text
 from wfmgmt.cli.remote.text import milliseconds, properties, shares, table
 from wfmgmt.client import calls
 from wfmgmt.client.answers import (
@@ -28,9 +26,7 @@ from wfmgmt.client.answers import (
     Workflow,
 )
 from wfmgmt.client.call import Answer, Call, reader
-from wfmgmt.client.declared import ApplyResults
 from wfmgmt.client.operations import Operation
-from wfmgmt.client.plans import Diff
 from wfmgmt.logs import escaped
 
 #: The columns of nodes.
@@ -242,34 +238,6 @@ def _version_row(workflow: Workflow) -> tuple[object, ...]:
     )
 
 
-def _diff_arguments(parser: argparse.ArgumentParser) -> None:
-    versions = parser.add_argument(
-        "versions", nargs="*", metavar="NAME V1 V2", help="a workflow, and two versions of it that are compared"
-    )
-    completed(versions, NAMES)
-    file_argument(parser, required=False)
-
-
-def _diff(options: argparse.Namespace) -> Call[Any]:
-    """Return the question how two versions differ, or what a file declares from what is there."""
-    if options.file is not None and not options.versions:
-        return apply_call(options, dry_run=True)
-    if options.file is not None or len(options.versions) != len(("NAME", "V1", "V2")):
-        raise ValueError("expected NAME V1 V2, or -f FILE")
-    name, old, new = options.versions
-    return calls.diff(name, old, new)
-
-
-def _diff_text(_: argparse.Namespace, found: Diff | ApplyResults) -> str:
-    return results_text(found) if isinstance(found, ApplyResults) else diff_text(found)
-
-
-def _diff_names(_: argparse.Namespace, found: Diff | ApplyResults) -> list[str]:
-    if isinstance(found, ApplyResults):
-        return [each.workflow for each in found.results if each.action != "none"]
-    return [change.path for change in found.changes]
-
-
 def _logs_arguments(parser: argparse.ArgumentParser) -> None:
     version_argument(parser)
     parser.add_argument("--node", metavar="N", help="lines about this node only")
@@ -327,13 +295,6 @@ COMMANDS: dict[str, RemoteCommand[Any]] = {
         call=lambda options: calls.versions(options.name),
         show=_versions_text,
         names=lambda _, versions: [f"{each.workflow_name}/{each.version}" for each in versions],
-    ),
-    "diff": RemoteCommand(
-        arguments=_diff_arguments,
-        call=_diff,
-        show=_diff_text,
-        names=_diff_names,
-        code=lambda diff: ExitCode.DONE if diff.is_empty else ExitCode.CHANGES,
     ),
     "logs": RemoteCommand(
         arguments=_logs_arguments,

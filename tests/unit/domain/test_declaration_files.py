@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from wfmgmt.domain.declared import DeclarationInvalid, DeclaredVersion, DeclaredWorkflow, parse_declaration
+from wfmgmt.domain.declaration_files import DeclarationInvalid, parse_declaration
+from wfmgmt.domain.declared import DeclaredVersion, DeclaredWorkflow
 
 WHOLE = """\
 wfmgmt: 1
