@@ -6,7 +6,21 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import access, archives, audit, changes, graphs, idle, load, operations, planes, single, uploads, volume
+from benchmarks import (
+    access,
+    archives,
+    audit,
+    changes,
+    declared,
+    graphs,
+    idle,
+    load,
+    operations,
+    planes,
+    single,
+    uploads,
+    volume,
+)
 from benchmarks.figures import Figure, machine, table
 from benchmarks.wrk import WrkMissing
 
@@ -32,6 +46,7 @@ PARTS: dict[str, Callable[[Path], list[Figure]]] = {
     "refusals": access.refusing,
     "refusal-times": access.comparing,
     "audit": audit.reading,
+    "declared": declared.applying,
 }
 
 
