@@ -306,7 +306,7 @@ def management_api(folder: Path, *, like: FakeRuntime | None = None, **more: Any
     runtime = FakeRuntime(folder)
     if like is not None:
         runtime.resume(like)
-    settings = Settings.load({}, instance=folder, max_audited_failures=1000, web_workers=1, **more)
+    settings = Settings.load({}, instance=folder, **{"max_audited_failures": 1000, "web_workers": 1, **more})
     ended: list[tuple[OperationKind, OperationState]] = []
     services = Services(
         settings, runtime=runtime, on_operation_ended=lambda kind, state, _: ended.append((kind, state))

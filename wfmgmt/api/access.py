@@ -154,7 +154,7 @@ def guard_routes(
             _check_rights(caller(), route, needed)
         except Forbidden as refusal:
             if route in actions:
-                failures.record(_event(actions[route], name or "", refusal), refusal)
+                failures.record(_event(actions[route], request.view_args or {}, refusal), refusal)
             raise
         if any(has_token(str(value)) for value in (request.view_args or {}).values()):
             raise BadRequest("The path has a token in it, which belongs in the header Authorization alone; revoke it.")
@@ -178,13 +178,18 @@ def _caller(access: Access, session: Callable[[], Caller | None]) -> Caller:
     return replace(found, user=request.environ[USER_KEY])
 
 
-def _event(action: AuditAction, workflow: str, error: Forbidden) -> AuditEvent:
+def _event(action: AuditAction, names: Mapping[str, str], error: Forbidden) -> AuditEvent:
+    """Return the event of a refused change, with what its path names."""
+    workflow = names.get("name", "")
     return AuditEvent(
         origin=origin(),
         action=action,
         workflow=workflow if is_workflow_name(workflow) else "",
         outcome=AuditOutcome.FAILED,
-        detail={"error": {"type": type(error).__name__, "message": str(error)}},
+        detail={
+            **{name: value for name, value in names.items() if name != "name"},
+            "error": {"type": type(error).__name__, "message": str(error)},
+        },
     )
 
 

@@ -1,6 +1,7 @@
 """What `wfmgmt audit verify` holds the audit trail against: receipts, and the checkpoints in an anchor."""
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +36,14 @@ class Evidence:
         return "".join(f", and {len(found)} {kind}" for kind, found in kinds if found)
 
 
+def _one_line_each(lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines as they are, but an answer of /audit/head, which is indented, as one."""
+    left = iter(lines)
+    first = next(left, "")
+    yield "".join([first.strip(), *(line.strip() for line in left), "\n"]) if first.strip() == "{" else first
+    yield from left
+
+
 def read_evidence(file: Path, *, origin: str | None, check: SignatureCheck | None = None) -> Evidence:
     """Return what a file has: receipts, JSON with id and hash, or checkpoints, one a line.
 
@@ -49,7 +58,7 @@ def read_evidence(file: Path, *, origin: str | None, check: SignatureCheck | Non
     """
     found = Evidence()
     with file.open(encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(_one_line_each(lines), start=1):
             try:
                 each = _parsed(line.strip())
             except (ValueError, KeyError, RecursionError) as error:

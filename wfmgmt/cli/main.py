@@ -3,6 +3,7 @@
 import argparse
 import gc
 import importlib
+import os
 import sys
 from collections.abc import Container, Sequence
 from types import ModuleType
@@ -129,6 +130,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except WfmgmtError as error:
         write_error(f"wfmgmt: {error}")
         return 1
+    except BrokenPipeError:  # Who reads has enough; Python would write the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         write_error(f"wfmgmt: {error}")
         return ResourcesExhausted.exit_code if error.errno in ResourcesExhausted.ERRNOS else 1

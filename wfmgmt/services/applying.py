@@ -262,7 +262,13 @@ class Applying:
         )
         if failed:
             error = NotApplied(failed, len(results), as_json)
-            self._failures.record(event, error)
+            reason = {"type": type(error).__name__, "message": str(error)}
+            event = replace(event, detail={**event.detail, "error": reason})
+            if done.keys() - failed.keys():  # What was changed has a row, however many have failed lately.
+                with self._registry.write() as writer:
+                    writer.record(event)
+            else:
+                self._failures.record(event, error)
             raise error
         with self._registry.write() as writer:
             if done:

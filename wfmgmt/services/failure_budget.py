@@ -10,7 +10,7 @@ from wfmgmt.domain.access import ANONYMOUS
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 
 WINDOW_S = 60
-#: Addresses that are counted by themselves in one window, and named in its summary.
+#: Addresses, and actors, that are counted by themselves in one window, and named in its summary.
 MAX_ADDRESSES, MAX_NAMED = 1000, 10
 
 
@@ -101,14 +101,16 @@ class _Counted:
     def __init__(self) -> None:
         self._count = 0
         self._addresses: Counter[str] = Counter()
+        self._actors: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
 
     def add(self, event: AuditEvent) -> None:
         """Count one."""
         self._count += 1
         self._errors[str(event.detail["error"]["type"])] += 1
-        if event.origin.address in self._addresses or len(self._addresses) < MAX_ADDRESSES:
-            self._addresses[event.origin.address] += 1
+        for found, counted in ((event.origin.address, self._addresses), (event.origin.actor, self._actors)):
+            if found in counted or len(counted) < MAX_ADDRESSES:
+                counted[found] += 1
 
     def summary(self, action: AuditAction, since: Mapping[str, str]) -> AuditEvent:
         """Return the event about them."""
@@ -119,11 +121,13 @@ class _Counted:
             "count": self._count,
             **since,
             "addresses": dict(self._addresses.most_common(MAX_NAMED)),
+            "actors": dict(self._actors.most_common(MAX_NAMED)),
             "errors": dict(self._errors.most_common(MAX_NAMED)),
         }
         address = next(iter(self._addresses)) if len(self._addresses) == 1 else ""
+        actor = next(iter(self._actors)) if len(self._actors) == 1 else ANONYMOUS
         return AuditEvent(
-            origin=Origin(actor=ANONYMOUS, address=address),
+            origin=Origin(actor=actor, address=address),
             action=action,
             workflow="",
             outcome=AuditOutcome.FAILED,

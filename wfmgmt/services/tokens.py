@@ -7,7 +7,8 @@ from datetime import datetime
 from wfmgmt.domain.access import Role, Scope
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome
 from wfmgmt.domain.plans import Plan, PlanAction
-from wfmgmt.domain.tokens import Token, new_token, token_prefix, token_sha256
+from wfmgmt.domain.tokens import Token, has_token, new_token, token_prefix, token_sha256
+from wfmgmt.errors import BadRequest
 from wfmgmt.errors.access import TokenExists, TokenNotFound
 from wfmgmt.registry.reading import Reader
 from wfmgmt.registry.registry import Registry, timestamp
@@ -58,7 +59,9 @@ class Tokens:
 
         Raises:
             TokenExists: Another one has the name, or had it.
+            BadRequest: There is a token in the name or the note.
         """
+        _check(wanted)
         secret = new_token()
         token = Token(
             id=0,
@@ -96,7 +99,9 @@ class Tokens:
 
         Raises:
             TokenExists: Another token has the name, or had it.
+            BadRequest: There is a token in the name or the note.
         """
+        _check(wanted)
         with self._registry.read() as reader:
             if reader.tokens.named(wanted.name) is not None:
                 raise TokenExists(wanted.name)
@@ -158,3 +163,9 @@ def _event(action: AuditAction, detail: Mapping[str, str | None], change: Change
         outcome=AuditOutcome.SUCCEEDED,
         detail={**{name: value for name, value in detail.items() if value}, **change.stated_reason},
     )
+
+
+def _check(wanted: TokenRequest) -> None:
+    """Refuse to keep a token where it would be shown."""
+    if has_token(wanted.name) or has_token(wanted.note):
+        raise BadRequest("The name or the note has a token in it, which would be kept and shown; revoke that one.")

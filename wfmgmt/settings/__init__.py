@@ -181,6 +181,13 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _believe_somebody(self) -> Self:
+        """A header that nobody is believed would not be missed."""
+        if self.actor_header and not self.trusted_proxies:
+            raise ValueError("actor_header: expected trusted_proxies, too, which says from whom it is taken")
+        return self
+
+    @model_validator(mode="after")
     def _name_servers(self) -> Self:
         """A server has two addresses, and keys of its own unless all share them."""
         management, inference = len(self.torchserve_management_urls), len(self.torchserve_inference_urls)

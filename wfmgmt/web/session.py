@@ -16,8 +16,12 @@ def session_of(request: Request) -> str:
 
 
 def form_owner(request: Request) -> str:
-    """Return for whom forms are made: for a session, or for the client where there is none."""
-    return session_of(request) or caller().actor
+    """Return for whom forms are made: for the session that lets the client in, or for the client where none does.
+
+    A cookie by itself may hold anything, so it stands for nobody.
+    """
+    is_in_session = "Authorization" not in request.headers and caller().is_known
+    return f"session\n{session_of(request)}" if is_in_session else f"actor\n{caller().actor}"
 
 
 def may_be_a_browser(request: Request) -> bool:

@@ -1,12 +1,13 @@
 """Declared state over the API: what applying a file does, and what it leaves alone."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.factories import make_war
-from tests.support.management_api import ManagementApi, carrying_out
+from tests.support.management_api import ManagementApi, carrying_out, make_instance, management_api
 from wfmgmt.domain.audit import Origin
 from wfmgmt.domain.releases import ReleaseKind
 from wfmgmt.domain.rollouts import with_all_to
@@ -100,6 +101,17 @@ def test_one_that_fails_stops_no_other(api: ManagementApi) -> None:
     assert drifted(api) == [("workflow", "seq", None)]
     make_war(api.services.settings.workflow_store, file_name="nosuch.war")
     assert applied(api, declared) == {"seq": "create", "fun": "none"}
+
+
+def test_failures_beyond_the_bound_have_the_same_answer(tmp_path: Path) -> None:
+    """What was changed has its row all the same; the summary of the others names their client."""
+    with management_api(make_instance(tmp_path / "i"), max_audited_failures=1) as api, carrying_out(api):
+        wrong = declaration(seq={"versions": {"1.0": {"url": "nosuch.war"}}})
+        for _ in range(3):
+            assert "not found" in applied(api, wrong, expected=409)["seq"]
+        before = len(api.events())
+        assert applied(api, declaration(fun=FUN, **wrong["workflows"]), expected=409)["fun"] == "create"
+        assert api.events()[before:] == [("register", "succeeded"), ("apply", "failed")]
 
 
 def test_version_never_changes(api: ManagementApi) -> None:

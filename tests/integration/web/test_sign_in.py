@@ -114,6 +114,22 @@ def test_token_that_a_proxy_adds_does_not_replace_the_form(browser: Browser, sec
     assert browser.client.post("/ui/change/seq/set-default", data=fields, headers=token).status_code == 200
 
 
+def test_cookie_that_is_no_session_makes_no_form_of_others(browser: Browser, secrets: dict[str, str]) -> None:
+    """Whatever it holds, such as the name of who is to send the form."""
+    actor = browser.client.get("/whoami", headers=bearer(secrets["admin"])).get_json()["actor"]
+    for planted in (actor, f"actor\\n{actor}"):
+        browser.client.set_cookie("wfmgmt-80", planted, path="/ui/")
+        shown = browser.client.get("/ui/change/seq", headers={**HTML, **bearer(secrets["operate"])})
+        browser.client.delete_cookie("wfmgmt-80", path="/ui/")
+        form = {"version": "2.0", "form_token": Page(shown.text).forms["/ui/change/seq/set-default"]["form_token"]}
+        sent = browser.client.post(
+            "/ui/change/seq/set-default",
+            data=form,
+            headers={**HTML, **bearer(secrets["admin"]), "Origin": "http://localhost"},
+        )
+        assert sent.status_code == 403, sent.text
+
+
 def test_page_of_another_origin_sends_nothing(browser: Browser, secrets: dict[str, str]) -> None:
     """Not even a sign-in, as which somebody would go on without noticing."""
     for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}):

@@ -80,6 +80,7 @@ def test_summary_has_the_counts() -> None:
         "since": "2026-01-31T12:00:00+00:00",
         "until": "2026-01-31T12:01:01+00:00",
         "addresses": {"a": 2, "b": 1},
+        "actors": {"anonymous": 3},
         "errors": {"X": 2, "Y": 1},
     }
 
