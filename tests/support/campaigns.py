@@ -96,7 +96,7 @@ class ClientThreads:
         """Let every client finish the request that it waits for."""
         self.is_over.set()
         for thread in self._threads:
-            thread.join(60)
+            thread.join(150)  # Longer than two requests may take, one after the other.
             assert not thread.is_alive()
 
 

@@ -7,7 +7,7 @@ import signal
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -33,12 +33,17 @@ from wfmgmt.services.operation_records import MAX_ATTEMPTS
 from wfmgmt.services.registration_queue import HOLDER_PREFIX
 
 CLIENTS, EACH = 2, 3
+#: Beside other load a killed service needs longer for everything; what is lost never comes.
+PATIENCE_S = 120
 #: Versions that are always there.
 STAYING = ("1.0", "2.0")
 #: What a change may be answered that is no operation: it holds already or is made at once, or another one is under way.
 CHANGED_AT_ONCE = (200, 409, 503)
 #: How a registration says in the end that a worker of it was killed, or the forkserver.
 LOST_WORKERS = ("worker was killed by SIGKILL while loading", "worker was lost with the forkserver while loading")
+#: Parts of a form, by what they are, with the name of the file.
+Form = list[tuple[str, tuple[str, bytes]]]
+BROKEN = "raise ValueError('broken on purpose')\n"
 ONE_NODE = "models: {{{name}: {{url: '{url}'}}}}\ndag: {{pre_processing: [{name}], {name}: [post_processing]}}\n"
 
 
@@ -58,17 +63,29 @@ class Kind:
 
     Attributes:
         action: What the audit trail calls it.
-        url: What is registered, if anything is.
+        url: What is registered, if that is somewhere already.
+        files: What is registered, if it comes along: the archive, then those of models.
         code: Of the error that it ends with; None when it succeeds.
         is_further: Whether it is of a further version.
-        has_secret: Whether its address is in the memory of one process alone.
+        is_held: Whether one process alone can carry it out, which has the secret of its address, or what came along.
     """
 
     action: str = "register"
     url: str = ""
+    files: Sequence[Path] = ()
     code: int | None = None
     is_further: bool = False
-    has_secret: bool = False
+    is_held: bool = False
+
+    @property
+    def is_registration(self) -> bool:
+        """Whether something is registered."""
+        return bool(self.url or self.files)
+
+    def form(self) -> Form | None:
+        """Return the parts of the body; None when nothing comes along."""
+        parts = [("model" if number else "archive", file) for number, file in enumerate(self.files)]
+        return [(part, (file.name, file.read_bytes())) for part, file in parts] or None
 
 
 @dataclass(kw_only=True)
@@ -134,10 +151,10 @@ class OperationCampaign:
         for _ in range(EACH):
             sent = self._make(chance.choice(self.kinds))
             method, path, parameters = self._request(sent, chance)
-            answer = self._send(method, path, sent.request_id, parameters)
+            answer = self._send(method, path, sent.request_id, parameters, sent.kind.form())
             if answer is not None and answer.status_code == 202:
                 sent.path = answer.json()["operation"]
-            elif answer is not None and (sent.kind.url or answer.status_code not in CHANGED_AT_ONCE):
+            elif answer is not None and (sent.kind.is_registration or answer.status_code not in CHANGED_AT_ONCE):
                 self.surprises.append(f"{method} {path} {parameters}: {answer.text}")
             if sent.path is not None and chance.random() < 0.3:
                 self._clients.is_over.wait(chance.uniform(0.0, 0.5))
@@ -151,7 +168,7 @@ class OperationCampaign:
     def _make(self, kind: Kind) -> Sent:
         unique = uuid.uuid4().hex
         name, version = f"w{unique[:8]}", "1.0"
-        if kind.is_further or not kind.url:
+        if kind.is_further or not kind.is_registration:
             name, version = BASE, unique[:8] if kind.is_further else ""
         sent = Sent(kind=kind, name=name, version=version, request_id=unique, kills_before=len(self.killed))
         self.sent.append(sent)
@@ -164,16 +181,20 @@ class OperationCampaign:
         parameters = {"synchronous": "false"}
         if sent.kind.action == "set-default":
             return "PUT", f"/workflows/{BASE}/{chance.choice(STAYING)}/set-default", parameters
-        parameters |= {"url": sent.kind.url, "workflow_name": sent.name, "version": sent.version}
+        parameters |= {"workflow_name": sent.name, "version": sent.version}
+        if sent.kind.url:
+            parameters["url"] = sent.kind.url
         if sent.kind.is_further and chance.random() < 0.5:
             parameters["set_default"] = "true"
         return "POST", "/workflows", parameters
 
-    def _send(self, method: str, path: str, request_id: str, parameters: dict[str, str]) -> requests.Response | None:
+    def _send(
+        self, method: str, path: str, request_id: str, parameters: dict[str, str], form: Form | None = None
+    ) -> requests.Response | None:
         """Send a request; None when the connection broke, so that nothing is known of what came of it."""
         url, headers = f"{self.service.management}{path}", {"x-request-id": request_id}
         try:
-            return requests.request(method, url, params=parameters, headers=headers, timeout=60)
+            return requests.request(method, url, params=parameters, files=form, headers=headers, timeout=60)
         except requests.ConnectionError as error:
             if isinstance(getattr(error.args[0], "reason", None), NewConnectionError):
                 self._clients.is_over.wait(0.02)  # Nothing listens now.
@@ -192,7 +213,9 @@ class OperationCampaign:
         self._counts.update(f"{each.kind.action} {each.state or 'not accepted'}" for each in self.sent)
         self._check_rows()
         for name, version in self._ready():
-            wait_until(partial(self._predicts, name, version), timeout_s=30, what=f"the answer of {name}/{version}")
+            wait_until(
+                partial(self._predicts, name, version), timeout_s=PATIENCE_S, what=f"the answer of {name}/{version}"
+            )
         self._check_left(is_fresh=is_fresh)
 
     def _check_end(self, sent: Sent) -> None:
@@ -200,7 +223,7 @@ class OperationCampaign:
         path = sent.path or self._found(sent)
         if path is None:
             return
-        operation = wait_until(partial(self._done, path), timeout_s=90, what=f"the end of {sent}")
+        operation = wait_until(partial(self._done, path), timeout_s=PATIENCE_S, what=f"the end of {sent}")
         sent.state, error = operation["state"], operation["error"]
         assert (sent.state == "failed") == (error is not None), operation
         assert sent.state == "succeeded" or operation["result"] is None, operation
@@ -219,7 +242,7 @@ class OperationCampaign:
             return True
         if sent.kind.action == "scale":  # It only waits, and not for ever; the workers come all the same.
             return bool(error["code"] == 503)
-        attempts = 1 if sent.kind.has_secret else MAX_ATTEMPTS
+        attempts = 1 if sent.kind.is_held else MAX_ATTEMPTS
         return error["code"] == 503 and len(killed) - killed.count(Part.WORKER) >= attempts
 
     def _found(self, sent: Sent) -> str | None:
@@ -243,7 +266,7 @@ class OperationCampaign:
         undone = {name for (name,) in rows(self.service, "SELECT workflow FROM audit_event WHERE action = 'reconcile'")}
         for each in self.sent:
             found = [outcome for (outcome,) in rows(self.service, statement, each.request_id, each.kind.action)]
-            if not each.kind.url and not each.state:  # It was no operation: made, or refused, at once.
+            if not each.kind.is_registration and not each.state:  # It was no operation: made, or refused, at once.
                 assert len(found) <= 1, (each, found)
                 continue
             is_at_once = each.kind.action == "scale"
@@ -264,26 +287,40 @@ class OperationCampaign:
     def _check_rows(self) -> None:
         """Compare what is registered with what succeeded; nothing is unfinished."""
         service = self.service
-        wait_until(lambda: not rows(service, "SELECT 1 FROM workflow_version WHERE status <> 'ready'"), what="recovery")
+        wait_until(
+            lambda: not rows(service, "SELECT 1 FROM workflow_version WHERE status <> 'ready'"),
+            timeout_s=PATIENCE_S,
+            what="recovery",
+        )
         unfinished = "SELECT * FROM operation WHERE ended_at IS NULL OR lease IS NOT NULL OR key IS NOT NULL"
         assert query(service, unfinished) == []
-        succeeded = {f"{each.name}/{each.version}" for each in self.sent if each.kind.url and each.state == "succeeded"}
+        succeeded = {
+            f"{each.name}/{each.version}"
+            for each in self.sent
+            if each.kind.is_registration and each.state == "succeeded"
+        }
         assert {f"{name}/{version}" for name, version in self._ready()} == succeeded | self._staying
 
     def _predicts(self, name: str, version: str) -> bool:
         try:
             answer = requests.post(f"{self.service.inference}/wfpredict/{name}/{version}", data=b"x", timeout=20)
-        except requests.ConnectionError:  # The runtime may be the killed one.
+        except (requests.ConnectionError, requests.Timeout):  # The runtime may be the killed one, or only start.
             return False
         return answer.status_code == 200
 
     def _check_left(self, *, is_fresh: bool) -> None:
         service = self.service
-        wait_until(self._has_workers, timeout_s=30, what=lambda: f"{self._wanted()} workers")
+        wait_until(self._has_workers, timeout_s=PATIENCE_S, what=lambda: f"{self._wanted()} workers")
         working = service.run_folder / "working"
-        wait_until(lambda: len(list(working.iterdir())) == self._wanted(), what="as many working folders")
+        wait_until(
+            lambda: len(list(working.iterdir())) == self._wanted(), timeout_s=PATIENCE_S, what="as many working folders"
+        )
         if is_fresh:
-            wait_until(lambda: not self._strays(), what=lambda: f"the end of the stray files {self._strays()}")
+            wait_until(
+                lambda: not self._strays(),
+                timeout_s=PATIENCE_S,
+                what=lambda: f"the end of the stray files {self._strays()}",
+            )
 
     def _has_workers(self) -> bool:
         # The forkserver, which the first load starts, is one of them.
@@ -373,11 +410,15 @@ def operation_campaign(folder: Path, seed: int = 1) -> Iterator[OperationCampaig
     late = "import time\n\ntime.sleep(0.3)  # As models that import their libraries.\n\n\n" + MODEL_HANDLER
     make_mar(service.model_store)
     make_mar(service.model_store, name="late", source=late)
-    make_mar(service.model_store, name="broken", source="raise ValueError('broken on purpose')\n")
+    make_mar(service.model_store, name="broken", source=BROKEN)
     make_war(service.workflow_store)
     for name in ("late", "broken"):
         make_war(service.workflow_store, name=name, spec=ONE_NODE.format(name=name, url=f"{name}.mar"))
     make_war(service.workflow_store, name="cyclic", spec="dag:\n  a: [b]\n  b: [c]\n  c: [b]\n")
+    for name in ("along", "failing"):
+        (folder / name).mkdir()
+    along = [make_war(folder / "along"), make_mar(folder / "along")]
+    failing = [make_war(folder / "failing"), make_mar(folder / "failing", source=BROKEN)]
     archives = {version: make_version(service, version) for version in STAYING}
     with served_archives(folder, pause_s=0.02) as (remote, address):
         make_mar(remote, name="far", extra_files={"weights": random.Random(seed).randbytes(200_000)})
@@ -386,11 +427,15 @@ def operation_campaign(folder: Path, seed: int = 1) -> Iterator[OperationCampaig
             Kind(url="seq.war"),
             Kind(url="late.war"),
             Kind(url=f"{address}/far.war"),
-            Kind(url=f"{address}/far.war?token=secret", has_secret=True),
+            Kind(url=f"{address}/far.war?token=secret", is_held=True),
             Kind(url="seq.war", is_further=True),
             Kind(url=f"{address}/far.war", is_further=True),
             Kind(url="broken.war", code=500),
             Kind(url="cyclic.war", code=400),
+            Kind(files=along, is_held=True),
+            Kind(files=along, is_held=True, is_further=True),
+            Kind(files=failing, is_held=True, code=500),
+            Kind(files=along[:1], is_held=True),
             Kind(url=f"{address}/gone.war", code=400),
             *[Kind(action="scale"), Kind(action="set-default")] * 2,
         ]
