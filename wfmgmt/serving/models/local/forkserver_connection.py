@@ -75,7 +75,7 @@ class ForkserverConnection:
         self._start_error: str | None = None
         self._has_started = False
         self._started = asyncio.Event()
-        self._pong = asyncio.Event()
+        self._life = asyncio.Event()
         self._suspects = Suspects()
         self._watching = asyncio.create_task(self._watch())
         self._running = asyncio.create_task(self._run())
@@ -253,10 +253,10 @@ class ForkserverConnection:
         """Kill a forkserver that gives no sign of life: without it no worker can start, and no end of one is seen."""
         await self._started.wait()
         while not self.is_lost:
-            self._pong.clear()
+            self._life.clear()
             self._send({"op": "ping"})
             for _ in range(_PING_STEPS):
-                if await _is_set_within(self._pong, _PING_S):
+                if await _is_set_within(self._life, _PING_S):
                     break
             else:
                 self._kill_process()
@@ -265,8 +265,9 @@ class ForkserverConnection:
             await asyncio.wait({self._running}, timeout=_PING_S)
 
     def _handle(self, message: Mapping[str, Any]) -> None:
+        # Whatever it says: with many forks before the ping it is busy, and not stuck.
+        self._life.set()
         if message["op"] == "pong":
-            self._pong.set()
             return
         if message["op"] == "exited":
             self._suspects.remove(message["pid"])
