@@ -30,7 +30,7 @@ def received_form(request: Request, uploads: Uploads) -> Iterator[Received | Non
     Either may come with its signature, as a part of the same name. All others are parameters.
 
     Raises:
-        BadRequest: It is no form, or has a file that is none of these.
+        BadRequest: It is no form, has a file that is none of these, or a value twice.
         WfmgmtError: As `Uploads.receive` says.
     """
     if request.mimetype != MULTIPART:
@@ -41,13 +41,15 @@ def received_form(request: Request, uploads: Uploads) -> Iterator[Received | Non
         lease = held.enter_context(uploads.lease())
         files: list[Upload] = []
         fields: dict[str, str] = {}
+        repeated = ""
         left_bytes = MAX_BODY_BYTES
         for part in form_parts(request, pieces_of(request), max_parts=MAX_PARTS):
             if part.file_name is None:
                 text = text_of(part, left_bytes)
                 left_bytes -= len(text.encode())
                 check_known([part.name], REGISTER.schemas)
-                fields.setdefault(part.name, text)
+                repeated = part.name if part.name in fields else repeated
+                fields[part.name] = text
             else:
                 kind = _kind(part.name, part.file_name)
                 _check_new(part.file_name, kind, files)
@@ -55,6 +57,8 @@ def received_form(request: Request, uploads: Uploads) -> Iterator[Received | Non
                     kind.value, part.file_name, part.content, declared_bytes=None, sha256="", lease=lease
                 )
                 files.append(held.enter_context(receiving))
+        if repeated:
+            raise BadRequest(f"Parameter {repeated}: the form has it twice, expected one value.")
         url = _url(files)
         if url and (fields.get("url") or request.args.get("url")):
             raise BadRequest("Parameter url: the archive comes with the request, so it is not needed.")

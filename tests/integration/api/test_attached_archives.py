@@ -144,6 +144,7 @@ def test_failed_load_leaves_nothing(api: ManagementApi, archives: dict[str, byte
         (HEAD % (b"urk", b"") + b"x\r\n--b--\r\n", "did you mean url"),
         (HEAD % (b"url", b"") + b"x\r\n" + (HEAD % (b"reason", b"") + b"x\r\n") * 400, "more than 300 parts"),
         (b"--b\r\n" + b"X: " + b"y" * 2_000_000, "a part whose head is too large"),
+        ((HEAD % (b"url", b"") + b"x\r\n") * 2 + b"--b--\r\n", "Parameter url: the form has it twice"),
         (HEAD % (b"other", b'; filename="x"') + b"x\r\n--b--\r\n", "Part 'other' with the file 'x'"),
     ],
     ids=[
@@ -158,6 +159,7 @@ def test_failed_load_leaves_nothing(api: ManagementApi, archives: dict[str, byte
         "unknown parameter",
         "many parts",
         "long head",
+        "value twice",
         "unknown file",
     ],
 )
