@@ -92,7 +92,7 @@ class Services:
         self.kept = KeptArchives(settings.archives_folder, keeps_bytes=settings.keep_archives == "all")
         signers = None if settings.signers is None else Signers(settings.signers)
         threads = thread_policy(settings, available_cores())
-        looking = runtime or RuntimeClient(settings.control_socket, call_timeout_s=TIMEOUT_S)
+        looking = runtime or RuntimeClient(settings.control_socket, call_timeout_s=TIMEOUT_S, silence_s=2 * TIMEOUT_S)
         figures = FiguresCache(looking)
         self.inspection = Inspection(
             registry=self.registry,

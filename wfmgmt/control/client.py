@@ -34,6 +34,7 @@ SLACK_S = 30.0
 MAX_CHECK_S = 600.0
 #: The pause before the next attempt to reach a runtime that is waited for.
 RETRY_INTERVAL_S = 0.1
+_SILENT = "The runtime does not answer."
 _Result = TypeVar("_Result")
 
 
@@ -49,6 +50,7 @@ class RuntimeClient:
         drain_timeout_s: How long the runtime may take to answer requests before it unloads a workflow.
         max_install_s: How long it may take to install libraries before it loads one.
         call_timeout_s: How long the runtime may be silent.
+        silence_s: For how long after that it is not called, so that not every thread waits for one that hangs.
     """
 
     def __init__(
@@ -58,11 +60,14 @@ class RuntimeClient:
         drain_timeout_s: float = 0.0,
         max_install_s: float = 0.0,
         call_timeout_s: float = CALL_TIMEOUT_S,
+        silence_s: float = 0.0,
     ) -> None:
         self._control_socket = control_socket
         self._drain_timeout_s = drain_timeout_s
         self._max_install_s = max_install_s
         self._call_timeout_s = call_timeout_s
+        self._silence_s = silence_s
+        self._silent_until = -float("inf")
         self._own = OwnConnection(control_socket, call_timeout_s)
 
     def load(self, target: LoadRequest, *, cancelled: Callable[[], bool]) -> WorkflowReport:
@@ -264,6 +269,8 @@ class RuntimeClient:
         return content
 
     def _send(self, method: str, path: str, payload: bytes | None, wait: Wait | None) -> tuple[int, bytes]:
+        if time.monotonic() < self._silent_until:
+            raise RuntimeUnreachable(_SILENT)
         connection = self._own.http
         is_new = connection.sock is None
         try:
@@ -276,7 +283,8 @@ class RuntimeClient:
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise RuntimeDown("The runtime is down; it is being started.") from error
         except TimeoutError as error:
-            raise RuntimeUnreachable("The runtime does not answer.") from error
+            self._silent_until = time.monotonic() + self._silence_s
+            raise RuntimeUnreachable(_SILENT) from error
         except (ConnectionError, http.client.IncompleteRead) as error:
             raise RuntimeUnreachable("The runtime broke off its answer.") from error
         except (OSError, http.client.HTTPException) as error:

@@ -75,6 +75,12 @@ class StatusCache:
             return f"There has been no news from the runtime for {age_s:.0f} s."
         return self._problem
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether the runtime did not answer when it was asked last, so that nothing is known of it."""
+        self._ensure_started()
+        return not self._epoch
+
     def missing(self) -> list[WorkflowReport]:
         """Return the reports of workflows that are not ready."""
         self._ensure_started()

@@ -2,7 +2,6 @@
 
 import shutil
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wfmgmt.control.client import RuntimeClient
-from wfmgmt.control.figures_cache import ASKING_WAIT_S, MAX_ASKING, TIMEOUT_S, FiguresCache
+from wfmgmt.control.figures_cache import ASKING_WAIT_S, MAX_ASKING, FiguresCache
 from wfmgmt.control.messages import LogLine, NodeFigures, NodeReport
 from wfmgmt.control.status_cache import StatusCache
 from wfmgmt.domain.explaining.facts import ExplainedState, Facts, FoundDrift, LastLine, NodeFacts, Problem
@@ -22,7 +21,7 @@ from wfmgmt.domain.operations import Operation, OperationState
 from wfmgmt.domain.plans import version_diff
 from wfmgmt.domain.releases import WorkflowTarget
 from wfmgmt.domain.workflow import SETTINGS, Node
-from wfmgmt.errors import RuntimeDown, RuntimeUnavailable, VersionNotFound, WorkflowNotFound
+from wfmgmt.errors import RuntimeUnavailable, VersionNotFound, WorkflowNotFound
 from wfmgmt.registry.reading import Reader
 from wfmgmt.registry.records import LastChange, WorkflowDetail
 from wfmgmt.registry.registry import Registry, utc_now
@@ -70,7 +69,7 @@ _ASKED_BY_OTHERS = "The runtime is asked by others at this moment."
 class Explaining:
     """Collects facts about workflows and explains them. Thread-safe.
 
-    A runtime that hangs holds an explanation up for four seconds at most, and then is the first problem.
+    A runtime that hangs holds up the first explanations alone, and then is the first problem.
 
     Args:
         registry: The registry.
@@ -102,7 +101,6 @@ class Explaining:
         self._queue_size = queue_size
         self._asking = threading.BoundedSemaphore(MAX_ASKING)
         self._silence = _ASKED_BY_OTHERS
-        self._silent_until = -float("inf")
 
     def explain(self, name: str, version: str | None = None) -> Explanation:
         """Explain one version of a workflow, its default one unless given; also one that is being registered.
@@ -171,7 +169,8 @@ class Explaining:
 
     def _facts(self, inspected: InspectedWorkflow, recorded: _Recorded) -> Facts:
         workflow, report = inspected.workflow, inspected.report
-        figures = self._figures.report(workflow.workflow_uid, workflow.version)
+        is_silent = self._status.is_silent
+        figures = None if is_silent else self._figures.report(workflow.workflow_uid, workflow.version)
         lines, silence = self._last_lines(workflow.name, workflow.version)
         is_loaded = report is not None and report.state.is_loaded
         unfinished = [each for each in recorded.operations if not each.state.is_done]
@@ -219,13 +218,14 @@ class Explaining:
     def _last_lines(self, name: str, version: str) -> tuple[Mapping[str, Sequence[LastLine]], str]:
         """Return the last lines about each node, and why the runtime does not give them; that is empty when it does."""
         by_node: dict[str, list[LastLine]] = defaultdict(list)
-        if time.monotonic() < self._silent_until or not self._asking.acquire(timeout=ASKING_WAIT_S):
+        if self._status.is_silent:
+            return by_node, self._status.problem()
+        if not self._asking.acquire(timeout=ASKING_WAIT_S):
             return by_node, self._silence
         try:
             report = self._runtime.last_lines(name, version, per_node=LINES_PER_NODE, lines=MAX_LINES)
         except RuntimeUnavailable as error:
-            if not isinstance(error, RuntimeDown):  # That one took no time.
-                self._silence, self._silent_until = str(error), time.monotonic() + TIMEOUT_S
+            self._silence = str(error)
             return by_node, str(error)
         finally:
             self._asking.release()

@@ -18,7 +18,7 @@ from wfmgmt.control.client import RuntimeClient
 from wfmgmt.control.load_state import LoadState
 from wfmgmt.control.messages import WorkflowReport, encode
 from wfmgmt.domain.workflow import LoadRequest
-from wfmgmt.errors import RuntimeUnavailable, ShuttingDown
+from wfmgmt.errors import RuntimeUnavailable, RuntimeUnreachable, ShuttingDown
 from wfmgmt.serving.process import listen_privately
 
 LOAD_REQUEST = LoadRequest(
@@ -353,3 +353,17 @@ def test_wait_ends_although_there_are_signs_of_life(tmp_path: Path, monkeypatch:
         with pytest.raises(RuntimeUnavailable, match="does not answer"):
             client.unload("u1")
         assert time.monotonic() - began < 5
+
+
+def test_runtime_that_does_not_answer_is_not_called_for_a_while(tmp_path: Path) -> None:
+    """Once is enough to know; the next calls fail at once."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        client = RuntimeClient(tmp_path / "s", call_timeout_s=CALL_TIMEOUT_S, silence_s=60)
+        for _ in range(2):
+            with pytest.raises(RuntimeUnreachable, match="does not answer"):
+                client.report("u1")
+        listener.settimeout(10)
+        listener.accept()[0].close()
+        assert select.select([listener], [], [], 0)[0] == []
