@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 from wfmgmt.api.answers import json_response
 from wfmgmt.api.operations import operation_path
 from wfmgmt.domain.explaining.facts import LastLine, NodeFacts, Problem
-from wfmgmt.domain.explaining.words import amount, saturation
+from wfmgmt.domain.explaining.words import saturation, workers_up
 from wfmgmt.logs import escaped
 from wfmgmt.services.explaining import Explaining, Explanation
 
@@ -101,7 +101,7 @@ def _lines(explanation: Explanation) -> Iterator[str]:
 
 
 def _node_lines(node: NodeFacts) -> Iterator[str]:
-    figures = [f"{node.ready} of {amount(node.wanted, 'worker')} up"]
+    figures = [workers_up(node.ready, node.wanted)]
     if (busy := saturation(node)) is not None:
         figures.append(busy)
     if node.requests is not None:

@@ -23,6 +23,21 @@ RELEASE: dict[str, Any] = {
     "steps": None,
     "paused": False,
 }
+#: Of a cancellation.
+PLAN: dict[str, Any] = {
+    "action": "cancel",
+    "workflow": "seq",
+    "version": "1.0",
+    "fingerprint": "p-0123456789abcdef",
+    "archive": None,
+    "changes": [],
+    "models": [],
+    "functions": [],
+    "workers": {"now": 0, "after": 0},
+    "routes": {"before": {}, "after": {}},
+    "unknown": [],
+    "warnings": [],
+}
 RELEASED = {"status": "Release 7 is in force", "release": RELEASE}
 
 
@@ -172,6 +187,22 @@ def test_operation_is_cancelled(capfd: pytest.CaptureFixture[str]) -> None:
     assert (code, capfd.readouterr().out) == (0, "Cancelling the operation...\n")
     assert (request.line, request.query) == (f"POST /operations/{'a' * 32}/cancel", {"reason": "wrong one"})
     assert request.headers["idempotency-key"]
+
+
+@pytest.mark.parametrize(("options", "query", "code"), [([], {}, 0), (["--dry-run"], {"dry_run": "true"}, 5)])
+def test_operation_on_a_workflow_is_cancelled(options: list[str], query: dict[str, str], code: int) -> None:
+    """By the name of the workflow: what `wait` waits for, which a dry run leaves alone."""
+    last = PLAN if options else {**ACCEPTED, "status": "Cancelling the operation..."}
+    found, requests = run(["cancel", "seq", *options], {"operations": [SUCCEEDED, OPERATION]}, last)
+    assert found == code
+    assert (requests[0].line, requests[0].query) == ("GET /operations", {"workflow": "seq"})
+    assert (requests[1].line, requests[1].query) == (f"POST /operations/{'a' * 32}/cancel", query)
+
+
+def test_dry_run_of_a_registration_ends_with_its_plan() -> None:
+    """There is nothing to follow."""
+    code, requests = run(["register", "a.war", "--dry-run"], PLAN)
+    assert (code, [each.query for each in requests]) == (5, [{"url": "a.war", "dry_run": "true"}])
 
 
 RELEASES = ("set-default seq 2.0", "traffic seq 2.0=100", "rollback seq", "rollout seq promote")

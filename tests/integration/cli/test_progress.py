@@ -12,8 +12,11 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+
 from tests.support.fake_service import FakeService, Reply, Request
 from tests.support.operation_answers import OPERATION, SUCCEEDED
+from wfmgmt.cli.remote.progress import Step
 
 CLEAR = b"\r\x1b[K"
 UID = OPERATION["id"]
@@ -185,3 +188,17 @@ def test_headings_are_bold_unless_styles_are_not_wanted() -> None:
         os.close(other_side)
         os.close(terminal)
         assert (b"\x1b[1m" in printed) is not bool(environment)
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "text"),
+    [
+        (512, 1536, "0.5/1.5KiB"),
+        (512, None, "0.5/?KiB"),
+        (512, 2 * 1024**2, "0.0/2.0MiB"),
+        (3 * 1024**2, None, "3.0/?MiB"),
+    ],
+)
+def test_bytes_are_in_the_unit_that_shows_them(done: int, total: int | None, text: str) -> None:
+    """Small archives are most common, and never `0.0/0.0MiB`."""
+    assert Step(phase="fetching", bytes=done, total_bytes=total).text == text

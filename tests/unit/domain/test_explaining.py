@@ -9,7 +9,7 @@ import pytest
 from wfmgmt.domain.audit import Origin
 from wfmgmt.domain.explaining.facts import ExplainedState, Facts, FoundDrift, LastLine, NodeFacts
 from wfmgmt.domain.explaining.rules import problems
-from wfmgmt.domain.explaining.words import duration, saturation, summary
+from wfmgmt.domain.explaining.words import duration, saturation, summary, workers_up
 from wfmgmt.domain.faults import Fault
 from wfmgmt.domain.operations import Operation, OperationError, OperationKind, OperationPhase, OperationState, Progress
 from wfmgmt.domain.releases import Release, ReleaseKind, Route, RoutingTable, Step
@@ -382,3 +382,12 @@ def test_saturation_is_said_as_far_as_it_is_known() -> None:
     assert saturation(replace(NODE, queued=None)) is None
     assert saturation(NODE) == "no request waits"
     assert saturation(replace(NODE, queued=2)) == "2 workers up, 2 waiting"
+
+
+def test_workers_that_still_end_are_named_as_more_than_wanted() -> None:
+    """After fewer were asked for."""
+    assert [workers_up(*each) for each in ((0, 1), (2, 2), (2, 1))] == [
+        "0 of 1 worker up",
+        "2 of 2 workers up",
+        "2 workers up, 1 wanted",
+    ]

@@ -57,6 +57,7 @@ class RemoteCommand(Generic[T]):
         is_looking: Whether answers but the last one only say how far something is that is waited for.
         code: Returns the exit code.
         is_write: Whether it changes something, so that it takes what changes take.
+        is_looked_up: Whether its first request may only find what the following one changes.
     """
 
     arguments: Callable[[argparse.ArgumentParser], None]
@@ -68,6 +69,7 @@ class RemoteCommand(Generic[T]):
     code: Callable[[T], ExitCode] = lambda _: ExitCode.DONE
     is_looking: bool = False
     is_write: bool = False
+    is_looked_up: bool = False
 
     def describe_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add what the command takes to its parser."""
@@ -87,11 +89,20 @@ class RemoteCommand(Generic[T]):
         """Return the command that only finds out what this one would do."""
         return RemoteCommand(
             arguments=self.arguments,
-            call=lambda options: calls.planned(self.call(options)),
+            call=lambda options: self._planned(self.call(options)),
+            following=self._plan_of_found,
+            is_looking=self.is_looking,
             show=lambda _, plan: plan_text(plan),
             names=lambda _, plan: [plan.workflow if plan.version is None else f"{plan.workflow}/{plan.version}"],
             code=lambda plan: ExitCode.DONE if plan.is_empty else ExitCode.CHANGES,
         )
+
+    def _plan_of_found(self, options: argparse.Namespace, answer: Any) -> Call[Any] | None:  # noqa: ANN401 - any answer
+        rest = None if isinstance(answer, Plan) else self.following(options, answer)
+        return None if rest is None else self._planned(rest)
+
+    def _planned(self, call: Call[Any]) -> Call[Any]:
+        return call if self.is_looked_up and not call.is_write else calls.planned(call)
 
     def _exchange(self, options: argparse.Namespace, connection: Connection, call: Call[T]) -> int:
         with ProgressLine(f"waiting for {options.command}") as line:

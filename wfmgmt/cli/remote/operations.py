@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any, TypeVar, get_args
 
-from wfmgmt.cli.remote.arguments import OPERATIONS, OPERATIONS_AND_NAMES, completed
+from wfmgmt.cli.remote.arguments import OPERATIONS_AND_NAMES, completed
 from wfmgmt.cli.remote.command import ExitCode, RemoteCommand, write_options
 from wfmgmt.cli.remote.progress import step
 from wfmgmt.cli.remote.text import table
@@ -30,11 +30,7 @@ def _operations_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--limit", type=int, metavar="N", help="how many, 100 unless given")
 
 
-def _id_argument(parser: argparse.ArgumentParser) -> None:
-    completed(parser.add_argument("id", metavar="ID", help="the operation"), OPERATIONS)
-
-
-def _wait_arguments(parser: argparse.ArgumentParser) -> None:
+def _operation_argument(parser: argparse.ArgumentParser) -> None:
     found = parser.add_argument(
         "id",
         metavar="ID|NAME",
@@ -48,6 +44,17 @@ def _wait(options: argparse.Namespace) -> Call[Operation]:
         return operation_calls.operation(options.id, wait_s=_LOOK_S)
     workflow, _, version = options.id.partition("/")
     return operation_calls.last_operation(workflow, version=version or None)
+
+
+def _cancel(options: argparse.Namespace) -> Call[Any]:
+    """Return the request that cancels an operation, or that for the operation on a workflow, which comes before."""
+    if not _ID.fullmatch(options.id):
+        return _wait(options)
+    return operation_calls.cancel(options.id, **write_options(options))
+
+
+def _cancel_found(options: argparse.Namespace, answer: Accepted | Operation) -> Call[Any] | None:
+    return operation_calls.cancel(answer.id, **write_options(options)) if isinstance(answer, Operation) else None
 
 
 def _operations(options: argparse.Namespace) -> Call[Operations]:
@@ -156,14 +163,17 @@ COMMANDS: dict[str, RemoteCommand[Any]] = {
         names=lambda _, answer: [each.id for each in answer.operations],
     ),
     "cancel": RemoteCommand(
-        arguments=_id_argument,
-        call=lambda options: operation_calls.cancel(options.id, **write_options(options)),
+        arguments=_operation_argument,
+        call=_cancel,
+        following=_cancel_found,
+        is_looked_up=True,
+        is_looking=True,
         show=lambda _, answer: escaped(answer.status),
         names=lambda _, answer: [answer.id],
         is_write=True,
     ),
     "wait": RemoteCommand(
-        arguments=_wait_arguments,
+        arguments=_operation_argument,
         call=_wait,
         show=ended_text,
         names=lambda _, operation: [operation.id],

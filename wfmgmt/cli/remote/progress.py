@@ -14,7 +14,7 @@ from wfmgmt.settings import is_plain_terminal
 #: What operations count, whose changes are few; anything else is shown now and then.
 WORKERS = "workers"
 _CLEAR_LINE = "\r\x1b[K"
-_MIB = 1024 * 1024
+_KIB, _MIB = 1024, 1024 * 1024
 _BAR_CHARS = 20
 #: How long a command may take before the first line, between two of them, and between two elsewhere of one phase.
 _QUIET_S, _REDRAW_S, _LINES_S = 0.5, 0.2, 10.0
@@ -51,8 +51,7 @@ class Step:
         """Bytes, then workers once there are some to come."""
         parts = []
         if self.bytes:
-            total = "?" if self.total_bytes is None else f"{self.total_bytes / _MIB:.1f}"
-            parts.append(f"{self.bytes / _MIB:.1f}/{total}MiB")
+            parts.append(_of_total(self.bytes, self.total_bytes))
         if self.wanted:
             parts.append(f"{self.ready}/{self.wanted} {self.unit}")
         return " ".join(parts) or "-"
@@ -62,6 +61,12 @@ class Step:
         """How much of it is done, from 0 to 1: of the workers once there are some to come, else of the bytes."""
         done, total = (self.ready, self.wanted) if self.wanted else (self.bytes, self.total_bytes)
         return min(1.0, done / total) if total else None
+
+
+def _of_total(done: int, total: int | None) -> str:
+    """Return bytes in the unit in which the larger number is a few digits: `3.0/6.0MiB`, `0.5/1.2KiB`."""
+    unit, name = (_KIB, "KiB") if max(done, total or 0) < _MIB else (_MIB, "MiB")
+    return f"{done / unit:.1f}/{'?' if total is None else f'{total / unit:.1f}'}{name}"
 
 
 def step(phase: str, progress: Progress) -> Step:

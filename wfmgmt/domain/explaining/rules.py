@@ -14,7 +14,7 @@ from wfmgmt.domain.explaining.hints import (
     matching,
     override_hint,
 )
-from wfmgmt.domain.explaining.words import amount, duration, saturation
+from wfmgmt.domain.explaining.words import amount, duration, saturation, workers_up
 from wfmgmt.domain.operations import OperationPhase
 from wfmgmt.domain.releases import ReleaseKind
 from wfmgmt.domain.rollouts import candidate, when_due
@@ -98,7 +98,7 @@ def workers_are_missing(facts: Facts) -> Iterator[Problem]:
             again = f" Workers ended {len(ends)} times since {ends[0].at}." if len(ends) >= MIN_ENDS else ""
             yield Problem(
                 node=node.name,
-                what=f"{node.ready} of {amount(node.wanted, 'worker')} up: {reason.removesuffix('.')}.{again}",
+                what=f"{workers_up(node.ready, node.wanted)}: {reason.removesuffix('.')}.{again}",
                 since=_last(lines),
                 hint=filled(matching(GONE_HINTS, reason) or "", facts, node),
             )

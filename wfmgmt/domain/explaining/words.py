@@ -32,6 +32,13 @@ def amount(count: int, thing: str) -> str:
     return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
+def workers_up(ready: int, wanted: int) -> str:
+    """Return how many workers are up of how many: `0 of 1 worker up`; `2 workers up, 1 wanted` while some end."""
+    if ready > wanted:
+        return f"{amount(ready, 'worker')} up, {wanted} wanted"
+    return f"{ready} of {amount(wanted, 'worker')} up"
+
+
 def node_argument(name: str) -> str:
     """Return the name of a node as a shell takes it."""
     return shlex.quote(name)
