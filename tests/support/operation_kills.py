@@ -391,11 +391,11 @@ def kill_and_check(campaign: OperationCampaign, kills: int) -> None:
         try:
             for part in parts:
                 time.sleep(chance.uniform(0.0, 1.0))  # The moment is what is random here.
-                campaign.killed.append(part)
                 if part is Part.SERVICE:
                     _kill_service(service, chance)
                 else:
                     _kill_part(service, part, chance)
+                campaign.killed.append(part)  # Now, since what is sent until then may be hit.
         finally:
             campaign.end()
         campaign.check(is_fresh=parts[-1] is Part.SERVICE)
