@@ -25,12 +25,10 @@ from wfmgmt.errors import RuntimeUnavailable, VersionNotFound, WorkflowNotFound
 from wfmgmt.registry.reading import Reader
 from wfmgmt.registry.records import LastChange, WorkflowDetail
 from wfmgmt.registry.registry import Registry, utc_now
-from wfmgmt.services.inspection import InspectedWorkflow, Inspection
+from wfmgmt.services.inspection import MAX_LAST_OPERATIONS, InspectedWorkflow, Inspection, name_failed
 
 #: Lines of the log about each node, and about all of them.
 LINES_PER_NODE, MAX_LINES = 5, 2000
-#: Operations on one workflow that are looked at.
-_MAX_OPERATIONS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,12 +127,12 @@ class Explaining:
     ) -> Explanation:
         """Explain a version whose registration is under way, or say what became of the last one."""
         with self._registry.read() as reader:
-            operations = reader.operations.page(limit=_MAX_OPERATIONS, workflow=name)
+            operations = reader.operations.page(limit=MAX_LAST_OPERATIONS, workflow=name)
             last_change = reader.last_change(name)
         operations = [each for each in operations if version in (None, each.version)]
         under_way = [each for each in operations if not each.state.is_done]
         if not under_way:
-            _name_failed(error, operations)
+            name_failed(error, operations)
             raise error
         operation = under_way[0]
         nodes = tuple(
@@ -162,7 +160,7 @@ class Explaining:
                 target=target,
                 last_change=reader.last_change(workflow.name),
                 drift=reader.standing_drift(workflow.name),
-                operations=reader.operations.page(limit=_MAX_OPERATIONS, workflow=workflow.name),
+                operations=reader.operations.page(limit=MAX_LAST_OPERATIONS, workflow=workflow.name),
                 startup_timeout_s=requests[0].startup_timeout_s if requests else None,
                 diff=_diff(reader, target, workflow.version),
             )
@@ -257,18 +255,6 @@ class Explaining:
         with suppress(OSError):
             return shutil.disk_usage(self._instance).free
         return None
-
-
-def _name_failed(error: WorkflowNotFound | VersionNotFound, operations: Sequence[Operation]) -> None:
-    """Have an error say that the last registration failed or was cancelled, if it was."""
-    last = operations[0] if operations else None
-    if last is None or last.state is OperationState.SUCCEEDED:
-        return
-    error.operation = last.uid
-    if last.state is OperationState.CANCELLED:
-        error.hint = f"Its last registration was cancelled at {last.ended_at} by {last.cancelled_by or 'the service'}."
-    elif last.error is not None:
-        error.hint = f"Its last registration failed at {last.ended_at}: {last.error.message}"
 
 
 def _failed_since(operations: Sequence[Operation], change: LastChange | None) -> Operation | None:

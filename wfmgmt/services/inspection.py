@@ -13,7 +13,7 @@ from wfmgmt.control.figures_cache import FiguresCache
 from wfmgmt.control.messages import FiguresReport, LogLine, VersionFigures, VersionState, WorkflowReport
 from wfmgmt.control.status_cache import StatusCache
 from wfmgmt.domain.access import EVERYTHING, Scope
-from wfmgmt.domain.operations import OperationState
+from wfmgmt.domain.operations import Operation, OperationState
 from wfmgmt.domain.plans import version_diff
 from wfmgmt.domain.releases import Release, WorkflowTarget
 from wfmgmt.domain.status import WorkflowState, WorkflowStatus
@@ -31,6 +31,8 @@ from wfmgmt.registry.records import ListedVersion, Page, RegisteredArchive, Work
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.store_files import StoreFiles, StoreFileState
 
+#: Operations on one workflow that are looked at.
+MAX_LAST_OPERATIONS = 20
 #: Workflows whose details are cached.
 REMEMBERED = 1024
 #: For so long the files of one workflow are not looked at again, and those of all workflows.
@@ -263,12 +265,18 @@ class Inspection:
         """Return the last lines of the log about a version of a workflow, or about one node of it, the oldest first.
 
         Raises:
-            WorkflowNotFound: No ready workflow has the name.
-            VersionNotFound: It has no such version.
+            WorkflowNotFound: No ready workflow has the name; if its last registration failed, the error says so.
+            VersionNotFound: It has no such version; likewise.
             NodeNotFound: That has no such node.
             RuntimeUnavailable: The runtime, which has the lines, does not answer.
         """
-        workflow = self.describe(name, version).workflow
+        try:
+            workflow = self.describe(name, version).workflow
+        except (WorkflowNotFound, VersionNotFound) as error:
+            with self._registry.read() as reader:
+                operations = reader.operations.page(limit=MAX_LAST_OPERATIONS, workflow=name)
+            name_failed(error, [each for each in operations if version in (None, each.version)])
+            raise
         if node is not None and node not in {each.name for each in workflow.nodes}:
             raise NodeNotFound(name, workflow.version, node)
         return self._runtime.log(name, workflow.version, node, lines).lines
@@ -324,6 +332,18 @@ class Inspection:
         """Return how many worker processes should be up, and how many are."""
         workers = [report.workers for report in self._status.reports()]
         return sum(wanted for wanted, _ in workers), sum(ready for _, ready in workers)
+
+
+def name_failed(error: WorkflowNotFound | VersionNotFound, operations: Sequence[Operation]) -> None:
+    """Have an error say that the last registration failed or was cancelled, if it was."""
+    last = operations[0] if operations else None
+    if last is None or last.state is OperationState.SUCCEEDED:
+        return
+    error.operation = last.uid
+    if last.state is OperationState.CANCELLED:
+        error.hint = f"Its last registration was cancelled at {last.ended_at} by {last.cancelled_by or 'the service'}."
+    elif last.error is not None:
+        error.hint = f"Its last registration failed at {last.ended_at}: {last.error.message}"
 
 
 def _state(listed: ListedVersion, report: WorkflowReport | None) -> WorkflowState:

@@ -39,9 +39,10 @@ def test_failed_registration_is_named(api: ManagementApi) -> None:
     """The name is free again, and the 404 says why."""
     api.runtime.failing.add("1.0")
     api.send("POST /workflows?url=seq.war", 500)
-    error = api.send("GET /workflows/seq/explain", 404)
-    assert "the test makes it fail" in error["hint"]
-    assert error["operation"].startswith("/operations/")
+    for path in ("explain", "logs", "1.0/logs"):
+        error = api.send(f"GET /workflows/seq/{path}", 404)
+        assert "the test makes it fail" in error["hint"]
+        assert error["operation"].startswith("/operations/")
     assert "hint" not in api.send("GET /workflows/none/explain", 404)
 
 
