@@ -84,8 +84,8 @@ class Kind:
 
     def form(self) -> Form | None:
         """Return the parts of the body; None when nothing comes along."""
-        parts = [("model" if number else "archive", file) for number, file in enumerate(self.files)]
-        return [(part, (file.name, file.read_bytes())) for part, file in parts] or None
+        names = ("archive", *["model"] * len(self.files))
+        return [(name, (file.name, file.read_bytes())) for name, file in zip(names, self.files, strict=False)] or None
 
 
 @dataclass(kw_only=True)
@@ -100,7 +100,7 @@ class Sent:
         kills_before: How much had been killed when it was sent.
         path: Of its operation; None when the connection broke before there was an answer.
         cancel: Status of the answer to its cancellation; None when there was none.
-        state: How it ended; empty if it was never accepted.
+        state: How it ended; `unchanged` if another release had made the same; empty if it was never accepted.
     """
 
     kind: Kind
@@ -229,6 +229,8 @@ class OperationCampaign:
         assert sent.state == "succeeded" or operation["result"] is None, operation
         if sent.state == "succeeded":
             assert (sent.kind.code, sent.cancel != 202) == (None, True), (sent, operation)
+            if sent.kind.action == "set-default" and not operation["result"]["changed"]:
+                sent.state = "unchanged"
         elif sent.state == "cancelled":
             assert operation["cancelledBy"] == "anonymous", (sent, operation)
         else:
@@ -266,8 +268,8 @@ class OperationCampaign:
         undone = {name for (name,) in rows(self.service, "SELECT workflow FROM audit_event WHERE action = 'reconcile'")}
         for each in self.sent:
             found = [outcome for (outcome,) in rows(self.service, statement, each.request_id, each.kind.action)]
-            if not each.kind.is_registration and not each.state:  # It was no operation: made, or refused, at once.
-                assert len(found) <= 1, (each, found)
+            if not each.kind.is_registration and each.state in ("", "unchanged"):  # At once if at all, or to no effect.
+                assert len(found) <= (0 if each.state else 1), (each, found)
                 continue
             is_at_once = each.kind.action == "scale"
             may_be_missing = each.state in ("", "cancelled") or (each.state == "failed" and each.name in undone)
@@ -415,9 +417,8 @@ def operation_campaign(folder: Path, seed: int = 1) -> Iterator[OperationCampaig
     for name in ("late", "broken"):
         make_war(service.workflow_store, name=name, spec=ONE_NODE.format(name=name, url=f"{name}.mar"))
     make_war(service.workflow_store, name="cyclic", spec="dag:\n  a: [b]\n  b: [c]\n  c: [b]\n")
-    for name in ("along", "failing"):
-        (folder / name).mkdir()
-    along = [make_war(folder / "along"), make_mar(folder / "along")]
+    (folder / "failing").mkdir()
+    along = [make_war(folder), make_mar(folder)]
     failing = [make_war(folder / "failing"), make_mar(folder / "failing", source=BROKEN)]
     archives = {version: make_version(service, version) for version in STAYING}
     with served_archives(folder, pause_s=0.02) as (remote, address):
