@@ -11,8 +11,8 @@ from wfmgmt.domain.access import Caller, Role
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 from wfmgmt.domain.names import is_workflow_name
 from wfmgmt.domain.tokens import has_token
-from wfmgmt.errors import BadRequest, WorkflowNotFound
-from wfmgmt.errors.access import Forbidden
+from wfmgmt.errors import BadRequest, WfmgmtError, WorkflowNotFound
+from wfmgmt.errors.access import CredentialsRefused, Forbidden, TooManyFailedLogins
 from wfmgmt.services.access import Access
 from wfmgmt.services.failed_changes import FailedChanges
 
@@ -145,19 +145,38 @@ def guard_routes(
         g.find_caller = partial(_caller, access, session)
         if needed is None:
             return
-        if not caller().is_known:
-            caller().check(needed)
-        name = (request.view_args or {}).get("name")
-        if name is not None and name not in caller().scope:
-            raise WorkflowNotFound(name)
         try:
-            _check_rights(caller(), route, needed)
-        except Forbidden as refusal:
-            if route in actions:
-                failures.record(_event(actions[route], request.view_args or {}, refusal), refusal)
+            _check_caller(route, needed)
+        except (CredentialsRefused, TooManyFailedLogins, Forbidden) as refusal:
+            if route in actions and (by := _refused(refusal, access)) is not None:
+                failures.record(_event(actions[route], request.view_args or {}, refusal, by), refusal)
             raise
         if any(has_token(str(value)) for value in (request.view_args or {}).values()):
             raise BadRequest("The path has a token in it, which belongs in the header Authorization alone; revoke it.")
+
+
+def _check_caller(route: str, needed: Role) -> None:
+    """Check that the client may call a route for the workflow that its path names.
+
+    Raises:
+        CredentialsRefused, TooManyFailedLogins, Forbidden: It may not.
+        WorkflowNotFound: The workflow does not exist for it.
+    """
+    found = caller()
+    if not found.is_known:
+        found.check(needed)
+    name = (request.view_args or {}).get("name")
+    if name is not None and name not in found.scope:
+        raise WorkflowNotFound(name)
+    _check_rights(found, route, needed)
+
+
+def _refused(refusal: WfmgmtError, access: Access) -> Origin | None:
+    """Return whose change was refused, as the audit trail has it; None when it is nobody's that is known."""
+    if isinstance(refusal, Forbidden):
+        return origin()
+    actor = access.former(request.headers.get("Authorization"))
+    return Origin(actor=actor, address=request.remote_addr or "", request_id=g.request_id) if actor else None
 
 
 def _check_rights(found: Caller, route: str, needed: Role) -> None:
@@ -178,11 +197,11 @@ def _caller(access: Access, session: Callable[[], Caller | None]) -> Caller:
     return replace(found, user=request.environ[USER_KEY])
 
 
-def _event(action: AuditAction, names: Mapping[str, str], error: Forbidden) -> AuditEvent:
+def _event(action: AuditAction, names: Mapping[str, str], error: WfmgmtError, by: Origin) -> AuditEvent:
     """Return the event of a refused change, with what its path names."""
     workflow = names.get("name", "")
     return AuditEvent(
-        origin=origin(),
+        origin=by,
         action=action,
         workflow=workflow if is_workflow_name(workflow) else "",
         outcome=AuditOutcome.FAILED,

@@ -13,6 +13,7 @@ from wfmgmt.registry.tables import token as table
 _IS_VALID = (table.c.revoked_at.is_(None), or_(table.c.expires_at.is_(None), table.c.expires_at > bindparam("now")))
 _VALID = select(table).where(*_IS_VALID)
 _BY_SHA256 = _VALID.where(table.c.sha256 == bindparam("sha256"))
+_KNOWN = select(table).where(table.c.sha256 == bindparam("sha256"))
 _BY_NAME = select(table).where(table.c.name == bindparam("name"))
 _ALL = select(table).order_by(table.c.id)
 _ANY = select(table.c.id).limit(1)
@@ -31,6 +32,11 @@ class TokenReader:
     def valid(self, sha256: str, now: str) -> Token | None:
         """Return the token with a digest, None when there is none, or it is revoked or has expired."""
         row = self._connection.execute(_BY_SHA256, {"sha256": sha256, "now": now}).mappings().one_or_none()
+        return None if row is None else _token(row)
+
+    def known(self, sha256: str) -> Token | None:
+        """Return the token with a digest, also one that is not accepted any more; None when there never was one."""
+        row = self._connection.execute(_KNOWN, {"sha256": sha256}).mappings().one_or_none()
         return None if row is None else _token(row)
 
     def all_valid(self, now: str) -> list[Token]:

@@ -79,6 +79,19 @@ class Access:
             raise CredentialsRefused
         return token.caller
 
+    def former(self, authorization: str | None) -> str:
+        """Return what the audit trail calls who shows a token that is not accepted any more; empty for all others.
+
+        Raises:
+            RegistryUnavailable: The tokens cannot be read.
+        """
+        shown = None if authorization is None else shown_token(authorization)
+        if shown is None or not is_token(shown):
+            return ""
+        with self._registry.read() as reader:
+            token = reader.tokens.known(token_sha256(shown))
+        return "" if token is None else token.caller.actor
+
     def named(self, name: str) -> Caller | None:
         """Return who shows the token of a name; None when there is none that is accepted.
 

@@ -78,6 +78,20 @@ def test_change_is_recorded_with_the_token(guarded: ManagementApi, secrets: dict
     assert rows == [("token:view", "scale", "failed", "seq")]
 
 
+def test_change_with_a_token_that_was_revoked_is_recorded(guarded: ManagementApi, secrets: dict[str, str]) -> None:
+    """Under its name, since it is known; that of nobody is not, and what is only looked at is not, either."""
+    admin = bearer(secrets["admin"])
+    gone = bearer(guarded.send("POST /tokens?name=gone&role=register", 201, headers=admin)["token"])
+    guarded.send("DELETE /tokens/gone", headers=admin)
+    before = len(guarded.events())
+    address = {"REMOTE_ADDR": "192.0.2.78"}
+    for shown in (gone, bearer(new_token())):
+        for method, path in (("PUT", "/workflows/seq"), ("GET", "/workflows")):
+            assert guarded.client.open(path, method=method, headers=shown, environ_base=address).status_code == 401
+    rows = guarded.query("SELECT actor, action, outcome, workflow, address FROM audit_event ORDER BY id")[before:]
+    assert rows == [("token:gone", "scale", "failed", "seq", "192.0.2.78")]
+
+
 def test_client_learns_who_it_is(guarded: ManagementApi, secrets: dict[str, str]) -> None:
     """With a token, and without one."""
     assert guarded.send("GET /whoami", headers=bearer(secrets["team-view"])) == {
