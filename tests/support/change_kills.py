@@ -251,6 +251,8 @@ class ChangeCampaign:
             if sent.status is None and sent.action == "register-version" and found == [("register", "failed")]:
                 continue  # It was interrupted before it was known to be a further version.
             was_made = sent.after != sent.before and (sent.status is not None or self.known == sent.after)
+            if sent.status is None and not was_made and found == [(sent.action, "failed")]:
+                continue  # It had to load a version first, and was interrupted as an operation, whose end is recorded.
             assert found == ([(sent.action, "succeeded")] if was_made else []), (sent, found)
         self._seen = len(self.sent)
         registry = Registry(f"sqlite:///{self.service.database}")
