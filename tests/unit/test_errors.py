@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 from wfmgmt import errors
-from wfmgmt.errors import access, commands, loading, predictions, uploads
+from wfmgmt.errors import access, commands, declared, loading, predictions, uploads
 from wfmgmt.http.answers import STATUS_AND_TYPE, status_and_type
 
 
@@ -20,7 +20,7 @@ def _leaves(module: ModuleType) -> list[type[errors.WfmgmtError]]:
 
 @pytest.mark.parametrize(
     "kind",
-    [*_leaves(errors), *_leaves(loading), *_leaves(predictions), *_leaves(uploads)],
+    [*_leaves(errors), *_leaves(declared), *_leaves(loading), *_leaves(predictions), *_leaves(uploads)],
     ids=lambda kind: kind.__name__,
 )
 def test_every_error_has_a_line_of_its_own_or_of_its_parent(kind: type[errors.WfmgmtError]) -> None:
@@ -35,7 +35,7 @@ def test_no_request_meets_an_error_of_a_command(kind: type[errors.WfmgmtError]) 
 
 
 @pytest.mark.parametrize(
-    "module", [errors, access, loading, predictions, uploads, commands], ids=lambda module: module.__name__
+    "module", [errors, access, declared, loading, predictions, uploads, commands], ids=lambda module: module.__name__
 )
 def test_every_error_is_drawn_in_the_tree_of_its_module(module: ModuleType) -> None:
     """The picture at the top of a module shows every class in it."""
@@ -48,6 +48,7 @@ def test_every_module_of_errors_is_looked_at() -> None:
     assert {module.name for module in pkgutil.iter_modules(errors.__path__)} == {
         "access",
         "commands",
+        "declared",
         "loading",
         "predictions",
         "uploads",

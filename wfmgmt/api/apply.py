@@ -18,8 +18,8 @@ from wfmgmt.api.write_rules import APPLY, SOURCE_FORM
 from wfmgmt.api.writes import Call, Writes
 from wfmgmt.domain.declaration_files import MAX_BYTES, parse_declaration
 from wfmgmt.domain.operations import OperationError
-from wfmgmt.errors import BadRequest, NotApplied
-from wfmgmt.errors.uploads import DeclarationTooLarge
+from wfmgmt.errors import BadRequest
+from wfmgmt.errors.declared import DeclarationTooLarge, NotApplied
 from wfmgmt.http.answers import json_body, named_status_and_type
 from wfmgmt.registry.kept_answers import Answer
 from wfmgmt.services.applying import DEFAULT_SOURCE, Applying, ApplyRequest, Drifted

@@ -1,6 +1,7 @@
 """Every error that wfmgmt raises on purpose. Nothing here knows HTTP; `wfmgmt.http.answers` maps each to a status.
 
-Those of loads, predictions, uploads and commands are in the modules of this package, which have trees of their own.
+Those of loads, predictions, uploads, declared state and commands are in the modules of this package, which have trees
+of their own.
 
 WfmgmtError
 ├── BadRequest                  a parameter, body or name is wrong
@@ -24,10 +25,6 @@ WfmgmtError
 ├── VersionInUse                the current release names the version
 ├── VersionDoesNotLoad          a version that a release was to name does not come up
 ├── WorkflowBusy                the name is being registered or unregistered right now
-├── SourceBusy                  what a source declares is being applied right now
-├── NotManaged                  a workflow does not come from the source that is applied
-├── DeclaredOtherwise           a version is registered from another archive than the declared one
-├── NotApplied                  some workflows could not be brought to what is declared
 ├── NoRollout                   there is no rollout to pause, resume, promote or abort
 ├── PreconditionFailed          the workflow has changed since the client looked
 ├── IdempotencyKeyReused        another request had that idempotency key
@@ -53,7 +50,7 @@ WfmgmtError
 """
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 
 class WfmgmtError(Exception):
@@ -234,57 +231,6 @@ class WorkflowBusy(WfmgmtError):
 
     def __init__(self, name: str, doing: str) -> None:
         super().__init__(f"Workflow {name} is {doing} right now; try again when that is finished.")
-
-
-class SourceBusy(WfmgmtError):
-    """What a source declares is being applied."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__(f"Source {source} is being applied right now; try again when that is finished.")
-
-
-class NotManaged(WfmgmtError):
-    """A workflow does not come from the source that is applied.
-
-    Args:
-        name: The workflow.
-        source: Where it comes from; None when it was registered by hand.
-    """
-
-    def __init__(self, name: str, source: str | None) -> None:
-        origin = "was not made by a source" if source is None else f"comes from source {source}"
-        super().__init__(f"Workflow {name} {origin}; with adopt=true it is taken over.")
-
-
-class DeclaredOtherwise(WfmgmtError):
-    """A version is registered from another archive than the one that is declared; versions never change."""
-
-    def __init__(self, name: str, version: str, found: str, declared: str) -> None:
-        super().__init__(
-            f"Version {version} of workflow {name} is registered from {found}, and declared from {declared}; "
-            "a version never changes, declare another one."
-        )
-
-
-class NotApplied(WfmgmtError):
-    """Some workflows could not be brought to what is declared; the others were.
-
-    Args:
-        reasons: Why, by their names.
-        total: Workflows in all.
-
-    Attributes:
-        results: What came of each, as plain JSON.
-    """
-
-    MAX_NAMED = 10
-
-    def __init__(self, reasons: Mapping[str, str], total: int, results: Sequence[Mapping[str, object]] = ()) -> None:
-        named = list(reasons.items())[: self.MAX_NAMED]
-        more = len(reasons) - len(named)
-        shown = "; ".join([*(f"{name}: {reason}" for name, reason in named), *([f"{more} more"] if more else [])])
-        super().__init__(f"{len(reasons)} of {total} workflows could not be applied: {shown}")
-        self.results = results
 
 
 class NoRollout(WfmgmtError):

@@ -2,7 +2,6 @@
 
 WfmgmtError
 ├── UploadTooLarge              an archive is larger than the settings allow
-├── DeclarationTooLarge         a declaration is longer than any needs to be
 ├── UploadTooSlow               a body did not arrive in time
 ├── UploadBrokenOff             a body ended before its end
 ├── DigestMismatch              an archive does not have the digest that the client named
@@ -19,15 +18,6 @@ class UploadTooLarge(WfmgmtError):
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"The archive is larger than {limit_bytes} bytes (WFMGMT_UPLOAD_LIMIT_MB).")
-
-
-class DeclarationTooLarge(WfmgmtError):
-    """A declaration is longer than any needs to be."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        super().__init__(
-            f"The declaration is longer than {limit_bytes} bytes; apply it in several, each its own source."
-        )
 
 
 class UploadTooSlow(WfmgmtError):

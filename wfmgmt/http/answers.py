@@ -10,7 +10,7 @@ import orjson
 
 from wfmgmt import errors
 from wfmgmt.domain.redaction import redacted, without_tokens
-from wfmgmt.errors import access, loading, predictions, uploads
+from wfmgmt.errors import access, declared, loading, predictions, uploads
 
 #: Headers that every answer carries; TorchServe separates the directives with semicolons, HTTP wants commas.
 NO_CACHE = {
@@ -70,10 +70,10 @@ STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
     errors.VersionInUse: (HTTPStatus.CONFLICT, "ConflictStatusException"),
     errors.VersionDoesNotLoad: (HTTPStatus.CONFLICT, "ConflictStatusException"),
     errors.WorkflowBusy: (HTTPStatus.CONFLICT, "ConflictStatusException"),
-    errors.SourceBusy: (HTTPStatus.CONFLICT, "ConflictStatusException"),
-    errors.NotManaged: (HTTPStatus.CONFLICT, "ConflictStatusException"),
-    errors.DeclaredOtherwise: (HTTPStatus.CONFLICT, "ConflictStatusException"),
-    errors.NotApplied: (HTTPStatus.CONFLICT, "ConflictStatusException"),
+    declared.SourceBusy: (HTTPStatus.CONFLICT, "ConflictStatusException"),
+    declared.NotManaged: (HTTPStatus.CONFLICT, "ConflictStatusException"),
+    declared.DeclaredOtherwise: (HTTPStatus.CONFLICT, "ConflictStatusException"),
+    declared.NotApplied: (HTTPStatus.CONFLICT, "ConflictStatusException"),
     errors.NoRollout: (HTTPStatus.CONFLICT, "ConflictStatusException"),
     errors.PreconditionFailed: (HTTPStatus.PRECONDITION_FAILED, "PreconditionFailedException"),
     errors.IdempotencyKeyReused: (HTTPStatus.UNPROCESSABLE_ENTITY, "IdempotencyKeyReusedException"),
@@ -105,7 +105,7 @@ STATUS_AND_TYPE: dict[type[errors.WfmgmtError], tuple[int, str]] = {
     predictions.NodeServerFailed: (HTTPStatus.BAD_GATEWAY, "BadGatewayException"),
     predictions.NodeServerTimedOut: (HTTPStatus.GATEWAY_TIMEOUT, "GatewayTimeoutException"),
     uploads.UploadTooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "RequestEntityTooLargeException"),
-    uploads.DeclarationTooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "RequestEntityTooLargeException"),
+    declared.DeclarationTooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "RequestEntityTooLargeException"),
     uploads.UploadTooSlow: (HTTPStatus.REQUEST_TIMEOUT, "RequestTimeoutException"),
     uploads.DigestMismatch: (HTTPStatus.BAD_REQUEST, "DigestMismatchException"),
     uploads.ArchiveExists: (HTTPStatus.CONFLICT, "ConflictStatusException"),
@@ -122,7 +122,7 @@ def status_and_type(error: errors.WfmgmtError) -> tuple[int, str]:
 
 def named_status_and_type(name: str) -> tuple[int, str]:
     """Return the same for an error of which only the name of its class is known, as records have it."""
-    found = (getattr(module, name, None) for module in (errors, access, loading, predictions, uploads))
+    found = (getattr(module, name, None) for module in (errors, access, declared, loading, predictions, uploads))
     return _status_and_type(next((kind for kind in found if isinstance(kind, type)), Exception))
 
 

@@ -17,16 +17,14 @@ from wfmgmt.domain.plans import Change as FieldChange
 from wfmgmt.domain.releases import ReleaseKind
 from wfmgmt.domain.traffic import table_json
 from wfmgmt.errors import (
-    NotApplied,
-    NotManaged,
     OperationCancelled,
     ShuttingDown,
-    SourceBusy,
     TooManyRegistrations,
     WfmgmtError,
     WorkflowBusy,
     WorkflowNotFound,
 )
+from wfmgmt.errors.declared import NotApplied, NotManaged, SourceBusy
 from wfmgmt.http.answers import named_status_and_type
 from wfmgmt.registry.registry import Registry
 from wfmgmt.services.changes import Change
@@ -423,4 +421,4 @@ def _check_source(found: Found, request: ApplyRequest) -> None:
 def _pause(is_broken_off: Callable[[], bool]) -> None:
     if is_broken_off():
         raise ShuttingDown("The server is stopping.")
-    time.sleep(_POLL_S)
+    time.sleep(_POLL_S)  # Any web worker may carry the step out; its row says when it has ended.

@@ -10,7 +10,8 @@ from wfmgmt.domain.plans import Change
 from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.domain.releases import ReleaseKind, WorkflowTarget
 from wfmgmt.domain.workflow import LoadRequest, NodeSettings
-from wfmgmt.errors import BadRequest, DeclaredOtherwise
+from wfmgmt.errors import BadRequest
+from wfmgmt.errors.declared import DeclaredOtherwise
 from wfmgmt.registry.declarations import KeptDeclaration
 from wfmgmt.registry.reading import Reader
 from wfmgmt.services.scaling import checked
