@@ -98,7 +98,7 @@ def implementation(name: str) -> Command:
 
 
 def _imported(name: str) -> ModuleType:
-    """Return a module; it stays, with what it imports, so the garbage collector leaves it out.
+    """Return a module; it stays, with what it imports, so the collector of cycles leaves it out.
 
     That search, now and at the end, would be an eighth of the time of a short command.
     """

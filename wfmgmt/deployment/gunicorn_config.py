@@ -31,7 +31,7 @@ def _one_line() -> Iterator[None]:
         sys.exit(getattr(error, "exit_code", ResourcesExhausted.exit_code))
 
 
-# What is imported stays. So the garbage collector is off until all is there, and has it among what is old then.
+# What is imported stays. So the collector of cycles is off until all is there, and has it among what is old then.
 gc.disable()
 open_standard_streams()
 with _one_line():

@@ -265,7 +265,7 @@ class ForkserverConnection:
             await asyncio.wait({self._running}, timeout=_PING_S)
 
     def _handle(self, message: Mapping[str, Any]) -> None:
-        # Whatever it says: with many forks before the ping it is busy, and not stuck.
+        # Whatever it says: with many forks before the ping it is busy, and does not hang.
         self._life.set()
         if message["op"] == "pong":
             return
