@@ -10,7 +10,8 @@ import sqlalchemy as sa
 import yaml
 from alembic import op
 
-from wfmgmt.domain.redaction import redacted, redacted_yaml
+from wfmgmt.domain.redaction import redacted
+from wfmgmt.domain.yaml_redaction import redacted_yaml
 
 revision = "0006"
 down_revision = "0005"

@@ -43,7 +43,6 @@ def prepare(service: Service) -> None:
     while time.monotonic() < until:
         for name in ("sequential", "sequential", "sequential", "parallel", "invoices"):
             requests.post(f"{service.inference}/wfpredict/{name}", b"What a great day", timeout=10)
-        time.sleep(0.1)
 
 
 def draw(browser: Browser, service: Service) -> None:

@@ -4,6 +4,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
+_OF_ANOTHER_KIND = "has a key of another kind than Ed25519"
+
 
 def is_made_by(key: bytes, signature: bytes, message: bytes) -> bool:
     """Return whether a public key of 32 bytes made a signature of 64 bytes over a message."""
@@ -26,9 +28,9 @@ def signature_by(pem: bytes, message: bytes) -> bytes:
         raise ValueError("has a passphrase, which nobody could enter") from error
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ValueError("has no private key in PEM") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ValueError("has a key of another kind than Ed25519")  # noqa: TRY004 - it is the file that is wrong
-    return key.sign(message)
+    if isinstance(key, Ed25519PrivateKey):
+        return key.sign(message)
+    raise ValueError(_OF_ANOTHER_KIND)
 
 
 def public_key(pem: bytes) -> bytes:
@@ -41,6 +43,6 @@ def public_key(pem: bytes) -> bytes:
         key = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ValueError("has no public key in PEM") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise ValueError("has a key of another kind than Ed25519")  # noqa: TRY004 - it is the file that is wrong
-    return key.public_bytes_raw()
+    if isinstance(key, Ed25519PublicKey):
+        return key.public_bytes_raw()
+    raise ValueError(_OF_ANOTHER_KIND)

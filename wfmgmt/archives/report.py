@@ -29,10 +29,11 @@ from wfmgmt.domain.archives import ArchiveKind
 from wfmgmt.domain.handler_strings import handler_file, parse_handler
 from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.names import check_workflow_name
-from wfmgmt.domain.redaction import redacted_address, redacted_yaml
+from wfmgmt.domain.redaction import redacted_address
 from wfmgmt.domain.requirements import ModelRequirements, RequirementsFile, RequirementsInvalid, libraries_problem
 from wfmgmt.domain.spec import WorkflowSpec, parse_spec
 from wfmgmt.domain.workflow import NodeKind
+from wfmgmt.domain.yaml_redaction import redacted_yaml
 from wfmgmt.errors import ArchiveNotFound, ArchiveNotSigned, BadRequest, InvalidArchive, InvalidWorkflow, WfmgmtError
 from wfmgmt.errors.loading import NodesNotLoadable
 

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from wfmgmt.archives.stores import SIGNATURE_SUFFIX
 from wfmgmt.domain.names import quoted
@@ -222,9 +223,19 @@ def _signed_message(sha256: str) -> bytes:
 
 
 def _is_made_by(key: bytes, value: bytes, message: bytes) -> bool:
-    from wfmgmt.archives.ed25519 import is_made_by  # noqa: PLC0415 - its library is an extra, and takes 10 MB
+    made: bool = ed25519_module().is_made_by(key, value, message)
+    return made
 
-    return is_made_by(key, value, message)
+
+def ed25519_module() -> ModuleType:
+    """Return what signs and verifies, when it is needed.
+
+    Raises:
+        ImportError: Its library is missing.
+    """
+    from wfmgmt.archives import ed25519  # noqa: PLC0415 - its library is an extra, and takes 10 MB
+
+    return ed25519
 
 
 def _fingerprint(key: bytes) -> str:

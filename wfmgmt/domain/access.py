@@ -11,6 +11,8 @@ from wfmgmt.errors.access import CredentialsRefused, Forbidden
 
 #: What the audit trail calls a client that shows no token.
 ANONYMOUS = "anonymous"
+#: What is before the name of a token in that of an actor.
+ACTOR_PREFIX = "token:"
 #: Names of workflows, in which `*` stands for any characters and `?` for one.
 PATTERN_FORM = "[A-Za-z0-9._*?-]{1,128}"
 MAX_PATTERNS = 100

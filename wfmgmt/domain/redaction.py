@@ -5,8 +5,6 @@ own tokens are known by their form, wherever they stand.
 """
 
 import re
-from collections.abc import Iterable
-from typing import Any
 
 # Browsers take backslashes for slashes, JSON may write one before each, and a slash is easily forgotten. The scheme is
 # left out on purpose, or looked for backwards: looking for one from every letter of a long word takes quadratic time.
@@ -53,26 +51,6 @@ def redacted(text: str) -> str:
 def without_tokens(text: str) -> str:
     """Return a text that has only the beginnings of the tokens in it."""
     return _TOKEN.sub(r"\1…", text) if "wfm_" in text else text
-
-
-def redacted_yaml(text: str) -> str:
-    """Return a YAML text that can be parsed without credentials, queries and fragments of the addresses in it.
-
-    Scalars are replaced as a whole, since quotes and escapes can hide what they say; comments count as text.
-    """
-    import yaml  # noqa: PLC0415 - the log needs this module in each process, and most of them parse no YAML
-
-    pieces, end = [], 0
-    events: Iterable[Any] = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    for event in events:
-        if isinstance(event, yaml.ScalarEvent) and (shown := redacted(event.value)) != event.value:
-            start, after = (mark.index for mark in (event.start_mark, event.end_mark) if mark is not None)
-            anchor = "" if event.anchor is None else f"&{event.anchor} "
-            value = shown.replace("'", "''").replace("\n", "\n\n")
-            line_end = "\n" if text[start:after].endswith("\n") else ""
-            pieces += [redacted(text[end:start]), f"{anchor}'{value}'{line_end}"]
-            end = after
-    return "".join([*pieces, redacted(text[end:])])
 
 
 def _redacted_match(match: re.Match[str]) -> str:

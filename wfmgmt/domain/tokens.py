@@ -16,7 +16,7 @@ import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from wfmgmt.domain.access import Caller, Role, Scope
+from wfmgmt.domain.access import ACTOR_PREFIX, Caller, Role, Scope
 
 PREFIX = "wfm_"
 NAME_FORM = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -71,7 +71,7 @@ class Token:
     @property
     def caller(self) -> Caller:
         """Who shows it."""
-        return Caller(shown=f"token:{self.name}", role=self.role, scope=self.scope, expires_at=self.expires_at)
+        return Caller(shown=f"{ACTOR_PREFIX}{self.name}", role=self.role, scope=self.scope, expires_at=self.expires_at)
 
 
 def new_token() -> str:

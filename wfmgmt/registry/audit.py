@@ -86,20 +86,24 @@ def verify(
         expected.setdefault(receipt.id, []).append(receipt.hash)
     total = connection.execute(select(func.max(audit_event.c.id))).scalar() or 0
     events, last_hash = 0, FIRST_PREVIOUS_HASH
+
+    def report(broken_at: int | None = None, reason: str = "") -> ChainReport:
+        return ChainReport(events=events, last_hash=last_hash, broken_at=broken_at, reason=reason)
+
     try:
         with closing(walk(connection, segments)) as fitting:
             for number, own_hash in fitting:
                 if number in expected and not all(map(own_hash.startswith, expected.pop(number))):
-                    raise ChainBroken(number, "it is not the row of the receipt")  # noqa: TRY301 - as the walk does
+                    return report(number, "it is not the row of the receipt")
                 events, last_hash = number, own_hash
                 if events % _ROWS_BETWEEN_REPORTS == 0:
                     on_rows(events, total)
-        if expected:
-            reason = "it was there, and is missing: rows were cut off the end, or the database is another one"
-            raise ChainBroken(min(expected), reason)  # noqa: TRY301 - likewise
     except ChainBroken as broken:
-        return ChainReport(events=events, last_hash=last_hash, broken_at=broken.number, reason=broken.reason)
-    return ChainReport(events=events, last_hash=last_hash)
+        return report(broken.number, broken.reason)
+    if expected:
+        reason = "it was there, and is missing: rows were cut off the end, or the database is another one"
+        return report(min(expected), reason)
+    return report()
 
 
 def walk(connection: Connection, segments: Path = Path()) -> Generator[tuple[int, str]]:

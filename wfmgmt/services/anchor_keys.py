@@ -4,8 +4,8 @@ import errno
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
+from wfmgmt.archives.signatures import ed25519_module
 from wfmgmt.domain.checkpoints import SignatureCheck
 from wfmgmt.errors.commands import SettingsInvalid
 from wfmgmt.folders import read_file
@@ -59,7 +59,7 @@ class SigningKey:
             ImportError: The library is missing.
         """
         try:
-            signature: bytes = _ed25519().signature_by(_content(self._file), message)
+            signature: bytes = ed25519_module().signature_by(_content(self._file), message)
         except ValueError as error:
             raise ValueError(f"{self._file} {error}") from error
         return signature
@@ -74,7 +74,7 @@ def signature_check(files: Sequence[Path]) -> SignatureCheck:
     keys = []
     for file in files:
         try:
-            keys.append(_ed25519().public_key(_content(file)))
+            keys.append(ed25519_module().public_key(_content(file)))
         except ImportError as error:
             raise SettingsInvalid(_missing("--key")) from error
         except OSError as error:
@@ -83,7 +83,7 @@ def signature_check(files: Sequence[Path]) -> SignatureCheck:
             raise SettingsInvalid(
                 f"--key: {file} {error}; to make one: openssl pkey -in PRIVATE -pubout -out FILE"
             ) from error
-    return lambda signature, message: any(_ed25519().is_made_by(key, signature, message) for key in keys)
+    return lambda signature, message: any(ed25519_module().is_made_by(key, signature, message) for key in keys)
 
 
 def _content(file: Path) -> bytes:
@@ -97,12 +97,6 @@ def _content(file: Path) -> bytes:
         file.stat()  # Says why, unless it is no file, too long, or may not be read.
         raise OSError(errno.EACCES, "it cannot be read", str(file))
     return content
-
-
-def _ed25519() -> ModuleType:
-    from wfmgmt.archives import ed25519  # noqa: PLC0415 - its library is an extra, and takes 10 MB
-
-    return ed25519
 
 
 def _missing(setting: str) -> str:

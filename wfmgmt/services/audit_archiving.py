@@ -7,7 +7,9 @@ to the same bytes.
 
 import gzip
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from wfmgmt.archives.durable import new_durable_file, sync_folder
@@ -71,9 +73,8 @@ class AuditArchiver:
         if wanted is None:
             return
         first, previous_hash = wanted.first_id, wanted.previous_hash
-        while (
-            first <= wanted.last_id
-        ):  # Each segment has an event of its own, so the newest row is not looked for again.
+        # Each segment has an event of its own, so the newest row is not looked for again.
+        while first <= wanted.last_id:
             rows = Rows(first, min(first + self._max_rows - 1, wanted.last_id), previous_hash)
             segment = self._archive(rows, wanted)
             first, previous_hash = segment.last_id + 1, segment.hash
@@ -137,10 +138,9 @@ class AuditArchiver:
 
 def _read_back(part: Path, rows: Rows) -> tuple[str, str]:
     """Return the hash of the last row of a file that was written, and the digest of the file."""
-    last = (rows.first_id - 1, rows.previous_hash)
     with part.open("rb") as file:
-        for last in hashes_of_lines(file, rows.first_id - 1, rows.previous_hash):  # noqa: B007 - only the last one counts
-            pass
-    if last[0] != rows.last_id:
-        raise ChainBroken(last[0] + 1, "it is missing")
-    return last[1], sha256_of(part)
+        before = (rows.first_id - 1, rows.previous_hash)
+        ((last_id, last_hash),) = deque(chain([before], hashes_of_lines(file, *before)), maxlen=1)
+    if last_id != rows.last_id:
+        raise ChainBroken(last_id + 1, "it is missing")
+    return last_hash, sha256_of(part)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from wfmgmt.domain.access import ANONYMOUS
+from wfmgmt.domain.access import ACTOR_PREFIX, ANONYMOUS
 from wfmgmt.domain.audit import AuditAction, AuditEvent, AuditOutcome, Origin
 
 WINDOW_S = 60
@@ -40,7 +40,7 @@ class FailureBudget:
 
     def admits(self, event: AuditEvent) -> bool:
         """Return whether a failure gets an event of its own; if not, it has been counted."""
-        if not event.origin.actor.startswith((ANONYMOUS, "token:")):
+        if not event.origin.actor.startswith((ANONYMOUS, ACTOR_PREFIX)):
             return True
         with self._lock:
             self._close_window_if_over()

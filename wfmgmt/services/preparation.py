@@ -17,11 +17,11 @@ from wfmgmt.domain.limits import Limits
 from wfmgmt.domain.model_config import configure, max_startup_s
 from wfmgmt.domain.names import check_workflow_name
 from wfmgmt.domain.plans import Plan
-from wfmgmt.domain.redaction import redacted_yaml
 from wfmgmt.domain.releases import FIRST_VERSION
 from wfmgmt.domain.spec import WorkflowSpec, parse_spec
 from wfmgmt.domain.threads import ThreadPolicy
 from wfmgmt.domain.workflow import LoadRequest, Node
+from wfmgmt.domain.yaml_redaction import redacted_yaml
 from wfmgmt.errors import InvalidWorkflow, VersionExists, WorkflowExists
 from wfmgmt.errors.loading import NodesNotLoadable
 from wfmgmt.errors.uploads import DigestMismatch

@@ -134,7 +134,7 @@ class Scaling:
         order = _Order(name=name, version=version, action=AuditAction.RESET, change=change, rule=rule)
         return self._change(order, wait_s=REACH_S)
 
-    def declare(self, name: str, version: str, settings: Mapping[str, Mapping[str, int]], change: Change) -> Scaled:
+    def declare(self, name: str, version: str, settings: Mapping[str, Mapping[str, int]], change: Change) -> None:
         """Give all nodes of a version the settings of its spec but for those that are declared.
 
         Args:
@@ -153,9 +153,7 @@ class Scaling:
             }
 
         order = _Order(name=name, version=version, action=AuditAction.UPDATE, change=change, rule=rule)
-        scaled = self._change(order, wait_s=None)
-        assert isinstance(scaled, Scaled)  # noqa: S101 - only a dry run returns a plan
-        return scaled
+        self._change(order, wait_s=None)
 
     def _change(self, order: "_Order", *, wait_s: float | None) -> Scaled | Plan:
         if order.change.dry_run:

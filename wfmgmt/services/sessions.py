@@ -13,14 +13,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from wfmgmt.domain.access import Caller
+from wfmgmt.domain.access import ACTOR_PREFIX, Caller
 from wfmgmt.services.access import Access
 
 #: How long a session lasts.
 SESSION_S = 8 * 3600
 _KEY_BYTES = 32
-#: How the audit trail calls who shows a token.
-_TOKEN = "token:"  # noqa: S105 - a prefix, no secret
 
 
 class Sessions:
@@ -46,7 +44,7 @@ class Sessions:
             OSError: The key cannot be written.
         """
         caller = self._access.caller(f"Bearer {token}", address=address)
-        content = f"{int(self._clock()) + SESSION_S}.{secrets.token_hex(8)}.{caller.shown.removeprefix(_TOKEN)}"
+        content = f"{int(self._clock()) + SESSION_S}.{secrets.token_hex(8)}.{caller.shown.removeprefix(ACTOR_PREFIX)}"
         return f"{self._signature('session', content)}.{content}"
 
     def caller(self, session: str) -> Caller | None:

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, g, render_template, request
+from flask.blueprints import BlueprintSetupState
 from jinja2 import StrictUndefined
 
 from wfmgmt import __version__
@@ -29,6 +30,8 @@ NAVIGATION = (
     ("System", "/ui/system", Role.VIEW),
 )
 HTML = "text/html; charset=utf-8"
+#: From which on three digits need no decimal point; and how many times a unit the next larger one is.
+_NO_POINT, _THOUSAND = 100, 1000
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60))
 
 
@@ -36,7 +39,7 @@ def add_rendering(blueprint: Blueprint, sessions: Sessions, files: StaticFiles) 
     """Give the templates of a blueprint what they use."""
 
     @blueprint.record_once
-    def set_up(state: Any) -> None:  # noqa: ANN401 - Flask's own, which is not exported
+    def set_up(state: BlueprintSetupState) -> None:
         # Flask makes the environment at the first page, so that a service without any has none.
         state.app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
 
@@ -108,7 +111,7 @@ def ago(at: str, now: datetime) -> str:
 
 def number(value: float) -> str:
     """Return a number with three digits that count, and a narrow space between thousands."""
-    if value >= 100:  # noqa: PLR2004 - below, three digits need a decimal point
+    if value >= _NO_POINT:
         return f"{value:,.0f}".replace(",", "\u202f")
     return f"{value:.3g}"
 
@@ -117,14 +120,14 @@ def milliseconds(value: float | None) -> str:
     """Return a duration; a dash for none."""
     if value is None:
         return "\u2013"
-    return f"{number(value)} ms" if value < 1000 else f"{number(value / 1000)} s"  # noqa: PLR2004 - a second has 1,000
+    return f"{number(value)} ms" if value < _THOUSAND else f"{number(value / _THOUSAND)} s"
 
 
 def size(count: int) -> str:
     """Return a number of bytes in the largest unit that it fills."""
     unit, value = "B", float(count)
     for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:  # noqa: PLR2004 - a kB has 1,000
+        if value < _THOUSAND:
             break
-        unit, value = larger, value / 1000
+        unit, value = larger, value / _THOUSAND
     return f"{number(value)} {unit}"

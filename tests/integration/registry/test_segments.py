@@ -17,7 +17,6 @@ from wfmgmt.registry.segments import Segment
 from wfmgmt.services.audit_archiving import AuditArchiver
 
 FUTURE = "2100-01-01T00:00:00.000000Z"
-COLUMNS = "first_id, last_id, previous_hash, hash, file, sha256, at, actor"
 
 
 def record(registry: Registry, count: int) -> None:
@@ -33,18 +32,18 @@ def archive(registry: Registry, folder: Path, before: str = FUTURE, max_rows: in
     return list(AuditArchiver(registry, folder, origin=Origin(actor="cli:test"), max_rows=max_rows).archive(before))
 
 
-def execute(database: str, statement: str) -> None:
+def execute(database: str, statement: str, **values: object) -> None:
     """Run a statement as somebody with an SQL prompt."""
     engine = create_engine(database.replace("postgresql:", "postgresql+psycopg:"))
     try:
         with engine.begin() as connection:
-            connection.execute(text(statement))
+            connection.execute(text(statement), values)
     finally:
         engine.dispose()
 
 
-def segment_values(registry: Registry, first: int, last: int, changed: dict[str, str]) -> str:
-    """Return the statement that adds a segment with these rows."""
+def add_segment(database: str, registry: Registry, first: int, last: int, **changed: str) -> None:
+    """Add a segment with these rows as somebody with an SQL prompt."""
     with registry.read() as reader:
         events = {number: reader.events.get(number) for number in (first, last)}
     values = {
@@ -52,9 +51,14 @@ def segment_values(registry: Registry, first: int, last: int, changed: dict[str,
         "hash": getattr(events[last], "hash", "a" * 64),
         **changed,
     }
-    return (
-        f"INSERT INTO audit_segment ({COLUMNS}) VALUES ({first}, {last}, '{values['previous']}', '{values['hash']}', "  # noqa: S608 - of this test
-        f"'f', '{'a' * 64}', '', '')"
+    execute(
+        database,
+        "INSERT INTO audit_segment (first_id, last_id, previous_hash, hash, file, sha256, at, actor)"
+        " VALUES (:first, :last, :previous, :hash, 'f', :sha256, '', '')",
+        first=first,
+        last=last,
+        sha256="a" * 64,
+        **values,
     )
 
 
@@ -140,8 +144,8 @@ def test_segment_that_does_not_continue_the_chain_is_refused(
     archive(registry, tmp_path)
     record(registry, 1)
     with pytest.raises(DBAPIError, match="does not continue the chain"):
-        execute(database, segment_values(registry, *rows, changed))
-    execute(database, segment_values(registry, 5, 5, {}))
+        add_segment(database, registry, rows[0], rows[1], **changed)
+    add_segment(database, registry, 5, 5)
     execute(database, "DELETE FROM audit_event WHERE id <= 5")
 
 
@@ -190,10 +194,10 @@ def test_file_and_segment_that_were_computed_anew_do_not_fit_the_rows(
     drop = "DROP TRIGGER audit_segment_refuses_update"
     execute(database, drop if "sqlite" in database else "ALTER TABLE audit_segment DISABLE TRIGGER USER")
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-    execute(database, f"UPDATE audit_segment SET sha256 = '{sha256}'")  # noqa: S608 - of this test
+    execute(database, "UPDATE audit_segment SET sha256 = :sha256", sha256=sha256)
     report = registry.verify_audit(segments=tmp_path)
     assert (report.broken_at, "does not end with the hash of row 4" in report.reason) == (1, True)
-    execute(database, f"UPDATE audit_segment SET hash = '{last}'")  # noqa: S608 - of this test
+    execute(database, "UPDATE audit_segment SET hash = :last", last=last)
     report = registry.verify_audit(segments=tmp_path)
     assert (report.broken_at, report.reason) == (5, "does not name the hash of the row before it")
 

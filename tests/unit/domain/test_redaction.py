@@ -6,8 +6,9 @@ from collections.abc import Callable
 import pytest
 import yaml
 
-from wfmgmt.domain.redaction import redacted, redacted_address, redacted_yaml
+from wfmgmt.domain.redaction import redacted, redacted_address
 from wfmgmt.domain.tokens import new_token
+from wfmgmt.domain.yaml_redaction import redacted_yaml
 
 #: What is given, and what may be shown of it.
 ADDRESSES = {

@@ -97,7 +97,7 @@ class RemoteCommand(Generic[T]):
             code=lambda plan: ExitCode.DONE if plan.is_empty else ExitCode.CHANGES,
         )
 
-    def _plan_of_found(self, options: argparse.Namespace, answer: Any) -> Call[Any] | None:  # noqa: ANN401 - any answer
+    def _plan_of_found(self, options: argparse.Namespace, answer: Plan | T) -> Call[Any] | None:
         rest = None if isinstance(answer, Plan) else self.following(options, answer)
         return None if rest is None else self._planned(rest)
 
