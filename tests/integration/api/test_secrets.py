@@ -114,12 +114,17 @@ def _lines() -> Iterator[list[str]]:
         def emit(self, record: logging.LogRecord) -> None:
             kept.extend(each.format(record) for each in (TextFormatter(), JsonFormatter()))
 
-    handler, level = Keeping(), logging.root.level
+    handler = Keeping()
+    # A command that ran in this process has set levels of its own.
+    own = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith("wfmgmt")]
+    levels = {log: log.level for log in (logging.root, *own)}
     logging.root.addHandler(handler)
-    logging.root.setLevel(logging.DEBUG)
+    for log in levels:
+        log.setLevel(logging.DEBUG)
     yield kept
     logging.root.removeHandler(handler)
-    logging.root.setLevel(level)
+    for log, level in levels.items():
+        log.setLevel(level)
 
 
 def filled(value: Any, secret: str) -> Any:
