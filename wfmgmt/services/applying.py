@@ -183,7 +183,7 @@ class Applying:
 
     def plan(self, request: ApplyRequest, change: Change) -> list[Applied]:
         """Return what applying would do to each workflow; archives are not looked into."""
-        return [_planned(found, request, change) for found in self._look(request).values()]
+        return [_planned(found, request, change) for found in self._look(request, change.scope).values()]
 
     def accept(self, request: ApplyRequest, change: Change) -> Accepted:
         """Record that a declaration is to be applied.
@@ -224,7 +224,9 @@ class Applying:
         request, change = ApplyRequest.of_operation(operation), Change.of_operation(operation)
         with running.breakable(self._long_requests.is_stopping) as is_broken_off:
             work = partial(self._apply, request, change, is_broken_off)
-            plans = {name: _planned(found, request, change) for name, found in self._look(request).items()}
+            plans = {
+                name: _planned(found, request, change) for name, found in self._look(request, change.scope).items()
+            }
             due = [name for name, plan in plans.items() if plan.action is not ApplyAction.NONE and plan.error is None]
             # Those that go are last: nothing is missing that something else was to take over from.
             for names in (
@@ -273,9 +275,10 @@ class Applying:
                 writer.record(event)
             running.succeed(writer, {"results": as_json})
 
-    def _look(self, request: ApplyRequest) -> dict[str, Found]:
+    def _look(self, request: ApplyRequest, scope: Scope) -> dict[str, Found]:
+        """Return the workflows that this is about; those that others have declared do not exist outside of a scope."""
         with self._registry.read() as reader:
-            kept = reader.declarations.all()
+            kept = {name: each for name, each in reader.declarations.all().items() if name in scope}
             return look_at(reader, names_of(request.declared, kept, request.source, prune=request.prune))
 
     def _apply(self, request: ApplyRequest, change: Change, is_broken_off: Callable[[], bool], name: str) -> Applied:
@@ -320,11 +323,11 @@ class Applying:
                     is_broken_off,
                 )
         found = replace(self._found(wanted.name), kept=found.kept)
-        for difference in differences(found, wanted, prune=request.prune):
-            if difference.path == "traffic":
-                self._route(found, wanted, change, is_broken_off)
+        due = differences(found, wanted, prune=request.prune)
         for version in wanted.versions:
             self._scaling.declare(wanted.name, version, wanted.nodes, change)
+        if any(difference.path == "traffic" for difference in due):
+            self._route(found, wanted, change, is_broken_off)
         for version in found.versions:
             if request.prune and version not in wanted.versions:
                 self._removal.unregister_version(wanted.name, version, change)

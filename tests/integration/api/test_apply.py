@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.factories import make_war
 from tests.support.management_api import ManagementApi, carrying_out, make_instance, management_api
+from tests.support.tokens import bearer
 from wfmgmt.domain.audit import Origin
 from wfmgmt.domain.releases import ReleaseKind
 from wfmgmt.domain.rollouts import with_all_to
@@ -140,6 +141,24 @@ def test_what_comes_from_elsewhere_is_left_alone(api: ManagementApi) -> None:
     assert applied(api, declared, expected=409)["seq"].startswith("Workflow seq comes from source prod")
     assert applied(api, declaration(), "?prune=true") == {}
     assert applied(api, declaration(), "?prune=true&source=prod") == {"seq": "remove"}
+
+
+def test_token_for_some_workflows_prunes_and_sees_only_these(api: ManagementApi) -> None:
+    """The others of the same source are neither removed nor named; what it names itself is refused like any other."""
+    applied(api, declaration(seq=SEQ, fun=FUN))
+    admin = bearer(api.send("POST /tokens?name=a&role=admin", 201)["token"])
+    token = api.send("POST /tokens?name=narrow&role=register&workflows=fun", 201, headers=admin)["token"]
+    pruned = api.send("POST /apply?prune=true", headers=bearer(token), json=declaration())
+    assert [(each["workflow"], each["action"]) for each in pruned["results"]] == [("fun", "remove")]
+    assert api.send("GET /drift", headers=bearer(token)) == {"drift": []}
+    texts = [
+        api.send("POST /apply", 409, headers=bearer(token), json=declaration(**{name: FUN}))["message"].replace(
+            name, ""
+        )
+        for name in ("seq", "nosuch")
+    ]
+    assert texts[0] == texts[1]
+    assert api.send("GET /workflows/seq", headers=admin)
 
 
 def test_what_is_changed_by_hand_drifts(api: ManagementApi) -> None:
